@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# What there is to do here. All of it happens in a build root that vm/setup makes in the cache; the module itself is built by kbuild,
+# from Kbuild. Variables:
+#   KERNEL=7.3.4+deb13-amd64  this Debian kernel and not the newest     MIRROR=URL  this Debian mirror
+#   KDIR=/path/to/linux       `make modules` against that kernel tree, without a build root
+#   T=name                    this test only                            V=1         show all that is run
+
+.DEFAULT_GOAL := help
+export KERNEL MIRROR KDIR V
+
+help: ## this list
+	@echo "The targets (the head of the Makefile tells the variables):"
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1 \t/p' Makefile | expand -t 24
+
+run: modules samples ## boot Debian's kernel, load the driver, let the samples move data through the device
+	@vm/boot -- samples/run.sh
+
+test: modules samples ## run the tests; T=name runs one
+	@vm/enter make --silent -C tests
+	@vm/enter tests/run $(T)
+
+modules: setup ## build build/RELEASE/rdma.ko; with KDIR=, for that kernel tree
+	@vm/modules
+
+shell: modules samples ## a prompt in the guest, with the driver loaded
+	@vm/boot --tty -- vm/guest/shell
+
+check: setup ## formatting, clippy, shellcheck; any warning is an error
+	@vm/enter vm/check
+
+rust-analyzer: setup ## write rust-project.json, with which an editor understands the driver
+	@vm/rust-analyzer
+
+clean: ## remove what was built
+	rm -rf build rust-project.json
+
+distclean: clean ## remove the cache with the build root, too
+	@vm/distclean
+
+setup: ## make the build root; the other targets do so by themselves
+	@$(if $(KDIR),:,vm/setup)
+
+samples: setup
+	@vm/enter make --silent -C samples
+
+.PHONY: help run test modules shell check rust-analyzer clean distclean setup samples

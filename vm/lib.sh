@@ -1,0 +1,45 @@
+# What the scripts in vm/ share: where things are, and how they speak.
+# shellcheck shell=bash
+set -euo pipefail
+umask 022
+
+suite=trixie # the Debian release of the build root; the kernel comes from its backports
+
+# The project on the host, or /rdma in the build root and in the guest.
+project=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
+cache=${XDG_CACHE_HOME:-${HOME:-~}/.cache}/rdma
+
+# Everything that shapes the build root is in its name: another list, script, mirror or kernel is another root.
+root_key() {
+	{
+		printf '%s\n' "$suite" "${MIRROR:-}" "${KERNEL:-}"
+		cat "$project"/vm/{packages,build-root,kernel-packages,kernel-metadata}
+	} | sha256sum | cut -c 1-12
+}
+
+# The build root; "/" for whoever is in it already.
+if [[ -e /etc/rdma-release ]]; then
+	root=/
+else
+	root=$cache/root-$(root_key)
+fi
+
+# The guest's first file system, made by vm/image.
+image_name() {
+	cat "$project"/vm/image "$project"/vm/guest/init | sha256sum | cut -c 1-12 | sed 's/^/initramfs-/'
+}
+
+say() { printf '%s\n' "$*" >&2; }
+die() {
+	say "error: $*"
+	exit 1
+}
+
+# Run a command as root of its own mount and process namespace (and user namespace, for an ordinary user).
+# All its mounts and all its processes go when it does, or when we do.
+namespace() {
+	local user=()
+	((EUID == 0)) || user=(--user --map-root-user --map-auto)
+	exec setpriv --pdeathsig KILL \
+		unshare "${user[@]}" --mount --pid --fork --kill-child --mount-proc "$@"
+}

@@ -1,0 +1,75 @@
+# How vm/setup shows its steps, and what it says when one fails.
+# shellcheck shell=bash disable=SC2154 # $cache and $log are the caller's
+
+# step TITLE COMMAND... : run it, its output in the log, its title and time on the terminal.
+step() {
+	local title=$1 start=$SECONDS began pid status=0
+	shift
+	began=$(stat -c %s "$log" 2>/dev/null || echo 0)
+	say "$title ..."
+	if [[ -n ${V-} ]]; then
+		"$@" > >(tee -a "$log" >&2) 2>&1 &
+	else
+		"$@" >>"$log" 2>&1 &
+	fi
+	pid=$!
+	while [[ -t 2 && -z ${V-} ]] && kill -0 $pid 2>/dev/null; do
+		printf '\r\e[K  %3d s  %.*s' $((SECONDS - start)) $((${COLUMNS:-80} - 12)) \
+			"$(tail -n 1 "$log" | tr -d '\r\e')" >&2
+		sleep 0.5
+	done
+	[[ ! -t 2 || -n ${V-} ]] || printf '\r\e[K' >&2
+	wait $pid || status=$?
+	((status == 0)) || failed "$title" "$began" "$status"
+	say "  done in $((SECONDS - start)) s"
+}
+
+# The end of the step's output, and what is to be done about it as far as that can be told.
+failed() {
+	local output advice
+	output=$(tail -c "+$(($2 + 1))" "$log")
+	tail -n 12 <<<"$output" | sed 's/^/  | /' >&2
+	case $output in
+	*"No space left on device"* | *"not enough free space"*)
+		advice="The disk is full: the cache, $cache, needs 6 GB." ;;
+	*"Temporary failure resolving"* | *"Could not connect"* | *"Could not resolve"* | *"Failed to fetch"* | *"Connection failed"*)
+		advice="A package could not be fetched: is the network there? MIRROR= takes another mirror." ;;
+	*)
+		advice= ;;
+	esac
+	die "\"$1\" failed (status $3). ${advice:+$advice }All its output is in $log; the next run goes on from here."
+}
+
+# What the set-up needs of the host. Root has it installed; others are told what to install.
+require_tools() {
+	local missing=() keys=(/usr/share/keyrings/debian-archive-"$suite"-*)
+	command -v mmdebstrap >/dev/null || missing+=(mmdebstrap)
+	[[ -e ${keys[0]} ]] || missing+=(debian-archive-keyring)
+	((EUID == 0)) || command -v newuidmap >/dev/null || missing+=(uidmap)
+	if ((${#missing[@]})); then
+		if ((EUID)) || ! command -v apt-get >/dev/null; then
+			die "this machine lacks: ${missing[*]}. Install it: sudo apt-get install ${missing[*]}"
+		fi
+		step "Installing ${missing[*]}" install "${missing[@]}"
+		keys=(/usr/share/keyrings/debian-archive-"$suite"-*)
+		[[ -e ${keys[0]} ]] || die "debian-archive-keyring is too old to know Debian $suite; install a newer one"
+	fi
+	((EUID == 0)) || require_namespaces
+}
+
+install() {
+	DEBIAN_FRONTEND=noninteractive
+	export DEBIAN_FRONTEND
+	apt-get update && apt-get install --yes --no-install-recommends "$@"
+}
+
+require_namespaces() {
+	local name
+	name=$(id -un)
+	grep -q "^\($name\|$UID\):" /etc/subuid 2>/dev/null && grep -q "^\($name\|$UID\):" /etc/subgid 2>/dev/null ||
+		die "user $name has no subordinate ids. Give it some: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $name"
+	unshare --user --map-root-user --map-auto --mount --pid --fork --mount-proc true 2>"$cache/namespace.log" ||
+		die "this machine lets no ordinary user make namespaces ($(tail -n 1 "$cache/namespace.log"))." \
+			"Run as root, or see sysctl kernel.unprivileged_userns_clone, user.max_user_namespaces," \
+			"kernel.apparmor_restrict_unprivileged_userns"
+}
