@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A coherent buffer and who holds it.
+//!
+//! A buffer is held by its handle, by each mapping and by each request: it is freed with the last of
+//! them. Its memory goes earlier if the device does, for memory of a device must be freed before that
+//! is unbound; whoever still holds the buffer then finds it empty.
+
+use crate::{
+    device::Device,
+    kernel_ext::{
+        coherent::{
+            Frame,
+            Memory, //
+        },
+        vma::{
+            Fault,
+            Mappable, //
+        }, //
+    },
+    request::Backing, //
+};
+use kernel::{
+    page::PAGE_SHIFT,
+    prelude::*,
+    rbtree::RBTree,
+    sync::{
+        new_mutex,
+        Arc,
+        ArcBorrow,
+        Mutex, //
+    }, //
+};
+
+/// Memory that can be taken away from whoever holds it.
+#[pin_data]
+struct Revocable {
+    #[pin]
+    memory: Mutex<Option<Memory>>,
+}
+
+impl Revocable {
+    fn new(memory: Memory) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self { memory <- new_mutex!(Some(memory), "rdma::Revocable") }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Does `f` with the memory; [`ENODEV`] if it was taken away.
+    fn with<R>(&self, f: impl FnOnce(&Memory) -> R) -> Result<R> {
+        Ok(f(self.memory.lock().as_ref().ok_or(ENODEV)?))
+    }
+
+    fn take(&self) -> Option<Memory> {
+        self.memory.lock().take()
+    }
+}
+
+/// All buffers of a device, to be found when it goes.
+#[pin_data]
+pub(crate) struct Registry {
+    #[pin]
+    live: Mutex<Live>,
+}
+
+struct Live {
+    memories: RBTree<u64, Arc<Revocable>>,
+    last_id: u64,
+}
+
+impl Registry {
+    /// Without buffers.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            live <- new_mutex!(
+                Live {
+                    memories: RBTree::new(),
+                    last_id: 0,
+                },
+                "rdma::Registry"
+            ),
+        })
+    }
+
+    fn insert(&self, memory: Arc<Revocable>) -> Result<u64> {
+        let mut live = self.live.lock();
+        let id = live.last_id + 1;
+        live.memories
+            .try_create_and_insert(id, memory, GFP_KERNEL)?;
+        live.last_id = id;
+        Ok(id)
+    }
+
+    fn remove(&self, id: u64) -> Option<Arc<Revocable>> {
+        self.live.lock().memories.remove(&id)
+    }
+
+    /// Takes the memory of all buffers away and frees it.
+    ///
+    /// Nobody makes or drops a buffer any more, the guard being closed; no page is mapped; the device does
+    /// not touch the memory.
+    pub(crate) fn revoke_all(&self) {
+        let all = core::mem::replace(&mut self.live.lock().memories, RBTree::new());
+        for memory in all.values() {
+            drop(memory.take());
+        }
+    }
+}
+
+/// A coherent buffer.
+pub(crate) struct Buffer {
+    device: Arc<Device>,
+    memory: Arc<Revocable>,
+    id: u64,
+    address: u64,
+    size: usize,
+    /// Where the buffer begins in the file, in pages.
+    first_page: usize,
+}
+
+impl Buffer {
+    /// Allocates `size` bytes, rounded up to whole pages and zeroed, which a file shows from
+    /// `first_page` on.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`], and the reason is in the log; [`ENODEV`] if the device is gone.
+    pub(crate) fn new(device: &Arc<Device>, size: usize, first_page: usize) -> Result<Arc<Self>> {
+        // All of it inside the guard: memory that the registry does not have would outlive the device.
+        let buffer = device.enter(|engine| -> Result<Self> {
+            let memory = engine.allocate(size)?;
+            let (address, size) = (memory.address(), memory.size());
+            let memory = Revocable::new(memory)?;
+            let id = device.buffers().insert(memory.clone())?;
+            Ok(Self {
+                device: device.clone(),
+                memory,
+                id,
+                address,
+                size,
+                first_page,
+            })
+        })??;
+        Ok(Arc::new(buffer, GFP_KERNEL)?)
+    }
+
+    /// Bytes, whole pages.
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Where the buffer begins in the file, in pages.
+    pub(crate) fn first_page(&self) -> usize {
+        self.first_page
+    }
+
+    /// Copies its first bytes out, as many as `to` has.
+    pub(crate) fn copy_to(&self, to: &mut [u8]) -> Result {
+        self.memory.with(|memory| memory.copy_to(to))
+    }
+
+    /// Copies `from` over its first bytes.
+    pub(crate) fn copy_from(&self, from: &[u8]) -> Result {
+        self.memory.with(|memory| memory.copy_from(from))
+    }
+
+    /// Has the memory never freed: the device may still write to it.
+    pub(crate) fn abandon(&self) {
+        let _ = self.memory.with(Memory::abandon);
+    }
+
+    fn frame(&self, page: usize) -> Result<Frame> {
+        let page = page.checked_sub(self.first_page).ok_or(EFAULT)?;
+        self.memory.with(|memory| memory.frame(page))?.ok_or(EFAULT)
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        // If the guard is closed, the memory is freed by whoever closed it.
+        let memory = self.device.enter(|_| {
+            self.device.buffers().remove(self.id);
+            drop(self.memory.take());
+        });
+        let _ = memory;
+    }
+}
+
+impl Mappable for Buffer {
+    fn fault(this: ArcBorrow<'_, Self>, fault: &Fault<'_>) -> Result {
+        // Inside the guard: after it is closed the mappings are emptied, and must stay so.
+        this.device
+            .enter(|_| fault.insert(this.frame(fault.page())?))?
+    }
+}
+
+impl Backing for Arc<Buffer> {
+    fn size(&self) -> u64 {
+        // CAST: `usize` is at most 64 bits.
+        self.size as u64
+    }
+
+    fn bus(&self, offset: u64) -> (u64, u64) {
+        (self.address + offset, Backing::size(self) - offset)
+    }
+}
+
+/// Pages of this many bytes.
+pub(crate) fn pages(bytes: usize) -> usize {
+    bytes >> PAGE_SHIFT
+}

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One open file: its buffers, by handle, and its lane in the queue.
+
+use crate::{
+    buffer::{
+        self,
+        Buffer, //
+    },
+    device::{
+        Device,
+        Lane, //
+    },
+    kernel_ext::vma::Mapping,
+    request::{
+        Operation,
+        Span, //
+    },
+    slab::{
+        Room,
+        Slab, //
+    },
+    transfer::{
+        DeviceRange,
+        DEVICE_MEMORY_SIZE, //
+    },
+    uapi, //
+};
+use kernel::{
+    page::PAGE_SHIFT,
+    prelude::*,
+    sync::{
+        new_mutex,
+        Arc,
+        Mutex, //
+    }, //
+};
+
+/// Names a buffer within its context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Handle(pub(crate) u32);
+
+impl Handle {
+    /// That of the buffer which the first mapping at offset 0 makes.
+    const FIRST: Self = Self(uapi::FIRST_BUFFER);
+
+    /// Pages of the file that belong to each handle: the file is cut into windows of the size of the
+    /// largest buffer.
+    const WINDOW: usize = uapi::MAX_BUFFER_SIZE as usize >> PAGE_SHIFT;
+
+    /// The handle whose window this page of the file is in.
+    fn of_page(page: usize) -> Result<Self> {
+        Ok(Self(u32::try_from(page / Self::WINDOW)?))
+    }
+
+    /// First page of the handle's window.
+    pub(crate) fn first_page(self) -> usize {
+        // CAST: `u32` fits into `usize`.
+        self.0 as usize * Self::WINDOW
+    }
+
+    /// Where the buffer is in the slab. All but the first one are.
+    fn index(self) -> Option<usize> {
+        // CAST: `u32` fits into `usize`.
+        (self.0 as usize).checked_sub(1)
+    }
+}
+
+/// The buffers that have a handle.
+struct Handles {
+    first: Option<Arc<Buffer>>,
+    others: Slab<Arc<Buffer>>,
+}
+
+impl Handles {
+    fn get(&self, handle: Handle) -> Option<&Arc<Buffer>> {
+        match handle.index() {
+            None => self.first.as_ref(),
+            Some(index) => self.others.get(index),
+        }
+    }
+}
+
+/// One open file.
+#[pin_data]
+pub(crate) struct Context {
+    device: Arc<Device>,
+    lane: Lane,
+    #[pin]
+    handles: Mutex<Handles>,
+}
+
+impl Context {
+    /// A context without buffers.
+    pub(crate) fn new(device: Arc<Device>) -> Result<Arc<Self>> {
+        // Not for a device that is going.
+        device.info()?;
+        Arc::pin_init(
+            try_pin_init!(Self {
+                lane: Lane::new(device.clone())?,
+                device,
+                handles <- new_mutex!(
+                    Handles {
+                        first: None,
+                        others: Slab::new(),
+                    },
+                    "rdma::Handles"
+                ),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The device of the file.
+    pub(crate) fn device(&self) -> &Arc<Device> {
+        &self.device
+    }
+
+    /// Makes a buffer of at least `size` bytes, which is not 0, and gives it a handle.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`] and [`ENODEV`], as [`Buffer::new`].
+    pub(crate) fn allocate(&self, size: usize) -> Result<(Handle, Arc<Buffer>)> {
+        let mut handles = self.handles.lock();
+        if let Some(capacity) = handles.others.wants() {
+            let room = Room::new(capacity)?;
+            drop(handles.others.grow(room));
+        }
+        let index = handles.others.next();
+        let handle = Handle(u32::try_from(index + 1)?);
+        let buffer = Buffer::new(&self.device, size, handle.first_page())?;
+        handles.others.insert(buffer.clone()).map_err(|_| ENOMEM)?;
+        Ok((handle, buffer))
+    }
+
+    /// Gives a handle back. The buffer stays for as long as something else holds it.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] if no buffer has it.
+    pub(crate) fn free(&self, handle: Handle) -> Result {
+        let mut handles = self.handles.lock();
+        let buffer = match handle.index() {
+            None => handles.first.take(),
+            Some(index) => handles.others.remove(index),
+        };
+        // Outside of the lock.
+        drop(handles);
+        buffer.map(drop).ok_or(EINVAL)
+    }
+
+    fn buffer(&self, handle: Handle) -> Result<Arc<Buffer>> {
+        self.handles.lock().get(handle).cloned().ok_or(EINVAL)
+    }
+
+    /// A part of a buffer, for a request.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] if there is no such handle or no such part.
+    pub(crate) fn span(
+        &self,
+        handle: Handle,
+        offset: u64,
+        length: u64,
+    ) -> Result<Span<Arc<Buffer>>> {
+        Span::new(self.buffer(handle)?, offset, length)
+    }
+
+    /// Has the engine do an operation, and waits until it is done.
+    pub(crate) fn transfer(&self, operation: Operation<Arc<Buffer>>) -> Result {
+        self.lane.transfer(operation)
+    }
+
+    /// Shows a buffer, whole or in part, in a mapping. The first one at offset 0 makes the first buffer.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] if there is no such part of a buffer; those of [`Buffer::new`].
+    pub(crate) fn map(&self, mapping: Mapping<'_>) -> Result {
+        let (first, pages) = (mapping.first_page(), mapping.pages());
+        let handle = Handle::of_page(first)?;
+        if pages > Handle::WINDOW {
+            return Err(EINVAL);
+        }
+
+        let mut handles = self.handles.lock();
+        if handle == Handle::FIRST && handles.first.is_none() && first == 0 {
+            handles.first = Some(Buffer::new(&self.device, pages << PAGE_SHIFT, 0)?);
+        }
+        let buffer = handles.get(handle).cloned().ok_or(EINVAL)?;
+        drop(handles);
+
+        if first - buffer.first_page() + pages > buffer::pages(buffer.size()) {
+            return Err(EINVAL);
+        }
+        // Also a device that is gone has its buffers' handles; there is nothing to see in them.
+        self.device.info()?;
+        mapping.show(buffer);
+        Ok(())
+    }
+
+    /// Reads device memory from `position` on, as many bytes as `to` has room for and there are.
+    ///
+    /// Returns how many; 0 at the end.
+    pub(crate) fn read(&self, position: u64, to: &mut [u8]) -> Result<usize> {
+        let Some((range, bytes)) = Self::device_memory(position, to.len()) else {
+            return Ok(0);
+        };
+        let buffer = Buffer::new(&self.device, bytes, 0)?;
+        let span = Span::new(buffer.clone(), 0, range.length())?;
+        self.transfer(Operation::FromDevice(range, span))?;
+        buffer.copy_to(&mut to[..bytes])?;
+        Ok(bytes)
+    }
+
+    /// Writes device memory from `position` on, as many bytes as `from` has and there is room for.
+    ///
+    /// Returns how many.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOSPC`] at the end.
+    pub(crate) fn write(&self, position: u64, from: &[u8]) -> Result<usize> {
+        if from.is_empty() {
+            return Ok(0);
+        }
+        let (range, bytes) = Self::device_memory(position, from.len()).ok_or(ENOSPC)?;
+        let buffer = Buffer::new(&self.device, bytes, 0)?;
+        buffer.copy_from(&from[..bytes])?;
+        let span = Span::new(buffer, 0, range.length())?;
+        self.transfer(Operation::ToDevice(span, range))?;
+        Ok(bytes)
+    }
+
+    /// The part of the device memory from `position` on, of at most so many bytes, and how many it has.
+    fn device_memory(position: u64, most: usize) -> Option<(DeviceRange, usize)> {
+        let left = DEVICE_MEMORY_SIZE.checked_sub(position)?;
+        // CAST: no more than `DEVICE_MEMORY_SIZE`, which fits.
+        let bytes = left.min(most as u64) as usize;
+        let range = DeviceRange::new(position, bytes as u64).ok()?;
+        Some((range, bytes))
+    }
+}

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which devices there are drivers for, what makes one fit, and what is built of it.
+
+use crate::{
+    context::Context,
+    device::{
+        Device,
+        Engine, //
+    },
+    edu,
+    kernel_ext::{
+        attach::{
+            Attach,
+            BoundOf,
+            Driver, //
+        },
+        chrdev::Number,
+        coherent::Memory,
+        guard::Guard,
+        pci::{
+            device_id,
+            Enabled, //
+        },
+        work::Delayed, //
+    },
+    module_parameters,
+    transfer::{
+        DeviceRange,
+        Direction,
+        Transfer,
+        DEVICE_MEMORY_SIZE, //
+    },
+    uapi, //
+};
+use kernel::{
+    device::Core,
+    dma::DmaMask,
+    pci::{
+        self,
+        IrqType,
+        IrqTypes, //
+    },
+    prelude::*,
+    sync::Arc, //
+};
+
+/// Sensible values of the parameter `dma_bits`: a page at least has to fit.
+const DMA_BITS: core::ops::RangeInclusive<u32> = 12..=64;
+
+/// Makes sure that the module's parameters make sense.
+///
+/// # Errors
+///
+/// [`EINVAL`] if one does not; says which in the log.
+pub(crate) fn check_parameters() -> Result {
+    let dma_bits = module_parameters::dma_bits.value();
+    if !DMA_BITS.contains(&dma_bits) {
+        pr_err!("dma_bits={dma_bits} is not within 12 and 64\n");
+        return Err(EINVAL);
+    }
+    Ok(())
+}
+
+kernel::pci_device_table!(PCI_TABLE, (), [(device_id(edu::PCI_ID), ())]);
+
+/// The driver for `edu`.
+pub(crate) struct Edu;
+
+/// What there is of the device while the driver is bound to it.
+pub(crate) type Bound<'bound> = <Edu as Driver>::Bound<'bound>;
+
+impl Driver for Edu {
+    const NAME: &'static CStr = c"rdma";
+    const NODE_NAME: &'static CStr = c"rdma%d";
+    const ID_TABLE: pci::IdTable<()> = &PCI_TABLE;
+
+    type Bound<'bound> = Delayed<Engine<'bound>>;
+    type File = Context;
+
+    fn probe<'bound>(pdev: &'bound pci::Device<Core<'_>>) -> Result<Attach<'bound, Self>> {
+        let dma_bits = module_parameters::dma_bits.value();
+        let enabled = Enabled::new(pdev, DmaMask::try_new(dma_bits)?)
+            .inspect_err(|e| dev_err!(pdev, "no DMA with {dma_bits} bits: {e:?}\n"))?;
+
+        let edu = edu::Edu::new(pdev)?;
+        // What was started before us, by whomever, must not land in memory of ours.
+        edu.settle(10 * edu::TRANSFER_TIME_MS)
+            .inspect_err(|e| dev_err!(pdev, "a transfer from before does not end: {e:?}\n"))?;
+        pdev.set_master();
+
+        let mut types = IrqTypes::default().with(IrqType::Intx);
+        if module_parameters::msi.value() {
+            types = types.with(IrqType::Msi);
+        }
+        let vectors = pdev
+            .alloc_irq_vectors(1, 1, types)
+            .inspect_err(|e| dev_err!(pdev, "no interrupt: {e:?}\n"))?;
+        let (interrupt, interrupt_name) = match vectors.irq_type() {
+            IrqType::Intx => (uapi::INTERRUPT_INTX, "INTx"),
+            _ => (uapi::INTERRUPT_MSI, "MSI"),
+        };
+
+        let zeros = Self::scrub(pdev, &edu).inspect_err(|e| {
+            // Before the zeros go that the device may still be reading.
+            enabled.clear_master();
+            dev_err!(pdev, "cannot scrub the device memory: {e:?}\n");
+        })?;
+
+        let version = edu.version();
+        let device = Device::new(uapi::Info {
+            abi_version: uapi::ABI_VERSION,
+            device_memory_size: uapi::DEVICE_MEMORY_SIZE,
+            max_transfer_size: DEVICE_MEMORY_SIZE,
+            dma_bits,
+            interrupt,
+            hardware_version: u32::from(version.major) << 8 | u32::from(version.minor),
+            ..Default::default()
+        })?;
+        let engine = Engine::new(pdev.as_ref(), edu, enabled, zeros, device.clone(), dma_bits);
+        let bound = Arc::pin_init(
+            Delayed::new(engine, kernel::static_lock_class!()),
+            GFP_KERNEL,
+        )?;
+        let number = Number::reserve().inspect_err(|e| dev_err!(pdev, "no free node: {e:?}\n"))?;
+
+        dev_info!(
+            pdev,
+            "edu {}.{}, {interrupt_name}, {dma_bits}-bit DMA: /dev/rdma{}\n",
+            version.major,
+            version.minor,
+            number.get()
+        );
+        Ok(Attach {
+            bound,
+            vectors,
+            number,
+            device,
+        })
+    }
+
+    fn guard<'a>(bound: &'a Bound<'_>) -> &'a Guard<BoundOf<Self>> {
+        bound.device().guard()
+    }
+
+    fn interrupt(bound: &Bound<'_>) -> bool {
+        bound.interrupt()
+    }
+
+    fn stop(bound: &Bound<'_>) {
+        bound.stop();
+    }
+}
+
+impl Edu {
+    /// Fills the device memory with zeros, which shows that the engine works, too.
+    fn scrub(pdev: &pci::Device<Core<'_>>, edu: &edu::Edu<'_>) -> Result<Memory> {
+        let zeros = Memory::new(pdev.as_ref(), DEVICE_MEMORY_SIZE as usize)?;
+        edu.run(Transfer {
+            direction: Direction::ToDevice,
+            address: zeros.address(),
+            device: DeviceRange::WHOLE,
+        })?;
+        Ok(zeros)
+    }
+}

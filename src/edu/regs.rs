@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The registers of `edu`, in BAR 0. Source: QEMU, `docs/specs/edu.rst`, "MMIO area spec".
+//!
+//! Little-endian. Below 0x80 only accesses of 4 bytes work; from 0x80 on, of 4 or 8.
+
+use kernel::io::register;
+
+/// Bytes of BAR 0.
+pub(crate) const BAR_SIZE: usize = 0x10_0000;
+
+/// What the lowest byte of the identification is.
+pub(crate) const MAGIC: u32 = 0xed;
+
+/// Where the DMA registers see the device memory.
+pub(crate) const DEVICE_MEMORY: u64 = 0x4_0000;
+
+register! {
+    /// Identification; read-only.
+    pub(crate) IDENTIFICATION(u32) @ 0x00 {
+        /// Major version.
+        31:24 major;
+        /// Minor version.
+        23:16 minor;
+        /// [`MAGIC`].
+        7:0 magic;
+    }
+
+    /// Liveness: reads back the bitwise inverse of what was written.
+    pub(crate) LIVENESS(u32) @ 0x04 {
+        31:0 value;
+    }
+
+    /// What raised the interrupt; read-only. All ones: the device is gone.
+    pub(crate) INTERRUPT_STATUS(u32) @ 0x24 {
+        31:0 causes;
+    }
+
+    /// Clears these causes, and with INTx lowers the line when none is left; write-only.
+    pub(crate) INTERRUPT_ACKNOWLEDGE(u32) @ 0x64 {
+        31:0 causes;
+    }
+
+    /// Where the next transfer reads: a bus address, or one in [`DEVICE_MEMORY`].
+    pub(crate) DMA_SOURCE(u64) @ 0x80 {
+        63:0 address;
+    }
+
+    /// Where the next transfer writes: a bus address, or one in [`DEVICE_MEMORY`].
+    pub(crate) DMA_DESTINATION(u64) @ 0x88 {
+        63:0 address;
+    }
+
+    /// Bytes of the next transfer.
+    pub(crate) DMA_COUNT(u64) @ 0x90 {
+        63:0 bytes;
+    }
+
+    /// The engine. While a transfer runs, writes to all DMA registers are ignored.
+    pub(crate) DMA_COMMAND(u64) @ 0x98 {
+        /// Unused; 0, or all ones if the device is gone.
+        63:3 unused;
+        /// Raise an interrupt when done.
+        2:2 interrupt => bool;
+        /// From device memory to RAM, rather than to device memory.
+        1:1 from_device => bool;
+        /// Write: start a transfer. Read: a transfer runs.
+        0:0 run => bool;
+    }
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The system calls on an open file. Thin: decode, call, encode.
+//!
+//! Userspace is read and written here only, and never inside the guard of the device: whoever handles
+//! a page fault of the caller may take for ever.
+
+mod ioctl;
+
+use crate::{
+    context::Context,
+    device::Device,
+    kernel_ext::{
+        chrdev::{
+            self,
+            region,
+            Mode, //
+        },
+        mapping::Mappings,
+        vma::Mapping, //
+    },
+    transfer::DEVICE_MEMORY_SIZE, //
+};
+use kernel::{
+    iov::{
+        IovIterDest,
+        IovIterSource, //
+    },
+    mm::virt::VmaNew,
+    prelude::*,
+    sync::{
+        Arc,
+        GlobalLock, //
+    }, //
+};
+
+region!(pub(crate) NODES: Region<Context>);
+
+impl chrdev::File for Context {
+    type Device = Device;
+    type Region = NODES;
+
+    const SIZE: u64 = DEVICE_MEMORY_SIZE;
+
+    fn region() -> &'static GlobalLock<NODES> {
+        &NODES
+    }
+
+    fn open(device: Arc<Device>) -> Result<Arc<Self>> {
+        Context::new(device)
+    }
+
+    fn mappings(&self) -> &Mappings {
+        self.device().mappings()
+    }
+
+    fn ioctl(&self, mode: Mode, command: u32, argument: usize) -> Result {
+        ioctl::ioctl(self, mode, command, argument)
+    }
+
+    fn mmap(&self, vma: &VmaNew) -> Result {
+        self.map(Mapping::new(vma)?)
+    }
+
+    fn read(&self, position: u64, to: &mut IovIterDest<'_>) -> Result<usize> {
+        let mut bytes = room(to.len())?;
+        let read = Context::read(self, position, &mut bytes)?;
+        let copied = to.copy_to_iter(&bytes[..read]);
+        some(copied, read)
+    }
+
+    fn write(&self, position: u64, from: &mut IovIterSource<'_>) -> Result<usize> {
+        let wanted = from.len();
+        let mut bytes = room(wanted)?;
+        let copied = from.copy_from_iter(&mut bytes);
+        some(copied, wanted)?;
+        Context::write(self, position, &bytes[..copied])
+    }
+}
+
+/// Room for what one call can read or write: no more than there is device memory.
+fn room(wanted: usize) -> Result<KVec<u8>> {
+    // CAST: a small constant.
+    let bytes = wanted.min(DEVICE_MEMORY_SIZE as usize);
+    Ok(KVec::zeroed(bytes, GFP_KERNEL)?)
+}
+
+/// What was copied; [`EFAULT`] if that is nothing of what was wanted.
+fn some(copied: usize, wanted: usize) -> Result<usize> {
+    if copied == 0 && wanted > 0 {
+        Err(EFAULT)
+    } else {
+        Ok(copied)
+    }
+}

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Safe wrappers for what the `kernel` crate of 7.3 lacks.
+//!
+//! All of the driver's `unsafe` and `bindings::` is in here; what is above needs none.
+
+pub(crate) mod abi;
+pub(crate) mod attach;
+pub(crate) mod chrdev;
+pub(crate) mod coherent;
+pub(crate) mod fifo;
+pub(crate) mod guard;
+pub(crate) mod mapping;
+pub(crate) mod pci;
+pub(crate) mod ratelimit;
+pub(crate) mod vma;
+pub(crate) mod work;

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the kernel calls for an open file, and how that becomes a call of [`File`].
+
+use super::{
+    File,
+    Mode,
+    Slot, //
+};
+use core::marker::PhantomData;
+use kernel::{
+    bindings,
+    fs::{
+        file::flags,
+        File as KernelFile,
+        Kiocb, //
+    },
+    iov::{
+        IovIterDest,
+        IovIterSource, //
+    },
+    mm::virt::VmaNew,
+    prelude::*,
+    sync::{
+        Arc,
+        ArcBorrow, //
+    },
+    types::ForeignOwnable, //
+};
+
+/// The file operations of `F`. A file's private data is an `Arc<F>`, from [`open`](Self::open) to
+/// [`release`](Self::release).
+pub(super) struct Table<F>(PhantomData<F>);
+
+impl<F: File> Table<F> {
+    pub(super) const TABLE: bindings::file_operations = bindings::file_operations {
+        owner: kernel::module::this_module::<crate::LocalModule>().as_ptr(),
+        open: Some(Self::open),
+        release: Some(Self::release),
+        llseek: Some(Self::llseek),
+        read_iter: Some(Self::read_iter),
+        write_iter: Some(Self::write_iter),
+        unlocked_ioctl: Some(Self::ioctl),
+        #[cfg(CONFIG_COMPAT)]
+        compat_ioctl: bindings::compat_ptr_ioctl,
+        mmap: Some(Self::mmap),
+        ..pin_init::zeroed()
+    };
+
+    /// The open file behind a pointer from the kernel.
+    ///
+    /// # Safety
+    ///
+    /// `file` must be a file with these operations that is open for as long as `'a`.
+    unsafe fn of<'a>(file: *mut bindings::file) -> ArcBorrow<'a, F> {
+        // SAFETY: By the requirement; `open` put it in.
+        unsafe { <Arc<F>>::borrow((*file).private_data.cast()) }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel only: `inode` is that of a node in the region, and `file` is being opened.
+    unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
+        let opened = || -> Result<Arc<F>> {
+            // SAFETY: `inode` is that of a character device.
+            let device_number = unsafe { (*inode).i_rdev };
+            let device = {
+                let region = F::region().lock();
+                let region = region.as_ref().ok_or(ENXIO)?;
+                // CAST: the difference of two numbers of one region is small.
+                match region.slots.get((device_number - region.first) as usize) {
+                    Some(Slot::Published(device)) => device.clone(),
+                    _ => return Err(ENXIO),
+                }
+            };
+            F::open(device)
+        };
+        match opened() {
+            Ok(open) => {
+                // SAFETY: `file` is being opened, and there is no fdget_pos region on it.
+                let kernel_file = unsafe { KernelFile::from_raw_file(file) };
+                // SAFETY: `File::mappings` promises that what it returns lives as long as the file.
+                unsafe { open.mappings().adopt(kernel_file) };
+                // SAFETY: `file` is being opened, so that nobody else has it.
+                unsafe { (*file).private_data = open.into_foreign().cast() };
+                0
+            }
+            Err(e) => e.to_errno(),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel only, once for each file that was opened, and last.
+    unsafe extern "C" fn release(_: *mut bindings::inode, file: *mut bindings::file) -> c_int {
+        // SAFETY: By the requirement; `open` put it in, and nobody borrows it any more.
+        drop(unsafe { <Arc<F>>::from_foreign((*file).private_data.cast()) });
+        0
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel only, with an open file.
+    unsafe extern "C" fn llseek(
+        file: *mut bindings::file,
+        offset: bindings::loff_t,
+        whence: c_int,
+    ) -> bindings::loff_t {
+        // SAFETY: By the requirement.
+        // CAST: the size is a small constant.
+        unsafe { bindings::fixed_size_llseek(file, offset, whence, F::SIZE as bindings::loff_t) }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel only, with an open file and room to read into.
+    unsafe extern "C" fn read_iter(
+        kiocb: *mut bindings::kiocb,
+        iter: *mut bindings::iov_iter,
+    ) -> isize {
+        // SAFETY: By the requirement, and `open`, which put in the private data.
+        let kiocb = unsafe { Kiocb::<'_, Arc<F>>::from_raw(kiocb) };
+        // SAFETY: By the requirement.
+        let to = unsafe { IovIterDest::from_raw(iter) };
+        Self::positioned(kiocb, |file, position| file.read(position, to))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel only, with an open file and data to write.
+    unsafe extern "C" fn write_iter(
+        kiocb: *mut bindings::kiocb,
+        iter: *mut bindings::iov_iter,
+    ) -> isize {
+        // SAFETY: By the requirement, and `open`, which put in the private data.
+        let kiocb = unsafe { Kiocb::<'_, Arc<F>>::from_raw(kiocb) };
+        // SAFETY: By the requirement.
+        let from = unsafe { IovIterSource::from_raw(iter) };
+        Self::positioned(kiocb, |file, position| file.write(position, from))
+    }
+
+    /// Does `f` at the position of `kiocb`, and moves that on.
+    fn positioned(
+        mut kiocb: Kiocb<'_, Arc<F>>,
+        f: impl FnOnce(ArcBorrow<'_, F>, u64) -> Result<usize>,
+    ) -> isize {
+        let done = u64::try_from(kiocb.ki_pos())
+            .map_err(|_| EINVAL)
+            .and_then(|position| f(kiocb.file(), position));
+        match done {
+            Ok(bytes) => {
+                // CAST: no more than `F::SIZE`.
+                *kiocb.ki_pos_mut() += bytes as i64;
+                bytes as isize
+            }
+            // CAST: an errno is small.
+            Err(e) => e.to_errno() as isize,
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel only, with an open file.
+    unsafe extern "C" fn ioctl(
+        file: *mut bindings::file,
+        command: c_uint,
+        argument: c_ulong,
+    ) -> c_long {
+        // SAFETY: By the requirement.
+        let open = unsafe { Self::of(file) };
+        // SAFETY: By the requirement; ioctl has no fdget_pos region.
+        let access = unsafe { KernelFile::from_raw_file(file) }.flags() & flags::O_ACCMODE;
+        let mode = Mode {
+            read: access == flags::O_RDONLY || access == flags::O_RDWR,
+            write: access == flags::O_WRONLY || access == flags::O_RDWR,
+        };
+        match open.ioctl(mode, command, argument) {
+            Ok(()) => 0,
+            // CAST: an errno is small.
+            Err(e) => e.to_errno() as c_long,
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel only, with an open file and a mapping of it that is being set up.
+    unsafe extern "C" fn mmap(
+        file: *mut bindings::file,
+        vma: *mut bindings::vm_area_struct,
+    ) -> c_int {
+        // SAFETY: By the requirement.
+        let open = unsafe { Self::of(file) };
+        // SAFETY: By the requirement.
+        let vma = unsafe { VmaNew::from_raw(vma) };
+        match open.mmap(vma) {
+            Ok(()) => 0,
+            Err(e) => e.to_errno(),
+        }
+    }
+}

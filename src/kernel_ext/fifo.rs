@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A first-in-first-out list that takes no memory of its own.
+//!
+//! Each [`Entry`] is allocated before it is put in, where one may sleep; putting in and taking out is
+//! a few instructions and cannot fail, so that an interrupt handler can do it under a spinlock.
+//!
+//! Uses the kernel's boxes only: also compiled and tested on the host.
+
+use core::{
+    marker::PhantomData,
+    ops::{
+        Deref,
+        DerefMut, //
+    },
+    ptr, //
+};
+use kernel::prelude::*;
+
+struct Node<T> {
+    value: T,
+    next: *mut Node<T>,
+}
+
+/// A value that can be put into a [`Fifo`], owned by whoever has it.
+pub(crate) struct Entry<T>(KBox<Node<T>>);
+
+// SAFETY: An entry owns its value; `next` is meaningless outside a `Fifo`.
+unsafe impl<T: Send> Send for Entry<T> {}
+
+impl<T> Entry<T> {
+    /// Allocates an entry; may sleep.
+    pub(crate) fn new(value: T) -> Result<Self> {
+        let node = Node {
+            value,
+            next: ptr::null_mut(),
+        };
+        Ok(Self(KBox::new(node, GFP_KERNEL)?))
+    }
+}
+
+impl<T> Deref for Entry<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0.value
+    }
+}
+
+impl<T> DerefMut for Entry<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0.value
+    }
+}
+
+/// A first-in-first-out list of entries.
+///
+/// # Invariants
+///
+/// `head` is null or begins a chain, linked by `next` and ended by null, of nodes that came from
+/// `KBox::into_raw` and that this list alone owns. Unless `head` is null, `tail` is the last of them.
+pub(crate) struct Fifo<T> {
+    head: *mut Node<T>,
+    tail: *mut Node<T>,
+    _owns: PhantomData<KBox<Node<T>>>,
+}
+
+// SAFETY: By the type invariant the list owns its nodes as a vector of boxes would.
+unsafe impl<T: Send> Send for Fifo<T> {}
+
+impl<T> Fifo<T> {
+    /// An empty list.
+    pub(crate) const fn new() -> Self {
+        // INVARIANT: empty.
+        Self {
+            head: ptr::null_mut(),
+            tail: ptr::null_mut(),
+            _owns: PhantomData,
+        }
+    }
+
+    /// Whether there is nothing in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head.is_null()
+    }
+
+    /// Puts an entry in as the last one.
+    pub(crate) fn push_back(&mut self, entry: Entry<T>) {
+        let node = KBox::into_raw(entry.0);
+        // SAFETY: `node` was just taken out of its box, and so is valid and ours.
+        unsafe { (*node).next = ptr::null_mut() };
+        if self.head.is_null() {
+            self.head = node;
+        } else {
+            // SAFETY: `head` is not null, so by the type invariant `tail` is a node of ours.
+            unsafe { (*self.tail).next = node };
+        }
+        // INVARIANT: `node` is ours, linked from the former last node or `head`, and ends the chain.
+        self.tail = node;
+    }
+
+    /// Puts an entry in as the first one.
+    pub(crate) fn push_front(&mut self, entry: Entry<T>) {
+        let node = KBox::into_raw(entry.0);
+        // SAFETY: `node` was just taken out of its box, and so is valid and ours.
+        unsafe { (*node).next = self.head };
+        if self.head.is_null() {
+            self.tail = node;
+        }
+        // INVARIANT: `node` is ours and is followed by the former chain.
+        self.head = node;
+    }
+
+    /// Takes the first entry out.
+    pub(crate) fn pop_front(&mut self) -> Option<Entry<T>> {
+        self.unlink(ptr::null_mut())
+    }
+
+    /// Takes the first entry out for which `wanted` says so.
+    ///
+    /// Looks at one entry after the other: for lists that are short, or off the hot path.
+    pub(crate) fn take(&mut self, mut wanted: impl FnMut(&T) -> bool) -> Option<Entry<T>> {
+        let mut before = ptr::null_mut();
+        let mut node = self.head;
+        while !node.is_null() {
+            // SAFETY: By the type invariant `node`, being in the chain, is a node of ours.
+            if wanted(unsafe { &(*node).value }) {
+                return self.unlink(before);
+            }
+            before = node;
+            // SAFETY: As above.
+            node = unsafe { (*node).next };
+        }
+        None
+    }
+
+    /// Takes out the node after `before`, or the first one if `before` is null.
+    ///
+    /// `before` is null or a node in the chain.
+    fn unlink(&mut self, before: *mut Node<T>) -> Option<Entry<T>> {
+        let link = if before.is_null() {
+            &mut self.head
+        } else {
+            // SAFETY: `before` is in the chain, so by the type invariant it is a node of ours.
+            unsafe { &mut (*before).next }
+        };
+        let node = *link;
+        if node.is_null() {
+            return None;
+        }
+        // SAFETY: `node` is in the chain, so by the type invariant it is a node of ours.
+        // INVARIANT: the chain goes on behind `node`, which no longer belongs to it.
+        *link = unsafe { (*node).next };
+        if self.tail == node {
+            self.tail = before;
+        }
+        // SAFETY: By the type invariant `node` came from `KBox::into_raw`, and it was just unlinked, so
+        // that nobody else has it.
+        Some(Entry(unsafe { KBox::from_raw(node) }))
+    }
+}
+
+impl<T> Drop for Fifo<T> {
+    fn drop(&mut self) {
+        while self.pop_front().is_some() {}
+    }
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! PCI: ids by number, and a device that is switched off again.
+//!
+//! C header: `include/linux/pci.h`
+
+use kernel::{
+    bindings,
+    device::{
+        Bound,
+        Core, //
+    },
+    dma::{
+        Device as _,
+        DmaMask, //
+    },
+    pci,
+    prelude::*, //
+};
+
+/// An entry of a PCI id table, by vendor and device number.
+pub(crate) const fn device_id((vendor, device): (u32, u32)) -> pci::DeviceId {
+    let any = bindings::PCI_ANY_ID as u32;
+    let id = bindings::pci_device_id {
+        vendor,
+        device,
+        subvendor: any,
+        subdevice: any,
+        class: 0,
+        class_mask: 0,
+        driver_data: 0,
+        override_only: 0,
+    };
+    // SAFETY: `DeviceId` is a transparent wrapper of `pci_device_id` with no further invariants.
+    unsafe { core::mem::transmute::<bindings::pci_device_id, pci::DeviceId>(id) }
+}
+
+/// A device whose memory decoding is on; dropping it switches the device off.
+///
+/// # Invariants
+///
+/// `pci_enable_device_mem` has succeeded for the device and has not been undone.
+pub(crate) struct Enabled<'bound>(&'bound pci::Device<Bound>);
+
+impl<'bound> Enabled<'bound> {
+    /// Switches the device on. It reaches memory within the mask, but not before it is made a bus master.
+    ///
+    /// # Errors
+    ///
+    /// Those of the kernel: [`EIO`] if it cannot give out memory within the mask.
+    pub(crate) fn new(pdev: &'bound pci::Device<Core<'_>>, mask: DmaMask) -> Result<Self> {
+        // SAFETY: The device is being probed: nobody allocates or maps memory for it yet.
+        unsafe { pdev.dma_set_mask_and_coherent(mask) }?;
+        pdev.enable_device_mem()?;
+        // INVARIANT: just done.
+        Ok(Self(pdev))
+    }
+
+    /// Keeps the device from reaching memory.
+    pub(crate) fn clear_master(&self) {
+        // SAFETY: The device is valid.
+        unsafe { bindings::pci_clear_master(raw(self.0)) };
+    }
+}
+
+impl Drop for Enabled<'_> {
+    fn drop(&mut self) {
+        self.clear_master();
+        // SAFETY: By the type invariant this undoes what `new` did.
+        unsafe { bindings::pci_disable_device(raw(self.0)) };
+    }
+}
+
+fn raw(pdev: &pci::Device<Bound>) -> *mut bindings::pci_dev {
+    // CAST: `pci::Device` is a transparent wrapper of `Opaque<pci_dev>`.
+    core::ptr::from_ref(pdev).cast_mut().cast()
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! DMA buffers and a DMA engine for userspace.
+//!
+//! A character device, `/dev/rdmaN`, gives programs coherent DMA buffers, drives the DMA engine of a
+//! PCI device (QEMU's `edu`), and maps the buffers into the program, which so works on the same bytes
+//! as the device.
+//!
+//! Calls run one way: [`file`] → [`context`] → {[`buffer`], [`queue`]} → [`edu`]; everything may use
+//! [`kernel_ext`], and [`driver`] stands on top and builds the rest. The interrupt runs [`edu`] →
+//! [`queue`] → [`context`] → wake.
+
+mod buffer;
+mod context;
+mod device;
+mod device_memory;
+mod driver;
+mod edu;
+mod file;
+mod kernel_ext;
+mod queue;
+mod request;
+mod slab;
+mod transfer;
+mod uapi;
+
+use kernel::prelude::*;
+
+module! {
+    type: RdmaModule,
+    name: "rdma",
+    authors: ["the rdma authors"],
+    description: "DMA buffers and a DMA engine for userspace (QEMU edu)",
+    license: "GPL",
+    params: {
+        dma_bits: u32 {
+            default: crate::edu::DEFAULT_DMA_BITS,
+            description: "Bits of a bus address that the device keeps (its dma_mask property): 28",
+        },
+        msi: bool {
+            default: true,
+            description: "Use a message-signalled interrupt where there is one: y",
+        },
+    },
+}
+
+/// The module.
+#[pin_data]
+struct RdmaModule {
+    #[pin]
+    module: kernel_ext::attach::Module<driver::Edu>,
+}
+
+impl kernel::InPlaceModule for RdmaModule {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            _: { driver::check_parameters()? },
+            module <- kernel_ext::attach::Module::new(module),
+        })
+    }
+}
