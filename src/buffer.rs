@@ -2,9 +2,9 @@
 
 //! A coherent buffer and who holds it.
 //!
-//! A buffer is held by its handle, by each mapping and by each request: it is freed with the last of
-//! them. Its memory goes earlier if the device does, for memory of a device must be freed before that
-//! is unbound; whoever still holds the buffer then finds it empty.
+//! A buffer is held by its handle, by each mapping and by each request: it is freed with the last
+//! of them. Its memory goes earlier if the device does, for memory of a device must be freed before
+//! that is unbound; whoever still holds the buffer then finds it empty.
 
 use crate::{
     device::Device,
@@ -98,8 +98,8 @@ impl Registry {
 
     /// Takes the memory of all buffers away and frees it.
     ///
-    /// Nobody makes or drops a buffer any more, the guard being closed; no page is mapped; the device does
-    /// not touch the memory.
+    /// Nobody makes or drops a buffer any more, the guard being closed; no page is mapped; the
+    /// device does not touch the memory.
     pub(crate) fn revoke_all(&self) {
         let all = core::mem::replace(&mut self.live.lock().memories, RBTree::new());
         for memory in all.values() {
@@ -127,7 +127,8 @@ impl Buffer {
     ///
     /// [`ENOMEM`], and the reason is in the log; [`ENODEV`] if the device is gone.
     pub(crate) fn new(device: &Arc<Device>, size: usize, first_page: usize) -> Result<Arc<Self>> {
-        // All of it inside the guard: memory that the registry does not have would outlive the device.
+        // All of it inside the guard: memory that the registry does not have would outlive the
+        // device.
         let buffer = device.enter(|engine| -> Result<Self> {
             let memory = engine.allocate(size)?;
             let (address, size) = (memory.address(), memory.size());

@@ -44,8 +44,8 @@ impl Handle {
     /// That of the buffer which the first mapping at offset 0 makes.
     const FIRST: Self = Self(uapi::FIRST_BUFFER);
 
-    /// Pages of the file that belong to each handle: the file is cut into windows of the size of the
-    /// largest buffer.
+    /// Pages of the file that belong to each handle: the file is cut into windows of the size of
+    /// the largest buffer.
     const WINDOW: usize = uapi::MAX_BUFFER_SIZE as usize >> PAGE_SHIFT;
 
     /// The handle whose window this page of the file is in.
@@ -173,7 +173,8 @@ impl Context {
         self.lane.transfer(operation)
     }
 
-    /// Shows a buffer, whole or in part, in a mapping. The first one at offset 0 makes the first buffer.
+    /// Shows a buffer, whole or in part, in a mapping. The first one at offset 0 makes the first
+    /// buffer.
     ///
     /// # Errors
     ///
@@ -234,7 +235,8 @@ impl Context {
         Ok(bytes)
     }
 
-    /// The part of the device memory from `position` on, of at most so many bytes, and how many it has.
+    /// The part of the device memory from `position` on, of at most so many bytes, and how many it
+    /// has.
     fn device_memory(position: u64, most: usize) -> Option<(DeviceRange, usize)> {
         let left = DEVICE_MEMORY_SIZE.checked_sub(position)?;
         // CAST: no more than `DEVICE_MEMORY_SIZE`, which fits.

@@ -3,12 +3,12 @@
 //! One device: its engine, the queue for it, its buffers and mappings, and the guard that unbinding
 //! closes.
 //!
-//! A [`Device`] lives for as long as the device is bound or a file of it is open; the [`Engine`] only
-//! while it is bound, and is reached through the guard.
+//! A [`Device`] lives for as long as the device is bound or a file of it is open; the [`Engine`]
+//! only while it is bound, and is reached through the guard.
 //!
-//! Lock order: address space of a process → handles of a context → guard (entered, not waited for) →
-//! memory of a buffer → registry of buffers. The queue's lock is taken last, and nothing is allocated,
-//! freed or waited for under it.
+//! Lock order: address space of a process → handles of a context → guard (entered, not waited for)
+//! → memory of a buffer → registry of buffers. The queue's lock is taken last, and nothing is
+//! allocated, freed or waited for under it.
 
 mod engine;
 
@@ -223,8 +223,8 @@ impl Lane {
                 GivenUp::Done(job) => job.outcome(),
                 // Nothing has happened yet.
                 GivenUp::Waiting(job) if !job.request().is_begun() => Err(ERESTARTSYS),
-                // All operations can be done again, but not each time that a handler has run: a timer
-                // could keep a transfer from ever ending.
+                // All operations can be done again, but not each time that a handler has run: a
+                // timer could keep a transfer from ever ending.
                 GivenUp::Waiting(_) | GivenUp::Begun => Err(ERESTARTNOHAND),
             };
         }

@@ -3,8 +3,8 @@
 //! Whose bytes are in the device memory, and who may see them.
 //!
 //! The device memory outlives everything (not even a reset of the machine clears it) and is shared
-//! by all users of the node. It belongs to the user who wrote it last; before anyone else sees any of
-//! it, it is scrubbed.
+//! by all users of the node. It belongs to the user who wrote it last; before anyone else sees any
+//! of it, it is scrubbed.
 //!
 //! No hardware and no bindings: also compiled and tested on the host.
 

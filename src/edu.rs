@@ -2,8 +2,8 @@
 
 //! All that is known of the hardware, QEMU's `edu`: what it is, one transfer, its interrupt.
 //!
-//! Source: QEMU, `docs/specs/edu.rst` and `hw/misc/edu.c`. To drive another PCI device with the rest
-//! of this driver, replace this file and the folder beside it.
+//! Source: QEMU, `docs/specs/edu.rst` and `hw/misc/edu.c`. To drive another PCI device with the
+//! rest of this driver, replace this file and the folder beside it.
 
 mod regs;
 
@@ -28,8 +28,8 @@ pub(crate) const PCI_ID: (u32, u32) = (0x1234, 0x11e8);
 /// How long a transfer takes. Source: `DMA_CYCLES` and `edu_dma_timer` in QEMU, `hw/misc/edu.c`.
 pub(crate) const TRANSFER_TIME_MS: u32 = 100;
 
-/// Bits of a bus address that the device keeps; the rest is cut off silently. Default of the `dma_mask`
-/// property of QEMU's `edu`.
+/// Bits of a bus address that the device keeps; the rest is cut off silently. Default of the
+/// `dma_mask` property of QEMU's `edu`.
 pub(crate) const DEFAULT_DMA_BITS: u32 = 28;
 
 /// What the engine is doing.
@@ -47,8 +47,8 @@ pub(crate) enum State {
 ///
 /// # Invariants
 ///
-/// The registers of the engine, of 64 bits, are inside the BAR and aligned. (The crate checks that when
-/// a register is used, and not when it is compiled: it knows a BAR as aligned to 4 bytes.)
+/// The registers of the engine, of 64 bits, are inside the BAR and aligned. (The crate checks that
+/// when a register is used, and not when it is compiled: it knows a BAR as aligned to 4 bytes.)
 pub(crate) struct Edu<'bound> {
     bar: pci::Bar<'bound, { regs::BAR_SIZE }>,
     version: Version,
@@ -72,7 +72,11 @@ impl<'bound> Edu<'bound> {
     pub(crate) fn new(pdev: &'bound pci::Device<Bound>) -> Result<Self> {
         let size = pdev.resource_len(0)?;
         if size < regs::BAR_SIZE as u64 {
-            dev_err!(pdev, "BAR 0 has {size} bytes, edu's has {}\n", regs::BAR_SIZE);
+            dev_err!(
+                pdev,
+                "BAR 0 has {size} bytes, edu's has {}\n",
+                regs::BAR_SIZE
+            );
             return Err(ENODEV);
         }
         let bar = pdev
@@ -82,7 +86,10 @@ impl<'bound> Edu<'bound> {
         let identification = bar.read(regs::IDENTIFICATION);
         if identification.magic().get() != regs::MAGIC {
             let raw: u32 = identification.into();
-            dev_err!(pdev, "identification {raw:#010x} is not edu's (0x....00ed)\n");
+            dev_err!(
+                pdev,
+                "identification {raw:#010x} is not edu's (0x....00ed)\n"
+            );
             return Err(ENODEV);
         }
 
@@ -90,7 +97,10 @@ impl<'bound> Edu<'bound> {
             bar.write_reg(regs::LIVENESS::from(probe));
             let answer: u32 = bar.read(regs::LIVENESS).into();
             if answer != !probe {
-                dev_err!(pdev, "not alive: {probe:#010x} came back as {answer:#010x}\n");
+                dev_err!(
+                    pdev,
+                    "not alive: {probe:#010x} came back as {answer:#010x}\n"
+                );
                 return Err(ENODEV);
             }
         }
@@ -140,7 +150,8 @@ impl<'bound> Edu<'bound> {
     ///
     /// # Errors
     ///
-    /// [`ETIMEDOUT`] if it does not end in ten times its time, [`ENODEV`] if the device goes meanwhile.
+    /// [`ETIMEDOUT`] if it does not end in ten times its time, [`ENODEV`] if the device goes
+    /// meanwhile.
     pub(crate) fn run(&self, transfer: Transfer) -> Result {
         self.command(transfer, false);
         self.settle(10 * TRANSFER_TIME_MS)
@@ -176,7 +187,9 @@ impl<'bound> Edu<'bound> {
             .with_interrupt(interrupt);
         // By the type invariant none of these can fail; the command comes last.
         let _ = self.bar.try_write_reg(regs::DMA_SOURCE::from(source));
-        let _ = self.bar.try_write_reg(regs::DMA_DESTINATION::from(destination));
+        let _ = self
+            .bar
+            .try_write_reg(regs::DMA_DESTINATION::from(destination));
         let count = regs::DMA_COUNT::from(transfer.device.length());
         let _ = self.bar.try_write_reg(count);
         let _ = self.bar.try_write_reg(command);
@@ -190,7 +203,8 @@ impl<'bound> Edu<'bound> {
         if causes == 0 || causes == u32::MAX {
             return false;
         }
-        self.bar.write_reg(regs::INTERRUPT_ACKNOWLEDGE::from(causes));
+        self.bar
+            .write_reg(regs::INTERRUPT_ACKNOWLEDGE::from(causes));
         true
     }
 }

@@ -2,8 +2,8 @@
 
 //! The system calls on an open file. Thin: decode, call, encode.
 //!
-//! Userspace is read and written here only, and never inside the guard of the device: whoever handles
-//! a page fault of the caller may take for ever.
+//! Userspace is read and written here only, and never inside the guard of the device: whoever
+//! handles a page fault of the caller may take for ever.
 
 mod ioctl;
 

@@ -3,13 +3,13 @@
 //! Who gets the engine next: requests, fair turns, completion.
 //!
 //! Each context has a *lane*: its requests, first in, first out. The turns go round the lanes that
-//! have something to do, a piece each. A piece is one transfer, or the two of a copy, between which no
-//! other lane comes, led by a scrub of the device memory where it shows another user's bytes.
+//! have something to do, a piece each. A piece is one transfer, or the two of a copy, between which
+//! no other lane comes, led by a scrub of the device memory where it shows another user's bytes.
 //!
-//! A request is a value that is moved: [`Entry`] of a [`Job`] → waiting in its lane → [`Running`] → done
-//! in its lane → taken by whoever waits for it. What nobody waits for any more goes to the orphans,
-//! which are dropped where one may sleep: nothing is allocated or freed in here, and everything
-//! that an interrupt handler calls is O(1).
+//! A request is a value that is moved: [`Entry`] of a [`Job`] → waiting in its lane → [`Running`] →
+//! done in its lane → taken by whoever waits for it. What nobody waits for any more goes to the
+//! orphans, which are dropped where one may sleep: nothing is allocated or freed in here, and
+//! everything that an interrupt handler calls is O(1).
 //!
 //! No hardware and no bindings: also compiled and tested on the host.
 
@@ -184,7 +184,8 @@ struct Turn {
 /// # Invariants
 ///
 /// - `next_turn` is in a ring, linked by `turn`, of exactly the lanes in which a request waits.
-/// - While `running` is there and `started`, the engine has that transfer, or has ended it unnoticed.
+/// - While `running` is there and `started`, the engine has that transfer, or has ended it
+///   unnoticed.
 pub(crate) struct Queue<R, W> {
     lanes: Slab<Lane<R, W>>,
     next_turn: Option<LaneId>,
@@ -244,8 +245,8 @@ impl<R: Request, W: Wake> Queue<R, W> {
             .map_err(|lane| lane.waker)
     }
 
-    /// Removes a lane. What it had is returned, to be dropped where one may sleep; what the engine is at
-    /// work on becomes an orphan.
+    /// Removes a lane. What it had is returned, to be dropped where one may sleep; what the engine
+    /// is at work on becomes an orphan.
     pub(crate) fn remove_lane(&mut self, lane: LaneId) -> Option<Lane<R, W>> {
         self.leave_ring(lane);
         if let Some(running) = &mut self.running {
@@ -382,7 +383,8 @@ impl<R: Request, W: Wake> Queue<R, W> {
         if let Some(error) = self.closed {
             return self.end(running, Err(error));
         }
-        // The next piece has its turn after one of each other lane: the ring goes on behind this one.
+        // The next piece has its turn after one of each other lane: the ring goes on behind this
+        // one.
         if let Some((id, lane)) = running
             .lane
             .and_then(|id| Some((id, self.lanes.get_mut(id.0)?)))
@@ -448,9 +450,9 @@ impl<R: Request, W: Wake> Queue<R, W> {
         done.take(|job| job.ticket == ticket)
     }
 
-    /// Takes note that the engine's transfer should have ended long ago: whoever waits for it, or for a
-    /// request behind it, is told. The request itself stays with the engine. Returns whether that is
-    /// news.
+    /// Takes note that the engine's transfer should have ended long ago: whoever waits for it, or
+    /// for a request behind it, is told. The request itself stays with the engine. Returns whether
+    /// that is news.
     ///
     /// Off the hot path: looks at each lane.
     pub(crate) fn overdue(&mut self) -> bool {
@@ -486,8 +488,8 @@ impl<R: Request, W: Wake> Queue<R, W> {
         }
     }
 
-    /// Takes the requests that nobody waits for any more and that have ended, to be dropped where one
-    /// may sleep.
+    /// Takes the requests that nobody waits for any more and that have ended, to be dropped where
+    /// one may sleep.
     pub(crate) fn take_orphans(&mut self) -> Fifo<Job<R>> {
         core::mem::replace(&mut self.orphans, Fifo::new())
     }
@@ -497,7 +499,8 @@ impl<R: Request, W: Wake> Queue<R, W> {
         !self.orphans.is_empty()
     }
 
-    /// Takes the request that the engine is at work on. For teardown, when nothing is started any more.
+    /// Takes the request that the engine is at work on. For teardown, when nothing is started any
+    /// more.
     pub(crate) fn take_running(&mut self) -> Option<Entry<Job<R>>> {
         self.running.take().map(|running| running.job)
     }

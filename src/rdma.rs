@@ -2,13 +2,13 @@
 
 //! DMA buffers and a DMA engine for userspace.
 //!
-//! A character device, `/dev/rdmaN`, gives programs coherent DMA buffers, drives the DMA engine of a
-//! PCI device (QEMU's `edu`), and maps the buffers into the program, which so works on the same bytes
-//! as the device.
+//! A character device, `/dev/rdmaN`, gives programs coherent DMA buffers, drives the DMA engine of
+//! a PCI device (QEMU's `edu`), and maps the buffers into the program, which so works on the same
+//! bytes as the device.
 //!
-//! Calls run one way: [`file`] → [`context`] → {[`buffer`], [`queue`]} → [`edu`]; everything may use
-//! [`kernel_ext`], and [`driver`] stands on top and builds the rest. The interrupt runs [`edu`] →
-//! [`queue`] → [`context`] → wake.
+//! Calls run one way: [`file`] → [`context`] → {[`buffer`], [`queue`]} → [`edu`]; everything may
+//! use [`kernel_ext`], and [`driver`] stands on top and builds the rest. The interrupt runs [`edu`]
+//! → [`queue`] → [`context`] → wake.
 
 mod buffer;
 mod context;

@@ -2,8 +2,8 @@
 
 //! The ABI, as the driver sees it: `uapi/rdma.h` in Rust.
 //!
-//! The header is the source of truth and says what everything means; `tests/host/abi.rs` compares the
-//! two, field by field.
+//! The header is the source of truth and says what everything means; `tests/host/abi.rs` compares
+//! the two, field by field.
 
 use crate::kernel_ext::abi::uapi_struct;
 use kernel::ioctl::{

@@ -16,6 +16,7 @@ use crate::{
     },
     kernel_ext::{
         coherent::Memory,
+        fifo::Entry,
         pci::Enabled,
         ratelimit::Ratelimit,
         work::{
@@ -107,12 +108,11 @@ impl<'bound> Engine<'bound> {
 
 impl Delayed<Engine<'_>> {
     /// Queues a request, and starts it if the engine has nothing to do.
-    #[expect(clippy::type_complexity, reason = "a request that is refused is given back")]
     pub(crate) fn submit(
         &self,
         lane: LaneId,
-        job: crate::kernel_ext::fifo::Entry<Job<Request>>,
-    ) -> Result<Ticket, (Error, crate::kernel_ext::fifo::Entry<Job<Request>>)> {
+        job: Entry<Job<Request>>,
+    ) -> Result<Ticket, (Error, Entry<Job<Request>>)> {
         let mut work = self.device.work.lock();
         let ticket = work.queue.submit(lane, job)?;
         self.advance(&mut work);
@@ -144,7 +144,8 @@ impl Delayed<Engine<'_>> {
         }
     }
 
-    /// Looks at a transfer that should have ended, and returns after how many milliseconds to look again.
+    /// Looks at a transfer that should have ended, and returns after how many milliseconds to look
+    /// again.
     fn look(&self, work: &mut QueuedWork) -> Option<u32> {
         if !work.queue.is_busy() {
             return None;
@@ -167,7 +168,10 @@ impl Delayed<Engine<'_>> {
             }
             State::Busy if age >= OVERDUE_MS => {
                 if work.queue.overdue() {
-                    dev_err!(self.dev, "a transfer does not end; its memory stays with the device\n");
+                    dev_err!(
+                        self.dev,
+                        "a transfer does not end; its memory stays with the device\n"
+                    );
                 }
             }
             State::Busy => {}
@@ -175,8 +179,8 @@ impl Delayed<Engine<'_>> {
         work.queue.is_busy().then_some(TRANSFER_TIME_MS)
     }
 
-    /// Brings the device to rest: nothing of what is bound is used by anyone after this. The guard is
-    /// closed, and nobody is inside.
+    /// Brings the device to rest: nothing of what is bound is used by anyone after this. The guard
+    /// is closed, and nobody is inside.
     pub(crate) fn stop(&self) {
         self.device.work.lock().queue.close(ENODEV);
         self.device.mappings().zap();
@@ -189,7 +193,10 @@ impl Delayed<Engine<'_>> {
         let orphans = work.queue.take_orphans();
         drop(work);
         if still_running {
-            dev_err!(self.dev, "a transfer does not end; its memory is never freed\n");
+            dev_err!(
+                self.dev,
+                "a transfer does not end; its memory is never freed\n"
+            );
             self.zeros.abandon();
             if let Some(job) = &running {
                 job.request().memories().for_each(|buffer| buffer.abandon());

@@ -84,11 +84,7 @@ fn free(context: &Context, request: uapi::Free) -> Result {
 }
 
 /// Makes an operation of what userspace asks for, with all of it checked.
-fn decode(
-    context: &Context,
-    mode: Mode,
-    request: uapi::Request,
-) -> Result<Operation<Arc<Buffer>>> {
+fn decode(context: &Context, mode: Mode, request: uapi::Request) -> Result<Operation<Arc<Buffer>>> {
     if request.flags != 0 || request.reserved != [0; 3] {
         return Err(EINVAL);
     }

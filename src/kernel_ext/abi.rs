@@ -2,7 +2,8 @@
 
 //! Structures that cross to and from userspace.
 
-/// A structure that crosses to or from userspace: any bytes are a value of it, and it has no padding.
+/// A structure that crosses to or from userspace: any bytes are a value of it, and it has no
+/// padding.
 macro_rules! uapi_struct {
     (
         $(#[$meta:meta])*

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What ties a driver to a PCI device: interrupt, guard and node, put up in this order and taken down in
-//! the reverse one.
+//! What ties a driver to a PCI device: interrupt, guard and node, put up in this order and taken
+//! down in the reverse one.
 //!
-//! They are made here, inside of what the driver core owns, and never handed out: whoever could leak
-//! one could have the interrupt, or a system call, find the device after it is gone.
+//! They are made here, inside of what the driver core owns, and never handed out: whoever could
+//! leak one could have the interrupt, or a system call, find the device after it is gone.
 
 use super::{
     chrdev::{
@@ -114,8 +114,8 @@ impl<'bound, D: Driver> Attached<'bound, D> {
             irq: Self::request_irq(vectors, bound.clone())?,
             node: None,
             _: {
-                // SAFETY: Dropping `Self` closes the guard, before anything of `bound` goes away. The
-                // driver core owns `Self` and drops it before the device is unbound.
+                // SAFETY: Dropping `Self` closes the guard, before anything of `bound` goes away.
+                // The driver core owns `Self` and drops it before the device is unbound.
                 unsafe { D::guard(&bound).open(&bound) };
             },
             bound,
@@ -137,9 +137,10 @@ impl<'bound, D: Driver> Attached<'bound, D> {
         vectors: &KBox<IrqVectorRegistration<'bound>>,
         bound: Arc<D::Bound<'bound>>,
     ) -> Result<Pin<KBox<irq::Registration<'bound, Interrupt<'bound, D>>>>> {
-        // SAFETY: The vectors are in a box, and dropped after the interrupt, as the fields of `Attached`
-        // say: they are there for as long as the interrupt is.
-        let vectors: &'bound IrqVectorRegistration<'bound> = unsafe { &*core::ptr::from_ref(&**vectors) };
+        // SAFETY: The vectors are in a box, and dropped after the interrupt, as the fields of
+        // `Attached` say: they are there for as long as the interrupt is.
+        let vectors: &'bound IrqVectorRegistration<'bound> =
+            unsafe { &*core::ptr::from_ref(&**vectors) };
         let request = vectors.index(0)?.into();
         // SAFETY: Goes into `Attached`, which the driver core owns and drops.
         let registration = unsafe {

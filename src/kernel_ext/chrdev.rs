@@ -2,9 +2,9 @@
 
 //! Character devices: a region of numbers with a class, a node for each device, its open files.
 //!
-//! A node belongs to its device while that is bound; open files go on living after it. Whoever opens a
-//! node finds the device by the node's number, so that nothing of ours is called for a node that
-//! is gone. The kernel keeps the module loaded while a file is open.
+//! A node belongs to its device while that is bound; open files go on living after it. Whoever
+//! opens a node finds the device by the node's number, so that nothing of ours is called for a node
+//! that is gone. The kernel keeps the module loaded while a file is open.
 //!
 //! C headers: `include/linux/cdev.h`, `include/linux/fs.h`, `include/linux/device/class.h`
 
@@ -67,7 +67,8 @@ pub(crate) trait File: Send + Sync + Sized + 'static {
     /// Called when a node is opened. Dropped when the last descriptor is closed.
     fn open(device: Arc<Self::Device>) -> Result<Arc<Self>>;
 
-    /// Where the mappings of the file are to be found. What is returned lives as long as the file does.
+    /// Where the mappings of the file are to be found. What is returned lives as long as the file
+    /// does.
     fn mappings(&self) -> &Mappings;
 
     /// ioctl(2).
@@ -97,7 +98,8 @@ enum Slot<D> {
 ///
 /// # Invariants
 ///
-/// `first` begins a region of [`NODES`] device numbers that is ours, and `class` is a class of ours.
+/// `first` begins a region of [`NODES`] device numbers that is ours, and `class` is a class of
+/// ours.
 pub(crate) struct Region<F: File> {
     first: bindings::dev_t,
     class: NonNull<bindings::class>,
@@ -287,8 +289,8 @@ impl<F: File> Node<F> {
         number.set(Slot::Published(device));
         // SAFETY: Ours, and set up; the number is in our region.
         to_result(unsafe { bindings::cdev_add(cdev.as_ptr(), device_number, 1) })?;
-        // SAFETY: The class is there while the region is, which outlives the driver; `parent` is bound; the
-        // name is a format that takes one `int`.
+        // SAFETY: The class is there while the region is, which outlives the driver; `parent` is
+        // bound; the name is a format that takes one `int`.
         // CAST: `Device` is a transparent wrapper of `struct device`; the number is a small one.
         from_err_ptr(unsafe {
             bindings::device_create(

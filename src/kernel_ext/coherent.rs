@@ -2,8 +2,8 @@
 
 //! Coherent memory, with what a mapping needs: the page frames.
 //!
-//! The frames come from the DMA API's own description of the allocation, so that they are right with
-//! an IOMMU too, where memory that is in one piece for the device is in many for the CPU.
+//! The frames come from the DMA API's own description of the allocation, so that they are right
+//! with an IOMMU too, where memory that is in one piece for the device is in many for the CPU.
 //!
 //! C header: `include/linux/dma-mapping.h`
 
@@ -71,8 +71,7 @@ impl Memory {
     /// [`ENOMEM`] if there is no such memory within the device's reach. Nothing is logged.
     pub(crate) fn new(dev: &Device<Bound>, size: usize) -> Result<Self> {
         let size = size.checked_next_multiple_of(PAGE_SIZE).ok_or(ENOMEM)?;
-        let coherent =
-            Coherent::zeroed_slice_with_attrs(dev, size, GFP_KERNEL, DMA_ATTR_NO_WARN)?;
+        let coherent = Coherent::zeroed_slice_with_attrs(dev, size, GFP_KERNEL, DMA_ATTR_NO_WARN)?;
         let extents = Self::describe(dev, &coherent)?;
 
         // INVARIANT: just described.
@@ -85,7 +84,8 @@ impl Memory {
 
     fn describe(dev: &Device<Bound>, coherent: &Coherent<[u8]>) -> Result<KVec<Extent>> {
         let mut table = bindings::sg_table::default();
-        // SAFETY: The device is valid and bound, and the rest is what `coherent` was allocated with.
+        // SAFETY: The device is valid and bound, and the rest is what `coherent` was allocated
+        // with.
         // CAST: `Device` is a transparent wrapper of `struct device`.
         to_result(unsafe {
             bindings::dma_get_sgtable_attrs(
@@ -144,8 +144,8 @@ impl Memory {
     /// Copies its first bytes out, as many as `to` has.
     pub(crate) fn copy_to(&self, to: &mut [u8]) {
         let bytes = to.len().min(self.size());
-        // SAFETY: Both are valid for `bytes` and do not overlap, `to` being exclusive. The device or
-        // userspace may write meanwhile: whatever is read then is as good as anything else.
+        // SAFETY: Both are valid for `bytes` and do not overlap, `to` being exclusive. The device
+        // or userspace may write meanwhile: whatever is read then is as good as anything else.
         unsafe {
             core::ptr::copy_nonoverlapping(self.coherent.as_ptr().cast(), to.as_mut_ptr(), bytes)
         }
@@ -161,8 +161,8 @@ impl Memory {
         }
     }
 
-    /// Has the memory never freed, also when this is dropped: the device may still write to it, and a leak
-    /// is better than that.
+    /// Has the memory never freed, also when this is dropped: the device may still write to it, and
+    /// a leak is better than that.
     pub(crate) fn abandon(&self) {
         self.abandoned.store(true, Relaxed);
     }

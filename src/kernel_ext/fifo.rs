@@ -2,8 +2,8 @@
 
 //! A first-in-first-out list that takes no memory of its own.
 //!
-//! Each [`Entry`] is allocated before it is put in, where one may sleep; putting in and taking out is
-//! a few instructions and cannot fail, so that an interrupt handler can do it under a spinlock.
+//! Each [`Entry`] is allocated before it is put in, where one may sleep; putting in and taking out
+//! is a few instructions and cannot fail, so that an interrupt handler can do it under a spinlock.
 //!
 //! Uses the kernel's boxes only: also compiled and tested on the host.
 
@@ -58,7 +58,8 @@ impl<T> DerefMut for Entry<T> {
 /// # Invariants
 ///
 /// `head` is null or begins a chain, linked by `next` and ended by null, of nodes that came from
-/// `KBox::into_raw` and that this list alone owns. Unless `head` is null, `tail` is the last of them.
+/// `KBox::into_raw` and that this list alone owns. Unless `head` is null, `tail` is the last of
+/// them.
 pub(crate) struct Fifo<T> {
     head: *mut Node<T>,
     tail: *mut Node<T>,
@@ -95,7 +96,8 @@ impl<T> Fifo<T> {
             // SAFETY: `head` is not null, so by the type invariant `tail` is a node of ours.
             unsafe { (*self.tail).next = node };
         }
-        // INVARIANT: `node` is ours, linked from the former last node or `head`, and ends the chain.
+        // INVARIANT: `node` is ours, linked from the former last node or `head`, and ends the
+        // chain.
         self.tail = node;
     }
 
@@ -154,8 +156,8 @@ impl<T> Fifo<T> {
         if self.tail == node {
             self.tail = before;
         }
-        // SAFETY: By the type invariant `node` came from `KBox::into_raw`, and it was just unlinked, so
-        // that nobody else has it.
+        // SAFETY: By the type invariant `node` came from `KBox::into_raw`, and it was just
+        // unlinked, so that nobody else has it.
         Some(Entry(unsafe { KBox::from_raw(node) }))
     }
 }

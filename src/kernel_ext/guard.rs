@@ -2,12 +2,12 @@
 
 //! A guard around what exists only while a driver is bound to its device.
 //!
-//! Open files outlive the device. Each call from userspace enters the guard to get at the device, and
-//! unbinding closes it: nobody enters any more, and those inside are waited for. Nobody may wait for
-//! userspace inside: no copying from or to it, no sleeping until something is done.
+//! Open files outlive the device. Each call from userspace enters the guard to get at the device,
+//! and unbinding closes it: nobody enters any more, and those inside are waited for. Nobody may
+//! wait for userspace inside: no copying from or to it, no sleeping until something is done.
 //!
-//! Entering costs a few instructions on memory of this CPU (SRCU), and may be nested: a page fault on
-//! one of our mappings enters it wherever the fault happens.
+//! Entering costs a few instructions on memory of this CPU (SRCU), and may be nested: a page fault
+//! on one of our mappings enters it wherever the fault happens.
 
 use core::marker::PhantomData;
 use kernel::{
@@ -27,8 +27,8 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// `inside` is null, or points to an `F::Of<'_>` that is valid until a call of [`close`](Self::close) has
-/// returned.
+/// `inside` is null, or points to an `F::Of<'_>` that is valid until a call of
+/// [`close`](Self::close) has returned.
 #[pin_data]
 pub(crate) struct Guard<F: ForLt> {
     #[pin]
@@ -37,8 +37,8 @@ pub(crate) struct Guard<F: ForLt> {
     _guards: PhantomData<fn() -> F>,
 }
 
-// SAFETY: The guard gives out shared references to what is inside, to any thread; `F::Of` being `Sync`
-// is demanded by `open`, without which there is nothing inside.
+// SAFETY: The guard gives out shared references to what is inside, to any thread; `F::Of` being
+// `Sync` is demanded by `open`, without which there is nothing inside.
 unsafe impl<F: ForLt> Send for Guard<F> {}
 // SAFETY: As above.
 unsafe impl<F: ForLt> Sync for Guard<F> {}
@@ -66,8 +66,8 @@ impl<F: ForLt> Guard<F> {
             return Err(ENODEV);
         }
         // SAFETY: By the type invariant it is valid until `close` has returned, which waits for
-        // `_reader`. A lifetime does not change the layout, and the higher-ranked closure can neither
-        // choose the lifetime nor keep anything of it.
+        // `_reader`. A lifetime does not change the layout, and the higher-ranked closure can
+        // neither choose the lifetime nor keep anything of it.
         Ok(f(unsafe { &*inside.cast::<F::Of<'_>>() }))
     }
 

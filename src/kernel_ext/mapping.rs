@@ -3,8 +3,8 @@
 //! The one place where all mappings of a device are found again.
 //!
 //! A node can be opened through several inodes (`mknod`, containers), and each has its own list of
-//! mappings. All files of a device are given the address space of one anonymous inode instead, as DRM
-//! does it, so that one call reaches all of their mappings.
+//! mappings. All files of a device are given the address space of one anonymous inode instead, as
+//! DRM does it, so that one call reaches all of their mappings.
 //!
 //! C headers: `include/linux/fs.h`, `include/linux/mm.h`
 

@@ -43,7 +43,8 @@ pub(crate) const fn device_id((vendor, device): (u32, u32)) -> pci::DeviceId {
 pub(crate) struct Enabled<'bound>(&'bound pci::Device<Bound>);
 
 impl<'bound> Enabled<'bound> {
-    /// Switches the device on. It reaches memory within the mask, but not before it is made a bus master.
+    /// Switches the device on. It reaches memory within the mask, but not before it is made a bus
+    /// master.
     ///
     /// # Errors
     ///

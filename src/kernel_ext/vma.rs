@@ -58,8 +58,8 @@ impl Fault<'_> {
             let at = &(*self.0).__bindgen_anon_1;
             (at.vma, at.address)
         };
-        // SAFETY: The mapping is `VM_PFNMAP`, as `show` made it, its lock is held, and the address is in
-        // it. Also where another thread was faster, this is right.
+        // SAFETY: The mapping is `VM_PFNMAP`, as `show` made it, its lock is held, and the address
+        // is in it. Also where another thread was faster, this is right.
         match unsafe { bindings::vmf_insert_pfn(vma, address, frame.pfn()) } {
             bindings::vm_fault_reason_VM_FAULT_NOPAGE => Ok(()),
             bindings::vm_fault_reason_VM_FAULT_OOM => Err(ENOMEM),
@@ -68,8 +68,8 @@ impl Fault<'_> {
     }
 }
 
-/// A mapping that is being set up, and follows our rules: it is shared, never executable, does not grow,
-/// is in no core dump, and is inherited by a child.
+/// A mapping that is being set up, and follows our rules: it is shared, never executable, does not
+/// grow, is in no core dump, and is inherited by a child.
 pub(crate) struct Mapping<'a>(&'a VmaNew);
 
 impl<'a> Mapping<'a> {
@@ -100,8 +100,8 @@ impl<'a> Mapping<'a> {
     /// Makes it show `memory`.
     pub(crate) fn show<T: Mappable>(self, memory: Arc<T>) {
         let raw = self.0.as_ptr();
-        // SAFETY: The mapping is being set up, so that nobody else has it. It will only ever have page
-        // frames that are inserted by number, as the flags say.
+        // SAFETY: The mapping is being set up, so that nobody else has it. It will only ever have
+        // page frames that are inserted by number, as the flags say.
         unsafe {
             (*raw).__bindgen_anon_2.vm_flags =
                 self.0.flags() | flags::PFNMAP | flags::IO | flags::DONTEXPAND | flags::DONTDUMP
@@ -140,7 +140,8 @@ impl<T: Mappable> Operations<T> {
     ///
     /// # Safety
     ///
-    /// `vma` must be a mapping made by [`Mapping::show`] or a copy of one, and is not used any more.
+    /// `vma` must be a mapping made by [`Mapping::show`] or a copy of one, and is not used any
+    /// more.
     unsafe extern "C" fn close(vma: *mut bindings::vm_area_struct) {
         // SAFETY: By the requirement; `show` or `open` put the reference in.
         drop(unsafe { <Arc<T>>::from_foreign((*vma).vm_private_data.cast()) });

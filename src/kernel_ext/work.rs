@@ -2,9 +2,9 @@
 
 //! Delayed work that belongs to what it works on.
 //!
-//! The crate's work items keep what they work on alive, and cannot be taken back. Here it is the other
-//! way round: dropping a [`Delayed`] takes the work back, and waits for it if it runs, so that it may
-//! use what exists only while the driver is bound.
+//! The crate's work items keep what they work on alive, and cannot be taken back. Here it is the
+//! other way round: dropping a [`Delayed`] takes the work back, and waits for it if it runs, so
+//! that it may use what exists only while the driver is bound.
 //!
 //! C header: `include/linux/workqueue.h`
 
@@ -78,7 +78,8 @@ impl<T: Work> Delayed<T> {
         })
     }
 
-    /// Has the work done after `delay`, unless that is already arranged. Also in interrupt handlers.
+    /// Has the work done after `delay`, unless that is already arranged. Also in interrupt
+    /// handlers.
     pub(crate) fn queue(&self, delay: Jiffies) {
         // SAFETY: By the type invariant `work` is initialised, and the queue is always there.
         unsafe {
@@ -91,8 +92,8 @@ impl<T: Work> Delayed<T> {
         };
     }
 
-    /// Has the work done as soon as possible, also where it is arranged for later. Also in interrupt
-    /// handlers.
+    /// Has the work done as soon as possible, also where it is arranged for later. Also in
+    /// interrupt handlers.
     pub(crate) fn queue_now(&self) {
         // SAFETY: As in `queue`.
         unsafe {
@@ -109,8 +110,8 @@ impl<T: Work> Delayed<T> {
     ///
     /// `work` must be that of a `delayed_work` in a `Delayed<T>`.
     unsafe extern "C" fn run(work: *mut bindings::work_struct) {
-        // SAFETY: By the requirement it is embedded in a `delayed_work`, which is at the beginning of a
-        // `Delayed<T>`; dropping that waits for this function.
+        // SAFETY: By the requirement it is embedded in a `delayed_work`, which is at the beginning
+        // of a `Delayed<T>`; dropping that waits for this function.
         let this = unsafe {
             &*kernel::container_of!(work, bindings::delayed_work, work).cast::<Delayed<T>>()
         };
@@ -129,8 +130,8 @@ impl<T: Work> Deref for Delayed<T> {
 #[pinned_drop]
 impl<T: Work> PinnedDrop for Delayed<T> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: By the type invariant `work` is initialised. After this it neither runs nor can be
-        // queued, not even by itself.
+        // SAFETY: By the type invariant `work` is initialised. After this it neither runs nor can
+        // be queued, not even by itself.
         unsafe { bindings::disable_delayed_work_sync(self.work.get()) };
     }
 }

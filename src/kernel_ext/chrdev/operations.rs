@@ -59,7 +59,8 @@ impl<F: File> Table<F> {
 
     /// # Safety
     ///
-    /// Called by the kernel only: `inode` is that of a node in the region, and `file` is being opened.
+    /// Called by the kernel only: `inode` is that of a node in the region, and `file` is being
+    /// opened.
     unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         let opened = || -> Result<Arc<F>> {
             // SAFETY: `inode` is that of a character device.
