@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! As much of the `kernel` crate as the hardware-free files of the driver use, made of `std`: with it
+//! they are compiled and tested on the host.
+
+pub mod error {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Error(pub i32);
+
+    impl From<std::collections::TryReserveError> for Error {
+        fn from(_: std::collections::TryReserveError) -> Self {
+            prelude_code::ENOMEM
+        }
+    }
+
+    pub mod prelude_code {
+        use super::Error;
+        pub const EIO: Error = Error(5);
+        pub const ENOMEM: Error = Error(12);
+        pub const ENODEV: Error = Error(19);
+        pub const EINVAL: Error = Error(22);
+        pub const ETIMEDOUT: Error = Error(110);
+        pub const ECANCELED: Error = Error(125);
+    }
+}
+
+pub mod prelude {
+    pub use super::error::{prelude_code::*, Error};
+    pub use crate::static_assert;
+
+    pub type Result<T = (), E = Error> = core::result::Result<T, E>;
+
+    #[derive(Clone, Copy)]
+    pub struct Flags;
+    pub const GFP_KERNEL: Flags = Flags;
+
+    /// `KBox`, with the functions that the driver uses.
+    pub struct KBox<T>(Box<T>);
+
+    impl<T> KBox<T> {
+        pub fn new(value: T, _: Flags) -> Result<Self> {
+            Ok(Self(Box::new(value)))
+        }
+
+        pub fn into_raw(this: Self) -> *mut T {
+            Box::into_raw(this.0)
+        }
+
+        /// # Safety
+        ///
+        /// As `Box::from_raw`.
+        pub unsafe fn from_raw(raw: *mut T) -> Self {
+            Self(unsafe { Box::from_raw(raw) })
+        }
+    }
+
+    impl<T> core::ops::Deref for KBox<T> {
+        type Target = T;
+        fn deref(&self) -> &T {
+            &self.0
+        }
+    }
+
+    impl<T> core::ops::DerefMut for KBox<T> {
+        fn deref_mut(&mut self) -> &mut T {
+            &mut self.0
+        }
+    }
+
+    /// `KVVec`, which never grows by itself.
+    pub struct KVVec<T>(Vec<T>);
+
+    pub struct PushError<T>(pub T);
+
+    impl<T> KVVec<T> {
+        pub const fn new() -> Self {
+            Self(Vec::new())
+        }
+
+        pub fn with_capacity(capacity: usize, _: Flags) -> Result<Self> {
+            Ok(Self(Vec::with_capacity(capacity)))
+        }
+
+        pub fn capacity(&self) -> usize {
+            self.0.capacity()
+        }
+
+        pub fn push_within_capacity(&mut self, value: T) -> Result<(), PushError<T>> {
+            if self.0.len() < self.0.capacity() {
+                self.0.push(value);
+                Ok(())
+            } else {
+                Err(PushError(value))
+            }
+        }
+
+        pub fn drain_all(&mut self) -> impl Iterator<Item = T> + '_ {
+            self.0.drain(..)
+        }
+    }
+
+    impl<T> core::ops::Deref for KVVec<T> {
+        type Target = [T];
+        fn deref(&self) -> &[T] {
+            &self.0
+        }
+    }
+
+    impl<T> core::ops::DerefMut for KVVec<T> {
+        fn deref_mut(&mut self) -> &mut [T] {
+            &mut self.0
+        }
+    }
+}
+
+#[macro_export]
+macro_rules! static_assert {
+    ($condition:expr) => {
+        const _: () = assert!($condition);
+    };
+}
+
+/// `kernel::ioctl`, from `include/uapi/asm-generic/ioctl.h`.
+#[allow(non_snake_case)]
+pub mod ioctl {
+    const fn _IOC(direction: u32, magic: u32, number: u32, size: usize) -> u32 {
+        direction << 30 | (size as u32) << 16 | magic << 8 | number
+    }
+
+    pub const fn _IOW<T>(magic: u32, number: u32) -> u32 {
+        _IOC(1, magic, number, size_of::<T>())
+    }
+
+    pub const fn _IOR<T>(magic: u32, number: u32) -> u32 {
+        _IOC(2, magic, number, size_of::<T>())
+    }
+
+    pub const fn _IOWR<T>(magic: u32, number: u32) -> u32 {
+        _IOC(3, magic, number, size_of::<T>())
+    }
+}
+
+pub mod transmute {
+    /// # Safety
+    ///
+    /// As in the kernel.
+    pub unsafe trait FromBytes {}
+    /// # Safety
+    ///
+    /// As in the kernel.
+    pub unsafe trait AsBytes {}
+}
