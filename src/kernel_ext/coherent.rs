@@ -7,16 +7,13 @@
 //!
 //! C header: `include/linux/dma-mapping.h`
 
-use core::mem::ManuallyDrop;
+use core::ptr::NonNull;
 use kernel::{
     bindings,
     device::{
         Bound,
-        Device, //
-    },
-    dma::{
-        attrs::DMA_ATTR_NO_WARN,
-        Coherent, //
+        Device,
+        DeviceContext, //
     },
     error::to_result,
     page::{
@@ -24,9 +21,12 @@ use kernel::{
         PAGE_SIZE, //
     },
     prelude::*,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
+    sync::{
+        aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        }, //
     },
     types::ScopeGuard, //
 };
@@ -54,16 +54,36 @@ struct Extent {
 
 /// Coherent memory of whole pages, zeroed when it is made.
 ///
+/// (The crate's `Coherent` takes no allocation flags but its own, and the strongest of them calls
+/// the OOM killer for whatever userspace asks for.)
+///
 /// # Invariants
 ///
-/// `extents` describes all pages of `coherent`, in their order, and begins with page 0.
+/// - `cpu` and `bus` are what `dma_alloc_attrs` returned for `size` bytes for `dev`, and nothing
+///   has freed them.
+/// - `extents` describes all pages of it, in their order, and begins with page 0.
 pub(crate) struct Memory {
-    coherent: ManuallyDrop<Coherent<[u8]>>,
+    dev: ARef<Device>,
+    cpu: NonNull<u8>,
+    bus: bindings::dma_addr_t,
+    size: usize,
     extents: KVec<Extent>,
     abandoned: Atomic<bool>,
 }
 
+// SAFETY: The memory may be used and freed by any thread.
+unsafe impl Send for Memory {}
+// SAFETY: What is shared is copied as a whole, whatever anyone else does to it; see `copy_to`.
+unsafe impl Sync for Memory {}
+
 impl Memory {
+    /// As `GFP_KERNEL`, but fails where that would call the OOM killer. Zeroed.
+    const FLAGS: bindings::gfp_t =
+        bindings::GFP_KERNEL | bindings::__GFP_ZERO | 1 << bindings::___GFP_RETRY_MAYFAIL_BIT;
+
+    // CAST: a small constant.
+    const ATTRS: c_ulong = bindings::DMA_ATTR_NO_WARN as c_ulong;
+
     /// Allocates `size` bytes, rounded up to whole pages.
     ///
     /// # Errors
@@ -71,33 +91,39 @@ impl Memory {
     /// [`ENOMEM`] if there is no such memory within the device's reach. Nothing is logged.
     pub(crate) fn new(dev: &Device<Bound>, size: usize) -> Result<Self> {
         let size = size.checked_next_multiple_of(PAGE_SIZE).ok_or(ENOMEM)?;
-        let coherent = Coherent::zeroed_slice_with_attrs(dev, size, GFP_KERNEL, DMA_ATTR_NO_WARN)?;
-        let extents = Self::describe(dev, &coherent)?;
-
-        // INVARIANT: just described.
-        Ok(Self {
-            coherent: ManuallyDrop::new(coherent),
-            extents,
+        let mut bus = 0;
+        // SAFETY: The device is valid and bound, and `bus` can be written.
+        let cpu = unsafe {
+            bindings::dma_alloc_attrs(raw(dev), size, &mut bus, Self::FLAGS, Self::ATTRS)
+        };
+        // INVARIANT: just allocated; the extents follow before anyone asks for a page.
+        let mut memory = Self {
+            dev: dev.into(),
+            cpu: NonNull::new(cpu.cast()).ok_or(ENOMEM)?,
+            bus,
+            size,
+            extents: KVec::new(),
             abandoned: Atomic::new(false),
-        })
+        };
+        memory.extents = memory.describe()?;
+        Ok(memory)
     }
 
-    fn describe(dev: &Device<Bound>, coherent: &Coherent<[u8]>) -> Result<KVec<Extent>> {
+    fn describe(&self) -> Result<KVec<Extent>> {
         let mut table = bindings::sg_table::default();
-        // SAFETY: The device is valid and bound, and the rest is what `coherent` was allocated
-        // with.
-        // CAST: `Device` is a transparent wrapper of `struct device`.
+        // SAFETY: By the type invariant, this is what was allocated; the device is bound, `self`
+        // being new.
         to_result(unsafe {
             bindings::dma_get_sgtable_attrs(
-                core::ptr::from_ref(dev).cast_mut().cast(),
+                raw(&self.dev),
                 &mut table,
-                coherent.as_mut_ptr().cast(),
-                coherent.dma_address(),
-                coherent.size(),
-                bindings::DMA_ATTR_NO_WARN as c_ulong,
+                self.cpu.as_ptr().cast(),
+                self.bus,
+                self.size,
+                Self::ATTRS,
             )
         })?;
-        let mut table = ScopeGuard::new_with_data(table, |mut table| {
+        let table = ScopeGuard::new_with_data(table, |mut table| {
             // SAFETY: The table was just filled, and is freed once.
             unsafe { bindings::sg_free_table(&mut table) }
         });
@@ -114,8 +140,7 @@ impl Memory {
             // SAFETY: As above; what follows the last entry is not looked at.
             sg = unsafe { bindings::sg_next(sg) };
         }
-        table.nents = 0;
-        if first_page << PAGE_SHIFT < coherent.size() {
+        if first_page << PAGE_SHIFT < self.size {
             return Err(EIO);
         }
         Ok(extents)
@@ -123,12 +148,12 @@ impl Memory {
 
     /// Bytes.
     pub(crate) fn size(&self) -> usize {
-        self.coherent.size()
+        self.size
     }
 
     /// Bus address of the first byte; the others follow without a gap.
     pub(crate) fn address(&self) -> u64 {
-        self.coherent.dma_address()
+        self.bus
     }
 
     /// The frame of this page, if there is such a page.
@@ -146,9 +171,7 @@ impl Memory {
         let bytes = to.len().min(self.size());
         // SAFETY: Both are valid for `bytes` and do not overlap, `to` being exclusive. The device
         // or userspace may write meanwhile: whatever is read then is as good as anything else.
-        unsafe {
-            core::ptr::copy_nonoverlapping(self.coherent.as_ptr().cast(), to.as_mut_ptr(), bytes)
-        }
+        unsafe { core::ptr::copy_nonoverlapping(self.cpu.as_ptr(), to.as_mut_ptr(), bytes) }
     }
 
     /// Copies `from` over its first bytes, as many as there are of both.
@@ -156,9 +179,7 @@ impl Memory {
         let bytes = from.len().min(self.size());
         // SAFETY: Both are valid for `bytes` and do not overlap. The device or userspace may read
         // meanwhile, and sees any mixture.
-        unsafe {
-            core::ptr::copy_nonoverlapping(from.as_ptr(), self.coherent.as_mut_ptr().cast(), bytes)
-        }
+        unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), self.cpu.as_ptr(), bytes) }
     }
 
     /// Has the memory never freed, also when this is dropped: the device may still write to it, and
@@ -171,8 +192,21 @@ impl Memory {
 impl Drop for Memory {
     fn drop(&mut self) {
         if !self.abandoned.load(Relaxed) {
-            // SAFETY: Dropped here only, and not used after this.
-            unsafe { ManuallyDrop::drop(&mut self.coherent) };
+            // SAFETY: By the type invariant, this is what was allocated, and nothing has freed it.
+            unsafe {
+                bindings::dma_free_attrs(
+                    raw(&self.dev),
+                    self.size,
+                    self.cpu.as_ptr().cast(),
+                    self.bus,
+                    Self::ATTRS,
+                )
+            };
         }
     }
+}
+
+fn raw<Ctx: DeviceContext>(dev: &Device<Ctx>) -> *mut bindings::device {
+    // CAST: `Device` is a transparent wrapper of `Opaque<struct device>`.
+    core::ptr::from_ref(dev).cast_mut().cast()
 }

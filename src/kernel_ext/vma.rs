@@ -79,7 +79,8 @@ impl<'a> Mapping<'a> {
     ///
     /// [`EINVAL`] if it is private, [`EPERM`] if it is executable.
     pub(crate) fn new(vma: &'a VmaNew) -> Result<Self> {
-        if vma.flags() & flags::SHARED == 0 {
+        // Not `SHARED`, which a mapping of a file that is open for reading only has not.
+        if vma.flags() & flags::MAYSHARE == 0 {
             return Err(EINVAL);
         }
         vma.try_clear_mayexec().map_err(|_| EPERM)?;
