@@ -505,29 +505,25 @@ impl<R: Request, W: Wake> Queue<R, W> {
         self.running.take().map(|running| running.job)
     }
 
-    /// Puts a lane into the ring of turns, as the last one, unless it is in it.
+    /// Puts a lane into the ring of turns, unless it is in it, as the last one of those that wait:
+    /// the lane that is being served has had its turn, and comes after it.
     fn join_ring(&mut self, lane: LaneId) {
-        if self.lanes.get(lane.0).is_none_or(|at| at.turn.is_some()) {
+        if self.turn_of(lane).is_some() {
             return;
         }
-        // INVARIANT: the lane comes before the one whose turn is next, that is, last.
-        let turn = match self.next_turn {
-            None => {
-                self.next_turn = Some(lane);
-                Turn {
-                    before: lane,
-                    after: lane,
-                }
-            }
-            Some(after) => {
-                let before = self.turn_of(after).map_or(after, |turn| turn.before);
-                self.link(before, lane);
-                self.link_back(after, lane);
-                Turn { before, after }
-            }
-        };
+        let served = self.running.as_ref().and_then(|running| running.lane);
+        let served = served.filter(|served| self.turn_of(*served).is_some());
+        let after = served.or(self.next_turn).unwrap_or(lane);
+        let before = self.turn_of(after).map_or(lane, |turn| turn.before);
+        // INVARIANT: the ring goes from `before` through the lane to `after`, which were
+        // neighbours, or from the lane to itself.
+        self.link(before, lane);
+        self.link_back(after, lane);
         if let Some(at) = self.lanes.get_mut(lane.0) {
-            at.turn = Some(turn);
+            at.turn = Some(Turn { before, after });
+        }
+        if self.next_turn.is_none() || self.next_turn == served {
+            self.next_turn = Some(lane);
         }
     }
 
