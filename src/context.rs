@@ -138,8 +138,9 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] if no buffer has it.
+    /// [`EINVAL`] if no buffer has it; [`ENODEV`] if the device is gone, and the memory with it.
     pub(crate) fn free(&self, handle: Handle) -> Result {
+        self.device.info()?;
         let mut handles = self.handles.lock();
         let buffer = match handle.index() {
             None => handles.first.take(),

@@ -81,12 +81,12 @@ impl Driver for Edu {
     fn probe<'bound>(pdev: &'bound pci::Device<Core<'_>>) -> Result<Attach<'bound, Self>> {
         let dma_bits = module_parameters::dma_bits.value();
         let enabled = Enabled::new(pdev, DmaMask::try_new(dma_bits)?)
-            .inspect_err(|e| dev_err!(pdev, "no DMA with {dma_bits} bits: {e:?}\n"))?;
+            .map_err(|e| unfit(pdev, "no memory for DMA within dma_bits", e))?;
 
         let edu = edu::Edu::new(pdev)?;
         // What was started before us, by whomever, must not land in memory of ours.
         edu.settle(10 * edu::TRANSFER_TIME_MS)
-            .inspect_err(|e| dev_err!(pdev, "a transfer from before does not end: {e:?}\n"))?;
+            .map_err(|e| unfit(pdev, "a transfer from before does not end", e))?;
         pdev.set_master();
 
         let mut types = IrqTypes::default().with(IrqType::Intx);
@@ -95,16 +95,23 @@ impl Driver for Edu {
         }
         let vectors = pdev
             .alloc_irq_vectors(1, 1, types)
-            .inspect_err(|e| dev_err!(pdev, "no interrupt: {e:?}\n"))?;
+            .map_err(|e| unfit(pdev, "no interrupt", e))?;
         let (interrupt, interrupt_name) = match vectors.irq_type() {
             IrqType::Intx => (uapi::INTERRUPT_INTX, "INTx"),
             _ => (uapi::INTERRUPT_MSI, "MSI"),
         };
 
-        let zeros = Self::scrub(pdev, &edu).inspect_err(|e| {
+        let zeros = Memory::new(pdev.as_ref(), DEVICE_MEMORY_SIZE as usize)
+            .map_err(|e| unfit(pdev, "no memory for DMA within dma_bits", e))?;
+        edu.run(Transfer {
+            direction: Direction::ToDevice,
+            address: zeros.address(),
+            device: DeviceRange::WHOLE,
+        })
+        .map_err(|e| {
             // Before the zeros go that the device may still be reading.
             enabled.clear_master();
-            dev_err!(pdev, "cannot scrub the device memory: {e:?}\n");
+            unfit(pdev, "cannot scrub the device memory", e)
         })?;
 
         let version = edu.version();
@@ -122,7 +129,7 @@ impl Driver for Edu {
             Delayed::new(engine, kernel::static_lock_class!()),
             GFP_KERNEL,
         )?;
-        let number = Number::reserve().inspect_err(|e| dev_err!(pdev, "no free node: {e:?}\n"))?;
+        let number = Number::reserve().map_err(|e| unfit(pdev, "no free node", e))?;
 
         dev_info!(
             pdev,
@@ -152,15 +159,8 @@ impl Driver for Edu {
     }
 }
 
-impl Edu {
-    /// Fills the device memory with zeros, which shows that the engine works, too.
-    fn scrub(pdev: &pci::Device<Core<'_>>, edu: &edu::Edu<'_>) -> Result<Memory> {
-        let zeros = Memory::new(pdev.as_ref(), DEVICE_MEMORY_SIZE as usize)?;
-        edu.run(Transfer {
-            direction: Direction::ToDevice,
-            address: zeros.address(),
-            device: DeviceRange::WHOLE,
-        })?;
-        Ok(zeros)
-    }
+/// Says, once, why a device is refused: to [`ENODEV`] the driver core adds no line of its own.
+fn unfit(pdev: &pci::Device<Core<'_>>, why: &str, error: Error) -> Error {
+    dev_err!(pdev, "{why}: {error:?}\n");
+    ENODEV
 }

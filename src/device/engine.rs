@@ -92,12 +92,19 @@ impl<'bound> Engine<'bound> {
 
     /// Allocates coherent memory, or says in the log why it cannot.
     pub(crate) fn allocate(&self, size: usize) -> Result<Memory> {
-        Memory::new(self.dev, size).inspect_err(|_| {
+        // What can never be had must not first drive others out of their memory.
+        let reach = 1usize.checked_shl(self.dma_bits).unwrap_or(usize::MAX);
+        let memory = if size > reach {
+            Err(ENOMEM)
+        } else {
+            Memory::new(self.dev, size)
+        };
+        memory.inspect_err(|_| {
             if self.no_memory.allows() {
                 dev_warn!(
                     self.dev,
-                    "no {} KiB of memory in one piece below 2^{}, which is what the device reaches: \
-                     use smaller buffers, boot with cma=64M@0-256M, or widen dma_mask and dma_bits\n",
+                    "no {} KiB in one piece below 2^{}, which is what the device reaches: smaller \
+                     buffers, cma=64M@0-256M, or a wider dma_mask and dma_bits would help\n",
                     size.div_ceil(1024),
                     self.dma_bits
                 );
