@@ -13,6 +13,10 @@
 //!
 //! No hardware and no bindings: also compiled and tested on the host.
 
+mod lanes;
+
+pub(crate) use lanes::LaneId;
+
 use crate::{
     device_memory::{
         Access,
@@ -23,10 +27,7 @@ use crate::{
         Entry,
         Fifo, //
     },
-    slab::{
-        Room,
-        Slab, //
-    },
+    slab::Room,
     transfer::{
         DeviceRange,
         Direction,
@@ -34,6 +35,10 @@ use crate::{
     }, //
 };
 use kernel::prelude::*;
+use lanes::{
+    Lane,
+    Lanes, //
+};
 
 /// What the queue needs to know of a request.
 pub(crate) trait Request {
@@ -94,10 +99,6 @@ enum Step {
     First,
     Second,
 }
-
-/// A lane's number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LaneId(usize);
 
 /// Names a request within its queue, for whoever waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,31 +165,13 @@ struct Running<R> {
     overdue: bool,
 }
 
-/// The requests of one context.
-pub(crate) struct Lane<R, W> {
-    waiting: Fifo<Job<R>>,
-    done: Fifo<Job<R>>,
-    waker: W,
-    /// The neighbours in the ring of turns, while there is something to do.
-    turn: Option<Turn>,
-}
-
-#[derive(Clone, Copy)]
-struct Turn {
-    before: LaneId,
-    after: LaneId,
-}
-
 /// Who gets the engine next.
 ///
 /// # Invariants
 ///
-/// - `next_turn` is in a ring, linked by `turn`, of exactly the lanes in which a request waits.
-/// - While `running` is there and `started`, the engine has that transfer, or has ended it
-///   unnoticed.
+/// While `running` is there and `started`, the engine has that transfer, or has ended it unnoticed.
 pub(crate) struct Queue<R, W> {
-    lanes: Slab<Lane<R, W>>,
-    next_turn: Option<LaneId>,
+    lanes: Lanes<R, W>,
     running: Option<Running<R>>,
     orphans: Fifo<Job<R>>,
     contents: Contents,
@@ -204,8 +187,7 @@ impl<R: Request, W: Wake> Queue<R, W> {
     pub(crate) fn new() -> Self {
         // INVARIANT: no lanes, and nothing running.
         Self {
-            lanes: Slab::new(),
-            next_turn: None,
+            lanes: Lanes::new(),
             running: None,
             orphans: Fifo::new(),
             contents: Contents::Mixed,
@@ -234,25 +216,16 @@ impl<R: Request, W: Wake> Queue<R, W> {
 
     /// Adds a lane, or gives the waker back if there is no room.
     pub(crate) fn add_lane(&mut self, waker: W) -> Result<LaneId, W> {
-        self.lanes
-            .insert(Lane {
-                waiting: Fifo::new(),
-                done: Fifo::new(),
-                waker,
-                turn: None,
-            })
-            .map(LaneId)
-            .map_err(|lane| lane.waker)
+        self.lanes.add(waker)
     }
 
     /// Removes a lane. What it had is returned, to be dropped where one may sleep; what the engine
     /// is at work on becomes an orphan.
     pub(crate) fn remove_lane(&mut self, lane: LaneId) -> Option<Lane<R, W>> {
-        self.leave_ring(lane);
         if let Some(running) = &mut self.running {
             running.lane.take_if(|of| *of == lane);
         }
-        self.lanes.remove(lane.0)
+        self.lanes.remove(lane)
     }
 
     /// Puts a request at the end of a lane, and returns the ticket to wait with.
@@ -269,14 +242,14 @@ impl<R: Request, W: Wake> Queue<R, W> {
         if let Some(error) = self.refuses() {
             return Err((error, job));
         }
-        let Some(at) = self.lanes.get_mut(lane.0) else {
+        if !self.lanes.has(lane) {
             return Err((ENODEV, job));
-        };
+        }
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
         job.ticket = ticket;
-        at.waiting.push_back(job);
-        self.join_ring(lane);
+        let served = self.running.as_ref().and_then(|running| running.lane);
+        self.lanes.wait_last(lane, job, served);
         Ok(ticket)
     }
 
@@ -315,15 +288,7 @@ impl<R: Request, W: Wake> Queue<R, W> {
 
     /// Takes the first request of the lane whose turn it is.
     fn begin(&mut self) -> Option<Running<R>> {
-        let id = self.next_turn?;
-        let lane = self.lanes.get_mut(id.0)?;
-        let job = lane.waiting.pop_front()?;
-        if lane.waiting.is_empty() {
-            self.leave_ring(id);
-        } else if let Some(turn) = lane.turn {
-            self.next_turn = Some(turn.after);
-        }
-
+        let (lane, job) = self.lanes.take_next()?;
         let user = job.request.user();
         // A request is never empty: one with nothing left to do is not put back.
         let piece = job.request.piece()?;
@@ -335,7 +300,7 @@ impl<R: Request, W: Wake> Queue<R, W> {
         self.contents = self.contents.after(user, piece.access());
         Some(Running {
             job,
-            lane: Some(id),
+            lane: Some(lane),
             piece,
             step,
             started: false,
@@ -383,32 +348,27 @@ impl<R: Request, W: Wake> Queue<R, W> {
         if let Some(error) = self.closed {
             return self.end(running, Err(error));
         }
-        // The next piece has its turn after one of each other lane: the ring goes on behind this
-        // one.
-        if let Some((id, lane)) = running
-            .lane
-            .and_then(|id| Some((id, self.lanes.get_mut(id.0)?)))
-        {
-            lane.waiting.push_front(running.job);
-            self.join_ring(id);
+        // The next piece has its turn after one of each other lane.
+        if let Some(lane) = running.lane {
+            self.lanes.wait_first(lane, running.job);
         }
     }
 
     /// Hands a request back to whoever waits for it.
     fn end(&mut self, mut running: Running<R>, outcome: Result) {
         running.job.outcome = outcome;
-        match running.lane.and_then(|id| self.lanes.get_mut(id.0)) {
-            Some(lane) => {
-                lane.done.push_back(running.job);
-                lane.waker.wake();
-            }
-            None => self.orphans.push_back(running.job),
+        let nobodys = match running.lane {
+            Some(lane) => self.lanes.done(lane, running.job),
+            None => Err(running.job),
+        };
+        if let Err(job) = nobodys {
+            self.orphans.push_back(job);
         }
     }
 
     /// Looks for the end of a request, for whoever has its ticket.
     pub(crate) fn status(&mut self, lane: LaneId, ticket: Ticket) -> Status<R> {
-        if let Some(job) = self.take_done(lane, ticket) {
+        if let Some(job) = self.lanes.take_done(lane, ticket) {
             return Status::Done(job);
         }
         let Some(running) = self.running.as_mut().filter(|r| r.job.ticket == ticket) else {
@@ -425,29 +385,17 @@ impl<R: Request, W: Wake> Queue<R, W> {
 
     /// Gives up waiting for a request.
     pub(crate) fn give_up(&mut self, lane: LaneId, ticket: Ticket) -> GivenUp<R> {
-        if let Some(job) = self.take_done(lane, ticket) {
+        if let Some(job) = self.lanes.take_done(lane, ticket) {
             return GivenUp::Done(job);
         }
         if let Some(running) = self.running.as_mut().filter(|r| r.job.ticket == ticket) {
             running.lane = None;
             return GivenUp::Begun;
         }
-        let Some(at) = self.lanes.get_mut(lane.0) else {
-            return GivenUp::Begun;
-        };
-        let waiting = at.waiting.take(|job| job.ticket == ticket);
-        if at.waiting.is_empty() {
-            self.leave_ring(lane);
-        }
-        match waiting {
+        match self.lanes.take_waiting(lane, ticket) {
             Some(job) => GivenUp::Waiting(job),
             None => GivenUp::Begun,
         }
-    }
-
-    fn take_done(&mut self, lane: LaneId, ticket: Ticket) -> Option<Entry<Job<R>>> {
-        let done = &mut self.lanes.get_mut(lane.0)?.done;
-        done.take(|job| job.ticket == ticket)
     }
 
     /// Takes note that the engine's transfer should have ended long ago: whoever waits for it, or
@@ -460,7 +408,7 @@ impl<R: Request, W: Wake> Queue<R, W> {
         match running.filter(|running| running.started && !running.overdue) {
             Some(running) => {
                 running.overdue = true;
-                self.fail_waiting(EIO);
+                self.lanes.fail_waiting(EIO);
                 true
             }
             None => false,
@@ -472,20 +420,7 @@ impl<R: Request, W: Wake> Queue<R, W> {
     /// Off the hot path: looks at each lane.
     pub(crate) fn close(&mut self, error: Error) {
         self.closed = Some(error);
-        self.fail_waiting(error);
-    }
-
-    fn fail_waiting(&mut self, error: Error) {
-        // INVARIANT: no request waits in any lane after this, and no lane is in the ring.
-        self.next_turn = None;
-        for lane in self.lanes.values_mut() {
-            lane.turn = None;
-            while let Some(mut job) = lane.waiting.pop_front() {
-                job.outcome = Err(error);
-                lane.done.push_back(job);
-            }
-            lane.waker.wake();
-        }
+        self.lanes.fail_waiting(error);
     }
 
     /// Takes the requests that nobody waits for any more and that have ended, to be dropped where
@@ -503,56 +438,5 @@ impl<R: Request, W: Wake> Queue<R, W> {
     /// more.
     pub(crate) fn take_running(&mut self) -> Option<Entry<Job<R>>> {
         self.running.take().map(|running| running.job)
-    }
-
-    /// Puts a lane into the ring of turns, unless it is in it, as the last one of those that wait:
-    /// the lane that is being served has had its turn, and comes after it.
-    fn join_ring(&mut self, lane: LaneId) {
-        if self.turn_of(lane).is_some() {
-            return;
-        }
-        let served = self.running.as_ref().and_then(|running| running.lane);
-        let served = served.filter(|served| self.turn_of(*served).is_some());
-        let after = served.or(self.next_turn).unwrap_or(lane);
-        let before = self.turn_of(after).map_or(lane, |turn| turn.before);
-        // INVARIANT: the ring goes from `before` through the lane to `after`, which were
-        // neighbours, or from the lane to itself.
-        self.link(before, lane);
-        self.link_back(after, lane);
-        if let Some(at) = self.lanes.get_mut(lane.0) {
-            at.turn = Some(Turn { before, after });
-        }
-        if self.next_turn.is_none() || self.next_turn == served {
-            self.next_turn = Some(lane);
-        }
-    }
-
-    /// Takes a lane out of the ring of turns, if it is in it.
-    fn leave_ring(&mut self, lane: LaneId) {
-        let Some(turn) = self.lanes.get_mut(lane.0).and_then(|at| at.turn.take()) else {
-            return;
-        };
-        // INVARIANT: the ring is closed behind the lane.
-        self.link(turn.before, turn.after);
-        self.link_back(turn.after, turn.before);
-        if self.next_turn == Some(lane) {
-            self.next_turn = (turn.after != lane).then_some(turn.after);
-        }
-    }
-
-    fn turn_of(&self, lane: LaneId) -> Option<Turn> {
-        self.lanes.get(lane.0)?.turn
-    }
-
-    fn link(&mut self, lane: LaneId, after: LaneId) {
-        if let Some(turn) = self.lanes.get_mut(lane.0).and_then(|at| at.turn.as_mut()) {
-            turn.after = after;
-        }
-    }
-
-    fn link_back(&mut self, lane: LaneId, before: LaneId) {
-        if let Some(turn) = self.lanes.get_mut(lane.0).and_then(|at| at.turn.as_mut()) {
-            turn.before = before;
-        }
     }
 }

@@ -113,8 +113,8 @@ impl<F: File> Drop for Region<F> {
     fn drop(&mut self) {
         // SAFETY: By the type invariant the class is ours.
         unsafe { bindings::class_destroy(self.class.as_ptr()) };
-        // SAFETY: By the type invariant the region is ours.
         // CAST: a small constant.
+        // SAFETY: By the type invariant the region is ours.
         unsafe { bindings::unregister_chrdev_region(self.first, NODES as c_uint) };
     }
 }
@@ -150,14 +150,14 @@ impl<F: File> Registration<F> {
         unsafe { F::region().init() };
 
         let mut first = 0;
-        // SAFETY: `first` can be written and the name is static.
         // CAST: a small constant.
+        // SAFETY: `first` can be written and the name is static.
         to_result(unsafe {
             bindings::alloc_chrdev_region(&mut first, 0, NODES as c_uint, name.as_char_ptr())
         })?;
         let numbers = ScopeGuard::new(|| {
-            // SAFETY: Just allocated.
             // CAST: a small constant.
+            // SAFETY: Just allocated.
             unsafe { bindings::unregister_chrdev_region(first, NODES as c_uint) }
         });
 
@@ -289,9 +289,9 @@ impl<F: File> Node<F> {
         number.set(Slot::Published(device));
         // SAFETY: Ours, and set up; the number is in our region.
         to_result(unsafe { bindings::cdev_add(cdev.as_ptr(), device_number, 1) })?;
+        // CAST: `Device` is a transparent wrapper of `struct device`; the number is a small one.
         // SAFETY: The class is there while the region is, which outlives the driver; `parent` is
         // bound; the name is a format that takes one `int`.
-        // CAST: `Device` is a transparent wrapper of `struct device`; the number is a small one.
         from_err_ptr(unsafe {
             bindings::device_create(
                 class.as_ptr(),

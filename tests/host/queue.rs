@@ -5,20 +5,19 @@
 // Not all of it is used by each test.
 #![allow(dead_code)]
 
-#[path = "../../src/device_memory.rs"]
-mod device_memory;
-#[path = "../../src/queue.rs"]
-mod queue;
-#[path = "../../src/request.rs"]
-mod request;
-#[path = "../../src/slab.rs"]
-mod slab;
-#[path = "../../src/transfer.rs"]
-mod transfer;
-#[path = "../../src/kernel_ext"]
-mod kernel_ext {
-    pub(crate) mod fifo;
+#[path = "../../src"]
+mod src {
+    pub(crate) mod device_memory;
+    pub(crate) mod queue;
+    pub(crate) mod request;
+    pub(crate) mod slab;
+    pub(crate) mod transfer;
+    pub(crate) mod kernel_ext {
+        pub(crate) mod fifo;
+    }
 }
+// Where the driver has them.
+use src::{device_memory, kernel_ext, queue, request, slab, transfer};
 
 use device_memory::{Access, Contents, User};
 use kernel::prelude::*;

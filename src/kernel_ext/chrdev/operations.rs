@@ -107,8 +107,8 @@ impl<F: File> Table<F> {
         offset: bindings::loff_t,
         whence: c_int,
     ) -> bindings::loff_t {
-        // SAFETY: By the requirement.
         // CAST: the size is a small constant.
+        // SAFETY: By the requirement.
         unsafe { bindings::fixed_size_llseek(file, offset, whence, F::SIZE as bindings::loff_t) }
     }
 
