@@ -1,7 +1,8 @@
 # What the scripts in vm/ share: where things are, and how they speak.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # some of it is used there only
 set -euo pipefail
 umask 022
+export PATH=$PATH:/usr/sbin:/sbin # for chroot and mount; not every user has them
 
 suite=trixie # the Debian release of the build root; the kernel comes from its backports
 
@@ -35,7 +36,7 @@ die() {
 	exit 1
 }
 
-# Run a command as root of its own mount and process namespace (and user namespace, for an ordinary user).
+# Become a command that runs as root of its own mount and process namespace (and user namespace, for an ordinary user).
 # All its mounts and all its processes go when it does, or when we do.
 namespace() {
 	local user=()

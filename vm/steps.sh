@@ -66,7 +66,7 @@ install() {
 require_namespaces() {
 	local name
 	name=$(id -un)
-	grep -q "^\($name\|$UID\):" /etc/subuid 2>/dev/null && grep -q "^\($name\|$UID\):" /etc/subgid 2>/dev/null ||
+	[[ $(cat /etc/sub[ug]id 2>/dev/null | grep -cE "^($name|$UID):") -ge 2 ]] ||
 		die "user $name has no subordinate ids. Give it some: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $name"
 	unshare --user --map-root-user --map-auto --mount --pid --fork --mount-proc true 2>"$cache/namespace.log" ||
 		die "this machine lets no ordinary user make namespaces ($(tail -n 1 "$cache/namespace.log"))." \

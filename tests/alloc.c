@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: GPL-2.0
+/* ALLOC and FREE: sizes, handles, zeroed memory, and every argument that they have to refuse. */
+#include "rdma_test.h"
+
+FIXTURE(alloc)
+{
+	int fd;
+};
+
+FIXTURE_SETUP(alloc)
+{
+	self->fd = open_node(O_RDWR);
+	ASSERT_LE(0, self->fd);
+}
+
+FIXTURE_TEARDOWN(alloc)
+{
+	close(self->fd);
+}
+
+TEST_F(alloc, sizes)
+{
+	static const struct {
+		uint64_t wanted, given;
+	} sizes[] = {
+		{ 1, PAGE },
+		{ PAGE - 1, PAGE },
+		{ PAGE, PAGE },
+		{ PAGE + 1, 2 * PAGE },
+		{ 5 * PAGE + 1, 6 * PAGE },
+		{ 1 << 20, 1 << 20 },
+		{ (1 << 20) + 1, (1 << 20) + PAGE },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		struct rdma_alloc alloc = { .size = sizes[i].wanted };
+
+		ASSERT_EQ(0, call(self->fd, RDMA_IOC_ALLOC, &alloc));
+		EXPECT_EQ(sizes[i].given, alloc.size);
+		EXPECT_EQ(0, alloc.mmap_offset % PAGE);
+		EXPECT_NE(RDMA_FIRST_BUFFER, alloc.handle);
+		EXPECT_EQ(0, free_handle(self->fd, alloc.handle));
+	}
+}
+
+TEST_F(alloc, impossible_sizes)
+{
+	static const uint64_t sizes[] = {
+		0, RDMA_MAX_BUFFER_SIZE + 1, 1ULL << 32, 1ULL << 63, -(uint64_t)PAGE, -(uint64_t)PAGE + 1, UINT64_MAX,
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		struct rdma_alloc alloc = { .size = sizes[i] };
+
+		EXPECT_EQ(-EINVAL, call(self->fd, RDMA_IOC_ALLOC, &alloc)) TH_LOG("size %#llx", alloc.size);
+	}
+}
+
+/* What is only an answer may hold anything before. */
+TEST_F(alloc, answers_need_no_values)
+{
+	struct rdma_alloc alloc = { .size = 1, .mmap_offset = UINT64_MAX, .handle = UINT32_MAX };
+
+	EXPECT_EQ(0, call(self->fd, RDMA_IOC_ALLOC, &alloc));
+	EXPECT_NE(UINT64_MAX, alloc.mmap_offset);
+	EXPECT_EQ(0, free_handle(self->fd, alloc.handle));
+}
+
+TEST_F(alloc, reserved_fields)
+{
+	for (int bit = 0; bit < 64; bit++) {
+		struct rdma_alloc alloc[] = {
+			{ .size = PAGE, .flags = bit < 32 ? 1U << bit : 1 },
+			{ .size = PAGE, .reserved[0] = 1ULL << bit },
+			{ .size = PAGE, .reserved[1] = 1ULL << bit },
+		};
+
+		for (size_t i = 0; i < ARRAY_SIZE(alloc); i++) {
+			EXPECT_EQ(-EINVAL, call(self->fd, RDMA_IOC_ALLOC, &alloc[i])) TH_LOG("bit %d", bit);
+		}
+	}
+}
+
+TEST_F(alloc, free_reserved_fields)
+{
+	struct buffer buffer;
+
+	ASSERT_EQ(0, allocate(self->fd, PAGE, &buffer));
+	for (int bit = 0; bit < 32; bit++) {
+		struct rdma_free request = { .handle = buffer.handle, .flags = 1U << bit };
+
+		EXPECT_EQ(-EINVAL, call(self->fd, RDMA_IOC_FREE, &request)) TH_LOG("bit %d", bit);
+	}
+	EXPECT_EQ(0, free_handle(self->fd, buffer.handle));
+}
+
+TEST_F(alloc, free_unknown)
+{
+	struct buffer buffer;
+
+	EXPECT_EQ(-EINVAL, free_handle(self->fd, RDMA_FIRST_BUFFER));
+	EXPECT_EQ(-EINVAL, free_handle(self->fd, 1));
+	ASSERT_EQ(0, allocate(self->fd, PAGE, &buffer));
+	EXPECT_EQ(-EINVAL, free_handle(self->fd, buffer.handle + 1));
+	EXPECT_EQ(-EINVAL, free_handle(self->fd, buffer.handle ^ 0x80000000));
+	EXPECT_EQ(-EINVAL, free_handle(self->fd, UINT32_MAX));
+	EXPECT_EQ(0, free_handle(self->fd, buffer.handle));
+}
+
+TEST_F(alloc, free_twice)
+{
+	struct buffer buffer;
+
+	ASSERT_EQ(0, allocate(self->fd, PAGE, &buffer));
+	EXPECT_EQ(0, free_handle(self->fd, buffer.handle));
+	EXPECT_EQ(-EINVAL, free_handle(self->fd, buffer.handle));
+	EXPECT_EQ(NULL, map(self->fd, buffer.offset, PAGE, PROT_READ));
+	EXPECT_EQ(EINVAL, errno);
+}
+
+/* A handle means nothing in another context, neither to FREE nor to mmap nor to a transfer. */
+TEST_F(alloc, handles_are_the_context_s_own)
+{
+	int other = open_node(O_RDWR);
+	struct buffer buffer;
+
+	ASSERT_LE(0, other);
+	ASSERT_EQ(0, allocate(self->fd, PAGE, &buffer));
+	EXPECT_EQ(-EINVAL, free_handle(other, buffer.handle));
+	EXPECT_EQ(-EINVAL, to_device(other, &buffer, 0, 0, 1));
+	EXPECT_EQ(NULL, map(other, buffer.offset, PAGE, PROT_READ));
+	EXPECT_EQ(EINVAL, errno);
+	close(other);
+	EXPECT_EQ(0, to_device(self->fd, &buffer, 0, 0, 1));
+}
+
+TEST_F(alloc, many)
+{
+	enum { COUNT = 1000 };
+	static struct buffer buffers[COUNT];
+
+	for (int i = 0; i < COUNT; i++) {
+		ASSERT_EQ(0, allocate(self->fd, PAGE, &buffers[i])) TH_LOG("buffer %d", i);
+		*(uint32_t *)buffers[i].bytes = i;
+		for (int j = 0; j < i; j++) {
+			ASSERT_NE(buffers[j].handle, buffers[i].handle);
+			ASSERT_NE(buffers[j].offset, buffers[i].offset);
+		}
+	}
+	/* Every other one goes; the rest stays as it was. */
+	for (int i = 0; i < COUNT; i += 2) {
+		ASSERT_EQ(0, release(self->fd, &buffers[i]));
+	}
+	for (int i = 1; i < COUNT; i += 2) {
+		ASSERT_EQ(i, *(uint32_t *)buffers[i].bytes);
+	}
+	for (int i = 0; i < COUNT; i += 2) {
+		ASSERT_EQ(0, allocate(self->fd, PAGE, &buffers[i]));
+		ASSERT_EQ(0, *(uint32_t *)buffers[i].bytes);
+	}
+	for (int i = 1; i < COUNT; i += 2) {
+		ASSERT_EQ(i, *(uint32_t *)buffers[i].bytes);
+	}
+	for (int i = 0; i < COUNT; i++) {
+		ASSERT_EQ(0, free_handle(self->fd, buffers[i].handle));
+	}
+}
+
+/* Promise 5: what others left in memory is in no fresh buffer. */
+TEST_F(alloc, zeroed)
+{
+	struct buffer buffer;
+
+	for (int i = 0; i < 1000; i++) {
+		uint64_t size = (1 + i % 16) * PAGE;
+
+		ASSERT_EQ(0, allocate(self->fd, size, &buffer));
+		ASSERT_EQ(0, differing(buffer.bytes, 0, size)) TH_LOG("round %d, %lu bytes", i, size);
+		memset(buffer.bytes, 0xee, size);
+		ASSERT_EQ(0, release(self->fd, &buffer));
+	}
+}
+
+TEST_F(alloc, first_buffer_zeroed)
+{
+	for (int i = 0; i < 100; i++) {
+		int fd = open_node(O_RDWR);
+		unsigned char *bytes;
+
+		ASSERT_LE(0, fd);
+		bytes = map(fd, 0, 8 * PAGE, PROT_READ | PROT_WRITE);
+		ASSERT_NE(NULL, bytes);
+		ASSERT_EQ(0, differing(bytes, 0, 8 * PAGE));
+		memset(bytes, 0xee, 8 * PAGE);
+		ASSERT_EQ(0, munmap(bytes, 8 * PAGE));
+		close(fd);
+	}
+}
+
+/* Closing the file frees all of its buffers: this is many times the memory there is. */
+TEST_F(alloc, close_frees)
+{
+	for (int i = 0; i < 200; i++) {
+		int fd = open_node(O_RDWR);
+		struct buffer buffer;
+
+		ASSERT_LE(0, fd);
+		for (int j = 0; j < 4; j++) {
+			ASSERT_EQ(0, allocate(fd, 1 << 20, &buffer)) TH_LOG("round %d", i);
+			ASSERT_EQ(0, munmap(buffer.bytes, buffer.size));
+		}
+		close(fd);
+	}
+}
+
+FIXTURE(exhaustion)
+{
+	int fd;
+	int log;
+};
+
+FIXTURE_VARIANT(exhaustion)
+{
+	uint64_t size;
+};
+
+FIXTURE_VARIANT_ADD(exhaustion, large) { .size = 1 << 20 };
+FIXTURE_VARIANT_ADD(exhaustion, middling) { .size = 1 << 16 };
+
+FIXTURE_SETUP(exhaustion)
+{
+	pause_us(6000000); /* the log takes only so many lines in 5 s */
+	self->fd = open_node(O_RDWR);
+	ASSERT_LE(0, self->fd);
+	self->log = open_log();
+	ASSERT_LE(0, self->log);
+}
+
+FIXTURE_TEARDOWN(exhaustion)
+{
+	close(self->fd);
+}
+
+/* All that is within the device's reach; then ENOMEM, and the log says why; and all of it comes back. */
+TEST_F_TIMEOUT(exhaustion, and_recovery, 120)
+{
+	int counts[3];
+
+	for (int round = 0; round < 3; round++) {
+		int fd = open_node(O_RDWR);
+		struct rdma_alloc alloc;
+		int error;
+
+		counts[round] = 0;
+		ASSERT_LE(0, fd);
+		do {
+			alloc = (struct rdma_alloc){ .size = variant->size };
+			error = call(fd, RDMA_IOC_ALLOC, &alloc);
+		} while (!error && ++counts[round] < 100000);
+		EXPECT_EQ(-ENOMEM, error);
+		close(fd);
+	}
+	TH_LOG("%d, %d, %d buffers of %lu bytes", counts[0], counts[1], counts[2], variant->size);
+	EXPECT_LT(0, counts[0]);
+	EXPECT_GE(counts[2] + counts[2] / 4 + 2, counts[0]);
+	EXPECT_LT(0, log_lines(self->log, "rdma 0000:"));
+}
+
+/* More than the guest has. */
+TEST_F(alloc, larger_than_memory)
+{
+	struct rdma_alloc alloc = { .size = RDMA_MAX_BUFFER_SIZE };
+	struct buffer buffer;
+	int log = open_log();
+
+	if (sysconf(_SC_PHYS_PAGES) * (uint64_t)PAGE > RDMA_MAX_BUFFER_SIZE)
+		SKIP(return, "this guest has more memory than the largest buffer");
+	EXPECT_EQ(-ENOMEM, call(self->fd, RDMA_IOC_ALLOC, &alloc));
+	EXPECT_LT(0, log_lines(log, "rdma 0000:"));
+	EXPECT_EQ(0, allocate(self->fd, PAGE, &buffer));
+}
+
+/* No flood: a program can ask in vain as often as it likes. */
+TEST_F(alloc, refusals_do_not_flood_the_log)
+{
+	int log = open_log(), lines;
+
+	for (int i = 0; i < 500; i++) {
+		struct rdma_alloc alloc = { .size = RDMA_MAX_BUFFER_SIZE };
+
+		ASSERT_EQ(-ENOMEM, call(self->fd, RDMA_IOC_ALLOC, &alloc));
+	}
+	lines = log_lines(log, "rdma");
+	TH_LOG("%d lines in the log", lines);
+	EXPECT_GE(50, lines);
+}
+
+TEST_HARNESS_MAIN

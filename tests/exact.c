@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Promise 12: the data is exact, byte for byte, with random lengths and offsets in all directions, and nothing beside it moves. */
+#include "rdma_test.h"
+
+enum {
+	ROUNDS = 1000,
+	SIZE = 64 * 1024,
+	LONGEST_COPY = 3 * PAGE,
+};
+
+FIXTURE(exact)
+{
+	int fd;
+	struct buffer buffers[2];
+	/* What buffers and device memory have to hold. */
+	unsigned char *expected[2];
+	unsigned char device[DEVICE_MEMORY];
+	uint64_t random;
+	uint64_t transfers;
+};
+
+/* xorshift64: the run can be repeated with RDMA_SEED=. */
+static uint64_t any(FIXTURE_DATA(exact) *self, uint64_t below)
+{
+	self->random ^= self->random << 13;
+	self->random ^= self->random >> 7;
+	self->random ^= self->random << 17;
+	return self->random % below;
+}
+
+static void scribble(FIXTURE_DATA(exact) *self, int which, uint64_t offset, uint64_t length)
+{
+	for (uint64_t i = 0; i < length; i++)
+		self->expected[which][offset + i] = any(self, 256);
+	memcpy(self->buffers[which].bytes + offset, self->expected[which] + offset, length);
+}
+
+/* Half of the lengths are any, half are around the sizes at which something changes. */
+static uint64_t any_length(FIXTURE_DATA(exact) *self, uint64_t most)
+{
+	static const uint64_t special[] = { 1, 2, 3, 4, 7, 8, 9, 511, 512, 513, PAGE - 1, PAGE, PAGE + 1, 2 * PAGE };
+	uint64_t length = special[any(self, ARRAY_SIZE(special))];
+
+	return any(self, 2) || length > most ? 1 + any(self, most) : length;
+}
+
+FIXTURE_SETUP(exact)
+{
+	const char *seed = getenv("RDMA_SEED");
+
+	self->random = seed ? strtoull(seed, NULL, 0) : (uint64_t)time(NULL) << 20 | getpid();
+	TH_LOG("RDMA_SEED=%llu", (unsigned long long)self->random);
+	self->random = self->random * 2654435761 + 1;
+	self->fd = open_node(O_RDWR);
+	ASSERT_LE(0, self->fd);
+	for (int i = 0; i < 2; i++) {
+		ASSERT_EQ(0, allocate(self->fd, SIZE, &self->buffers[i]));
+		self->expected[i] = malloc(SIZE);
+		ASSERT_NE(NULL, self->expected[i]);
+		scribble(self, i, 0, SIZE);
+	}
+	ASSERT_EQ(0, to_device(self->fd, &self->buffers[0], 0, 0, DEVICE_MEMORY));
+	memcpy(self->device, self->expected[0], DEVICE_MEMORY);
+}
+
+FIXTURE_TEARDOWN(exact)
+{
+	close(self->fd);
+}
+
+static int out(FIXTURE_DATA(exact) *self)
+{
+	int which = any(self, 2);
+	uint64_t length = any_length(self, DEVICE_MEMORY), offset = any(self, SIZE - length + 1);
+	uint64_t device_offset = any(self, DEVICE_MEMORY - length + 1);
+
+	scribble(self, which, offset, length);
+	memcpy(self->device + device_offset, self->expected[which] + offset, length);
+	self->transfers++;
+	return to_device(self->fd, &self->buffers[which], offset, device_offset, length);
+}
+
+static int in(FIXTURE_DATA(exact) *self)
+{
+	int which = any(self, 2);
+	uint64_t length = any_length(self, DEVICE_MEMORY), offset = any(self, SIZE - length + 1);
+	uint64_t device_offset = any(self, DEVICE_MEMORY - length + 1);
+
+	memcpy(self->expected[which] + offset, self->device + device_offset, length);
+	self->transfers++;
+	return from_device(self->fd, &self->buffers[which], offset, device_offset, length);
+}
+
+static int across(FIXTURE_DATA(exact) *self)
+{
+	int from = any(self, 2), to = any(self, 2), error;
+	uint64_t length = any_length(self, LONGEST_COPY);
+	uint64_t source = any(self, SIZE - length + 1), destination = any(self, SIZE - length + 1);
+
+	if (from == to && source < destination + length && destination < source + length)
+		return 0;
+	scribble(self, from, source, length);
+	memcpy(self->expected[to] + destination, self->expected[from] + source, length);
+	self->transfers += 2 * ((length + DEVICE_MEMORY - 1) / DEVICE_MEMORY) + 1;
+	error = copy(self->fd, &self->buffers[to], destination, &self->buffers[from], source, length);
+	if (error)
+		return error;
+	/* The device memory is now what it is; make it known again. */
+	memcpy(self->device, self->expected[to], DEVICE_MEMORY);
+	return to_device(self->fd, &self->buffers[to], 0, 0, DEVICE_MEMORY);
+}
+
+TEST_F_TIMEOUT(exact, random_transfers, 600)
+{
+	uint64_t mismatches = 0;
+
+	for (int round = 0; round < ROUNDS; round++) {
+		static int (*const operations[])(FIXTURE_DATA(exact) *) = { out, in, across };
+		uint64_t which = any(self, ARRAY_SIZE(operations));
+
+		ASSERT_EQ(0, operations[which](self)) TH_LOG("round %d, operation %lu", round, which);
+		for (int i = 0; i < 2; i++)
+			mismatches += memcmp(self->buffers[i].bytes, self->expected[i], SIZE) != 0;
+		ASSERT_EQ(0, mismatches) TH_LOG("round %d, operation %lu", round, which);
+	}
+	ASSERT_EQ(0, from_device(self->fd, &self->buffers[0], 0, 0, DEVICE_MEMORY));
+	EXPECT_EQ(0, memcmp(self->buffers[0].bytes, self->device, DEVICE_MEMORY));
+	TH_LOG("%llu transfers, %llu mismatches", (unsigned long long)self->transfers, (unsigned long long)mismatches);
+}
+
+TEST_F(exact, whole_buffer_copy)
+{
+	scribble(self, 0, 0, SIZE);
+	ASSERT_EQ(0, copy(self->fd, &self->buffers[1], 0, &self->buffers[0], 0, SIZE));
+	EXPECT_EQ(0, memcmp(self->buffers[1].bytes, self->expected[0], SIZE));
+	EXPECT_EQ(0, memcmp(self->buffers[0].bytes, self->expected[0], SIZE));
+}
+
+/* Every bit of every byte goes through. */
+TEST_F(exact, every_value)
+{
+	for (int value = 0; value < 256; value += 51) {
+		memset(self->buffers[0].bytes, value, DEVICE_MEMORY);
+		memset(self->buffers[1].bytes, ~value, DEVICE_MEMORY);
+		ASSERT_EQ(0, to_device(self->fd, &self->buffers[0], 0, 0, DEVICE_MEMORY));
+		ASSERT_EQ(0, from_device(self->fd, &self->buffers[1], 0, 0, DEVICE_MEMORY));
+		EXPECT_EQ(0, differing(self->buffers[1].bytes, value, DEVICE_MEMORY));
+	}
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Promise 7: a device goes, by whatever way, with files, mappings and transfers held: nobody is waited for, and it can come back. */
+#include "monitor.h"
+
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+enum { PAGES = 4, CANARIES = 4096 };
+
+/* From the call to its return, at the very most. The promise; the one transfer that may be under way is in it. */
+#define LIMIT_US 1000000
+
+enum way { UNBIND, REMOVE, UNPLUG };
+
+FIXTURE(gone)
+{
+	char address[32]; /* of the device on its bus */
+	int fd;
+	struct buffer buffer;
+	bool away;
+};
+
+FIXTURE_VARIANT(gone)
+{
+	enum way way;
+};
+
+FIXTURE_VARIANT_ADD(gone, unbind) { .way = UNBIND };
+FIXTURE_VARIANT_ADD(gone, remove) { .way = REMOVE };
+FIXTURE_VARIANT_ADD(gone, unplug) { .way = UNPLUG };
+
+/* How long it took, or an error. */
+static int64_t go_away(FIXTURE_DATA(gone) *self, enum way way)
+{
+	char path[128];
+	int64_t began = now();
+	int error = -1;
+
+	self->away = true;
+	switch (way) {
+	case UNBIND:
+		error = write_text("/sys/bus/pci/drivers/rdma/unbind", self->address);
+		break;
+	case REMOVE:
+		snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/remove", self->address);
+		error = write_text(path, "1");
+		break;
+	case UNPLUG:
+		error = unplug("edu0");
+		break;
+	}
+	return error ? error : now() - began;
+}
+
+static int come_back(FIXTURE_DATA(gone) *self, enum way way)
+{
+	int error = -1;
+
+	switch (way) {
+	case UNBIND:
+		error = write_text("/sys/bus/pci/drivers/rdma/bind", self->address);
+		break;
+	case REMOVE:
+		error = write_text("/sys/bus/pci/rescan", "1");
+		break;
+	case UNPLUG:
+		error = plug("edu0", "rp0");
+		break;
+	}
+	self->away = false;
+	return error ? error : wait_for_node(NODE);
+}
+
+FIXTURE_SETUP(gone)
+{
+	ASSERT_EQ(0, pci_address("rdma0", self->address));
+	self->fd = open_node(O_RDWR);
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, allocate(self->fd, PAGES * PAGE, &self->buffer));
+	fill(self->buffer.bytes, PAGES * PAGE, 1);
+}
+
+FIXTURE_TEARDOWN(gone)
+{
+	if (self->away)
+		come_back(self, variant->way);
+	close(self->fd);
+}
+
+/* Whether this guest's clock only runs when it should; such a guest has one CPU (see tests.toml). */
+static bool virtual_time(void)
+{
+	return sysconf(_SC_NPROCESSORS_ONLN) == 1;
+}
+
+/* Round trip through a new file. */
+static bool works(void)
+{
+	struct buffer buffer;
+	int fd = open_node(O_RDWR);
+	bool good;
+
+	if (fd < 0 || allocate(fd, 2 * PAGE, &buffer))
+		return false;
+	fill(buffer.bytes, PAGE, now());
+	good = !to_device(fd, &buffer, 0, 0, PAGE) && !from_device(fd, &buffer, PAGE, 0, PAGE) &&
+	       !memcmp(buffer.bytes, buffer.bytes + PAGE, PAGE);
+	release(fd, &buffer);
+	close(fd);
+	return good;
+}
+
+TEST_F(gone, calls_answer_enodev)
+{
+	struct rdma_info info;
+	struct rdma_alloc alloc = { .size = PAGE };
+	char bytes[16];
+
+	ASSERT_LE(0, go_away(self, variant->way));
+	EXPECT_EQ(-ENODEV, call(self->fd, RDMA_IOC_INFO, &info));
+	EXPECT_EQ(-ENODEV, call(self->fd, RDMA_IOC_ALLOC, &alloc));
+	EXPECT_EQ(-ENODEV, to_device(self->fd, &self->buffer, 0, 0, 1));
+	EXPECT_EQ(-ENODEV, from_device(self->fd, &self->buffer, 0, 0, 1));
+	EXPECT_EQ(-ENODEV, copy(self->fd, &self->buffer, 0, &self->buffer, 1, 1));
+	EXPECT_EQ(-ENODEV, result(read(self->fd, bytes, sizeof(bytes))));
+	EXPECT_EQ(-ENODEV, result(write(self->fd, bytes, sizeof(bytes))));
+	EXPECT_EQ(NULL, map(self->fd, self->buffer.offset, PAGE, PROT_READ));
+	EXPECT_EQ(ENODEV, errno);
+	EXPECT_EQ(NULL, map(self->fd, 0, PAGE, PROT_READ));
+	EXPECT_EQ(ENODEV, errno);
+	EXPECT_EQ(-ENODEV, free_handle(self->fd, self->buffer.handle));
+}
+
+TEST_F(gone, node_goes_and_comes_back)
+{
+	ASSERT_LE(0, go_away(self, variant->way));
+	EXPECT_EQ(-ENOENT, open_node(O_RDWR));
+	EXPECT_NE(0, access("/sys/class/rdma/rdma0", F_OK));
+	close(self->fd);
+	ASSERT_EQ(0, come_back(self, variant->way));
+	EXPECT_TRUE(works());
+}
+
+TEST_F(gone, mappings_answer_sigbus)
+{
+	unsigned char *untouched = map(self->fd, self->buffer.offset, PAGES * PAGE, PROT_READ | PROT_WRITE);
+	int go[2], status;
+	pid_t child;
+	char byte;
+
+	ASSERT_NE(NULL, untouched);
+	ASSERT_EQ(0, pipe(go));
+	child = fork();
+	if (!child)
+		_exit(read(go[0], &byte, 1) != 1 || readable(self->buffer.bytes) || readable(untouched));
+	EXPECT_TRUE(readable(self->buffer.bytes));
+	ASSERT_LE(0, go_away(self, variant->way));
+	for (int i = 0; i < PAGES; i++) {
+		EXPECT_FALSE(readable(self->buffer.bytes + i * PAGE));
+		EXPECT_FALSE(readable(untouched + i * PAGE));
+	}
+	ASSERT_EQ(1, write(go[1], "", 1));
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(0, munmap(untouched, PAGES * PAGE));
+	EXPECT_EQ(0, munmap(self->buffer.bytes, PAGES * PAGE));
+}
+
+/* The old file and the old mapping have nothing to do with the device that came back. */
+TEST_F(gone, what_was_held_stays_dead)
+{
+	struct rdma_info info;
+
+	ASSERT_LE(0, go_away(self, variant->way));
+	ASSERT_EQ(0, come_back(self, variant->way));
+	EXPECT_TRUE(works());
+	EXPECT_EQ(-ENODEV, call(self->fd, RDMA_IOC_INFO, &info));
+	EXPECT_EQ(-ENODEV, to_device(self->fd, &self->buffer, 0, 0, 1));
+	EXPECT_FALSE(readable(self->buffer.bytes));
+	EXPECT_EQ(0, munmap(self->buffer.bytes, PAGES * PAGE));
+	close(self->fd);
+	EXPECT_TRUE(works());
+}
+
+/* Mappings of a file that was opened by another name of the node. */
+TEST_F(gone, other_names_of_the_node)
+{
+	static const char name[] = "/dev/rdma-by-another-name";
+	struct buffer buffer;
+	char numbers[32];
+	unsigned int major, minor;
+	int fd;
+
+	ASSERT_EQ(0, read_text("/sys/class/rdma/rdma0/dev", numbers, sizeof(numbers)));
+	ASSERT_EQ(2, sscanf(numbers, "%u:%u", &major, &minor));
+	unlink(name);
+	ASSERT_EQ(0, mknod(name, S_IFCHR | 0600, makedev(major, minor)));
+	fd = open(name, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, allocate(fd, PAGE, &buffer));
+	EXPECT_TRUE(readable(buffer.bytes));
+	ASSERT_LE(0, go_away(self, variant->way));
+	EXPECT_FALSE(readable(buffer.bytes));
+	EXPECT_EQ(-ENODEV, to_device(fd, &buffer, 0, 0, 1));
+	EXPECT_EQ(-1, open(name, O_RDWR));
+	EXPECT_TRUE(errno == ENXIO || errno == ENODEV) TH_LOG("errno %d", errno);
+	close(fd);
+	unlink(name);
+}
+
+/* A transfer under way, one that waits behind it, and one of another context: all are told, at once. */
+TEST_F(gone, transfers_in_flight_and_queued)
+{
+	struct pending pending[3];
+	struct buffer buffer;
+	int other = open_node(O_RDWR);
+	int64_t took, began;
+
+	ASSERT_LE(0, other);
+	ASSERT_EQ(0, allocate(other, PAGE, &buffer));
+	for (int i = 0; i < 3; i++) {
+		ASSERT_EQ(0, begin(&pending[i], i == 2 ? other : self->fd,
+				   (struct rdma_request){ .operation = RDMA_OP_FROM_DEVICE,
+							  .destination = i == 2 ? buffer.handle :
+										  self->buffer.handle,
+							  .length = PAGE }));
+	}
+	pause_us(20000);
+	began = now();
+	took = go_away(self, variant->way);
+	ASSERT_LE(0, took);
+	TH_LOG("took %lld us", (long long)took);
+	EXPECT_GE(LIMIT_US, took);
+	for (int i = 0; i < 3; i++) {
+		int answer = finish(&pending[i]);
+
+		/* In real time, the one under way may have ended before the device was on its way. */
+		EXPECT_TRUE(answer == -ENODEV ||
+			    (!i && !answer && !virtual_time() && pending[i].ended - pending[i].began >= TRANSFER_US - 1000))
+			TH_LOG("request %d: %d", i, answer);
+		EXPECT_GE(LIMIT_US, pending[i].ended - began);
+	}
+	close(other);
+	ASSERT_EQ(0, come_back(self, variant->way));
+	EXPECT_TRUE(works());
+}
+
+TEST_F(gone, in_a_long_copy)
+{
+	struct pending pending;
+	struct buffer buffer;
+	int64_t took;
+
+	ASSERT_EQ(0, allocate(self->fd, 64 * PAGE, &buffer));
+	ASSERT_EQ(0, begin(&pending, self->fd, (struct rdma_request){ .operation = RDMA_OP_COPY,
+								     .source = buffer.handle,
+								     .destination = buffer.handle,
+								     .destination_offset = 32 * PAGE,
+								     .length = 32 * PAGE }));
+	pause_us(250000);
+	took = go_away(self, variant->way);
+	ASSERT_LE(0, took);
+	EXPECT_GE(LIMIT_US, took);
+	EXPECT_EQ(-ENODEV, finish(&pending));
+	ASSERT_EQ(0, come_back(self, variant->way));
+	EXPECT_TRUE(works());
+}
+
+/* The last transfer does not land in memory that was given to somebody else meanwhile. */
+TEST_F(gone, no_late_transfer)
+{
+	unsigned char *canaries =
+		mmap(NULL, CANARIES * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct pending pending;
+
+	ASSERT_NE(MAP_FAILED, canaries);
+	memset(self->buffer.bytes, 0xee, PAGE);
+	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, PAGE));
+	ASSERT_EQ(0, begin(&pending, self->fd, (struct rdma_request){ .operation = RDMA_OP_FROM_DEVICE,
+								     .destination = self->buffer.handle,
+								     .length = PAGE }));
+	pause_us(20000);
+	munmap(self->buffer.bytes, PAGES * PAGE);
+	ASSERT_LE(0, go_away(self, variant->way));
+	finish(&pending);
+	close(self->fd);
+	memset(canaries, 0x11, CANARIES * PAGE);
+	pause_us(2 * TRANSFER_US);
+	EXPECT_EQ(0, differing(canaries, 0x11, CANARIES * PAGE));
+}
+
+/* Device memory is scrubbed when a driver takes the device, whoever had it before. */
+TEST_F(gone, device_memory_is_scrubbed)
+{
+	struct buffer buffer;
+	int fd;
+
+	memset(self->buffer.bytes, 0x53, PAGE);
+	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, PAGE));
+	ASSERT_LE(0, go_away(self, variant->way));
+	ASSERT_EQ(0, come_back(self, variant->way));
+	fd = open_node(O_RDWR);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, allocate(fd, PAGE, &buffer));
+	ASSERT_EQ(0, from_device(fd, &buffer, 0, 0, PAGE));
+	EXPECT_EQ(0, differing(buffer.bytes, 0, PAGE));
+	close(fd);
+}
+
+/* Others open, map, transfer and close all the while. */
+struct user {
+	pthread_t thread;
+	volatile bool over;
+	long opened, unexpected;
+};
+
+static void *user(void *argument)
+{
+	struct user *self = argument;
+
+	while (!self->over) {
+		int fd = open_node(O_RDWR), error;
+		struct buffer buffer;
+
+		if (fd < 0) {
+			self->unexpected += fd != -ENOENT && fd != -ENODEV && fd != -ENXIO;
+			pause_us(1000);
+			continue;
+		}
+		self->opened++;
+		error = allocate(fd, PAGE, &buffer);
+		if (!error) {
+			readable(buffer.bytes);
+			error = to_device(fd, &buffer, 0, 0, PAGE);
+			munmap(buffer.bytes, PAGE);
+		}
+		self->unexpected += error && error != -ENODEV;
+		close(fd);
+	}
+	return NULL;
+}
+
+TEST_F_TIMEOUT(gone, again_and_again_under_use, 120)
+{
+	struct user users[2] = { 0 };
+	int64_t slowest = 0;
+
+	close(self->fd);
+	signal(SIGBUS, SIG_IGN);
+	srandom(variant->way);
+	for (int i = 0; i < 2; i++) {
+		ASSERT_EQ(0, pthread_create(&users[i].thread, NULL, user, &users[i]));
+	}
+	for (int round = 0; round < (variant->way == UNPLUG ? 5 : 12); round++) {
+		int64_t took;
+
+		pause_us(random() % 150000);
+		took = go_away(self, variant->way);
+		ASSERT_LE(0, took);
+		slowest = took > slowest ? took : slowest;
+		ASSERT_EQ(0, come_back(self, variant->way));
+	}
+	users[0].over = users[1].over = true;
+	for (int i = 0; i < 2; i++) {
+		pthread_join(users[i].thread, NULL);
+		EXPECT_EQ(0, users[i].unexpected);
+		EXPECT_LT(0, users[i].opened);
+	}
+	TH_LOG("the slowest took %lld us", (long long)slowest);
+	EXPECT_GE(LIMIT_US, slowest);
+	EXPECT_TRUE(works());
+}
+
+TEST_HARNESS_MAIN

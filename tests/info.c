@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-2.0
+/* INFO tells what is so: every field of the answer, for every way of opening the node. */
+#include "rdma_test.h"
+
+/* The interrupt that this module, in this guest, has to use. */
+static uint32_t expected_interrupt(void)
+{
+	const char *parameters = getenv("RDMA_PARAMETERS");
+	char command_line[4096];
+
+	read_text("/proc/cmdline", command_line, sizeof(command_line));
+	if (strstr(command_line, "pci=nomsi") || (parameters && strstr(parameters, "msi=0")))
+		return RDMA_INTERRUPT_INTX;
+	return RDMA_INTERRUPT_MSI;
+}
+
+static uint32_t expected_dma_bits(void)
+{
+	const char *parameters = getenv("RDMA_PARAMETERS");
+	const char *bits = parameters ? strstr(parameters, "dma_bits=") : NULL;
+
+	return bits ? atoi(bits + strlen("dma_bits=")) : 28;
+}
+
+FIXTURE(info)
+{
+	int fd;
+	struct rdma_info info;
+};
+
+FIXTURE_VARIANT(info)
+{
+	int flags;
+};
+
+FIXTURE_VARIANT_ADD(info, read_write) { .flags = O_RDWR };
+FIXTURE_VARIANT_ADD(info, read_only) { .flags = O_RDONLY };
+FIXTURE_VARIANT_ADD(info, write_only) { .flags = O_WRONLY };
+
+FIXTURE_SETUP(info)
+{
+	self->fd = open_node(variant->flags);
+	ASSERT_LE(0, self->fd);
+	memset(&self->info, 0xff, sizeof(self->info));
+	ASSERT_EQ(0, call(self->fd, RDMA_IOC_INFO, &self->info));
+}
+
+FIXTURE_TEARDOWN(info)
+{
+	close(self->fd);
+}
+
+TEST_F(info, interface)
+{
+	EXPECT_EQ(RDMA_ABI_VERSION, self->info.abi_version);
+	EXPECT_EQ(0, self->info.capabilities);
+	for (size_t i = 0; i < ARRAY_SIZE(self->info.reserved); i++) {
+		EXPECT_EQ(0, self->info.reserved[i]);
+	}
+}
+
+TEST_F(info, device)
+{
+	EXPECT_EQ(DEVICE_MEMORY, self->info.device_memory_size);
+	EXPECT_EQ(DEVICE_MEMORY, self->info.max_transfer_size);
+	EXPECT_EQ(0x100, self->info.hardware_version);
+	EXPECT_EQ(expected_dma_bits(), self->info.dma_bits);
+}
+
+TEST_F(info, interrupt)
+{
+	char text[65536], address[32], *line;
+
+	EXPECT_EQ(expected_interrupt(), self->info.interrupt);
+
+	ASSERT_EQ(0, pci_address("rdma0", address));
+	ASSERT_EQ(0, read_text("/proc/interrupts", text, sizeof(text)));
+	line = strstr(text, "rdma");
+	ASSERT_NE(NULL, line);
+	while (line > text && line[-1] != '\n')
+		line--;
+	*strchr(line, '\n') = '\0';
+	EXPECT_EQ(self->info.interrupt == RDMA_INTERRUPT_MSI, strstr(line, "MSI") != NULL)
+		TH_LOG("/proc/interrupts: %s", line);
+}
+
+TEST_HARNESS_MAIN

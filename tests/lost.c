@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Promise 6: a lost interrupt is noticed in time, for the driver looks at the device itself; and the log says so. */
+#include "registers.h"
+
+/* The driver looks at the latest this long after the start of a transfer. */
+enum { LOOK_US = 250000, SLACK_US = 20000 };
+
+FIXTURE(lost)
+{
+	int fd;
+	int config;
+	int log;
+	struct buffer buffer;
+	bool msi;
+	int msi_flags; /* where they are in the configuration space */
+};
+
+FIXTURE_SETUP(lost)
+{
+	struct rdma_info info;
+	char address[32];
+
+	self->fd = open_node(O_RDWR);
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, allocate(self->fd, 2 * PAGE, &self->buffer));
+	fill(self->buffer.bytes, PAGE, 1);
+	ASSERT_EQ(0, call(self->fd, RDMA_IOC_INFO, &info));
+	self->msi = info.interrupt == RDMA_INTERRUPT_MSI;
+	ASSERT_EQ(0, pci_address("rdma0", address));
+	self->config = open_config(address);
+	ASSERT_LE(0, self->config);
+	self->msi_flags = find_capability(self->config, PCI_CAP_ID_MSI) + PCI_MSI_FLAGS;
+	ASSERT_LT(PCI_MSI_FLAGS, self->msi_flags);
+	self->log = open_log();
+	ASSERT_LE(0, self->log);
+}
+
+/* From now on the device's interrupts get lost, or do not. */
+static void mute(FIXTURE_DATA(lost) *self, bool mute)
+{
+	int offset = self->msi ? self->msi_flags : PCI_COMMAND;
+	uint16_t bit = self->msi ? PCI_MSI_FLAGS_ENABLE : PCI_COMMAND_INTX_DISABLE;
+	uint16_t value = read_config(self->config, offset);
+
+	write_config(self->config, offset, mute == self->msi ? value & ~bit : value | bit);
+}
+
+FIXTURE_TEARDOWN(lost)
+{
+	mute(self, false);
+	close(self->fd);
+}
+
+/* A transfer from start to end without an interrupt; how long it took is returned, or an error. */
+static int64_t transfer_without(FIXTURE_DATA(lost) *self, int moment_us)
+{
+	struct pending pending;
+	int error = begin(&pending, self->fd, (struct rdma_request){ .operation = RDMA_OP_FROM_DEVICE,
+								     .destination = self->buffer.handle,
+								     .destination_offset = PAGE,
+								     .length = PAGE });
+
+	if (error)
+		return error;
+	pause_us(moment_us);
+	mute(self, true);
+	error = finish(&pending);
+	mute(self, false);
+	return error ? error : pending.ended - pending.began;
+}
+
+TEST_F(lost, once)
+{
+	int64_t took, began;
+
+	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, PAGE));
+	ASSERT_EQ(0, log_lines(self->log, "lost interrupt"));
+	took = transfer_without(self, 20000);
+	ASSERT_LE(TRANSFER_US - 1000, took);
+	TH_LOG("took %lld us", (long long)took);
+	EXPECT_GE(LOOK_US + SLACK_US, took);
+	/* The oracle: the interrupt was lost indeed. */
+	EXPECT_LT(TRANSFER_US + SLACK_US, took);
+	EXPECT_EQ(0, memcmp(self->buffer.bytes, self->buffer.bytes + PAGE, PAGE));
+	EXPECT_EQ(1, log_lines(self->log, "lost interrupt"));
+
+	/* And all is as before. */
+	began = now();
+	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, PAGE));
+	EXPECT_GE(TRANSFER_US + SLACK_US, now() - began);
+	EXPECT_EQ(0, log_lines(self->log, "lost interrupt"));
+}
+
+TEST_F_TIMEOUT(lost, a_hundred_times, 120)
+{
+	int recovered = 0, lines;
+
+	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, PAGE));
+	for (int i = 0; i < 100; i++) {
+		int64_t took;
+
+		memset(self->buffer.bytes + PAGE, 0, PAGE);
+		took = transfer_without(self, i);
+		recovered += took > TRANSFER_US + SLACK_US && took <= LOOK_US + SLACK_US &&
+			     !memcmp(self->buffer.bytes, self->buffer.bytes + PAGE, PAGE);
+	}
+	lines = log_lines(self->log, "lost interrupt");
+	TH_LOG("%d of 100 recovered, %d lines in the log", recovered, lines);
+	EXPECT_EQ(100, recovered);
+	EXPECT_LE(1, lines);
+}
+
+/* Those who wait behind it are not forgotten. */
+TEST_F(lost, with_others_waiting)
+{
+	struct pending pending[3];
+	int64_t first = 0, last = 0;
+
+	for (int i = 0; i < 3; i++) {
+		ASSERT_EQ(0, begin(&pending[i], self->fd, (struct rdma_request){ .operation = RDMA_OP_TO_DEVICE,
+										.source = self->buffer.handle,
+										.length = PAGE }));
+	}
+	pause_us(20000);
+	mute(self, true);
+	pause_us(TRANSFER_US);
+	mute(self, false);
+	for (int i = 0; i < 3; i++) {
+		ASSERT_EQ(0, finish(&pending[i]));
+		first = !i || pending[i].began < first ? pending[i].began : first;
+		last = pending[i].ended > last ? pending[i].ended : last;
+	}
+	EXPECT_GE(LOOK_US + 2 * TRANSFER_US + SLACK_US, last - first);
+}
+
+/* Interrupts that never work at all: slow, and yet everything gets done. */
+TEST_F(lost, all_the_time)
+{
+	unsigned char bytes[PAGE];
+	struct rdma_request request = { .operation = RDMA_OP_COPY,
+					.source = self->buffer.handle,
+					.destination = self->buffer.handle,
+					.destination_offset = PAGE,
+					.length = PAGE };
+
+	mute(self, true);
+	EXPECT_EQ(0, call(self->fd, RDMA_IOC_TRANSFER, &request));
+	EXPECT_EQ(0, memcmp(self->buffer.bytes, self->buffer.bytes + PAGE, PAGE));
+	EXPECT_EQ(PAGE, pwrite(self->fd, self->buffer.bytes, PAGE, 0));
+	EXPECT_EQ(PAGE, pread(self->fd, bytes, PAGE, 0));
+	EXPECT_EQ(0, memcmp(self->buffer.bytes, bytes, PAGE));
+}
+
+TEST_HARNESS_MAIN

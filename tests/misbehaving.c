@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0
+/* A device that misbehaves: interrupts for nothing, a transfer without end. Played by writing its registers behind the driver's back. */
+#include "registers.h"
+
+enum { SLACK_US = 10000, OVERDUE_US = 1000000, LOOK_US = 250000 };
+
+FIXTURE(misbehaving)
+{
+	int fd;
+	struct buffer buffer;
+	char address[32];
+	volatile void *registers;
+	int log;
+};
+
+FIXTURE_SETUP(misbehaving)
+{
+	self->fd = open_node(O_RDWR);
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, allocate(self->fd, 2 * PAGE, &self->buffer));
+	fill(self->buffer.bytes, PAGE, 1);
+	ASSERT_EQ(0, pci_address("rdma0", self->address));
+	self->registers = map_registers(self->address, PAGE);
+	ASSERT_NE(NULL, self->registers) TH_LOG("this needs a kernel with iomem=relaxed");
+	ASSERT_EQ(0xed, read32(self->registers, EDU_IDENTIFICATION) & 0xff);
+	self->log = open_log();
+	ASSERT_LE(0, self->log);
+}
+
+/* Whatever it did: when it behaves again, all is well. */
+FIXTURE_TEARDOWN(misbehaving)
+{
+	EXPECT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, PAGE));
+	EXPECT_EQ(0, from_device(self->fd, &self->buffer, PAGE, 0, PAGE));
+	EXPECT_EQ(0, memcmp(self->buffer.bytes, self->buffer.bytes + PAGE, PAGE));
+	close(self->fd);
+}
+
+static struct rdma_request into_the_second_page(FIXTURE_DATA(misbehaving) *self)
+{
+	return (struct rdma_request){ .operation = RDMA_OP_FROM_DEVICE,
+				      .destination = self->buffer.handle,
+				      .destination_offset = PAGE,
+				      .length = PAGE };
+}
+
+/* "Done", says the interrupt, while the engine is still at work. It is not believed. */
+TEST_F(misbehaving, interrupts_too_early)
+{
+	struct pending pending;
+
+	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, PAGE));
+	ASSERT_EQ(0, begin(&pending, self->fd, into_the_second_page(self)));
+	for (int i = 0; i < 8; i++) {
+		pause_us(10000);
+		write32(self->registers, EDU_INTERRUPT_RAISE, EDU_INTERRUPT_DMA);
+	}
+	ASSERT_EQ(0, finish(&pending));
+	EXPECT_LE(TRANSFER_US - 1000, pending.ended - pending.began);
+	EXPECT_EQ(0, memcmp(self->buffer.bytes, self->buffer.bytes + PAGE, PAGE));
+	EXPECT_EQ(0, log_lines(self->log, "rdma 0000:"));
+}
+
+/* Interrupts for other reasons, with work and without. */
+TEST_F(misbehaving, interrupts_for_nothing)
+{
+	struct pending pending;
+	long before = interrupts("rdma");
+
+	for (int bit = 0; bit < 32; bit++)
+		write32(self->registers, EDU_INTERRUPT_RAISE, 1U << bit);
+	ASSERT_EQ(0, begin(&pending, self->fd, into_the_second_page(self)));
+	for (int bit = 0; bit < 32; bit++)
+		write32(self->registers, EDU_INTERRUPT_RAISE, 1U << bit);
+	ASSERT_EQ(0, finish(&pending));
+	EXPECT_GE(TRANSFER_US + SLACK_US, pending.ended - pending.began);
+	EXPECT_LT(before + 1, interrupts("rdma")); /* the oracle: there were some */
+	EXPECT_EQ(0, log_lines(self->log, "rdma 0000:"));
+}
+
+/* A storm of interrupts, all the time of a transfer. */
+TEST_F(misbehaving, interrupts_without_end)
+{
+	struct pending pending;
+	int64_t began = now();
+
+	ASSERT_EQ(0, begin(&pending, self->fd, into_the_second_page(self)));
+	while (now() - began < TRANSFER_US * 2) {
+		write32(self->registers, EDU_INTERRUPT_RAISE, EDU_INTERRUPT_DMA);
+		pause_us(500);
+	}
+	ASSERT_EQ(0, finish(&pending));
+	EXPECT_GE(TRANSFER_US + SLACK_US, pending.ended - pending.began);
+}
+
+/* The engine never gets done: whoever waits is told in time, and nothing new is taken until it has come to its senses. */
+TEST_F(misbehaving, transfer_without_end)
+{
+	struct pending first, second;
+	struct hog hog;
+	int64_t began;
+
+	ASSERT_EQ(0, start_hog(&hog, self->registers));
+	pause_us(5000);
+	ASSERT_EQ(0, begin(&first, self->fd, into_the_second_page(self)));
+	pause_us(5000);
+	ASSERT_EQ(0, begin(&second, self->fd, into_the_second_page(self)));
+
+	EXPECT_EQ(-ETIMEDOUT, finish(&first));
+	EXPECT_LE(OVERDUE_US, first.ended - first.began);
+	EXPECT_GE(OVERDUE_US + LOOK_US, first.ended - first.began);
+	EXPECT_EQ(-EIO, finish(&second));
+	EXPECT_GE(OVERDUE_US + LOOK_US, second.ended - second.began);
+	EXPECT_EQ(1, log_lines(self->log, "does not end"));
+
+	began = now();
+	EXPECT_EQ(-EIO, to_device(self->fd, &self->buffer, 0, 0, PAGE));
+	EXPECT_EQ(-EIO, result(pwrite(self->fd, "x", 1, 0)));
+	EXPECT_GE(SLACK_US, now() - began);
+	EXPECT_EQ(0, log_lines(self->log, "rdma 0000:"));
+
+	stop_hog(&hog);
+	pause_us(TRANSFER_US + LOOK_US);
+}
+
+/* The buffer of such a transfer stays out of circulation: it may yet land. */
+TEST_F(misbehaving, memory_of_a_transfer_without_end)
+{
+	enum { COUNT = 64 };
+	struct buffer buffer, others[COUNT];
+	struct pending pending;
+	struct hog hog;
+
+	/* The first transfer is a real one, into the buffer; then the engine is kept busy. */
+	memset(self->buffer.bytes, 0xee, PAGE);
+	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, PAGE));
+	ASSERT_EQ(0, start_hog(&hog, self->registers));
+	pause_us(5000);
+	ASSERT_EQ(0, allocate(self->fd, PAGE, &buffer));
+	ASSERT_EQ(0, begin(&pending, self->fd, (struct rdma_request){ .operation = RDMA_OP_FROM_DEVICE,
+								     .destination = buffer.handle,
+								     .length = PAGE }));
+	ASSERT_EQ(-ETIMEDOUT, finish(&pending));
+	ASSERT_EQ(0, release(self->fd, &buffer));
+	for (int i = 0; i < COUNT; i++) {
+		ASSERT_EQ(0, allocate(self->fd, PAGE, &others[i]));
+		memset(others[i].bytes, 0x11, PAGE);
+	}
+	/* The stale transfer, which the device has in its registers, is let go after all. */
+	stop_hog(&hog);
+	while (read64(self->registers, EDU_DMA_COMMAND) & EDU_START)
+		pause_us(1000);
+	pause_us(TRANSFER_US + LOOK_US);
+	for (int i = 0; i < COUNT; i++) {
+		EXPECT_EQ(0, differing(others[i].bytes, 0x11, PAGE));
+	}
+}
+
+/* A device whose transfer never ends can be taken away from the driver nonetheless. */
+TEST_F(misbehaving, unbind_with_a_transfer_without_end)
+{
+	struct pending pending;
+	struct hog hog;
+	int64_t began, took;
+
+	ASSERT_EQ(0, start_hog(&hog, self->registers));
+	pause_us(5000);
+	ASSERT_EQ(0, begin(&pending, self->fd, into_the_second_page(self)));
+	pause_us(20000);
+	began = now();
+	ASSERT_EQ(0, write_text("/sys/bus/pci/drivers/rdma/unbind", self->address));
+	took = now() - began;
+	TH_LOG("took %lld us", (long long)took);
+	EXPECT_GE(OVERDUE_US + LOOK_US, took);
+	EXPECT_EQ(-ENODEV, finish(&pending));
+	EXPECT_EQ(1, log_lines(self->log, "does not end"));
+
+	/* As long as it goes on, no driver takes the device; then it is as good as new. */
+	EXPECT_GT(0, write_text("/sys/bus/pci/drivers/rdma/bind", self->address));
+	EXPECT_EQ(1, log_lines(self->log, "does not end"));
+	stop_hog(&hog);
+	pause_us(TRANSFER_US);
+	ASSERT_EQ(0, write_text("/sys/bus/pci/drivers/rdma/bind", self->address));
+	close(self->fd);
+	self->fd = open_node(O_RDWR);
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, allocate(self->fd, 2 * PAGE, &self->buffer));
+	fill(self->buffer.bytes, PAGE, 1);
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,42 @@
+#!/bin/bash
+# The module's parameters: bad ones are refused with EINVAL, the others do what they say.
+# shellcheck disable=SC2317 # the functions are called by name
+set -u
+. /usr/src/linux/tools/testing/selftests/kselftest/ktap_helpers.sh
+
+refused() {
+	local said
+	if said=$(insmod "$RDMA_MODULE" "$1" 2>&1); then
+		rmmod rdma
+		return 1
+	fi
+	[[ $said == *"Invalid parameters"* && ! -e /sys/module/rdma ]]
+}
+
+accepted() { # PARAMETER PATTERN-OF-THE-PROBE-LINE
+	local result=0
+	insmod "$RDMA_MODULE" "$1" || return
+	[[ -c /dev/rdma0 ]] && dmesg | grep ' rdma 0000' | tail -n 1 | grep -q "$2" || result=1
+	rmmod rdma && return "$result"
+}
+
+# The kernel does not do with so few; that is told, and the module stays loaded without a device.
+too_narrow() {
+	local result=0
+	insmod "$RDMA_MODULE" dma_bits=12 || return
+	[[ ! -e /dev/rdma0 ]] && dmesg | tail -n 3 | grep -q ' rdma 0000:.*DMA' || result=1
+	rmmod rdma && return "$result"
+}
+
+bad=(dma_bits=0 dma_bits=11 dma_bits=65 dma_bits=100 dma_bits=4294967324 dma_bits=-1 dma_bits=many dma_bits= msi=perhaps)
+ktap_print_header
+ktap_set_plan $((${#bad[@]} + 5))
+for parameter in "${bad[@]}"; do
+	ktap_test_result "refused_$parameter" refused "$parameter"
+done
+ktap_test_result too_narrow too_narrow
+ktap_test_result dma_bits=24 accepted dma_bits=24 '24-bit'
+ktap_test_result dma_bits=32 accepted dma_bits=32 '32-bit'
+ktap_test_result msi=0 accepted msi=0 'INTx'
+ktap_test_result msi=1 accepted msi=1 'MSI'
+ktap_finished

@@ -1,0 +1,93 @@
+"""What a test's output and the logs say: cases that passed, failed, were skipped; and kernels that complain."""
+
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+# The kernel's own parser of KTAP.
+sys.path.insert(0, "/usr/src/linux/tools/testing/kunit")
+import kunit_parser  # noqa: E402
+import kunit_printer  # noqa: E402
+
+SKIPPED = 4  # KSFT_SKIP, the exit status of a test program that skips as a whole
+
+# What no kernel and no QEMU may say while a test runs.
+COMPLAINT = re.compile(
+    r"WARNING|\bBUG\b|Oops|Call Trace|DMAR:|EDU:|hung task|blocked for more than|refcount_t|nobody cared|[Pp]anic"
+    r"|KASAN|KCSAN|KFENCE|UBSAN|DMA-API|lockdep|possible .* (deadlock|recursive)|scheduling while atomic|sleeping function"
+    r"|general protection|double fault|soft lockup|hard LOCKUP|rcu.* stall|memory corruption|corruption|[Bb]ad page"
+    r"|page allocation failure|[Oo]ut of memory|oom-kill|lost interrupt|Unable to handle|Guest error|guest_error|[Ii]nvalid (read|write)"
+)
+
+LIBTEST = re.compile(r"^test (\S+)(?: - should panic)? \.\.\. (ok|FAILED|ignored)(?:, (.*))?$")
+
+
+@dataclass
+class Case:
+    """One test case."""
+
+    name: str
+    result: str  # "passed", "failed" or "skipped"
+    lines: list[str] = field(default_factory=list)  # why
+
+
+def cases(output: list[str], status: int) -> list[Case]:
+    """The cases that a test's output tells of; its status as one case, if it tells of none."""
+    if any(line.startswith(("TAP version", "KTAP version")) for line in output):
+        found = list(ktap(output))
+    else:
+        found = list(libtest(output))
+    if status == SKIPPED and not any(case.result == "failed" for case in found):
+        reason = [line for line in output if "SKIP" in line][:1]
+        return [case for case in found if case.name] or [Case("", "skipped", reason)]
+    if status and not any(case.result == "failed" for case in found):
+        found.append(Case("", "failed", [*output[-30:], f"It ended with status {status}."]))
+    return found or [Case("", "passed")]
+
+
+def ktap(output: list[str]) -> Iterator[Case]:
+    """The cases of a test that speaks KTAP."""
+    status = kunit_parser.TestStatus
+    names = {status.SUCCESS: "passed", status.SKIPPED: "skipped"}
+    for test in leaves(kunit_parser.parse_run_tests(output, kunit_printer.null_printer)):
+        result = names.get(test.status, "failed")
+        lines = [test.skip_reason] if result == "skipped" else test.log
+        if not test.name:
+            lines = [*output[-30:], "It ended before its last case."]
+        yield Case(test.name.strip(), result, lines)
+
+
+def leaves(test: kunit_parser.Test) -> Iterator[kunit_parser.Test]:
+    """The cases in a tree of tests."""
+    if not test.subtests:
+        yield test
+    for subtest in test.subtests:
+        yield from leaves(subtest)
+
+
+def libtest(output: list[str]) -> Iterator[Case]:
+    """The cases of a Rust test program."""
+    results = {"ok": "passed", "FAILED": "failed", "ignored": "skipped"}
+    for line in output:
+        if match := LIBTEST.match(line):
+            name, word, reason = match.groups()
+            yield Case(name, results[word], output[-40:] if word == "FAILED" else [reason or ""])
+
+
+def complaints(log: list[str], expected: list[str]) -> list[Case]:
+    """What is wrong with the lines that the kernel and QEMU logged during a test."""
+    wanted = [re.compile(pattern) for pattern in expected]
+    bad = [
+        number
+        for number, line in enumerate(log)
+        if COMPLAINT.search(line) and not any(pattern.search(line) for pattern in wanted)
+    ]
+    found = [
+        Case("log", "failed", [f"The log lacks what the test was to provoke: {pattern.pattern}"])
+        for pattern in wanted
+        if not any(pattern.search(line) for line in log)
+    ]
+    if bad:
+        found.append(Case("log", "failed", log[max(0, bad[0] - 5) : bad[0] + 40]))
+    return found

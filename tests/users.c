@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Promise 5: device memory belongs to the user who wrote it last; what another user left there reads as zeros. */
+#include "rdma_test.h"
+
+#include <sys/stat.h>
+
+enum { ALICE = 1001, BOB = 1002 };
+
+FIXTURE(users)
+{
+	unsigned char *seen; /* shared with the children: what they read */
+};
+
+FIXTURE_SETUP(users)
+{
+	self->seen = shared_memory(DEVICE_MEMORY);
+	ASSERT_NE(MAP_FAILED, self->seen);
+	ASSERT_EQ(0, chmod(NODE, 0666));
+}
+
+FIXTURE_TEARDOWN(users)
+{
+	chmod(NODE, 0600);
+}
+
+/* What a user does, in a process of his own, with a file that he opened; 0 if all went well. */
+typedef int deed(int fd, struct buffer *buffer, unsigned char *seen);
+
+static int as_user(uid_t user, deed *deed, unsigned char *seen)
+{
+	int status;
+
+	if (!fork()) {
+		struct buffer buffer;
+		int fd;
+
+		if (setresgid(user, user, user) || setresuid(user, user, user))
+			_exit(101);
+		fd = open_node(O_RDWR);
+		if (fd < 0 || allocate(fd, 2 * PAGE, &buffer))
+			_exit(102);
+		_exit(deed(fd, &buffer, seen) ? 103 : 0);
+	}
+	if (wait(&status) < 0)
+		return -errno;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static int writes_all(int fd, struct buffer *buffer, unsigned char *seen)
+{
+	(void)seen;
+	memset(buffer->bytes, 0x53, PAGE);
+	return to_device(fd, buffer, 0, 0, DEVICE_MEMORY);
+}
+
+static int writes_all_by_write(int fd, struct buffer *buffer, unsigned char *seen)
+{
+	(void)seen;
+	memset(buffer->bytes, 0x53, PAGE);
+	return write(fd, buffer->bytes, DEVICE_MEMORY) != DEVICE_MEMORY;
+}
+
+static int reads_all(int fd, struct buffer *buffer, unsigned char *seen)
+{
+	int error = from_device(fd, buffer, 0, 0, DEVICE_MEMORY);
+
+	memcpy(seen, buffer->bytes, DEVICE_MEMORY);
+	return error;
+}
+
+static int reads_all_by_read(int fd, struct buffer *buffer, unsigned char *seen)
+{
+	(void)buffer;
+	return read(fd, seen, DEVICE_MEMORY) != DEVICE_MEMORY;
+}
+
+static int writes_a_bit_and_reads_all(int fd, struct buffer *buffer, unsigned char *seen)
+{
+	memset(buffer->bytes, 0x77, PAGE);
+	return to_device(fd, buffer, 0, 1000, 10) || reads_all(fd, buffer, seen);
+}
+
+static int copies_a_bit(int fd, struct buffer *buffer, unsigned char *seen)
+{
+	(void)seen;
+	memset(buffer->bytes, 0x66, PAGE);
+	return copy(fd, buffer, PAGE, buffer, 0, 100);
+}
+
+static int copies_a_bit_and_reads_all(int fd, struct buffer *buffer, unsigned char *seen)
+{
+	return copies_a_bit(fd, buffer, seen) || reads_all(fd, buffer, seen);
+}
+
+static int copies_a_page(int fd, struct buffer *buffer, unsigned char *seen)
+{
+	(void)seen;
+	memset(buffer->bytes, 0x66, PAGE);
+	return copy(fd, buffer, PAGE, buffer, 0, PAGE);
+}
+
+/* The oracle first: what one has written oneself is there, also after closing the file. */
+TEST_F(users, own_bytes_stay)
+{
+	ASSERT_EQ(0, as_user(ALICE, writes_all, self->seen));
+	ASSERT_EQ(0, as_user(ALICE, reads_all, self->seen));
+	EXPECT_EQ(0, differing(self->seen, 0x53, DEVICE_MEMORY));
+	ASSERT_EQ(0, as_user(ALICE, reads_all_by_read, self->seen));
+	EXPECT_EQ(0, differing(self->seen, 0x53, DEVICE_MEMORY));
+}
+
+TEST_F(users, others_see_zeros)
+{
+	deed *const writers[] = { writes_all, writes_all_by_write };
+	deed *const readers[] = { reads_all, reads_all_by_read };
+
+	for (size_t i = 0; i < ARRAY_SIZE(writers); i++)
+		for (size_t j = 0; j < ARRAY_SIZE(readers); j++) {
+			memset(self->seen, 0xff, DEVICE_MEMORY);
+			ASSERT_EQ(0, as_user(ALICE, writers[i], self->seen));
+			ASSERT_EQ(0, as_user(BOB, readers[j], self->seen));
+			EXPECT_EQ(0, differing(self->seen, 0, DEVICE_MEMORY));
+		}
+}
+
+/* Root is a user like any other in this: it has no business with a stranger's bytes, nor he with root's. */
+TEST_F(users, root_is_no_exception)
+{
+	ASSERT_EQ(0, as_user(ALICE, writes_all, self->seen));
+	ASSERT_EQ(0, as_user(0, reads_all, self->seen));
+	EXPECT_EQ(0, differing(self->seen, 0, DEVICE_MEMORY));
+	ASSERT_EQ(0, as_user(0, writes_all, self->seen));
+	ASSERT_EQ(0, as_user(BOB, reads_all, self->seen));
+	EXPECT_EQ(0, differing(self->seen, 0, DEVICE_MEMORY));
+}
+
+TEST_F(users, a_partial_write_reveals_nothing)
+{
+	ASSERT_EQ(0, as_user(ALICE, writes_all, self->seen));
+	ASSERT_EQ(0, as_user(BOB, writes_a_bit_and_reads_all, self->seen));
+	EXPECT_EQ(0, differing(self->seen, 0, 1000));
+	EXPECT_EQ(0, differing(self->seen + 1000, 0x77, 10));
+	EXPECT_EQ(0, differing(self->seen + 1010, 0, DEVICE_MEMORY - 1010));
+	/* It is Bob's now. */
+	ASSERT_EQ(0, as_user(ALICE, reads_all, self->seen));
+	EXPECT_EQ(0, differing(self->seen, 0, DEVICE_MEMORY));
+}
+
+/* A copy goes through the device memory. */
+TEST_F(users, a_copy_reveals_nothing)
+{
+	ASSERT_EQ(0, as_user(ALICE, writes_all, self->seen));
+	ASSERT_EQ(0, as_user(BOB, copies_a_page, self->seen));
+	ASSERT_EQ(0, as_user(ALICE, reads_all, self->seen));
+	EXPECT_EQ(0, differing(self->seen, 0, DEVICE_MEMORY));
+
+	ASSERT_EQ(0, as_user(ALICE, writes_all, self->seen));
+	ASSERT_EQ(0, as_user(BOB, copies_a_bit, self->seen));
+	ASSERT_EQ(0, as_user(ALICE, reads_all, self->seen));
+	EXPECT_EQ(0, differing(self->seen, 0, 100)); /* Bob's */
+
+	ASSERT_EQ(0, as_user(ALICE, writes_all, self->seen));
+	ASSERT_EQ(0, as_user(BOB, copies_a_bit_and_reads_all, self->seen));
+	EXPECT_EQ(0, differing(self->seen + 100, 0, DEVICE_MEMORY - 100)); /* Alice's */
+}
+
+/* While a copy of one user is under way, another one reads between its pieces. */
+TEST_F(users, a_copy_in_progress_reveals_nothing)
+{
+	enum { PAGES = 8 };
+	struct pending copying;
+	struct buffer buffer;
+	int fd = open_node(O_RDWR);
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, allocate(fd, 2 * PAGES * PAGE, &buffer));
+	memset(buffer.bytes, 0x99, PAGES * PAGE);
+	ASSERT_EQ(0, begin(&copying, fd, (struct rdma_request){ .operation = RDMA_OP_COPY,
+							       .source = buffer.handle,
+							       .destination = buffer.handle,
+							       .destination_offset = PAGES * PAGE,
+							       .length = PAGES * PAGE }));
+	for (int i = 0; i < 4; i++) {
+		memset(self->seen, 0xff, DEVICE_MEMORY);
+		ASSERT_EQ(0, as_user(BOB, reads_all, self->seen));
+		EXPECT_EQ(0, differing(self->seen, 0, DEVICE_MEMORY));
+	}
+	EXPECT_EQ(0, finish(&copying));
+	EXPECT_EQ(0, differing(buffer.bytes, 0x99, 2 * PAGES * PAGE));
+	close(fd);
+}
+
+/* A file that was opened by one user is used by another: what counts is who uses it. */
+TEST_F(users, inherited_files_are_no_way_round)
+{
+	struct buffer buffer;
+	int fd = open_node(O_RDWR), status;
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, allocate(fd, PAGE, &buffer));
+	memset(buffer.bytes, 0x53, PAGE);
+	ASSERT_EQ(0, to_device(fd, &buffer, 0, 0, DEVICE_MEMORY));
+	memset(self->seen, 0xff, DEVICE_MEMORY);
+	if (!fork()) {
+		if (setresuid(BOB, BOB, BOB))
+			_exit(1);
+		_exit(pread(fd, self->seen, DEVICE_MEMORY, 0) != DEVICE_MEMORY);
+	}
+	ASSERT_LT(0, wait(&status));
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(0, differing(self->seen, 0, DEVICE_MEMORY));
+	close(fd);
+}
+
+/* Two users in turn, many times. */
+TEST_F_TIMEOUT(users, many_switches, 120)
+{
+	size_t foreign = 0;
+
+	for (int i = 0; i < 200; i++) {
+		uid_t writer = i % 2 ? ALICE : BOB, reader = i % 2 ? BOB : ALICE;
+
+		ASSERT_EQ(0, as_user(writer, i % 3 ? writes_all : writes_all_by_write, self->seen));
+		ASSERT_EQ(0, as_user(reader, i % 5 ? reads_all : reads_all_by_read, self->seen));
+		foreign += differing(self->seen, 0, DEVICE_MEMORY);
+	}
+	EXPECT_EQ(0, foreign);
+}
+
+TEST_HARNESS_MAIN
