@@ -7,8 +7,20 @@
 
 enum { PAGES = 4, CANARIES = 4096 };
 
-/* From the call to its return, at the very most. The promise; the one transfer that may be under way is in it. */
-#define LIMIT_US 1000000
+/* Whether this guest's clock only runs when it should; such a guest has one CPU (see tests.toml). */
+static bool virtual_time(void)
+{
+	return sysconf(_SC_NPROCESSORS_ONLN) == 1;
+}
+
+/*
+ * From the call to its return, at the very most: the promise is a second, with the one transfer that may be under way in it. In real
+ * time, a host that is busy with other things has some more.
+ */
+static int64_t limit_us(void)
+{
+	return virtual_time() ? 1000000 : 3000000;
+}
 
 enum way { UNBIND, REMOVE, UNPLUG };
 
@@ -85,12 +97,6 @@ FIXTURE_TEARDOWN(gone)
 	if (self->away)
 		come_back(self, variant->way);
 	close(self->fd);
-}
-
-/* Whether this guest's clock only runs when it should; such a guest has one CPU (see tests.toml). */
-static bool virtual_time(void)
-{
-	return sysconf(_SC_NPROCESSORS_ONLN) == 1;
 }
 
 /* Round trip through a new file. */
@@ -230,7 +236,7 @@ TEST_F(gone, transfers_in_flight_and_queued)
 	took = go_away(self, variant->way);
 	ASSERT_LE(0, took);
 	TH_LOG("took %lld us", (long long)took);
-	EXPECT_GE(LIMIT_US, took);
+	EXPECT_GE(limit_us(), took);
 	for (int i = 0; i < 3; i++) {
 		int answer = finish(&pending[i]);
 
@@ -238,7 +244,7 @@ TEST_F(gone, transfers_in_flight_and_queued)
 		EXPECT_TRUE(answer == -ENODEV ||
 			    (!i && !answer && !virtual_time() && pending[i].ended - pending[i].began >= TRANSFER_US - 1000))
 			TH_LOG("request %d: %d", i, answer);
-		EXPECT_GE(LIMIT_US, pending[i].ended - began);
+		EXPECT_GE(limit_us(), pending[i].ended - began);
 	}
 	close(other);
 	ASSERT_EQ(0, come_back(self, variant->way));
@@ -260,7 +266,7 @@ TEST_F(gone, in_a_long_copy)
 	pause_us(250000);
 	took = go_away(self, variant->way);
 	ASSERT_LE(0, took);
-	EXPECT_GE(LIMIT_US, took);
+	EXPECT_GE(limit_us(), took);
 	EXPECT_EQ(-ENODEV, finish(&pending));
 	ASSERT_EQ(0, come_back(self, variant->way));
 	EXPECT_TRUE(works());
@@ -367,7 +373,7 @@ TEST_F_TIMEOUT(gone, again_and_again_under_use, 120)
 		EXPECT_LT(0, users[i].opened);
 	}
 	TH_LOG("the slowest took %lld us", (long long)slowest);
-	EXPECT_GE(LIMIT_US, slowest);
+	EXPECT_GE(limit_us(), slowest);
 	EXPECT_TRUE(works());
 }
 

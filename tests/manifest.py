@@ -25,6 +25,7 @@ class Guest:
 
     boot: list[str]
     exclusive: bool = False
+    tolerates: list[str] = field(default_factory=list)
 
 
 def load() -> tuple[dict[str, Guest], list[Test]]:
