@@ -8,7 +8,9 @@ suite=trixie # the Debian release of the build root; the kernel comes from its b
 
 # The project on the host, or /rdma in the build root and in the guest.
 project=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
-cache=${XDG_CACHE_HOME:-${HOME:-~}/.cache}/rdma
+cache=${XDG_CACHE_HOME-}
+[[ $cache == /* ]] || cache=${HOME:-$(getent passwd "$UID" | cut -d : -f 6)}/.cache
+cache+=/rdma
 
 # Everything that shapes the build root is in its name: another list, script, mirror or kernel is another root.
 root_key() {

@@ -15,7 +15,7 @@ step() {
 	pid=$!
 	while [[ -t 2 && -z ${V-} ]] && kill -0 $pid 2>/dev/null; do
 		printf '\r\e[K  %3d s  %.*s' $((SECONDS - start)) $((${COLUMNS:-80} - 12)) \
-			"$(tail -n 1 "$log" | tr -d '\r\e')" >&2
+			"$(tail -n 1 "$log" | tr -d '[:cntrl:]')" >&2
 		sleep 0.5
 	done
 	[[ ! -t 2 || -n ${V-} ]] || printf '\r\e[K' >&2
@@ -30,14 +30,21 @@ failed() {
 	output=$(tail -c "+$(($2 + 1))" "$log")
 	tail -n 12 <<<"$output" | sed 's/^/  | /' >&2
 	case $output in
-	*"No space left on device"* | *"not enough free space"*)
-		advice="The disk is full: the cache, $cache, needs 6 GB." ;;
+	*"No space left on device"* | *"enough free space"*)
+		advice="The disk is full: $cache is there." ;;
 	*"Temporary failure resolving"* | *"Could not connect"* | *"Could not resolve"* | *"Failed to fetch"* | *"Connection failed"*)
 		advice="A package could not be fetched: is the network there? MIRROR= takes another mirror." ;;
 	*)
 		advice= ;;
 	esac
 	die "\"$1\" failed (status $3). ${advice:+$advice }All its output is in $log; the next run goes on from here."
+}
+
+# So many GB have to be free.
+require_space() {
+	local free
+	free=$(df --output=avail --block-size=1G "$cache" | tail -n 1)
+	((free >= $1)) || die "the cache, $cache, needs $1 GB, and $free GB are free there; XDG_CACHE_HOME= puts it elsewhere"
 }
 
 # What the set-up needs of the host. Root has it installed; others are told what to install.
@@ -69,7 +76,7 @@ require_namespaces() {
 	[[ $(cat /etc/sub[ug]id 2>/dev/null | grep -cE "^($name|$UID):") -ge 2 ]] ||
 		die "user $name has no subordinate ids. Give it some: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $name"
 	unshare --user --map-root-user --map-auto --mount --pid --fork --mount-proc true 2>"$cache/namespace.log" ||
-		die "this machine lets no ordinary user make namespaces ($(tail -n 1 "$cache/namespace.log"))." \
+		die "this machine lets no ordinary user make namespaces ($(head -n 1 "$cache/namespace.log"))." \
 			"Run as root, or see sysctl kernel.unprivileged_userns_clone, user.max_user_namespaces," \
 			"kernel.apparmor_restrict_unprivileged_userns"
 }
