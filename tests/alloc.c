@@ -213,6 +213,25 @@ TEST_F(alloc, close_frees)
 	}
 }
 
+/* Whoever cannot be told of a buffer must not have one: here the argument can be read, and the answer not be written. */
+TEST_F(alloc, what_cannot_be_answered_is_taken_back)
+{
+	struct rdma_alloc first = { .size = PAGE }, after = { .size = PAGE };
+	struct rdma_alloc *argument = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	ASSERT_NE(MAP_FAILED, argument);
+	*argument = (struct rdma_alloc){ .size = PAGE };
+	ASSERT_EQ(0, mprotect(argument, PAGE, PROT_READ));
+	ASSERT_EQ(0, call(self->fd, RDMA_IOC_ALLOC, &first));
+	for (int i = 0; i < 100; i++) {
+		ASSERT_EQ(-EFAULT, call(self->fd, RDMA_IOC_ALLOC, argument));
+	}
+	/* Handles are used again, so that those 100 have left no trace. */
+	ASSERT_EQ(0, call(self->fd, RDMA_IOC_ALLOC, &after));
+	EXPECT_EQ(first.handle + 1, after.handle);
+	munmap(argument, PAGE);
+}
+
 FIXTURE(exhaustion)
 {
 	int fd;
