@@ -180,11 +180,10 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         // If the guard is closed, the memory is freed by whoever closed it.
-        let memory = self.device.enter(|_| {
+        let _ = self.device.enter(|_| {
             self.device.buffers().remove(self.id);
             drop(self.memory.take());
         });
-        let _ = memory;
     }
 }
 
