@@ -15,13 +15,20 @@
  *   handle         names a buffer within its context
  *   mapping        a buffer, or a part of it, in a program's address space
  *   request        one piece of work for the engine
+ *   completion     the result of a request that was submitted
  *
  * The smallest program opens the node and calls mmap(2) with MAP_SHARED at
  * offset 0: that makes the context's first buffer, of that length, under the
  * handle RDMA_FIRST_BUFFER. Every other buffer comes from RDMA_IOC_ALLOC, which
  * answers with the offset to give to mmap(2).
  *
- * All calls answer -1 and errno. Every call can answer
+ * A program that has nothing else to do has the engine do one request and waits
+ * for it (RDMA_IOC_TRANSFER). All others submit requests (RDMA_IOC_SUBMIT), go on,
+ * are told by poll(2), epoll(7) or an eventfd(2) (RDMA_IOC_EVENTFD), and collect
+ * the completions (RDMA_IOC_WAIT).
+ *
+ * Calls that fail answer -1 and errno; the others 0, or a number where that is
+ * said. Every call can answer
  *   EFAULT  an argument points to memory that is not the caller's
  *   EINVAL  a reserved field or an unknown flag is not 0
  *   ENODEV  the device is gone: unbound, unplugged, or its driver shut down
@@ -48,6 +55,12 @@
 /* Bytes of the largest buffer. */
 #define RDMA_MAX_BUFFER_SIZE (1ULL << 30)
 
+/*
+ * Requests that a context can have submitted and whose completions it has not yet
+ * collected: there is always room for the completion of what was accepted.
+ */
+#define RDMA_QUEUE_DEPTH 1024
+
 /* How the device tells the driver that a transfer is over; rdma_info.interrupt. */
 #define RDMA_INTERRUPT_INTX 1 /* a line, perhaps shared with other devices */
 #define RDMA_INTERRUPT_MSI 2  /* a message */
@@ -62,6 +75,7 @@
  * @dma_bits:           out: the device reaches bus addresses below 2^dma_bits
  * @interrupt:          out: RDMA_INTERRUPT_INTX or RDMA_INTERRUPT_MSI
  * @hardware_version:   out: major << 8 | minor, from the identification register
+ * @queue_depth:        out: RDMA_QUEUE_DEPTH of the driver
  * @reserved:           out: 0
  */
 struct rdma_info {
@@ -72,7 +86,8 @@ struct rdma_info {
 	__u32 dma_bits;
 	__u32 interrupt;
 	__u32 hardware_version;
-	__u32 reserved[5];
+	__u32 queue_depth;
+	__u32 reserved[4];
 };
 
 /**
@@ -85,9 +100,16 @@ struct rdma_info {
  * @flags:       in: 0
  * @reserved:    in: 0
  *
+ * The memory is charged to the user (RLIMIT_MEMLOCK, unless the caller has
+ * CAP_IPC_LOCK), to the context and to the device, until it is freed. The kernel
+ * log says why when there is none.
+ *
+ * EDQUOT  the context's or the device's quota is used up (the module's parameters
+ *         context_mib and device_mib)
+ * EINTR   a fatal signal came while the memory was being gathered
  * EINVAL  @size is 0 or too large
- * ENOMEM  there is no such memory within the device's reach; the kernel log
- *         says why
+ * ENOMEM  there is no such memory within the device's reach, or it is more than
+ *         RLIMIT_MEMLOCK
  */
 struct rdma_alloc {
 	__u64 size;
@@ -112,15 +134,44 @@ struct rdma_free {
 	__u32 flags;
 };
 
+/**
+ * struct rdma_buffer - what there is to know of a buffer (RDMA_IOC_BUFFER)
+ * @handle:      in: the buffer's handle
+ * @flags:       in: 0
+ * @size:        out: bytes
+ * @mmap_offset: out: the offset to give to mmap(2)
+ * @mappings:    out: mappings that there are of it, or of parts of it, in all
+ *               processes
+ * @requests:    out: requests on it that are waiting or at work
+ * @reserved:    in: 0; out: 0
+ *
+ * EINVAL  no buffer has this handle
+ */
+struct rdma_buffer {
+	__u32 handle;
+	__u32 flags;
+	__u64 size;
+	__u64 mmap_offset;
+	__u32 mappings;
+	__u32 requests;
+	__u64 reserved[2];
+};
+
 /* Operations; rdma_request.operation. */
 #define RDMA_OP_TO_DEVICE 1   /* buffer to device memory */
 #define RDMA_OP_FROM_DEVICE 2 /* device memory to buffer */
 #define RDMA_OP_COPY 3        /* buffer to buffer, through device memory */
 
+/*
+ * rdma_request.flags, for RDMA_IOC_SUBMIT: the next request of the array starts
+ * only if this one has succeeded; otherwise it comes back with ECANCELED.
+ */
+#define RDMA_REQUEST_LINK 0x1
+
 /**
  * struct rdma_request - one piece of work for the engine
  * @operation:          in: RDMA_OP_TO_DEVICE, RDMA_OP_FROM_DEVICE or RDMA_OP_COPY
- * @flags:              in: 0
+ * @flags:              in: 0, or RDMA_REQUEST_LINK (RDMA_IOC_SUBMIT only)
  * @source:             in: the handle of the buffer to read;
  *                      0 for RDMA_OP_FROM_DEVICE
  * @destination:        in: the handle of the buffer to write;
@@ -130,9 +181,14 @@ struct rdma_free {
  * @destination_offset: in: first byte to write, within the destination buffer or
  *                      the device memory
  * @length:             in: bytes to move, at least 1
+ * @cookie:             in: anything; comes back in the completion
+ *                      (RDMA_IOC_TRANSFER has none, and ignores it)
  * @reserved:           in: 0
  *
  * RDMA_IOC_TRANSFER does one request and returns when it is done.
+ *
+ * The requests of a context are done one after the other, in the order in which
+ * they came. The engine goes round the contexts that have any, a piece each.
  *
  * RDMA_OP_COPY takes any length. It goes through the device memory and
  * overwrites it. Its two ranges must not overlap.
@@ -140,6 +196,7 @@ struct rdma_free {
  * Device memory belongs to the user (uid) who wrote it last: what another user
  * left there reads as zeros.
  *
+ * EAGAIN    RDMA_IOC_TRANSFER, and the file is O_NONBLOCK
  * EBADF     RDMA_OP_TO_DEVICE and RDMA_OP_COPY need a file opened for writing,
  *           RDMA_OP_FROM_DEVICE one opened for reading
  * EINTR     a signal handler ran while the engine was at work on this request;
@@ -161,7 +218,124 @@ struct rdma_request {
 	__u64 source_offset;
 	__u64 destination_offset;
 	__u64 length;
-	__u64 reserved[3];
+	__u64 cookie;
+	__u64 reserved[2];
+};
+
+/**
+ * struct rdma_submit - queue requests (RDMA_IOC_SUBMIT)
+ * @requests: in: address of an array of struct rdma_request
+ * @count:    in: how many, 1 to RDMA_QUEUE_DEPTH
+ * @flags:    in: 0
+ * @reserved: in: 0
+ *
+ * Answers how many were accepted, from the first one on; it never waits for the
+ * engine. Where that is less than @count, submit the rest again to learn why, or
+ * when there is room. Requests that are linked (RDMA_REQUEST_LINK) are accepted all
+ * or not at all.
+ *
+ * If not even the first one can be accepted, the errors are those of struct
+ * rdma_request, and
+ * EAGAIN  RDMA_QUEUE_DEPTH requests wait, are at work, or are completed and not
+ *         yet collected
+ * EINVAL  @count is 0 or too large; the last request of the array is linked to a
+ *         next one
+ */
+struct rdma_submit {
+	__u64 requests;
+	__u32 count;
+	__u32 flags;
+	__u64 reserved;
+};
+
+/**
+ * struct rdma_completion - how a request that was submitted has ended
+ * @cookie:   out: that of the request
+ * @bytes:    out: bytes that have arrived; the request's length if all went well
+ * @status:   out: 0, or an errno as a negative number:
+ *            -ECANCELED  cancelled, or linked to one that has not succeeded
+ *            -EIO        an earlier transfer never ended
+ *            -ENODEV     the device has gone before the end
+ *            -ETIMEDOUT  the transfer did not end within a second
+ * @reserved: out: 0
+ */
+struct rdma_completion {
+	__u64 cookie;
+	__u64 bytes;
+	__s32 status;
+	__u32 reserved;
+};
+
+/**
+ * struct rdma_wait - collect completions (RDMA_IOC_WAIT)
+ * @completions: in: address of an array of struct rdma_completion, to be filled
+ * @min:         in: wait until so many are there, up to RDMA_QUEUE_DEPTH;
+ *               0: do not wait
+ * @max:         in: collect no more than so many, at least 1 and @min
+ * @timeout_ns:  in: wait no longer than so many nanoseconds; 0: do not wait;
+ *               less than 0: for ever
+ * @flags:       in: 0
+ * @reserved:    in: 0
+ *
+ * Answers how many were collected, in the order in which they were completed:
+ * less than @min if the time is over or a signal has come, or the device is gone
+ * and no more will come. What cannot be written to @completions is not lost: it is
+ * collected next time.
+ *
+ * EAGAIN  nothing is there, and the file is O_NONBLOCK. (With O_NONBLOCK no call
+ *         waits, whatever @min and @timeout_ns say.)
+ * EINTR   a signal has come, and nothing is there; never restarted
+ * EINVAL  @max is 0 or less than @min, or @min is over RDMA_QUEUE_DEPTH
+ * ENODEV  the device is gone, and all completions are collected
+ */
+struct rdma_wait {
+	__u64 completions;
+	__u32 min;
+	__u32 max;
+	__s64 timeout_ns;
+	__u32 flags;
+	__u32 reserved;
+};
+
+/* rdma_cancel.flags: cancel all requests of the context, whatever their cookies. */
+#define RDMA_CANCEL_ALL 0x1
+
+/**
+ * struct rdma_cancel - cancel requests that were submitted (RDMA_IOC_CANCEL)
+ * @cookie:   in: that of the requests; 0 with RDMA_CANCEL_ALL
+ * @flags:    in: 0 or RDMA_CANCEL_ALL
+ * @reserved: in: 0
+ *
+ * Answers how many were cancelled. Each of them comes back as a completion, with
+ * ECANCELED, and so do those that are linked to it. A request that the engine has
+ * begun with cannot be taken back: it goes on to its end, and its completion says
+ * how that was. Requests of RDMA_IOC_TRANSFER are not cancelled.
+ *
+ * EALREADY  the engine has begun with the only request of this cookie
+ * EINVAL    a @cookie with RDMA_CANCEL_ALL
+ * ENOENT    no request of this cookie is waiting or at work
+ */
+struct rdma_cancel {
+	__u64 cookie;
+	__u32 flags;
+	__u32 reserved;
+};
+
+/**
+ * struct rdma_eventfd - be told of completions by an eventfd (RDMA_IOC_EVENTFD)
+ * @fd:    in: an eventfd(2), to whose counter each completion from now on adds 1;
+ *         -1: none
+ * @flags: in: 0
+ *
+ * A context has one at most; the new one replaces the old one. The descriptor can
+ * be closed afterwards.
+ *
+ * EBADF   @fd is not open
+ * EINVAL  @fd is not an eventfd
+ */
+struct rdma_eventfd {
+	__s32 fd;
+	__u32 flags;
 };
 
 /* 0xED, as in the device's identification; free in ioctl-number.rst. */
@@ -170,7 +344,12 @@ struct rdma_request {
 #define RDMA_IOC_INFO _IOR(RDMA_IOC_MAGIC, 0x00, struct rdma_info)
 #define RDMA_IOC_ALLOC _IOWR(RDMA_IOC_MAGIC, 0x10, struct rdma_alloc)
 #define RDMA_IOC_FREE _IOW(RDMA_IOC_MAGIC, 0x11, struct rdma_free)
+#define RDMA_IOC_BUFFER _IOWR(RDMA_IOC_MAGIC, 0x12, struct rdma_buffer)
 #define RDMA_IOC_TRANSFER _IOW(RDMA_IOC_MAGIC, 0x20, struct rdma_request)
+#define RDMA_IOC_SUBMIT _IOW(RDMA_IOC_MAGIC, 0x21, struct rdma_submit)
+#define RDMA_IOC_WAIT _IOW(RDMA_IOC_MAGIC, 0x22, struct rdma_wait)
+#define RDMA_IOC_CANCEL _IOW(RDMA_IOC_MAGIC, 0x23, struct rdma_cancel)
+#define RDMA_IOC_EVENTFD _IOW(RDMA_IOC_MAGIC, 0x24, struct rdma_eventfd)
 
 /*
  * mmap(2) at an offset of a buffer (0, or rdma_alloc.mmap_offset, plus whole
@@ -178,15 +357,24 @@ struct rdma_request {
  *   EACCES  PROT_WRITE, and the file is not open for writing
  *   EINVAL  not MAP_SHARED; the range is not wholly inside one buffer; offset 0
  *           and a length over RDMA_MAX_BUFFER_SIZE
- *   ENOMEM  offset 0 for the first time, and no such memory within reach
+ *   EDQUOT, ENOMEM  offset 0 for the first time: as RDMA_IOC_ALLOC
  *   EPERM   PROT_EXEC
- * Pages are loaded when they are touched. When the device goes, every access is
- * answered with SIGBUS. mremap(2) moves a mapping but does not make it longer;
- * fork(2) hands it on; it is in no core dump.
+ * Pages are loaded when they or their neighbours are touched, or all at once with
+ * MAP_POPULATE. When the device goes, every access is answered with SIGBUS.
+ * mremap(2) moves a mapping but does not make it longer; fork(2) hands it on; it is
+ * in no core dump.
  *
  * read(2), write(2), pread(2), pwrite(2) and lseek(2) see the device memory as a
  * file of RDMA_DEVICE_MEMORY_SIZE bytes: reading at its end gives 0, writing
- * there ENOSPC. Each call is one transfer.
+ * there ENOSPC. Each call is one transfer, and EAGAIN if the file is O_NONBLOCK.
+ *
+ * poll(2), select(2) and epoll(7) say POLLIN | POLLRDNORM when completions wait to
+ * be collected, and POLLHUP | POLLERR when the device is gone.
+ *
+ * A context belongs to its open file (the open file description), not to a process:
+ * dup(2), fork(2) and SCM_RIGHTS share it, threads can use it side by side, and it
+ * goes over execve(2) unless O_CLOEXEC is set. When the last descriptor is closed,
+ * what it has submitted is given up, and its handles are gone; mappings stay.
  */
 
 #endif /* RDMA_H */
