@@ -373,8 +373,8 @@ struct rdma_eventfd {
  *
  * A context belongs to its open file (the open file description), not to a process:
  * dup(2), fork(2) and SCM_RIGHTS share it, threads can use it side by side, and it
- * goes over execve(2) unless O_CLOEXEC is set. When the last descriptor is closed,
- * what it has submitted is given up, and its handles are gone; mappings stay.
+ * goes over execve(2) unless O_CLOEXEC is set. It ends with its last descriptor and
+ * its last mapping, whichever is gone later: what it has submitted is given up then.
  */
 
 #endif /* RDMA_H */
