@@ -85,6 +85,7 @@ impl Handles {
 #[pin_data]
 pub(crate) struct Context {
     device: Arc<Device>,
+    #[pin]
     lane: Lane,
     #[pin]
     handles: Mutex<Handles>,
@@ -97,7 +98,7 @@ impl Context {
         device.info()?;
         Arc::pin_init(
             try_pin_init!(Self {
-                lane: Lane::new(device.clone())?,
+                lane <- Lane::new(device.clone()),
                 device,
                 handles <- new_mutex!(
                     Handles {
@@ -151,7 +152,12 @@ impl Context {
         buffer.map(drop).ok_or(EINVAL)
     }
 
-    fn buffer(&self, handle: Handle) -> Result<Arc<Buffer>> {
+    /// The buffer with this handle.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] if there is none.
+    pub(crate) fn buffer(&self, handle: Handle) -> Result<Arc<Buffer>> {
         self.handles.lock().get(handle).cloned().ok_or(EINVAL)
     }
 
@@ -169,9 +175,9 @@ impl Context {
         Span::new(self.buffer(handle)?, offset, length)
     }
 
-    /// Has the engine do an operation, and waits until it is done.
-    pub(crate) fn transfer(&self, operation: Operation<Arc<Buffer>>) -> Result {
-        self.lane.transfer(operation)
+    /// Its place in the queue.
+    pub(crate) fn lane(&self) -> &Lane {
+        &self.lane
     }
 
     /// Shows a buffer, whole or in part, in a mapping. The first one at offset 0 makes the first
@@ -206,13 +212,20 @@ impl Context {
     /// Reads device memory from `position` on, as many bytes as `to` has room for and there are.
     ///
     /// Returns how many; 0 at the end.
-    pub(crate) fn read(&self, position: u64, to: &mut [u8]) -> Result<usize> {
+    ///
+    /// # Errors
+    ///
+    /// [`EAGAIN`] if it would take a transfer, and is `nonblocking`; those of [`Lane::transfer`].
+    pub(crate) fn read(&self, nonblocking: bool, position: u64, to: &mut [u8]) -> Result<usize> {
         let Some((range, bytes)) = Self::device_memory(position, to.len()) else {
             return Ok(0);
         };
+        if nonblocking {
+            return Err(EAGAIN);
+        }
         let buffer = Buffer::new(&self.device, bytes, 0)?;
         let span = Span::new(buffer.clone(), 0, range.length())?;
-        self.transfer(Operation::FromDevice(range, span))?;
+        self.lane.transfer(Operation::FromDevice(range, span))?;
         buffer.copy_to(&mut to[..bytes])?;
         Ok(bytes)
     }
@@ -223,16 +236,19 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// [`ENOSPC`] at the end.
-    pub(crate) fn write(&self, position: u64, from: &[u8]) -> Result<usize> {
+    /// [`ENOSPC`] at the end; as [`read`](Self::read).
+    pub(crate) fn write(&self, nonblocking: bool, position: u64, from: &[u8]) -> Result<usize> {
         if from.is_empty() {
             return Ok(0);
         }
         let (range, bytes) = Self::device_memory(position, from.len()).ok_or(ENOSPC)?;
+        if nonblocking {
+            return Err(EAGAIN);
+        }
         let buffer = Buffer::new(&self.device, bytes, 0)?;
         buffer.copy_from(&from[..bytes])?;
         let span = Span::new(buffer, 0, range.length())?;
-        self.transfer(Operation::ToDevice(span, range))?;
+        self.lane.transfer(Operation::ToDevice(span, range))?;
         Ok(bytes)
     }
 

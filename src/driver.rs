@@ -122,6 +122,7 @@ impl Driver for Edu {
             dma_bits,
             interrupt,
             hardware_version: u32::from(version.major) << 8 | u32::from(version.minor),
+            queue_depth: uapi::QUEUE_DEPTH,
             ..Default::default()
         })?;
         let engine = Engine::new(pdev.as_ref(), edu, enabled, zeros, device.clone(), dma_bits);
