@@ -13,6 +13,7 @@ pub(crate) mod eventfd;
 pub(crate) mod fifo;
 pub(crate) mod guard;
 pub(crate) mod mapping;
+pub(crate) mod memlock;
 pub(crate) mod pci;
 pub(crate) mod ratelimit;
 pub(crate) mod vma;
