@@ -14,6 +14,7 @@ use crate::{
         chrdev::{
             self,
             region,
+            Events,
             Mode, //
         },
         mapping::Mappings,
@@ -22,13 +23,19 @@ use crate::{
     transfer::DEVICE_MEMORY_SIZE, //
 };
 use kernel::{
+    fs::File as KernelFile,
     iov::{
         IovIterDest,
         IovIterSource, //
     },
     mm::virt::VmaNew,
     prelude::*,
+    seq_file::{
+        seq_print,
+        SeqFile, //
+    },
     sync::{
+        poll::PollTable,
         Arc,
         GlobalLock, //
     }, //
@@ -54,7 +61,7 @@ impl chrdev::File for Context {
         self.device().mappings()
     }
 
-    fn ioctl(&self, mode: Mode, command: u32, argument: usize) -> Result {
+    fn ioctl(&self, mode: Mode, command: u32, argument: usize) -> Result<usize> {
         ioctl::ioctl(self, mode, command, argument)
     }
 
@@ -62,19 +69,34 @@ impl chrdev::File for Context {
         self.map(Mapping::new(vma)?)
     }
 
-    fn read(&self, position: u64, to: &mut IovIterDest<'_>) -> Result<usize> {
+    fn read(&self, _: Mode, position: u64, to: &mut IovIterDest<'_>) -> Result<usize> {
         let mut bytes = room(to.len())?;
         let read = Context::read(self, position, &mut bytes)?;
         let copied = to.copy_to_iter(&bytes[..read]);
         some(copied, read)
     }
 
-    fn write(&self, position: u64, from: &mut IovIterSource<'_>) -> Result<usize> {
+    fn write(&self, _: Mode, position: u64, from: &mut IovIterSource<'_>) -> Result<usize> {
         let wanted = from.len();
         let mut bytes = room(wanted)?;
         let copied = from.copy_from_iter(&mut bytes);
         some(copied, wanted)?;
         Context::write(self, position, &bytes[..copied])
+    }
+
+    fn poll(&self, _: &KernelFile, _: &PollTable<'_>) -> Events {
+        match self.device().info() {
+            Ok(_) => Events::NONE,
+            Err(_) => Events::GONE,
+        }
+    }
+
+    fn show_fdinfo(&self, to: &SeqFile) {
+        let state = match self.device().info() {
+            Ok(_) => "bound",
+            Err(_) => "gone",
+        };
+        seq_print!(to, "rdma-device:\t{state}\n");
     }
 }
 

@@ -8,6 +8,8 @@ pub(crate) mod abi;
 pub(crate) mod attach;
 pub(crate) mod chrdev;
 pub(crate) mod coherent;
+#[expect(dead_code, reason = "until requests signal one")]
+pub(crate) mod eventfd;
 pub(crate) mod fifo;
 pub(crate) mod guard;
 pub(crate) mod mapping;

@@ -40,7 +40,7 @@ static_assert!(uapi::DEVICE_MEMORY_SIZE == DEVICE_MEMORY_SIZE);
 /// # Errors
 ///
 /// [`ENOTTY`] if the command is unknown; otherwise as in `uapi/rdma.h`.
-pub(super) fn ioctl(context: &Context, mode: Mode, command: u32, argument: usize) -> Result {
+pub(super) fn ioctl(context: &Context, mode: Mode, command: u32, argument: usize) -> Result<usize> {
     let argument = UserPtr::from_addr(argument);
     match command {
         uapi::IOC_INFO => put(argument, &context.device().info()?),
@@ -52,6 +52,7 @@ pub(super) fn ioctl(context: &Context, mode: Mode, command: u32, argument: usize
         }
         _ => Err(ENOTTY),
     }
+    .map(|()| 0)
 }
 
 fn alloc(context: &Context, argument: UserPtr) -> Result {

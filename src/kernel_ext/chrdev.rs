@@ -11,7 +11,10 @@
 mod operations;
 
 use super::mapping::Mappings;
-use core::ptr::NonNull;
+use core::{
+    ops::BitOr,
+    ptr::NonNull, //
+};
 use kernel::{
     bindings,
     device::{
@@ -22,18 +25,21 @@ use kernel::{
         from_err_ptr,
         to_result, //
     },
+    fs::File as KernelFile,
     iov::{
         IovIterDest,
         IovIterSource, //
     },
     mm::virt::VmaNew,
     prelude::*,
+    seq_file::SeqFile,
     sync::{
         atomic::{
             Atomic,
             Relaxed, //
         },
         lock::mutex::MutexBackend,
+        poll::PollTable,
         Arc,
         GlobalLock,
         GlobalLockBackend, //
@@ -41,13 +47,39 @@ use kernel::{
     types::ScopeGuard, //
 };
 
-/// How a file was opened.
+/// How a file is open at the time of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mode {
     /// For reading.
     pub(crate) read: bool,
     /// For writing.
     pub(crate) write: bool,
+    /// The call must not wait (`O_NONBLOCK`).
+    pub(crate) nonblocking: bool,
+}
+
+/// What poll(2) says of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Events(bindings::__poll_t);
+
+impl Events {
+    /// Nothing.
+    pub(crate) const NONE: Self = Self(0);
+
+    /// There is something to fetch.
+    #[expect(dead_code, reason = "until completions can be fetched")]
+    pub(crate) const READABLE: Self = Self(bindings::POLLIN | bindings::POLLRDNORM);
+
+    /// The device is gone.
+    pub(crate) const GONE: Self = Self(bindings::POLLHUP | bindings::POLLERR);
+}
+
+impl BitOr for Events {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
 }
 
 /// An open file of a node.
@@ -71,17 +103,24 @@ pub(crate) trait File: Send + Sync + Sized + 'static {
     /// does.
     fn mappings(&self) -> &Mappings;
 
-    /// ioctl(2).
-    fn ioctl(&self, mode: Mode, command: u32, argument: usize) -> Result;
+    /// ioctl(2). Returns what the call does, at most [`i32::MAX`].
+    fn ioctl(&self, mode: Mode, command: u32, argument: usize) -> Result<usize>;
 
     /// mmap(2), with a mapping that is being set up.
     fn mmap(&self, vma: &VmaNew) -> Result;
 
     /// read(2) and its relatives, at this position. Returns how many bytes were read.
-    fn read(&self, position: u64, to: &mut IovIterDest<'_>) -> Result<usize>;
+    fn read(&self, mode: Mode, position: u64, to: &mut IovIterDest<'_>) -> Result<usize>;
 
     /// write(2) and its relatives, at this position. Returns how many bytes were written.
-    fn write(&self, position: u64, from: &mut IovIterSource<'_>) -> Result<usize>;
+    fn write(&self, mode: Mode, position: u64, from: &mut IovIterSource<'_>) -> Result<usize>;
+
+    /// poll(2): what is so now. Registers first, with `table`, what wakes whoever waits for a
+    /// change.
+    fn poll(&self, file: &KernelFile, table: &PollTable<'_>) -> Events;
+
+    /// `/proc/PID/fdinfo/FD`: lines of `name:<tab>value`.
+    fn show_fdinfo(&self, to: &SeqFile);
 }
 
 /// Nodes that there can be.

@@ -11,7 +11,10 @@ use core::marker::PhantomData;
 use kernel::{
     bindings,
     fs::{
-        file::flags,
+        file::{
+            flags,
+            LocalFile, //
+        },
         File as KernelFile,
         Kiocb, //
     },
@@ -21,12 +24,29 @@ use kernel::{
     },
     mm::virt::VmaNew,
     prelude::*,
+    seq_file::SeqFile,
     sync::{
+        poll::PollTable,
         Arc,
         ArcBorrow, //
     },
     types::ForeignOwnable, //
 };
+
+/// `IOCB_NOWAIT`, which is `RWF_NOWAIT`: neither is in the bindings. Source:
+/// `include/uapi/linux/fs.h`.
+const IOCB_NOWAIT: c_int = 0x8;
+
+/// How `file` is open now: fcntl(2) can change it.
+fn mode(file: &LocalFile) -> Mode {
+    let flags = file.flags();
+    let access = flags & flags::O_ACCMODE;
+    Mode {
+        read: access == flags::O_RDONLY || access == flags::O_RDWR,
+        write: access == flags::O_WRONLY || access == flags::O_RDWR,
+        nonblocking: flags & flags::O_NONBLOCK != 0,
+    }
+}
 
 /// The file operations of `F`. A file's private data is an `Arc<F>`, from [`open`](Self::open) to
 /// [`release`](Self::release).
@@ -44,6 +64,8 @@ impl<F: File> Table<F> {
         #[cfg(CONFIG_COMPAT)]
         compat_ioctl: bindings::compat_ptr_ioctl,
         mmap: Some(Self::mmap),
+        poll: Some(Self::poll),
+        show_fdinfo: Some(Self::show_fdinfo),
         ..pin_init::zeroed()
     };
 
@@ -123,7 +145,7 @@ impl<F: File> Table<F> {
         let kiocb = unsafe { Kiocb::<'_, Arc<F>>::from_raw(kiocb) };
         // SAFETY: By the requirement.
         let to = unsafe { IovIterDest::from_raw(iter) };
-        Self::positioned(kiocb, |file, position| file.read(position, to))
+        Self::positioned(kiocb, |file, mode, position| file.read(mode, position, to))
     }
 
     /// # Safety
@@ -137,17 +159,27 @@ impl<F: File> Table<F> {
         let kiocb = unsafe { Kiocb::<'_, Arc<F>>::from_raw(kiocb) };
         // SAFETY: By the requirement.
         let from = unsafe { IovIterSource::from_raw(iter) };
-        Self::positioned(kiocb, |file, position| file.write(position, from))
+        Self::positioned(kiocb, |file, mode, position| {
+            file.write(mode, position, from)
+        })
     }
 
     /// Does `f` at the position of `kiocb`, and moves that on.
     fn positioned(
         mut kiocb: Kiocb<'_, Arc<F>>,
-        f: impl FnOnce(ArcBorrow<'_, F>, u64) -> Result<usize>,
+        f: impl FnOnce(ArcBorrow<'_, F>, Mode, u64) -> Result<usize>,
     ) -> isize {
+        let raw = kiocb.as_raw();
+        // SAFETY: The `kiocb` is valid.
+        let (file, kiocb_flags) = unsafe { ((*raw).ki_filp, (*raw).ki_flags) };
+        // SAFETY: It is the open file of the `kiocb`; a fdget_pos region on it, if there is one, is
+        // that of the call that this is part of.
+        let mut mode = mode(unsafe { LocalFile::from_raw_file(file) });
+        // io_uring's alone: without FMODE_NOWAIT, preadv2 and pwritev2 are refused before us.
+        mode.nonblocking |= kiocb_flags & IOCB_NOWAIT != 0;
         let done = u64::try_from(kiocb.ki_pos())
             .map_err(|_| EINVAL)
-            .and_then(|position| f(kiocb.file(), position));
+            .and_then(|position| f(kiocb.file(), mode, position));
         match done {
             Ok(bytes) => {
                 // CAST: no more than `F::SIZE`.
@@ -170,13 +202,10 @@ impl<F: File> Table<F> {
         // SAFETY: By the requirement.
         let open = unsafe { Self::of(file) };
         // SAFETY: By the requirement; ioctl has no fdget_pos region.
-        let access = unsafe { KernelFile::from_raw_file(file) }.flags() & flags::O_ACCMODE;
-        let mode = Mode {
-            read: access == flags::O_RDONLY || access == flags::O_RDWR,
-            write: access == flags::O_WRONLY || access == flags::O_RDWR,
-        };
+        let mode = mode(unsafe { KernelFile::from_raw_file(file) });
         match open.ioctl(mode, command, argument) {
-            Ok(()) => 0,
+            // CAST: at most `i32::MAX`, as `File::ioctl` says.
+            Ok(answer) => answer as c_long,
             // CAST: an errno is small.
             Err(e) => e.to_errno() as c_long,
         }
@@ -197,5 +226,31 @@ impl<F: File> Table<F> {
             Ok(()) => 0,
             Err(e) => e.to_errno(),
         }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel only, with an open file and a table that is valid for the call.
+    unsafe extern "C" fn poll(
+        file: *mut bindings::file,
+        table: *mut bindings::poll_table_struct,
+    ) -> bindings::__poll_t {
+        // SAFETY: By the requirement.
+        let open = unsafe { Self::of(file) };
+        // SAFETY: By the requirement; poll has no fdget_pos region.
+        let file = unsafe { KernelFile::from_raw_file(file) };
+        // SAFETY: By the requirement.
+        let table = unsafe { PollTable::from_raw(table) };
+        open.poll(file, &table).0
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel only, with an open file and a `seq_file` that nobody else has.
+    unsafe extern "C" fn show_fdinfo(to: *mut bindings::seq_file, file: *mut bindings::file) {
+        // SAFETY: By the requirement.
+        let open = unsafe { Self::of(file) };
+        // SAFETY: By the requirement.
+        open.show_fdinfo(unsafe { SeqFile::from_raw(to) });
     }
 }
