@@ -17,7 +17,7 @@ run: modules samples ## boot Debian's kernel, load the driver, let the samples m
 	@vm/boot -- samples/run.sh
 
 test: modules samples ## run the tests; T=name runs one
-	@vm/enter make --silent -C tests
+	@vm/enter make --silent -j$$(nproc) -C tests
 	@vm/enter tests/run $(T)
 
 modules: setup ## build build/RELEASE/rdma.ko; with KDIR=, for that kernel tree

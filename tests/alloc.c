@@ -175,7 +175,7 @@ TEST_F(alloc, zeroed)
 		uint64_t size = (1 + i % 16) * PAGE;
 
 		ASSERT_EQ(0, allocate(self->fd, size, &buffer));
-		ASSERT_EQ(0, differing(buffer.bytes, 0, size)) TH_LOG("round %d, %lu bytes", i, size);
+		ASSERT_EQ(0, differing(buffer.bytes, 0, size)) TH_LOG("round %d, %llu bytes", i, (unsigned long long)size);
 		memset(buffer.bytes, 0xee, size);
 		ASSERT_EQ(0, release(self->fd, &buffer));
 	}
@@ -279,7 +279,8 @@ TEST_F_TIMEOUT(exhaustion, and_recovery, 120)
 		EXPECT_EQ(-ENOMEM, error);
 		close(fd);
 	}
-	TH_LOG("%d, %d, %d buffers of %lu bytes", counts[0], counts[1], counts[2], variant->size);
+	TH_LOG("%d, %d, %d buffers of %llu bytes", counts[0], counts[1], counts[2],
+	       (unsigned long long)variant->size);
 	EXPECT_LT(0, counts[0]);
 	EXPECT_GE(counts[2] + counts[2] / 4 + 2, counts[0]);
 	EXPECT_LT(0, log_lines(self->log, "rdma 0000:"));

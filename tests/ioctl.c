@@ -82,10 +82,12 @@ TEST_F(ioctl, bad_pointers)
 			self->page + PAGE,
 			self->page + PAGE - 1,
 			self->page + PAGE - _IOC_SIZE(known[i]) + 1,
+#ifdef __LP64__
 			(void *)0x00007fffffffffffUL, /* the last byte of the user's half */
 			(void *)0x0000800000000000UL, /* not canonical */
 			(void *)0xffff888000000000UL, /* the kernel's memory */
 			(void *)0xffffffff81000000UL, /* the kernel's code */
+#endif
 			(void *)-1UL,
 		};
 
@@ -166,6 +168,7 @@ TEST_F(ioctl, unaligned_argument)
 	EXPECT_EQ(0, free_handle(self->fd, alloc.handle));
 }
 
+#ifdef __LP64__
 /* ioctl(2) as a 32-bit program calls it. */
 static int call32(int fd, unsigned int number, void *argument)
 {
@@ -217,5 +220,6 @@ TEST_F(ioctl, 32_bit_programs)
 	EXPECT_EQ(-ENOTTY, call32(self->fd, _IOC(_IOC_READ, RDMA_IOC_MAGIC, 0x7f, 4), low));
 	EXPECT_EQ(-EFAULT, call32(self->fd, RDMA_IOC_INFO, NULL));
 }
+#endif
 
 TEST_HARNESS_MAIN

@@ -30,7 +30,17 @@ static void tag(unsigned char *bytes, uint64_t pages, uint32_t buffer)
 /* The kernel's own answer: glibc has opinions on offsets. */
 static unsigned char *raw_mmap(int fd, uint64_t offset, uint64_t length)
 {
+#ifdef __LP64__
 	return (unsigned char *)syscall(SYS_mmap, NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, offset);
+#else
+	/* This is all that a 32-bit program can ask for. */
+	if (offset % PAGE || offset / PAGE > UINT32_MAX || length > UINT32_MAX) {
+		errno = EINVAL;
+		return MAP_FAILED;
+	}
+	return (unsigned char *)syscall(SYS_mmap2, NULL, (size_t)length, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+					(unsigned long)(offset / PAGE));
+#endif
 }
 
 FIXTURE(bounds)
@@ -66,8 +76,8 @@ static void try_all(struct __test_metadata *_metadata, FIXTURE_DATA(bounds) *sel
 			self->cases++;
 			self->wrong += !right;
 			EXPECT_TRUE(right)
-				TH_LOG("%lu pages at page %lu of %lu: %p, errno %d", pages, page, extent.length / PAGE,
-				       bytes, errno);
+				TH_LOG("%" PRIu64 " pages at page %" PRIu64 " of %" PRIu64 ": %p, errno %d", pages, page,
+				       extent.length / PAGE, bytes, errno);
 			if (bytes != MAP_FAILED)
 				munmap(bytes, pages * PAGE);
 		}
@@ -130,7 +140,7 @@ TEST_F_TIMEOUT(bounds, several_buffers, 120)
 
 				self->cases++;
 				EXPECT_EQ(wanted, bytes != MAP_FAILED)
-					TH_LOG("%lu pages at %#lx", pages, offset);
+					TH_LOG("%" PRIu64 " pages at %#" PRIx64, pages, offset);
 				if (bytes != MAP_FAILED && page >= 0 && (uint64_t)page < extents[i].length / PAGE) {
 					EXPECT_EQ((i + 1) % ARRAY_SIZE(extents) << 16 | page, *(uint32_t *)bytes);
 				}
@@ -175,7 +185,7 @@ TEST_F(bounds, overflow)
 
 			self->cases++;
 			EXPECT_EQ(wanted, bytes != MAP_FAILED)
-				TH_LOG("%#lx bytes at %#lx", lengths[j], offsets[i]);
+				TH_LOG("%#" PRIx64 " bytes at %#" PRIx64, lengths[j], offsets[i]);
 			if (bytes == MAP_FAILED) {
 				EXPECT_TRUE(errno == EINVAL || errno == EOVERFLOW || errno == ENOMEM)
 					TH_LOG("errno %d", errno);

@@ -83,9 +83,9 @@ TEST_F(file, at_and_after_the_end)
 	static const off_t offsets[] = { DEVICE_MEMORY, DEVICE_MEMORY + 1, 1LL << 32, INT64_MAX - DEVICE_MEMORY };
 
 	for (size_t i = 0; i < ARRAY_SIZE(offsets); i++) {
-		EXPECT_EQ(0, pread(self->fd, self->bytes, 16, offsets[i])) TH_LOG("offset %#lx", offsets[i]);
+		EXPECT_EQ(0, pread(self->fd, self->bytes, 16, offsets[i])) TH_LOG("offset %#" PRIx64, (uint64_t)offsets[i]);
 		EXPECT_EQ(-ENOSPC, result(pwrite(self->fd, self->bytes, 16, offsets[i])))
-			TH_LOG("offset %#lx", offsets[i]);
+			TH_LOG("offset %#" PRIx64, (uint64_t)offsets[i]);
 	}
 	EXPECT_EQ(-EINVAL, result(pread(self->fd, self->bytes, 16, -1)));
 	EXPECT_EQ(-EINVAL, result(pwrite(self->fd, self->bytes, 16, -1)));
@@ -168,7 +168,7 @@ TEST_F(file, vectors)
 TEST_F(file, bad_pointers)
 {
 	unsigned char *page = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	void *bad[] = { NULL, page + PAGE, (void *)0xffff888000000000UL, (void *)0x00007ffffffff000UL, (void *)-64UL };
+	void *bad[] = { NULL, page + PAGE, (void *)(uintptr_t)0xffff888000000000, (void *)(uintptr_t)0x00007ffffffff000, (void *)-64UL };
 	long answer;
 
 	ASSERT_EQ(0, munmap(page + PAGE, PAGE));

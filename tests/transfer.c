@@ -118,9 +118,11 @@ TEST_F(transfer, every_range)
 				int from = from_device(self->fd, &self->two, offset, device_offset, length);
 
 				EXPECT_EQ(wanted, to)
-					TH_LOG("to device: %#lx bytes, %#lx to %#lx", length, offset, device_offset);
+					TH_LOG("to device: %#" PRIx64 " bytes, %#" PRIx64 " to %#" PRIx64,
+					       length, offset, device_offset);
 				EXPECT_EQ(wanted, from)
-					TH_LOG("from device: %#lx bytes, %#lx to %#lx", length, device_offset, offset);
+					TH_LOG("from device: %#" PRIx64 " bytes, %#" PRIx64 " to %#" PRIx64,
+					       length, device_offset, offset);
 				if (good) {
 					EXPECT_EQ(0, memcmp(self->one.bytes + offset, self->two.bytes + offset, length));
 				}
@@ -146,7 +148,7 @@ TEST_F(transfer, every_range_of_a_copy)
 
 				EXPECT_EQ(good ? 0 : -EINVAL,
 					  copy(self->fd, &self->two, to, &self->one, from, length))
-					TH_LOG("%#lx bytes, %#lx to %#lx", length, from, to);
+					TH_LOG("%#" PRIx64 " bytes, %#" PRIx64 " to %#" PRIx64, length, from, to);
 				if (good) {
 					EXPECT_EQ(0, memcmp(self->two.bytes + to, self->one.bytes + from, length));
 				}

@@ -295,8 +295,8 @@ TEST_F(vma, not_readable_by_other_means)
 	EXPECT_EQ(-EFAULT, result(process_vm_readv(getpid(), &local, 1, &remote, 1, 0)));
 	EXPECT_EQ(-EFAULT, result(process_vm_writev(getpid(), &local, 1, &remote, 1, 0)));
 	ASSERT_LE(0, memory);
-	EXPECT_EQ(-EIO, result(pread(memory, bytes, sizeof(bytes), (off_t)self->buffer.bytes)));
-	EXPECT_EQ(-EIO, result(pwrite(memory, bytes, sizeof(bytes), (off_t)self->buffer.bytes)));
+	EXPECT_EQ(-EIO, result(pread(memory, bytes, sizeof(bytes), (uintptr_t)self->buffer.bytes)));
+	EXPECT_EQ(-EIO, result(pwrite(memory, bytes, sizeof(bytes), (uintptr_t)self->buffer.bytes)));
 	ASSERT_EQ(0, pipe(ends));
 	EXPECT_EQ(-EFAULT, result(vmsplice(ends[1], &remote, 1, 0)));
 	EXPECT_EQ(0, memcmp(self->buffer.bytes, self->pattern, PAGES * PAGE));
