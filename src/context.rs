@@ -69,14 +69,34 @@ impl Handle {
 /// The buffers that have a handle.
 struct Handles {
     first: Option<Arc<Buffer>>,
-    others: Slab<Arc<Buffer>>,
+    /// [`None`]: a buffer is being made for it.
+    others: Slab<Option<Arc<Buffer>>>,
 }
 
 impl Handles {
     fn get(&self, handle: Handle) -> Option<&Arc<Buffer>> {
         match handle.index() {
             None => self.first.as_ref(),
-            Some(index) => self.others.get(index),
+            Some(index) => self.others.get(index)?.as_ref(),
+        }
+    }
+
+    fn take(&mut self, handle: Handle) -> Option<Arc<Buffer>> {
+        self.get(handle)?;
+        match handle.index() {
+            None => self.first.take(),
+            Some(index) => self.others.remove(index)?,
+        }
+    }
+
+    /// Puts a buffer in for a handle that was [reserved](Context::reserve).
+    fn put(&mut self, handle: Handle, buffer: Option<Arc<Buffer>>) {
+        let Some(index) = handle.index() else {
+            return;
+        };
+        match (buffer, self.others.get_mut(index)) {
+            (Some(buffer), Some(reserved)) => *reserved = Some(buffer),
+            _ => drop(self.others.remove(index)),
         }
     }
 }
@@ -123,16 +143,24 @@ impl Context {
     ///
     /// [`ENOMEM`] and [`ENODEV`], as [`Buffer::new`].
     pub(crate) fn allocate(&self, size: usize) -> Result<(Handle, Arc<Buffer>)> {
+        let handle = self.reserve()?;
+        // Outside of the lock: this may take long.
+        let buffer = Buffer::new(&self.device, size, handle.first_page());
+        self.handles
+            .lock()
+            .put(handle, buffer.as_ref().ok().cloned());
+        Ok((handle, buffer?))
+    }
+
+    /// Sets a handle aside, for which there is no buffer yet.
+    fn reserve(&self) -> Result<Handle> {
         let mut handles = self.handles.lock();
         if let Some(capacity) = handles.others.wants() {
             let room = Room::new(capacity)?;
             drop(handles.others.grow(room));
         }
-        let index = handles.others.next();
-        let handle = Handle(u32::try_from(index + 1)?);
-        let buffer = Buffer::new(&self.device, size, handle.first_page())?;
-        handles.others.insert(buffer.clone()).map_err(|_| ENOMEM)?;
-        Ok((handle, buffer))
+        let index = handles.others.insert(None).map_err(|_| ENOMEM)?;
+        Ok(Handle(u32::try_from(index + 1)?))
     }
 
     /// Gives a handle back. The buffer stays for as long as something else holds it.
@@ -142,13 +170,8 @@ impl Context {
     /// [`EINVAL`] if no buffer has it; [`ENODEV`] if the device is gone, and the memory with it.
     pub(crate) fn free(&self, handle: Handle) -> Result {
         self.device.info()?;
-        let mut handles = self.handles.lock();
-        let buffer = match handle.index() {
-            None => handles.first.take(),
-            Some(index) => handles.others.remove(index),
-        };
+        let buffer = self.handles.lock().take(handle);
         // Outside of the lock.
-        drop(handles);
         buffer.map(drop).ok_or(EINVAL)
     }
 

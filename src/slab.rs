@@ -88,11 +88,6 @@ impl<T> Slab<T> {
         }
     }
 
-    /// The number that the next value gets.
-    pub(crate) fn next(&self) -> usize {
-        self.vacant.unwrap_or(self.slots.len())
-    }
-
     /// Takes out the value with this number.
     pub(crate) fn remove(&mut self, number: usize) -> Option<T> {
         let slot = self.slots.get_mut(number)?;

@@ -90,6 +90,8 @@ pub(crate) struct Lane {
 pub(crate) struct Reserved<'a> {
     lane: &'a Lane,
     room: usize,
+    user: User,
+    now: u64,
 }
 
 impl Lane {
@@ -142,10 +144,8 @@ impl Lane {
         self.device.work.lock().queue.load(self.id)
     }
 
-    /// A request of the caller.
-    fn request(operation: Operation<Arc<Buffer>>) -> Request {
-        let user = User(Kuid::current_euid().into_raw().val);
-        Request::new(operation, user)
+    fn caller() -> User {
+        User(Kuid::current_euid().into_raw().val)
     }
 
     /// Has the engine do an operation, and waits until it is done.
@@ -155,7 +155,8 @@ impl Lane {
     /// As in `uapi/rdma.h`, `struct rdma_request`, from `EINTR` on.
     pub(crate) fn transfer(&self, operation: Operation<Arc<Buffer>>) -> Result {
         let call = Call::new()?;
-        let job = Job::called(Self::request(operation), call.clone(), clock::now())?;
+        let request = Request::new(operation, Self::caller());
+        let job = Job::called(request, call.clone(), clock::now())?;
         let mut jobs = Fifo::new();
         jobs.push_back(job);
         let ticket = self
@@ -195,7 +196,12 @@ impl Lane {
         if room == 0 {
             return Err(EAGAIN);
         }
-        Ok(Reserved { lane: self, room })
+        Ok(Reserved {
+            lane: self,
+            room,
+            user: Self::caller(),
+            now: clock::now(),
+        })
     }
 
     /// Sleeps until there are `min` completions to collect, no more will come, the time is `until`
@@ -285,13 +291,15 @@ impl Reserved<'_> {
         self.room
     }
 
-    /// A request to be submitted; `linked` to the one before it.
+    /// A request of the caller, to be submitted; `linked` to the one before it.
     pub(crate) fn job(
+        &self,
         operation: Operation<Arc<Buffer>>,
         cookie: u64,
         linked: bool,
     ) -> Result<Entry<Job>> {
-        Job::submitted(Lane::request(operation), cookie, linked, clock::now())
+        let request = Request::new(operation, self.user);
+        Job::submitted(request, cookie, linked, self.now)
     }
 
     /// Queues requests, no more than there is room for, and starts the engine if it has nothing to

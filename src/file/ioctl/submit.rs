@@ -37,11 +37,12 @@ pub(super) fn submit(context: &Context, mode: Mode, submit: uapi::Submit) -> Res
     let batch = Batch {
         context,
         mode,
+        room: &room,
         array: UserSlice::new(array, count * size_of::<uapi::Request>()).reader(),
         accepted: Fifo::new(),
         chain: Fifo::new(),
     };
-    let accepted = batch.read(room.room(), count)?;
+    let accepted = batch.read(count)?;
     room.submit(accepted)
 }
 
@@ -49,6 +50,7 @@ pub(super) fn submit(context: &Context, mode: Mode, submit: uapi::Submit) -> Res
 struct Batch<'a> {
     context: &'a Context,
     mode: Mode,
+    room: &'a Reserved<'a>,
     array: UserSliceReader,
     accepted: Fifo<Job>,
     /// The last requests, which are linked, and accepted all or not at all.
@@ -56,12 +58,13 @@ struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    /// Reads requests, `room` of `count`, and returns those that can be accepted.
+    /// Reads `count` requests, if there is room for all, and returns those that can be accepted.
     ///
     /// # Errors
     ///
     /// If that is none: what is wrong with the first one.
-    fn read(mut self, room: usize, count: usize) -> Result<Fifo<Job>> {
+    fn read(mut self, count: usize) -> Result<Fifo<Job>> {
+        let room = self.room.room();
         let mut linked = false;
         let mut refused = Ok(());
         for _ in 0..room {
@@ -92,8 +95,8 @@ impl Batch<'_> {
             return Err(EINVAL);
         }
         let operation = decode(self.context, self.mode, &request)?;
-        self.chain
-            .push_back(Reserved::job(operation, request.cookie, linked)?);
+        let job = self.room.job(operation, request.cookie, linked)?;
+        self.chain.push_back(job);
         Ok(request.flags & uapi::REQUEST_LINK != 0)
     }
 }
