@@ -6,9 +6,10 @@
 //! A [`Device`] lives for as long as the device is bound or a file of it is open; the [`Engine`]
 //! only while it is bound, and is reached through the guard.
 //!
-//! Lock order: address space of a process → handles of a context → guard (entered, not waited for)
-//! → memory of a buffer → registry of buffers. The queue's lock is taken last, and nothing is
-//! allocated, freed or waited for under it.
+//! Lock order: address space of a process → handles of a context, search of a lane → guard (entered,
+//! not waited for) → memory of a buffer → registry of buffers. The queue's lock comes last, and
+//! nothing is allocated, freed or waited for under it; whom it tells has locks of their own: the
+//! answer to a call, a wait queue, an eventfd.
 
 mod call;
 mod engine;

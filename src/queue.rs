@@ -40,6 +40,7 @@ use crate::{
         Fifo, //
     },
     slab::Room,
+    stats::Stats,
     transfer::{
         DeviceRange,
         Direction,
@@ -190,11 +191,13 @@ pub(crate) struct Queue<T: Types> {
     closed: Option<Error>,
     /// Bus address of zeros, as many as there is device memory.
     zeros: u64,
+    /// What has happened.
+    pub(crate) stats: Stats,
 }
 
 impl<T: Types> Queue<T> {
     /// A queue that is closed, and has no lanes.
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             lanes: Lanes::new(),
             running: None,
@@ -203,6 +206,7 @@ impl<T: Types> Queue<T> {
             last_ticket: 0,
             closed: Some(ENODEV),
             zeros: 0,
+            stats: Stats::new(),
         }
     }
 
@@ -232,10 +236,17 @@ impl<T: Types> Queue<T> {
     /// Removes a lane. What is returned, with all that waits in it, is to be dropped where one may
     /// sleep; what the engine has becomes an orphan.
     pub(crate) fn remove_lane(&mut self, lane: LaneId) -> Option<Lane<T>> {
-        if let Some(running) = &mut self.running {
-            running.lane.take_if(|of| *of == lane);
+        let running = self.running.as_mut();
+        if let Some(running) = running.filter(|running| running.lane == Some(lane)) {
+            running.lane = None;
+            self.stats.counters.quarantined += 1;
         }
         self.lanes.remove(lane)
+    }
+
+    /// How many lanes there are.
+    pub(crate) fn lanes(&self) -> usize {
+        self.lanes.len()
     }
 
     /// The owner of a lane that there is.
@@ -370,20 +381,25 @@ impl<T: Types> Queue<T> {
         self.running.as_ref().is_some_and(|running| running.started)
     }
 
-    /// Takes note that the engine's transfer has ended.
-    pub(crate) fn finish(&mut self) {
+    /// Takes note that the engine's transfer has ended, at the time `now` in nanoseconds.
+    pub(crate) fn finish(&mut self, now: u64) {
         let Some(mut running) = self.running.take_if(|running| running.started) else {
             return;
+        };
+        self.stats.counters.transfers += 1;
+        self.stats.counters.bytes += match running.step {
+            Step::Scrub => DeviceRange::WHOLE.length(),
+            Step::First | Step::Second => running.piece.bytes(),
         };
         if running.overdue {
             // It was given up as failed; what it did to the device memory is unknown.
             self.contents = Contents::Mixed;
-            return self.end(running, Err(ETIMEDOUT));
+            return self.end(running, Err(ETIMEDOUT), now);
         }
         let next = match (running.step, running.piece) {
             (Step::Scrub, _) => Step::First,
             (Step::First, Piece::Copy { .. }) => Step::Second,
-            _ => return self.piece_done(running),
+            _ => return self.piece_done(running, now),
         };
         if running.lane.is_some() && self.closed.is_none() {
             running.step = next;
@@ -393,19 +409,19 @@ impl<T: Types> Queue<T> {
             if running.step == Step::Scrub {
                 self.contents = Contents::Zeros;
             }
-            self.end(running, Err(self.closed.unwrap_or(ECANCELED)));
+            self.end(running, Err(self.closed.unwrap_or(ECANCELED)), now);
         }
     }
 
-    fn piece_done(&mut self, mut running: Running<T>) {
+    fn piece_done(&mut self, mut running: Running<T>, now: u64) {
         let bytes = running.piece.bytes();
         running.job.bytes += bytes;
         let request = running.job.request.as_mut();
         if request.is_none_or(|request| request.advance(bytes)) || running.lane.is_none() {
-            return self.end(running, Ok(()));
+            return self.end(running, Ok(()), now);
         }
         if let Some(error) = self.closed {
-            return self.end(running, Err(error));
+            return self.end(running, Err(error), now);
         }
         // The next piece has its turn after one of each other lane.
         if let Some(lane) = running.lane {
@@ -414,8 +430,10 @@ impl<T: Types> Queue<T> {
     }
 
     /// Hands a request to whoever waits for it.
-    fn end(&mut self, mut running: Running<T>, outcome: Result) {
+    fn end(&mut self, mut running: Running<T>, outcome: Result, now: u64) {
         running.job.end(outcome);
+        self.stats.counters.completed += 1;
+        self.stats.latency.record(running.job.age(now));
         let nobodys = match running.lane {
             Some(lane) => self.lanes.complete(lane, running.job),
             None => Err(running.job),
@@ -442,6 +460,7 @@ impl<T: Types> Queue<T> {
     pub(crate) fn give_up(&mut self, lane: LaneId, ticket: Ticket) -> GivenUp<T> {
         if let Some(running) = self.running.as_mut().filter(|r| r.job.ticket == ticket) {
             running.lane = None;
+            self.stats.counters.quarantined += 1;
             return GivenUp::Begun;
         }
         match self.lanes.take_waiting(lane, ticket) {
@@ -460,7 +479,11 @@ impl<T: Types> Queue<T> {
 
     /// Goes on cancelling, a few requests, and returns whether there may be more.
     pub(crate) fn search_some(&mut self, lane: LaneId, search: &mut Search) -> bool {
-        self.lanes.search_some(lane, search)
+        let before = search.cancelled;
+        let more = self.lanes.search_some(lane, search);
+        // CAST: small numbers.
+        self.stats.counters.cancelled += (search.cancelled - before) as u64;
+        more
     }
 
     /// Takes note that the engine's transfer should have ended long ago. Whoever waits for it is
@@ -479,6 +502,7 @@ impl<T: Types> Queue<T> {
         let Some(lane) = running.lane.take() else {
             return true;
         };
+        self.stats.counters.quarantined += 1;
         if let Some(caller) = running.job.caller.take() {
             caller.answer(Answer::Failed(ETIMEDOUT));
         } else if let Some(mut completion) = stand_in.take() {
@@ -494,6 +518,7 @@ impl<T: Types> Queue<T> {
         if let Some(running) = &mut self.running {
             if let Some(caller) = running.job.caller.take() {
                 running.lane = None;
+                self.stats.counters.quarantined += 1;
                 caller.answer(Answer::Failed(error));
             }
         }
@@ -525,9 +550,9 @@ impl<T: Types> Queue<T> {
         self.running.take()
     }
 
-    /// Ends a request that was taken from the engine.
-    pub(crate) fn abort(&mut self, running: Running<T>) {
+    /// Ends a request that was taken from the engine, at the time `now` in nanoseconds.
+    pub(crate) fn abort(&mut self, running: Running<T>, now: u64) {
         let error = self.closed.unwrap_or(ECANCELED);
-        self.end(running, Err(error));
+        self.end(running, Err(error), now);
     }
 }

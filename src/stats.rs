@@ -25,7 +25,7 @@ pub(crate) struct Counters {
     pub(crate) spurious_interrupts: u64,
     /// Transfers whose end only the watchdog noticed.
     pub(crate) watchdog_recoveries: u64,
-    /// Buffers that stayed with the engine after whoever waited for it had left.
+    /// Requests that stayed with the engine after whoever waited for them had left.
     pub(crate) quarantined: u64,
     /// Requests that were taken back before they were begun with.
     pub(crate) cancelled: u64,

@@ -147,9 +147,12 @@ impl Delayed<Engine<'_>> {
             return false;
         }
         let mut work = self.device.work.lock();
+        work.queue.stats.counters.interrupts += 1;
         if work.queue.is_busy() && self.edu.state() != State::Busy {
-            work.queue.finish();
+            work.queue.finish(clock::now());
             self.advance(&mut work);
+        } else {
+            work.queue.stats.counters.spurious_interrupts += 1;
         }
         true
     }
@@ -183,12 +186,13 @@ impl Delayed<Engine<'_>> {
                 if self.lost_interrupt.allows() {
                     dev_warn!(self.dev, "lost interrupt: a transfer had ended unnoticed\n");
                 }
-                work.queue.finish();
+                work.queue.stats.counters.watchdog_recoveries += 1;
+                work.queue.finish(clock::now());
                 self.advance(work);
             }
             State::Gone => {
                 work.queue.close(ENODEV);
-                work.queue.finish();
+                work.queue.finish(clock::now());
                 fail = true;
             }
             State::Busy if age >= OVERDUE_MS => {
@@ -232,7 +236,7 @@ impl Delayed<Engine<'_>> {
         }
         let mut work = self.device.work.lock();
         if let Some(running) = running {
-            work.queue.abort(running);
+            work.queue.abort(running, clock::now());
         }
         let orphans = work.queue.take_orphans();
         drop(work);

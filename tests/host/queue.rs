@@ -11,13 +11,14 @@ mod src {
     pub(crate) mod queue;
     pub(crate) mod request;
     pub(crate) mod slab;
+    pub(crate) mod stats;
     pub(crate) mod transfer;
     pub(crate) mod kernel_ext {
         pub(crate) mod fifo;
     }
 }
 // Where the driver has them.
-use src::{device_memory, kernel_ext, queue, request, slab, transfer};
+use src::{device_memory, kernel_ext, queue, request, slab, stats, transfer};
 
 use device_memory::{Access, Contents, User};
 use kernel::prelude::*;
@@ -178,7 +179,7 @@ fn drain(queue: &mut TestQueue) -> Vec<Transfer> {
         assert!(queue.is_busy());
         assert!(queue.start().is_none(), "the engine does one transfer at a time");
         transfers.push(transfer);
-        queue.finish();
+        queue.finish(0);
     }
     transfers
 }
@@ -217,7 +218,7 @@ fn a_request_waits_runs_and_is_done() {
     assert_eq!((transfer.address, transfer.device.offset(), transfer.device.length()), (0x1000, 0, 16));
     assert_eq!(transfer.direction, Direction::ToDevice);
     assert!(done(&ticket).is_none());
-    queue.finish();
+    queue.finish(0);
     assert_eq!(waker.0.get(), 0, "there is nothing to collect");
     assert_eq!(done(&ticket), Some(Ok(())));
     assert!(!queue.is_busy());
@@ -226,11 +227,11 @@ fn a_request_waits_runs_and_is_done() {
 #[test]
 fn finish_without_a_transfer_is_nothing() {
     let mut queue = open();
-    queue.finish();
+    queue.finish(0);
     let (a, _) = lane(&mut queue);
     submit(&mut queue, a, to_device(0x1000, 16));
     // A late interrupt between queueing and starting.
-    queue.finish();
+    queue.finish(0);
     assert_eq!(addresses(&drain(&mut queue)), [0x1000]);
 }
 
@@ -293,7 +294,7 @@ fn turns_go_round_the_lanes() {
     assert_eq!(queue.start().unwrap().address, 0);
     let late = lane(&mut queue).0;
     submit(&mut queue, late, to_device(0xffff, 1));
-    queue.finish();
+    queue.finish(0);
     // The hog has just had its turn.
     let order = addresses(&drain(&mut queue));
     assert_eq!(order[..3], [0xffff, 1, 2]);
@@ -313,7 +314,7 @@ fn lanes_that_come_later_are_served_in_their_order() {
         submit(&mut queue, lanes[n], to_device(n as u64, 1));
         submit(&mut queue, lanes[n], to_device(n as u64, 1));
     }
-    queue.finish();
+    queue.finish(0);
     assert_eq!(addresses(&drain(&mut queue)), [1, 2, 3, 0, 1, 2, 3, 0, 1]);
 }
 
@@ -345,7 +346,7 @@ fn whoever_gives_up_leaves_the_memory_with_the_engine() {
     assert!(matches!(queue.give_up(a, ticket.1), GivenUp::Begun));
     assert_eq!(memory.holders(), 2);
     assert!(!queue.has_orphans());
-    queue.finish();
+    queue.finish(0);
     assert!(queue.has_orphans());
     assert_eq!(memory.holders(), 2);
     drop(queue.take_orphans());
@@ -361,7 +362,7 @@ fn what_has_not_begun_comes_back_at_once() {
     submit(&mut queue, a, to_device(3, 1));
     queue.start().unwrap();
     assert!(matches!(queue.give_up(a, second.1), GivenUp::Waiting(_)));
-    queue.finish();
+    queue.finish(0);
     assert_eq!(addresses(&drain(&mut queue)), [3]);
 }
 
@@ -384,7 +385,7 @@ fn giving_up_between_the_halves_stops_there() {
     let ticket = submit(&mut queue, a, copy(0x1000, 0x2000, 4096));
     assert_eq!(queue.start().unwrap().address, 0x1000);
     assert!(matches!(queue.give_up(a, ticket.1), GivenUp::Begun));
-    queue.finish();
+    queue.finish(0);
     assert!(queue.start().is_none(), "nobody wants the second half");
     assert!(queue.has_orphans());
 }
@@ -404,7 +405,7 @@ fn a_removed_lane_takes_its_requests_along() {
     drop(queue.remove_lane(a));
     // The one that runs is with the engine.
     assert_eq!(memory.holders(), 2);
-    queue.finish();
+    queue.finish(0);
     assert_eq!(addresses(&drain(&mut queue)), [0xb]);
     drop(queue.take_orphans());
     assert_eq!(memory.holders(), 1);
@@ -431,7 +432,7 @@ fn a_closed_queue_answers_everyone() {
     assert_eq!(try_submit(&mut queue, a, to_device(1, 1), 0).err(), Some(ENODEV));
     // The transfer that runs is still the engine's, and nothing follows it.
     assert!(queue.is_busy());
-    queue.finish();
+    queue.finish(0);
     assert!(queue.start().is_none());
     assert!(queue.has_orphans());
 }
@@ -442,10 +443,10 @@ fn closing_between_the_pieces_starts_no_other() {
     let (a, _) = lane(&mut queue);
     let ticket = submit(&mut queue, a, copy(0x1000, 0x9000, 3 * 4096));
     queue.start().unwrap();
-    queue.finish();
+    queue.finish(0);
     queue.start().unwrap();
     close(&mut queue, ENODEV);
-    queue.finish();
+    queue.finish(0);
     assert!(queue.start().is_none());
     assert_eq!(done(&ticket), Some(Err(ENODEV)));
 }
@@ -477,7 +478,7 @@ fn a_transfer_that_does_not_end_fails_but_stays_with_the_engine() {
     assert!(queue.start().is_none());
     assert_eq!(try_submit(&mut queue, b, to_device(1, 1), 0).err(), Some(EIO));
     // It ends after all.
-    queue.finish();
+    queue.finish(0);
     drop(queue.take_orphans());
     assert_eq!(memory.holders(), 1);
     // What it did to the device memory is unknown: nobody may see that.
@@ -566,7 +567,7 @@ fn random_users_never_see_each_others_bytes() {
                         assert!(bytes.iter().all(|byte| byte.is_none() || *byte == user))
                     }
                 }
-                queue.finish();
+                queue.finish(0);
             }
         }
     }
@@ -663,7 +664,7 @@ fn what_is_linked_to_a_failure_does_not_start() {
     let outcomes = collect(&mut queue, a, 10);
     assert_eq!(outcomes[0], (0, 0, Err(ETIMEDOUT)));
     assert!(outcomes[1..].iter().all(|(_, bytes, outcome)| *bytes == 0 && outcome.is_err()));
-    queue.finish();
+    queue.finish(0);
     assert_eq!(queue.load(a).outstanding, 0);
     // Cancelling the middle of a chain takes its end along, and leaves its beginning.
     batch(&mut queue, a, requests().map(|(n, l)| (to_device(n as u64, 1), n as u64, l))).unwrap();
@@ -684,9 +685,9 @@ fn what_has_begun_is_not_cancelled() {
     batch(&mut queue, b, [(to_device(2, 1), 7, false)]).unwrap();
     queue.start().unwrap();
     assert_eq!(cancel(&mut queue, a, Some(7)), (0, true));
-    queue.finish();
+    queue.finish(0);
     queue.start().unwrap();
-    queue.finish();
+    queue.finish(0);
     // Between its pieces, too.
     assert_eq!(cancel(&mut queue, a, Some(7)), (0, true));
     assert_eq!(cancel(&mut queue, a, Some(9)), (0, false));
@@ -720,7 +721,7 @@ fn what_runs_when_the_queue_closes_is_completed_at_the_end() {
     assert_eq!(queue.load(a).outstanding, 1);
     assert_eq!(batch(&mut queue, a, [(to_device(9, 1), 9, false)]), Err(ENODEV));
     let running = queue.take_running().unwrap();
-    queue.abort(running);
+    queue.abort(running, 0);
     let outcomes: Vec<_> = collect(&mut queue, a, 9).iter().map(|c| (c.0, c.2)).collect();
     assert_eq!(outcomes, [(1, Err(ENODEV)), (2, Err(ENODEV)), (0, Err(ENODEV))]);
     assert_eq!(queue.load(a).outstanding, 0);
@@ -819,9 +820,9 @@ fn random_operations_do_as_the_model_does() {
                 }
                 _ => {
                     if let Some(at) = running.take() {
-                        queue.finish();
+                        queue.finish(0);
                         assert_eq!(queue.start().unwrap().direction, Direction::FromDevice);
-                        queue.finish();
+                        queue.finish(0);
                         models[at].piece();
                     }
                     let Some(transfer) = queue.start() else {
