@@ -27,6 +27,7 @@ use crate::{
     uapi, //
 };
 use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
     page::PAGE_SHIFT,
     prelude::*,
     sync::{
@@ -128,7 +129,7 @@ impl Context {
                     "rdma::Handles"
                 ),
             }),
-            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
         )
     }
 

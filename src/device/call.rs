@@ -14,6 +14,7 @@ use crate::{
     }, //
 };
 use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
     prelude::*,
     static_lock_class,
     sync::{
@@ -40,7 +41,7 @@ impl Call {
                 answer <- new_spinlock_irq!(None, "rdma::Call"),
                 answered <- WaitQueue::new(c"rdma::Call", static_lock_class!()),
             }),
-            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
         )
     }
 

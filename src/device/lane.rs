@@ -39,6 +39,7 @@ use crate::{
     slab::Room, //
 };
 use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
     prelude::*,
     static_lock_class,
     sync::{
@@ -102,7 +103,7 @@ impl Lane {
                 pin_init!(Waiters {
                     queue <- WaitQueue::new(c"rdma::Waiters", static_lock_class!()),
                 }),
-                GFP_KERNEL,
+                GFP_KERNEL_ACCOUNT,
             )?;
             let id = Self::add(&device, &waiters)?;
             Ok(try_pin_init!(Self {

@@ -15,7 +15,10 @@ use core::{
     },
     ptr, //
 };
-use kernel::prelude::*;
+use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
+    prelude::*, //
+};
 
 struct Node<T> {
     value: T,
@@ -29,13 +32,13 @@ pub(crate) struct Entry<T>(KBox<Node<T>>);
 unsafe impl<T: Send> Send for Entry<T> {}
 
 impl<T> Entry<T> {
-    /// Allocates an entry; may sleep.
+    /// Allocates an entry, which is charged to the caller's control group; may sleep.
     pub(crate) fn new(value: T) -> Result<Self> {
         let node = Node {
             value,
             next: ptr::null_mut(),
         };
-        Ok(Self(KBox::new(node, GFP_KERNEL)?))
+        Ok(Self(KBox::new(node, GFP_KERNEL_ACCOUNT)?))
     }
 }
 

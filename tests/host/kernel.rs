@@ -25,6 +25,12 @@ pub mod error {
     }
 }
 
+pub mod alloc {
+    pub mod flags {
+        pub const GFP_KERNEL_ACCOUNT: crate::prelude::Flags = crate::prelude::Flags;
+    }
+}
+
 pub mod prelude {
     pub use super::error::{prelude_code::*, Error};
     pub use crate::static_assert;
