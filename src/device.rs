@@ -14,12 +14,14 @@
 mod call;
 mod engine;
 mod lane;
+mod snapshot;
 
 pub(crate) use engine::Engine;
 pub(crate) use lane::{
     Lane,
     Reserved, //
 };
+pub(crate) use snapshot::Activity;
 
 use crate::{
     buffer::{

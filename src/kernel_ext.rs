@@ -9,6 +9,7 @@ pub(crate) mod attach;
 pub(crate) mod chrdev;
 pub(crate) mod clock;
 pub(crate) mod coherent;
+pub(crate) mod debugfs;
 pub(crate) mod eventfd;
 pub(crate) mod fifo;
 pub(crate) mod guard;

@@ -49,7 +49,7 @@ const LATE_MS: u32 = 2 * TRANSFER_TIME_MS;
 /// After which time those who wait are told that a transfer does not end.
 const OVERDUE_MS: u32 = 10 * TRANSFER_TIME_MS;
 
-const NSEC_PER_MSEC: u64 = 1_000_000;
+pub(super) const NSEC_PER_MSEC: u64 = 1_000_000;
 
 /// The engine of a bound device.
 pub(crate) struct Engine<'bound> {
