@@ -156,6 +156,16 @@ impl Buffer {
         self.first_page
     }
 
+    /// Mappings that there are of it.
+    pub(crate) fn mappings(&self) -> u32 {
+        0
+    }
+
+    /// Requests on it that are not over.
+    pub(crate) fn requests(&self) -> u32 {
+        0
+    }
+
     /// Copies its first bytes out, as many as `to` has.
     pub(crate) fn copy_to(&self, to: &mut [u8]) -> Result {
         self.memory.with(|memory| memory.copy_to(to))
@@ -204,6 +214,8 @@ impl Backing for Arc<Buffer> {
     fn bus(&self, offset: u64) -> (u64, u64) {
         (self.address + offset, Backing::size(self) - offset)
     }
+
+    fn ended(&mut self) {}
 }
 
 /// Pages of this many bytes.

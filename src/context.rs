@@ -27,6 +27,7 @@ use crate::{
     uapi, //
 };
 use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
     page::PAGE_SHIFT,
     prelude::*,
     sync::{
@@ -69,14 +70,34 @@ impl Handle {
 /// The buffers that have a handle.
 struct Handles {
     first: Option<Arc<Buffer>>,
-    others: Slab<Arc<Buffer>>,
+    /// [`None`]: a buffer is being made for it.
+    others: Slab<Option<Arc<Buffer>>>,
 }
 
 impl Handles {
     fn get(&self, handle: Handle) -> Option<&Arc<Buffer>> {
         match handle.index() {
             None => self.first.as_ref(),
-            Some(index) => self.others.get(index),
+            Some(index) => self.others.get(index)?.as_ref(),
+        }
+    }
+
+    fn take(&mut self, handle: Handle) -> Option<Arc<Buffer>> {
+        self.get(handle)?;
+        match handle.index() {
+            None => self.first.take(),
+            Some(index) => self.others.remove(index)?,
+        }
+    }
+
+    /// Puts a buffer in for a handle that was [reserved](Context::reserve).
+    fn put(&mut self, handle: Handle, buffer: Option<Arc<Buffer>>) {
+        let Some(index) = handle.index() else {
+            return;
+        };
+        match (buffer, self.others.get_mut(index)) {
+            (Some(buffer), Some(reserved)) => *reserved = Some(buffer),
+            _ => drop(self.others.remove(index)),
         }
     }
 }
@@ -85,6 +106,7 @@ impl Handles {
 #[pin_data]
 pub(crate) struct Context {
     device: Arc<Device>,
+    #[pin]
     lane: Lane,
     #[pin]
     handles: Mutex<Handles>,
@@ -97,7 +119,7 @@ impl Context {
         device.info()?;
         Arc::pin_init(
             try_pin_init!(Self {
-                lane: Lane::new(device.clone())?,
+                lane <- Lane::new(device.clone()),
                 device,
                 handles <- new_mutex!(
                     Handles {
@@ -107,7 +129,7 @@ impl Context {
                     "rdma::Handles"
                 ),
             }),
-            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
         )
     }
 
@@ -122,16 +144,24 @@ impl Context {
     ///
     /// [`ENOMEM`] and [`ENODEV`], as [`Buffer::new`].
     pub(crate) fn allocate(&self, size: usize) -> Result<(Handle, Arc<Buffer>)> {
+        let handle = self.reserve()?;
+        // Outside of the lock: this may take long.
+        let buffer = Buffer::new(&self.device, size, handle.first_page());
+        self.handles
+            .lock()
+            .put(handle, buffer.as_ref().ok().cloned());
+        Ok((handle, buffer?))
+    }
+
+    /// Sets a handle aside, for which there is no buffer yet.
+    fn reserve(&self) -> Result<Handle> {
         let mut handles = self.handles.lock();
         if let Some(capacity) = handles.others.wants() {
             let room = Room::new(capacity)?;
             drop(handles.others.grow(room));
         }
-        let index = handles.others.next();
-        let handle = Handle(u32::try_from(index + 1)?);
-        let buffer = Buffer::new(&self.device, size, handle.first_page())?;
-        handles.others.insert(buffer.clone()).map_err(|_| ENOMEM)?;
-        Ok((handle, buffer))
+        let index = handles.others.insert(None).map_err(|_| ENOMEM)?;
+        Ok(Handle(u32::try_from(index + 1)?))
     }
 
     /// Gives a handle back. The buffer stays for as long as something else holds it.
@@ -141,17 +171,17 @@ impl Context {
     /// [`EINVAL`] if no buffer has it; [`ENODEV`] if the device is gone, and the memory with it.
     pub(crate) fn free(&self, handle: Handle) -> Result {
         self.device.info()?;
-        let mut handles = self.handles.lock();
-        let buffer = match handle.index() {
-            None => handles.first.take(),
-            Some(index) => handles.others.remove(index),
-        };
+        let buffer = self.handles.lock().take(handle);
         // Outside of the lock.
-        drop(handles);
         buffer.map(drop).ok_or(EINVAL)
     }
 
-    fn buffer(&self, handle: Handle) -> Result<Arc<Buffer>> {
+    /// The buffer with this handle.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] if there is none.
+    pub(crate) fn buffer(&self, handle: Handle) -> Result<Arc<Buffer>> {
         self.handles.lock().get(handle).cloned().ok_or(EINVAL)
     }
 
@@ -169,9 +199,9 @@ impl Context {
         Span::new(self.buffer(handle)?, offset, length)
     }
 
-    /// Has the engine do an operation, and waits until it is done.
-    pub(crate) fn transfer(&self, operation: Operation<Arc<Buffer>>) -> Result {
-        self.lane.transfer(operation)
+    /// Its place in the queue.
+    pub(crate) fn lane(&self) -> &Lane {
+        &self.lane
     }
 
     /// Shows a buffer, whole or in part, in a mapping. The first one at offset 0 makes the first
@@ -206,13 +236,20 @@ impl Context {
     /// Reads device memory from `position` on, as many bytes as `to` has room for and there are.
     ///
     /// Returns how many; 0 at the end.
-    pub(crate) fn read(&self, position: u64, to: &mut [u8]) -> Result<usize> {
+    ///
+    /// # Errors
+    ///
+    /// [`EAGAIN`] if it would take a transfer, and is `nonblocking`; those of [`Lane::transfer`].
+    pub(crate) fn read(&self, nonblocking: bool, position: u64, to: &mut [u8]) -> Result<usize> {
         let Some((range, bytes)) = Self::device_memory(position, to.len()) else {
             return Ok(0);
         };
+        if nonblocking {
+            return Err(EAGAIN);
+        }
         let buffer = Buffer::new(&self.device, bytes, 0)?;
         let span = Span::new(buffer.clone(), 0, range.length())?;
-        self.transfer(Operation::FromDevice(range, span))?;
+        self.lane.transfer(Operation::FromDevice(range, span))?;
         buffer.copy_to(&mut to[..bytes])?;
         Ok(bytes)
     }
@@ -223,16 +260,19 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// [`ENOSPC`] at the end.
-    pub(crate) fn write(&self, position: u64, from: &[u8]) -> Result<usize> {
+    /// [`ENOSPC`] at the end; as [`read`](Self::read).
+    pub(crate) fn write(&self, nonblocking: bool, position: u64, from: &[u8]) -> Result<usize> {
         if from.is_empty() {
             return Ok(0);
         }
         let (range, bytes) = Self::device_memory(position, from.len()).ok_or(ENOSPC)?;
+        if nonblocking {
+            return Err(EAGAIN);
+        }
         let buffer = Buffer::new(&self.device, bytes, 0)?;
         buffer.copy_from(&from[..bytes])?;
         let span = Span::new(buffer, 0, range.length())?;
-        self.transfer(Operation::ToDevice(span, range))?;
+        self.lane.transfer(Operation::ToDevice(span, range))?;
         Ok(bytes)
     }
 

@@ -48,6 +48,9 @@ use kernel::{
 /// Sensible values of the parameter `dma_bits`: a page at least has to fit.
 const DMA_BITS: core::ops::RangeInclusive<u32> = 12..=64;
 
+/// Sensible values of the parameters `context_mib` and `device_mib`: up to 1 TiB.
+const QUOTA_MIB: core::ops::RangeInclusive<u32> = 1..=1 << 20;
+
 /// Makes sure that the module's parameters make sense.
 ///
 /// # Errors
@@ -58,6 +61,15 @@ pub(crate) fn check_parameters() -> Result {
     if !DMA_BITS.contains(&dma_bits) {
         pr_err!("dma_bits={dma_bits} is not within 12 and 64\n");
         return Err(EINVAL);
+    }
+    for (name, mib) in [
+        ("context_mib", module_parameters::context_mib.value()),
+        ("device_mib", module_parameters::device_mib.value()),
+    ] {
+        if !QUOTA_MIB.contains(&mib) {
+            pr_err!("{name}={mib} is not within 1 and {}\n", QUOTA_MIB.end());
+            return Err(EINVAL);
+        }
     }
     Ok(())
 }
@@ -122,6 +134,7 @@ impl Driver for Edu {
             dma_bits,
             interrupt,
             hardware_version: u32::from(version.major) << 8 | u32::from(version.minor),
+            queue_depth: uapi::QUEUE_DEPTH,
             ..Default::default()
         })?;
         let engine = Engine::new(pdev.as_ref(), edu, enabled, zeros, device.clone(), dma_bits);

@@ -18,12 +18,12 @@ use crate::{
             Mode, //
         },
         mapping::Mappings,
-        vma::Mapping, //
+        vma::Mapping,
+        wait::WaitQueue, //
     },
     transfer::DEVICE_MEMORY_SIZE, //
 };
 use kernel::{
-    fs::File as KernelFile,
     iov::{
         IovIterDest,
         IovIterSource, //
@@ -35,7 +35,6 @@ use kernel::{
         SeqFile, //
     },
     sync::{
-        poll::PollTable,
         Arc,
         GlobalLock, //
     }, //
@@ -69,26 +68,35 @@ impl chrdev::File for Context {
         self.map(Mapping::new(vma)?)
     }
 
-    fn read(&self, _: Mode, position: u64, to: &mut IovIterDest<'_>) -> Result<usize> {
+    fn read(&self, mode: Mode, position: u64, to: &mut IovIterDest<'_>) -> Result<usize> {
         let mut bytes = room(to.len())?;
-        let read = Context::read(self, position, &mut bytes)?;
+        let read = Context::read(self, mode.nonblocking, position, &mut bytes)?;
         let copied = to.copy_to_iter(&bytes[..read]);
         some(copied, read)
     }
 
-    fn write(&self, _: Mode, position: u64, from: &mut IovIterSource<'_>) -> Result<usize> {
+    fn write(&self, mode: Mode, position: u64, from: &mut IovIterSource<'_>) -> Result<usize> {
         let wanted = from.len();
         let mut bytes = room(wanted)?;
         let copied = from.copy_from_iter(&mut bytes);
         some(copied, wanted)?;
-        Context::write(self, position, &bytes[..copied])
+        Context::write(self, mode.nonblocking, position, &bytes[..copied])
     }
 
-    fn poll(&self, _: &KernelFile, _: &PollTable<'_>) -> Events {
-        match self.device().info() {
+    fn wait_queue(&self) -> &WaitQueue {
+        self.lane().wait_queue()
+    }
+
+    fn poll(&self) -> Events {
+        let completions = match self.lane().load().completed {
+            0 => Events::NONE,
+            _ => Events::READABLE,
+        };
+        let device = match self.device().info() {
             Ok(_) => Events::NONE,
             Err(_) => Events::GONE,
-        }
+        };
+        completions | device
     }
 
     fn show_fdinfo(&self, to: &SeqFile) {

@@ -7,13 +7,15 @@
 pub(crate) mod abi;
 pub(crate) mod attach;
 pub(crate) mod chrdev;
+pub(crate) mod clock;
 pub(crate) mod coherent;
-#[expect(dead_code, reason = "until requests signal one")]
 pub(crate) mod eventfd;
 pub(crate) mod fifo;
 pub(crate) mod guard;
 pub(crate) mod mapping;
+pub(crate) mod memlock;
 pub(crate) mod pci;
 pub(crate) mod ratelimit;
 pub(crate) mod vma;
+pub(crate) mod wait;
 pub(crate) mod work;

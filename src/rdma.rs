@@ -19,8 +19,12 @@ mod edu;
 mod file;
 mod kernel_ext;
 mod queue;
+#[expect(dead_code, reason = "until buffers are charged")]
+mod quota;
 mod request;
 mod slab;
+#[expect(dead_code, reason = "until the queue counts")]
+mod stats;
 mod transfer;
 mod uapi;
 
@@ -36,6 +40,14 @@ module! {
         dma_bits: u32 {
             default: crate::edu::DEFAULT_DMA_BITS,
             description: "Bits of a bus address that the device keeps (its dma_mask property): 28",
+        },
+        context_mib: u32 {
+            default: 1024,
+            description: "MiB of buffers that one open file may have: 1024",
+        },
+        device_mib: u32 {
+            default: 4096,
+            description: "MiB of buffers that there may be of one device: 4096",
         },
         msi: bool {
             default: true,

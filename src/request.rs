@@ -25,6 +25,9 @@ pub(crate) trait Backing {
     ///
     /// `offset` is less than [`size`](Self::size).
     fn bus(&self, offset: u64) -> (u64, u64);
+
+    /// Takes note that a request on it is over, which still holds it.
+    fn ended(&mut self);
 }
 
 /// A part of some coherent memory, held for as long as the request lives.
@@ -105,11 +108,6 @@ impl<B: Backing> Request<B> {
         [Some(one), other].into_iter().flatten()
     }
 
-    /// Whether a piece of it is done.
-    pub(crate) fn is_begun(&self) -> bool {
-        self.done > 0
-    }
-
     fn length(&self) -> u64 {
         match &self.operation {
             Operation::ToDevice(span, _)
@@ -157,5 +155,15 @@ impl<B: Backing> queue::Request for Request<B> {
     fn advance(&mut self, bytes: u64) -> bool {
         self.done += bytes;
         self.done >= self.length()
+    }
+
+    fn ended(&mut self) {
+        match &mut self.operation {
+            Operation::ToDevice(span, _) | Operation::FromDevice(_, span) => span.memory.ended(),
+            Operation::Copy(source, destination) => {
+                source.memory.ended();
+                destination.memory.ended();
+            }
+        }
     }
 }

@@ -29,10 +29,11 @@ impl<T> Room<T> {
 ///
 /// # Invariants
 ///
-/// `vacant` begins a chain of all vacant slots.
+/// `vacant` begins a chain of all vacant slots; `taken` counts the others.
 pub(crate) struct Slab<T> {
     slots: KVVec<Slot<T>>,
     vacant: Option<usize>,
+    taken: usize,
 }
 
 impl<T> Slab<T> {
@@ -41,6 +42,7 @@ impl<T> Slab<T> {
         Self {
             slots: KVVec::new(),
             vacant: None,
+            taken: 0,
         }
     }
 
@@ -68,7 +70,8 @@ impl<T> Slab<T> {
             if self.wants().is_some() {
                 return Err(value);
             }
-            // There is room, as was just checked, so that nothing is refused.
+            // INVARIANT: there is room, as was just checked, so that nothing is refused.
+            self.taken += 1;
             let _ = self.slots.push_within_capacity(Slot::Taken(value));
             return Ok(self.slots.len() - 1);
         };
@@ -77,16 +80,12 @@ impl<T> Slab<T> {
                 // INVARIANT: the chain goes on behind the slot that is now taken.
                 if let Slot::Vacant(next) = core::mem::replace(slot, Slot::Taken(value)) {
                     self.vacant = next;
+                    self.taken += 1;
                 }
                 Ok(number)
             }
             None => Err(value),
         }
-    }
-
-    /// The number that the next value gets.
-    pub(crate) fn next(&self) -> usize {
-        self.vacant.unwrap_or(self.slots.len())
     }
 
     /// Takes out the value with this number.
@@ -96,6 +95,7 @@ impl<T> Slab<T> {
             return None;
         }
         // INVARIANT: the slot is vacant, and the chain begins with it.
+        self.taken -= 1;
         match core::mem::replace(slot, Slot::Vacant(self.vacant.replace(number))) {
             Slot::Taken(value) => Some(value),
             Slot::Vacant(_) => None,
@@ -118,11 +118,13 @@ impl<T> Slab<T> {
         }
     }
 
-    /// All values, to change them.
-    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.slots.iter_mut().filter_map(|slot| match slot {
-            Slot::Taken(value) => Some(value),
-            Slot::Vacant(_) => None,
-        })
+    /// How many values there are.
+    pub(crate) fn len(&self) -> usize {
+        self.taken
+    }
+
+    /// All numbers are less than this.
+    pub(crate) fn end(&self) -> usize {
+        self.slots.len()
     }
 }

@@ -21,6 +21,9 @@ pub(crate) const FIRST_BUFFER: u32 = 0;
 /// `RDMA_MAX_BUFFER_SIZE`, in bytes.
 pub(crate) const MAX_BUFFER_SIZE: u64 = 1 << 30;
 
+/// `RDMA_QUEUE_DEPTH`
+pub(crate) const QUEUE_DEPTH: u32 = 1024;
+
 /// `RDMA_INTERRUPT_INTX`
 pub(crate) const INTERRUPT_INTX: u32 = 1;
 /// `RDMA_INTERRUPT_MSI`
@@ -33,6 +36,11 @@ pub(crate) const OP_FROM_DEVICE: u32 = 2;
 /// `RDMA_OP_COPY`
 pub(crate) const OP_COPY: u32 = 3;
 
+/// `RDMA_REQUEST_LINK`
+pub(crate) const REQUEST_LINK: u32 = 0x1;
+/// `RDMA_CANCEL_ALL`
+pub(crate) const CANCEL_ALL: u32 = 0x1;
+
 uapi_struct! {
     /// `struct rdma_info`
     Info, 56 bytes {
@@ -43,7 +51,8 @@ uapi_struct! {
         dma_bits: u32,
         interrupt: u32,
         hardware_version: u32,
-        reserved: [u32; 5],
+        queue_depth: u32,
+        reserved: [u32; 4],
     }
 }
 
@@ -67,6 +76,19 @@ uapi_struct! {
 }
 
 uapi_struct! {
+    /// `struct rdma_buffer`
+    Buffer, 48 bytes {
+        handle: u32,
+        flags: u32,
+        size: u64,
+        mmap_offset: u64,
+        mappings: u32,
+        requests: u32,
+        reserved: [u64; 2],
+    }
+}
+
+uapi_struct! {
     /// `struct rdma_request`
     Request, 64 bytes {
         operation: u32,
@@ -76,7 +98,57 @@ uapi_struct! {
         source_offset: u64,
         destination_offset: u64,
         length: u64,
-        reserved: [u64; 3],
+        cookie: u64,
+        reserved: [u64; 2],
+    }
+}
+
+uapi_struct! {
+    /// `struct rdma_submit`
+    Submit, 24 bytes {
+        requests: u64,
+        count: u32,
+        flags: u32,
+        reserved: u64,
+    }
+}
+
+uapi_struct! {
+    /// `struct rdma_completion`
+    Completion, 24 bytes {
+        cookie: u64,
+        bytes: u64,
+        status: i32,
+        reserved: u32,
+    }
+}
+
+uapi_struct! {
+    /// `struct rdma_wait`
+    Wait, 32 bytes {
+        completions: u64,
+        min: u32,
+        max: u32,
+        timeout_ns: i64,
+        flags: u32,
+        reserved: u32,
+    }
+}
+
+uapi_struct! {
+    /// `struct rdma_cancel`
+    Cancel, 16 bytes {
+        cookie: u64,
+        flags: u32,
+        reserved: u32,
+    }
+}
+
+uapi_struct! {
+    /// `struct rdma_eventfd`
+    Eventfd, 8 bytes {
+        fd: i32,
+        flags: u32,
     }
 }
 
@@ -88,5 +160,15 @@ pub(crate) const IOC_INFO: u32 = _IOR::<Info>(IOC_MAGIC, 0x00);
 pub(crate) const IOC_ALLOC: u32 = _IOWR::<Alloc>(IOC_MAGIC, 0x10);
 /// `RDMA_IOC_FREE`
 pub(crate) const IOC_FREE: u32 = _IOW::<Free>(IOC_MAGIC, 0x11);
+/// `RDMA_IOC_BUFFER`
+pub(crate) const IOC_BUFFER: u32 = _IOWR::<Buffer>(IOC_MAGIC, 0x12);
 /// `RDMA_IOC_TRANSFER`
 pub(crate) const IOC_TRANSFER: u32 = _IOW::<Request>(IOC_MAGIC, 0x20);
+/// `RDMA_IOC_SUBMIT`
+pub(crate) const IOC_SUBMIT: u32 = _IOW::<Submit>(IOC_MAGIC, 0x21);
+/// `RDMA_IOC_WAIT`
+pub(crate) const IOC_WAIT: u32 = _IOW::<Wait>(IOC_MAGIC, 0x22);
+/// `RDMA_IOC_CANCEL`
+pub(crate) const IOC_CANCEL: u32 = _IOW::<Cancel>(IOC_MAGIC, 0x23);
+/// `RDMA_IOC_EVENTFD`
+pub(crate) const IOC_EVENTFD: u32 = _IOW::<Eventfd>(IOC_MAGIC, 0x24);

@@ -28,9 +28,10 @@ too_narrow() {
 	rmmod rdma && return "$result"
 }
 
-bad=(dma_bits=0 dma_bits=11 dma_bits=65 dma_bits=100 dma_bits=4294967324 dma_bits=-1 dma_bits=many dma_bits= msi=perhaps)
+bad=(dma_bits=0 dma_bits=11 dma_bits=65 dma_bits=100 dma_bits=4294967324 dma_bits=-1 dma_bits=many dma_bits= msi=perhaps
+	context_mib=0 context_mib=1048577 context_mib=-1 device_mib=0 device_mib=4294967295)
 ktap_print_header
-ktap_set_plan $((${#bad[@]} + 5))
+ktap_set_plan $((${#bad[@]} + 7))
 for parameter in "${bad[@]}"; do
 	ktap_test_result "refused_$parameter" refused "$parameter"
 done
@@ -39,4 +40,6 @@ ktap_test_result dma_bits=24 accepted dma_bits=24 '24-bit'
 ktap_test_result dma_bits=32 accepted dma_bits=32 '32-bit'
 ktap_test_result msi=0 accepted msi=0 'INTx'
 ktap_test_result msi=1 accepted msi=1 'MSI'
+ktap_test_result context_mib=1048576 accepted context_mib=1048576 '/dev/rdma'
+ktap_test_result device_mib=1 accepted device_mib=1 '/dev/rdma'
 ktap_finished

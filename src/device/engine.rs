@@ -5,7 +5,7 @@
 
 use super::{
     Device,
-    Request,
+    Job,
     Work as QueuedWork, //
 };
 use crate::{
@@ -15,8 +15,12 @@ use crate::{
         TRANSFER_TIME_MS, //
     },
     kernel_ext::{
+        clock,
         coherent::Memory,
-        fifo::Entry,
+        fifo::{
+            Entry,
+            Fifo, //
+        },
         pci::Enabled,
         ratelimit::Ratelimit,
         work::{
@@ -25,7 +29,6 @@ use crate::{
         }, //
     },
     queue::{
-        Job,
         LaneId,
         Ticket, //
     }, //
@@ -37,10 +40,7 @@ use kernel::{
     },
     prelude::*,
     sync::Arc,
-    time::{
-        msecs_to_jiffies,
-        Instant, //
-    }, //
+    time::msecs_to_jiffies, //
 };
 
 /// After which time the device is looked at, in case that an interrupt was lost.
@@ -48,6 +48,8 @@ const LATE_MS: u32 = 2 * TRANSFER_TIME_MS;
 
 /// After which time those who wait are told that a transfer does not end.
 const OVERDUE_MS: u32 = 10 * TRANSFER_TIME_MS;
+
+const NSEC_PER_MSEC: u64 = 1_000_000;
 
 /// The engine of a bound device.
 pub(crate) struct Engine<'bound> {
@@ -114,14 +116,27 @@ impl<'bound> Engine<'bound> {
 }
 
 impl Delayed<Engine<'_>> {
-    /// Queues a request, and starts it if the engine has nothing to do.
-    pub(crate) fn submit(
-        &self,
-        lane: LaneId,
-        job: Entry<Job<Request>>,
-    ) -> Result<Ticket, (Error, Entry<Job<Request>>)> {
+    /// Queues requests, for which room was set aside, and starts the first one if the engine has
+    /// nothing to do.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Queue::submit`](crate::queue::Queue::submit).
+    pub(crate) fn submit(&self, lane: LaneId, jobs: &mut Fifo<Job>) -> Result {
         let mut work = self.device.work.lock();
-        let ticket = work.queue.submit(lane, job)?;
+        work.queue.submit(lane, jobs)?;
+        self.advance(&mut work);
+        Ok(())
+    }
+
+    /// Queues a request that somebody waits for, and starts it if the engine has nothing to do.
+    ///
+    /// # Errors
+    ///
+    /// As [`submit`](Self::submit).
+    pub(crate) fn call(&self, lane: LaneId, jobs: &mut Fifo<Job>) -> Result<Ticket> {
+        let mut work = self.device.work.lock();
+        let ticket = work.queue.call(lane, jobs)?;
         self.advance(&mut work);
         Ok(ticket)
     }
@@ -132,9 +147,12 @@ impl Delayed<Engine<'_>> {
             return false;
         }
         let mut work = self.device.work.lock();
+        work.queue.stats.counters.interrupts += 1;
         if work.queue.is_busy() && self.edu.state() != State::Busy {
-            work.queue.finish();
+            work.queue.finish(clock::now());
             self.advance(&mut work);
+        } else {
+            work.queue.stats.counters.spurious_interrupts += 1;
         }
         true
     }
@@ -143,7 +161,7 @@ impl Delayed<Engine<'_>> {
     fn advance(&self, work: &mut QueuedWork) {
         if let Some(transfer) = work.queue.start() {
             self.edu.start(transfer);
-            work.since = Instant::now();
+            work.since = clock::now();
             self.queue(msecs_to_jiffies(LATE_MS));
         }
         if work.queue.has_orphans() {
@@ -151,30 +169,35 @@ impl Delayed<Engine<'_>> {
         }
     }
 
-    /// Looks at a transfer that should have ended, and returns after how many milliseconds to look
-    /// again.
-    fn look(&self, work: &mut QueuedWork) -> Option<u32> {
+    /// Looks at a transfer that should have ended. `stand_in` is for its completion, should it
+    /// never end.
+    fn look(&self, work: &mut QueuedWork, stand_in: &mut Option<Entry<Job>>) -> Look {
         if !work.queue.is_busy() {
-            return None;
+            return Look::IDLE;
         }
-        let age = u32::try_from(work.since.elapsed().as_millis()).unwrap_or(u32::MAX);
+        let age_ms = clock::now().saturating_sub(work.since) / NSEC_PER_MSEC;
+        let age = u32::try_from(age_ms).unwrap_or(u32::MAX);
         if age < LATE_MS {
-            return Some(LATE_MS - age);
+            return Look::again_after(LATE_MS - age);
         }
+        let mut fail = false;
         match self.edu.state() {
             State::Idle => {
                 if self.lost_interrupt.allows() {
                     dev_warn!(self.dev, "lost interrupt: a transfer had ended unnoticed\n");
                 }
-                work.queue.finish();
+                work.queue.stats.counters.watchdog_recoveries += 1;
+                work.queue.finish(clock::now());
                 self.advance(work);
             }
             State::Gone => {
                 work.queue.close(ENODEV);
-                work.queue.finish();
+                work.queue.finish(clock::now());
+                fail = true;
             }
             State::Busy if age >= OVERDUE_MS => {
-                if work.queue.overdue() {
+                fail = work.queue.overdue(stand_in);
+                if fail {
                     dev_err!(
                         self.dev,
                         "a transfer does not end; its memory stays with the device\n"
@@ -183,13 +206,16 @@ impl Delayed<Engine<'_>> {
             }
             State::Busy => {}
         }
-        work.queue.is_busy().then_some(TRANSFER_TIME_MS)
+        Look {
+            again_ms: work.queue.is_busy().then_some(TRANSFER_TIME_MS),
+            fail,
+        }
     }
 
     /// Brings the device to rest: nothing of what is bound is used by anyone after this. The guard
     /// is closed, and nobody is inside.
     pub(crate) fn stop(&self) {
-        self.device.work.lock().queue.close(ENODEV);
+        self.device.close(ENODEV);
         self.device.mappings().zap();
 
         let still_running = self.edu.settle(OVERDUE_MS) == Err(ETIMEDOUT);
@@ -197,7 +223,6 @@ impl Delayed<Engine<'_>> {
 
         let mut work = self.device.work.lock();
         let running = work.queue.take_running();
-        let orphans = work.queue.take_orphans();
         drop(work);
         if still_running {
             dev_err!(
@@ -205,24 +230,57 @@ impl Delayed<Engine<'_>> {
                 "a transfer does not end; its memory is never freed\n"
             );
             self.zeros.abandon();
-            if let Some(job) = &running {
-                job.request().memories().for_each(|buffer| buffer.abandon());
+            if let Some(request) = running.as_ref().and_then(|running| running.request()) {
+                request.memories().for_each(|buffer| buffer.abandon());
             }
         }
-        drop((running, orphans));
+        let mut work = self.device.work.lock();
+        if let Some(running) = running {
+            work.queue.abort(running, clock::now());
+        }
+        let orphans = work.queue.take_orphans();
+        drop(work);
+        drop(orphans);
         self.device.buffers().revoke_all();
+    }
+}
+
+/// What comes of looking at a transfer.
+struct Look {
+    /// Look again after so many milliseconds.
+    again_ms: Option<u32>,
+    /// What waits is to be failed.
+    fail: bool,
+}
+
+impl Look {
+    const IDLE: Self = Self {
+        again_ms: None,
+        fail: false,
+    };
+
+    fn again_after(ms: u32) -> Self {
+        Self {
+            again_ms: Some(ms),
+            fail: false,
+        }
     }
 }
 
 impl Work for Engine<'_> {
     fn work(this: &Delayed<Self>) {
+        // Without one, whoever is to be told by it is told the next time.
+        let mut stand_in = Job::stand_in().ok();
         let mut work = this.device.work.lock();
-        let again = this.look(&mut work);
+        let look = this.look(&mut work, &mut stand_in);
         let orphans = work.queue.take_orphans();
         drop(work);
         // Perhaps the last ones to hold a buffer, which is freed here, where one may sleep.
         drop(orphans);
-        if let Some(ms) = again {
+        if look.fail {
+            this.device.fail_waiting();
+        }
+        if let Some(ms) = look.again_ms {
             this.queue(msecs_to_jiffies(ms));
         }
     }

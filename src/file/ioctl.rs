@@ -2,13 +2,20 @@
 
 //! ioctl(2): what `uapi/rdma.h` says of each request is done here.
 
+mod submit;
+mod wait;
+
 use crate::{
     buffer::Buffer,
     context::{
         Context,
         Handle, //
     },
-    kernel_ext::chrdev::Mode,
+    kernel_ext::{
+        chrdev::Mode,
+        eventfd::EventFd, //
+    },
+    queue,
     request::{
         Operation,
         Span, //
@@ -34,8 +41,9 @@ use kernel::{
 };
 
 static_assert!(uapi::DEVICE_MEMORY_SIZE == DEVICE_MEMORY_SIZE);
+static_assert!(uapi::QUEUE_DEPTH as usize == queue::DEPTH);
 
-/// Does what userspace asks for.
+/// Does what userspace asks for, and returns the answer: a number, or 0.
 ///
 /// # Errors
 ///
@@ -43,16 +51,18 @@ static_assert!(uapi::DEVICE_MEMORY_SIZE == DEVICE_MEMORY_SIZE);
 pub(super) fn ioctl(context: &Context, mode: Mode, command: u32, argument: usize) -> Result<usize> {
     let argument = UserPtr::from_addr(argument);
     match command {
-        uapi::IOC_INFO => put(argument, &context.device().info()?),
-        uapi::IOC_ALLOC => alloc(context, argument),
-        uapi::IOC_FREE => free(context, get(argument)?),
-        uapi::IOC_TRANSFER => {
-            let operation = decode(context, mode, get(argument)?)?;
-            context.transfer(operation)
-        }
-        _ => Err(ENOTTY),
+        uapi::IOC_INFO => put(argument, &context.device().info()?)?,
+        uapi::IOC_ALLOC => alloc(context, argument)?,
+        uapi::IOC_FREE => free(context, get(argument)?)?,
+        uapi::IOC_BUFFER => buffer(context, argument)?,
+        uapi::IOC_TRANSFER => transfer(context, mode, get(argument)?)?,
+        uapi::IOC_SUBMIT => return submit::submit(context, mode, get(argument)?),
+        uapi::IOC_WAIT => return wait::wait(context, mode, get(argument)?),
+        uapi::IOC_CANCEL => return cancel(context, get(argument)?),
+        uapi::IOC_EVENTFD => eventfd(context, get(argument)?)?,
+        _ => return Err(ENOTTY),
     }
-    .map(|()| 0)
+    Ok(0)
 }
 
 fn alloc(context: &Context, argument: UserPtr) -> Result {
@@ -84,9 +94,67 @@ fn free(context: &Context, request: uapi::Free) -> Result {
     context.free(Handle(request.handle))
 }
 
-/// Makes an operation of what userspace asks for, with all of it checked.
-fn decode(context: &Context, mode: Mode, request: uapi::Request) -> Result<Operation<Arc<Buffer>>> {
-    if request.flags != 0 || request.reserved != [0; 3] {
+fn buffer(context: &Context, argument: UserPtr) -> Result {
+    let wanted: uapi::Buffer = get(argument)?;
+    if wanted.flags != 0 || wanted.reserved != [0; 2] {
+        return Err(EINVAL);
+    }
+    let handle = Handle(wanted.handle);
+    let buffer = context.buffer(handle)?;
+    let answer = uapi::Buffer {
+        handle: handle.0,
+        // CAST: `usize` is at most 64 bits.
+        size: buffer.size() as u64,
+        mmap_offset: (handle.first_page() as u64) << PAGE_SHIFT,
+        mappings: buffer.mappings(),
+        requests: buffer.requests(),
+        ..Default::default()
+    };
+    put(argument, &answer)
+}
+
+fn transfer(context: &Context, mode: Mode, request: uapi::Request) -> Result {
+    if request.flags != 0 {
+        return Err(EINVAL);
+    }
+    let operation = decode(context, mode, &request)?;
+    if mode.nonblocking {
+        return Err(EAGAIN);
+    }
+    context.lane().transfer(operation)
+}
+
+fn cancel(context: &Context, request: uapi::Cancel) -> Result<usize> {
+    if request.reserved != 0 {
+        return Err(EINVAL);
+    }
+    let cookie = match request.flags {
+        0 => Some(request.cookie),
+        uapi::CANCEL_ALL if request.cookie == 0 => None,
+        _ => return Err(EINVAL),
+    };
+    context.device().info()?;
+    context.lane().cancel(cookie)
+}
+
+fn eventfd(context: &Context, request: uapi::Eventfd) -> Result {
+    if request.flags != 0 {
+        return Err(EINVAL);
+    }
+    let eventfd = match request.fd {
+        -1 => None,
+        fd => Some(EventFd::from_fd(fd)?),
+    };
+    context.lane().set_eventfd(eventfd)
+}
+
+/// Makes an operation of what userspace asks for, with all of it but the flags checked.
+fn decode(
+    context: &Context,
+    mode: Mode,
+    request: &uapi::Request,
+) -> Result<Operation<Arc<Buffer>>> {
+    if request.reserved != [0; 2] {
         return Err(EINVAL);
     }
     let source = || {

@@ -10,7 +10,10 @@
 
 mod operations;
 
-use super::mapping::Mappings;
+use super::{
+    mapping::Mappings,
+    wait::WaitQueue, //
+};
 use core::{
     ops::BitOr,
     ptr::NonNull, //
@@ -25,7 +28,6 @@ use kernel::{
         from_err_ptr,
         to_result, //
     },
-    fs::File as KernelFile,
     iov::{
         IovIterDest,
         IovIterSource, //
@@ -39,7 +41,6 @@ use kernel::{
             Relaxed, //
         },
         lock::mutex::MutexBackend,
-        poll::PollTable,
         Arc,
         GlobalLock,
         GlobalLockBackend, //
@@ -67,7 +68,6 @@ impl Events {
     pub(crate) const NONE: Self = Self(0);
 
     /// There is something to fetch.
-    #[expect(dead_code, reason = "until completions can be fetched")]
     pub(crate) const READABLE: Self = Self(bindings::POLLIN | bindings::POLLRDNORM);
 
     /// The device is gone.
@@ -115,9 +115,12 @@ pub(crate) trait File: Send + Sync + Sized + 'static {
     /// write(2) and its relatives, at this position. Returns how many bytes were written.
     fn write(&self, mode: Mode, position: u64, from: &mut IovIterSource<'_>) -> Result<usize>;
 
-    /// poll(2): what is so now. Registers first, with `table`, what wakes whoever waits for a
-    /// change.
-    fn poll(&self, file: &KernelFile, table: &PollTable<'_>) -> Events;
+    /// What is woken whenever [`poll`](Self::poll) may have something new to say. What is returned
+    /// lives as long as the file does.
+    fn wait_queue(&self) -> &WaitQueue;
+
+    /// poll(2): what is so now.
+    fn poll(&self) -> Events;
 
     /// `/proc/PID/fdinfo/FD`: lines of `name:<tab>value`.
     fn show_fdinfo(&self, to: &SeqFile);

@@ -15,7 +15,10 @@ use core::{
     },
     ptr, //
 };
-use kernel::prelude::*;
+use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
+    prelude::*, //
+};
 
 struct Node<T> {
     value: T,
@@ -29,13 +32,13 @@ pub(crate) struct Entry<T>(KBox<Node<T>>);
 unsafe impl<T: Send> Send for Entry<T> {}
 
 impl<T> Entry<T> {
-    /// Allocates an entry; may sleep.
+    /// Allocates an entry, which is charged to the caller's control group; may sleep.
     pub(crate) fn new(value: T) -> Result<Self> {
         let node = Node {
             value,
             next: ptr::null_mut(),
         };
-        Ok(Self(KBox::new(node, GFP_KERNEL)?))
+        Ok(Self(KBox::new(node, GFP_KERNEL_ACCOUNT)?))
     }
 }
 
@@ -59,10 +62,11 @@ impl<T> DerefMut for Entry<T> {
 ///
 /// `head` is null or begins a chain, linked by `next` and ended by null, of nodes that came from
 /// `KBox::into_raw` and that this list alone owns. Unless `head` is null, `tail` is the last of
-/// them.
+/// them. `length` is how many they are.
 pub(crate) struct Fifo<T> {
     head: *mut Node<T>,
     tail: *mut Node<T>,
+    length: usize,
     _owns: PhantomData<KBox<Node<T>>>,
 }
 
@@ -76,6 +80,7 @@ impl<T> Fifo<T> {
         Self {
             head: ptr::null_mut(),
             tail: ptr::null_mut(),
+            length: 0,
             _owns: PhantomData,
         }
     }
@@ -83,6 +88,17 @@ impl<T> Fifo<T> {
     /// Whether there is nothing in it.
     pub(crate) fn is_empty(&self) -> bool {
         self.head.is_null()
+    }
+
+    /// How many are in it.
+    pub(crate) fn len(&self) -> usize {
+        self.length
+    }
+
+    /// The first value, to change it.
+    pub(crate) fn front_mut(&mut self) -> Option<&mut T> {
+        // SAFETY: By the type invariant `head` is null or a node of ours, which `self` borrows.
+        unsafe { self.head.as_mut() }.map(|node| &mut node.value)
     }
 
     /// Puts an entry in as the last one.
@@ -99,6 +115,7 @@ impl<T> Fifo<T> {
         // INVARIANT: `node` is ours, linked from the former last node or `head`, and ends the
         // chain.
         self.tail = node;
+        self.length += 1;
     }
 
     /// Puts an entry in as the first one.
@@ -111,6 +128,37 @@ impl<T> Fifo<T> {
         }
         // INVARIANT: `node` is ours and is followed by the former chain.
         self.head = node;
+        self.length += 1;
+    }
+
+    /// Puts all entries of another list behind those of this one, and leaves that empty.
+    pub(crate) fn append(&mut self, other: &mut Self) {
+        let other = core::mem::replace(other, Self::new());
+        if other.head.is_null() {
+            return;
+        }
+        if self.head.is_null() {
+            self.head = other.head;
+        } else {
+            // SAFETY: `head` is not null, so by the type invariant `tail` is a node of ours.
+            unsafe { (*self.tail).next = other.head };
+        }
+        // INVARIANT: the other chain goes on where ours ended, and is not the other list's any more.
+        self.tail = other.tail;
+        self.length += other.length;
+        core::mem::forget(other);
+    }
+
+    /// Takes the first `most` entries out, or all if there are fewer.
+    pub(crate) fn take_front(&mut self, most: usize) -> Self {
+        let mut taken = Self::new();
+        while taken.len() < most {
+            let Some(entry) = self.pop_front() else {
+                break;
+            };
+            taken.push_back(entry);
+        }
+        taken
     }
 
     /// Takes the first entry out.
@@ -156,6 +204,7 @@ impl<T> Fifo<T> {
         if self.tail == node {
             self.tail = before;
         }
+        self.length -= 1;
         // SAFETY: By the type invariant `node` came from `KBox::into_raw`, and it was just
         // unlinked, so that nobody else has it.
         Some(Entry(unsafe { KBox::from_raw(node) }))

@@ -4,12 +4,16 @@
  * the kernel's bindings. As rust/helpers/ in the kernel: no logic in here.
  */
 #include <linux/anon_inodes.h>
+#include <linux/cred.h>
 #include <linux/fs.h>
 #include <linux/mm.h>
 #include <linux/scatterlist.h>
+#include <linux/sched/signal.h>
 
 unsigned long rdma_helper_sg_pfn(struct scatterlist *sg);
 struct file *rdma_helper_anon_file(void);
+struct user_struct *rdma_helper_current_user(void);
+unsigned long rdma_helper_memlock_limit(void);
 
 /* coherent.rs */
 unsigned long rdma_helper_sg_pfn(struct scatterlist *sg)
@@ -25,4 +29,16 @@ struct file *rdma_helper_anon_file(void)
 {
 	return anon_inode_create_getfile("[rdma]", &generic_ro_fops, NULL, O_RDWR,
 					 NULL);
+}
+
+/* memlock.rs */
+struct user_struct *rdma_helper_current_user(void)
+{
+	return get_current_user();
+}
+
+/* memlock.rs */
+unsigned long rdma_helper_memlock_limit(void)
+{
+	return rlimit(RLIMIT_MEMLOCK);
 }

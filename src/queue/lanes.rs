@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The lanes, each with what waits in it and what is done, and the ring of turns that goes round
-//! those in which something waits.
+//! The lanes, and the ring of turns that goes round those in which something waits.
 
 use super::{
+    lane::{
+        Lane,
+        Search, //
+    },
     Job,
+    Owner,
     Ticket,
-    Wake, //
+    Types, //
 };
 use crate::{
     kernel_ext::fifo::{
@@ -24,17 +28,9 @@ use kernel::prelude::*;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LaneId(usize);
 
-/// The requests of one context.
-pub(crate) struct Lane<R, W> {
-    waiting: Fifo<Job<R>>,
-    done: Fifo<Job<R>>,
-    waker: W,
-    /// The neighbours in the ring of turns, while something waits.
-    turn: Option<Turn>,
-}
-
+/// A lane's neighbours in the ring of turns.
 #[derive(Clone, Copy)]
-struct Turn {
+pub(super) struct Turn {
     before: LaneId,
     after: LaneId,
 }
@@ -43,13 +39,18 @@ struct Turn {
 ///
 /// # Invariants
 ///
-/// `next_turn` is in a ring, linked by `turn`, of exactly the lanes in which a request waits.
-pub(super) struct Lanes<R, W> {
-    lanes: Slab<Lane<R, W>>,
+/// `next_turn` is in a ring, linked by `turn`, of the lanes in which a request waits; a lane whose
+/// requests were failed may be in it until its turn comes.
+pub(super) struct Lanes<T: Types> {
+    lanes: Slab<Lane<T>>,
     next_turn: Option<LaneId>,
 }
 
-impl<R, W: Wake> Lanes<R, W> {
+/// Where a walk through all lanes has come to.
+#[derive(Default)]
+pub(crate) struct Walk(usize);
+
+impl<T: Types> Lanes<T> {
     /// None.
     pub(super) const fn new() -> Self {
         // INVARIANT: no lanes.
@@ -65,101 +66,128 @@ impl<R, W: Wake> Lanes<R, W> {
     }
 
     /// Makes room for more lanes. What is returned is to be dropped where one may sleep.
-    pub(super) fn grow(&mut self, room: Room<Lane<R, W>>) -> Room<Lane<R, W>> {
+    pub(super) fn grow(&mut self, room: Room<Lane<T>>) -> Room<Lane<T>> {
         self.lanes.grow(room)
     }
 
-    /// Adds a lane, or gives the waker back if there is no room.
-    pub(super) fn add(&mut self, waker: W) -> Result<LaneId, W> {
+    /// Adds a lane, or gives its owner back if there is no room.
+    pub(super) fn add(&mut self, owner: T::Owner) -> Result<LaneId, T::Owner> {
         self.lanes
-            .insert(Lane {
-                waiting: Fifo::new(),
-                done: Fifo::new(),
-                waker,
-                turn: None,
-            })
+            .insert(Lane::new(owner))
             .map(LaneId)
-            .map_err(|lane| lane.waker)
+            .map_err(|lane| lane.owner)
     }
 
     /// Removes a lane, with all that it has.
-    pub(super) fn remove(&mut self, lane: LaneId) -> Option<Lane<R, W>> {
+    pub(super) fn remove(&mut self, lane: LaneId) -> Option<Lane<T>> {
         self.leave_ring(lane);
         self.lanes.remove(lane.0)
     }
 
-    /// Whether there is such a lane.
-    pub(super) fn has(&self, lane: LaneId) -> bool {
-        self.lanes.get(lane.0).is_some()
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.lanes.len()
     }
 
-    /// Has a request wait in a lane that there is, as its last one. The engine is serving `served`.
-    pub(super) fn wait_last(&mut self, lane: LaneId, job: Entry<Job<R>>, served: Option<LaneId>) {
+    pub(super) fn get(&self, lane: LaneId) -> Option<&Lane<T>> {
+        self.lanes.get(lane.0)
+    }
+
+    /// A lane, to change what does not wait in it.
+    pub(super) fn get_mut(&mut self, lane: LaneId) -> Option<&mut Lane<T>> {
+        self.lanes.get_mut(lane.0)
+    }
+
+    /// Has requests wait in a lane that there is, as its last ones. The engine is serving `served`.
+    pub(super) fn wait_last(
+        &mut self,
+        lane: LaneId,
+        jobs: &mut Fifo<Job<T>>,
+        served: Option<LaneId>,
+    ) {
         if let Some(at) = self.lanes.get_mut(lane.0) {
-            at.waiting.push_back(job);
+            at.push_last(jobs);
             self.join_ring(lane, served);
         }
     }
 
     /// Has a request wait in a lane that there is, as its first one. The lane has had its turn.
-    pub(super) fn wait_first(&mut self, lane: LaneId, job: Entry<Job<R>>) {
+    pub(super) fn wait_first(&mut self, lane: LaneId, job: Entry<Job<T>>) {
         if let Some(at) = self.lanes.get_mut(lane.0) {
-            at.waiting.push_front(job);
+            at.push_first(job);
             self.join_ring(lane, None);
         }
     }
 
     /// Takes the first request of the lane whose turn it is; the next turn is that of the next
     /// lane.
-    pub(super) fn take_next(&mut self) -> Option<(LaneId, Entry<Job<R>>)> {
-        let id = self.next_turn?;
-        let lane = self.lanes.get_mut(id.0)?;
-        let job = lane.waiting.pop_front()?;
-        if let Some(turn) = lane.turn.filter(|_| !lane.waiting.is_empty()) {
-            self.next_turn = Some(turn.after);
-        } else {
-            self.leave_ring(id);
+    pub(super) fn take_next(&mut self) -> Option<(LaneId, Entry<Job<T>>)> {
+        while let Some(id) = self.next_turn {
+            let lane = self.lanes.get_mut(id.0)?;
+            let job = lane.next();
+            if let Some(turn) = lane.turn.filter(|_| !lane.is_idle()) {
+                self.next_turn = Some(turn.after);
+            } else {
+                self.leave_ring(id);
+            }
+            if let Some(job) = job {
+                return Some((id, job));
+            }
         }
-        Some((id, job))
+        None
     }
 
     /// Takes a request that waits.
-    pub(super) fn take_waiting(&mut self, lane: LaneId, ticket: Ticket) -> Option<Entry<Job<R>>> {
-        let at = self.lanes.get_mut(lane.0)?;
-        let job = at.waiting.take(|job| job.ticket == ticket);
-        if at.waiting.is_empty() {
-            self.leave_ring(lane);
-        }
+    pub(super) fn take_waiting(&mut self, lane: LaneId, ticket: Ticket) -> Option<Entry<Job<T>>> {
+        let job = self.lanes.get_mut(lane.0)?.take(ticket);
+        self.leave_ring_if_idle(lane);
         job
     }
 
-    /// Takes a request that is done.
-    pub(super) fn take_done(&mut self, lane: LaneId, ticket: Ticket) -> Option<Entry<Job<R>>> {
-        let done = &mut self.lanes.get_mut(lane.0)?.done;
-        done.take(|job| job.ticket == ticket)
-    }
-
-    /// Hands a request that is done to those who wait for it, or back if there is no such lane.
-    pub(super) fn done(&mut self, lane: LaneId, job: Entry<Job<R>>) -> Result<(), Entry<Job<R>>> {
+    /// Hands a request that has ended to whoever waits for it, or back if there is no such lane.
+    /// What is linked to one that has not succeeded will not start.
+    pub(super) fn complete(
+        &mut self,
+        lane: LaneId,
+        job: Entry<Job<T>>,
+    ) -> Result<(), Entry<Job<T>>> {
         let Some(at) = self.lanes.get_mut(lane.0) else {
             return Err(job);
         };
-        at.done.push_back(job);
-        at.waker.wake();
+        if job.outcome.is_err() {
+            at.doom_next();
+        }
+        at.complete(job);
         Ok(())
     }
 
-    /// Fails all that waits in any lane, and wakes everyone.
-    pub(super) fn fail_waiting(&mut self, error: Error) {
-        // INVARIANT: no request waits in any lane after this, and no lane is in the ring.
-        self.next_turn = None;
-        for lane in self.lanes.values_mut() {
-            lane.turn = None;
-            while let Some(mut job) = lane.waiting.pop_front() {
-                job.outcome = Err(error);
-                lane.done.push_back(job);
+    /// Fails what waits, a few requests of one lane, and returns whether there may be more. Tells
+    /// the owner of each lane that it goes by.
+    pub(super) fn fail_some(&mut self, walk: &mut Walk, error: Error) -> bool {
+        if let Some(lane) = self.lanes.get_mut(walk.0) {
+            if lane.fail_some(error) {
+                return true;
             }
-            lane.waker.wake();
+            lane.owner.changed();
+            self.leave_ring(LaneId(walk.0));
+        }
+        walk.0 += 1;
+        walk.0 < self.lanes.end()
+    }
+
+    /// Goes on with a search for requests to cancel, and returns whether there may be more.
+    pub(super) fn search_some(&mut self, lane: LaneId, search: &mut Search) -> bool {
+        let more = match self.lanes.get_mut(lane.0) {
+            Some(at) => at.search_some(search),
+            None => false,
+        };
+        self.leave_ring_if_idle(lane);
+        more
+    }
+
+    fn leave_ring_if_idle(&mut self, lane: LaneId) {
+        if self.lanes.get(lane.0).is_some_and(Lane::is_idle) {
+            self.leave_ring(lane);
         }
     }
 

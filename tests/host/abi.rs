@@ -42,13 +42,20 @@ macro_rules! same_struct {
 fn structures() {
     same_struct!(Info, rdma_info {
         abi_version, capabilities, device_memory_size, max_transfer_size, dma_bits, interrupt,
-        hardware_version, reserved,
+        hardware_version, queue_depth, reserved,
     });
     same_struct!(Alloc, rdma_alloc { size, mmap_offset, handle, flags, reserved, });
     same_struct!(Free, rdma_free { handle, flags, });
     same_struct!(Request, rdma_request {
-        operation, flags, source, destination, source_offset, destination_offset, length, reserved,
+        operation, flags, source, destination, source_offset, destination_offset, length, cookie,
+        reserved,
     });
+    same_struct!(Buffer, rdma_buffer { handle, flags, size, mmap_offset, mappings, requests, reserved, });
+    same_struct!(Submit, rdma_submit { requests, count, flags, reserved, });
+    same_struct!(Completion, rdma_completion { cookie, bytes, status, reserved, });
+    same_struct!(Wait, rdma_wait { completions, min, max, timeout_ns, flags, reserved, });
+    same_struct!(Cancel, rdma_cancel { cookie, flags, reserved, });
+    same_struct!(Eventfd, rdma_eventfd { fd, flags, });
 }
 
 #[test]
@@ -57,6 +64,9 @@ fn constants() {
     assert_eq!(uapi::DEVICE_MEMORY_SIZE, u64::from(header::RDMA_DEVICE_MEMORY_SIZE));
     assert_eq!(uapi::FIRST_BUFFER, header::RDMA_FIRST_BUFFER);
     assert_eq!(uapi::MAX_BUFFER_SIZE, u64::from(header::RDMA_MAX_BUFFER_SIZE));
+    assert_eq!(uapi::QUEUE_DEPTH, header::RDMA_QUEUE_DEPTH);
+    assert_eq!(uapi::REQUEST_LINK, header::RDMA_REQUEST_LINK);
+    assert_eq!(uapi::CANCEL_ALL, header::RDMA_CANCEL_ALL);
     assert_eq!(uapi::INTERRUPT_INTX, header::RDMA_INTERRUPT_INTX);
     assert_eq!(uapi::INTERRUPT_MSI, header::RDMA_INTERRUPT_MSI);
     assert_eq!(uapi::OP_TO_DEVICE, header::RDMA_OP_TO_DEVICE);
@@ -70,6 +80,11 @@ fn request_numbers() {
     assert_eq!(uapi::IOC_INFO, header::request_numbers_HEADER_IOC_INFO);
     assert_eq!(uapi::IOC_ALLOC, header::request_numbers_HEADER_IOC_ALLOC);
     assert_eq!(uapi::IOC_FREE, header::request_numbers_HEADER_IOC_FREE);
+    assert_eq!(uapi::IOC_BUFFER, header::request_numbers_HEADER_IOC_BUFFER);
+    assert_eq!(uapi::IOC_SUBMIT, header::request_numbers_HEADER_IOC_SUBMIT);
+    assert_eq!(uapi::IOC_WAIT, header::request_numbers_HEADER_IOC_WAIT);
+    assert_eq!(uapi::IOC_CANCEL, header::request_numbers_HEADER_IOC_CANCEL);
+    assert_eq!(uapi::IOC_EVENTFD, header::request_numbers_HEADER_IOC_EVENTFD);
     assert_eq!(uapi::IOC_TRANSFER, header::request_numbers_HEADER_IOC_TRANSFER);
 }
 

@@ -20,7 +20,14 @@ pub mod error {
         pub const ENODEV: Error = Error(19);
         pub const EINVAL: Error = Error(22);
         pub const ETIMEDOUT: Error = Error(110);
+        pub const EDQUOT: Error = Error(122);
         pub const ECANCELED: Error = Error(125);
+    }
+}
+
+pub mod alloc {
+    pub mod flags {
+        pub const GFP_KERNEL_ACCOUNT: crate::prelude::Flags = crate::prelude::Flags;
     }
 }
 
@@ -137,6 +144,83 @@ pub mod ioctl {
 
     pub const fn _IOWR<T>(magic: u32, number: u32) -> u32 {
         _IOC(3, magic, number, size_of::<T>())
+    }
+}
+
+pub mod sync {
+    use crate::prelude::{Flags, Result};
+
+    /// `Arc`, whose allocation can fail.
+    pub struct Arc<T>(std::sync::Arc<T>);
+
+    impl<T> Arc<T> {
+        pub fn new(value: T, _: Flags) -> Result<Self> {
+            Ok(Self(std::sync::Arc::new(value)))
+        }
+    }
+
+    impl<T> Clone for Arc<T> {
+        fn clone(&self) -> Self {
+            Self(self.0.clone())
+        }
+    }
+
+    impl<T> core::ops::Deref for Arc<T> {
+        type Target = T;
+        fn deref(&self) -> &T {
+            &self.0
+        }
+    }
+
+    /// `Atomic`, made of a lock.
+    pub mod atomic {
+        use core::ops::{Add, Sub};
+        use std::sync::{Mutex, MutexGuard};
+
+        pub struct Relaxed;
+
+        pub struct Atomic<T>(Mutex<T>);
+
+        impl<T: Copy + PartialEq> Atomic<T> {
+            pub const fn new(value: T) -> Self {
+                Self(Mutex::new(value))
+            }
+
+            fn lock(&self) -> MutexGuard<'_, T> {
+                self.0.lock().unwrap()
+            }
+
+            pub fn load(&self, _: Relaxed) -> T {
+                *self.lock()
+            }
+
+            pub fn cmpxchg(&self, old: T, new: T, _: Relaxed) -> Result<T, T> {
+                let mut value = self.lock();
+                if *value != old {
+                    return Err(*value);
+                }
+                *value = new;
+                Ok(old)
+            }
+
+            pub fn add(&self, other: T, _: Relaxed)
+            where
+                T: Add<Output = T>,
+            {
+                let mut value = self.lock();
+                *value = *value + other;
+            }
+
+            pub fn fetch_sub(&self, other: T, _: Relaxed) -> T
+            where
+                T: Sub<Output = T>,
+            {
+                let mut value = self.lock();
+                let old = *value;
+                *value = old - other;
+                old
+            }
+        }
     }
 }
 

@@ -26,7 +26,6 @@ use kernel::{
     prelude::*,
     seq_file::SeqFile,
     sync::{
-        poll::PollTable,
         Arc,
         ArcBorrow, //
     },
@@ -237,11 +236,10 @@ impl<F: File> Table<F> {
     ) -> bindings::__poll_t {
         // SAFETY: By the requirement.
         let open = unsafe { Self::of(file) };
-        // SAFETY: By the requirement; poll has no fdget_pos region.
-        let file = unsafe { KernelFile::from_raw_file(file) };
-        // SAFETY: By the requirement.
-        let table = unsafe { PollTable::from_raw(table) };
-        open.poll(file, &table).0
+        // SAFETY: By the requirement; `File::wait_queue` promises that the queue lives as long as the
+        // file, which whoever polls it keeps open.
+        unsafe { bindings::poll_wait(file, open.wait_queue().as_ptr(), table) };
+        open.poll().0
     }
 
     /// # Safety

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Waiting for one request.
+
+use super::Types;
+use crate::{
+    kernel_ext::wait::{
+        WaitQueue,
+        Woken, //
+    },
+    queue::{
+        Answer,
+        Caller, //
+    }, //
+};
+use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
+    prelude::*,
+    static_lock_class,
+    sync::{
+        new_spinlock_irq,
+        Arc,
+        SpinLockIrq, //
+    }, //
+};
+
+/// Whoever waits for one request.
+#[pin_data]
+pub(crate) struct Call {
+    #[pin]
+    answer: SpinLockIrq<Option<Answer<Types>>>,
+    #[pin]
+    answered: WaitQueue,
+}
+
+impl Call {
+    /// Without an answer.
+    pub(super) fn new() -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                answer <- new_spinlock_irq!(None, "rdma::Call"),
+                answered <- WaitQueue::new(c"rdma::Call", static_lock_class!()),
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+
+    /// Sleeps until the answer is there.
+    ///
+    /// # Errors
+    ///
+    /// [`EINTR`] if a signal comes first.
+    pub(super) fn wait(&self) -> Result<Answer<Types>> {
+        loop {
+            let mut answer = self.answer.lock();
+            if let Some(answer) = answer.take() {
+                return Ok(answer);
+            }
+            if self.answered.sleep(answer, None) == Woken::Signal {
+                return self.answer().ok_or(EINTR);
+            }
+        }
+    }
+
+    /// Takes the answer, if it is there.
+    pub(super) fn answer(&self) -> Option<Answer<Types>> {
+        self.answer.lock().take()
+    }
+}
+
+impl Caller<Types> for Arc<Call> {
+    fn answer(self, answer: Answer<Types>) {
+        *self.answer.lock() = Some(answer);
+        self.answered.wake_all();
+    }
+}
+
+/// How a request has ended for whoever waited for it. The job, and perhaps a buffer with it, is
+/// dropped here.
+pub(super) fn outcome(answer: Answer<Types>) -> Result {
+    match answer {
+        Answer::Ended(job) => job.outcome(),
+        Answer::Failed(error) => Err(error),
+    }
+}

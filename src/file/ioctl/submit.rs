@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `RDMA_IOC_SUBMIT`: an array of requests becomes a list of jobs.
+
+use super::decode;
+use crate::{
+    context::Context,
+    device::{
+        Job,
+        Reserved, //
+    },
+    kernel_ext::{
+        chrdev::Mode,
+        fifo::Fifo, //
+    },
+    queue,
+    uapi, //
+};
+use kernel::{
+    prelude::*,
+    uaccess::{
+        UserPtr,
+        UserSlice,
+        UserSliceReader, //
+    }, //
+};
+
+/// Queues as many requests as can be accepted, from the first one on, and returns how many.
+pub(super) fn submit(context: &Context, mode: Mode, submit: uapi::Submit) -> Result<usize> {
+    // CAST: `u32` fits into `usize`.
+    let count = submit.count as usize;
+    if submit.flags != 0 || submit.reserved != 0 || count == 0 || count > queue::DEPTH {
+        return Err(EINVAL);
+    }
+    let array = UserPtr::from_addr(usize::try_from(submit.requests).map_err(|_| EFAULT)?);
+    let room = context.lane().reserve(count)?;
+    let batch = Batch {
+        context,
+        mode,
+        room: &room,
+        array: UserSlice::new(array, count * size_of::<uapi::Request>()).reader(),
+        accepted: Fifo::new(),
+        chain: Fifo::new(),
+    };
+    let accepted = batch.read(count)?;
+    room.submit(accepted)
+}
+
+/// A batch of requests that is being read.
+struct Batch<'a> {
+    context: &'a Context,
+    mode: Mode,
+    room: &'a Reserved<'a>,
+    array: UserSliceReader,
+    accepted: Fifo<Job>,
+    /// The last requests, which are linked, and accepted all or not at all.
+    chain: Fifo<Job>,
+}
+
+impl Batch<'_> {
+    /// Reads `count` requests, if there is room for all, and returns those that can be accepted.
+    ///
+    /// # Errors
+    ///
+    /// If that is none: what is wrong with the first one.
+    fn read(mut self, count: usize) -> Result<Fifo<Job>> {
+        let room = self.room.room();
+        let mut linked = false;
+        let mut refused = Ok(());
+        for _ in 0..room {
+            match self.next(linked) {
+                Ok(next_is_linked) => linked = next_is_linked,
+                Err(error) => {
+                    refused = Err(error);
+                    break;
+                }
+            }
+            if !linked {
+                self.accepted.append(&mut self.chain);
+            }
+        }
+        if !self.accepted.is_empty() {
+            return Ok(self.accepted);
+        }
+        refused?;
+        // Only requests that are linked, and no room for the next one, or no next one.
+        Err(if room < count { EAGAIN } else { EINVAL })
+    }
+
+    /// Reads one request, which may be linked to the one before it, and returns whether the next
+    /// one is linked to it.
+    fn next(&mut self, linked: bool) -> Result<bool> {
+        let request: uapi::Request = self.array.read()?;
+        if request.flags & !uapi::REQUEST_LINK != 0 {
+            return Err(EINVAL);
+        }
+        let operation = decode(self.context, self.mode, &request)?;
+        let job = self.room.job(operation, request.cookie, linked)?;
+        self.chain.push_back(job);
+        Ok(request.flags & uapi::REQUEST_LINK != 0)
+    }
+}

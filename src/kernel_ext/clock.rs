@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The time, as a number.
+//!
+//! C header: `include/linux/timekeeping.h`
+
+use kernel::bindings;
+
+/// Nanoseconds since the machine started, not counting sleep (`CLOCK_MONOTONIC`).
+pub(crate) fn now() -> u64 {
+    // CAST: never negative.
+    // SAFETY: May be called by anyone, in interrupt handlers too.
+    unsafe { bindings::ktime_get() as u64 }
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Waiting until something changes, the time is over, or a signal comes.
+//!
+//! The crate's `CondVar` counts in jiffies, of several milliseconds, and its `PollCondVar` waits
+//! for a grace period when it is dropped. This one counts in nanoseconds, and what polls a file
+//! keeps the file, and so the queue, alive: [`chrdev::File::wait_queue`](super::chrdev::File).
+//!
+//! C header: `include/linux/wait.h`
+
+use core::marker::PhantomPinned;
+use kernel::{
+    bindings,
+    prelude::*,
+    sync::LockClassKey,
+    task::{
+        TASK_INTERRUPTIBLE,
+        TASK_NORMAL, //
+    },
+    types::Opaque, //
+};
+
+/// Why somebody who slept is awake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Woken {
+    /// Something may have changed.
+    Changed,
+    /// The time is over.
+    TimedOut,
+    /// A signal is waiting to be handled.
+    Signal,
+}
+
+/// Those who wait for something.
+///
+/// # Invariants
+///
+/// `head` is initialised, and does not move.
+#[pin_data]
+pub(crate) struct WaitQueue {
+    #[pin]
+    head: Opaque<bindings::wait_queue_head>,
+    #[pin]
+    _pin: PhantomPinned,
+}
+
+// SAFETY: A wait queue may be used by any thread.
+unsafe impl Send for WaitQueue {}
+// SAFETY: As above; it has a lock of its own.
+unsafe impl Sync for WaitQueue {}
+
+impl WaitQueue {
+    /// A queue in which nobody waits.
+    pub(crate) fn new(name: &'static CStr, key: Pin<&'static LockClassKey>) -> impl PinInit<Self> {
+        pin_init!(Self {
+            // INVARIANT: initialised here.
+            // SAFETY: `slot` is valid for writing; name and key are static.
+            head <- Opaque::ffi_init(|slot| unsafe {
+                bindings::__init_waitqueue_head(slot, name.as_char_ptr(), key.as_ptr())
+            }),
+            _pin: PhantomPinned,
+        })
+    }
+
+    /// Wakes all who wait. Also in interrupt handlers.
+    pub(crate) fn wake_all(&self) {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::__wake_up(self.head.get(), TASK_NORMAL, 0, core::ptr::null_mut()) };
+    }
+
+    /// Gives up `held`, a lock without which nothing changes, and sleeps until somebody wakes all,
+    /// the time is `until` ([`now`](super::clock::now); [`None`]: never), or a signal comes.
+    pub(crate) fn sleep<G>(&self, held: G, until: Option<u64>) -> Woken {
+        let entry = Opaque::<bindings::wait_queue_entry>::uninit();
+        // SAFETY: `entry` is valid for writing.
+        unsafe { bindings::init_wait(entry.get()) };
+        // SAFETY: By the type invariant; `entry` is initialised, and stays until `finish_wait`.
+        unsafe { bindings::prepare_to_wait(self.head.get(), entry.get(), TASK_INTERRUPTIBLE) };
+        // From here on, nobody is missed.
+        drop(held);
+        let time_is_over = match until {
+            // CAST: as far away as the clock reaches.
+            Some(until) => Self::schedule(&mut i64::try_from(until).unwrap_or(i64::MAX)),
+            None => {
+                // SAFETY: Nothing is held that forbids sleeping.
+                unsafe { bindings::schedule() };
+                false
+            }
+        };
+        // SAFETY: By the type invariant; `entry` was given to `prepare_to_wait`.
+        unsafe { bindings::finish_wait(self.head.get(), entry.get()) };
+        if kernel::current!().signal_pending() {
+            Woken::Signal
+        } else if time_is_over {
+            Woken::TimedOut
+        } else {
+            Woken::Changed
+        }
+    }
+
+    /// Sleeps until a time, and returns whether it has come.
+    fn schedule(until: &mut i64) -> bool {
+        let absolute = bindings::hrtimer_mode_HRTIMER_MODE_ABS;
+        // SAFETY: `until` can be read, and nothing is held that forbids sleeping.
+        unsafe { bindings::schedule_hrtimeout(until, absolute) == 0 }
+    }
+
+    /// The queue, for `poll_wait`.
+    pub(super) fn as_ptr(&self) -> *mut bindings::wait_queue_head {
+        self.head.get()
+    }
+}

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One lane: what waits in it, and what is completed.
+
+use super::{
+    lanes::Turn,
+    Answer,
+    Caller,
+    Job,
+    Owner,
+    Ticket,
+    Types, //
+};
+use crate::kernel_ext::{
+    fifo::{
+        Entry,
+        Fifo, //
+    }, //
+};
+use kernel::prelude::*;
+
+/// Requests that a lane accepts before completions must be collected. `RDMA_QUEUE_DEPTH`
+pub(crate) const DEPTH: usize = 1024;
+
+/// The requests of one context.
+pub(crate) struct Lane<T: Types> {
+    /// What waits is in here, and behind it what is in `waiting`. A search that cancels goes
+    /// through `waiting` a few requests at a time, and puts here what stays.
+    searched: Fifo<Job<T>>,
+    waiting: Fifo<Job<T>>,
+    completed: Fifo<Job<T>>,
+    /// Accepted and not yet collected.
+    pending: usize,
+    pub(super) owner: T::Owner,
+    /// The neighbours in the ring of turns, while something waits.
+    pub(super) turn: Option<Turn>,
+}
+
+/// What a lane has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Load {
+    /// Requests that wait for the engine.
+    pub(crate) waiting: usize,
+    /// Requests that the engine has: 0 or 1.
+    pub(crate) running: usize,
+    /// Completions that wait to be collected.
+    pub(crate) completed: usize,
+    /// Completions that are still to come, and room set aside for more.
+    pub(crate) outstanding: usize,
+}
+
+/// A search for requests to cancel, a few at a time.
+pub(crate) struct Search {
+    /// What they are called; [`None`]: all.
+    cookie: Option<u64>,
+    /// How many are still to be looked at.
+    left: usize,
+    /// How many were cancelled.
+    pub(crate) cancelled: usize,
+    /// One of them cannot be, for the engine has begun with it.
+    pub(crate) begun: bool,
+}
+
+impl<T: Types> Lane<T> {
+    /// Requests that are dealt with while the lock is held.
+    pub(super) const STEP: usize = 32;
+
+    pub(super) fn new(owner: T::Owner) -> Self {
+        Self {
+            searched: Fifo::new(),
+            waiting: Fifo::new(),
+            completed: Fifo::new(),
+            pending: 0,
+            owner,
+            turn: None,
+        }
+    }
+
+    pub(super) fn load(&self) -> Load {
+        Load {
+            waiting: self.searched.len() + self.waiting.len(),
+            running: 0,
+            completed: self.completed.len(),
+            outstanding: self.pending - self.completed.len(),
+        }
+    }
+
+    /// Whether nothing waits.
+    pub(super) fn is_idle(&self) -> bool {
+        self.searched.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Sets aside room for at most so many requests, and returns for how many.
+    pub(super) fn reserve(&mut self, most: usize) -> usize {
+        let granted = most.min(DEPTH.saturating_sub(self.pending));
+        self.pending += granted;
+        granted
+    }
+
+    /// Gives back room that was set aside.
+    pub(super) fn release(&mut self, room: usize) {
+        self.pending = self.pending.saturating_sub(room);
+    }
+
+    pub(super) fn push_last(&mut self, jobs: &mut Fifo<Job<T>>) {
+        self.waiting.append(jobs);
+    }
+
+    pub(super) fn push_first(&mut self, job: Entry<Job<T>>) {
+        self.searched.push_front(job);
+    }
+
+    fn pop(&mut self) -> Option<Entry<Job<T>>> {
+        self.searched
+            .pop_front()
+            .or_else(|| self.waiting.pop_front())
+    }
+
+    /// Takes what is to be done first. What is linked to one that has not succeeded is completed
+    /// instead.
+    pub(super) fn next(&mut self) -> Option<Entry<Job<T>>> {
+        while let Some(mut job) = self.pop() {
+            if !job.doomed {
+                return Some(job);
+            }
+            self.doom_next();
+            job.end(Err(ECANCELED));
+            self.complete(job);
+        }
+        None
+    }
+
+    /// The request before the next one has not succeeded.
+    pub(super) fn doom_next(&mut self) {
+        let next = match self.searched.front_mut() {
+            Some(next) => Some(next),
+            None => self.waiting.front_mut(),
+        };
+        if let Some(next) = next {
+            next.doomed = next.linked;
+        }
+    }
+
+    /// Takes a request that waits. Looks at all of them.
+    pub(super) fn take(&mut self, ticket: Ticket) -> Option<Entry<Job<T>>> {
+        let take_from = |list: &mut Fifo<Job<T>>| list.take(|job| job.ticket == ticket);
+        take_from(&mut self.searched).or_else(|| take_from(&mut self.waiting))
+    }
+
+    /// Hands a request that has ended to whoever waits for it.
+    pub(super) fn complete(&mut self, mut job: Entry<Job<T>>) {
+        if let Some(caller) = job.caller.take() {
+            return caller.answer(Answer::Ended(job));
+        }
+        self.owner.completed(&job);
+        self.completed.push_back(job);
+    }
+
+    /// Takes completions out, as many as there are or so many.
+    pub(super) fn collect(&mut self, most: usize) -> Fifo<Job<T>> {
+        let taken = self.completed.take_front(most);
+        self.release(taken.len());
+        taken
+    }
+
+    /// Puts back completions that could not be delivered, before all others.
+    pub(super) fn put_back(&mut self, mut taken: Fifo<Job<T>>) {
+        self.pending += taken.len();
+        taken.append(&mut self.completed);
+        self.completed = taken;
+        self.owner.changed();
+    }
+
+    /// Fails a few of the requests that wait, and returns whether there may be more.
+    pub(super) fn fail_some(&mut self, error: Error) -> bool {
+        for _ in 0..Self::STEP {
+            let Some(mut job) = self.pop() else {
+                return false;
+            };
+            job.end(Err(error));
+            self.complete(job);
+        }
+        true
+    }
+
+    /// Begins a search among what waits now.
+    pub(super) fn search(&mut self, cookie: Option<u64>) -> Search {
+        let mut waiting = core::mem::replace(&mut self.waiting, Fifo::new());
+        self.searched.append(&mut waiting);
+        core::mem::swap(&mut self.searched, &mut self.waiting);
+        Search {
+            cookie,
+            left: self.waiting.len(),
+            cancelled: 0,
+            begun: false,
+        }
+    }
+
+    /// Goes on with a search, for a few requests, and returns whether there may be more. Each lane
+    /// has one search at a time.
+    pub(super) fn search_some(&mut self, search: &mut Search) -> bool {
+        for _ in 0..Self::STEP.min(search.left) {
+            search.left -= 1;
+            let Some(mut job) = self.waiting.pop_front() else {
+                return false;
+            };
+            let wanted = job.is_called(search.cookie);
+            if wanted && job.is_begun() {
+                search.begun = true;
+            }
+            if !job.doomed && (!wanted || job.is_begun()) {
+                self.searched.push_back(job);
+                continue;
+            }
+            // The engine may come before the search goes on.
+            if let Some(next) = self.waiting.front_mut() {
+                next.doomed = next.linked;
+            }
+            job.end(Err(ECANCELED));
+            self.complete(job);
+            search.cancelled += 1;
+        }
+        search.left > 0
+    }
+}
