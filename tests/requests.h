@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Requests that are submitted, and their completions: each call in one line. */
+#ifndef REQUESTS_H
+#define REQUESTS_H
+
+#include "rdma_test.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+
+#define DEPTH RDMA_QUEUE_DEPTH
+#define MS 1000000LL /* in nanoseconds */
+#define FOREVER (-1LL)
+
+static inline int submit(int fd, const struct rdma_request *requests, uint32_t count)
+{
+	struct rdma_submit argument = { .requests = (uintptr_t)requests, .count = count };
+
+	return call(fd, RDMA_IOC_SUBMIT, &argument);
+}
+
+static inline int submit_one(int fd, struct rdma_request request)
+{
+	return submit(fd, &request, 1);
+}
+
+static inline int collect(int fd, struct rdma_completion *completions, uint32_t min, uint32_t max, int64_t timeout_ns)
+{
+	struct rdma_wait argument = {
+		.completions = (uintptr_t)completions,
+		.min = min,
+		.max = max,
+		.timeout_ns = timeout_ns,
+	};
+
+	return call(fd, RDMA_IOC_WAIT, &argument);
+}
+
+/* What is there now, up to so many. */
+static inline int take(int fd, struct rdma_completion *completions, uint32_t max)
+{
+	return collect(fd, completions, 0, max, 0);
+}
+
+/* Waits for so many completions and forgets them; how many there were that did not succeed, or an error. */
+static inline int drain(int fd, uint32_t count)
+{
+	static __thread struct rdma_completion completions[DEPTH];
+	int bad = 0;
+
+	while (count) {
+		uint32_t wanted = count < DEPTH ? count : DEPTH;
+		int got = collect(fd, completions, wanted, wanted, FOREVER);
+
+		if (got <= 0)
+			return got ? got : -EPROTO;
+		for (int i = 0; i < got; i++)
+			bad += completions[i].status != 0;
+		count -= got;
+	}
+	return bad;
+}
+
+static inline int cancel(int fd, uint64_t cookie)
+{
+	struct rdma_cancel argument = { .cookie = cookie };
+
+	return call(fd, RDMA_IOC_CANCEL, &argument);
+}
+
+static inline int cancel_all(int fd)
+{
+	struct rdma_cancel argument = { .flags = RDMA_CANCEL_ALL };
+
+	return call(fd, RDMA_IOC_CANCEL, &argument);
+}
+
+static inline int tell(int fd, int eventfd)
+{
+	struct rdma_eventfd argument = { .fd = eventfd };
+
+	return call(fd, RDMA_IOC_EVENTFD, &argument);
+}
+
+/* What an eventfd has counted since the last look. */
+static inline long counted(int eventfd)
+{
+	uint64_t count;
+	struct pollfd poll_one = { .fd = eventfd, .events = POLLIN };
+
+	if (poll(&poll_one, 1, 0) < 1)
+		return 0;
+	return read(eventfd, &count, sizeof(count)) == sizeof(count) ? (long)count : -errno;
+}
+
+/* What poll(2) says at once. */
+static inline int polled(int fd)
+{
+	struct pollfd one = { .fd = fd, .events = POLLIN | POLLRDNORM | POLLOUT | POLLPRI | POLLRDHUP };
+	int answer = poll(&one, 1, 0);
+
+	return answer < 0 ? -errno : one.revents;
+}
+
+static inline struct rdma_request writing(const struct buffer *from, uint64_t offset, uint64_t device_offset,
+					  uint64_t length, uint64_t cookie)
+{
+	return (struct rdma_request){
+		.operation = RDMA_OP_TO_DEVICE,
+		.source = from->handle,
+		.source_offset = offset,
+		.destination_offset = device_offset,
+		.length = length,
+		.cookie = cookie,
+	};
+}
+
+static inline struct rdma_request reading(const struct buffer *to, uint64_t offset, uint64_t device_offset,
+					  uint64_t length, uint64_t cookie)
+{
+	return (struct rdma_request){
+		.operation = RDMA_OP_FROM_DEVICE,
+		.destination = to->handle,
+		.source_offset = device_offset,
+		.destination_offset = offset,
+		.length = length,
+		.cookie = cookie,
+	};
+}
+
+static inline struct rdma_request copying(const struct buffer *to, uint64_t to_offset, const struct buffer *from,
+					  uint64_t from_offset, uint64_t length, uint64_t cookie)
+{
+	return (struct rdma_request){
+		.operation = RDMA_OP_COPY,
+		.source = from->handle,
+		.destination = to->handle,
+		.source_offset = from_offset,
+		.destination_offset = to_offset,
+		.length = length,
+		.cookie = cookie,
+	};
+}
+
+static inline struct rdma_request linked(struct rdma_request request)
+{
+	request.flags = RDMA_REQUEST_LINK;
+	return request;
+}
+
+/* So many requests to the device of a byte each, with cookies from `cookie` on. */
+static inline int submit_many(int fd, const struct buffer *from, uint32_t count, uint64_t cookie)
+{
+	static __thread struct rdma_request requests[DEPTH];
+
+	for (uint32_t i = 0; i < count; i++)
+		requests[i] = writing(from, 0, 0, 1, cookie + i);
+	return submit(fd, requests, count);
+}
+
+#endif
