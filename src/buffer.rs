@@ -227,3 +227,9 @@ impl Backing for Arc<Buffer> {
 pub(crate) fn pages(bytes: usize) -> usize {
     bytes >> PAGE_SHIFT
 }
+
+/// Bytes of this many pages.
+pub(crate) fn bytes(pages: usize) -> u64 {
+    // CAST: `usize` is at most 64 bits.
+    (pages as u64) << PAGE_SHIFT
+}

@@ -12,6 +12,7 @@ use crate::{
         Lane, //
     },
     kernel_ext::vma::Mapping,
+    quota::Quota,
     request::{
         Operation,
         Span, //
@@ -106,6 +107,7 @@ impl Handles {
 #[pin_data]
 pub(crate) struct Context {
     device: Arc<Device>,
+    quota: Arc<Quota>,
     #[pin]
     lane: Lane,
     #[pin]
@@ -119,6 +121,7 @@ impl Context {
         device.info()?;
         Arc::pin_init(
             try_pin_init!(Self {
+                quota: device.context_quota()?,
                 lane <- Lane::new(device.clone()),
                 device,
                 handles <- new_mutex!(
@@ -197,6 +200,17 @@ impl Context {
         length: u64,
     ) -> Result<Span<Arc<Buffer>>> {
         Span::new(self.buffer(handle)?, offset, length)
+    }
+
+    /// What it may have in buffers.
+    pub(crate) fn quota(&self) -> &Arc<Quota> {
+        &self.quota
+    }
+
+    /// How many buffers have a handle.
+    pub(crate) fn buffers(&self) -> usize {
+        let handles = self.handles.lock();
+        handles.others.len() + usize::from(handles.first.is_some())
     }
 
     /// Its place in the queue.

@@ -5,6 +5,7 @@
 //! Userspace is read and written here only, and never inside the guard of the device: whoever
 //! handles a page fault of the caller may take for ever.
 
+mod fdinfo;
 mod ioctl;
 
 use crate::{
@@ -30,10 +31,7 @@ use kernel::{
     },
     mm::virt::VmaNew,
     prelude::*,
-    seq_file::{
-        seq_print,
-        SeqFile, //
-    },
+    seq_file::SeqFile,
     sync::{
         Arc,
         GlobalLock, //
@@ -100,11 +98,7 @@ impl chrdev::File for Context {
     }
 
     fn show_fdinfo(&self, to: &SeqFile) {
-        let state = match self.device().info() {
-            Ok(_) => "bound",
-            Err(_) => "gone",
-        };
-        seq_print!(to, "rdma-device:\t{state}\n");
+        fdinfo::show(self, to);
     }
 }
 
