@@ -77,6 +77,7 @@ struct Work {
 /// One device.
 #[pin_data]
 pub(crate) struct Device {
+    number: u32,
     #[pin]
     guard: Guard<BoundOf<driver::Edu>>,
     #[pin]
@@ -88,10 +89,11 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    /// A device that answers [`ENODEV`] to everything until its guard is opened.
-    pub(crate) fn new(info: uapi::Info) -> Result<Arc<Self>> {
+    /// The device of this node, that answers [`ENODEV`] to everything until its guard is opened.
+    pub(crate) fn new(number: u32, info: uapi::Info) -> Result<Arc<Self>> {
         Arc::pin_init(
             try_pin_init!(Self {
+                number,
                 guard <- Guard::new(),
                 work <- new_spinlock_irq!(
                     Work {
@@ -106,6 +108,11 @@ impl Device {
             }),
             GFP_KERNEL,
         )
+    }
+
+    /// The N of `/dev/rdmaN`.
+    pub(crate) fn number(&self) -> u32 {
+        self.number
     }
 
     /// The guard that unbinding closes.

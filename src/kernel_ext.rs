@@ -17,6 +17,7 @@ pub(crate) mod mapping;
 pub(crate) mod memlock;
 pub(crate) mod pci;
 pub(crate) mod ratelimit;
+pub(crate) mod trace;
 pub(crate) mod vma;
 pub(crate) mod wait;
 pub(crate) mod work;
