@@ -2,7 +2,7 @@
 /* WAIT: minimum, maximum, timeout, signals; several who collect; and nothing is lost or told twice. */
 #include "requests.h"
 
-#include <sys/syscall.h>
+#include <sys/time.h>
 
 enum { SLACK_US = 2000, EARLY_US = 20000, AT_ONCE_US = 10000 };
 
@@ -280,7 +280,7 @@ TEST_F(wait, bad_arrays)
 }
 
 /* The array runs into an unmapped page in its middle: each completion is told once, and in order. */
-TEST_F(wait, arrays_that_end_early)
+TEST_F_TIMEOUT(wait, arrays_that_end_early, 120)
 {
 	char *page = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	const size_t size = sizeof(struct rdma_completion);
