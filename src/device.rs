@@ -15,6 +15,7 @@ mod call;
 mod engine;
 mod lane;
 mod snapshot;
+mod traced;
 
 pub(crate) use engine::Engine;
 pub(crate) use lane::{
