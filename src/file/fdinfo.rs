@@ -16,6 +16,7 @@ use kernel::seq_file::{
 /// What a file has.
 struct Fdinfo<'a> {
     node: u32,
+    context: u64,
     gone: bool,
     buffers: usize,
     load: Load,
@@ -27,6 +28,7 @@ pub(super) fn show(context: &Context, to: &SeqFile) {
     let device = context.device();
     let info = Fdinfo {
         node: device.number(),
+        context: context.lane().context_number(),
         gone: device.info().is_err(),
         buffers: context.buffers(),
         load: context.lane().load(),
@@ -39,6 +41,8 @@ impl Fdinfo<'_> {
     fn show(&self, to: &SeqFile) {
         let state = if self.gone { "gone" } else { "bound" };
         seq_print!(to, "rdma-node:\trdma{}\n", self.node);
+        // As the tracepoints have it.
+        seq_print!(to, "rdma-context:\t{}\n", self.context);
         seq_print!(to, "rdma-device:\t{state}\n");
         seq_print!(to, "rdma-buffers:\t{}\n", self.buffers);
         seq_print!(to, "rdma-queued:\t{}\n", self.load.waiting);
