@@ -96,6 +96,11 @@ impl Registry {
         self.live.lock().memories.remove(&id)
     }
 
+    /// How many there are. Looks at each.
+    pub(crate) fn len(&self) -> usize {
+        self.live.lock().memories.values().count()
+    }
+
     /// Takes the memory of all buffers away and frees it.
     ///
     /// Nobody makes or drops a buffer any more, the guard being closed; no page is mapped; the

@@ -14,12 +14,14 @@
 mod call;
 mod engine;
 mod lane;
+mod snapshot;
 
 pub(crate) use engine::Engine;
 pub(crate) use lane::{
     Lane,
     Reserved, //
 };
+pub(crate) use snapshot::Activity;
 
 use crate::{
     buffer::{
@@ -75,6 +77,7 @@ struct Work {
 /// One device.
 #[pin_data]
 pub(crate) struct Device {
+    number: u32,
     #[pin]
     guard: Guard<BoundOf<driver::Edu>>,
     #[pin]
@@ -86,10 +89,11 @@ pub(crate) struct Device {
 }
 
 impl Device {
-    /// A device that answers [`ENODEV`] to everything until its guard is opened.
-    pub(crate) fn new(info: uapi::Info) -> Result<Arc<Self>> {
+    /// The device of this node, that answers [`ENODEV`] to everything until its guard is opened.
+    pub(crate) fn new(number: u32, info: uapi::Info) -> Result<Arc<Self>> {
         Arc::pin_init(
             try_pin_init!(Self {
+                number,
                 guard <- Guard::new(),
                 work <- new_spinlock_irq!(
                     Work {
@@ -104,6 +108,11 @@ impl Device {
             }),
             GFP_KERNEL,
         )
+    }
+
+    /// The N of `/dev/rdmaN`.
+    pub(crate) fn number(&self) -> u32 {
+        self.number
     }
 
     /// The guard that unbinding closes.

@@ -126,8 +126,9 @@ impl Driver for Edu {
             unfit(pdev, "cannot scrub the device memory", e)
         })?;
 
+        let number = Number::reserve().map_err(|e| unfit(pdev, "no free node", e))?;
         let version = edu.version();
-        let device = Device::new(uapi::Info {
+        let info = uapi::Info {
             abi_version: uapi::ABI_VERSION,
             device_memory_size: uapi::DEVICE_MEMORY_SIZE,
             max_transfer_size: DEVICE_MEMORY_SIZE,
@@ -136,13 +137,14 @@ impl Driver for Edu {
             hardware_version: u32::from(version.major) << 8 | u32::from(version.minor),
             queue_depth: uapi::QUEUE_DEPTH,
             ..Default::default()
-        })?;
+        };
+        // CAST: there are few nodes.
+        let device = Device::new(number.get() as u32, info)?;
         let engine = Engine::new(pdev.as_ref(), edu, enabled, zeros, device.clone(), dma_bits);
         let bound = Arc::pin_init(
             Delayed::new(engine, kernel::static_lock_class!()),
             GFP_KERNEL,
         )?;
-        let number = Number::reserve().map_err(|e| unfit(pdev, "no free node", e))?;
 
         dev_info!(
             pdev,

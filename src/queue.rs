@@ -533,6 +533,11 @@ impl<T: Types> Queue<T> {
         }
     }
 
+    /// Adds what waits in a few of the lanes to `waiting`, and returns whether there may be more.
+    pub(crate) fn count_some(&self, walk: &mut Walk, waiting: &mut usize) -> bool {
+        self.lanes.count_some(walk, waiting)
+    }
+
     /// Takes the requests that nobody waits for any more and that have ended, to be dropped where
     /// one may sleep.
     pub(crate) fn take_orphans(&mut self) -> Fifo<Job<T>> {

@@ -12,6 +12,7 @@
 
 mod buffer;
 mod context;
+mod debugfs;
 mod device;
 mod device_memory;
 mod driver;

@@ -23,6 +23,10 @@ use crate::{
         },
         pci::Enabled,
         ratelimit::Ratelimit,
+        trace::{
+            self,
+            Teardown, //
+        },
         work::{
             Delayed,
             Work, //
@@ -31,7 +35,12 @@ use crate::{
     queue::{
         LaneId,
         Ticket, //
-    }, //
+    },
+    transfer::{
+        Direction,
+        Transfer, //
+    },
+    uapi, //
 };
 use kernel::{
     device::{
@@ -49,7 +58,7 @@ const LATE_MS: u32 = 2 * TRANSFER_TIME_MS;
 /// After which time those who wait are told that a transfer does not end.
 const OVERDUE_MS: u32 = 10 * TRANSFER_TIME_MS;
 
-const NSEC_PER_MSEC: u64 = 1_000_000;
+pub(super) const NSEC_PER_MSEC: u64 = 1_000_000;
 
 /// The engine of a bound device.
 pub(crate) struct Engine<'bound> {
@@ -143,7 +152,9 @@ impl Delayed<Engine<'_>> {
 
     /// The interrupt handler. Returns whether the interrupt was ours.
     pub(crate) fn interrupt(&self) -> bool {
-        if !self.edu.acknowledge() {
+        let ours = self.edu.acknowledge();
+        trace::interrupt(self.device.number(), ours);
+        if !ours {
             return false;
         }
         let mut work = self.device.work.lock();
@@ -161,12 +172,22 @@ impl Delayed<Engine<'_>> {
     fn advance(&self, work: &mut QueuedWork) {
         if let Some(transfer) = work.queue.start() {
             self.edu.start(transfer);
+            self.trace_start(transfer);
             work.since = clock::now();
             self.queue(msecs_to_jiffies(LATE_MS));
         }
         if work.queue.has_orphans() {
             self.queue_now();
         }
+    }
+
+    fn trace_start(&self, transfer: Transfer) {
+        let direction = match transfer.direction {
+            Direction::ToDevice => uapi::OP_TO_DEVICE,
+            Direction::FromDevice => uapi::OP_FROM_DEVICE,
+        };
+        let (offset, length) = (transfer.device.offset(), transfer.device.length());
+        trace::start(self.device.number(), direction, offset, length);
     }
 
     /// Looks at a transfer that should have ended. `stand_in` is for its completion, should it
@@ -215,11 +236,21 @@ impl Delayed<Engine<'_>> {
     /// Brings the device to rest: nothing of what is bound is used by anyone after this. The guard
     /// is closed, and nobody is inside.
     pub(crate) fn stop(&self) {
+        let dev = self.device.number();
         self.device.close(ENODEV);
+        trace::teardown(dev, Teardown::Closed);
+        trace::zap(dev);
         self.device.mappings().zap();
+        trace::teardown(dev, Teardown::Zapped);
 
         let still_running = self.edu.settle(OVERDUE_MS) == Err(ETIMEDOUT);
         self.enabled.clear_master();
+        let step = if still_running {
+            Teardown::Stuck
+        } else {
+            Teardown::AtRest
+        };
+        trace::teardown(dev, step);
 
         let mut work = self.device.work.lock();
         let running = work.queue.take_running();
@@ -242,6 +273,7 @@ impl Delayed<Engine<'_>> {
         drop(work);
         drop(orphans);
         self.device.buffers().revoke_all();
+        trace::teardown(dev, Teardown::Freed);
     }
 }
 

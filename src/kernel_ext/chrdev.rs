@@ -11,6 +11,11 @@
 mod operations;
 
 use super::{
+    debugfs::{
+        Dir,
+        Files,
+        Shown, //
+    },
     mapping::Mappings,
     wait::WaitQueue, //
 };
@@ -84,8 +89,8 @@ impl BitOr for Events {
 
 /// An open file of a node.
 pub(crate) trait File: Send + Sync + Sized + 'static {
-    /// What a node stands for.
-    type Device: Send + Sync + 'static;
+    /// What a node stands for. It is shown in debugfs, too.
+    type Device: Shown;
 
     /// The lock of the region; see [`region!`].
     type Region: GlobalLockBackend<Item = Option<Region<Self>>, Backend = MutexBackend>;
@@ -146,6 +151,7 @@ pub(crate) struct Region<F: File> {
     first: bindings::dev_t,
     class: NonNull<bindings::class>,
     slots: KVec<Slot<F::Device>>,
+    debugfs: Dir,
 }
 
 // SAFETY: `class` is used under the lock of the region only; `F::Device` is `Send` and `Sync`.
@@ -211,6 +217,7 @@ impl<F: File> Registration<F> {
             first,
             class: NonNull::new(class).ok_or(ENOMEM)?,
             slots: KVec::new(),
+            debugfs: Dir::new(name),
         });
         Ok(Self(core::marker::PhantomData))
     }
@@ -294,6 +301,8 @@ pub(super) struct Node<F: File> {
     cdev: NonNull<bindings::cdev>,
     class: NonNull<bindings::class>,
     device_number: bindings::dev_t,
+    // Gone before its name can be used again.
+    _debugfs: Option<Files<F::Device>>,
     number: Number<F>,
 }
 
@@ -328,13 +337,13 @@ impl<F: File> Node<F> {
             (*cdev.as_ptr()).ops = &operations::Table::<F>::TABLE;
             (*cdev.as_ptr()).owner = module.as_ptr();
         }
-        number.set(Slot::Published(device));
+        number.set(Slot::Published(device.clone()));
         // SAFETY: Ours, and set up; the number is in our region.
         to_result(unsafe { bindings::cdev_add(cdev.as_ptr(), device_number, 1) })?;
         // CAST: `Device` is a transparent wrapper of `struct device`; the number is a small one.
         // SAFETY: The class is there while the region is, which outlives the driver; `parent` is
         // bound; the name is a format that takes one `int`.
-        from_err_ptr(unsafe {
+        let node = from_err_ptr(unsafe {
             bindings::device_create(
                 class.as_ptr(),
                 core::ptr::from_ref(parent).cast_mut().cast(),
@@ -345,12 +354,20 @@ impl<F: File> Node<F> {
             )
         })?;
         undo.dismiss();
+        // SAFETY: Just made, and there until it is destroyed.
+        let node: &Device = unsafe { Device::from_raw(node) };
+        let region = F::region().lock();
+        let debugfs = region
+            .as_ref()
+            .map(|region| Files::new(&region.debugfs, node.name(), device));
+        drop(region);
         // INVARIANT: both were just made.
         Ok(Self {
             cdev,
             class,
             device_number,
             number,
+            _debugfs: debugfs,
         })
     }
 }

@@ -306,10 +306,10 @@ struct rdma_wait {
  * @flags:    in: 0 or RDMA_CANCEL_ALL
  * @reserved: in: 0
  *
- * Answers how many were cancelled. Each of them comes back as a completion, with
- * ECANCELED, and so do those that are linked to it. A request that the engine has
- * begun with cannot be taken back: it goes on to its end, and its completion says
- * how that was. Requests of RDMA_IOC_TRANSFER are not cancelled.
+ * Answers how many were cancelled: those, and the ones that are linked to them.
+ * Each comes back at once as a completion, with ECANCELED. A request that the
+ * engine has begun with cannot be taken back: it goes on to its end, and its
+ * completion says how that was. Requests of RDMA_IOC_TRANSFER are not cancelled.
  *
  * EALREADY  the engine has begun with the only request of this cookie
  * EINVAL    a @cookie with RDMA_CANCEL_ALL
