@@ -10,7 +10,7 @@ use crate::{
     device::Device,
     kernel_ext::{
         coherent::{
-            Frame,
+            Layout,
             Memory, //
         },
         vma::{
@@ -113,7 +113,7 @@ pub(crate) struct Buffer {
     device: Arc<Device>,
     memory: Arc<Revocable>,
     id: u64,
-    address: u64,
+    layout: Layout,
     size: usize,
     /// Where the buffer begins in the file, in pages.
     first_page: usize,
@@ -131,14 +131,14 @@ impl Buffer {
         // device.
         let buffer = device.enter(|engine| -> Result<Self> {
             let memory = engine.allocate(size)?;
-            let (address, size) = (memory.address(), memory.size());
+            let (layout, size) = (memory.layout()?, memory.size());
             let memory = Revocable::new(memory)?;
             let id = device.buffers().insert(memory.clone())?;
             Ok(Self {
                 device: device.clone(),
                 memory,
                 id,
-                address,
+                layout,
                 size,
                 first_page,
             })
@@ -171,9 +171,12 @@ impl Buffer {
         let _ = self.memory.with(Memory::abandon);
     }
 
-    fn frame(&self, page: usize) -> Result<Frame> {
+    fn frame(&self, page: usize) -> Result<usize> {
         let page = page.checked_sub(self.first_page).ok_or(EFAULT)?;
-        self.memory.with(|memory| memory.frame(page))?.ok_or(EFAULT)
+        match self.layout.frames(page) {
+            (pfn, 1..) => Ok(pfn),
+            _ => Err(EFAULT),
+        }
     }
 }
 
@@ -202,7 +205,7 @@ impl Backing for Arc<Buffer> {
     }
 
     fn bus(&self, offset: u64) -> (u64, u64) {
-        (self.address + offset, Backing::size(self) - offset)
+        self.layout.bus(offset)
     }
 }
 

@@ -13,5 +13,7 @@ pub(crate) mod guard;
 pub(crate) mod mapping;
 pub(crate) mod pci;
 pub(crate) mod ratelimit;
+mod runs;
+mod signal;
 pub(crate) mod vma;
 pub(crate) mod work;

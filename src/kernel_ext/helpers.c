@@ -7,14 +7,22 @@
 #include <linux/fs.h>
 #include <linux/mm.h>
 #include <linux/scatterlist.h>
+#include <linux/sched/signal.h>
 
 unsigned long rdma_helper_sg_pfn(struct scatterlist *sg);
 struct file *rdma_helper_anon_file(void);
+bool rdma_helper_dies(void);
 
 /* coherent.rs */
 unsigned long rdma_helper_sg_pfn(struct scatterlist *sg)
 {
 	return page_to_pfn(sg_page(sg));
+}
+
+/* signal.rs */
+bool rdma_helper_dies(void)
+{
+	return fatal_signal_pending(current);
 }
 
 /*

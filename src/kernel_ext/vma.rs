@@ -4,7 +4,6 @@
 //!
 //! C header: `include/linux/mm.h`
 
-use super::coherent::Frame;
 use core::marker::PhantomData;
 use kernel::{
     bindings,
@@ -52,7 +51,7 @@ impl Fault<'_> {
     /// # Errors
     ///
     /// [`ENOMEM`] if there is no memory for page tables, otherwise [`EFAULT`].
-    pub(crate) fn insert(&self, frame: Frame) -> Result {
+    pub(crate) fn insert(&self, pfn: usize) -> Result {
         // SAFETY: By the type invariant.
         let (vma, address) = unsafe {
             let at = &(*self.0).__bindgen_anon_1;
@@ -60,7 +59,7 @@ impl Fault<'_> {
         };
         // SAFETY: The mapping is `VM_PFNMAP`, as `show` made it, its lock is held, and the address
         // is in it. Also where another thread was faster, this is right.
-        match unsafe { bindings::vmf_insert_pfn(vma, address, frame.pfn()) } {
+        match unsafe { bindings::vmf_insert_pfn(vma, address, pfn) } {
             bindings::vm_fault_reason_VM_FAULT_NOPAGE => Ok(()),
             bindings::vm_fault_reason_VM_FAULT_OOM => Err(ENOMEM),
             _ => Err(EFAULT),
