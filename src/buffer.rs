@@ -14,7 +14,7 @@ use crate::{
             Memory, //
         },
         vma::{
-            Fault,
+            Count,
             Mappable, //
         }, //
     },
@@ -27,7 +27,6 @@ use kernel::{
     sync::{
         new_mutex,
         Arc,
-        ArcBorrow,
         Mutex, //
     }, //
 };
@@ -115,6 +114,7 @@ pub(crate) struct Buffer {
     id: u64,
     layout: Layout,
     size: usize,
+    mappings: Count,
     /// Where the buffer begins in the file, in pages.
     first_page: usize,
 }
@@ -140,6 +140,7 @@ impl Buffer {
                 id,
                 layout,
                 size,
+                mappings: Count::new(),
                 first_page,
             })
         })??;
@@ -156,6 +157,15 @@ impl Buffer {
         self.first_page
     }
 
+    /// How many mappings of it there are.
+    #[expect(
+        dead_code,
+        reason = "for the call that tells of a buffer, which is being written"
+    )]
+    pub(crate) fn mappings(&self) -> u32 {
+        self.mappings.get()
+    }
+
     /// Copies its first bytes out, as many as `to` has.
     pub(crate) fn copy_to(&self, to: &mut [u8]) -> Result {
         self.memory.with(|memory| memory.copy_to(to))
@@ -170,14 +180,6 @@ impl Buffer {
     pub(crate) fn abandon(&self) {
         let _ = self.memory.with(Memory::abandon);
     }
-
-    fn frame(&self, page: usize) -> Result<usize> {
-        let page = page.checked_sub(self.first_page).ok_or(EFAULT)?;
-        match self.layout.frames(page) {
-            (pfn, 1..) => Ok(pfn),
-            _ => Err(EFAULT),
-        }
-    }
 }
 
 impl Drop for Buffer {
@@ -191,10 +193,17 @@ impl Drop for Buffer {
 }
 
 impl Mappable for Buffer {
-    fn fault(this: ArcBorrow<'_, Self>, fault: &Fault<'_>) -> Result {
+    fn with_layout<R>(&self, f: impl FnOnce(&Layout) -> R) -> Result<R> {
         // Inside the guard: after it is closed the mappings are emptied, and must stay so.
-        this.device
-            .enter(|_| fault.insert(this.frame(fault.page())?))?
+        self.device.enter(|_| f(&self.layout))
+    }
+
+    fn first_page(&self) -> usize {
+        self.first_page
+    }
+
+    fn mappings(&self) -> &Count {
+        &self.mappings
     }
 }
 

@@ -8,6 +8,7 @@
 mod ioctl;
 
 use crate::{
+    buffer::Buffer,
     context::Context,
     device::Device,
     kernel_ext::{
@@ -17,7 +18,7 @@ use crate::{
             Mode, //
         },
         mapping::Mappings,
-        vma::Mapping, //
+        vma::Populate, //
     },
     transfer::DEVICE_MEMORY_SIZE, //
 };
@@ -26,7 +27,6 @@ use kernel::{
         IovIterDest,
         IovIterSource, //
     },
-    mm::virt::VmaNew,
     prelude::*,
     sync::{
         Arc,
@@ -38,6 +38,7 @@ region!(pub(crate) NODES: Region<Context>);
 
 impl chrdev::File for Context {
     type Device = Device;
+    type Memory = Buffer;
     type Region = NODES;
 
     const SIZE: u64 = DEVICE_MEMORY_SIZE;
@@ -58,8 +59,12 @@ impl chrdev::File for Context {
         ioctl::ioctl(self, mode, command, argument)
     }
 
-    fn mmap(&self, vma: &VmaNew) -> Result {
-        self.map(Mapping::new(vma)?)
+    fn map(&self, first_page: usize, pages: usize) -> Result<Arc<Buffer>> {
+        Context::map(self, first_page, pages)
+    }
+
+    fn populate(&self) -> &Populate {
+        Context::populate(self)
     }
 
     fn read(&self, position: u64, to: &mut IovIterDest<'_>) -> Result<usize> {

@@ -23,6 +23,21 @@ FIXTURE_TEARDOWN(large)
 	close(self->fd);
 }
 
+/* One touch loads what is around, and not all. */
+TEST_F(large, loads_little)
+{
+	static unsigned char resident[65536];
+	size_t count;
+
+	ASSERT_GE(sizeof(resident), size / PAGE);
+	self->buffer.bytes[size / 2 + 5 * PAGE] = 1;
+	ASSERT_EQ(0, mincore(self->buffer.bytes, size, resident));
+	count = differing(resident, 0, size / PAGE);
+	TH_LOG("%zu pages of %lu", count, size / PAGE);
+	EXPECT_LT(0, count);
+	EXPECT_GE(1024, count);
+}
+
 TEST_F_TIMEOUT(large, every_page_is_its_own, 120)
 {
 	for (uint64_t at = 0; at < size; at += PAGE) {

@@ -10,7 +10,13 @@
 
 mod operations;
 
-use super::mapping::Mappings;
+use super::{
+    mapping::Mappings,
+    vma::{
+        Mappable,
+        Populate, //
+    }, //
+};
 use core::ptr::NonNull;
 use kernel::{
     bindings,
@@ -26,7 +32,6 @@ use kernel::{
         IovIterDest,
         IovIterSource, //
     },
-    mm::virt::VmaNew,
     prelude::*,
     sync::{
         atomic::{
@@ -35,10 +40,14 @@ use kernel::{
         },
         lock::mutex::MutexBackend,
         Arc,
+        ArcBorrow,
         GlobalLock,
         GlobalLockBackend, //
     },
-    types::ScopeGuard, //
+    types::{
+        ForeignOwnable,
+        ScopeGuard, //
+    }, //
 };
 
 /// How a file was opened.
@@ -54,6 +63,9 @@ pub(crate) struct Mode {
 pub(crate) trait File: Send + Sync + Sized + 'static {
     /// What a node stands for.
     type Device: Send + Sync + 'static;
+
+    /// What its mappings show.
+    type Memory: Mappable;
 
     /// The lock of the region; see [`region!`].
     type Region: GlobalLockBackend<Item = Option<Region<Self>>, Backend = MutexBackend>;
@@ -74,14 +86,27 @@ pub(crate) trait File: Send + Sync + Sized + 'static {
     /// ioctl(2).
     fn ioctl(&self, mode: Mode, command: u32, argument: usize) -> Result;
 
-    /// mmap(2), with a mapping that is being set up.
-    fn mmap(&self, vma: &VmaNew) -> Result;
+    /// mmap(2): the memory that these pages of the file show, all of which it must have.
+    fn map(&self, first_page: usize, pages: usize) -> Result<Arc<Self::Memory>>;
+
+    /// Room for a note.
+    fn populate(&self) -> &Populate;
 
     /// read(2) and its relatives, at this position. Returns how many bytes were read.
     fn read(&self, position: u64, to: &mut IovIterDest<'_>) -> Result<usize>;
 
     /// write(2) and its relatives, at this position. Returns how many bytes were written.
     fn write(&self, position: u64, from: &mut IovIterSource<'_>) -> Result<usize>;
+}
+
+/// The open file behind a pointer from the kernel.
+///
+/// # Safety
+///
+/// `file` must be a file of a node of `F` that is open for as long as `'a`.
+pub(super) unsafe fn of<'a, F: File>(file: *mut bindings::file) -> ArcBorrow<'a, F> {
+    // SAFETY: By the requirement; it was put in when the file was opened.
+    unsafe { <Arc<F>>::borrow((*file).private_data.cast()) }
 }
 
 /// Nodes that there can be.

@@ -65,7 +65,7 @@ impl Layout {
 
     /// Number of the frame of this page, and how many frames follow it without a gap, itself
     /// included; none beyond the end.
-    pub(crate) fn frames(&self, page: usize) -> (usize, usize) {
+    pub(super) fn frames(&self, page: usize) -> (usize, usize) {
         // CAST: `usize` and `u64` are the same here, and these came from `usize`.
         let (pfn, run) = self.frames.find(page as u64);
         (pfn as usize, run as usize)

@@ -180,7 +180,9 @@ struct rdma_request {
  *           and a length over RDMA_MAX_BUFFER_SIZE
  *   ENOMEM  offset 0 for the first time, and no such memory within reach
  *   EPERM   PROT_EXEC
- * Pages are loaded when they are touched. When the device goes, every access is
+ * Pages are loaded when they are touched, with those around them, of 4 MiB at
+ * most; with MAP_POPULATE or MAP_LOCKED, all at once. From 2 MiB on, mmap(2) finds
+ * addresses that are aligned for huge pages. When the device goes, every access is
  * answered with SIGBUS. mremap(2) moves a mapping but does not make it longer;
  * fork(2) hands it on; it is in no core dump.
  *
