@@ -11,7 +11,7 @@ use crate::{
         Device,
         Lane, //
     },
-    kernel_ext::vma::Mapping,
+    kernel_ext::vma::Populate,
     quota::Quota,
     request::{
         Operation,
@@ -110,6 +110,7 @@ pub(crate) struct Context {
     quota: Arc<Quota>,
     #[pin]
     lane: Lane,
+    populate: Populate,
     #[pin]
     handles: Mutex<Handles>,
 }
@@ -124,6 +125,7 @@ impl Context {
                 quota: device.context_quota()?,
                 lane <- Lane::new(device.clone()),
                 device,
+                populate: Populate::new(),
                 handles <- new_mutex!(
                     Handles {
                         first: None,
@@ -139,6 +141,11 @@ impl Context {
     /// The device of the file.
     pub(crate) fn device(&self) -> &Arc<Device> {
         &self.device
+    }
+
+    /// Which process wants its next mapping filled.
+    pub(crate) fn populate(&self) -> &Populate {
+        &self.populate
     }
 
     /// Makes a buffer of at least `size` bytes, which is not 0, and gives it a handle.
@@ -218,14 +225,13 @@ impl Context {
         &self.lane
     }
 
-    /// Shows a buffer, whole or in part, in a mapping. The first one at offset 0 makes the first
-    /// buffer.
+    /// The buffer that these pages of the file belong to. The first mapping at offset 0 makes the
+    /// first buffer.
     ///
     /// # Errors
     ///
     /// [`EINVAL`] if there is no such part of a buffer; those of [`Buffer::new`].
-    pub(crate) fn map(&self, mapping: Mapping<'_>) -> Result {
-        let (first, pages) = (mapping.first_page(), mapping.pages());
+    pub(crate) fn map(&self, first: usize, pages: usize) -> Result<Arc<Buffer>> {
         let handle = Handle::of_page(first)?;
         if pages > Handle::WINDOW {
             return Err(EINVAL);
@@ -243,8 +249,7 @@ impl Context {
         }
         // Also a device that is gone has its buffers' handles; there is nothing to see in them.
         self.device.info()?;
-        mapping.show(buffer);
-        Ok(())
+        Ok(buffer)
     }
 
     /// Reads device memory from `position` on, as many bytes as `to` has room for and there are.

@@ -9,6 +9,7 @@ mod fdinfo;
 mod ioctl;
 
 use crate::{
+    buffer::Buffer,
     context::Context,
     device::Device,
     kernel_ext::{
@@ -19,7 +20,7 @@ use crate::{
             Mode, //
         },
         mapping::Mappings,
-        vma::Mapping,
+        vma::Populate,
         wait::WaitQueue, //
     },
     transfer::DEVICE_MEMORY_SIZE, //
@@ -29,7 +30,6 @@ use kernel::{
         IovIterDest,
         IovIterSource, //
     },
-    mm::virt::VmaNew,
     prelude::*,
     seq_file::SeqFile,
     sync::{
@@ -42,6 +42,7 @@ region!(pub(crate) NODES: Region<Context>);
 
 impl chrdev::File for Context {
     type Device = Device;
+    type Memory = Buffer;
     type Region = NODES;
 
     const SIZE: u64 = DEVICE_MEMORY_SIZE;
@@ -62,8 +63,12 @@ impl chrdev::File for Context {
         ioctl::ioctl(self, mode, command, argument)
     }
 
-    fn mmap(&self, vma: &VmaNew) -> Result {
-        self.map(Mapping::new(vma)?)
+    fn map(&self, first_page: usize, pages: usize) -> Result<Arc<Buffer>> {
+        Context::map(self, first_page, pages)
+    }
+
+    fn populate(&self) -> &Populate {
+        Context::populate(self)
     }
 
     fn read(&self, mode: Mode, position: u64, to: &mut IovIterDest<'_>) -> Result<usize> {
