@@ -20,7 +20,6 @@ mod edu;
 mod file;
 mod kernel_ext;
 mod queue;
-#[expect(dead_code, reason = "until buffers are charged")]
 mod quota;
 mod request;
 mod slab;

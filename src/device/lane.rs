@@ -15,7 +15,7 @@ use super::{
     Types, //
 };
 use crate::{
-    buffer::Buffer,
+    buffer::InUse,
     device_memory::User,
     kernel_ext::{
         clock,
@@ -176,7 +176,7 @@ impl Lane {
     /// # Errors
     ///
     /// As in `uapi/rdma.h`, `struct rdma_request`, from `EINTR` on.
-    pub(crate) fn transfer(&self, operation: Operation<Arc<Buffer>>) -> Result {
+    pub(crate) fn transfer(&self, operation: Operation<InUse>) -> Result {
         let now = clock::now();
         let call = Call::new(self.traced, now)?;
         let request = Request::new(operation, Self::caller());
@@ -319,7 +319,7 @@ impl Reserved<'_> {
     /// A request of the caller, to be submitted; `linked` to the one before it.
     pub(crate) fn job(
         &self,
-        operation: Operation<Arc<Buffer>>,
+        operation: Operation<InUse>,
         cookie: u64,
         linked: bool,
     ) -> Result<Entry<Job>> {
