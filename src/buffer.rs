@@ -10,11 +10,11 @@ use crate::{
     device::Device,
     kernel_ext::{
         coherent::{
-            Frame,
+            Layout,
             Memory, //
         },
         vma::{
-            Fault,
+            Count,
             Mappable, //
         }, //
     },
@@ -27,7 +27,6 @@ use kernel::{
     sync::{
         new_mutex,
         Arc,
-        ArcBorrow,
         Mutex, //
     }, //
 };
@@ -118,8 +117,9 @@ pub(crate) struct Buffer {
     device: Arc<Device>,
     memory: Arc<Revocable>,
     id: u64,
-    address: u64,
+    layout: Layout,
     size: usize,
+    mappings: Count,
     /// Where the buffer begins in the file, in pages.
     first_page: usize,
 }
@@ -136,15 +136,16 @@ impl Buffer {
         // device.
         let buffer = device.enter(|engine| -> Result<Self> {
             let memory = engine.allocate(size)?;
-            let (address, size) = (memory.address(), memory.size());
+            let (layout, size) = (memory.layout()?, memory.size());
             let memory = Revocable::new(memory)?;
             let id = device.buffers().insert(memory.clone())?;
             Ok(Self {
                 device: device.clone(),
                 memory,
                 id,
-                address,
+                layout,
                 size,
+                mappings: Count::new(),
                 first_page,
             })
         })??;
@@ -161,9 +162,9 @@ impl Buffer {
         self.first_page
     }
 
-    /// Mappings that there are of it.
+    /// How many mappings of it there are.
     pub(crate) fn mappings(&self) -> u32 {
-        0
+        self.mappings.get()
     }
 
     /// Requests on it that are not over.
@@ -185,11 +186,6 @@ impl Buffer {
     pub(crate) fn abandon(&self) {
         let _ = self.memory.with(Memory::abandon);
     }
-
-    fn frame(&self, page: usize) -> Result<Frame> {
-        let page = page.checked_sub(self.first_page).ok_or(EFAULT)?;
-        self.memory.with(|memory| memory.frame(page))?.ok_or(EFAULT)
-    }
 }
 
 impl Drop for Buffer {
@@ -203,10 +199,17 @@ impl Drop for Buffer {
 }
 
 impl Mappable for Buffer {
-    fn fault(this: ArcBorrow<'_, Self>, fault: &Fault<'_>) -> Result {
+    fn with_layout<R>(&self, f: impl FnOnce(&Layout) -> R) -> Result<R> {
         // Inside the guard: after it is closed the mappings are emptied, and must stay so.
-        this.device
-            .enter(|_| fault.insert(this.frame(fault.page())?))?
+        self.device.enter(|_| f(&self.layout))
+    }
+
+    fn first_page(&self) -> usize {
+        self.first_page
+    }
+
+    fn mappings(&self) -> &Count {
+        &self.mappings
     }
 }
 
@@ -217,7 +220,7 @@ impl Backing for Arc<Buffer> {
     }
 
     fn bus(&self, offset: u64) -> (u64, u64) {
-        (self.address + offset, Backing::size(self) - offset)
+        self.layout.bus(offset)
     }
 
     fn ended(&mut self) {}
@@ -226,4 +229,10 @@ impl Backing for Arc<Buffer> {
 /// Pages of this many bytes.
 pub(crate) fn pages(bytes: usize) -> usize {
     bytes >> PAGE_SHIFT
+}
+
+/// Bytes of this many pages.
+pub(crate) fn bytes(pages: usize) -> u64 {
+    // CAST: `usize` is at most 64 bits.
+    (pages as u64) << PAGE_SHIFT
 }

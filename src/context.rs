@@ -11,7 +11,8 @@ use crate::{
         Device,
         Lane, //
     },
-    kernel_ext::vma::Mapping,
+    kernel_ext::vma::Populate,
+    quota::Quota,
     request::{
         Operation,
         Span, //
@@ -106,8 +107,10 @@ impl Handles {
 #[pin_data]
 pub(crate) struct Context {
     device: Arc<Device>,
+    quota: Arc<Quota>,
     #[pin]
     lane: Lane,
+    populate: Populate,
     #[pin]
     handles: Mutex<Handles>,
 }
@@ -119,8 +122,10 @@ impl Context {
         device.info()?;
         Arc::pin_init(
             try_pin_init!(Self {
+                quota: device.context_quota()?,
                 lane <- Lane::new(device.clone()),
                 device,
+                populate: Populate::new(),
                 handles <- new_mutex!(
                     Handles {
                         first: None,
@@ -136,6 +141,11 @@ impl Context {
     /// The device of the file.
     pub(crate) fn device(&self) -> &Arc<Device> {
         &self.device
+    }
+
+    /// Which process wants its next mapping filled.
+    pub(crate) fn populate(&self) -> &Populate {
+        &self.populate
     }
 
     /// Makes a buffer of at least `size` bytes, which is not 0, and gives it a handle.
@@ -199,19 +209,29 @@ impl Context {
         Span::new(self.buffer(handle)?, offset, length)
     }
 
+    /// What it may have in buffers.
+    pub(crate) fn quota(&self) -> &Arc<Quota> {
+        &self.quota
+    }
+
+    /// How many buffers have a handle.
+    pub(crate) fn buffers(&self) -> usize {
+        let handles = self.handles.lock();
+        handles.others.len() + usize::from(handles.first.is_some())
+    }
+
     /// Its place in the queue.
     pub(crate) fn lane(&self) -> &Lane {
         &self.lane
     }
 
-    /// Shows a buffer, whole or in part, in a mapping. The first one at offset 0 makes the first
-    /// buffer.
+    /// The buffer that these pages of the file belong to. The first mapping at offset 0 makes the
+    /// first buffer.
     ///
     /// # Errors
     ///
     /// [`EINVAL`] if there is no such part of a buffer; those of [`Buffer::new`].
-    pub(crate) fn map(&self, mapping: Mapping<'_>) -> Result {
-        let (first, pages) = (mapping.first_page(), mapping.pages());
+    pub(crate) fn map(&self, first: usize, pages: usize) -> Result<Arc<Buffer>> {
         let handle = Handle::of_page(first)?;
         if pages > Handle::WINDOW {
             return Err(EINVAL);
@@ -229,8 +249,7 @@ impl Context {
         }
         // Also a device that is gone has its buffers' handles; there is nothing to see in them.
         self.device.info()?;
-        mapping.show(buffer);
-        Ok(())
+        Ok(buffer)
     }
 
     /// Reads device memory from `position` on, as many bytes as `to` has room for and there are.

@@ -7,6 +7,7 @@
 //! them.
 
 use crate::{
+    buffer::bytes,
     device::{
         Activity,
         Device, //
@@ -50,6 +51,8 @@ fn state(device: &Device, to: &SeqFile) {
     seq_print!(to, "contexts {}\n", snapshot.contexts);
     seq_print!(to, "queued {}\n", device.waiting());
     seq_print!(to, "buffers {}\n", device.buffers().len());
+    seq_print!(to, "memory {}\n", bytes(device.quota().used()));
+    seq_print!(to, "memory_limit {}\n", bytes(device.quota().limit()));
 }
 
 /// `name value`, a line each.

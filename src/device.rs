@@ -15,6 +15,7 @@ mod call;
 mod engine;
 mod lane;
 mod snapshot;
+mod traced;
 
 pub(crate) use engine::Engine;
 pub(crate) use lane::{
@@ -38,6 +39,10 @@ use crate::{
     queue::{
         self,
         Walk, //
+    },
+    quota::{
+        Limits,
+        Quota, //
     },
     request,
     uapi, //
@@ -86,11 +91,13 @@ pub(crate) struct Device {
     buffers: Registry,
     mappings: Mappings,
     info: uapi::Info,
+    quota: Arc<Quota>,
+    limits: Limits,
 }
 
 impl Device {
     /// The device of this node, that answers [`ENODEV`] to everything until its guard is opened.
-    pub(crate) fn new(number: u32, info: uapi::Info) -> Result<Arc<Self>> {
+    pub(crate) fn new(number: u32, info: uapi::Info, limits: Limits) -> Result<Arc<Self>> {
         Arc::pin_init(
             try_pin_init!(Self {
                 number,
@@ -105,6 +112,8 @@ impl Device {
                 buffers <- Registry::new(),
                 mappings: Mappings::new()?,
                 info,
+                quota: Quota::new(limits.device)?,
+                limits,
             }),
             GFP_KERNEL,
         )
@@ -136,6 +145,16 @@ impl Device {
     /// [`ENODEV`] if it is gone.
     pub(crate) fn info(&self) -> Result<uapi::Info> {
         self.enter(|_| self.info)
+    }
+
+    /// What there may be in buffers.
+    pub(crate) fn quota(&self) -> &Quota {
+        &self.quota
+    }
+
+    /// What a new context may have in buffers.
+    pub(crate) fn context_quota(&self) -> Result<Arc<Quota>> {
+        Quota::new(self.limits.context)
     }
 
     /// All buffers.

@@ -26,7 +26,7 @@ for_root_alone() {
 }
 
 idle() {
-	[[ $(cat "$there/state") == $'engine idle\ncontexts 0\nqueued 0\nbuffers 0'* && ! -s $there/latency ]] &&
+	[[ $(cat "$there/state") == $'engine idle\ncontexts 0\nqueued 0\nbuffers 0\nmemory 0\nmemory_limit 4294967296' && ! -s $there/latency ]] &&
 		[[ $(value counters completed) == 0 ]]
 }
 

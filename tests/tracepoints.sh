@@ -40,13 +40,21 @@ nothing_unless_asked() {
 	dd if=/dev/rdma0 of=/dev/null bs=64 count=1 status=none && [[ -z $(traced) ]]
 }
 
+# One request, from its beginning to its end, of the context that fdinfo names.
 transfer() {
+	local context
+	exec 4<>/dev/rdma0
+	context=$(sed -n 's/^rdma-context:\t//p' /proc/self/fdinfo/4)
 	echo 1 >"$events/enable"
 	clear_trace
-	dd if=/dev/rdma0 of=/dev/null bs=64 count=1 skip=1 status=none || return
+	dd of=/dev/null bs=64 count=1 skip=1 status=none <&4 || return
 	echo 0 >"$events/enable"
-	[[ $(traced | grep rdma_start: | tail -n 1) == "rdma_start: dev=0 direction=from_device device_offset=64 bytes=64" ]] &&
-		traced | grep -qx 'rdma_interrupt: dev=0 ours=1'
+	exec 4<&-
+	[[ $(traced | grep -v ' ours=0$' | sed 's/latency_ns=[1-9][0-9]\{7,8\}$/latency_ns=N/') == \
+		"rdma_submit: dev=0 context=$context cookie=0 operation=from_device length=64
+rdma_start: dev=0 direction=from_device device_offset=64 bytes=64
+rdma_interrupt: dev=0 ours=1
+rdma_complete: dev=0 context=$context cookie=0 status=0 bytes=64 latency_ns=N" ]]
 }
 
 other_direction() {

@@ -110,12 +110,12 @@ impl<'bound> Engine<'bound> {
         } else {
             Memory::new(self.dev, size)
         };
-        memory.inspect_err(|_| {
-            if self.no_memory.allows() {
+        memory.inspect_err(|error| {
+            if *error == ENOMEM && self.no_memory.allows() {
                 dev_warn!(
                     self.dev,
-                    "no {} KiB in one piece below 2^{}, which is what the device reaches: smaller \
-                     buffers, cma=64M@0-256M, or a wider dma_mask and dma_bits would help\n",
+                    "no {} KiB left below 2^{}, which is what the device reaches: smaller buffers, \
+                     cma=64M@0-256M, or a wider dma_mask and dma_bits would help\n",
                     size.div_ceil(1024),
                     self.dma_bits
                 );

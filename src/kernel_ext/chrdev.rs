@@ -17,6 +17,10 @@ use super::{
         Shown, //
     },
     mapping::Mappings,
+    vma::{
+        Mappable,
+        Populate, //
+    },
     wait::WaitQueue, //
 };
 use core::{
@@ -37,7 +41,6 @@ use kernel::{
         IovIterDest,
         IovIterSource, //
     },
-    mm::virt::VmaNew,
     prelude::*,
     seq_file::SeqFile,
     sync::{
@@ -47,10 +50,14 @@ use kernel::{
         },
         lock::mutex::MutexBackend,
         Arc,
+        ArcBorrow,
         GlobalLock,
         GlobalLockBackend, //
     },
-    types::ScopeGuard, //
+    types::{
+        ForeignOwnable,
+        ScopeGuard, //
+    }, //
 };
 
 /// How a file is open at the time of a call.
@@ -92,6 +99,9 @@ pub(crate) trait File: Send + Sync + Sized + 'static {
     /// What a node stands for. It is shown in debugfs, too.
     type Device: Shown;
 
+    /// What its mappings show.
+    type Memory: Mappable;
+
     /// The lock of the region; see [`region!`].
     type Region: GlobalLockBackend<Item = Option<Region<Self>>, Backend = MutexBackend>;
 
@@ -111,8 +121,11 @@ pub(crate) trait File: Send + Sync + Sized + 'static {
     /// ioctl(2). Returns what the call does, at most [`i32::MAX`].
     fn ioctl(&self, mode: Mode, command: u32, argument: usize) -> Result<usize>;
 
-    /// mmap(2), with a mapping that is being set up.
-    fn mmap(&self, vma: &VmaNew) -> Result;
+    /// mmap(2): the memory that these pages of the file show, all of which it must have.
+    fn map(&self, first_page: usize, pages: usize) -> Result<Arc<Self::Memory>>;
+
+    /// Room for a note.
+    fn populate(&self) -> &Populate;
 
     /// read(2) and its relatives, at this position. Returns how many bytes were read.
     fn read(&self, mode: Mode, position: u64, to: &mut IovIterDest<'_>) -> Result<usize>;
@@ -129,6 +142,16 @@ pub(crate) trait File: Send + Sync + Sized + 'static {
 
     /// `/proc/PID/fdinfo/FD`: lines of `name:<tab>value`.
     fn show_fdinfo(&self, to: &SeqFile);
+}
+
+/// The open file behind a pointer from the kernel.
+///
+/// # Safety
+///
+/// `file` must be a file of a node of `F` that is open for as long as `'a`.
+pub(super) unsafe fn of<'a, F: File>(file: *mut bindings::file) -> ArcBorrow<'a, F> {
+    // SAFETY: By the requirement; it was put in when the file was opened.
+    unsafe { <Arc<F>>::borrow((*file).private_data.cast()) }
 }
 
 /// Nodes that there can be.

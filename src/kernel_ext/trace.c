@@ -4,6 +4,7 @@
  * them (declare_trace!) does not work outside of the kernel. Without anyone who
  * looks, a call is a branch that is not taken.
  */
+#include <linux/timekeeping.h>
 #include <linux/types.h>
 
 #define CREATE_TRACE_POINTS
@@ -14,7 +15,8 @@ void rdma_trace_submit(u32 dev, u64 context, u64 cookie, u32 operation,
 void rdma_trace_start(u32 dev, u32 direction, u64 device_offset, u64 bytes);
 void rdma_trace_interrupt(u32 dev, bool ours);
 void rdma_trace_complete(u32 dev, u64 context, u64 cookie, int status,
-			 u64 bytes, u64 latency_ns);
+			 u64 bytes, u64 submitted);
+bool rdma_trace_submit_enabled(void);
 void rdma_trace_map(u32 dev, u32 handle, u64 offset, u64 pages);
 void rdma_trace_fault(u32 dev, u32 handle, u64 page, u64 loaded, int result);
 void rdma_trace_zap(u32 dev);
@@ -36,10 +38,17 @@ void rdma_trace_interrupt(u32 dev, bool ours)
 	trace_rdma_interrupt(dev, ours);
 }
 
-void rdma_trace_complete(u32 dev, u64 context, u64 cookie, int status,
-			 u64 bytes, u64 latency_ns)
+bool rdma_trace_submit_enabled(void)
 {
-	trace_rdma_complete(dev, context, cookie, status, bytes, latency_ns);
+	return trace_rdma_submit_enabled();
+}
+
+void rdma_trace_complete(u32 dev, u64 context, u64 cookie, int status,
+			 u64 bytes, u64 submitted)
+{
+	if (trace_rdma_complete_enabled())
+		trace_rdma_complete(dev, context, cookie, status, bytes,
+				    ktime_get_ns() - submitted);
 }
 
 void rdma_trace_map(u32 dev, u32 handle, u64 offset, u64 pages)

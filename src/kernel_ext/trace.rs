@@ -17,8 +17,9 @@ extern "C" {
         cookie: u64,
         status: c_int,
         bytes: u64,
-        latency_ns: u64,
+        submitted: u64,
     );
+    fn rdma_trace_submit_enabled() -> bool;
     fn rdma_trace_map(dev: u32, handle: u32, offset: u64, pages: u64);
     fn rdma_trace_fault(dev: u32, handle: u32, page: u64, loaded: u64, result: c_int);
     fn rdma_trace_zap(dev: u32);
@@ -46,8 +47,13 @@ fn status(outcome: Result) -> c_int {
     outcome.map_or_else(Error::to_errno, |()| 0)
 }
 
+/// Whether anyone looks at [`submit`].
+pub(crate) fn submit_enabled() -> bool {
+    // SAFETY: Takes nothing.
+    unsafe { rdma_trace_submit_enabled() }
+}
+
 /// A request was put into the queue. `operation` is that of `uapi/rdma.h`.
-#[expect(dead_code, reason = "until the queue calls it")]
 pub(crate) fn submit(dev: u32, context: u64, cookie: u64, operation: u32, length: u64) {
     // SAFETY: Takes numbers only.
     unsafe { rdma_trace_submit(dev, context, cookie, operation, length) }
@@ -65,18 +71,17 @@ pub(crate) fn interrupt(dev: u32, ours: bool) {
     unsafe { rdma_trace_interrupt(dev, ours) }
 }
 
-/// A request has ended.
-#[expect(dead_code, reason = "until the queue calls it")]
+/// A request has ended that was submitted at this time ([`now`](super::clock::now)).
 pub(crate) fn complete(
     dev: u32,
     context: u64,
     cookie: u64,
     outcome: Result,
     bytes: u64,
-    latency_ns: u64,
+    submitted: u64,
 ) {
     // SAFETY: Takes numbers only.
-    unsafe { rdma_trace_complete(dev, context, cookie, status(outcome), bytes, latency_ns) }
+    unsafe { rdma_trace_complete(dev, context, cookie, status(outcome), bytes, submitted) }
 }
 
 /// A buffer was mapped: so many pages, from its page `offset` on.

@@ -359,10 +359,11 @@ struct rdma_eventfd {
  *           and a length over RDMA_MAX_BUFFER_SIZE
  *   EDQUOT, ENOMEM  offset 0 for the first time: as RDMA_IOC_ALLOC
  *   EPERM   PROT_EXEC
- * Pages are loaded when they or their neighbours are touched, or all at once with
- * MAP_POPULATE. When the device goes, every access is answered with SIGBUS.
- * mremap(2) moves a mapping but does not make it longer; fork(2) hands it on; it is
- * in no core dump.
+ * Pages are loaded when they are touched, with those around them, of 4 MiB at
+ * most; with MAP_POPULATE or MAP_LOCKED, all at once. From 2 MiB on, mmap(2) finds
+ * addresses that are aligned for huge pages. When the device goes, every access is
+ * answered with SIGBUS. mremap(2) moves a mapping but does not make it longer;
+ * fork(2) hands it on; it is in no core dump.
  *
  * read(2), write(2), pread(2), pwrite(2) and lseek(2) see the device memory as a
  * file of RDMA_DEVICE_MEMORY_SIZE bytes: reading at its end gives 0, writing

@@ -906,6 +906,7 @@ fn a_fifo_is_one() {
         }
         assert_eq!(fifo.is_empty(), model.is_empty());
         assert_eq!(fifo.len(), model.len());
+        assert!(fifo.iter().eq(model.iter()));
     }
 }
 
