@@ -387,7 +387,7 @@ TEST_F_TIMEOUT(wait, by_many_threads, 300)
 	EXPECT_EQ(0, left);
 }
 
-/* Whoever waits for ever is not sent away with nothing because another one was quicker. */
+/* Whoever waits for ever is not sent away with nothing, or with too little, because another one was quicker. */
 static void *patient(void *argument)
 {
 	struct collector *self = argument;
@@ -417,6 +417,53 @@ TEST_F_TIMEOUT(wait, as_many_as_there_are_completions, 120)
 			EXPECT_EQ(1, collectors[i].got);
 		}
 	}
+}
+
+/* The same in a storm, in which each completion wakes all and there is one for each: run with two CPUs. */
+static void *greedy(void *argument)
+{
+	struct collector *self = argument;
+	struct rdma_completion completions[4];
+
+	while (__atomic_load_n(self->left, __ATOMIC_SEQ_CST) > 0) {
+		int got = collect(self->fd, completions, 2, 4, FOREVER);
+
+		self->calls++;
+		self->wrong += got < 2;
+		self->got += got > 0 ? got : 0;
+		__atomic_sub_fetch(self->left, got > 0 ? got : 0, __ATOMIC_SEQ_CST);
+	}
+	return NULL;
+}
+
+TEST_F_TIMEOUT(wait, minimum_of_each_in_a_storm, 60)
+{
+	enum { THREADS = 4, COUNT = 20000 };
+	struct collector collectors[THREADS];
+	volatile long left = COUNT;
+	long calls = 0, submitted = 0;
+
+	for (int i = 0; i < THREADS; i++) {
+		collectors[i] = (struct collector){ .fd = self->fd, .left = &left };
+		ASSERT_EQ(0, pthread_create(&collectors[i].thread, NULL, greedy, &collectors[i]));
+	}
+	/* As long as somebody collects; and some more, so that the last ones come back, too. */
+	while (left > 0) {
+		int accepted = submit_many(self->fd, &self->buffer, 4, 0);
+
+		ASSERT_TRUE(accepted > 0 || accepted == -EAGAIN);
+		submitted += accepted > 0 ? accepted : 0;
+		ASSERT_LE(0, cancel_all(self->fd));
+	}
+	while (submit_many(self->fd, &self->buffer, 4 * THREADS, 0) < 0)
+		;
+	ASSERT_LE(0, cancel_all(self->fd));
+	for (int i = 0; i < THREADS; i++) {
+		ASSERT_EQ(0, pthread_join(collectors[i].thread, NULL));
+		EXPECT_EQ(0, collectors[i].wrong);
+		calls += collectors[i].calls;
+	}
+	TH_LOG("%ld submitted, %d collected in %ld calls", submitted, COUNT, calls);
 }
 
 TEST_HARNESS_MAIN
