@@ -23,7 +23,7 @@ mod queue;
 mod quota;
 mod request;
 mod slab;
-#[expect(dead_code, reason = "until the queue counts")]
+#[expect(dead_code, reason = "until page faults are counted")]
 mod stats;
 mod transfer;
 mod uapi;
