@@ -7,10 +7,8 @@ mod wait;
 
 use crate::{
     buffer::InUse,
-    context::{
-        Context,
-        Handle, //
-    },
+    context::Context,
+    handle::Handle,
     kernel_ext::{
         chrdev::Mode,
         eventfd::EventFd, //
