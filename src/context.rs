@@ -166,13 +166,13 @@ impl Context {
         self.handles.lock().get(handle).cloned().ok_or(EINVAL)
     }
 
-    /// A part of a buffer, for a request.
+    /// A part of a buffer, for a request that holds it by `holder`.
     ///
     /// # Errors
     ///
     /// [`EINVAL`] if there is no such handle or no such part.
     pub(crate) fn span(&self, handle: Handle, offset: u64, length: u64) -> Result<Span<InUse>> {
-        Span::new(InUse::new(self.buffer(handle)?), offset, length)
+        Span::new(holder(self.buffer(handle)?), offset, length)
     }
 
     /// What it may have in buffers.
