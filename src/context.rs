@@ -5,7 +5,8 @@
 use crate::{
     buffer::{
         self,
-        Buffer, //
+        Buffer,
+        InUse, //
     },
     device::{
         Device,
@@ -156,7 +157,7 @@ impl Context {
     pub(crate) fn allocate(&self, size: usize) -> Result<(Handle, Arc<Buffer>)> {
         let handle = self.reserve()?;
         // Outside of the lock: this may take long.
-        let buffer = Buffer::new(&self.device, size, handle.first_page());
+        let buffer = Buffer::new(&self.device, &self.quota, size, handle.first_page());
         self.handles
             .lock()
             .put(handle, buffer.as_ref().ok().cloned());
@@ -200,13 +201,8 @@ impl Context {
     /// # Errors
     ///
     /// [`EINVAL`] if there is no such handle or no such part.
-    pub(crate) fn span(
-        &self,
-        handle: Handle,
-        offset: u64,
-        length: u64,
-    ) -> Result<Span<Arc<Buffer>>> {
-        Span::new(self.buffer(handle)?, offset, length)
+    pub(crate) fn span(&self, handle: Handle, offset: u64, length: u64) -> Result<Span<InUse>> {
+        Span::new(InUse::new(self.buffer(handle)?), offset, length)
     }
 
     /// What it may have in buffers.
@@ -239,7 +235,12 @@ impl Context {
 
         let mut handles = self.handles.lock();
         if handle == Handle::FIRST && handles.first.is_none() && first == 0 {
-            handles.first = Some(Buffer::new(&self.device, pages << PAGE_SHIFT, 0)?);
+            handles.first = Some(Buffer::new(
+                &self.device,
+                &self.quota,
+                pages << PAGE_SHIFT,
+                0,
+            )?);
         }
         let buffer = handles.get(handle).cloned().ok_or(EINVAL)?;
         drop(handles);
@@ -266,8 +267,8 @@ impl Context {
         if nonblocking {
             return Err(EAGAIN);
         }
-        let buffer = Buffer::new(&self.device, bytes, 0)?;
-        let span = Span::new(buffer.clone(), 0, range.length())?;
+        let buffer = Buffer::new(&self.device, &self.quota, bytes, 0)?;
+        let span = Span::new(InUse::new(buffer.clone()), 0, range.length())?;
         self.lane.transfer(Operation::FromDevice(range, span))?;
         buffer.copy_to(&mut to[..bytes])?;
         Ok(bytes)
@@ -288,9 +289,9 @@ impl Context {
         if nonblocking {
             return Err(EAGAIN);
         }
-        let buffer = Buffer::new(&self.device, bytes, 0)?;
+        let buffer = Buffer::new(&self.device, &self.quota, bytes, 0)?;
         buffer.copy_from(&from[..bytes])?;
-        let span = Span::new(buffer, 0, range.length())?;
+        let span = Span::new(InUse::new(buffer), 0, range.length())?;
         self.lane.transfer(Operation::ToDevice(span, range))?;
         Ok(bytes)
     }

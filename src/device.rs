@@ -26,7 +26,7 @@ pub(crate) use snapshot::Activity;
 
 use crate::{
     buffer::{
-        Buffer,
+        InUse,
         Registry, //
     },
     driver,
@@ -58,7 +58,7 @@ use kernel::{
 };
 
 /// A request as this driver has it.
-pub(crate) type Request = request::Request<Arc<Buffer>>;
+pub(crate) type Request = request::Request<InUse>;
 
 /// What goes through the queue of a device, and to whom.
 pub(crate) struct Types;
@@ -148,7 +148,7 @@ impl Device {
     }
 
     /// What there may be in buffers.
-    pub(crate) fn quota(&self) -> &Quota {
+    pub(crate) fn quota(&self) -> &Arc<Quota> {
         &self.quota
     }
 

@@ -443,13 +443,14 @@ impl<T: Types> Queue<T> {
         }
     }
 
-    /// Takes completions out of a lane, at most so many.
+    /// Takes completions out of a lane, at least `most` if there are so many. What is too much is to
+    /// be [put back](Self::put_back).
     pub(crate) fn collect(&mut self, lane: LaneId, most: usize) -> Fifo<Job<T>> {
         let at = self.lanes.get_mut(lane);
-        at.map_or(Fifo::new(), |at| at.collect(most.min(Lane::<T>::STEP)))
+        at.map_or(Fifo::new(), |at| at.collect(most))
     }
 
-    /// Puts completions back that could not be delivered.
+    /// Puts completions back, before all others.
     pub(crate) fn put_back(&mut self, lane: LaneId, completions: Fifo<Job<T>>) {
         if let Some(at) = self.lanes.get_mut(lane) {
             at.put_back(completions);

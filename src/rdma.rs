@@ -20,11 +20,10 @@ mod edu;
 mod file;
 mod kernel_ext;
 mod queue;
-#[expect(dead_code, reason = "until buffers are charged")]
 mod quota;
 mod request;
 mod slab;
-#[expect(dead_code, reason = "until the queue counts")]
+#[expect(dead_code, reason = "until page faults are counted")]
 mod stats;
 mod transfer;
 mod uapi;

@@ -9,6 +9,7 @@ use super::{
     Work as QueuedWork, //
 };
 use crate::{
+    buffer,
     edu::{
         Edu,
         State,
@@ -35,6 +36,11 @@ use crate::{
     queue::{
         LaneId,
         Ticket, //
+    },
+    quota::{
+        Charge,
+        Quota,
+        Refused, //
     },
     transfer::{
         Direction,
@@ -69,6 +75,7 @@ pub(crate) struct Engine<'bound> {
     zeros: Memory,
     device: Arc<Device>,
     dma_bits: u32,
+    refused: Ratelimit,
     no_memory: Ratelimit,
     lost_interrupt: Ratelimit,
 }
@@ -91,6 +98,7 @@ impl<'bound> Engine<'bound> {
             zeros,
             device,
             dma_bits,
+            refused: Ratelimit::new(),
             no_memory: Ratelimit::new(),
             lost_interrupt: Ratelimit::new(),
         }
@@ -99,6 +107,26 @@ impl<'bound> Engine<'bound> {
     /// What outlives it.
     pub(crate) fn device(&self) -> &Arc<Device> {
         &self.device
+    }
+
+    /// Charges a context with pages of memory, the device and the caller too, or says in the log
+    /// why it cannot.
+    pub(crate) fn charge(&self, context: &Arc<Quota>, pages: usize) -> Result<Charge> {
+        Charge::new(context, self.device.quota(), pages).map_err(|refused| {
+            if self.refused.allows() {
+                let why = match refused {
+                    Refused::Memlock => "RLIMIT_MEMLOCK of its user allows; raise that",
+                    Refused::Context => "context_mib allows one file; use another, or raise that",
+                    Refused::Device => "device_mib allows all files; free some, or raise that",
+                };
+                dev_warn!(
+                    self.dev,
+                    "{} KiB for a buffer would be more than {why}\n",
+                    buffer::bytes(pages) / 1024
+                );
+            }
+            refused.into()
+        })
     }
 
     /// Allocates coherent memory, or says in the log why it cannot.
@@ -262,7 +290,7 @@ impl Delayed<Engine<'_>> {
             );
             self.zeros.abandon();
             if let Some(request) = running.as_ref().and_then(|running| running.request()) {
-                request.memories().for_each(|buffer| buffer.abandon());
+                request.memories().for_each(|used| used.buffer().abandon());
             }
         }
         let mut work = self.device.work.lock();

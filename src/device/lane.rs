@@ -15,7 +15,7 @@ use super::{
     Types, //
 };
 use crate::{
-    buffer::Buffer,
+    buffer::InUse,
     device_memory::User,
     kernel_ext::{
         clock,
@@ -176,7 +176,7 @@ impl Lane {
     /// # Errors
     ///
     /// As in `uapi/rdma.h`, `struct rdma_request`, from `EINTR` on.
-    pub(crate) fn transfer(&self, operation: Operation<Arc<Buffer>>) -> Result {
+    pub(crate) fn transfer(&self, operation: Operation<InUse>) -> Result {
         let now = clock::now();
         let call = Call::new(self.traced, now)?;
         let request = Request::new(operation, Self::caller());
@@ -230,31 +230,27 @@ impl Lane {
     }
 
     /// Sleeps until there are `min` completions to collect, no more will come, the time is `until`
-    /// ([`None`]: never), or a signal comes. Returns how many there are.
+    /// ([`None`]: never), or a signal comes. Takes out those that there are, at least `most` if
+    /// there are so many; what is too much is to be [put back](Self::put_back).
     ///
     /// # Errors
     ///
     /// If there are none: [`ENODEV`] if no more will come, [`EINTR`] for a signal.
-    pub(crate) fn wait(&self, min: usize, until: Option<u64>) -> Result<usize> {
+    pub(crate) fn collect(&self, min: usize, most: usize, until: Option<u64>) -> Result<Fifo<Job>> {
         let mut woken = Woken::Changed;
         loop {
-            let work = self.device.work.lock();
+            let mut work = self.device.work.lock();
             let load = work.queue.load(self.id);
             let over = work.queue.is_closed() && load.outstanding == 0;
             if load.completed >= min || over || woken != Woken::Changed {
                 return match load.completed {
                     0 if over => Err(ENODEV),
                     0 if woken == Woken::Signal => Err(EINTR),
-                    completed => Ok(completed),
+                    _ => Ok(work.queue.collect(self.id, most)),
                 };
             }
             woken = self.waiters.queue.sleep(work, until);
         }
-    }
-
-    /// Takes completions out, at most so many; some only, if there are many.
-    pub(crate) fn collect(&self, most: usize) -> Fifo<Job> {
-        self.device.work.lock().queue.collect(self.id, most)
     }
 
     /// Puts completions back that could not be delivered.
@@ -319,7 +315,7 @@ impl Reserved<'_> {
     /// A request of the caller, to be submitted; `linked` to the one before it.
     pub(crate) fn job(
         &self,
-        operation: Operation<Arc<Buffer>>,
+        operation: Operation<InUse>,
         cookie: u64,
         linked: bool,
     ) -> Result<Entry<Job>> {

@@ -6,7 +6,7 @@ mod submit;
 mod wait;
 
 use crate::{
-    buffer::Buffer,
+    buffer::InUse,
     context::{
         Context,
         Handle, //
@@ -29,7 +29,6 @@ use crate::{
 use kernel::{
     page::PAGE_SHIFT,
     prelude::*,
-    sync::Arc,
     transmute::{
         AsBytes,
         FromBytes, //
@@ -149,11 +148,7 @@ fn eventfd(context: &Context, request: uapi::Eventfd) -> Result {
 }
 
 /// Makes an operation of what userspace asks for, with all of it but the flags checked.
-fn decode(
-    context: &Context,
-    mode: Mode,
-    request: &uapi::Request,
-) -> Result<Operation<Arc<Buffer>>> {
+fn decode(context: &Context, mode: Mode, request: &uapi::Request) -> Result<Operation<InUse>> {
     if request.reserved != [0; 2] {
         return Err(EINVAL);
     }

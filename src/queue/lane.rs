@@ -156,9 +156,14 @@ impl<T: Types> Lane<T> {
         self.completed.push_back(job);
     }
 
-    /// Takes completions out, as many as there are or so many.
+    /// Takes completions out, at least `most` if there are so many. What is too much is to be
+    /// [put back](Self::put_back): counting many off is not for under a lock.
     pub(super) fn collect(&mut self, most: usize) -> Fifo<Job<T>> {
-        let taken = self.completed.take_front(most);
+        let taken = if most < self.completed.len() && most <= Self::STEP {
+            self.completed.take_front(most)
+        } else {
+            core::mem::replace(&mut self.completed, Fifo::new())
+        };
         self.release(taken.len());
         taken
     }
