@@ -171,7 +171,13 @@ impl Context {
     /// # Errors
     ///
     /// [`EINVAL`] if there is no such handle or no such part.
-    pub(crate) fn span(&self, handle: Handle, offset: u64, length: u64) -> Result<Span<InUse>> {
+    pub(crate) fn span(
+        &self,
+        handle: Handle,
+        holder: fn(Arc<Buffer>) -> InUse,
+        offset: u64,
+        length: u64,
+    ) -> Result<Span<InUse>> {
         Span::new(holder(self.buffer(handle)?), offset, length)
     }
 
