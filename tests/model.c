@@ -17,7 +17,7 @@
 enum {
 	CONTEXTS = 4,
 	SLOTS = 5,
-	PAGES = 3, /* of the largest buffer */
+	PAGES = 4, /* of the largest buffer */
 	LONGEST_BATCH = 80,
 	COOKIES = 12, /* that are used again and again */
 	REQUESTS = 2000,
@@ -566,7 +566,7 @@ static void do_cancel(struct __test_metadata *_metadata, struct context *context
 	if (chance(40) && context->waiting.first) {
 		const struct job *job = context->waiting.first;
 
-		for (int i = any(context->waiting.length); i; i--)
+		for (int i = chance(50) ? 0 : any(context->waiting.length); i; i--)
 			job = job->next;
 		cookie = job->request.cookie;
 	} else if (chance(30) && m.served == context) {
