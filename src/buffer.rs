@@ -12,6 +12,7 @@ pub(crate) use in_use::InUse;
 
 use crate::{
     device::Device,
+    handle::Handle,
     kernel_ext::{
         coherent::{
             Layout,
@@ -151,13 +152,12 @@ pub(crate) struct Buffer {
     size: usize,
     mappings: Count,
     requests: Atomic<u32>,
-    /// Where the buffer begins in the file, in pages.
-    first_page: usize,
+    handle: Handle,
 }
 
 impl Buffer {
-    /// Allocates `size` bytes, rounded up to whole pages and zeroed, which a file with this quota
-    /// shows from `first_page` on.
+    /// Allocates `size` bytes, rounded up to whole pages and zeroed, which a context with this
+    /// quota calls `handle`.
     ///
     /// # Errors
     ///
@@ -167,7 +167,7 @@ impl Buffer {
         device: &Arc<Device>,
         quota: &Arc<Quota>,
         size: usize,
-        first_page: usize,
+        handle: Handle,
     ) -> Result<Arc<Self>> {
         // All of it inside the guard: memory that the registry does not have would outlive the
         // device.
@@ -188,7 +188,7 @@ impl Buffer {
                 size,
                 mappings: Count::new(),
                 requests: Atomic::new(0),
-                first_page,
+                handle,
             })
         })??;
         Ok(Arc::new(buffer, GFP_KERNEL_ACCOUNT)?)
@@ -201,7 +201,7 @@ impl Buffer {
 
     /// Where the buffer begins in the file, in pages.
     pub(crate) fn first_page(&self) -> usize {
-        self.first_page
+        self.handle.first_page()
     }
 
     /// How many mappings of it there are.
@@ -247,11 +247,15 @@ impl Mappable for Buffer {
     }
 
     fn first_page(&self) -> usize {
-        self.first_page
+        self.handle.first_page()
     }
 
     fn mappings(&self) -> &Count {
         &self.mappings
+    }
+
+    fn faulted(&self, page: usize, loaded: Result<usize>) {
+        self.device.faulted(self.handle, page, loaded);
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
         Device,
         Lane, //
     },
+    handle::Handle,
     kernel_ext::vma::Populate,
     quota::Quota,
     request::{
@@ -25,8 +26,7 @@ use crate::{
     transfer::{
         DeviceRange,
         DEVICE_MEMORY_SIZE, //
-    },
-    uapi, //
+    }, //
 };
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
@@ -38,36 +38,6 @@ use kernel::{
         Mutex, //
     }, //
 };
-
-/// Names a buffer within its context.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Handle(pub(crate) u32);
-
-impl Handle {
-    /// That of the buffer which the first mapping at offset 0 makes.
-    const FIRST: Self = Self(uapi::FIRST_BUFFER);
-
-    /// Pages of the file that belong to each handle: the file is cut into windows of the size of
-    /// the largest buffer.
-    const WINDOW: usize = uapi::MAX_BUFFER_SIZE as usize >> PAGE_SHIFT;
-
-    /// The handle whose window this page of the file is in.
-    fn of_page(page: usize) -> Result<Self> {
-        Ok(Self(u32::try_from(page / Self::WINDOW)?))
-    }
-
-    /// First page of the handle's window.
-    pub(crate) fn first_page(self) -> usize {
-        // CAST: `u32` fits into `usize`.
-        self.0 as usize * Self::WINDOW
-    }
-
-    /// Where the buffer is in the slab. All but the first one are.
-    fn index(self) -> Option<usize> {
-        // CAST: `u32` fits into `usize`.
-        (self.0 as usize).checked_sub(1)
-    }
-}
 
 /// The buffers that have a handle.
 struct Handles {
@@ -157,7 +127,7 @@ impl Context {
     pub(crate) fn allocate(&self, size: usize) -> Result<(Handle, Arc<Buffer>)> {
         let handle = self.reserve()?;
         // Outside of the lock: this may take long.
-        let buffer = Buffer::new(&self.device, &self.quota, size, handle.first_page());
+        let buffer = Buffer::new(&self.device, &self.quota, size, handle);
         self.handles
             .lock()
             .put(handle, buffer.as_ref().ok().cloned());
@@ -196,13 +166,19 @@ impl Context {
         self.handles.lock().get(handle).cloned().ok_or(EINVAL)
     }
 
-    /// A part of a buffer, for a request.
+    /// A part of a buffer, for a request that holds it by `holder`.
     ///
     /// # Errors
     ///
     /// [`EINVAL`] if there is no such handle or no such part.
-    pub(crate) fn span(&self, handle: Handle, offset: u64, length: u64) -> Result<Span<InUse>> {
-        Span::new(InUse::new(self.buffer(handle)?), offset, length)
+    pub(crate) fn span(
+        &self,
+        handle: Handle,
+        holder: fn(Arc<Buffer>) -> InUse,
+        offset: u64,
+        length: u64,
+    ) -> Result<Span<InUse>> {
+        Span::new(holder(self.buffer(handle)?), offset, length)
     }
 
     /// What it may have in buffers.
@@ -239,17 +215,19 @@ impl Context {
                 &self.device,
                 &self.quota,
                 pages << PAGE_SHIFT,
-                0,
+                handle,
             )?);
         }
         let buffer = handles.get(handle).cloned().ok_or(EINVAL)?;
         drop(handles);
 
-        if first - buffer.first_page() + pages > buffer::pages(buffer.size()) {
+        let offset = first - buffer.first_page();
+        if offset + pages > buffer::pages(buffer.size()) {
             return Err(EINVAL);
         }
         // Also a device that is gone has its buffers' handles; there is nothing to see in them.
         self.device.info()?;
+        self.device.mapped(handle, offset, pages);
         Ok(buffer)
     }
 
@@ -267,7 +245,7 @@ impl Context {
         if nonblocking {
             return Err(EAGAIN);
         }
-        let buffer = Buffer::new(&self.device, &self.quota, bytes, 0)?;
+        let buffer = Buffer::new(&self.device, &self.quota, bytes, Handle::FIRST)?;
         let span = Span::new(InUse::new(buffer.clone()), 0, range.length())?;
         self.lane.transfer(Operation::FromDevice(range, span))?;
         buffer.copy_to(&mut to[..bytes])?;
@@ -289,7 +267,7 @@ impl Context {
         if nonblocking {
             return Err(EAGAIN);
         }
-        let buffer = Buffer::new(&self.device, &self.quota, bytes, 0)?;
+        let buffer = Buffer::new(&self.device, &self.quota, bytes, Handle::FIRST)?;
         buffer.copy_from(&from[..bytes])?;
         let span = Span::new(InUse::new(buffer), 0, range.length())?;
         self.lane.transfer(Operation::ToDevice(span, range))?;

@@ -60,6 +60,7 @@ fn counters(device: &Device, to: &SeqFile) {
     for (name, value) in device.snapshot().stats.counters.named() {
         seq_print!(to, "{name} {value}\n");
     }
+    seq_print!(to, "page_faults {}\n", device.page_faults());
 }
 
 /// For each class of latencies that there were, from how many nanoseconds on, and how many

@@ -30,11 +30,13 @@ use crate::{
         Registry, //
     },
     driver,
+    handle::Handle,
     kernel_ext::{
         attach::BoundOf,
         clock,
         guard::Guard,
-        mapping::Mappings, //
+        mapping::Mappings,
+        trace, //
     },
     queue::{
         self,
@@ -45,6 +47,7 @@ use crate::{
         Quota, //
     },
     request,
+    stats::PageFaults,
     uapi, //
 };
 use call::Call;
@@ -93,6 +96,7 @@ pub(crate) struct Device {
     info: uapi::Info,
     quota: Arc<Quota>,
     limits: Limits,
+    page_faults: PageFaults,
 }
 
 impl Device {
@@ -114,6 +118,7 @@ impl Device {
                 info,
                 quota: Quota::new(limits.device)?,
                 limits,
+                page_faults: PageFaults::new(),
             }),
             GFP_KERNEL,
         )
@@ -155,6 +160,28 @@ impl Device {
     /// What a new context may have in buffers.
     pub(crate) fn context_quota(&self) -> Result<Arc<Quota>> {
         Quota::new(self.limits.context)
+    }
+
+    /// Takes note that pages of a buffer were mapped, from its page `offset` on.
+    pub(crate) fn mapped(&self, handle: Handle, offset: usize, pages: usize) {
+        // CAST: `usize` is at most 64 bits.
+        trace::map(self.number, handle.0, offset as u64, pages as u64);
+    }
+
+    /// Takes note that a page of a buffer was touched, and how many were put in, or why none.
+    pub(crate) fn faulted(&self, handle: Handle, page: usize, loaded: Result<usize>) {
+        self.page_faults.count();
+        let (pages, outcome) = match loaded {
+            Ok(pages) => (pages, Ok(())),
+            Err(error) => (0, Err(error)),
+        };
+        // CAST: `usize` is at most 64 bits.
+        trace::fault(self.number, handle.0, page as u64, pages as u64, outcome);
+    }
+
+    /// How often pages were touched that were not there.
+    pub(crate) fn page_faults(&self) -> u64 {
+        self.page_faults.get()
     }
 
     /// All buffers.

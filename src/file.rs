@@ -91,15 +91,20 @@ impl chrdev::File for Context {
     }
 
     fn poll(&self) -> Events {
-        let completions = match self.lane().load().completed {
+        let load = self.lane().load();
+        let completions = match load.completed {
             0 => Events::NONE,
             _ => Events::READABLE,
+        };
+        let room = match load.room {
+            0 => Events::NONE,
+            _ => Events::WRITABLE,
         };
         let device = match self.device().info() {
             Ok(_) => Events::NONE,
             Err(_) => Events::GONE,
         };
-        completions | device
+        completions | room | device
     }
 
     fn show_fdinfo(&self, to: &SeqFile) {

@@ -18,12 +18,12 @@ mod device_memory;
 mod driver;
 mod edu;
 mod file;
+mod handle;
 mod kernel_ext;
 mod queue;
 mod quota;
 mod request;
 mod slab;
-#[expect(dead_code, reason = "until page faults are counted")]
 mod stats;
 mod transfer;
 mod uapi;

@@ -89,6 +89,8 @@ TEST_F(fdinfo, buffers)
 	ASSERT_EQ(0, allocate(self->fd, PAGE, &one));
 	ASSERT_EQ(0, allocate(self->fd, 3 * PAGE, &other));
 	EXPECT_EQ(2, number_of(self->fd, "buffers"));
+	EXPECT_EQ(4 * PAGE, number_of(self->fd, "memory"));
+	EXPECT_EQ(0, number_of(self->fd, "memlock")); /* root */
 	ASSERT_NE(NULL, map(self->fd, 0, PAGE, PROT_READ));
 	EXPECT_EQ(3, number_of(self->fd, "buffers"));
 	ASSERT_EQ(0, release(self->fd, &one));

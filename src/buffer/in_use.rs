@@ -9,7 +9,7 @@ use kernel::sync::{
     Arc, //
 };
 
-/// Holds a buffer for a request, and counts it there until the request is over.
+/// Holds a buffer for a request, which is counted there until it is over.
 ///
 /// # Invariants
 ///
@@ -27,6 +27,15 @@ impl InUse {
         Self {
             buffer,
             counted: true,
+        }
+    }
+
+    /// For a request that begins, and that is counted already.
+    pub(crate) fn too(buffer: Arc<Buffer>) -> Self {
+        // INVARIANT: not counted.
+        Self {
+            buffer,
+            counted: false,
         }
     }
 

@@ -115,13 +115,13 @@ impl<'bound> Engine<'bound> {
         Charge::new(context, self.device.quota(), pages).map_err(|refused| {
             if self.refused.allows() {
                 let why = match refused {
-                    Refused::Memlock => "RLIMIT_MEMLOCK of its user allows; raise that",
-                    Refused::Context => "context_mib allows one file; use another, or raise that",
-                    Refused::Device => "device_mib allows all files; free some, or raise that",
+                    Refused::Memlock => "RLIMIT_MEMLOCK (ulimit -l)",
+                    Refused::Context => "what a context may have (context_mib)",
+                    Refused::Device => "what the device may have (device_mib)",
                 };
                 dev_warn!(
                     self.dev,
-                    "{} KiB for a buffer would be more than {why}\n",
+                    "{} KiB more would pass {why}\n",
                     buffer::bytes(pages) / 1024
                 );
             }

@@ -82,6 +82,9 @@ impl Events {
     /// There is something to fetch.
     pub(crate) const READABLE: Self = Self(bindings::POLLIN | bindings::POLLRDNORM);
 
+    /// There is room for more.
+    pub(crate) const WRITABLE: Self = Self(bindings::POLLOUT | bindings::POLLWRNORM);
+
     /// The device is gone.
     pub(crate) const GONE: Self = Self(bindings::POLLHUP | bindings::POLLERR);
 }

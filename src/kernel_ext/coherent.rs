@@ -120,6 +120,10 @@ impl Memory {
         }
     }
 
+    /// What is not to be cut any smaller: single pages are to be had here and there, but taking and
+    /// giving back many of them leaves the page allocator with few large ones within reach.
+    const SMALLEST: usize = 64 << 10;
+
     /// Adds `size` bytes in pieces of powers of two, the larger ones first: so each is aligned to
     /// its own size in the whole, too, and can be mapped by huge pages.
     fn add_pieces(&mut self, dev: &Device<Bound>, size: usize) -> Result {
@@ -132,7 +136,7 @@ impl Memory {
             let piece = largest.min(1 << left.ilog2());
             match self.add(dev, piece) {
                 Ok(()) => left -= piece,
-                Err(e) if piece == PAGE_SIZE => return Err(e),
+                Err(e) if piece <= Self::SMALLEST => return Err(e),
                 Err(_) => largest = piece / 2,
             }
         }
@@ -156,10 +160,10 @@ impl Memory {
         Ok(self.pieces.push(piece, GFP_KERNEL)?)
     }
 
-    /// As `GFP_KERNEL`, but fails where that would call the OOM killer; and for more than a page,
-    /// of which there are smaller pieces, where others' memory would have to be reclaimed.
+    /// As `GFP_KERNEL`, but fails where that would call the OOM killer; and for more than the
+    /// smallest piece, where others' memory would have to be reclaimed.
     fn flags(size: usize) -> bindings::gfp_t {
-        let tries = if size > PAGE_SIZE {
+        let tries = if size > Self::SMALLEST {
             bindings::___GFP_NORETRY_BIT
         } else {
             bindings::___GFP_RETRY_MAYFAIL_BIT

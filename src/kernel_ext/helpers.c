@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What the Rust side cannot call, because it is inline or its header is not in
- * the kernel's bindings. As rust/helpers/ in the kernel: no logic in here.
+ * the kernel's bindings, as rust/helpers/ in the kernel; and the one loop that
+ * has to be in it, for each of a thousand page-table entries.
  */
 #include <linux/anon_inodes.h>
 #include <linux/cred.h>

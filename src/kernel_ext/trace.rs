@@ -85,14 +85,12 @@ pub(crate) fn complete(
 }
 
 /// A buffer was mapped: so many pages, from its page `offset` on.
-#[expect(dead_code, reason = "until mappings call it")]
 pub(crate) fn map(dev: u32, handle: u32, offset: u64, pages: u64) {
     // SAFETY: Takes numbers only.
     unsafe { rdma_trace_map(dev, handle, offset, pages) }
 }
 
 /// A page of a buffer was touched, and so many were loaded.
-#[expect(dead_code, reason = "until mappings call it")]
 pub(crate) fn fault(dev: u32, handle: u32, page: u64, loaded: u64, outcome: Result) {
     // SAFETY: Takes numbers only.
     unsafe { rdma_trace_fault(dev, handle, page, loaded, status(outcome)) }

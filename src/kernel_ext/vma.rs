@@ -3,21 +3,9 @@
 //! Mappings whose pages are put in when they are touched: together with those around them, or two
 //! megabytes at a time.
 //!
-//! What is put in, and where there is none:
-//!
-//! - a *huge page*, where 2 MiB of the address space, all of it in the mapping, show 2 MiB of
-//!   memory that follows without a gap and is aligned alike, and no page table is there yet;
-//! - a window of *pages* otherwise, for which a page table is made.
-//!
-//! The first depends on nothing but the bounds of the mapping and on where its memory is, which
-//! stay the same while its lock is held, as it is by whoever handles a fault. So, of all who handle
-//! faults in the same 2 MiB at one time, either all find a huge page in order or none does. A page
-//! table comes into such a place without a fault of ours only by mremap(2), and a huge page leaves
-//! it when the bounds change, both of which take the lock for writing. So nobody makes a page table
-//! where somebody just puts in a huge page, nor the other way round, at both of which the kernel
-//! would warn.
-//!
 //! C header: `include/linux/mm.h`
+
+mod fault;
 
 use super::{
     chrdev::{
@@ -28,9 +16,9 @@ use super::{
     signal, //
 };
 use core::marker::PhantomData;
+use fault::Fault;
 use kernel::{
     bindings,
-    error::to_result,
     mm::virt::{
         flags as flag,
         VmaRef, //
@@ -60,12 +48,6 @@ extern "C" {
 
     /// Sets the flags of a mapping of page frames.
     fn rdma_helper_vma_rules(desc: *mut c_void);
-
-    /// Whether there is a page table, even an empty one, for the address of a fault.
-    fn rdma_helper_has_page_table(vmf: *const c_void) -> bool;
-
-    /// Puts in page frames that follow each other, except where there is an entry already.
-    fn rdma_helper_fill(vma: *mut c_void, address: c_ulong, pfn: c_ulong, pages: c_ulong) -> c_int;
 }
 
 /// Memory that can be mapped. Each mapping holds a reference to it.
@@ -85,6 +67,9 @@ pub(crate) trait Mappable: Send + Sync + Sized + 'static {
 
     /// Its mappings.
     fn mappings(&self) -> &Count;
+
+    /// Takes note that a page was touched, and how many were put in, or why none.
+    fn faulted(&self, page: usize, loaded: Result<usize>);
 }
 
 /// How many mappings there are of something.
@@ -186,144 +171,6 @@ pub(super) unsafe fn prepare<F: File>(desc: *mut bindings::vm_area_desc, file: &
         (*desc).vm_ops = &Operations::<F>::TABLE;
     }
     Ok(())
-}
-
-/// A page of a mapping that was touched and is not there.
-///
-/// # Invariants
-///
-/// The pointer is that of a fault that is being handled, in a mapping with [`Operations`]; or of a
-/// copy, with another address for which the entry is in the same table of huge pages, and which need
-/// not be in the mapping.
-struct Fault<'a>(*mut bindings::vm_fault, PhantomData<&'a bindings::vm_fault>);
-
-impl Fault<'_> {
-    /// Bytes of a huge page, and of what a page table is for.
-    const HUGE: usize = bindings::HPAGE_PMD_SIZE as usize;
-
-    const HUGE_PAGES: usize = Self::HUGE >> PAGE_SHIFT;
-
-    /// Bytes that are put in together. Less than a page table's worth, so that a touch here and
-    /// there stays cheap; more makes a whole buffer hardly any cheaper.
-    const WINDOW: usize = 1 << 20;
-
-    fn address(&self) -> usize {
-        // SAFETY: By the type invariant.
-        unsafe { (*self.0).__bindgen_anon_1.address }
-    }
-
-    /// The page, counted from the start of the file.
-    fn page(&self) -> usize {
-        // SAFETY: By the type invariant.
-        unsafe { (*self.0).__bindgen_anon_1.pgoff }
-    }
-
-    fn vma(&self) -> &VmaRef {
-        // SAFETY: By the type invariant the mapping is there, and its lock is held.
-        unsafe { VmaRef::from_raw((*self.0).__bindgen_anon_1.vma) }
-    }
-
-    /// Puts in the page that was touched, and those around it. `page` is its number in the memory.
-    fn load(&self, layout: &Layout, page: usize) -> Result {
-        if self.load_huge(layout, page)? {
-            return Ok(());
-        }
-        let begin = self.address() & !(Self::WINDOW - 1);
-        let end = self.vma().end().min(begin + Self::WINDOW);
-        let mut address = self.vma().start().max(begin);
-        let mut page = page
-            .checked_sub((self.address() - address) >> PAGE_SHIFT)
-            .ok_or(EFAULT)?;
-        while address < end {
-            let (pfn, run) = layout.frames(page);
-            let pages = run.min((end - address) >> PAGE_SHIFT);
-            if pages == 0 {
-                return Err(EFAULT);
-            }
-            // SAFETY: By the type invariant the mapping is `VM_PFNMAP`, as `prepare` made it, and
-            // its lock is held; the range is in it and below one page table. No huge page is
-            // there: see the head of this file.
-            to_result(unsafe {
-                rdma_helper_fill(self.vma().as_ptr().cast(), address, pfn, pages)
-            })?;
-            address += pages << PAGE_SHIFT;
-            page += pages;
-        }
-        Ok(())
-    }
-
-    /// Puts in the huge page that was touched, if that is in order, and the other one of the same
-    /// pair.
-    fn load_huge(&self, layout: &Layout, page: usize) -> Result<bool> {
-        if !self.insert_huge(layout, page)? {
-            return Ok(false);
-        }
-        let even = page / Self::HUGE_PAGES % 2 == 0;
-        let other = if even {
-            Some(page + Self::HUGE_PAGES)
-        } else {
-            page.checked_sub(Self::HUGE_PAGES)
-        };
-        if let (Some(page), Some(mut vmf)) = (other, self.beside(even)) {
-            // INVARIANT: by `beside`.
-            let other = Fault(&mut vmf, PhantomData);
-            // Nobody has touched it: what does not work can wait.
-            let _ = other.insert_huge(layout, page);
-        }
-        Ok(true)
-    }
-
-    /// A fault for reading of the huge page after this one, or before it.
-    fn beside(&self, after: bool) -> Option<bindings::vm_fault> {
-        let here = self.address();
-        let address = if after {
-            here.checked_add(Self::HUGE)?
-        } else {
-            here.checked_sub(Self::HUGE)?
-        };
-        if here >> bindings::PUD_SHIFT != address >> bindings::PUD_SHIFT {
-            return None;
-        }
-        // SAFETY: By the type invariant; it is a value like any other.
-        let mut vmf = unsafe { self.0.read() };
-        vmf.__bindgen_anon_1.address = address;
-        vmf.pmd = if after {
-            vmf.pmd.wrapping_add(1)
-        } else {
-            vmf.pmd.wrapping_sub(1)
-        };
-        vmf.flags &= !bindings::fault_flag_FAULT_FLAG_WRITE;
-        Some(vmf)
-    }
-
-    /// Puts in one huge page, if that is in order. `page` is in it.
-    fn insert_huge(&self, layout: &Layout, page: usize) -> Result<bool> {
-        let begin = self.address() & !(Self::HUGE - 1);
-        if begin < self.vma().start() || begin + Self::HUGE > self.vma().end() {
-            return Ok(false);
-        }
-        let first = page
-            .checked_sub((self.address() - begin) >> PAGE_SHIFT)
-            .ok_or(EFAULT)?;
-        let (pfn, run) = layout.frames(first);
-        if run < Self::HUGE_PAGES || pfn % Self::HUGE_PAGES != 0 {
-            return Ok(false);
-        }
-        // SAFETY: By the type invariant.
-        if unsafe { rdma_helper_has_page_table(self.0.cast()) } {
-            return Ok(false);
-        }
-        // SAFETY: By the type invariant.
-        let write = unsafe { (*self.0).flags } & bindings::fault_flag_FAULT_FLAG_WRITE != 0;
-        // SAFETY: By the type invariant the mapping is `VM_PFNMAP`, and shared, as `prepare` made
-        // it, and its lock is held; all of the huge page is in it. No page table comes there
-        // meanwhile, and nothing but this very page: see the head of this file.
-        match unsafe { bindings::vmf_insert_pfn_pmd(self.0, pfn, write) } {
-            bindings::vm_fault_reason_VM_FAULT_NOPAGE => Ok(true),
-            bindings::vm_fault_reason_VM_FAULT_OOM => Err(ENOMEM),
-            _ => Err(EFAULT),
-        }
-    }
 }
 
 /// What the kernel calls for a mapping of a file of type `F`.
@@ -453,13 +300,17 @@ impl<F: File> Operations<F> {
         // SAFETY: By the requirement; the mapping is there until the fault is handled.
         let memory = unsafe { Self::memory((*vmf).__bindgen_anon_1.vma) };
         let loaded = memory.ok_or(ENXIO).and_then(|memory| {
-            // INVARIANT: by the requirement.
-            let fault = Fault(vmf, PhantomData);
-            let page = fault.page().checked_sub(memory.first_page());
-            memory.with_layout(|layout| fault.load(layout, page.ok_or(EFAULT)?))?
+            // SAFETY: By the requirement.
+            let fault = unsafe { Fault::new(vmf) };
+            let page = fault.page().wrapping_sub(memory.first_page());
+            let loaded = memory
+                .with_layout(|layout| fault.load(layout, page))
+                .and_then(|loaded| loaded);
+            memory.faulted(page, loaded);
+            loaded
         });
         match loaded {
-            Ok(()) => bindings::vm_fault_reason_VM_FAULT_NOPAGE,
+            Ok(_) => bindings::vm_fault_reason_VM_FAULT_NOPAGE,
             Err(e) if e == ENOMEM => bindings::vm_fault_reason_VM_FAULT_OOM,
             Err(_) => bindings::vm_fault_reason_VM_FAULT_SIGBUS,
         }

@@ -47,6 +47,8 @@ pub(crate) struct Load {
     pub(crate) completed: usize,
     /// Completions that are still to come, and room set aside for more.
     pub(crate) outstanding: usize,
+    /// Requests that there is room for.
+    pub(crate) room: usize,
 }
 
 /// A search for requests to cancel, a few at a time.
@@ -82,6 +84,7 @@ impl<T: Types> Lane<T> {
             running: 0,
             completed: self.completed.len(),
             outstanding: self.pending - self.completed.len(),
+            room: DEPTH.saturating_sub(self.pending),
         }
     }
 
@@ -99,7 +102,12 @@ impl<T: Types> Lane<T> {
 
     /// Gives back room that was set aside.
     pub(super) fn release(&mut self, room: usize) {
+        let was_full = self.pending >= DEPTH;
         self.pending = self.pending.saturating_sub(room);
+        // Somebody may be waiting for room.
+        if was_full && room > 0 {
+            self.owner.changed();
+        }
     }
 
     pub(super) fn push_last(&mut self, jobs: &mut Fifo<Job<T>>) {

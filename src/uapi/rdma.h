@@ -370,7 +370,8 @@ struct rdma_eventfd {
  * there ENOSPC. Each call is one transfer, and EAGAIN if the file is O_NONBLOCK.
  *
  * poll(2), select(2) and epoll(7) say POLLIN | POLLRDNORM when completions wait to
- * be collected, and POLLHUP | POLLERR when the device is gone.
+ * be collected, POLLOUT | POLLWRNORM when there is room for requests to be
+ * submitted, and POLLHUP | POLLERR when the device is gone.
  *
  * A context belongs to its open file (the open file description), not to a process:
  * dup(2), fork(2) and SCM_RIGHTS share it, threads can use it side by side, and it

@@ -1,0 +1,964 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What a caller can do wrong on purpose: every call with bad pointers, torn arrays, bits that mean nothing, and arguments that change. */
+#include "requests.h"
+
+#include <stddef.h>
+#include <sys/epoll.h>
+
+enum { FILL = 0xa5 };
+
+FIXTURE(hostile)
+{
+	int fd, eventfd;
+	struct buffer buffer;
+	/* Two pages, and behind them one that nothing is mapped at. */
+	unsigned char *page, *edge;
+};
+
+FIXTURE_SETUP(hostile)
+{
+	self->fd = open_node(O_RDWR);
+	ASSERT_LE(0, self->fd);
+	self->eventfd = eventfd(0, EFD_CLOEXEC);
+	ASSERT_LE(0, self->eventfd);
+	ASSERT_EQ(0, allocate(self->fd, 2 * PAGE, &self->buffer));
+	/* When what a test before has left to the engine is done, too. */
+	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, 1));
+	self->page = mmap(NULL, 3 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, self->page);
+	self->edge = self->page + 2 * PAGE;
+	ASSERT_EQ(0, munmap(self->edge, PAGE));
+}
+
+FIXTURE_TEARDOWN(hostile)
+{
+	close(self->fd);
+	close(self->eventfd);
+}
+
+/* --- Each call, with an argument that is right */
+
+struct subject {
+	const char *name;
+	unsigned long number;
+	bool answers; /* into its argument */
+	/* What must be 0: first byte and bytes of it. */
+	struct {
+		size_t offset, size;
+	} zeros[2];
+	uint32_t known_flags; /* of those bits, these mean something */
+};
+
+#define ZERO(type, member) { offsetof(struct type, member), sizeof(((struct type *)0)->member) }
+
+static const struct subject subjects[] = {
+	{ "INFO", RDMA_IOC_INFO, true },
+	{ "ALLOC", RDMA_IOC_ALLOC, true, { ZERO(rdma_alloc, flags), ZERO(rdma_alloc, reserved) } },
+	{ "FREE", RDMA_IOC_FREE, false, { ZERO(rdma_free, flags) } },
+	{ "BUFFER", RDMA_IOC_BUFFER, true, { ZERO(rdma_buffer, flags), ZERO(rdma_buffer, reserved) } },
+	{ "TRANSFER", RDMA_IOC_TRANSFER, false, { ZERO(rdma_request, flags), ZERO(rdma_request, reserved) } },
+	{ "SUBMIT", RDMA_IOC_SUBMIT, false, { ZERO(rdma_submit, flags), ZERO(rdma_submit, reserved) } },
+	{ "WAIT", RDMA_IOC_WAIT, false, { ZERO(rdma_wait, flags), ZERO(rdma_wait, reserved) } },
+	{ "CANCEL", RDMA_IOC_CANCEL, false, { ZERO(rdma_cancel, flags), ZERO(rdma_cancel, reserved) }, RDMA_CANCEL_ALL },
+	{ "EVENTFD", RDMA_IOC_EVENTFD, false, { ZERO(rdma_eventfd, flags) } },
+};
+
+union argument {
+	struct rdma_info info;
+	struct rdma_alloc alloc;
+	struct rdma_free free;
+	struct rdma_buffer buffer;
+	struct rdma_request request;
+	struct rdma_submit submit;
+	struct rdma_wait wait;
+	struct rdma_cancel cancel;
+	struct rdma_eventfd eventfd;
+};
+
+static struct rdma_request one_request;
+static struct rdma_completion one_completion;
+
+static union argument right(const FIXTURE_DATA(hostile) *self, unsigned long number)
+{
+	union argument argument = { 0 };
+
+	one_request = writing(&self->buffer, 0, 0, 1, 77);
+	switch (number) {
+	case RDMA_IOC_ALLOC:
+		argument.alloc = (struct rdma_alloc){ .size = PAGE };
+		break;
+	case RDMA_IOC_FREE:
+		argument.free = (struct rdma_free){ .handle = self->buffer.handle };
+		break;
+	case RDMA_IOC_BUFFER:
+		argument.buffer = (struct rdma_buffer){ .handle = self->buffer.handle };
+		break;
+	case RDMA_IOC_TRANSFER:
+		argument.request = one_request;
+		break;
+	case RDMA_IOC_SUBMIT:
+		argument.submit = (struct rdma_submit){ .requests = (uintptr_t)&one_request, .count = 1 };
+		break;
+	case RDMA_IOC_WAIT:
+		argument.wait = (struct rdma_wait){ .completions = (uintptr_t)&one_completion, .max = 1 };
+		break;
+	case RDMA_IOC_CANCEL:
+		argument.cancel = (struct rdma_cancel){ .cookie = 4711 };
+		break;
+	case RDMA_IOC_EVENTFD:
+		argument.eventfd = (struct rdma_eventfd){ .fd = self->eventfd };
+		break;
+	}
+	return argument;
+}
+
+/* What must still be so after calls that were refused. */
+struct witness {
+	uint32_t next_handle;
+	int eventfd;
+};
+
+/* One completion waits to be collected, an eventfd is set, and the next buffer's handle is known. */
+static void look_before(struct __test_metadata *_metadata, FIXTURE_DATA(hostile) *self, struct witness *witness)
+{
+	struct rdma_alloc alloc = { .size = PAGE };
+
+	witness->eventfd = eventfd(0, EFD_CLOEXEC);
+	ASSERT_LE(0, witness->eventfd);
+	ASSERT_EQ(0, tell(self->fd, witness->eventfd));
+	ASSERT_EQ(1, submit_one(self->fd, writing(&self->buffer, 0, 0, 1, 42)));
+	pause_us(2 * TRANSFER_US);
+	ASSERT_EQ(1, counted(witness->eventfd));
+	ASSERT_EQ(0, call(self->fd, RDMA_IOC_ALLOC, &alloc));
+	ASSERT_EQ(0, free_handle(self->fd, alloc.handle));
+	witness->next_handle = alloc.handle;
+}
+
+static void look_after(struct __test_metadata *_metadata, FIXTURE_DATA(hostile) *self, struct witness *witness)
+{
+	struct rdma_completion completions[2];
+	struct rdma_buffer info = { .handle = self->buffer.handle };
+	struct rdma_alloc alloc = { .size = PAGE };
+
+	/* Nothing was queued or cancelled, and nothing collected. */
+	pause_us(2 * TRANSFER_US);
+	EXPECT_EQ(0, counted(witness->eventfd));
+	EXPECT_EQ(1, take(self->fd, completions, 2));
+	EXPECT_EQ(42, completions[0].cookie);
+	/* No buffer came or went. */
+	EXPECT_EQ(0, call(self->fd, RDMA_IOC_BUFFER, &info));
+	EXPECT_EQ(2 * PAGE, info.size);
+	EXPECT_EQ(0, info.requests);
+	EXPECT_EQ(0, call(self->fd, RDMA_IOC_ALLOC, &alloc));
+	EXPECT_EQ(witness->next_handle, alloc.handle);
+	EXPECT_EQ(0, free_handle(self->fd, alloc.handle));
+	/* The eventfd is the one it was. */
+	EXPECT_EQ(1, submit_one(self->fd, writing(&self->buffer, 0, 0, 1, 43)));
+	EXPECT_EQ(0, drain(self->fd, 1));
+	EXPECT_EQ(1, counted(witness->eventfd));
+	close(witness->eventfd);
+}
+
+/* --- Pointers */
+
+#ifdef __LP64__
+#define HIGH_POINTERS                                                            \
+	0x00007ffffffff000UL,	    /* the page behind the user's last one */    \
+		0x00007fffffffffffUL, /* the last byte of the user's half */       \
+		0x0000800000000000UL, /* not canonical */                          \
+		0x8000000000000000UL, 0xffff800000000000UL,                      \
+		0xffff888000000000UL, /* the kernel's memory */                    \
+		0xffffffff81000000UL, /* the kernel's code */                      \
+		0xffffffffff600000UL, /* the vsyscall page */                      \
+		0xffffffffff5fffffUL,
+#else
+#define HIGH_POINTERS 0xc0000000UL, 0xffffe000UL,
+#endif
+
+TEST_F(hostile, pointers_to_nothing)
+{
+	struct witness witness;
+
+	look_before(_metadata, self, &witness);
+	for (size_t i = 0; i < ARRAY_SIZE(subjects); i++) {
+		size_t size = _IOC_SIZE(subjects[i].number);
+		union argument argument = right(self, subjects[i].number);
+		uintptr_t bad[] = {
+			0,
+			1,
+			PAGE - 1,
+			(uintptr_t)self->edge,
+			(uintptr_t)self->edge - 1,
+			(uintptr_t)self->edge - size / 2,
+			(uintptr_t)self->edge - size + 1,
+			HIGH_POINTERS(uintptr_t) - 1,
+			(uintptr_t)-size,
+		};
+
+		for (size_t j = 0; j < ARRAY_SIZE(bad); j++) {
+			/* What can be read is right. */
+			memset(self->page, 0, 2 * PAGE);
+			if (bad[j] > (uintptr_t)self->page && bad[j] < (uintptr_t)self->edge)
+				memcpy((void *)bad[j], &argument, (uintptr_t)self->edge - bad[j]);
+			EXPECT_EQ(-EFAULT, call(self->fd, subjects[i].number, (void *)bad[j]))
+				TH_LOG("%s at %#lx", subjects[i].name, (unsigned long)bad[j]);
+		}
+	}
+	look_after(_metadata, self, &witness);
+}
+
+/* The same across the edge to a page that may only be read: no matter, except to those that answer into it. */
+TEST_F(hostile, pointers_into_read_only_memory)
+{
+	unsigned char *boundary = self->page + PAGE;
+	struct witness witness;
+
+	look_before(_metadata, self, &witness);
+	for (size_t i = 0; i < ARRAY_SIZE(subjects); i++) {
+		size_t size = _IOC_SIZE(subjects[i].number);
+		union argument argument = right(self, subjects[i].number);
+
+		if (!subjects[i].answers)
+			continue;
+		for (size_t inside = 0; inside < size; inside++) {
+			ASSERT_EQ(0, mprotect(boundary, PAGE, PROT_READ | PROT_WRITE));
+			memcpy(boundary - inside, &argument, size);
+			ASSERT_EQ(0, mprotect(boundary, PAGE, PROT_READ));
+			EXPECT_EQ(-EFAULT, call(self->fd, subjects[i].number, boundary - inside))
+				TH_LOG("%s, %zu bytes can be written", subjects[i].name, inside);
+		}
+	}
+	look_after(_metadata, self, &witness);
+}
+
+/* Into a page that may be read and not written, or written and not read, or is not there yet. */
+TEST_F(hostile, pointers_to_pages_of_all_kinds)
+{
+	static const int forbidden[] = { PROT_NONE, PROT_EXEC };
+	struct rdma_info *info;
+
+	for (size_t i = 0; i < ARRAY_SIZE(forbidden); i++) {
+		ASSERT_EQ(0, mprotect(self->page, PAGE, forbidden[i]));
+		EXPECT_EQ(-EFAULT, call(self->fd, RDMA_IOC_INFO, self->page));
+	}
+	ASSERT_EQ(0, mprotect(self->page, PAGE, PROT_READ | PROT_WRITE));
+	ASSERT_EQ(0, madvise(self->page, PAGE, MADV_DONTNEED));
+	info = (void *)(self->page + PAGE - 8);
+	EXPECT_EQ(0, call(self->fd, RDMA_IOC_INFO, info));
+	EXPECT_EQ(RDMA_ABI_VERSION, info->abi_version);
+}
+
+/* --- Bits that mean nothing */
+
+TEST_F(hostile, each_bit_that_must_be_zero)
+{
+	struct witness witness;
+	int tried = 0;
+
+	look_before(_metadata, self, &witness);
+	for (size_t i = 0; i < ARRAY_SIZE(subjects); i++)
+		for (size_t j = 0; j < ARRAY_SIZE(subjects[i].zeros); j++)
+			for (size_t bit = 0; bit < 8 * subjects[i].zeros[j].size; bit++) {
+				union argument argument = right(self, subjects[i].number);
+				unsigned char *field = (unsigned char *)&argument + subjects[i].zeros[j].offset;
+
+				if (j == 0 && bit < 32 && subjects[i].known_flags & 1U << bit)
+					continue;
+				field[bit / 8] |= 1 << bit % 8;
+				EXPECT_EQ(-EINVAL, call(self->fd, subjects[i].number, &argument))
+					TH_LOG("%s, bit %zu of what must be 0, number %zu", subjects[i].name, bit, j);
+				tried++;
+			}
+	/* A cookie is a reserved field when all are cancelled. */
+	for (int bit = 0; bit < 64; bit++) {
+		struct rdma_cancel all = { .cookie = 1ULL << bit, .flags = RDMA_CANCEL_ALL };
+
+		EXPECT_EQ(-EINVAL, call(self->fd, RDMA_IOC_CANCEL, &all));
+	}
+	/* And those of a request within an array. */
+	for (size_t bit = 1; bit < 32 + 128; bit++) {
+		struct rdma_request request = writing(&self->buffer, 0, 0, 1, 77);
+
+		if (bit < 32)
+			request.flags = 1U << bit;
+		else
+			request.reserved[(bit - 32) / 64] = 1ULL << bit % 64;
+		EXPECT_EQ(-EINVAL, submit_one(self->fd, request)) TH_LOG("bit %zu of a request", bit);
+	}
+	TH_LOG("%d bits", tried);
+	look_after(_metadata, self, &witness);
+}
+
+/* --- Arrays that end in nothing */
+
+/* Requests in a row up to `edge`, with cookies from `first` on, and the last bytes of the last one beyond it. */
+static struct rdma_request *array_of_requests(FIXTURE_DATA(hostile) *self, unsigned char *edge, int whole, int part,
+					      uint64_t first, uint32_t flags)
+{
+	struct rdma_request *array = (void *)(edge - part - whole * sizeof(*array));
+	struct rdma_request last = writing(&self->buffer, 0, 0, 1, first + whole);
+
+	for (int i = 0; i < whole; i++) {
+		array[i] = writing(&self->buffer, 0, 0, 1, first + i);
+		array[i].flags = flags;
+	}
+	memcpy(array + whole, &last, part);
+	return array;
+}
+
+/* Gives up what waits and collects all; whether that are the cookies from `first` on, and no others. */
+static void expect_queued(struct __test_metadata *_metadata, int fd, uint64_t first, int count)
+{
+	static struct rdma_completion completions[DEPTH];
+	bool seen[DEPTH] = { false };
+	int got;
+
+	ASSERT_LE(0, cancel_all(fd));
+	got = collect(fd, completions, count, DEPTH, 300 * MS);
+	ASSERT_EQ(count, got);
+	for (int i = 0; i < got; i++) {
+		ASSERT_LE(first, completions[i].cookie);
+		ASSERT_GT(first + count, completions[i].cookie);
+		EXPECT_FALSE(seen[completions[i].cookie - first]);
+		seen[completions[i].cookie - first] = true;
+	}
+	EXPECT_EQ(0, take(fd, completions, 1));
+}
+
+TEST_F(hostile, submit_of_an_array_that_ends_early)
+{
+	static const int parts[] = { 0, 1, 8, 32, sizeof(struct rdma_request) - 1 };
+	static const int wholes[] = { 0, 1, 2, 31, 32, 33, 64 };
+	uint64_t first = 1000;
+
+	for (size_t i = 0; i < ARRAY_SIZE(wholes); i++)
+		for (size_t j = 0; j < ARRAY_SIZE(parts); j++) {
+			struct rdma_request *array =
+				array_of_requests(self, self->edge, wholes[i], parts[j], first, 0);
+			int counts[] = { wholes[i] + 1, wholes[i] + 2, DEPTH };
+
+			for (size_t k = 0; k < ARRAY_SIZE(counts); k++) {
+				EXPECT_EQ(wholes[i] ? wholes[i] : -EFAULT, submit(self->fd, array, counts[k]));
+				expect_queued(_metadata, self->fd, first, wholes[i]);
+			}
+			first += 1000;
+		}
+}
+
+/* A chain that ends in nothing is not accepted, what came before it is. */
+TEST_F(hostile, submit_of_a_chain_that_ends_early)
+{
+	struct rdma_request *array = array_of_requests(self, self->edge, 20, 0, 0, RDMA_REQUEST_LINK);
+
+	EXPECT_EQ(-EFAULT, submit(self->fd, array, 21));
+	expect_queued(_metadata, self->fd, 0, 0);
+	array[7].flags = 0;
+	EXPECT_EQ(8, submit(self->fd, array, 21));
+	expect_queued(_metadata, self->fd, 0, 8);
+}
+
+/* A hole of one page in a large array. */
+TEST_F(hostile, submit_of_an_array_with_a_hole)
+{
+	enum { BEFORE = 5 * 4096 / 64 };
+	size_t bytes = DEPTH * sizeof(struct rdma_request);
+	unsigned char *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	ASSERT_NE(MAP_FAILED, memory);
+	array_of_requests(self, memory + bytes, DEPTH, 0, 0, 0);
+	ASSERT_EQ(0, munmap(memory + 5 * PAGE, PAGE));
+	EXPECT_EQ(BEFORE, submit(self->fd, (void *)memory, DEPTH));
+	expect_queued(_metadata, self->fd, 0, BEFORE);
+	/* Submitting the rest again tells why. */
+	EXPECT_EQ(-EFAULT, submit(self->fd, (struct rdma_request *)memory + BEFORE, DEPTH - BEFORE));
+	expect_queued(_metadata, self->fd, 0, 0);
+	munmap(memory, bytes);
+}
+
+TEST_F(hostile, submit_from_read_only_memory)
+{
+	struct rdma_request *array = array_of_requests(self, self->edge, 40, 0, 0, 0);
+
+	ASSERT_EQ(0, mprotect(self->page, 2 * PAGE, PROT_READ));
+	EXPECT_EQ(40, submit(self->fd, array, 40));
+	expect_queued(_metadata, self->fd, 0, 40);
+}
+
+/* So many completions that wait, with cookies from `first` on in this order; and 0 behind them. */
+static void make_completions(struct __test_metadata *_metadata, FIXTURE_DATA(hostile) *self, uint64_t first, int count)
+{
+	ASSERT_EQ(1, submit_one(self->fd, writing(&self->buffer, 0, 0, 1, 0)));
+	ASSERT_EQ(count, submit_many(self->fd, &self->buffer, count, first));
+	/* All but the one that the engine has begun with. */
+	ASSERT_EQ(count, cancel_all(self->fd));
+	pause_us(2 * TRANSFER_US);
+}
+
+/* Where only `whole` completions and a part of one fit, so many are collected, and the others come in their order. */
+static void wait_into(struct __test_metadata *_metadata, FIXTURE_DATA(hostile) *self, unsigned char *edge, int whole,
+		      int part, int there)
+{
+	static struct rdma_completion rest[DEPTH];
+	struct rdma_completion *array = (void *)(edge - part - whole * sizeof(*array));
+	int got = 0;
+
+	make_completions(_metadata, self, 1000, there - 1);
+	memset(self->page, FILL, PAGE);
+	EXPECT_EQ(whole ? whole : -EFAULT, collect(self->fd, array, 0, DEPTH, 0))
+		TH_LOG("room for %d and %d bytes", whole, part);
+	EXPECT_EQ(POLLIN | POLLRDNORM, polled(self->fd));
+	for (int i = 0; i < whole; i++) {
+		EXPECT_EQ(1000 + i, array[i].cookie);
+		EXPECT_EQ(-ECANCELED, array[i].status);
+	}
+	/* Again: as many as before are lost, which is none. */
+	EXPECT_EQ(-EFAULT, collect(self->fd, (void *)edge, 0, DEPTH, 0));
+	EXPECT_EQ(-EFAULT, collect(self->fd, NULL, 1, 1, FOREVER));
+	got = collect(self->fd, rest, 0, DEPTH, 0);
+	EXPECT_EQ(there - whole, got);
+	for (int i = 0; i < got - 1; i++) {
+		EXPECT_EQ(1000 + whole + i, rest[i].cookie);
+	}
+	EXPECT_EQ(0, rest[got - 1].cookie);
+	EXPECT_EQ(0, rest[got - 1].status);
+	EXPECT_EQ(0, take(self->fd, rest, 1));
+}
+
+static const int parts[] = { 0, 1, 8, sizeof(struct rdma_completion) - 1 };
+static const int wholes[] = { 0, 1, 5, 31, 32, 33, 63, 64, 65, 100 };
+
+TEST_F(hostile, wait_into_an_array_that_ends_early)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(wholes); i++)
+		for (size_t j = 0; j < ARRAY_SIZE(parts); j++)
+			wait_into(_metadata, self, self->edge, wholes[i], parts[j], 130);
+}
+
+TEST_F(hostile, wait_into_an_array_that_becomes_read_only)
+{
+	ASSERT_EQ(0, mprotect(self->page + PAGE, PAGE, PROT_READ));
+	for (size_t i = 0; i < ARRAY_SIZE(wholes); i++)
+		wait_into(_metadata, self, self->page + PAGE, wholes[i], parts[i % ARRAY_SIZE(parts)], 130);
+}
+
+/* What could not be delivered counts against the depth, as it did before. */
+TEST_F(hostile, depth_after_a_wait_into_nothing)
+{
+	static struct rdma_completion completions[DEPTH];
+	struct rdma_completion *three = (void *)(self->edge - 3 * sizeof(*three));
+
+	ASSERT_EQ(DEPTH, submit_many(self->fd, &self->buffer, DEPTH, 0));
+	ASSERT_LE(DEPTH - 1, cancel_all(self->fd));
+	for (int i = 0; i < 20; i++) {
+		ASSERT_EQ(-EFAULT, collect(self->fd, (void *)self->edge, 0, DEPTH, 0));
+	}
+	EXPECT_EQ(-EAGAIN, submit_many(self->fd, &self->buffer, 1, 0));
+	EXPECT_EQ(3, collect(self->fd, three, 0, DEPTH, 0));
+	EXPECT_EQ(3, submit_many(self->fd, &self->buffer, 5, 0));
+	EXPECT_EQ(-EAGAIN, submit_many(self->fd, &self->buffer, 1, 0));
+	ASSERT_LE(0, cancel_all(self->fd));
+	EXPECT_EQ(DEPTH, collect(self->fd, completions, DEPTH, DEPTH, 1000 * MS));
+	EXPECT_EQ(DEPTH, submit_many(self->fd, &self->buffer, DEPTH, 0));
+}
+
+/* Nothing is written behind what was collected, however much there would be room for. */
+TEST_F(hostile, wait_writes_what_it_says)
+{
+	struct rdma_completion *array = (void *)self->page;
+	struct rdma_wait wait = { .completions = (uintptr_t)array, .max = UINT32_MAX };
+
+	make_completions(_metadata, self, 1000, 9);
+	memset(self->page, FILL, 2 * PAGE);
+	EXPECT_EQ(4, collect(self->fd, array, 0, 4, 0));
+	EXPECT_EQ(0, differing(array + 4, FILL, 2 * PAGE - 4 * sizeof(*array)));
+	EXPECT_EQ(6, call(self->fd, RDMA_IOC_WAIT, &wait));
+	EXPECT_EQ(0, differing(array + 6, FILL, 2 * PAGE - 6 * sizeof(*array)));
+	memset(self->page, FILL, 2 * PAGE);
+	EXPECT_EQ(0, call(self->fd, RDMA_IOC_WAIT, &wait));
+	EXPECT_EQ(0, differing(array, FILL, 2 * PAGE));
+}
+
+/* Addresses of arrays from which the end cannot be counted, or that are not the caller's. */
+TEST_F(hostile, arrays_elsewhere)
+{
+	const uint64_t size = sizeof(struct rdma_request);
+	uint64_t bad[] = {
+		0,
+		1,
+		UINT64_MAX,
+		-size,
+		-size + 1,
+		-2 * size,
+		0 - DEPTH * size,
+		1ULL << 63,
+		INT64_MAX,
+#ifndef __LP64__
+		/* No address of a 32-bit program, though what is cut off it is one. */
+		(1ULL << 32) + (uintptr_t)self->page,
+		(1ULL << 63) + (uintptr_t)self->page,
+#endif
+		HIGH_POINTERS(uintptr_t) self->edge,
+	};
+	struct witness witness;
+
+	memset(self->page, FILL, 2 * PAGE);
+	*(struct rdma_request *)self->page = writing(&self->buffer, 0, 0, 1, 1);
+	look_before(_metadata, self, &witness);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		for (uint32_t count = 1; count <= DEPTH; count *= 32) {
+			struct rdma_submit submit = { .requests = bad[i], .count = count };
+			struct rdma_wait wait = { .completions = bad[i], .max = count };
+
+			EXPECT_EQ(-EFAULT, call(self->fd, RDMA_IOC_SUBMIT, &submit))
+				TH_LOG("%#llx", (unsigned long long)bad[i]);
+			EXPECT_EQ(-EFAULT, call(self->fd, RDMA_IOC_WAIT, &wait))
+				TH_LOG("%#llx", (unsigned long long)bad[i]);
+		}
+	EXPECT_EQ(0, differing(self->page + size, FILL, 2 * PAGE - size));
+	look_after(_metadata, self, &witness);
+}
+
+/* --- Numbers that are too large, or too small */
+
+TEST_F(hostile, counts)
+{
+	static const uint32_t wrong[] = { 0, DEPTH + 1, 1U << 26, 1U << 31, UINT32_MAX };
+	static const struct {
+		uint32_t min, max;
+	} pairs[] = {
+		{ 0, 0 }, { 1, 0 }, { 2, 1 }, { DEPTH + 1, DEPTH + 1 }, { UINT32_MAX, UINT32_MAX }, { UINT32_MAX, 1 },
+		{ 1U << 31, UINT32_MAX },
+	};
+	struct witness witness;
+
+	look_before(_metadata, self, &witness);
+	array_of_requests(self, self->edge, 100, 0, 0, 0);
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+		EXPECT_EQ(-EINVAL, submit(self->fd, (void *)self->page, wrong[i]));
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(pairs); i++) {
+		EXPECT_EQ(-EINVAL, collect(self->fd, (void *)self->page, pairs[i].min, pairs[i].max, 0))
+			TH_LOG("min %u, max %u", pairs[i].min, pairs[i].max);
+		EXPECT_EQ(-EINVAL, collect(self->fd, (void *)self->page, pairs[i].min, pairs[i].max, FOREVER));
+	}
+	look_after(_metadata, self, &witness);
+}
+
+TEST_F(hostile, timeouts)
+{
+	static const int64_t longest[] = { INT64_MAX, INT64_MAX - 1, INT64_MIN, -1, -2 };
+	static const int64_t shortest[] = { 0, 1, 1000 };
+	struct rdma_completion completion;
+	int64_t began;
+
+	for (size_t i = 0; i < ARRAY_SIZE(longest); i++) {
+		ASSERT_EQ(1, submit_many(self->fd, &self->buffer, 1, 0));
+		began = now();
+		EXPECT_EQ(1, collect(self->fd, &completion, 1, 1, longest[i]))
+			TH_LOG("%lld ns", (long long)longest[i]);
+		EXPECT_LE(TRANSFER_US / 2, now() - began);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(shortest); i++) {
+		began = now();
+		EXPECT_EQ(0, collect(self->fd, &completion, 1, 1, shortest[i]));
+		EXPECT_GE(TRANSFER_US, now() - began);
+	}
+}
+
+TEST_F(hostile, ranges)
+{
+	static const uint64_t numbers[] = { 0,		   1,	      PAGE,	     2 * PAGE - 1, 2 * PAGE, 2 * PAGE + 1,
+					    1ULL << 31,	   1ULL << 32, (1ULL << 32) + 1, 1ULL << 63,   INT64_MAX, -PAGE,
+					    -2 * PAGE + 1, UINT64_MAX };
+	static const uint32_t operations[] = { RDMA_OP_TO_DEVICE, RDMA_OP_FROM_DEVICE, RDMA_OP_COPY, 0, 4, UINT32_MAX };
+	int refused = 0, accepted = 0, wrong = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(operations); i++)
+		for (size_t j = 0; j < ARRAY_SIZE(numbers); j++)
+			for (size_t k = 0; k < ARRAY_SIZE(numbers); k++)
+				for (size_t l = 0; l < ARRAY_SIZE(numbers); l++) {
+					uint32_t operation = operations[i], handle = self->buffer.handle;
+					uint64_t from = numbers[j], to = numbers[k], length = numbers[l];
+					uint64_t of_source = operation == RDMA_OP_FROM_DEVICE ? PAGE : 2 * PAGE;
+					uint64_t of_destination = operation == RDMA_OP_TO_DEVICE ? PAGE : 2 * PAGE;
+					struct rdma_request request = {
+						.operation = operation,
+						.source = operation == RDMA_OP_FROM_DEVICE ? 0 : handle,
+						.destination = operation == RDMA_OP_TO_DEVICE ? 0 : handle,
+						.source_offset = from,
+						.destination_offset = to,
+						.length = length,
+					};
+					bool good = operation >= 1 && operation <= 3 && length > 0 &&
+						    from <= of_source && length <= of_source - from &&
+						    to <= of_destination && length <= of_destination - to &&
+						    !(operation == RDMA_OP_COPY && from < to + length &&
+						      to < from + length);
+					int answer = submit_one(self->fd, request);
+
+					accepted += good;
+					refused += !good;
+					wrong += answer != (good ? 1 : -EINVAL);
+					if (good)
+						cancel_all(self->fd);
+				}
+	EXPECT_EQ(0, wrong);
+	TH_LOG("%d accepted, %d refused", accepted, refused);
+	EXPECT_LT(10, accepted);
+}
+
+TEST_F(hostile, descriptors_that_are_no_eventfds)
+{
+	struct witness witness;
+	int pipes[2], epoll = epoll_create1(EPOLL_CLOEXEC);
+
+	ASSERT_EQ(0, pipe(pipes));
+	look_before(_metadata, self, &witness);
+	EXPECT_EQ(-EBADF, tell(self->fd, -2));
+	EXPECT_EQ(-EBADF, tell(self->fd, INT32_MIN));
+	EXPECT_EQ(-EBADF, tell(self->fd, INT32_MAX));
+	EXPECT_EQ(-EBADF, tell(self->fd, 1000));
+	EXPECT_EQ(-EINVAL, tell(self->fd, self->fd));
+	EXPECT_EQ(-EINVAL, tell(self->fd, pipes[0]));
+	EXPECT_EQ(-EINVAL, tell(self->fd, pipes[1]));
+	EXPECT_EQ(-EINVAL, tell(self->fd, epoll));
+	look_after(_metadata, self, &witness);
+	close(pipes[0]);
+	close(pipes[1]);
+	close(epoll);
+}
+
+/* --- Arguments that are in a buffer of the driver's own */
+
+TEST_F(hostile, arguments_in_a_buffer)
+{
+	struct rdma_request *requests = (void *)self->buffer.bytes;
+	struct rdma_completion *completions = (void *)(self->buffer.bytes + PAGE);
+	struct rdma_submit *submit = (void *)(completions + 70);
+	struct rdma_alloc *alloc = (void *)(self->buffer.bytes + 2 * PAGE - sizeof(*alloc));
+	unsigned char *fresh;
+
+	for (int i = 0; i < 64; i++)
+		requests[i] = writing(&self->buffer, 0, 0, PAGE, i);
+	*submit = (struct rdma_submit){ .requests = (uintptr_t)requests, .count = 64 };
+	EXPECT_EQ(64, call(self->fd, RDMA_IOC_SUBMIT, submit));
+	/* Into a page that nobody has touched through this mapping. */
+	fresh = map(self->fd, self->buffer.offset, 2 * PAGE, PROT_READ | PROT_WRITE);
+	ASSERT_NE(NULL, fresh);
+	EXPECT_EQ(64, collect(self->fd, (void *)(fresh + PAGE), 64, 64, FOREVER));
+	for (int i = 0; i < 64; i++) {
+		EXPECT_EQ(i, completions[i].cookie);
+		EXPECT_EQ(PAGE, completions[i].bytes);
+	}
+	*alloc = (struct rdma_alloc){ .size = 1 };
+	EXPECT_EQ(0, call(self->fd, RDMA_IOC_ALLOC, alloc));
+	EXPECT_EQ(PAGE, alloc->size);
+	EXPECT_EQ(0, free_handle(self->fd, alloc->handle));
+	munmap(fresh, 2 * PAGE);
+}
+
+/* --- Arguments that change while they are read */
+
+enum { BATCH = 48, VALUES = 8, FLIP_US = 4000000, FLIPPED = 4 };
+
+/* What the flipping thread writes to, and others call with. */
+struct target {
+	struct rdma_submit submit;
+	struct rdma_wait wait;
+	struct rdma_cancel cancel;
+	struct rdma_eventfd eventfd;
+	struct rdma_alloc alloc;
+	struct rdma_free free;
+	struct rdma_buffer buffer;
+	struct rdma_request transfer;
+	struct rdma_request requests[BATCH];
+};
+
+FIXTURE(flipped)
+{
+	struct target *target;
+	/* Completions, at two places of as many as there can be, and around them what must not change. */
+	unsigned char *memory, *arrays[2];
+	int fd, eventfd;
+	struct buffer buffers[FLIPPED];
+	/* Of somebody else, beside them. */
+	int other;
+	struct buffer others[FLIPPED];
+};
+
+/* In whole pages. */
+#define ARRAY_BYTES (DEPTH * sizeof(struct rdma_completion))
+
+FIXTURE_SETUP(flipped)
+{
+	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+		SKIP(return, "one CPU has no races to show");
+	self->fd = open_node(O_RDWR);
+	ASSERT_LE(0, self->fd);
+	self->other = open_node(O_RDWR);
+	ASSERT_LE(0, self->other);
+	self->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	ASSERT_LE(0, self->eventfd);
+	for (int i = 0; i < FLIPPED; i++) {
+		ASSERT_EQ(0, allocate(self->fd, 2 * PAGE, &self->buffers[i]));
+		ASSERT_EQ(0, allocate(self->other, 2 * PAGE, &self->others[i]));
+		memset(self->others[i].bytes, FILL, 2 * PAGE);
+		memset(self->buffers[i].bytes, 0x11, 2 * PAGE);
+	}
+	self->target = mmap(NULL, sizeof(*self->target), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, self->target);
+	self->memory = mmap(NULL, 2 * ARRAY_BYTES + 6 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, self->memory);
+	memset(self->memory, FILL, 2 * ARRAY_BYTES + 6 * PAGE);
+	self->arrays[0] = self->memory + 2 * PAGE;
+	self->arrays[1] = self->arrays[0] + ARRAY_BYTES + 2 * PAGE;
+}
+
+FIXTURE_TEARDOWN(flipped)
+{
+	close(self->fd);
+	close(self->other);
+	close(self->eventfd);
+}
+
+struct flipping {
+	pthread_t thread;
+	FIXTURE_DATA(flipped) *self;
+	volatile bool *over;
+	unsigned int seed;
+	long calls, succeeded, accepted, collected;
+	int unexpected;
+	volatile bool done;
+};
+
+static struct target right_target(const FIXTURE_DATA(flipped) *self)
+{
+	struct target target = {
+		.submit = { .requests = (uintptr_t)self->target->requests, .count = BATCH },
+		.wait = { .completions = (uintptr_t)self->arrays[0], .max = DEPTH },
+		.cancel = { .flags = RDMA_CANCEL_ALL },
+		.eventfd = { .fd = self->eventfd },
+		.alloc = { .size = PAGE },
+		.free = { .handle = 1000 },
+		.buffer = { .handle = self->buffers[0].handle },
+		.transfer = writing(&self->buffers[0], 0, 0, PAGE, 0),
+	};
+
+	for (int i = 0; i < BATCH; i++)
+		target.requests[i] = i % 3 == 0 ? writing(&self->buffers[i % FLIPPED], 0, 0, PAGE, i) :
+				     i % 3 == 1 ? reading(&self->buffers[i % FLIPPED], 0, 0, PAGE, i) :
+						  copying(&self->buffers[i % FLIPPED], PAGE, &self->buffers[i % FLIPPED],
+							  0, PAGE, i);
+	return target;
+}
+
+/* One field of a request becomes something else: each value is right by itself, or beside another one. */
+static void flip_request(FIXTURE_DATA(flipped) *self, volatile struct rdma_request *request, unsigned int *seed)
+{
+	static const uint64_t numbers[VALUES] = { 0, 1, PAGE, 2 * PAGE - 1, 2 * PAGE, PAGE - 1, UINT64_MAX, 1ULL << 32 };
+	uint32_t handles[VALUES] = { 0, 1000, UINT32_MAX, 9 };
+
+	for (int i = 0; i < FLIPPED; i++)
+		handles[VALUES - 1 - i] = self->buffers[i].handle;
+	switch (rand_r(seed) % 9) {
+	case 0:
+		request->operation = rand_r(seed) % 5;
+		break;
+	case 1:
+		request->flags = rand_r(seed) % 3;
+		break;
+	case 2:
+		request->source = handles[rand_r(seed) % VALUES];
+		break;
+	case 3:
+		request->destination = handles[rand_r(seed) % VALUES];
+		break;
+	case 4:
+		request->source_offset = numbers[rand_r(seed) % VALUES];
+		break;
+	case 5:
+		request->destination_offset = numbers[rand_r(seed) % VALUES];
+		break;
+	case 6:
+		request->length = numbers[rand_r(seed) % VALUES];
+		break;
+	case 7:
+		request->cookie = rand_r(seed);
+		break;
+	default:
+		request->reserved[0] = rand_r(seed) % 2;
+	}
+}
+
+static void *flipper(void *argument)
+{
+	struct flipping *flipping = argument;
+	FIXTURE_DATA(flipped) *self = flipping->self;
+	volatile struct target *target = self->target;
+	static const uint32_t counts[VALUES] = { 0, 1, BATCH, BATCH, DEPTH, DEPTH + 1, UINT32_MAX, 1U << 31 };
+	uint64_t addresses[VALUES] = {
+		(uintptr_t)self->arrays[0],	   (uintptr_t)self->arrays[1], 0, UINT64_MAX, 1ULL << 63, 1, PAGE, -PAGE,
+	};
+	int fds[4] = { self->eventfd, -1, self->fd, 999 };
+	struct target template = right_target(self);
+	unsigned int seed = flipping->seed;
+
+	while (!*flipping->over) {
+		flipping->calls++;
+		switch (rand_r(&seed) % 12) {
+		case 0:
+			target->submit.count = counts[rand_r(&seed) % VALUES];
+			break;
+		case 1:
+			target->submit.requests = rand_r(&seed) % 2 ? template.submit.requests :
+								      addresses[2 + rand_r(&seed) % (VALUES - 2)];
+			break;
+		case 2:
+			target->wait.completions = addresses[rand_r(&seed) % VALUES];
+			break;
+		case 3:
+			target->wait.max = counts[rand_r(&seed) % VALUES];
+			break;
+		case 4:
+			target->wait.min = rand_r(&seed) % 4;
+			break;
+		case 5:
+			target->wait.timeout_ns = (int64_t)(rand_r(&seed) % 3) * 10 * MS - 1;
+			break;
+		case 6:
+			target->cancel.flags = rand_r(&seed) % 3;
+			target->cancel.cookie = rand_r(&seed) % 2 ? 0 : rand_r(&seed) % BATCH;
+			break;
+		case 7:
+			target->eventfd.fd = fds[rand_r(&seed) % 4];
+			break;
+		case 8:
+			target->alloc.size = rand_r(&seed) % 2 ? PAGE * (1 + rand_r(&seed) % 4) : UINT64_MAX;
+			target->alloc.flags = rand_r(&seed) % 4 == 0;
+			/* Never one of those that the requests are on. */
+			target->free.handle = 5 + rand_r(&seed) % 8;
+			break;
+		case 9:
+			flip_request(self, &target->transfer, &seed);
+			break;
+		default:
+			flip_request(self, &target->requests[rand_r(&seed) % BATCH], &seed);
+		}
+		/* What is wrong for good would let nothing through. */
+		if (rand_r(&seed) % 8 == 0)
+			memcpy((void *)target, &template, sizeof(template));
+	}
+	return NULL;
+}
+
+static void *caller(void *argument)
+{
+	static const unsigned long numbers[] = {
+		RDMA_IOC_SUBMIT, RDMA_IOC_SUBMIT, RDMA_IOC_SUBMIT,  RDMA_IOC_SUBMIT, RDMA_IOC_WAIT, RDMA_IOC_WAIT,
+		RDMA_IOC_WAIT,	 RDMA_IOC_CANCEL, RDMA_IOC_EVENTFD, RDMA_IOC_ALLOC,  RDMA_IOC_FREE, RDMA_IOC_BUFFER,
+	};
+	static const int known[] = { EFAULT, EINVAL, EAGAIN, EINTR, ENOMEM, EALREADY, ENOENT, EDQUOT, EBADF };
+	struct flipping *flipping = argument;
+	FIXTURE_DATA(flipped) *self = flipping->self;
+	struct target *target = self->target;
+	unsigned int seed = flipping->seed;
+
+	while (!*flipping->over) {
+		unsigned long number = numbers[rand_r(&seed) % ARRAY_SIZE(numbers)];
+		void *argument = number == RDMA_IOC_SUBMIT  ? (void *)&target->submit :
+				 number == RDMA_IOC_WAIT    ? (void *)&target->wait :
+				 number == RDMA_IOC_CANCEL  ? (void *)&target->cancel :
+				 number == RDMA_IOC_EVENTFD ? (void *)&target->eventfd :
+				 number == RDMA_IOC_ALLOC   ? (void *)&target->alloc :
+				 number == RDMA_IOC_FREE    ? (void *)&target->free :
+							      (void *)&target->buffer;
+		int answer;
+
+		if (rand_r(&seed) % 512 == 0) {
+			number = RDMA_IOC_TRANSFER;
+			argument = &target->transfer;
+		}
+		answer = call(self->fd, number, argument);
+		flipping->calls++;
+		flipping->succeeded += answer >= 0;
+		if (number == RDMA_IOC_SUBMIT && answer > 0)
+			flipping->accepted += answer;
+		if (number == RDMA_IOC_WAIT && answer > 0)
+			flipping->collected += answer;
+		for (size_t i = 0; answer < 0 && i <= ARRAY_SIZE(known); i++) {
+			if (i == ARRAY_SIZE(known))
+				flipping->unexpected = answer;
+			else if (answer == -known[i])
+				break;
+		}
+	}
+	flipping->done = true;
+	return NULL;
+}
+
+static void interrupt(int signal)
+{
+	(void)signal;
+}
+
+TEST_F_TIMEOUT(flipped, arguments_under_way, 60)
+{
+	enum { CALLERS = 3 };
+	static struct rdma_completion completions[DEPTH];
+	struct sigaction action = { .sa_handler = interrupt };
+	struct flipping threads[1 + CALLERS];
+	volatile bool over = false;
+	long accepted = 0, collected = 0, calls = 0, succeeded = 0;
+	int got;
+
+	ASSERT_EQ(0, sigaction(SIGUSR1, &action, NULL));
+	*self->target = right_target(self);
+	for (int i = 0; i <= CALLERS; i++) {
+		threads[i] = (struct flipping){ .self = self, .over = &over, .seed = i };
+		ASSERT_EQ(0, pthread_create(&threads[i].thread, NULL, i ? caller : flipper, &threads[i]));
+	}
+	pause_us(FLIP_US);
+	over = true;
+	for (int i = 0; i <= CALLERS; i++) {
+		/* It may wait for ever. */
+		while (i && !threads[i].done) {
+			pthread_kill(threads[i].thread, SIGUSR1);
+			pause_us(1000);
+		}
+		ASSERT_EQ(0, pthread_join(threads[i].thread, NULL));
+		EXPECT_EQ(0, threads[i].unexpected);
+		accepted += threads[i].accepted;
+		collected += threads[i].collected;
+		calls += i ? threads[i].calls : 0;
+		succeeded += threads[i].succeeded;
+	}
+	TH_LOG("%ld calls, %ld of them succeeded, while arguments changed %ld times; %ld requests accepted", calls,
+	       succeeded, threads[0].calls, accepted);
+	EXPECT_LT(1000, succeeded);
+	EXPECT_LT(1000, accepted);
+
+	/* As many completions as requests, and no more. */
+	ASSERT_LE(0, cancel_all(self->fd));
+	while ((got = collect(self->fd, completions, 1, DEPTH, 3000 * MS)) > 0)
+		collected += got;
+	EXPECT_EQ(0, got);
+	EXPECT_EQ(accepted, collected);
+
+	/* Nothing was written where nothing may be. */
+	EXPECT_EQ(0, differing(self->memory, FILL, 2 * PAGE));
+	EXPECT_EQ(0, differing(self->arrays[0] + ARRAY_BYTES, FILL, 2 * PAGE));
+	EXPECT_EQ(0, differing(self->arrays[1] + ARRAY_BYTES, FILL, 2 * PAGE));
+	for (int i = 0; i < FLIPPED; i++) {
+		EXPECT_EQ(0, differing(self->others[i].bytes, FILL, 2 * PAGE));
+	}
+
+	/* And all is as good as new. */
+	ASSERT_EQ(DEPTH, submit_many(self->fd, &self->buffers[0], DEPTH, 0));
+	ASSERT_EQ(-EAGAIN, submit_many(self->fd, &self->buffers[0], 1, 0));
+	ASSERT_LE(0, cancel_all(self->fd));
+	fill(self->buffers[0].bytes, 2 * PAGE, 5);
+	ASSERT_EQ(0, copy(self->fd, &self->buffers[1], 0, &self->buffers[0], 0, 2 * PAGE));
+	EXPECT_EQ(0, memcmp(self->buffers[0].bytes, self->buffers[1].bytes, 2 * PAGE));
+}
+
+TEST_HARNESS_MAIN
