@@ -6,28 +6,43 @@
 //! of them. Its memory goes earlier if the device does, for memory of a device must be freed before
 //! that is unbound; whoever still holds the buffer then finds it empty.
 
+mod in_use;
+
+pub(crate) use in_use::InUse;
+
 use crate::{
     device::Device,
+    handle::Handle,
     kernel_ext::{
         coherent::{
-            Frame,
+            Layout,
             Memory, //
         },
         vma::{
-            Fault,
+            Count,
             Mappable, //
         }, //
     },
-    request::Backing, //
+    quota::{
+        Charge,
+        Quota, //
+    }, //
 };
 use kernel::{
-    page::PAGE_SHIFT,
+    alloc::flags::GFP_KERNEL_ACCOUNT,
+    page::{
+        PAGE_SHIFT,
+        PAGE_SIZE, //
+    },
     prelude::*,
     rbtree::RBTree,
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         new_mutex,
         Arc,
-        ArcBorrow,
         Mutex, //
     }, //
 };
@@ -36,23 +51,29 @@ use kernel::{
 #[pin_data]
 struct Revocable {
     #[pin]
-    memory: Mutex<Option<Memory>>,
+    memory: Mutex<Option<Charged>>,
+}
+
+/// Memory, and whom it is charged to.
+struct Charged {
+    memory: Memory,
+    _charge: Charge,
 }
 
 impl Revocable {
-    fn new(memory: Memory) -> Result<Arc<Self>> {
+    fn new(memory: Charged) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self { memory <- new_mutex!(Some(memory), "rdma::Revocable") }),
-            GFP_KERNEL,
+            GFP_KERNEL_ACCOUNT,
         )
     }
 
     /// Does `f` with the memory; [`ENODEV`] if it was taken away.
     fn with<R>(&self, f: impl FnOnce(&Memory) -> R) -> Result<R> {
-        Ok(f(self.memory.lock().as_ref().ok_or(ENODEV)?))
+        Ok(f(&self.memory.lock().as_ref().ok_or(ENODEV)?.memory))
     }
 
-    fn take(&self) -> Option<Memory> {
+    fn take(&self) -> Option<Charged> {
         self.memory.lock().take()
     }
 }
@@ -66,6 +87,7 @@ pub(crate) struct Registry {
 
 struct Live {
     memories: RBTree<u64, Arc<Revocable>>,
+    count: usize,
     last_id: u64,
 }
 
@@ -76,6 +98,7 @@ impl Registry {
             live <- new_mutex!(
                 Live {
                     memories: RBTree::new(),
+                    count: 0,
                     last_id: 0,
                 },
                 "rdma::Registry"
@@ -87,13 +110,22 @@ impl Registry {
         let mut live = self.live.lock();
         let id = live.last_id + 1;
         live.memories
-            .try_create_and_insert(id, memory, GFP_KERNEL)?;
+            .try_create_and_insert(id, memory, GFP_KERNEL_ACCOUNT)?;
         live.last_id = id;
+        live.count += 1;
         Ok(id)
     }
 
     fn remove(&self, id: u64) -> Option<Arc<Revocable>> {
-        self.live.lock().memories.remove(&id)
+        let mut live = self.live.lock();
+        let memory = live.memories.remove(&id)?;
+        live.count -= 1;
+        Some(memory)
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.live.lock().count
     }
 
     /// Takes the memory of all buffers away and frees it.
@@ -101,7 +133,10 @@ impl Registry {
     /// Nobody makes or drops a buffer any more, the guard being closed; no page is mapped; the
     /// device does not touch the memory.
     pub(crate) fn revoke_all(&self) {
-        let all = core::mem::replace(&mut self.live.lock().memories, RBTree::new());
+        let mut live = self.live.lock();
+        let all = core::mem::replace(&mut live.memories, RBTree::new());
+        live.count = 0;
+        drop(live);
         for memory in all.values() {
             drop(memory.take());
         }
@@ -113,37 +148,50 @@ pub(crate) struct Buffer {
     device: Arc<Device>,
     memory: Arc<Revocable>,
     id: u64,
-    address: u64,
+    layout: Layout,
     size: usize,
-    /// Where the buffer begins in the file, in pages.
-    first_page: usize,
+    mappings: Count,
+    requests: Atomic<u32>,
+    handle: Handle,
 }
 
 impl Buffer {
-    /// Allocates `size` bytes, rounded up to whole pages and zeroed, which a file shows from
-    /// `first_page` on.
+    /// Allocates `size` bytes, rounded up to whole pages and zeroed, which a context with this
+    /// quota calls `handle`.
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`], and the reason is in the log; [`ENODEV`] if the device is gone.
-    pub(crate) fn new(device: &Arc<Device>, size: usize, first_page: usize) -> Result<Arc<Self>> {
+    /// [`EDQUOT`] and [`ENOMEM`], and the reason is in the log; [`EINTR`] if the process is being
+    /// killed; [`ENODEV`] if the device is gone.
+    pub(crate) fn new(
+        device: &Arc<Device>,
+        quota: &Arc<Quota>,
+        size: usize,
+        handle: Handle,
+    ) -> Result<Arc<Self>> {
         // All of it inside the guard: memory that the registry does not have would outlive the
         // device.
         let buffer = device.enter(|engine| -> Result<Self> {
+            let charge = engine.charge(quota, size.div_ceil(PAGE_SIZE))?;
             let memory = engine.allocate(size)?;
-            let (address, size) = (memory.address(), memory.size());
-            let memory = Revocable::new(memory)?;
+            let (layout, size) = (memory.layout()?, memory.size());
+            let memory = Revocable::new(Charged {
+                memory,
+                _charge: charge,
+            })?;
             let id = device.buffers().insert(memory.clone())?;
             Ok(Self {
                 device: device.clone(),
                 memory,
                 id,
-                address,
+                layout,
                 size,
-                first_page,
+                mappings: Count::new(),
+                requests: Atomic::new(0),
+                handle,
             })
         })??;
-        Ok(Arc::new(buffer, GFP_KERNEL)?)
+        Ok(Arc::new(buffer, GFP_KERNEL_ACCOUNT)?)
     }
 
     /// Bytes, whole pages.
@@ -153,17 +201,17 @@ impl Buffer {
 
     /// Where the buffer begins in the file, in pages.
     pub(crate) fn first_page(&self) -> usize {
-        self.first_page
+        self.handle.first_page()
     }
 
-    /// Mappings that there are of it.
+    /// How many mappings of it there are.
     pub(crate) fn mappings(&self) -> u32 {
-        0
+        self.mappings.get()
     }
 
     /// Requests on it that are not over.
     pub(crate) fn requests(&self) -> u32 {
-        0
+        self.requests.load(Relaxed)
     }
 
     /// Copies its first bytes out, as many as `to` has.
@@ -180,11 +228,6 @@ impl Buffer {
     pub(crate) fn abandon(&self) {
         let _ = self.memory.with(Memory::abandon);
     }
-
-    fn frame(&self, page: usize) -> Result<Frame> {
-        let page = page.checked_sub(self.first_page).ok_or(EFAULT)?;
-        self.memory.with(|memory| memory.frame(page))?.ok_or(EFAULT)
-    }
 }
 
 impl Drop for Buffer {
@@ -198,27 +241,31 @@ impl Drop for Buffer {
 }
 
 impl Mappable for Buffer {
-    fn fault(this: ArcBorrow<'_, Self>, fault: &Fault<'_>) -> Result {
+    fn with_layout<R>(&self, f: impl FnOnce(&Layout) -> R) -> Result<R> {
         // Inside the guard: after it is closed the mappings are emptied, and must stay so.
-        this.device
-            .enter(|_| fault.insert(this.frame(fault.page())?))?
-    }
-}
-
-impl Backing for Arc<Buffer> {
-    fn size(&self) -> u64 {
-        // CAST: `usize` is at most 64 bits.
-        self.size as u64
+        self.device.enter(|_| f(&self.layout))
     }
 
-    fn bus(&self, offset: u64) -> (u64, u64) {
-        (self.address + offset, Backing::size(self) - offset)
+    fn first_page(&self) -> usize {
+        self.handle.first_page()
     }
 
-    fn ended(&mut self) {}
+    fn mappings(&self) -> &Count {
+        &self.mappings
+    }
+
+    fn faulted(&self, page: usize, loaded: Result<usize>) {
+        self.device.faulted(self.handle, page, loaded);
+    }
 }
 
 /// Pages of this many bytes.
 pub(crate) fn pages(bytes: usize) -> usize {
     bytes >> PAGE_SHIFT
+}
+
+/// Bytes of this many pages.
+pub(crate) fn bytes(pages: usize) -> u64 {
+    // CAST: `usize` is at most 64 bits.
+    (pages as u64) << PAGE_SHIFT
 }

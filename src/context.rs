@@ -5,13 +5,16 @@
 use crate::{
     buffer::{
         self,
-        Buffer, //
+        Buffer,
+        InUse, //
     },
     device::{
         Device,
         Lane, //
     },
-    kernel_ext::vma::Mapping,
+    handle::Handle,
+    kernel_ext::vma::Populate,
+    quota::Quota,
     request::{
         Operation,
         Span, //
@@ -23,8 +26,7 @@ use crate::{
     transfer::{
         DeviceRange,
         DEVICE_MEMORY_SIZE, //
-    },
-    uapi, //
+    }, //
 };
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
@@ -36,36 +38,6 @@ use kernel::{
         Mutex, //
     }, //
 };
-
-/// Names a buffer within its context.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Handle(pub(crate) u32);
-
-impl Handle {
-    /// That of the buffer which the first mapping at offset 0 makes.
-    const FIRST: Self = Self(uapi::FIRST_BUFFER);
-
-    /// Pages of the file that belong to each handle: the file is cut into windows of the size of
-    /// the largest buffer.
-    const WINDOW: usize = uapi::MAX_BUFFER_SIZE as usize >> PAGE_SHIFT;
-
-    /// The handle whose window this page of the file is in.
-    fn of_page(page: usize) -> Result<Self> {
-        Ok(Self(u32::try_from(page / Self::WINDOW)?))
-    }
-
-    /// First page of the handle's window.
-    pub(crate) fn first_page(self) -> usize {
-        // CAST: `u32` fits into `usize`.
-        self.0 as usize * Self::WINDOW
-    }
-
-    /// Where the buffer is in the slab. All but the first one are.
-    fn index(self) -> Option<usize> {
-        // CAST: `u32` fits into `usize`.
-        (self.0 as usize).checked_sub(1)
-    }
-}
 
 /// The buffers that have a handle.
 struct Handles {
@@ -106,8 +78,10 @@ impl Handles {
 #[pin_data]
 pub(crate) struct Context {
     device: Arc<Device>,
+    quota: Arc<Quota>,
     #[pin]
     lane: Lane,
+    populate: Populate,
     #[pin]
     handles: Mutex<Handles>,
 }
@@ -119,8 +93,10 @@ impl Context {
         device.info()?;
         Arc::pin_init(
             try_pin_init!(Self {
+                quota: device.context_quota()?,
                 lane <- Lane::new(device.clone()),
                 device,
+                populate: Populate::new(),
                 handles <- new_mutex!(
                     Handles {
                         first: None,
@@ -138,6 +114,11 @@ impl Context {
         &self.device
     }
 
+    /// Which process wants its next mapping filled.
+    pub(crate) fn populate(&self) -> &Populate {
+        &self.populate
+    }
+
     /// Makes a buffer of at least `size` bytes, which is not 0, and gives it a handle.
     ///
     /// # Errors
@@ -146,7 +127,7 @@ impl Context {
     pub(crate) fn allocate(&self, size: usize) -> Result<(Handle, Arc<Buffer>)> {
         let handle = self.reserve()?;
         // Outside of the lock: this may take long.
-        let buffer = Buffer::new(&self.device, size, handle.first_page());
+        let buffer = Buffer::new(&self.device, &self.quota, size, handle);
         self.handles
             .lock()
             .put(handle, buffer.as_ref().ok().cloned());
@@ -185,7 +166,7 @@ impl Context {
         self.handles.lock().get(handle).cloned().ok_or(EINVAL)
     }
 
-    /// A part of a buffer, for a request.
+    /// A part of a buffer, for a request that holds it by `holder`.
     ///
     /// # Errors
     ///
@@ -193,10 +174,22 @@ impl Context {
     pub(crate) fn span(
         &self,
         handle: Handle,
+        holder: fn(Arc<Buffer>) -> InUse,
         offset: u64,
         length: u64,
-    ) -> Result<Span<Arc<Buffer>>> {
-        Span::new(self.buffer(handle)?, offset, length)
+    ) -> Result<Span<InUse>> {
+        Span::new(holder(self.buffer(handle)?), offset, length)
+    }
+
+    /// What it may have in buffers.
+    pub(crate) fn quota(&self) -> &Arc<Quota> {
+        &self.quota
+    }
+
+    /// How many buffers have a handle.
+    pub(crate) fn buffers(&self) -> usize {
+        let handles = self.handles.lock();
+        handles.others.len() + usize::from(handles.first.is_some())
     }
 
     /// Its place in the queue.
@@ -204,14 +197,13 @@ impl Context {
         &self.lane
     }
 
-    /// Shows a buffer, whole or in part, in a mapping. The first one at offset 0 makes the first
-    /// buffer.
+    /// The buffer that these pages of the file belong to. The first mapping at offset 0 makes the
+    /// first buffer.
     ///
     /// # Errors
     ///
     /// [`EINVAL`] if there is no such part of a buffer; those of [`Buffer::new`].
-    pub(crate) fn map(&self, mapping: Mapping<'_>) -> Result {
-        let (first, pages) = (mapping.first_page(), mapping.pages());
+    pub(crate) fn map(&self, first: usize, pages: usize) -> Result<Arc<Buffer>> {
         let handle = Handle::of_page(first)?;
         if pages > Handle::WINDOW {
             return Err(EINVAL);
@@ -219,18 +211,24 @@ impl Context {
 
         let mut handles = self.handles.lock();
         if handle == Handle::FIRST && handles.first.is_none() && first == 0 {
-            handles.first = Some(Buffer::new(&self.device, pages << PAGE_SHIFT, 0)?);
+            handles.first = Some(Buffer::new(
+                &self.device,
+                &self.quota,
+                pages << PAGE_SHIFT,
+                handle,
+            )?);
         }
         let buffer = handles.get(handle).cloned().ok_or(EINVAL)?;
         drop(handles);
 
-        if first - buffer.first_page() + pages > buffer::pages(buffer.size()) {
+        let offset = first - buffer.first_page();
+        if offset + pages > buffer::pages(buffer.size()) {
             return Err(EINVAL);
         }
         // Also a device that is gone has its buffers' handles; there is nothing to see in them.
         self.device.info()?;
-        mapping.show(buffer);
-        Ok(())
+        self.device.mapped(handle, offset, pages);
+        Ok(buffer)
     }
 
     /// Reads device memory from `position` on, as many bytes as `to` has room for and there are.
@@ -247,8 +245,8 @@ impl Context {
         if nonblocking {
             return Err(EAGAIN);
         }
-        let buffer = Buffer::new(&self.device, bytes, 0)?;
-        let span = Span::new(buffer.clone(), 0, range.length())?;
+        let buffer = Buffer::new(&self.device, &self.quota, bytes, Handle::FIRST)?;
+        let span = Span::new(InUse::new(buffer.clone()), 0, range.length())?;
         self.lane.transfer(Operation::FromDevice(range, span))?;
         buffer.copy_to(&mut to[..bytes])?;
         Ok(bytes)
@@ -269,9 +267,9 @@ impl Context {
         if nonblocking {
             return Err(EAGAIN);
         }
-        let buffer = Buffer::new(&self.device, bytes, 0)?;
+        let buffer = Buffer::new(&self.device, &self.quota, bytes, Handle::FIRST)?;
         buffer.copy_from(&from[..bytes])?;
-        let span = Span::new(buffer, 0, range.length())?;
+        let span = Span::new(InUse::new(buffer), 0, range.length())?;
         self.lane.transfer(Operation::ToDevice(span, range))?;
         Ok(bytes)
     }

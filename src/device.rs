@@ -14,30 +14,40 @@
 mod call;
 mod engine;
 mod lane;
+mod snapshot;
+mod traced;
 
 pub(crate) use engine::Engine;
 pub(crate) use lane::{
     Lane,
     Reserved, //
 };
+pub(crate) use snapshot::Activity;
 
 use crate::{
     buffer::{
-        Buffer,
+        InUse,
         Registry, //
     },
     driver,
+    handle::Handle,
     kernel_ext::{
         attach::BoundOf,
         clock,
         guard::Guard,
-        mapping::Mappings, //
+        mapping::Mappings,
+        trace, //
     },
     queue::{
         self,
         Walk, //
     },
+    quota::{
+        Limits,
+        Quota, //
+    },
     request,
+    stats::PageFaults,
     uapi, //
 };
 use call::Call;
@@ -51,7 +61,7 @@ use kernel::{
 };
 
 /// A request as this driver has it.
-pub(crate) type Request = request::Request<Arc<Buffer>>;
+pub(crate) type Request = request::Request<InUse>;
 
 /// What goes through the queue of a device, and to whom.
 pub(crate) struct Types;
@@ -75,6 +85,7 @@ struct Work {
 /// One device.
 #[pin_data]
 pub(crate) struct Device {
+    number: u32,
     #[pin]
     guard: Guard<BoundOf<driver::Edu>>,
     #[pin]
@@ -83,13 +94,17 @@ pub(crate) struct Device {
     buffers: Registry,
     mappings: Mappings,
     info: uapi::Info,
+    quota: Arc<Quota>,
+    limits: Limits,
+    page_faults: PageFaults,
 }
 
 impl Device {
-    /// A device that answers [`ENODEV`] to everything until its guard is opened.
-    pub(crate) fn new(info: uapi::Info) -> Result<Arc<Self>> {
+    /// The device of this node, that answers [`ENODEV`] to everything until its guard is opened.
+    pub(crate) fn new(number: u32, info: uapi::Info, limits: Limits) -> Result<Arc<Self>> {
         Arc::pin_init(
             try_pin_init!(Self {
+                number,
                 guard <- Guard::new(),
                 work <- new_spinlock_irq!(
                     Work {
@@ -101,9 +116,17 @@ impl Device {
                 buffers <- Registry::new(),
                 mappings: Mappings::new()?,
                 info,
+                quota: Quota::new(limits.device)?,
+                limits,
+                page_faults: PageFaults::new(),
             }),
             GFP_KERNEL,
         )
+    }
+
+    /// The N of `/dev/rdmaN`.
+    pub(crate) fn number(&self) -> u32 {
+        self.number
     }
 
     /// The guard that unbinding closes.
@@ -127,6 +150,38 @@ impl Device {
     /// [`ENODEV`] if it is gone.
     pub(crate) fn info(&self) -> Result<uapi::Info> {
         self.enter(|_| self.info)
+    }
+
+    /// What there may be in buffers.
+    pub(crate) fn quota(&self) -> &Arc<Quota> {
+        &self.quota
+    }
+
+    /// What a new context may have in buffers.
+    pub(crate) fn context_quota(&self) -> Result<Arc<Quota>> {
+        Quota::new(self.limits.context)
+    }
+
+    /// Takes note that pages of a buffer were mapped, from its page `offset` on.
+    pub(crate) fn mapped(&self, handle: Handle, offset: usize, pages: usize) {
+        // CAST: `usize` is at most 64 bits.
+        trace::map(self.number, handle.0, offset as u64, pages as u64);
+    }
+
+    /// Takes note that a page of a buffer was touched, and how many were put in, or why none.
+    pub(crate) fn faulted(&self, handle: Handle, page: usize, loaded: Result<usize>) {
+        self.page_faults.count();
+        let (pages, outcome) = match loaded {
+            Ok(pages) => (pages, Ok(())),
+            Err(error) => (0, Err(error)),
+        };
+        // CAST: `usize` is at most 64 bits.
+        trace::fault(self.number, handle.0, page as u64, pages as u64, outcome);
+    }
+
+    /// How often pages were touched that were not there.
+    pub(crate) fn page_faults(&self) -> u64 {
+        self.page_faults.get()
     }
 
     /// All buffers.

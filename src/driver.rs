@@ -25,6 +25,7 @@ use crate::{
         work::Delayed, //
     },
     module_parameters,
+    quota::Limits,
     transfer::{
         DeviceRange,
         Direction,
@@ -36,6 +37,7 @@ use crate::{
 use kernel::{
     device::Core,
     dma::DmaMask,
+    page::PAGE_SHIFT,
     pci::{
         self,
         IrqType,
@@ -72,6 +74,16 @@ pub(crate) fn check_parameters() -> Result {
         }
     }
     Ok(())
+}
+
+/// What the module's parameters allow.
+fn limits() -> Limits {
+    // CAST: `check_parameters` has made sure that they are small.
+    let pages = |mib: u32| (mib as usize) << (20 - PAGE_SHIFT);
+    Limits {
+        context: pages(module_parameters::context_mib.value()),
+        device: pages(module_parameters::device_mib.value()),
+    }
 }
 
 kernel::pci_device_table!(PCI_TABLE, (), [(device_id(edu::PCI_ID), ())]);
@@ -126,8 +138,9 @@ impl Driver for Edu {
             unfit(pdev, "cannot scrub the device memory", e)
         })?;
 
+        let number = Number::reserve().map_err(|e| unfit(pdev, "no free node", e))?;
         let version = edu.version();
-        let device = Device::new(uapi::Info {
+        let info = uapi::Info {
             abi_version: uapi::ABI_VERSION,
             device_memory_size: uapi::DEVICE_MEMORY_SIZE,
             max_transfer_size: DEVICE_MEMORY_SIZE,
@@ -136,13 +149,14 @@ impl Driver for Edu {
             hardware_version: u32::from(version.major) << 8 | u32::from(version.minor),
             queue_depth: uapi::QUEUE_DEPTH,
             ..Default::default()
-        })?;
+        };
+        // CAST: there are few nodes.
+        let device = Device::new(number.get() as u32, info, limits())?;
         let engine = Engine::new(pdev.as_ref(), edu, enabled, zeros, device.clone(), dma_bits);
         let bound = Arc::pin_init(
             Delayed::new(engine, kernel::static_lock_class!()),
             GFP_KERNEL,
         )?;
-        let number = Number::reserve().map_err(|e| unfit(pdev, "no free node", e))?;
 
         dev_info!(
             pdev,

@@ -5,9 +5,11 @@
 //! Userspace is read and written here only, and never inside the guard of the device: whoever
 //! handles a page fault of the caller may take for ever.
 
+mod fdinfo;
 mod ioctl;
 
 use crate::{
+    buffer::Buffer,
     context::Context,
     device::Device,
     kernel_ext::{
@@ -18,7 +20,7 @@ use crate::{
             Mode, //
         },
         mapping::Mappings,
-        vma::Mapping,
+        vma::Populate,
         wait::WaitQueue, //
     },
     transfer::DEVICE_MEMORY_SIZE, //
@@ -28,12 +30,8 @@ use kernel::{
         IovIterDest,
         IovIterSource, //
     },
-    mm::virt::VmaNew,
     prelude::*,
-    seq_file::{
-        seq_print,
-        SeqFile, //
-    },
+    seq_file::SeqFile,
     sync::{
         Arc,
         GlobalLock, //
@@ -44,6 +42,7 @@ region!(pub(crate) NODES: Region<Context>);
 
 impl chrdev::File for Context {
     type Device = Device;
+    type Memory = Buffer;
     type Region = NODES;
 
     const SIZE: u64 = DEVICE_MEMORY_SIZE;
@@ -64,8 +63,12 @@ impl chrdev::File for Context {
         ioctl::ioctl(self, mode, command, argument)
     }
 
-    fn mmap(&self, vma: &VmaNew) -> Result {
-        self.map(Mapping::new(vma)?)
+    fn map(&self, first_page: usize, pages: usize) -> Result<Arc<Buffer>> {
+        Context::map(self, first_page, pages)
+    }
+
+    fn populate(&self) -> &Populate {
+        Context::populate(self)
     }
 
     fn read(&self, mode: Mode, position: u64, to: &mut IovIterDest<'_>) -> Result<usize> {
@@ -88,23 +91,24 @@ impl chrdev::File for Context {
     }
 
     fn poll(&self) -> Events {
-        let completions = match self.lane().load().completed {
+        let load = self.lane().load();
+        let completions = match load.completed {
             0 => Events::NONE,
             _ => Events::READABLE,
+        };
+        let room = match load.room {
+            0 => Events::NONE,
+            _ => Events::WRITABLE,
         };
         let device = match self.device().info() {
             Ok(_) => Events::NONE,
             Err(_) => Events::GONE,
         };
-        completions | device
+        completions | room | device
     }
 
     fn show_fdinfo(&self, to: &SeqFile) {
-        let state = match self.device().info() {
-            Ok(_) => "bound",
-            Err(_) => "gone",
-        };
-        seq_print!(to, "rdma-device:\t{state}\n");
+        fdinfo::show(self, to);
     }
 }
 

@@ -443,13 +443,14 @@ impl<T: Types> Queue<T> {
         }
     }
 
-    /// Takes completions out of a lane, at most so many.
+    /// Takes completions out of a lane, at least `most` if there are so many. What is too much is to
+    /// be [put back](Self::put_back).
     pub(crate) fn collect(&mut self, lane: LaneId, most: usize) -> Fifo<Job<T>> {
         let at = self.lanes.get_mut(lane);
-        at.map_or(Fifo::new(), |at| at.collect(most.min(Lane::<T>::STEP)))
+        at.map_or(Fifo::new(), |at| at.collect(most))
     }
 
-    /// Puts completions back that could not be delivered.
+    /// Puts completions back, before all others.
     pub(crate) fn put_back(&mut self, lane: LaneId, completions: Fifo<Job<T>>) {
         if let Some(at) = self.lanes.get_mut(lane) {
             at.put_back(completions);
@@ -531,6 +532,11 @@ impl<T: Types> Queue<T> {
             Some(error) => self.lanes.fail_some(walk, error),
             None => false,
         }
+    }
+
+    /// Adds what waits in a few of the lanes to `waiting`, and returns whether there may be more.
+    pub(crate) fn count_some(&self, walk: &mut Walk, waiting: &mut usize) -> bool {
+        self.lanes.count_some(walk, waiting)
     }
 
     /// Takes the requests that nobody waits for any more and that have ended, to be dropped where

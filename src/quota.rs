@@ -61,6 +61,15 @@ impl Quota {
     }
 }
 
+/// How much there may be, in pages.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// In each context.
+    pub(crate) context: usize,
+    /// In all contexts of a device.
+    pub(crate) device: usize,
+}
+
 /// Which limit has refused a charge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {

@@ -12,18 +12,18 @@
 
 mod buffer;
 mod context;
+mod debugfs;
 mod device;
 mod device_memory;
 mod driver;
 mod edu;
 mod file;
+mod handle;
 mod kernel_ext;
 mod queue;
-#[expect(dead_code, reason = "until buffers are charged")]
 mod quota;
 mod request;
 mod slab;
-#[expect(dead_code, reason = "until the queue counts")]
 mod stats;
 mod transfer;
 mod uapi;

@@ -108,7 +108,13 @@ impl<B: Backing> Request<B> {
         [Some(one), other].into_iter().flatten()
     }
 
-    fn length(&self) -> u64 {
+    /// What is to be done.
+    pub(crate) fn operation(&self) -> &Operation<B> {
+        &self.operation
+    }
+
+    /// Bytes to move, at least 1.
+    pub(crate) fn length(&self) -> u64 {
         match &self.operation {
             Operation::ToDevice(span, _)
             | Operation::FromDevice(_, span)

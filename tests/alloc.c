@@ -282,7 +282,8 @@ TEST_F_TIMEOUT(exhaustion, and_recovery, 120)
 	TH_LOG("%d, %d, %d buffers of %llu bytes", counts[0], counts[1], counts[2],
 	       (unsigned long long)variant->size);
 	EXPECT_LT(0, counts[0]);
-	EXPECT_GE(counts[2] + counts[2] / 4 + 2, counts[0]);
+	/* The first round may be lucky: free memory happens to lie low, and the kernel looks for it no further than once. */
+	EXPECT_GE(counts[2] + counts[2] / 4 + 2, counts[1]);
 	EXPECT_LT(0, log_lines(self->log, "rdma 0000:"));
 }
 

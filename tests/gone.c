@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Promise 7: a device goes, by whatever way, with files, mappings and transfers held: nobody is waited for, and it can come back. */
 #include "monitor.h"
+#include "requests.h"
 
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -120,6 +121,8 @@ TEST_F(gone, calls_answer_enodev)
 {
 	struct rdma_info info;
 	struct rdma_alloc alloc = { .size = PAGE };
+	struct rdma_buffer buffer = { 0 };
+	struct rdma_completion completion;
 	char bytes[16];
 
 	ASSERT_LE(0, go_away(self, variant->way));
@@ -135,6 +138,14 @@ TEST_F(gone, calls_answer_enodev)
 	EXPECT_EQ(NULL, map(self->fd, 0, PAGE, PROT_READ));
 	EXPECT_EQ(ENODEV, errno);
 	EXPECT_EQ(-ENODEV, free_handle(self->fd, self->buffer.handle));
+	buffer.handle = self->buffer.handle;
+	EXPECT_EQ(-ENODEV, call(self->fd, RDMA_IOC_BUFFER, &buffer));
+	EXPECT_EQ(-ENODEV, submit_many(self->fd, &self->buffer, 1, 0));
+	EXPECT_EQ(-ENODEV, take(self->fd, &completion, 1));
+	EXPECT_EQ(-ENODEV, collect(self->fd, &completion, 1, 1, FOREVER));
+	EXPECT_EQ(-ENODEV, cancel(self->fd, 0));
+	EXPECT_EQ(-ENODEV, cancel_all(self->fd));
+	EXPECT_EQ(-ENODEV, tell(self->fd, -1));
 }
 
 TEST_F(gone, node_goes_and_comes_back)
@@ -272,6 +283,152 @@ TEST_F(gone, in_a_long_copy)
 	EXPECT_TRUE(works());
 }
 
+/*
+ * What was submitted: each comes back, once, and can be collected; only then WAIT says that the device is gone. Number 0, which the
+ * engine had, may come behind the others, for the engine is waited for, and may have come to its end.
+ */
+static void expect_gone(struct __test_metadata *_metadata, const struct rdma_completion *completions, int count)
+{
+	bool last = completions[count - 1].cookie == 0;
+	const struct rdma_completion *begun = &completions[last ? count - 1 : 0];
+
+	EXPECT_EQ(0, begun->cookie);
+	EXPECT_TRUE(begun->status == -ENODEV || !begun->status);
+	EXPECT_EQ(!begun->status, begun->bytes);
+	for (int i = 1; i < count; i++) {
+		const struct rdma_completion *completion = &completions[last ? i - 1 : i];
+
+		EXPECT_EQ(i, completion->cookie);
+		EXPECT_EQ(-ENODEV, completion->status);
+		EXPECT_EQ(0, completion->bytes);
+	}
+}
+
+TEST_F(gone, submitted)
+{
+	struct rdma_completion completions[16];
+	struct buffer buffer;
+	int other = open_node(O_RDWR), event = eventfd(0, EFD_CLOEXEC);
+	int64_t took;
+
+	ASSERT_LE(0, other);
+	ASSERT_EQ(0, allocate(other, PAGE, &buffer));
+	ASSERT_EQ(0, tell(self->fd, event));
+	ASSERT_EQ(6, submit_many(self->fd, &self->buffer, 6, 0));
+	ASSERT_EQ(3, submit_many(other, &buffer, 3, 0));
+	pause_us(20000);
+	took = go_away(self, variant->way);
+	ASSERT_LE(0, took);
+	EXPECT_GE(limit_us(), took);
+	EXPECT_EQ(POLLIN | POLLRDNORM | POLLHUP | POLLERR, polled(self->fd));
+	EXPECT_EQ(6, counted(event));
+	EXPECT_EQ(-ENODEV, submit_many(self->fd, &self->buffer, 1, 9));
+	/* They are collected by and by; nothing is waited for that will not come. */
+	ASSERT_EQ(2, take(self->fd, completions, 2));
+	ASSERT_EQ(4, collect(self->fd, completions + 2, 16, 16, FOREVER));
+	expect_gone(_metadata, completions, 6);
+	EXPECT_EQ(-ENODEV, take(self->fd, completions, 16));
+	EXPECT_EQ(-ENODEV, collect(self->fd, completions, 1, 1, FOREVER));
+	EXPECT_EQ(POLLHUP | POLLERR, polled(self->fd));
+	ASSERT_EQ(3, take(other, completions, 16));
+	expect_gone(_metadata, completions, 3);
+	EXPECT_EQ(-ENODEV, take(other, completions, 16));
+	close(event);
+	close(other);
+	ASSERT_EQ(0, come_back(self, variant->way));
+	EXPECT_TRUE(works());
+	EXPECT_EQ(-ENODEV, take(self->fd, completions, 16));
+}
+
+/* What was completed before is as it was. */
+TEST_F(gone, submitted_and_completed)
+{
+	struct rdma_completion completions[16];
+
+	ASSERT_EQ(3, submit_many(self->fd, &self->buffer, 3, 0));
+	while (!polled(self->fd))
+		pause_us(10000);
+	pause_us(4 * TRANSFER_US);
+	ASSERT_LE(0, go_away(self, variant->way));
+	ASSERT_EQ(3, take(self->fd, completions, 16));
+	for (int i = 0; i < 3; i++) {
+		EXPECT_EQ(i, completions[i].cookie);
+		EXPECT_EQ(0, completions[i].status);
+		EXPECT_EQ(1, completions[i].bytes);
+	}
+	EXPECT_EQ(-ENODEV, take(self->fd, completions, 16));
+}
+
+/* A full queue, in chains, and copies: all of it comes back. */
+TEST_F(gone, submitted_in_chains)
+{
+	static struct rdma_request requests[DEPTH];
+	static struct rdma_completion completions[DEPTH];
+	int64_t took;
+	bool first_is_last;
+	int wrong = 0;
+
+	for (int i = 0; i < DEPTH; i++) {
+		requests[i] = copying(&self->buffer, 2 * PAGE, &self->buffer, 0, 2 * PAGE, i);
+		requests[i].flags = i % 4 == 3 ? 0 : RDMA_REQUEST_LINK;
+	}
+	ASSERT_EQ(DEPTH, submit(self->fd, requests, DEPTH));
+	pause_us(20000);
+	took = go_away(self, variant->way);
+	ASSERT_LE(0, took);
+	EXPECT_GE(limit_us(), took);
+	ASSERT_EQ(DEPTH, collect(self->fd, completions, DEPTH, DEPTH, FOREVER));
+	first_is_last = completions[DEPTH - 1].cookie == 0;
+	for (int i = 0; i < DEPTH; i++) {
+		uint64_t cookie = first_is_last ? (i + 1) % DEPTH : i;
+
+		wrong += completions[i].cookie != cookie ||
+			 (completions[i].status != -ENODEV && (cookie % 4 == 0 || completions[i].status != -ECANCELED));
+	}
+	EXPECT_EQ(0, wrong);
+	EXPECT_EQ(-ENODEV, take(self->fd, completions, 1));
+}
+
+/* Those who wait are woken: with what there is, or with the news. */
+struct waiter {
+	pthread_t thread;
+	int fd, answer;
+	int64_t ended;
+	struct rdma_completion completions[16];
+};
+
+static void *waiter(void *argument)
+{
+	struct waiter *self = argument;
+
+	self->answer = collect(self->fd, self->completions, 10, 16, FOREVER);
+	self->ended = now();
+	return NULL;
+}
+
+TEST_F(gone, waited_for)
+{
+	int other = open_node(O_RDWR);
+	struct waiter with = { .fd = self->fd }, without = { .fd = other };
+	int64_t began;
+
+	ASSERT_LE(0, other);
+	ASSERT_EQ(0, pthread_create(&with.thread, NULL, waiter, &with));
+	ASSERT_EQ(0, pthread_create(&without.thread, NULL, waiter, &without));
+	ASSERT_EQ(5, submit_many(self->fd, &self->buffer, 5, 0));
+	pause_us(20000);
+	began = now();
+	ASSERT_LE(0, go_away(self, variant->way));
+	ASSERT_EQ(0, pthread_join(with.thread, NULL));
+	ASSERT_EQ(0, pthread_join(without.thread, NULL));
+	EXPECT_EQ(5, with.answer);
+	expect_gone(_metadata, with.completions, 5);
+	EXPECT_EQ(-ENODEV, without.answer);
+	EXPECT_GE(limit_us(), with.ended - began);
+	EXPECT_GE(limit_us(), without.ended - began);
+	close(other);
+}
+
 /* The last transfer does not land in memory that was given to somebody else meanwhile. */
 TEST_F(gone, no_late_transfer)
 {
@@ -320,6 +477,18 @@ struct user {
 	long opened, unexpected;
 };
 
+/* What was accepted must come back. */
+static int submits(int fd, struct buffer *buffer)
+{
+	struct rdma_completion completions[8];
+	int accepted = submit_many(fd, buffer, 8, 0), got = 0, answer = 0;
+
+	cancel_all(fd);
+	while (got < accepted && (answer = collect(fd, completions, 8, 8, FOREVER)) > 0)
+		got += answer;
+	return accepted < 0 ? accepted : got == accepted ? 0 : -EPROTO;
+}
+
 static void *user(void *argument)
 {
 	struct user *self = argument;
@@ -337,7 +506,7 @@ static void *user(void *argument)
 		error = allocate(fd, PAGE, &buffer);
 		if (!error) {
 			readable(buffer.bytes);
-			error = to_device(fd, &buffer, 0, 0, PAGE);
+			error = self->opened % 2 ? to_device(fd, &buffer, 0, 0, PAGE) : submits(fd, &buffer);
 			munmap(buffer.bytes, PAGE);
 		}
 		self->unexpected += error && error != -ENODEV;

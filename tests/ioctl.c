@@ -2,7 +2,10 @@
 /* The edge of ioctl(2): unknown numbers are ENOTTY, bad pointers EFAULT, 32-bit programs are served. */
 #include "rdma_test.h"
 
-static const unsigned long known[] = { RDMA_IOC_INFO, RDMA_IOC_ALLOC, RDMA_IOC_FREE, RDMA_IOC_TRANSFER };
+static const unsigned long known[] = {
+	RDMA_IOC_INFO,	   RDMA_IOC_ALLOC,  RDMA_IOC_FREE, RDMA_IOC_BUFFER, RDMA_IOC_TRANSFER,
+	RDMA_IOC_SUBMIT, RDMA_IOC_WAIT, RDMA_IOC_CANCEL,  RDMA_IOC_EVENTFD,
+};
 
 static bool is_known(unsigned long number)
 {
@@ -40,6 +43,9 @@ TEST_F(ioctl, unknown_numbers)
 					      8,
 					      16,
 					      sizeof(struct rdma_free),
+					      sizeof(struct rdma_cancel),
+					      sizeof(struct rdma_submit),
+					      sizeof(struct rdma_wait),
 					      sizeof(struct rdma_alloc),
 					      sizeof(struct rdma_info),
 					      sizeof(struct rdma_request),

@@ -37,7 +37,7 @@ for parameter in "${bad[@]}"; do
 done
 ktap_test_result too_narrow too_narrow
 ktap_test_result dma_bits=24 accepted dma_bits=24 '24-bit'
-ktap_test_result dma_bits=32 accepted dma_bits=32 '32-bit'
+ktap_test_result dma_bits=27 accepted dma_bits=27 '27-bit'
 ktap_test_result msi=0 accepted msi=0 'INTx'
 ktap_test_result msi=1 accepted msi=1 'MSI'
 ktap_test_result context_mib=1048576 accepted context_mib=1048576 '/dev/rdma'

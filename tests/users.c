@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Promise 5: device memory belongs to the user who wrote it last; what another user left there reads as zeros. */
-#include "rdma_test.h"
+#include "requests.h"
 
 #include <sys/stat.h>
 
@@ -74,6 +74,21 @@ static int reads_all_by_read(int fd, struct buffer *buffer, unsigned char *seen)
 	return read(fd, seen, DEVICE_MEMORY) != DEVICE_MEMORY;
 }
 
+static int writes_all_by_submitting(int fd, struct buffer *buffer, unsigned char *seen)
+{
+	(void)seen;
+	memset(buffer->bytes, 0x53, PAGE);
+	return submit_one(fd, writing(buffer, 0, 0, DEVICE_MEMORY, 0)) != 1 || drain(fd, 1);
+}
+
+static int reads_all_by_submitting(int fd, struct buffer *buffer, unsigned char *seen)
+{
+	int error = submit_one(fd, reading(buffer, 0, 0, DEVICE_MEMORY, 0)) != 1 || drain(fd, 1);
+
+	memcpy(seen, buffer->bytes, DEVICE_MEMORY);
+	return error;
+}
+
 static int writes_a_bit_and_reads_all(int fd, struct buffer *buffer, unsigned char *seen)
 {
 	memset(buffer->bytes, 0x77, PAGE);
@@ -111,8 +126,8 @@ TEST_F(users, own_bytes_stay)
 
 TEST_F(users, others_see_zeros)
 {
-	deed *const writers[] = { writes_all, writes_all_by_write };
-	deed *const readers[] = { reads_all, reads_all_by_read };
+	deed *const writers[] = { writes_all, writes_all_by_write, writes_all_by_submitting };
+	deed *const readers[] = { reads_all, reads_all_by_read, reads_all_by_submitting };
 
 	for (size_t i = 0; i < ARRAY_SIZE(writers); i++)
 		for (size_t j = 0; j < ARRAY_SIZE(readers); j++) {
@@ -210,6 +225,68 @@ TEST_F(users, inherited_files_are_no_way_round)
 	EXPECT_EQ(0, status);
 	EXPECT_EQ(0, differing(self->seen, 0, DEVICE_MEMORY));
 	close(fd);
+}
+
+/* What counts is who submitted, not who waits for it, nor who opened the file. */
+TEST_F(users, whoever_submits)
+{
+	struct buffer buffer;
+	int fd = open_node(O_RDWR), status;
+
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, allocate(fd, PAGE, &buffer));
+	memset(buffer.bytes, 0x53, PAGE);
+	ASSERT_EQ(0, to_device(fd, &buffer, 0, 0, DEVICE_MEMORY));
+	memset(buffer.bytes, 0xff, PAGE);
+	if (!fork()) {
+		if (setresuid(BOB, BOB, BOB))
+			_exit(1);
+		_exit(submit_one(fd, reading(&buffer, 0, 0, DEVICE_MEMORY, 0)) != 1);
+	}
+	ASSERT_LT(0, wait(&status));
+	ASSERT_EQ(0, status);
+	ASSERT_EQ(0, drain(fd, 1));
+	EXPECT_EQ(0, differing(buffer.bytes, 0, PAGE));
+	close(fd);
+}
+
+/* A write and a read of one user, with another user's between them in the turns: nobody sees the other's bytes. */
+TEST_F_TIMEOUT(users, in_turn, 120)
+{
+	enum { COUNT = 40 };
+	uid_t users[] = { ALICE, BOB };
+	pid_t children[2];
+	int status;
+
+	for (int i = 0; i < 2; i++) {
+		children[i] = fork();
+		if (!children[i]) {
+			struct rdma_request requests[2 * COUNT];
+			struct buffer buffer;
+			size_t foreign = 0;
+			int fd;
+
+			if (setresgid(users[i], users[i], users[i]) || setresuid(users[i], users[i], users[i]))
+				_exit(1);
+			fd = open_node(O_RDWR);
+			if (fd < 0 || allocate(fd, (1 + COUNT) * PAGE, &buffer))
+				_exit(2);
+			memset(buffer.bytes, 0x10 + i, PAGE);
+			for (int j = 0; j < COUNT; j++) {
+				requests[2 * j] = writing(&buffer, 0, 100 * i, 100, j);
+				requests[2 * j + 1] = reading(&buffer, (1 + j) * PAGE, 0, PAGE, j);
+			}
+			if (submit(fd, requests, 2 * COUNT) != 2 * COUNT || drain(fd, 2 * COUNT))
+				_exit(3);
+			for (size_t j = PAGE; j < buffer.size; j++)
+				foreign += buffer.bytes[j] && buffer.bytes[j] != 0x10 + i;
+			_exit(foreign ? 4 : 0);
+		}
+	}
+	for (int i = 0; i < 2; i++) {
+		ASSERT_EQ(children[i], waitpid(children[i], &status, 0));
+		EXPECT_EQ(0, WEXITSTATUS(status));
+	}
 }
 
 /* Two users in turn, many times. */

@@ -2,7 +2,10 @@
 
 //! Waiting for one request.
 
-use super::Types;
+use super::{
+    traced::Traced,
+    Types, //
+};
 use crate::{
     kernel_ext::wait::{
         WaitQueue,
@@ -27,6 +30,8 @@ use kernel::{
 /// Whoever waits for one request.
 #[pin_data]
 pub(crate) struct Call {
+    traced: Traced,
+    began: u64,
     #[pin]
     answer: SpinLockIrq<Option<Answer<Types>>>,
     #[pin]
@@ -34,10 +39,12 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// Without an answer.
-    pub(super) fn new() -> Result<Arc<Self>> {
+    /// Without an answer, from the time `now` on, in nanoseconds.
+    pub(super) fn new(traced: Traced, now: u64) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
+                traced,
+                began: now,
                 answer <- new_spinlock_irq!(None, "rdma::Call"),
                 answered <- WaitQueue::new(c"rdma::Call", static_lock_class!()),
             }),
@@ -70,6 +77,10 @@ impl Call {
 
 impl Caller<Types> for Arc<Call> {
     fn answer(self, answer: Answer<Types>) {
+        match &answer {
+            Answer::Ended(job) => self.traced.completed(job),
+            Answer::Failed(error) => self.traced.failed(*error, self.began),
+        }
         *self.answer.lock() = Some(answer);
         self.answered.wake_all();
     }

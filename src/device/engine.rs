@@ -9,6 +9,7 @@ use super::{
     Work as QueuedWork, //
 };
 use crate::{
+    buffer,
     edu::{
         Edu,
         State,
@@ -23,6 +24,10 @@ use crate::{
         },
         pci::Enabled,
         ratelimit::Ratelimit,
+        trace::{
+            self,
+            Teardown, //
+        },
         work::{
             Delayed,
             Work, //
@@ -31,7 +36,17 @@ use crate::{
     queue::{
         LaneId,
         Ticket, //
-    }, //
+    },
+    quota::{
+        Charge,
+        Quota,
+        Refused, //
+    },
+    transfer::{
+        Direction,
+        Transfer, //
+    },
+    uapi, //
 };
 use kernel::{
     device::{
@@ -49,7 +64,7 @@ const LATE_MS: u32 = 2 * TRANSFER_TIME_MS;
 /// After which time those who wait are told that a transfer does not end.
 const OVERDUE_MS: u32 = 10 * TRANSFER_TIME_MS;
 
-const NSEC_PER_MSEC: u64 = 1_000_000;
+pub(super) const NSEC_PER_MSEC: u64 = 1_000_000;
 
 /// The engine of a bound device.
 pub(crate) struct Engine<'bound> {
@@ -60,6 +75,7 @@ pub(crate) struct Engine<'bound> {
     zeros: Memory,
     device: Arc<Device>,
     dma_bits: u32,
+    refused: Ratelimit,
     no_memory: Ratelimit,
     lost_interrupt: Ratelimit,
 }
@@ -82,6 +98,7 @@ impl<'bound> Engine<'bound> {
             zeros,
             device,
             dma_bits,
+            refused: Ratelimit::new(),
             no_memory: Ratelimit::new(),
             lost_interrupt: Ratelimit::new(),
         }
@@ -90,6 +107,26 @@ impl<'bound> Engine<'bound> {
     /// What outlives it.
     pub(crate) fn device(&self) -> &Arc<Device> {
         &self.device
+    }
+
+    /// Charges a context with pages of memory, the device and the caller too, or says in the log
+    /// why it cannot.
+    pub(crate) fn charge(&self, context: &Arc<Quota>, pages: usize) -> Result<Charge> {
+        Charge::new(context, self.device.quota(), pages).map_err(|refused| {
+            if self.refused.allows() {
+                let why = match refused {
+                    Refused::Memlock => "RLIMIT_MEMLOCK (ulimit -l)",
+                    Refused::Context => "what a context may have (context_mib)",
+                    Refused::Device => "what the device may have (device_mib)",
+                };
+                dev_warn!(
+                    self.dev,
+                    "{} KiB more would pass {why}\n",
+                    buffer::bytes(pages) / 1024
+                );
+            }
+            refused.into()
+        })
     }
 
     /// Allocates coherent memory, or says in the log why it cannot.
@@ -101,12 +138,12 @@ impl<'bound> Engine<'bound> {
         } else {
             Memory::new(self.dev, size)
         };
-        memory.inspect_err(|_| {
-            if self.no_memory.allows() {
+        memory.inspect_err(|error| {
+            if *error == ENOMEM && self.no_memory.allows() {
                 dev_warn!(
                     self.dev,
-                    "no {} KiB in one piece below 2^{}, which is what the device reaches: smaller \
-                     buffers, cma=64M@0-256M, or a wider dma_mask and dma_bits would help\n",
+                    "no {} KiB left below 2^{}, which is what the device reaches: smaller buffers, \
+                     cma=64M@0-256M, or a wider dma_mask and dma_bits would help\n",
                     size.div_ceil(1024),
                     self.dma_bits
                 );
@@ -143,7 +180,9 @@ impl Delayed<Engine<'_>> {
 
     /// The interrupt handler. Returns whether the interrupt was ours.
     pub(crate) fn interrupt(&self) -> bool {
-        if !self.edu.acknowledge() {
+        let ours = self.edu.acknowledge();
+        trace::interrupt(self.device.number(), ours);
+        if !ours {
             return false;
         }
         let mut work = self.device.work.lock();
@@ -161,12 +200,22 @@ impl Delayed<Engine<'_>> {
     fn advance(&self, work: &mut QueuedWork) {
         if let Some(transfer) = work.queue.start() {
             self.edu.start(transfer);
+            self.trace_start(transfer);
             work.since = clock::now();
             self.queue(msecs_to_jiffies(LATE_MS));
         }
         if work.queue.has_orphans() {
             self.queue_now();
         }
+    }
+
+    fn trace_start(&self, transfer: Transfer) {
+        let direction = match transfer.direction {
+            Direction::ToDevice => uapi::OP_TO_DEVICE,
+            Direction::FromDevice => uapi::OP_FROM_DEVICE,
+        };
+        let (offset, length) = (transfer.device.offset(), transfer.device.length());
+        trace::start(self.device.number(), direction, offset, length);
     }
 
     /// Looks at a transfer that should have ended. `stand_in` is for its completion, should it
@@ -215,11 +264,21 @@ impl Delayed<Engine<'_>> {
     /// Brings the device to rest: nothing of what is bound is used by anyone after this. The guard
     /// is closed, and nobody is inside.
     pub(crate) fn stop(&self) {
+        let dev = self.device.number();
         self.device.close(ENODEV);
+        trace::teardown(dev, Teardown::Closed);
+        trace::zap(dev);
         self.device.mappings().zap();
+        trace::teardown(dev, Teardown::Zapped);
 
         let still_running = self.edu.settle(OVERDUE_MS) == Err(ETIMEDOUT);
         self.enabled.clear_master();
+        let step = if still_running {
+            Teardown::Stuck
+        } else {
+            Teardown::AtRest
+        };
+        trace::teardown(dev, step);
 
         let mut work = self.device.work.lock();
         let running = work.queue.take_running();
@@ -231,7 +290,7 @@ impl Delayed<Engine<'_>> {
             );
             self.zeros.abandon();
             if let Some(request) = running.as_ref().and_then(|running| running.request()) {
-                request.memories().for_each(|buffer| buffer.abandon());
+                request.memories().for_each(|used| used.buffer().abandon());
             }
         }
         let mut work = self.device.work.lock();
@@ -242,6 +301,7 @@ impl Delayed<Engine<'_>> {
         drop(work);
         drop(orphans);
         self.device.buffers().revoke_all();
+        trace::teardown(dev, Teardown::Freed);
     }
 }
 

@@ -8,13 +8,14 @@ use super::{
         self,
         Call, //
     },
+    traced::Traced,
     Device,
     Job,
     Request,
     Types, //
 };
 use crate::{
-    buffer::Buffer,
+    buffer::InUse,
     device_memory::User,
     kernel_ext::{
         clock,
@@ -43,12 +44,19 @@ use kernel::{
     prelude::*,
     static_lock_class,
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         new_mutex,
         Arc,
         Mutex, //
     },
     task::Kuid, //
 };
+
+/// Contexts that there have been.
+static CONTEXTS: Atomic<u64> = Atomic::new(0);
 
 /// Those who wait for completions of one lane, asleep or by polling.
 #[pin_data]
@@ -59,12 +67,14 @@ pub(crate) struct Waiters {
 
 /// Whom the queue tells of a lane.
 pub(crate) struct Owner {
+    traced: Traced,
     waiters: Arc<Waiters>,
     eventfd: Option<EventFd>,
 }
 
 impl queue::Owner<Types> for Owner {
-    fn completed(&self, _: &Job) {
+    fn completed(&self, job: &Job) {
+        self.traced.completed(job);
         self.changed();
         if let Some(eventfd) = &self.eventfd {
             eventfd.signal();
@@ -81,6 +91,7 @@ impl queue::Owner<Types> for Owner {
 pub(crate) struct Lane {
     device: Arc<Device>,
     id: LaneId,
+    traced: Traced,
     waiters: Arc<Waiters>,
     /// Held by whoever searches the lane for requests to cancel.
     #[pin]
@@ -105,17 +116,22 @@ impl Lane {
                 }),
                 GFP_KERNEL_ACCOUNT,
             )?;
-            let id = Self::add(&device, &waiters)?;
+            let traced = Traced {
+                device: device.number(),
+                context: CONTEXTS.fetch_add(1, Relaxed) + 1,
+            };
+            let id = Self::add(&device, traced, &waiters)?;
             Ok(try_pin_init!(Self {
                 device,
                 id,
+                traced,
                 waiters,
                 search <- new_mutex!((), "rdma::Lane::search"),
             }))
         })
     }
 
-    fn add(device: &Device, waiters: &Arc<Waiters>) -> Result<LaneId> {
+    fn add(device: &Device, traced: Traced, waiters: &Arc<Waiters>) -> Result<LaneId> {
         loop {
             // Room is made outside of the lock, where one may sleep; somebody else may take it.
             let wanted = device.work.lock().queue.wants();
@@ -125,6 +141,7 @@ impl Lane {
                 drop(old);
             }
             let owner = Owner {
+                traced,
                 waiters: waiters.clone(),
                 eventfd: None,
             };
@@ -133,6 +150,11 @@ impl Lane {
                 return Ok(id);
             }
         }
+    }
+
+    /// A number that no other context has had.
+    pub(crate) fn context_number(&self) -> u64 {
+        self.traced.context
     }
 
     /// Those who wait for completions.
@@ -154,12 +176,14 @@ impl Lane {
     /// # Errors
     ///
     /// As in `uapi/rdma.h`, `struct rdma_request`, from `EINTR` on.
-    pub(crate) fn transfer(&self, operation: Operation<Arc<Buffer>>) -> Result {
-        let call = Call::new()?;
+    pub(crate) fn transfer(&self, operation: Operation<InUse>) -> Result {
+        let now = clock::now();
+        let call = Call::new(self.traced, now)?;
         let request = Request::new(operation, Self::caller());
-        let job = Job::called(request, call.clone(), clock::now())?;
+        let job = Job::called(request, call.clone(), now)?;
         let mut jobs = Fifo::new();
         jobs.push_back(job);
+        self.traced.submitted(&jobs);
         let ticket = self
             .device
             .enter(|engine| engine.call(self.id, &mut jobs))??;
@@ -206,31 +230,27 @@ impl Lane {
     }
 
     /// Sleeps until there are `min` completions to collect, no more will come, the time is `until`
-    /// ([`None`]: never), or a signal comes. Returns how many there are.
+    /// ([`None`]: never), or a signal comes. Takes out those that there are, at least `most` if
+    /// there are so many; what is too much is to be [put back](Self::put_back).
     ///
     /// # Errors
     ///
     /// If there are none: [`ENODEV`] if no more will come, [`EINTR`] for a signal.
-    pub(crate) fn wait(&self, min: usize, until: Option<u64>) -> Result<usize> {
+    pub(crate) fn collect(&self, min: usize, most: usize, until: Option<u64>) -> Result<Fifo<Job>> {
         let mut woken = Woken::Changed;
         loop {
-            let work = self.device.work.lock();
+            let mut work = self.device.work.lock();
             let load = work.queue.load(self.id);
             let over = work.queue.is_closed() && load.outstanding == 0;
             if load.completed >= min || over || woken != Woken::Changed {
                 return match load.completed {
                     0 if over => Err(ENODEV),
                     0 if woken == Woken::Signal => Err(EINTR),
-                    completed => Ok(completed),
+                    _ => Ok(work.queue.collect(self.id, most)),
                 };
             }
             woken = self.waiters.queue.sleep(work, until);
         }
-    }
-
-    /// Takes completions out, at most so many; some only, if there are many.
-    pub(crate) fn collect(&self, most: usize) -> Fifo<Job> {
-        self.device.work.lock().queue.collect(self.id, most)
     }
 
     /// Puts completions back that could not be delivered.
@@ -295,7 +315,7 @@ impl Reserved<'_> {
     /// A request of the caller, to be submitted; `linked` to the one before it.
     pub(crate) fn job(
         &self,
-        operation: Operation<Arc<Buffer>>,
+        operation: Operation<InUse>,
         cookie: u64,
         linked: bool,
     ) -> Result<Entry<Job>> {
@@ -312,6 +332,7 @@ impl Reserved<'_> {
     pub(crate) fn submit(mut self, mut jobs: Fifo<Job>) -> Result<usize> {
         let count = jobs.len();
         let lane = self.lane;
+        lane.traced.submitted(&jobs);
         lane.device
             .enter(|engine| engine.submit(lane.id, &mut jobs))??;
         self.room -= count;

@@ -6,11 +6,12 @@ mod submit;
 mod wait;
 
 use crate::{
-    buffer::Buffer,
-    context::{
-        Context,
-        Handle, //
+    buffer::{
+        Buffer,
+        InUse, //
     },
+    context::Context,
+    handle::Handle,
     kernel_ext::{
         chrdev::Mode,
         eventfd::EventFd, //
@@ -99,6 +100,7 @@ fn buffer(context: &Context, argument: UserPtr) -> Result {
     if wanted.flags != 0 || wanted.reserved != [0; 2] {
         return Err(EINVAL);
     }
+    context.device().info()?;
     let handle = Handle(wanted.handle);
     let buffer = context.buffer(handle)?;
     let answer = uapi::Buffer {
@@ -149,21 +151,17 @@ fn eventfd(context: &Context, request: uapi::Eventfd) -> Result {
 }
 
 /// Makes an operation of what userspace asks for, with all of it but the flags checked.
-fn decode(
-    context: &Context,
-    mode: Mode,
-    request: &uapi::Request,
-) -> Result<Operation<Arc<Buffer>>> {
+fn decode(context: &Context, mode: Mode, request: &uapi::Request) -> Result<Operation<InUse>> {
     if request.reserved != [0; 2] {
         return Err(EINVAL);
     }
     let source = || {
         let handle = Handle(request.source);
-        context.span(handle, request.source_offset, request.length)
+        context.span(handle, InUse::new, request.source_offset, request.length)
     };
-    let destination = || {
+    let destination = |holder: fn(Arc<Buffer>) -> InUse| {
         let handle = Handle(request.destination);
-        context.span(handle, request.destination_offset, request.length)
+        context.span(handle, holder, request.destination_offset, request.length)
     };
 
     match request.operation {
@@ -175,12 +173,15 @@ fn decode(
         uapi::OP_FROM_DEVICE if request.source == 0 => {
             let range = DeviceRange::new(request.source_offset, request.length)?;
             permit(mode.read)?;
-            Ok(Operation::FromDevice(range, destination()?))
+            Ok(Operation::FromDevice(range, destination(InUse::new)?))
         }
         uapi::OP_COPY => {
             permit(mode.write)?;
-            let (source, destination) = (source()?, destination()?);
-            if request.source == request.destination && Span::overlap(&source, &destination) {
+            let within = request.source == request.destination;
+            let source = source()?;
+            // It is one request on the buffer.
+            let destination = destination(if within { InUse::too } else { InUse::new })?;
+            if within && Span::overlap(&source, &destination) {
                 return Err(EINVAL);
             }
             Ok(Operation::Copy(source, destination))

@@ -11,7 +11,16 @@
 mod operations;
 
 use super::{
+    debugfs::{
+        Dir,
+        Files,
+        Shown, //
+    },
     mapping::Mappings,
+    vma::{
+        Mappable,
+        Populate, //
+    },
     wait::WaitQueue, //
 };
 use core::{
@@ -32,7 +41,6 @@ use kernel::{
         IovIterDest,
         IovIterSource, //
     },
-    mm::virt::VmaNew,
     prelude::*,
     seq_file::SeqFile,
     sync::{
@@ -42,10 +50,14 @@ use kernel::{
         },
         lock::mutex::MutexBackend,
         Arc,
+        ArcBorrow,
         GlobalLock,
         GlobalLockBackend, //
     },
-    types::ScopeGuard, //
+    types::{
+        ForeignOwnable,
+        ScopeGuard, //
+    }, //
 };
 
 /// How a file is open at the time of a call.
@@ -70,6 +82,9 @@ impl Events {
     /// There is something to fetch.
     pub(crate) const READABLE: Self = Self(bindings::POLLIN | bindings::POLLRDNORM);
 
+    /// There is room for more.
+    pub(crate) const WRITABLE: Self = Self(bindings::POLLOUT | bindings::POLLWRNORM);
+
     /// The device is gone.
     pub(crate) const GONE: Self = Self(bindings::POLLHUP | bindings::POLLERR);
 }
@@ -84,8 +99,11 @@ impl BitOr for Events {
 
 /// An open file of a node.
 pub(crate) trait File: Send + Sync + Sized + 'static {
-    /// What a node stands for.
-    type Device: Send + Sync + 'static;
+    /// What a node stands for. It is shown in debugfs, too.
+    type Device: Shown;
+
+    /// What its mappings show.
+    type Memory: Mappable;
 
     /// The lock of the region; see [`region!`].
     type Region: GlobalLockBackend<Item = Option<Region<Self>>, Backend = MutexBackend>;
@@ -106,8 +124,11 @@ pub(crate) trait File: Send + Sync + Sized + 'static {
     /// ioctl(2). Returns what the call does, at most [`i32::MAX`].
     fn ioctl(&self, mode: Mode, command: u32, argument: usize) -> Result<usize>;
 
-    /// mmap(2), with a mapping that is being set up.
-    fn mmap(&self, vma: &VmaNew) -> Result;
+    /// mmap(2): the memory that these pages of the file show, all of which it must have.
+    fn map(&self, first_page: usize, pages: usize) -> Result<Arc<Self::Memory>>;
+
+    /// Room for a note.
+    fn populate(&self) -> &Populate;
 
     /// read(2) and its relatives, at this position. Returns how many bytes were read.
     fn read(&self, mode: Mode, position: u64, to: &mut IovIterDest<'_>) -> Result<usize>;
@@ -124,6 +145,16 @@ pub(crate) trait File: Send + Sync + Sized + 'static {
 
     /// `/proc/PID/fdinfo/FD`: lines of `name:<tab>value`.
     fn show_fdinfo(&self, to: &SeqFile);
+}
+
+/// The open file behind a pointer from the kernel.
+///
+/// # Safety
+///
+/// `file` must be a file of a node of `F` that is open for as long as `'a`.
+pub(super) unsafe fn of<'a, F: File>(file: *mut bindings::file) -> ArcBorrow<'a, F> {
+    // SAFETY: By the requirement; it was put in when the file was opened.
+    unsafe { <Arc<F>>::borrow((*file).private_data.cast()) }
 }
 
 /// Nodes that there can be.
@@ -146,6 +177,7 @@ pub(crate) struct Region<F: File> {
     first: bindings::dev_t,
     class: NonNull<bindings::class>,
     slots: KVec<Slot<F::Device>>,
+    debugfs: Dir,
 }
 
 // SAFETY: `class` is used under the lock of the region only; `F::Device` is `Send` and `Sync`.
@@ -211,6 +243,7 @@ impl<F: File> Registration<F> {
             first,
             class: NonNull::new(class).ok_or(ENOMEM)?,
             slots: KVec::new(),
+            debugfs: Dir::new(name),
         });
         Ok(Self(core::marker::PhantomData))
     }
@@ -294,6 +327,8 @@ pub(super) struct Node<F: File> {
     cdev: NonNull<bindings::cdev>,
     class: NonNull<bindings::class>,
     device_number: bindings::dev_t,
+    // Gone before its name can be used again.
+    _debugfs: Option<Files<F::Device>>,
     number: Number<F>,
 }
 
@@ -328,13 +363,13 @@ impl<F: File> Node<F> {
             (*cdev.as_ptr()).ops = &operations::Table::<F>::TABLE;
             (*cdev.as_ptr()).owner = module.as_ptr();
         }
-        number.set(Slot::Published(device));
+        number.set(Slot::Published(device.clone()));
         // SAFETY: Ours, and set up; the number is in our region.
         to_result(unsafe { bindings::cdev_add(cdev.as_ptr(), device_number, 1) })?;
         // CAST: `Device` is a transparent wrapper of `struct device`; the number is a small one.
         // SAFETY: The class is there while the region is, which outlives the driver; `parent` is
         // bound; the name is a format that takes one `int`.
-        from_err_ptr(unsafe {
+        let node = from_err_ptr(unsafe {
             bindings::device_create(
                 class.as_ptr(),
                 core::ptr::from_ref(parent).cast_mut().cast(),
@@ -345,12 +380,20 @@ impl<F: File> Node<F> {
             )
         })?;
         undo.dismiss();
+        // SAFETY: Just made, and there until it is destroyed.
+        let node: &Device = unsafe { Device::from_raw(node) };
+        let region = F::region().lock();
+        let debugfs = region
+            .as_ref()
+            .map(|region| Files::new(&region.debugfs, node.name(), device));
+        drop(region);
         // INVARIANT: both were just made.
         Ok(Self {
             cdev,
             class,
             device_number,
             number,
+            _debugfs: debugfs,
         })
     }
 }

@@ -7,6 +7,10 @@
 //!
 //! C header: `include/linux/dma-mapping.h`
 
+use super::{
+    runs::Runs,
+    signal, //
+};
 use core::ptr::NonNull;
 use kernel::{
     bindings,
@@ -35,39 +39,51 @@ extern "C" {
     fn rdma_helper_sg_pfn(sg: *mut bindings::scatterlist) -> c_ulong;
 }
 
-/// A page frame of coherent memory.
-#[derive(Clone, Copy)]
-pub(crate) struct Frame(usize);
+/// What one call of the DMA API allocated.
+///
+/// # Invariants
+///
+/// `cpu` and `bus` are what `dma_alloc_attrs` returned for `size` bytes.
+struct Piece {
+    cpu: NonNull<u8>,
+    bus: bindings::dma_addr_t,
+    size: usize,
+}
 
-impl Frame {
-    /// Its number.
-    pub(super) fn pfn(self) -> usize {
-        self.0
+/// Where memory is, on the bus and for the CPU. These are numbers: they keep nothing alive.
+pub(crate) struct Layout {
+    bus: Runs,
+    frames: Runs,
+}
+
+impl Layout {
+    /// Bus address of the byte at `offset`, and how many bytes follow it without a gap, itself
+    /// included; none beyond the end.
+    pub(crate) fn bus(&self, offset: u64) -> (u64, u64) {
+        self.bus.find(offset)
+    }
+
+    /// Number of the frame of this page, and how many frames follow it without a gap, itself
+    /// included; none beyond the end.
+    pub(super) fn frames(&self, page: usize) -> (usize, usize) {
+        // CAST: `usize` and `u64` are the same here, and these came from `usize`.
+        let (pfn, run) = self.frames.find(page as u64);
+        (pfn as usize, run as usize)
     }
 }
 
-/// Page frames that follow each other.
-struct Extent {
-    first_page: usize,
-    pfn: usize,
-}
-
-/// Coherent memory of whole pages, zeroed when it is made.
+/// Coherent memory of whole pages, zeroed when it is made. In one piece for the device where such
+/// is to be had, otherwise in as few as possible.
 ///
 /// (The crate's `Coherent` takes no allocation flags but its own, and the strongest of them calls
 /// the OOM killer for whatever userspace asks for.)
 ///
 /// # Invariants
 ///
-/// - `cpu` and `bus` are what `dma_alloc_attrs` returned for `size` bytes for `dev`, and nothing
-///   has freed them.
-/// - `extents` describes all pages of it, in their order, and begins with page 0.
+/// All `pieces` were allocated for `dev`, and nothing has freed them.
 pub(crate) struct Memory {
     dev: ARef<Device>,
-    cpu: NonNull<u8>,
-    bus: bindings::dma_addr_t,
-    size: usize,
-    extents: KVec<Extent>,
+    pieces: KVVec<Piece>,
     abandoned: Atomic<bool>,
 }
 
@@ -77,49 +93,112 @@ unsafe impl Send for Memory {}
 unsafe impl Sync for Memory {}
 
 impl Memory {
-    /// As `GFP_KERNEL`, but fails where that would call the OOM killer. Zeroed.
-    const FLAGS: bindings::gfp_t =
-        bindings::GFP_KERNEL | bindings::__GFP_ZERO | 1 << bindings::___GFP_RETRY_MAYFAIL_BIT;
-
     // CAST: a small constant.
     const ATTRS: c_ulong = bindings::DMA_ATTR_NO_WARN as c_ulong;
 
-    /// Allocates `size` bytes, rounded up to whole pages.
+    /// The largest piece that the page allocator has.
+    const LARGEST: usize = PAGE_SIZE << bindings::MAX_PAGE_ORDER;
+
+    /// Allocates `size` bytes, which is not 0, rounded up to whole pages.
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`] if there is no such memory within the device's reach. Nothing is logged.
+    /// [`ENOMEM`] if there is no such memory within the device's reach; [`EINTR`] if the process is
+    /// being killed. Nothing is logged.
     pub(crate) fn new(dev: &Device<Bound>, size: usize) -> Result<Self> {
         let size = size.checked_next_multiple_of(PAGE_SIZE).ok_or(ENOMEM)?;
+        // INVARIANT: no pieces.
+        let mut memory = Self {
+            dev: dev.into(),
+            pieces: KVVec::new(),
+            abandoned: Atomic::new(false),
+        };
+        match memory.add(dev, size) {
+            Err(e) if size == PAGE_SIZE => Err(e),
+            Err(_) => memory.add_pieces(dev, size).map(|()| memory),
+            Ok(()) => Ok(memory),
+        }
+    }
+
+    /// What is not to be cut any smaller: single pages are to be had here and there, but taking and
+    /// giving back many of them leaves the page allocator with few large ones within reach.
+    const SMALLEST: usize = 64 << 10;
+
+    /// Adds `size` bytes in pieces of powers of two, the larger ones first: so each is aligned to
+    /// its own size in the whole, too, and can be mapped by huge pages.
+    fn add_pieces(&mut self, dev: &Device<Bound>, size: usize) -> Result {
+        let mut largest = Self::LARGEST.min(size.next_power_of_two() / 2);
+        let mut left = size;
+        while left > 0 {
+            if signal::is_fatal() {
+                return Err(EINTR);
+            }
+            let piece = largest.min(1 << left.ilog2());
+            match self.add(dev, piece) {
+                Ok(()) => left -= piece,
+                Err(e) if piece <= Self::SMALLEST => return Err(e),
+                Err(_) => largest = piece / 2,
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, dev: &Device<Bound>, size: usize) -> Result {
+        self.pieces.reserve(1, GFP_KERNEL)?;
         let mut bus = 0;
         // SAFETY: The device is valid and bound, and `bus` can be written.
         let cpu = unsafe {
-            bindings::dma_alloc_attrs(raw(dev), size, &mut bus, Self::FLAGS, Self::ATTRS)
+            bindings::dma_alloc_attrs(raw(dev), size, &mut bus, Self::flags(size), Self::ATTRS)
         };
-        // INVARIANT: just allocated; the extents follow before anyone asks for a page.
-        let mut memory = Self {
-            dev: dev.into(),
+        // INVARIANT: just allocated, for `dev`.
+        let piece = Piece {
             cpu: NonNull::new(cpu.cast()).ok_or(ENOMEM)?,
             bus,
             size,
-            extents: KVec::new(),
-            abandoned: Atomic::new(false),
         };
-        memory.extents = memory.describe()?;
-        Ok(memory)
+        // There is room: this does not fail.
+        Ok(self.pieces.push(piece, GFP_KERNEL)?)
     }
 
-    fn describe(&self) -> Result<KVec<Extent>> {
+    /// As `GFP_KERNEL`, but fails where that would call the OOM killer; and for more than the
+    /// smallest piece, where others' memory would have to be reclaimed.
+    fn flags(size: usize) -> bindings::gfp_t {
+        let tries = if size > Self::SMALLEST {
+            bindings::___GFP_NORETRY_BIT
+        } else {
+            bindings::___GFP_RETRY_MAYFAIL_BIT
+        };
+        bindings::GFP_KERNEL | bindings::__GFP_ZERO | 1 << tries
+    }
+
+    /// Where it is.
+    pub(crate) fn layout(&self) -> Result<Layout> {
+        let mut layout = Layout {
+            bus: Runs::new(),
+            frames: Runs::new(),
+        };
+        for piece in &self.pieces {
+            // CAST: `usize` is at most 64 bits.
+            layout.bus.push(piece.bus, piece.size as u64)?;
+            self.describe(piece, &mut layout.frames)?;
+        }
+        // CAST: as above.
+        if layout.frames.end() << PAGE_SHIFT < self.size() as u64 {
+            return Err(EIO);
+        }
+        Ok(layout)
+    }
+
+    fn describe(&self, piece: &Piece, frames: &mut Runs) -> Result {
         let mut table = bindings::sg_table::default();
-        // SAFETY: By the type invariant, this is what was allocated; the device is bound, `self`
-        // being new.
+        // SAFETY: By the type invariants, this is what was allocated for the device.
         to_result(unsafe {
             bindings::dma_get_sgtable_attrs(
                 raw(&self.dev),
                 &mut table,
-                self.cpu.as_ptr().cast(),
-                self.bus,
-                self.size,
+                piece.cpu.as_ptr().cast(),
+                piece.bus,
+                piece.size,
                 Self::ATTRS,
             )
         })?;
@@ -128,58 +207,47 @@ impl Memory {
             unsafe { bindings::sg_free_table(&mut table) }
         });
 
-        let mut extents = KVec::with_capacity(1, GFP_KERNEL)?;
-        let mut first_page = 0;
         let mut sg = table.sgl;
         for _ in 0..table.orig_nents {
             // SAFETY: `sg` is one of the `orig_nents` entries of the table.
             let (pfn, length) = unsafe { (rdma_helper_sg_pfn(sg), (*sg).length) };
-            extents.push(Extent { first_page, pfn }, GFP_KERNEL)?;
-            // CAST: `unsigned int` fits into `usize`.
-            first_page += length as usize >> PAGE_SHIFT;
+            frames.push(pfn as u64, u64::from(length) >> PAGE_SHIFT)?;
             // SAFETY: As above; what follows the last entry is not looked at.
             sg = unsafe { bindings::sg_next(sg) };
         }
-        if first_page << PAGE_SHIFT < self.size {
-            return Err(EIO);
-        }
-        Ok(extents)
+        Ok(())
     }
 
     /// Bytes.
     pub(crate) fn size(&self) -> usize {
-        self.size
+        self.pieces.iter().map(|piece| piece.size).sum()
     }
 
-    /// Bus address of the first byte; the others follow without a gap.
+    /// Bus address of the first byte. As many others follow as the first piece has, a page at
+    /// least.
     pub(crate) fn address(&self) -> u64 {
-        self.bus
+        self.pieces.first().map_or(0, |piece| piece.bus)
     }
 
-    /// The frame of this page, if there is such a page.
-    pub(crate) fn frame(&self, page: usize) -> Option<Frame> {
-        if page >= self.size() >> PAGE_SHIFT {
-            return None;
-        }
-        let after = self.extents.partition_point(|e| e.first_page <= page);
-        let extent = self.extents.get(after.checked_sub(1)?)?;
-        Some(Frame(extent.pfn + (page - extent.first_page)))
-    }
-
-    /// Copies its first bytes out, as many as `to` has.
+    /// Copies the first bytes of the first page out, as many as `to` has.
     pub(crate) fn copy_to(&self, to: &mut [u8]) {
-        let bytes = to.len().min(self.size());
-        // SAFETY: Both are valid for `bytes` and do not overlap, `to` being exclusive. The device
-        // or userspace may write meanwhile: whatever is read then is as good as anything else.
-        unsafe { core::ptr::copy_nonoverlapping(self.cpu.as_ptr(), to.as_mut_ptr(), bytes) }
+        if let Some(first) = self.pieces.first() {
+            let bytes = to.len().min(PAGE_SIZE);
+            // SAFETY: Both are valid for `bytes` and do not overlap, `to` being exclusive. The
+            // device or userspace may write meanwhile: whatever is read then is as good as
+            // anything else.
+            unsafe { core::ptr::copy_nonoverlapping(first.cpu.as_ptr(), to.as_mut_ptr(), bytes) }
+        }
     }
 
-    /// Copies `from` over its first bytes, as many as there are of both.
+    /// Copies `from` over the first bytes of the first page, as many as there are of both.
     pub(crate) fn copy_from(&self, from: &[u8]) {
-        let bytes = from.len().min(self.size());
-        // SAFETY: Both are valid for `bytes` and do not overlap. The device or userspace may read
-        // meanwhile, and sees any mixture.
-        unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), self.cpu.as_ptr(), bytes) }
+        if let Some(first) = self.pieces.first() {
+            let bytes = from.len().min(PAGE_SIZE);
+            // SAFETY: Both are valid for `bytes` and do not overlap. The device or userspace may
+            // read meanwhile, and sees any mixture.
+            unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), first.cpu.as_ptr(), bytes) }
+        }
     }
 
     /// Has the memory never freed, also when this is dropped: the device may still write to it, and
@@ -191,14 +259,18 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        if !self.abandoned.load(Relaxed) {
-            // SAFETY: By the type invariant, this is what was allocated, and nothing has freed it.
+        if self.abandoned.load(Relaxed) {
+            return;
+        }
+        for piece in &self.pieces {
+            // SAFETY: By the type invariants, this is what was allocated for the device, and
+            // nothing has freed it.
             unsafe {
                 bindings::dma_free_attrs(
                     raw(&self.dev),
-                    self.size,
-                    self.cpu.as_ptr().cast(),
-                    self.bus,
+                    piece.size,
+                    piece.cpu.as_ptr().cast(),
+                    piece.bus,
                     Self::ATTRS,
                 )
             };

@@ -161,6 +161,18 @@ impl<T> Fifo<T> {
         taken
     }
 
+    /// The values, from the first one on.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        let mut next = self.head;
+        core::iter::from_fn(move || {
+            // SAFETY: By the type invariant `next`, being in the chain or its end, is null or a
+            // node of ours, which `self` borrows.
+            let node = unsafe { next.as_ref() }?;
+            next = node.next;
+            Some(&node.value)
+        })
+    }
+
     /// Takes the first entry out.
     pub(crate) fn pop_front(&mut self) -> Option<Entry<T>> {
         self.unlink(ptr::null_mut())

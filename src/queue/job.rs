@@ -108,6 +108,11 @@ impl<T: Types> Job<T> {
         self.bytes > 0
     }
 
+    /// When it was submitted, in nanoseconds.
+    pub(crate) fn submitted_at(&self) -> u64 {
+        self.submitted
+    }
+
     /// For how long it has been in the queue, in nanoseconds.
     pub(crate) fn age(&self, now: u64) -> u64 {
         now.saturating_sub(self.submitted)

@@ -47,6 +47,8 @@ pub(crate) struct Load {
     pub(crate) completed: usize,
     /// Completions that are still to come, and room set aside for more.
     pub(crate) outstanding: usize,
+    /// Requests that there is room for.
+    pub(crate) room: usize,
 }
 
 /// A search for requests to cancel, a few at a time.
@@ -82,6 +84,7 @@ impl<T: Types> Lane<T> {
             running: 0,
             completed: self.completed.len(),
             outstanding: self.pending - self.completed.len(),
+            room: DEPTH.saturating_sub(self.pending),
         }
     }
 
@@ -99,7 +102,12 @@ impl<T: Types> Lane<T> {
 
     /// Gives back room that was set aside.
     pub(super) fn release(&mut self, room: usize) {
+        let was_full = self.pending >= DEPTH;
         self.pending = self.pending.saturating_sub(room);
+        // Somebody may be waiting for room.
+        if was_full && room > 0 {
+            self.owner.changed();
+        }
     }
 
     pub(super) fn push_last(&mut self, jobs: &mut Fifo<Job<T>>) {
@@ -156,9 +164,14 @@ impl<T: Types> Lane<T> {
         self.completed.push_back(job);
     }
 
-    /// Takes completions out, as many as there are or so many.
+    /// Takes completions out, at least `most` if there are so many. What is too much is to be
+    /// [put back](Self::put_back): counting many off is not for under a lock.
     pub(super) fn collect(&mut self, most: usize) -> Fifo<Job<T>> {
-        let taken = self.completed.take_front(most);
+        let taken = if most < self.completed.len() && most <= Self::STEP {
+            self.completed.take_front(most)
+        } else {
+            core::mem::replace(&mut self.completed, Fifo::new())
+        };
         self.release(taken.len());
         taken
     }

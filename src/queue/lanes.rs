@@ -175,6 +175,16 @@ impl<T: Types> Lanes<T> {
         walk.0 < self.lanes.end()
     }
 
+    /// Adds what waits in a few lanes to `waiting`, and returns whether there may be more.
+    pub(super) fn count_some(&self, walk: &mut Walk, waiting: &mut usize) -> bool {
+        let end = self.lanes.end().min(walk.0 + Lane::<T>::STEP);
+        *waiting += (walk.0..end)
+            .filter_map(|lane| Some(self.lanes.get(lane)?.load().waiting))
+            .sum::<usize>();
+        walk.0 = end;
+        walk.0 < self.lanes.end()
+    }
+
     /// Goes on with a search for requests to cancel, and returns whether there may be more.
     pub(super) fn search_some(&mut self, lane: LaneId, search: &mut Search) -> bool {
         let more = match self.lanes.get_mut(lane.0) {

@@ -306,10 +306,10 @@ struct rdma_wait {
  * @flags:    in: 0 or RDMA_CANCEL_ALL
  * @reserved: in: 0
  *
- * Answers how many were cancelled. Each of them comes back as a completion, with
- * ECANCELED, and so do those that are linked to it. A request that the engine has
- * begun with cannot be taken back: it goes on to its end, and its completion says
- * how that was. Requests of RDMA_IOC_TRANSFER are not cancelled.
+ * Answers how many were cancelled: those, and the ones that are linked to them.
+ * Each comes back at once as a completion, with ECANCELED. A request that the
+ * engine has begun with cannot be taken back: it goes on to its end, and its
+ * completion says how that was. Requests of RDMA_IOC_TRANSFER are not cancelled.
  *
  * EALREADY  the engine has begun with the only request of this cookie
  * EINVAL    a @cookie with RDMA_CANCEL_ALL
@@ -359,17 +359,19 @@ struct rdma_eventfd {
  *           and a length over RDMA_MAX_BUFFER_SIZE
  *   EDQUOT, ENOMEM  offset 0 for the first time: as RDMA_IOC_ALLOC
  *   EPERM   PROT_EXEC
- * Pages are loaded when they or their neighbours are touched, or all at once with
- * MAP_POPULATE. When the device goes, every access is answered with SIGBUS.
- * mremap(2) moves a mapping but does not make it longer; fork(2) hands it on; it is
- * in no core dump.
+ * Pages are loaded when they are touched, with those around them, of 4 MiB at
+ * most; with MAP_POPULATE or MAP_LOCKED, all at once. From 2 MiB on, mmap(2) finds
+ * addresses that are aligned for huge pages. When the device goes, every access is
+ * answered with SIGBUS. mremap(2) moves a mapping but does not make it longer;
+ * fork(2) hands it on; it is in no core dump.
  *
  * read(2), write(2), pread(2), pwrite(2) and lseek(2) see the device memory as a
  * file of RDMA_DEVICE_MEMORY_SIZE bytes: reading at its end gives 0, writing
  * there ENOSPC. Each call is one transfer, and EAGAIN if the file is O_NONBLOCK.
  *
  * poll(2), select(2) and epoll(7) say POLLIN | POLLRDNORM when completions wait to
- * be collected, and POLLHUP | POLLERR when the device is gone.
+ * be collected, POLLOUT | POLLWRNORM when there is room for requests to be
+ * submitted, and POLLHUP | POLLERR when the device is gone.
  *
  * A context belongs to its open file (the open file description), not to a process:
  * dup(2), fork(2) and SCM_RIGHTS share it, threads can use it side by side, and it

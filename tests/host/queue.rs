@@ -590,16 +590,16 @@ fn batch(
 
 /// Completions as (cookie, bytes, outcome).
 fn collect(queue: &mut TestQueue, lane: LaneId, most: usize) -> Vec<(u64, u64, Result)> {
+    let mut taken = queue.collect(lane, most);
     let mut all = Vec::new();
-    loop {
-        let mut some = queue.collect(lane, most - all.len());
-        if some.is_empty() {
+    while all.len() < most {
+        let Some(job) = taken.pop_front() else {
             return all;
-        }
-        while let Some(job) = some.pop_front() {
-            all.push((job.cookie(), job.bytes(), job.outcome()));
-        }
+        };
+        all.push((job.cookie(), job.bytes(), job.outcome()));
     }
+    queue.put_back(lane, taken);
+    all
 }
 
 fn cancel(queue: &mut TestQueue, lane: LaneId, cookie: Option<u64>) -> (usize, bool) {
@@ -906,6 +906,7 @@ fn a_fifo_is_one() {
         }
         assert_eq!(fifo.is_empty(), model.is_empty());
         assert_eq!(fifo.len(), model.len());
+        assert!(fifo.iter().eq(model.iter()));
     }
 }
 

@@ -41,38 +41,38 @@ pub(super) fn wait(context: &Context, mode: Mode, wait: uapi::Wait) -> Result<us
     } else {
         min
     };
-    let there = context.lane().wait(min, until)?;
-    if there == 0 && mode.nonblocking {
+    let completions = context.lane().collect(min, max, until)?;
+    if completions.is_empty() && mode.nonblocking {
         return Err(EAGAIN);
     }
-    let most = max.min(queue::DEPTH);
-    let writer = UserSlice::new(array, most * size_of::<uapi::Completion>()).writer();
-    collect(context, writer, most)
+    put(context, array, completions, max)
 }
 
-/// Writes the completions that are there, at most so many, and returns how many.
+/// Writes completions to userspace, at most so many, and returns how many. The others are put back.
 ///
 /// # Errors
 ///
-/// [`EFAULT`] if not even the first one can be written. None is lost.
-fn collect(context: &Context, mut array: UserSliceWriter, most: usize) -> Result<usize> {
-    let mut count = 0;
-    while count < most {
-        let mut completions = context.lane().collect(most - count);
-        if completions.is_empty() {
-            break;
-        }
-        let written = write(&mut array, &mut completions);
-        count += written;
-        if !completions.is_empty() {
-            context.lane().put_back(completions);
-            return if count > 0 { Ok(count) } else { Err(EFAULT) };
-        }
+/// [`EFAULT`] if not even the first one can be written.
+fn put(
+    context: &Context,
+    array: UserPtr,
+    mut completions: Fifo<Job>,
+    most: usize,
+) -> Result<usize> {
+    let there = most.min(completions.len());
+    let array = UserSlice::new(array, there * size_of::<uapi::Completion>());
+    let count = write(&mut array.writer(), &mut completions);
+    if !completions.is_empty() {
+        context.lane().put_back(completions);
+    }
+    if count == 0 && there > 0 {
+        return Err(EFAULT);
     }
     Ok(count)
 }
 
-/// Writes completions, removes those from the list that could be written, and returns how many.
+/// Writes completions for as long as there is room, removes them from the list, and returns how
+/// many.
 fn write(array: &mut UserSliceWriter, completions: &mut Fifo<Job>) -> usize {
     let mut count = 0;
     while let Some(job) = completions.front_mut() {

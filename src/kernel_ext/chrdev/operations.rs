@@ -3,6 +3,7 @@
 //! What the kernel calls for an open file, and how that becomes a call of [`File`].
 
 use super::{
+    super::vma,
     File,
     Mode,
     Slot, //
@@ -22,7 +23,6 @@ use kernel::{
         IovIterDest,
         IovIterSource, //
     },
-    mm::virt::VmaNew,
     prelude::*,
     seq_file::SeqFile,
     sync::{
@@ -62,21 +62,12 @@ impl<F: File> Table<F> {
         unlocked_ioctl: Some(Self::ioctl),
         #[cfg(CONFIG_COMPAT)]
         compat_ioctl: bindings::compat_ptr_ioctl,
-        mmap: Some(Self::mmap),
+        mmap_prepare: Some(Self::mmap_prepare),
+        get_unmapped_area: Some(Self::get_unmapped_area),
         poll: Some(Self::poll),
         show_fdinfo: Some(Self::show_fdinfo),
         ..pin_init::zeroed()
     };
-
-    /// The open file behind a pointer from the kernel.
-    ///
-    /// # Safety
-    ///
-    /// `file` must be a file with these operations that is open for as long as `'a`.
-    unsafe fn of<'a>(file: *mut bindings::file) -> ArcBorrow<'a, F> {
-        // SAFETY: By the requirement; `open` put it in.
-        unsafe { <Arc<F>>::borrow((*file).private_data.cast()) }
-    }
 
     /// # Safety
     ///
@@ -199,7 +190,7 @@ impl<F: File> Table<F> {
         argument: c_ulong,
     ) -> c_long {
         // SAFETY: By the requirement.
-        let open = unsafe { Self::of(file) };
+        let open = unsafe { super::of::<F>(file) };
         // SAFETY: By the requirement; ioctl has no fdget_pos region.
         let mode = mode(unsafe { KernelFile::from_raw_file(file) });
         match open.ioctl(mode, command, argument) {
@@ -210,18 +201,33 @@ impl<F: File> Table<F> {
         }
     }
 
+    /// Finds an address for a mapping: one that is aligned as its offset is, for huge pages.
+    ///
     /// # Safety
     ///
-    /// Called by the kernel only, with an open file and a mapping of it that is being set up.
-    unsafe extern "C" fn mmap(
+    /// Called by the kernel only, with an open file.
+    unsafe extern "C" fn get_unmapped_area(
         file: *mut bindings::file,
-        vma: *mut bindings::vm_area_struct,
-    ) -> c_int {
+        address: c_ulong,
+        length: c_ulong,
+        page: c_ulong,
+        flags: c_ulong,
+    ) -> c_ulong {
         // SAFETY: By the requirement.
-        let open = unsafe { Self::of(file) };
+        let open = unsafe { super::of::<F>(file) };
+        open.populate().note(flags);
         // SAFETY: By the requirement.
-        let vma = unsafe { VmaNew::from_raw(vma) };
-        match open.mmap(vma) {
+        unsafe { bindings::thp_get_unmapped_area(file, address, length, page, flags) }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel only, with a mapping of an open file that is being made.
+    unsafe extern "C" fn mmap_prepare(desc: *mut bindings::vm_area_desc) -> c_int {
+        // SAFETY: By the requirement.
+        let open = unsafe { super::of::<F>((*desc).file) };
+        // SAFETY: By the requirement.
+        match unsafe { vma::prepare(desc, &*open) } {
             Ok(()) => 0,
             Err(e) => e.to_errno(),
         }
@@ -235,7 +241,7 @@ impl<F: File> Table<F> {
         table: *mut bindings::poll_table_struct,
     ) -> bindings::__poll_t {
         // SAFETY: By the requirement.
-        let open = unsafe { Self::of(file) };
+        let open = unsafe { super::of::<F>(file) };
         // SAFETY: By the requirement; `File::wait_queue` promises that the queue lives as long as the
         // file, which whoever polls it keeps open.
         unsafe { bindings::poll_wait(file, open.wait_queue().as_ptr(), table) };
@@ -247,7 +253,7 @@ impl<F: File> Table<F> {
     /// Called by the kernel only, with an open file and a `seq_file` that nobody else has.
     unsafe extern "C" fn show_fdinfo(to: *mut bindings::seq_file, file: *mut bindings::file) {
         // SAFETY: By the requirement.
-        let open = unsafe { Self::of(file) };
+        let open = unsafe { super::of::<F>(file) };
         // SAFETY: By the requirement.
         open.show_fdinfo(unsafe { SeqFile::from_raw(to) });
     }

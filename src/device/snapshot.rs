@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What there is to know of a device at one moment.
+
+use super::{
+    engine::NSEC_PER_MSEC,
+    Device, //
+};
+use crate::{
+    kernel_ext::clock,
+    queue::Walk,
+    stats::Stats, //
+};
+use kernel::prelude::*;
+
+/// What the engine is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Activity {
+    /// It has nothing to do.
+    Idle,
+    /// It has been at work on a transfer for so many milliseconds.
+    Busy(u64),
+    /// It has not ended a transfer for so many milliseconds, and takes no other.
+    Stuck(u64),
+    /// The device is gone.
+    Gone,
+}
+
+/// What there is to know of a device, at one moment. Numbers only.
+pub(crate) struct Snapshot {
+    /// What the engine is at.
+    pub(crate) activity: Activity,
+    /// Open files.
+    pub(crate) contexts: usize,
+    /// What has happened.
+    pub(crate) stats: Stats,
+}
+
+impl Device {
+    /// What is so now.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let now = clock::now();
+        let work = self.work.lock();
+        let busy_ms = now.saturating_sub(work.since) / NSEC_PER_MSEC;
+        Snapshot {
+            activity: match work.queue.refuses() {
+                Some(ENODEV) => Activity::Gone,
+                Some(_) => Activity::Stuck(busy_ms),
+                None if work.queue.is_busy() => Activity::Busy(busy_ms),
+                None => Activity::Idle,
+            },
+            contexts: work.queue.lanes(),
+            stats: work.queue.stats,
+        }
+    }
+
+    /// How many requests wait for the engine. Not of one moment: the lanes are counted a few at a
+    /// time.
+    pub(crate) fn waiting(&self) -> usize {
+        let (mut walk, mut waiting) = (Walk::default(), 0);
+        while self.work.lock().queue.count_some(&mut walk, &mut waiting) {}
+        waiting
+    }
+}

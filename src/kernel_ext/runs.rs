@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A range that is put together of runs, each of which goes on without a gap somewhere else: the
+//! bytes of a buffer on the bus, or its pages in memory.
+
+use kernel::prelude::*;
+
+/// From `at` on, positions are found from `base` on.
+#[derive(Clone, Copy)]
+struct Run {
+    at: u64,
+    base: u64,
+}
+
+/// Shows the positions 0 to `end` where they are found.
+///
+/// # Invariants
+///
+/// `first` begins at 0, and the others follow in their order, all below `end`.
+pub(super) struct Runs {
+    /// Apart from the others, which most ranges have not.
+    first: Run,
+    others: KVVec<Run>,
+    end: u64,
+}
+
+impl Runs {
+    /// An empty range.
+    pub(super) fn new() -> Self {
+        // INVARIANT: nothing follows the first.
+        Self {
+            first: Run { at: 0, base: 0 },
+            others: KVVec::new(),
+            end: 0,
+        }
+    }
+
+    /// Adds `length` positions, not 0, that are found from `base` on.
+    pub(super) fn push(&mut self, base: u64, length: u64) -> Result {
+        let last = self.others.last().unwrap_or(&self.first);
+        if self.end == 0 {
+            self.first.base = base;
+        } else if last.base + (self.end - last.at) != base {
+            let run = Run { at: self.end, base };
+            self.others.push(run, GFP_KERNEL)?;
+        }
+        // INVARIANT: what was just added begins where all ended.
+        self.end += length;
+        Ok(())
+    }
+
+    /// All positions.
+    pub(super) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Where a position is found, and how many follow it without a gap, itself included: none if
+    /// there is no such position.
+    pub(super) fn find(&self, position: u64) -> (u64, u64) {
+        let after = self.others.partition_point(|run| run.at <= position);
+        let run = match after.checked_sub(1).and_then(|i| self.others.get(i)) {
+            Some(run) => run,
+            None => &self.first,
+        };
+        let end = self.others.get(after).map_or(self.end, |run| run.at);
+        (run.base + (position - run.at), end.saturating_sub(position))
+    }
+}

@@ -1,0 +1,416 @@
+// SPDX-License-Identifier: GPL-2.0
+/* CANCEL: what waits comes back at once, what has begun goes on; and LINK: what is linked to a request that fails does not start. */
+#include "requests.h"
+
+enum { EARLY_US = 20000, AT_ONCE_US = 10000, SLACK_US = 10000 };
+
+FIXTURE(cancel)
+{
+	int fd;
+	struct buffer buffer;
+	struct rdma_completion completions[DEPTH];
+};
+
+FIXTURE_SETUP(cancel)
+{
+	self->fd = open_node(O_RDWR);
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, allocate(self->fd, 16 * PAGE, &self->buffer));
+	/* What an earlier test has left in flight. */
+	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, 1));
+}
+
+FIXTURE_TEARDOWN(cancel)
+{
+	close(self->fd);
+}
+
+/* Expects the next completion to be this one. */
+#define EXPECT_COMPLETION(index, cookie_, status_, bytes_)                    \
+	do {                                                                  \
+		EXPECT_EQ(cookie_, self->completions[index].cookie);          \
+		EXPECT_EQ(status_, self->completions[index].status);          \
+		EXPECT_EQ(bytes_, self->completions[index].bytes);            \
+	} while (0)
+
+TEST_F(cancel, what_waits)
+{
+	int64_t began = now();
+
+	ASSERT_EQ(4, submit_many(self->fd, &self->buffer, 4, 10));
+	EXPECT_EQ(1, cancel(self->fd, 12));
+	/* It is back before the one that is at work. */
+	ASSERT_EQ(1, take(self->fd, self->completions, DEPTH));
+	EXPECT_COMPLETION(0, 12, -ECANCELED, 0);
+	EXPECT_GE(AT_ONCE_US, now() - began);
+	ASSERT_EQ(3, collect(self->fd, self->completions, 3, DEPTH, FOREVER));
+	EXPECT_COMPLETION(0, 10, 0, 1);
+	EXPECT_COMPLETION(1, 11, 0, 1);
+	EXPECT_COMPLETION(2, 13, 0, 1);
+	/* And it has cost no time of the engine's. */
+	EXPECT_GE(3 * TRANSFER_US + SLACK_US, now() - began);
+}
+
+TEST_F(cancel, what_has_begun)
+{
+	ASSERT_EQ(2, submit_many(self->fd, &self->buffer, 2, 0));
+	EXPECT_EQ(-EALREADY, cancel(self->fd, 0));
+	pause_us(EARLY_US);
+	EXPECT_EQ(-EALREADY, cancel(self->fd, 0));
+	ASSERT_EQ(2, collect(self->fd, self->completions, 2, 2, FOREVER));
+	EXPECT_COMPLETION(0, 0, 0, 1);
+	EXPECT_COMPLETION(1, 1, 0, 1);
+}
+
+/* A copy of many pieces has begun with its first one, also while another context has its turn. */
+TEST_F(cancel, a_copy_that_has_begun)
+{
+	int other = open_node(O_RDWR);
+	struct buffer buffer;
+
+	ASSERT_LE(0, other);
+	ASSERT_EQ(0, allocate(other, PAGE, &buffer));
+	fill(self->buffer.bytes, 8 * PAGE, 3);
+	ASSERT_EQ(1, submit_one(self->fd, copying(&self->buffer, 8 * PAGE, &self->buffer, 0, 8 * PAGE, 7)));
+	ASSERT_EQ(20, submit_many(other, &buffer, 20, 0));
+	for (int i = 0; i < 20; i++) {
+		pause_us(TRANSFER_US);
+		EXPECT_EQ(-EALREADY, cancel(self->fd, 7));
+		EXPECT_EQ(0, cancel_all(self->fd));
+	}
+	ASSERT_EQ(1, collect(self->fd, self->completions, 1, 1, FOREVER));
+	EXPECT_COMPLETION(0, 7, 0, 8 * PAGE);
+	EXPECT_EQ(0, memcmp(self->buffer.bytes, self->buffer.bytes + 8 * PAGE, 8 * PAGE));
+	EXPECT_EQ(0, drain(other, 20));
+	close(other);
+}
+
+TEST_F(cancel, what_is_not_there)
+{
+	EXPECT_EQ(-ENOENT, cancel(self->fd, 0));
+	ASSERT_EQ(2, submit_many(self->fd, &self->buffer, 2, 0));
+	EXPECT_EQ(-ENOENT, cancel(self->fd, 2));
+	EXPECT_EQ(-ENOENT, cancel(self->fd, UINT64_MAX));
+	EXPECT_EQ(1, cancel(self->fd, 1));
+	EXPECT_EQ(-ENOENT, cancel(self->fd, 1));
+	pause_us(2 * TRANSFER_US);
+	/* Completed, and not yet collected. */
+	EXPECT_EQ(-ENOENT, cancel(self->fd, 0));
+	ASSERT_EQ(2, take(self->fd, self->completions, 2));
+	EXPECT_EQ(-ENOENT, cancel(self->fd, 0));
+	EXPECT_COMPLETION(0, 1, -ECANCELED, 0);
+	EXPECT_COMPLETION(1, 0, 0, 1);
+}
+
+TEST_F(cancel, of_the_same_name)
+{
+	struct rdma_request requests[6];
+
+	for (int i = 0; i < 6; i++)
+		requests[i] = writing(&self->buffer, 0, 0, 1 + i, i % 2 ? 9 : 8);
+	ASSERT_EQ(6, submit(self->fd, requests, 6));
+	/* One of the first ones' name is at work. */
+	EXPECT_EQ(2, cancel(self->fd, 8));
+	EXPECT_EQ(-EALREADY, cancel(self->fd, 8));
+	EXPECT_EQ(3, cancel(self->fd, 9));
+	EXPECT_EQ(-ENOENT, cancel(self->fd, 9));
+	ASSERT_EQ(6, collect(self->fd, self->completions, 6, 6, FOREVER));
+	for (int i = 0; i < 5; i++) {
+		EXPECT_COMPLETION(i, i < 2 ? 8 : 9, -ECANCELED, 0);
+	}
+	EXPECT_COMPLETION(5, 8, 0, 1);
+}
+
+TEST_F(cancel, everything)
+{
+	int64_t began = now();
+
+	EXPECT_EQ(0, cancel_all(self->fd));
+	ASSERT_EQ(DEPTH, submit_many(self->fd, &self->buffer, DEPTH, 0));
+	EXPECT_EQ(DEPTH - 1, cancel_all(self->fd));
+	EXPECT_GE(AT_ONCE_US, now() - began);
+	EXPECT_EQ(0, cancel_all(self->fd));
+	ASSERT_EQ(DEPTH - 1, take(self->fd, self->completions, DEPTH));
+	for (int i = 0; i < DEPTH - 1; i++) {
+		EXPECT_COMPLETION(i, 1 + i, -ECANCELED, 0);
+	}
+	ASSERT_EQ(1, collect(self->fd, self->completions, 1, 1, FOREVER));
+	EXPECT_COMPLETION(0, 0, 0, 1);
+	EXPECT_GE(TRANSFER_US + SLACK_US, now() - began);
+	/* The queue works as ever. */
+	ASSERT_EQ(3, submit_many(self->fd, &self->buffer, 3, 0));
+	EXPECT_EQ(0, drain(self->fd, 3));
+}
+
+/* What is cancelled moves nothing. */
+TEST_F(cancel, leaves_the_bytes_alone)
+{
+	fill(self->buffer.bytes, PAGE, 1);
+	memset(self->buffer.bytes + PAGE, 0x77, PAGE);
+	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, PAGE));
+	ASSERT_EQ(1, submit_many(self->fd, &self->buffer, 1, 0));
+	ASSERT_EQ(1, submit_one(self->fd, reading(&self->buffer, PAGE, 0, PAGE, 1)));
+	ASSERT_EQ(1, cancel(self->fd, 1));
+	EXPECT_EQ(1, drain(self->fd, 2));
+	pause_us(2 * TRANSFER_US);
+	EXPECT_EQ(0, differing(self->buffer.bytes + PAGE, 0x77, PAGE));
+}
+
+TEST_F(cancel, not_of_others)
+{
+	int other = open_node(O_RDWR);
+
+	ASSERT_LE(0, other);
+	ASSERT_EQ(4, submit_many(self->fd, &self->buffer, 4, 0));
+	EXPECT_EQ(-ENOENT, cancel(other, 2));
+	EXPECT_EQ(0, cancel_all(other));
+	EXPECT_EQ(0, drain(self->fd, 4));
+	close(other);
+}
+
+/* A blocking transfer has no cookie, and is not meant by "all". */
+TEST_F(cancel, not_blocking_transfers)
+{
+	struct pending pending[2];
+
+	for (int i = 0; i < 2; i++) {
+		ASSERT_EQ(0, begin(&pending[i], self->fd, writing(&self->buffer, 0, 0, 1, 0)));
+	}
+	pause_us(EARLY_US);
+	EXPECT_EQ(-ENOENT, cancel(self->fd, 0));
+	EXPECT_EQ(0, cancel_all(self->fd));
+	for (int i = 0; i < 2; i++) {
+		EXPECT_EQ(0, finish(&pending[i]));
+	}
+}
+
+TEST_F(cancel, bad_arguments)
+{
+	ASSERT_EQ(3, submit_many(self->fd, &self->buffer, 3, 0));
+	for (int bit = 0; bit < 64; bit++) {
+		struct rdma_cancel argument[] = {
+			{ .cookie = 1, .flags = bit ? 1U << bit % 32 : 2 },
+			{ .cookie = 1, .reserved = 1U << bit % 32 },
+			{ .cookie = 1ULL << bit, .flags = RDMA_CANCEL_ALL },
+			{ .flags = RDMA_CANCEL_ALL, .reserved = 1U << bit % 32 },
+		};
+
+		for (size_t i = 0; i < ARRAY_SIZE(argument); i++) {
+			EXPECT_EQ(-EINVAL, call(self->fd, RDMA_IOC_CANCEL, &argument[i])) TH_LOG("bit %d", bit);
+		}
+	}
+	EXPECT_EQ(0, drain(self->fd, 3));
+}
+
+/* Whoever waits for a completion is woken by a cancelled one. */
+struct canceller {
+	int fd;
+	uint64_t cookie;
+};
+
+static void *cancels_later(void *argument)
+{
+	struct canceller *self = argument;
+
+	pause_us(EARLY_US);
+	cancel(self->fd, self->cookie);
+	return NULL;
+}
+
+TEST_F(cancel, wakes_who_waits)
+{
+	struct canceller canceller = { self->fd, 5 };
+	pthread_t thread;
+	int64_t began = now();
+
+	ASSERT_EQ(8, submit_many(self->fd, &self->buffer, 8, 0));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, cancels_later, &canceller));
+	ASSERT_EQ(1, collect(self->fd, self->completions, 1, DEPTH, FOREVER));
+	EXPECT_COMPLETION(0, 5, -ECANCELED, 0);
+	EXPECT_GE(EARLY_US + AT_ONCE_US, now() - began);
+	pthread_join(thread, NULL);
+}
+
+/* The handle of a buffer is freed by one who cancels what is on it: nothing is left of either. */
+TEST_F_TIMEOUT(cancel, again_and_again, 120)
+{
+	for (int i = 0; i < 200; i++) {
+		struct buffer buffer;
+
+		ASSERT_EQ(0, allocate(self->fd, 64 * PAGE, &buffer));
+		ASSERT_EQ(DEPTH, submit_many(self->fd, &buffer, DEPTH, 0));
+		ASSERT_EQ(0, release(self->fd, &buffer));
+		ASSERT_LE(DEPTH - 1, cancel_all(self->fd));
+		ASSERT_EQ(DEPTH, collect(self->fd, self->completions, DEPTH, DEPTH, FOREVER));
+	}
+}
+
+/* --- LINK. */
+
+TEST_F(cancel, a_chain_that_succeeds)
+{
+	struct rdma_request requests[] = {
+		linked(writing(&self->buffer, 0, 0, PAGE, 1)),
+		linked(reading(&self->buffer, PAGE, 0, PAGE, 2)),
+		copying(&self->buffer, 2 * PAGE, &self->buffer, PAGE, PAGE, 3),
+		writing(&self->buffer, 0, 0, 1, 4),
+	};
+
+	fill(self->buffer.bytes, PAGE, 5);
+	ASSERT_EQ(4, submit(self->fd, requests, 4));
+	ASSERT_EQ(4, collect(self->fd, self->completions, 4, 4, FOREVER));
+	for (int i = 0; i < 4; i++) {
+		EXPECT_COMPLETION(i, 1 + i, 0, i < 3 ? PAGE : 1);
+	}
+	EXPECT_EQ(0, memcmp(self->buffer.bytes, self->buffer.bytes + 2 * PAGE, PAGE));
+}
+
+/* Each link of a chain of five in turn is cancelled: what follows comes back with it, and what came before is done. */
+TEST_F(cancel, a_chain_that_is_cut)
+{
+	for (int cut = 1; cut < 5; cut++) {
+		struct rdma_request requests[7];
+		int64_t began = now();
+
+		for (int i = 0; i < 7; i++) {
+			requests[i] = writing(&self->buffer, 0, 0, 1, i);
+			requests[i].flags = i < 4 ? RDMA_REQUEST_LINK : 0;
+		}
+		ASSERT_EQ(7, submit(self->fd, requests, 7));
+		EXPECT_EQ(5 - cut, cancel(self->fd, cut));
+		ASSERT_EQ(5 - cut, take(self->fd, self->completions, 7));
+		for (int i = 0; i < 5 - cut; i++) {
+			EXPECT_COMPLETION(i, cut + i, -ECANCELED, 0);
+		}
+		ASSERT_EQ(cut + 2, collect(self->fd, self->completions, cut + 2, 7, FOREVER));
+		for (int i = 0; i < cut + 2; i++) {
+			EXPECT_COMPLETION(i, i < cut ? i : 5 + i - cut, 0, 1);
+		}
+		EXPECT_GE((cut + 2) * TRANSFER_US + SLACK_US, now() - began);
+	}
+}
+
+/* Two chains side by side: the one says nothing of the other. */
+TEST_F(cancel, two_chains)
+{
+	struct rdma_request requests[] = {
+		linked(writing(&self->buffer, 0, 0, 1, 0)), linked(writing(&self->buffer, 0, 0, 1, 1)),
+		writing(&self->buffer, 0, 0, 1, 2),	    linked(writing(&self->buffer, 0, 0, 1, 3)),
+		linked(writing(&self->buffer, 0, 0, 1, 4)), writing(&self->buffer, 0, 0, 1, 5),
+	};
+
+	ASSERT_EQ(6, submit(self->fd, requests, 6));
+	EXPECT_EQ(2, cancel(self->fd, 1));
+	ASSERT_EQ(6, collect(self->fd, self->completions, 6, 6, FOREVER));
+	EXPECT_COMPLETION(0, 1, -ECANCELED, 0);
+	EXPECT_COMPLETION(1, 2, -ECANCELED, 0);
+	EXPECT_COMPLETION(2, 0, 0, 1);
+	EXPECT_COMPLETION(3, 3, 0, 1);
+	EXPECT_COMPLETION(4, 4, 0, 1);
+	EXPECT_COMPLETION(5, 5, 0, 1);
+}
+
+/* A chain ends with its array: what is submitted later is not linked to it. */
+TEST_F(cancel, no_chain_over_two_arrays)
+{
+	struct rdma_request open[] = {
+		writing(&self->buffer, 0, 0, 1, 1),
+		linked(writing(&self->buffer, 0, 0, 1, 2)),
+		linked(writing(&self->buffer, 0, 0, 1, 3)),
+	};
+
+	EXPECT_EQ(-EINVAL, submit(self->fd, open + 2, 1));
+	EXPECT_EQ(-EINVAL, submit(self->fd, open + 1, 2));
+	EXPECT_EQ(1, submit(self->fd, open, 3));
+	EXPECT_EQ(0, drain(self->fd, 1));
+	EXPECT_EQ(0, take(self->fd, self->completions, 1));
+}
+
+/* All of a chain or nothing: with something bad in it, and where it does not fit any more. */
+TEST_F(cancel, whole_chains_only)
+{
+	for (int bad = 0; bad < 4; bad++) {
+		struct rdma_request requests[6];
+
+		for (int i = 0; i < 6; i++)
+			requests[i] = writing(&self->buffer, 0, 0, 1, i);
+		for (int i = 1; i < 4; i++)
+			requests[i].flags = RDMA_REQUEST_LINK;
+		requests[1 + bad].length = 0;
+		EXPECT_EQ(1, submit(self->fd, requests, 6));
+		EXPECT_EQ(-EINVAL, submit(self->fd, requests + 1, 5));
+		EXPECT_EQ(0, drain(self->fd, 1));
+	}
+	EXPECT_EQ(0, take(self->fd, self->completions, 1));
+}
+
+TEST_F(cancel, chains_that_do_not_fit)
+{
+	struct rdma_request chain[4];
+
+	for (int i = 0; i < 4; i++)
+		chain[i] = writing(&self->buffer, 0, 0, 1, 5000 + i);
+	chain[0].flags = chain[1].flags = RDMA_REQUEST_LINK;
+	ASSERT_EQ(DEPTH - 2, submit_many(self->fd, &self->buffer, DEPTH - 2, 0));
+	EXPECT_EQ(-EAGAIN, submit(self->fd, chain, 4));
+	EXPECT_EQ(-EAGAIN, submit(self->fd, chain, 3));
+	/* But what is not linked. */
+	EXPECT_EQ(1, submit_one(self->fd, chain[3]));
+	EXPECT_LE(DEPTH - 2, cancel_all(self->fd));
+	ASSERT_EQ(DEPTH - 1, collect(self->fd, self->completions, DEPTH - 1, DEPTH, FOREVER));
+	EXPECT_EQ(4, submit(self->fd, chain, 4));
+	EXPECT_EQ(0, drain(self->fd, 4));
+}
+
+TEST_F_TIMEOUT(cancel, the_longest_chain, 300)
+{
+	static struct rdma_request chain[DEPTH];
+
+	for (int i = 0; i < DEPTH; i++) {
+		chain[i] = writing(&self->buffer, 0, 0, 1, i);
+		chain[i].flags = RDMA_REQUEST_LINK;
+	}
+	EXPECT_EQ(-EINVAL, submit(self->fd, chain, DEPTH));
+	chain[DEPTH - 1].flags = 0;
+	ASSERT_EQ(DEPTH, submit(self->fd, chain, DEPTH));
+	EXPECT_EQ(DEPTH - 1, cancel(self->fd, 1));
+	ASSERT_EQ(DEPTH, collect(self->fd, self->completions, DEPTH, DEPTH, FOREVER));
+	for (int i = 0; i < DEPTH - 1; i++) {
+		EXPECT_COMPLETION(i, 1 + i, -ECANCELED, 0);
+	}
+	EXPECT_COMPLETION(DEPTH - 1, 0, 0, 1);
+}
+
+/* Its links are no flags of a blocking transfer. */
+TEST_F(cancel, no_links_of_blocking_transfers)
+{
+	struct rdma_request request = linked(writing(&self->buffer, 0, 0, 1, 0));
+
+	EXPECT_EQ(-EINVAL, call(self->fd, RDMA_IOC_TRANSFER, &request));
+}
+
+/* Chains are led by contexts in turn: others come between, but not between a request and what hangs on it failing. */
+TEST_F(cancel, chains_of_two_contexts)
+{
+	int other = open_node(O_RDWR);
+	struct buffer buffer;
+	struct rdma_request mine[5], theirs[5];
+
+	ASSERT_LE(0, other);
+	ASSERT_EQ(0, allocate(other, PAGE, &buffer));
+	for (int i = 0; i < 5; i++) {
+		mine[i] = writing(&self->buffer, 0, 0, 1, i);
+		theirs[i] = writing(&buffer, 0, 0, 1, i);
+		mine[i].flags = theirs[i].flags = i < 4 ? RDMA_REQUEST_LINK : 0;
+	}
+	ASSERT_EQ(5, submit(self->fd, mine, 5));
+	ASSERT_EQ(5, submit(other, theirs, 5));
+	EXPECT_EQ(2, cancel(self->fd, 3));
+	EXPECT_EQ(0, drain(other, 5));
+	ASSERT_EQ(5, collect(self->fd, self->completions, 5, 5, FOREVER));
+	EXPECT_COMPLETION(0, 3, -ECANCELED, 0);
+	EXPECT_COMPLETION(1, 4, -ECANCELED, 0);
+	close(other);
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The depth of the queue: what is accepted has room for its completion, what has none is EAGAIN, and nothing is ever lost. */
+#include "requests.h"
+
+FIXTURE(depth)
+{
+	int fd;
+	struct buffer buffer;
+	struct rdma_completion completions[DEPTH];
+};
+
+FIXTURE_SETUP(depth)
+{
+	self->fd = open_node(O_RDWR);
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, allocate(self->fd, PAGE, &self->buffer));
+	/* What an earlier test has left in flight. */
+	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, 1));
+}
+
+FIXTURE_TEARDOWN(depth)
+{
+	close(self->fd);
+}
+
+TEST_F(depth, told)
+{
+	struct rdma_info info;
+
+	ASSERT_EQ(0, call(self->fd, RDMA_IOC_INFO, &info));
+	EXPECT_EQ(DEPTH, info.queue_depth);
+}
+
+TEST_F(depth, full)
+{
+	ASSERT_EQ(DEPTH, submit_many(self->fd, &self->buffer, DEPTH, 0));
+	EXPECT_EQ(-EAGAIN, submit_many(self->fd, &self->buffer, 1, 0));
+	EXPECT_EQ(-EAGAIN, submit_many(self->fd, &self->buffer, DEPTH, 0));
+	/* One that is done counts until it is collected. */
+	pause_us(3 * TRANSFER_US);
+	EXPECT_EQ(-EAGAIN, submit_many(self->fd, &self->buffer, 1, 0));
+	EXPECT_EQ(1, take(self->fd, self->completions, 1));
+	EXPECT_EQ(1, submit_many(self->fd, &self->buffer, 5, 5000));
+	EXPECT_EQ(-EAGAIN, submit_many(self->fd, &self->buffer, 1, 0));
+	/* And so does one that is cancelled. */
+	EXPECT_EQ(1, cancel(self->fd, 900));
+	EXPECT_EQ(-EAGAIN, submit_many(self->fd, &self->buffer, 1, 0));
+}
+
+/* What does not fit is left out, from behind. */
+TEST_F(depth, almost_full)
+{
+	for (uint32_t room = 1; room <= 64; room *= 4) {
+		uint32_t rest = DEPTH - room;
+		int got;
+
+		ASSERT_EQ(rest, submit_many(self->fd, &self->buffer, rest, 0));
+		ASSERT_EQ(room, submit_many(self->fd, &self->buffer, 100, 2000));
+		EXPECT_EQ(-EAGAIN, submit_many(self->fd, &self->buffer, 1, 0));
+		ASSERT_LE(DEPTH - 1, cancel_all(self->fd));
+		got = collect(self->fd, self->completions, DEPTH, DEPTH, FOREVER);
+		ASSERT_EQ(DEPTH, got);
+		for (int i = 0; i < got; i++) {
+			uint64_t cookie = self->completions[i].cookie;
+
+			ASSERT_TRUE(cookie < rest || (cookie >= 2000 && cookie < 2000 + room));
+		}
+	}
+}
+
+/* Exactly what is collected is free again. */
+TEST_F(depth, room_comes_back)
+{
+	uint64_t next = DEPTH, seen = 0;
+
+	ASSERT_EQ(DEPTH, submit_many(self->fd, &self->buffer, DEPTH, 0));
+	ASSERT_EQ(DEPTH - 1, cancel_all(self->fd));
+	for (uint32_t some = 1; some <= 300; some += 37) {
+		ASSERT_EQ(some, take(self->fd, self->completions, some));
+		seen += some;
+		ASSERT_EQ(some, submit_many(self->fd, &self->buffer, some < 300 ? DEPTH : some, next));
+		next += some;
+		ASSERT_EQ(-EAGAIN, submit_many(self->fd, &self->buffer, 1, 0));
+		ASSERT_LE(some - 1, cancel_all(self->fd));
+	}
+	ASSERT_EQ(DEPTH, collect(self->fd, self->completions, DEPTH, DEPTH, FOREVER));
+	EXPECT_EQ(0, take(self->fd, self->completions, 1));
+}
+
+/* A request that was refused, for whatever reason, takes no room; nor does one whose array could not be read. */
+TEST_F(depth, what_is_refused_takes_none)
+{
+	struct rdma_request bad = writing(&self->buffer, 0, 0, 0, 0);
+
+	for (int i = 0; i < 3 * DEPTH; i++) {
+		ASSERT_EQ(-EINVAL, submit_one(self->fd, bad));
+		ASSERT_EQ(-EFAULT, submit(self->fd, NULL, DEPTH));
+	}
+	EXPECT_EQ(DEPTH, submit_many(self->fd, &self->buffer, DEPTH, 0));
+	ASSERT_EQ(DEPTH - 1, cancel_all(self->fd));
+	/* Nor is room lost by an answer that could not be written. */
+	for (int i = 0; i < 3 * DEPTH; i++) {
+		ASSERT_EQ(-EFAULT, take(self->fd, NULL, DEPTH));
+	}
+	ASSERT_EQ(DEPTH, collect(self->fd, self->completions, DEPTH, DEPTH, FOREVER));
+	EXPECT_EQ(DEPTH, submit_many(self->fd, &self->buffer, DEPTH, 0));
+}
+
+/* A blocking transfer has nothing to collect, and needs no room. */
+TEST_F(depth, blocking_transfers_need_none)
+{
+	ASSERT_EQ(DEPTH, submit_many(self->fd, &self->buffer, DEPTH, 0));
+	ASSERT_EQ(DEPTH - 1, cancel_all(self->fd));
+	EXPECT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, PAGE));
+	EXPECT_EQ(1, pwrite(self->fd, "x", 1, 0));
+	EXPECT_EQ(DEPTH, take(self->fd, self->completions, DEPTH));
+}
+
+/* Each context has its own. */
+TEST_F(depth, of_each_context)
+{
+	int others[8];
+	struct buffer buffer;
+
+	ASSERT_EQ(DEPTH, submit_many(self->fd, &self->buffer, DEPTH, 0));
+	for (int i = 0; i < 8; i++) {
+		others[i] = open_node(O_RDWR);
+		ASSERT_LE(0, others[i]);
+		ASSERT_EQ(0, allocate(others[i], PAGE, &buffer));
+		EXPECT_EQ(DEPTH, submit_many(others[i], &buffer, DEPTH, 0));
+	}
+	for (int i = 0; i < 8; i++)
+		close(others[i]);
+}
+
+/* Several at once submit and collect: what one is granted is another one's no more. */
+struct submitter {
+	pthread_t thread;
+	int fd;
+	struct buffer *buffer;
+	long accepted, refused, wrong;
+};
+
+static void *submitter(void *argument)
+{
+	struct submitter *self = argument;
+
+	for (int i = 0; i < 300; i++) {
+		int answer = submit_many(self->fd, self->buffer, 1 + i % 97, 0);
+
+		self->accepted += answer > 0 ? answer : 0;
+		self->refused += answer == -EAGAIN;
+		self->wrong += answer <= 0 && answer != -EAGAIN;
+	}
+	return NULL;
+}
+
+TEST_F_TIMEOUT(depth, shared_by_threads, 120)
+{
+	struct submitter submitters[4];
+	long accepted = 0, collected = 0;
+
+	for (int i = 0; i < 4; i++) {
+		submitters[i] = (struct submitter){ .fd = self->fd, .buffer = &self->buffer };
+		ASSERT_EQ(0, pthread_create(&submitters[i].thread, NULL, submitter, &submitters[i]));
+	}
+	for (int i = 0; i < 20; i++) {
+		int got;
+
+		pause_us(500);
+		ASSERT_LE(0, cancel_all(self->fd));
+		got = take(self->fd, self->completions, DEPTH);
+		ASSERT_LE(0, got);
+		collected += got;
+	}
+	for (int i = 0; i < 4; i++) {
+		ASSERT_EQ(0, pthread_join(submitters[i].thread, NULL));
+		EXPECT_EQ(0, submitters[i].wrong);
+		accepted += submitters[i].accepted;
+	}
+	EXPECT_GE(DEPTH, accepted - collected);
+	ASSERT_LE(0, cancel_all(self->fd));
+	if (accepted > collected) {
+		EXPECT_EQ(accepted - collected, collect(self->fd, self->completions, accepted - collected, DEPTH, FOREVER));
+	}
+	EXPECT_EQ(0, take(self->fd, self->completions, 1));
+	TH_LOG("%ld accepted, %ld collected meanwhile", accepted, collected);
+	EXPECT_LT(DEPTH, accepted);
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,458 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * How mappings are filled: with what surrounds a touched page, 2 MiB at a time where that can be, all at once where it is asked for;
+ * and that all which is done to mappings goes well with either.
+ */
+#include "rdma_test.h"
+
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+enum { PAGES = 1024, HUGE_PAGES = 512 };
+
+#define SIZE (PAGES * PAGE)
+#define HUGE (HUGE_PAGES * PAGE)
+
+FIXTURE(loading)
+{
+	int fd;
+	struct rdma_alloc buffer;
+	unsigned char *bytes; /* all of it; page n begins with tag(n) */
+	unsigned char *other; /* a second mapping, to compare with */
+	char address[32];
+};
+
+FIXTURE_VARIANT(loading)
+{
+	bool huge; /* at an address at which 2 MiB can be loaded at a time */
+};
+
+FIXTURE_VARIANT_ADD(loading, huge) { .huge = true };
+FIXTURE_VARIANT_ADD(loading, small) { .huge = false };
+
+static uint64_t tag(size_t page)
+{
+	return 0x5a5a0000deadbe00 + page * 0x10001;
+}
+
+/* An address like this that is free. */
+static unsigned char *place(size_t size, bool huge)
+{
+	unsigned char *space = mmap(NULL, size + 2 * HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	munmap(space, size + 2 * HUGE);
+	return (unsigned char *)(((uintptr_t)space + HUGE - 1) / HUGE * HUGE) + (huge ? 0 : PAGE);
+}
+
+static unsigned char *map_at(FIXTURE_DATA(loading) *self, bool huge, int protection, int flags)
+{
+	void *address = place(SIZE, huge), *bytes;
+
+	bytes = mmap(address, SIZE, protection, MAP_SHARED | MAP_FIXED_NOREPLACE | flags, self->fd, self->buffer.mmap_offset);
+	return bytes == MAP_FAILED ? NULL : bytes;
+}
+
+/* Pages that are loaded. */
+static size_t loaded(const void *bytes, size_t pages)
+{
+	unsigned char resident[PAGES];
+
+	if (pages > PAGES || mincore((void *)bytes, pages * PAGE, resident))
+		return SIZE_MAX;
+	return differing(resident, 0, pages);
+}
+
+static long faults(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	return usage.ru_minflt;
+}
+
+/* KiB of page tables. */
+static long page_tables(void)
+{
+	char status[8192], *line;
+
+	if (read_text("/proc/self/status", status, sizeof(status)))
+		return -1;
+	line = strstr(status, "VmPTE:");
+	return line ? strtol(line + 6, NULL, 10) : -1;
+}
+
+/* The pages in this range that do not hold what they should. */
+static size_t wrong(const unsigned char *bytes, size_t first, size_t last)
+{
+	size_t count = 0;
+
+	for (size_t page = first; page < last; page++)
+		count += *(const volatile uint64_t *)(bytes + page * PAGE) != tag(page);
+	return count;
+}
+
+/* Whether a byte can be written, in a child. */
+static bool writable(volatile unsigned char *byte)
+{
+	int status;
+
+	if (!fork()) {
+		*byte = *byte;
+		_exit(0);
+	}
+	return wait(&status) > 0 && status == 0;
+}
+
+static bool is_mapped(const void *page)
+{
+	unsigned char resident;
+
+	return !mincore((void *)page, PAGE, &resident);
+}
+
+FIXTURE_SETUP(loading)
+{
+	self->fd = open_node(O_RDWR);
+	ASSERT_LE(0, self->fd);
+	self->buffer = (struct rdma_alloc){ .size = SIZE };
+	ASSERT_EQ(0, call(self->fd, RDMA_IOC_ALLOC, &self->buffer));
+	self->other = map_at(self, false, PROT_READ | PROT_WRITE, 0);
+	ASSERT_NE(NULL, self->other);
+	for (size_t page = 0; page < PAGES; page++)
+		*(uint64_t *)(self->other + page * PAGE) = tag(page);
+	self->bytes = map_at(self, variant->huge, PROT_READ | PROT_WRITE, 0);
+	ASSERT_NE(NULL, self->bytes);
+}
+
+FIXTURE_TEARDOWN(loading)
+{
+	munmap(self->other, SIZE);
+	close(self->fd);
+}
+
+TEST_F(loading, what_is_touched)
+{
+	long tables = page_tables(), before = faults();
+	size_t count;
+
+	EXPECT_EQ(0, loaded(self->bytes, PAGES));
+	(void)*(volatile unsigned char *)(self->bytes + 3 * PAGE);
+	count = loaded(self->bytes, PAGES);
+	TH_LOG("%zu pages by one touch", count);
+	EXPECT_LT(15, count);
+	before = faults();
+	EXPECT_EQ(0, wrong(self->bytes, 0, PAGES));
+	TH_LOG("%ld more faults, %ld KiB of page tables", faults() - before, page_tables() - tables);
+	EXPECT_EQ(PAGES, loaded(self->bytes, PAGES));
+	EXPECT_GE(PAGES / 128, faults() - before);
+	if (variant->huge) {
+		EXPECT_GT(8, page_tables() - tables); /* not one for each 2 MiB */
+		EXPECT_GE(2, faults() - before);
+	}
+}
+
+/* The kernel finds a fitting address by itself. */
+TEST_F(loading, address)
+{
+	unsigned char *bytes = map(self->fd, self->buffer.mmap_offset, SIZE, PROT_READ);
+	unsigned char *half = map(self->fd, self->buffer.mmap_offset + SIZE / 2 + PAGE, SIZE / 2 - PAGE, PROT_READ);
+
+	ASSERT_NE(NULL, bytes);
+	ASSERT_NE(NULL, half);
+	EXPECT_EQ(0, (uintptr_t)bytes % HUGE);
+	EXPECT_EQ(0, wrong(bytes, 0, PAGES));
+	EXPECT_EQ(0, wrong(half - SIZE / 2 - PAGE, PAGES / 2 + 1, PAGES));
+}
+
+TEST_F(loading, read_then_write)
+{
+	EXPECT_EQ(0, wrong(self->bytes, 0, PAGES));
+	for (size_t page = 0; page < PAGES; page += 7)
+		self->bytes[page * PAGE + 9] = page;
+	for (size_t page = 0; page < PAGES; page += 7)
+		ASSERT_EQ((unsigned char)page, self->other[page * PAGE + 9]);
+}
+
+TEST_F(loading, partial_munmap)
+{
+	/* Everywhere at the edges of what is loaded at a time. */
+	static const struct { size_t first, last; } holes[] = {
+		{ 0, 1 }, { 100, 101 }, { 255, 257 }, { 400, 520 }, { 700, 701 }, { 1000, 1024 },
+	};
+
+	EXPECT_EQ(0, wrong(self->bytes, 0, PAGES));
+	for (size_t i = 0; i < ARRAY_SIZE(holes); i++) {
+		ASSERT_EQ(0, munmap(self->bytes + holes[i].first * PAGE, (holes[i].last - holes[i].first) * PAGE));
+		for (size_t j = 0, page = 0; j <= ARRAY_SIZE(holes); j++) {
+			size_t end = j < ARRAY_SIZE(holes) && j <= i ? holes[j].first : PAGES;
+
+			if (page < end) {
+				EXPECT_EQ(0, wrong(self->bytes, page, end)) TH_LOG("hole %zu, from %zu", i, page);
+			}
+			if (end == PAGES)
+				break;
+			EXPECT_FALSE(is_mapped(self->bytes + holes[j].first * PAGE));
+			EXPECT_FALSE(is_mapped(self->bytes + (holes[j].last - 1) * PAGE));
+			page = holes[j].last;
+		}
+		self->bytes[50 * PAGE + 100] = i + 1;
+		EXPECT_EQ(i + 1, self->other[50 * PAGE + 100]);
+	}
+	EXPECT_EQ(0, free_handle(self->fd, self->buffer.handle));
+	EXPECT_EQ(0, wrong(self->bytes, 1, 100));
+}
+
+TEST_F(loading, mprotect)
+{
+	static const struct { size_t first, last; } parts[] = { { 0, PAGES }, { 0, HUGE_PAGES }, { 100, 101 }, { 500, 530 } };
+
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+		unsigned char *begin = self->bytes + parts[i].first * PAGE;
+		size_t length = (parts[i].last - parts[i].first) * PAGE;
+
+		EXPECT_EQ(0, wrong(self->bytes, 0, PAGES));
+		ASSERT_EQ(0, mprotect(begin, length, PROT_READ));
+		EXPECT_EQ(0, wrong(self->bytes, 0, PAGES));
+		EXPECT_FALSE(writable(begin));
+		EXPECT_FALSE(writable(begin + length - 1));
+		ASSERT_EQ(0, mprotect(begin, length, PROT_READ | PROT_WRITE));
+		EXPECT_TRUE(writable(begin));
+		begin[77] = i + 1;
+		EXPECT_EQ(i + 1, self->other[parts[i].first * PAGE + 77]);
+
+		ASSERT_EQ(0, mprotect(begin, length, PROT_NONE));
+		EXPECT_FALSE(writable(begin));
+		EXPECT_FALSE(writable(begin + length - 1));
+		ASSERT_EQ(0, mprotect(begin, length, PROT_READ | PROT_WRITE));
+		EXPECT_TRUE(writable(begin + length - 1));
+		EXPECT_EQ(0, wrong(self->bytes, 0, PAGES));
+	}
+}
+
+/* Whole and in part, loaded or not, to places of either kind, on which page tables are left behind. */
+TEST_F(loading, mremap)
+{
+	for (int to_huge = 0; to_huge < 2; to_huge++)
+		for (size_t touched = 0; touched <= PAGES; touched += PAGES / 4) {
+			unsigned char *target = place(SIZE, to_huge);
+
+			EXPECT_EQ(0, wrong(self->bytes, 0, touched));
+			ASSERT_EQ(target, mremap(self->bytes, SIZE, SIZE, MREMAP_MAYMOVE | MREMAP_FIXED, target));
+			EXPECT_FALSE(is_mapped(self->bytes));
+			self->bytes = target;
+			/* Written first, where a page table may be that nothing is in. */
+			self->bytes[(PAGES - 1) * PAGE + 123] = touched / 100;
+			EXPECT_EQ((unsigned char)(touched / 100), self->other[(PAGES - 1) * PAGE + 123]);
+			EXPECT_EQ(0, wrong(self->bytes, 0, PAGES));
+
+			/* A part away and back. */
+			target = place(SIZE, to_huge);
+			ASSERT_EQ(target, mremap(self->bytes + 300 * PAGE, 600 * PAGE, 600 * PAGE,
+						 MREMAP_MAYMOVE | MREMAP_FIXED, target));
+			EXPECT_EQ(0, wrong(target - 300 * PAGE, 300, 900));
+			EXPECT_EQ(0, wrong(self->bytes, 0, 300));
+			EXPECT_EQ(0, wrong(self->bytes, 900, PAGES));
+			ASSERT_EQ(self->bytes + 300 * PAGE, mremap(target, 600 * PAGE, 600 * PAGE,
+								   MREMAP_MAYMOVE | MREMAP_FIXED, self->bytes + 300 * PAGE));
+			EXPECT_EQ(0, wrong(self->bytes, 0, PAGES));
+
+			/* In one again. */
+			munmap(self->bytes, SIZE);
+			self->bytes = map_at(self, variant->huge, PROT_READ | PROT_WRITE, 0);
+			ASSERT_NE(NULL, self->bytes);
+		}
+}
+
+TEST_F(loading, fork)
+{
+	int status;
+	pid_t child;
+
+	EXPECT_EQ(0, wrong(self->bytes, 0, PAGES));
+	child = fork();
+	if (!child) {
+		size_t count = wrong(self->bytes, 0, PAGES);
+
+		self->bytes[11] = 0x11;
+		munmap(self->bytes + 10 * PAGE, 600 * PAGE);
+		count += wrong(self->bytes, 0, 10) + wrong(self->bytes, 610, PAGES);
+		self->bytes[700 * PAGE + 11] = 0x22;
+		_exit(count ? 1 : 0);
+	}
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(0x11, self->bytes[11]);
+	EXPECT_EQ(0x22, self->bytes[700 * PAGE + 11]);
+	EXPECT_EQ(0, wrong(self->bytes, 0, PAGES));
+}
+
+/* Whoever tracks what is written (CRIU does) has all entries made read-only, to see them faulting. */
+TEST_F(loading, soft_dirty)
+{
+	EXPECT_EQ(0, wrong(self->bytes, 0, PAGES));
+	if (write_text("/proc/self/clear_refs", "4"))
+		SKIP(return, "this kernel has no soft-dirty bits");
+	for (size_t page = 0; page < PAGES; page += 100)
+		self->bytes[page * PAGE + 13] = page;
+	for (size_t page = 0; page < PAGES; page += 100)
+		EXPECT_EQ((unsigned char)page, self->other[page * PAGE + 13]);
+	EXPECT_EQ(0, wrong(self->bytes, 0, PAGES));
+	munmap(self->bytes, SIZE);
+}
+
+TEST_F(loading, unbind)
+{
+	char address[32];
+
+	ASSERT_EQ(0, pci_address("rdma0", address));
+	EXPECT_EQ(0, wrong(self->bytes, 0, PAGES));
+	ASSERT_EQ(0, write_text("/sys/bus/pci/drivers/rdma/unbind", address));
+	for (size_t page = 0; page < PAGES; page += 51)
+		EXPECT_FALSE(readable(self->bytes + page * PAGE));
+	EXPECT_EQ(0, loaded(self->bytes, PAGES));
+	/* A mapping that cannot be made leaves nothing behind. */
+	EXPECT_EQ(NULL, map_at(self, variant->huge, PROT_READ, MAP_POPULATE));
+	EXPECT_EQ(ENODEV, errno);
+	ASSERT_EQ(0, write_text("/sys/bus/pci/drivers/rdma/bind", address));
+	for (int i = 0; i < 100 && access(NODE, F_OK); i++)
+		pause_us(10000);
+}
+
+/* All there, and no fault afterwards. */
+static void expect_populated(struct __test_metadata *_metadata, const unsigned char *bytes)
+{
+	long before;
+
+	ASSERT_NE(NULL, bytes);
+	EXPECT_EQ(PAGES, loaded(bytes, PAGES));
+	before = faults();
+	EXPECT_EQ(0, wrong(bytes, 0, PAGES));
+	for (size_t page = 0; page < PAGES; page++)
+		((volatile unsigned char *)bytes)[page * PAGE + 8] = 1;
+	EXPECT_EQ(before, faults());
+}
+
+TEST_F(loading, populate)
+{
+	unsigned char *bytes;
+
+	expect_populated(_metadata, map_at(self, variant->huge, PROT_READ | PROT_WRITE, MAP_POPULATE));
+	bytes = map_at(self, variant->huge, PROT_READ | PROT_WRITE, 0);
+	ASSERT_NE(NULL, bytes);
+	EXPECT_EQ(0, loaded(bytes, PAGES));
+	bytes = map_at(self, variant->huge, PROT_READ | PROT_WRITE, MAP_POPULATE | MAP_NONBLOCK);
+	ASSERT_NE(NULL, bytes);
+	EXPECT_EQ(0, loaded(bytes, PAGES));
+	bytes = map_at(self, variant->huge, PROT_NONE, MAP_POPULATE);
+	ASSERT_NE(NULL, bytes);
+	EXPECT_EQ(0, loaded(bytes, PAGES));
+	ASSERT_EQ(0, mprotect(bytes, SIZE, PROT_READ));
+	EXPECT_EQ(0, wrong(bytes, 0, PAGES));
+}
+
+TEST_F(loading, locked)
+{
+	unsigned char *bytes;
+
+	expect_populated(_metadata, map_at(self, variant->huge, PROT_READ | PROT_WRITE, MAP_LOCKED));
+	ASSERT_EQ(0, mlockall(MCL_FUTURE | MCL_ONFAULT));
+	bytes = map_at(self, variant->huge, PROT_READ | PROT_WRITE, 0);
+	ASSERT_NE(NULL, bytes);
+	EXPECT_EQ(0, loaded(bytes, PAGES));
+	ASSERT_EQ(0, mlockall(MCL_FUTURE));
+	expect_populated(_metadata, map_at(self, variant->huge, PROT_READ | PROT_WRITE, 0));
+	ASSERT_EQ(0, munlockall());
+}
+
+/* What one process asks for is not given to another one's mapping of the same file. */
+TEST_F(loading, populate_is_the_process_s_own)
+{
+	int status;
+	pid_t child;
+
+	/* This one fails after the flags were seen. */
+	EXPECT_EQ(MAP_FAILED, mmap(NULL, SIZE, PROT_READ, MAP_PRIVATE | MAP_POPULATE, self->fd, self->buffer.mmap_offset));
+	child = fork();
+	if (!child) {
+		unsigned char *bytes = map_at(self, variant->huge, PROT_READ, 0);
+
+		_exit(!bytes || loaded(bytes, PAGES));
+	}
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	EXPECT_EQ(0, status);
+	expect_populated(_metadata, map_at(self, variant->huge, PROT_READ | PROT_WRITE, MAP_POPULATE));
+}
+
+/* What the threads below share. */
+static struct race {
+	unsigned char *bytes;
+	size_t pages;
+	pthread_barrier_t barrier;
+	bool end;
+	size_t wrong;
+} race;
+
+static void *toucher(void *argument)
+{
+	size_t from = (size_t)argument;
+
+	for (;;) {
+		pthread_barrier_wait(&race.barrier);
+		if (race.end)
+			return NULL;
+		for (size_t i = 0; i < race.pages; i += 61) {
+			size_t page = (from + i) % race.pages;
+			volatile uint64_t *word = (uint64_t *)(race.bytes + page * PAGE);
+
+			if (from % 2)
+				word[1] = page;
+			if (*word != tag(page))
+				__atomic_add_fetch(&race.wrong, 1, __ATOMIC_RELAXED);
+		}
+		pthread_barrier_wait(&race.barrier);
+	}
+}
+
+/* Several threads touch the same pages of a fresh mapping at once, while another one changes the rest of it. */
+TEST_F_TIMEOUT(loading, threads_in_a_race, 120)
+{
+	enum { THREADS = 3, ROUNDS = 300 };
+	pthread_t threads[THREADS];
+
+	race = (struct race){ .pages = HUGE_PAGES };
+	pthread_barrier_init(&race.barrier, NULL, THREADS + 1);
+	for (size_t i = 0; i < THREADS; i++)
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, toucher, (void *)(i * 170 + i)));
+	for (int round = 0; round < ROUNDS; round++) {
+		unsigned char *bytes = map_at(self, variant->huge, PROT_READ | PROT_WRITE, 0);
+
+		ASSERT_NE(NULL, bytes);
+		race.bytes = bytes;
+		pthread_barrier_wait(&race.barrier);
+		switch (round % 4) {
+		case 0:
+			munmap(bytes + HUGE + 17 * PAGE, HUGE - 17 * PAGE);
+			break;
+		case 1:
+			mprotect(bytes + HUGE, HUGE, PROT_READ);
+			mprotect(bytes + (HUGE_PAGES - 1) * PAGE, PAGE, PROT_READ | PROT_WRITE);
+			break;
+		case 2:
+			write_text("/sys/kernel/mm/transparent_hugepage/enabled", "never");
+			write_text("/sys/kernel/mm/transparent_hugepage/enabled", "always");
+			break;
+		case 3:
+			mremap(bytes + HUGE, HUGE, HUGE, MREMAP_MAYMOVE | MREMAP_FIXED, place(HUGE, round % 8 < 4));
+			break;
+		}
+		pthread_barrier_wait(&race.barrier);
+		munmap(bytes, SIZE);
+	}
+	race.end = true;
+	pthread_barrier_wait(&race.barrier);
+	for (size_t i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+	EXPECT_EQ(0, race.wrong);
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,469 @@
+// SPDX-License-Identifier: GPL-2.0
+/* WAIT: minimum, maximum, timeout, signals; several who collect; and nothing is lost or told twice. */
+#include "requests.h"
+
+#include <sys/time.h>
+
+enum { SLACK_US = 2000, EARLY_US = 20000, AT_ONCE_US = 10000 };
+
+FIXTURE(wait)
+{
+	int fd;
+	struct buffer buffer;
+	struct rdma_completion completions[DEPTH + 1];
+};
+
+FIXTURE_SETUP(wait)
+{
+	self->fd = open_node(O_RDWR);
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, allocate(self->fd, PAGE, &self->buffer));
+	/* What an earlier test has left in flight. */
+	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, 1));
+	memset(self->completions, 0xa5, sizeof(self->completions));
+}
+
+FIXTURE_TEARDOWN(wait)
+{
+	close(self->fd);
+}
+
+TEST_F(wait, nothing_there)
+{
+	int64_t began = now();
+
+	EXPECT_EQ(0, collect(self->fd, self->completions, 0, 1, 0));
+	EXPECT_EQ(0, collect(self->fd, self->completions, 0, DEPTH, FOREVER));
+	EXPECT_EQ(0, collect(self->fd, self->completions, 0, 1, 500 * MS));
+	EXPECT_EQ(0, collect(self->fd, self->completions, 1, 1, 0));
+	EXPECT_EQ(0, collect(self->fd, self->completions, DEPTH, DEPTH, 0));
+	EXPECT_GE(AT_ONCE_US, now() - began);
+	EXPECT_EQ(0, differing(self->completions, 0xa5, sizeof(self->completions)));
+}
+
+TEST_F(wait, bad_arguments)
+{
+	static const struct {
+		uint32_t min, max;
+	} bad[] = { { 0, 0 }, { 1, 0 }, { 2, 1 }, { DEPTH, DEPTH - 1 }, { DEPTH + 1, DEPTH + 1 },
+		    { DEPTH + 1, UINT32_MAX }, { UINT32_MAX, UINT32_MAX }, { UINT32_MAX, 1 } };
+
+	ASSERT_EQ(2, submit_many(self->fd, &self->buffer, 2, 0));
+	pause_us(3 * TRANSFER_US);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		EXPECT_EQ(-EINVAL, collect(self->fd, self->completions, bad[i].min, bad[i].max, 0))
+			TH_LOG("min %u, max %u", bad[i].min, bad[i].max);
+	}
+	for (int bit = 0; bit < 32; bit++) {
+		struct rdma_wait argument[] = {
+			{ .completions = (uintptr_t)self->completions, .max = 1, .flags = 1U << bit },
+			{ .completions = (uintptr_t)self->completions, .max = 1, .reserved = 1U << bit },
+		};
+
+		for (size_t i = 0; i < ARRAY_SIZE(argument); i++) {
+			EXPECT_EQ(-EINVAL, call(self->fd, RDMA_IOC_WAIT, &argument[i])) TH_LOG("bit %d", bit);
+		}
+	}
+	EXPECT_EQ(0, differing(self->completions, 0xa5, sizeof(self->completions)));
+	EXPECT_EQ(2, take(self->fd, self->completions, UINT32_MAX));
+}
+
+/* The time of a timeout, in virtual time: neither too early nor much too late. */
+TEST_F(wait, timeouts)
+{
+	static const int64_t timeouts_us[] = { 1, 1000, 10000, 30000, 2500000 };
+	int64_t latest = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(timeouts_us); i++) {
+		int64_t began = now(), took;
+
+		EXPECT_EQ(0, collect(self->fd, self->completions, 1, 1, timeouts_us[i] * 1000));
+		took = now() - began;
+		EXPECT_LE(timeouts_us[i], took);
+		EXPECT_GE(timeouts_us[i] + SLACK_US, took);
+		latest = took - timeouts_us[i] > latest ? took - timeouts_us[i] : latest;
+	}
+	TH_LOG("at most %lld us late", (long long)latest);
+}
+
+/* When the time is over, what has come till then is told. */
+TEST_F(wait, timeout_with_some_there)
+{
+	int64_t began;
+
+	ASSERT_EQ(4, submit_many(self->fd, &self->buffer, 4, 0));
+	began = now();
+	EXPECT_EQ(2, collect(self->fd, self->completions, 4, 4, 250 * MS));
+	EXPECT_LE(250000, now() - began);
+	EXPECT_GE(250000 + SLACK_US, now() - began);
+	EXPECT_EQ(2, collect(self->fd, self->completions, 2, 4, 250 * MS));
+	EXPECT_GE(4 * TRANSFER_US + 2 * SLACK_US, now() - began);
+}
+
+TEST_F(wait, no_end_of_time)
+{
+	static const int64_t timeouts[] = { -1, INT64_MIN, INT64_MAX, INT64_MAX - 1 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(timeouts); i++) {
+		int64_t began = now();
+
+		ASSERT_EQ(1, submit_many(self->fd, &self->buffer, 1, i));
+		EXPECT_EQ(1, collect(self->fd, self->completions, 1, 1, timeouts[i]));
+		EXPECT_EQ(i, self->completions[0].cookie);
+		EXPECT_GE(TRANSFER_US + SLACK_US, now() - began);
+	}
+}
+
+TEST_F(wait, minimum)
+{
+	int64_t began;
+
+	ASSERT_EQ(10, submit_many(self->fd, &self->buffer, 10, 0));
+	began = now();
+	for (int i = 1, done = 0; i <= 4; i++) {
+		EXPECT_EQ(i, collect(self->fd, self->completions, i, DEPTH, FOREVER));
+		for (int j = 0; j < i; j++) {
+			EXPECT_EQ(done++, self->completions[j].cookie);
+		}
+		EXPECT_GE(done * TRANSFER_US + SLACK_US, now() - began);
+		EXPECT_LE(done * (TRANSFER_US - 1000) - SLACK_US, now() - began);
+	}
+}
+
+TEST_F(wait, maximum)
+{
+	ASSERT_EQ(10, submit_many(self->fd, &self->buffer, 10, 0));
+	pause_us(11 * TRANSFER_US);
+	EXPECT_EQ(3, collect(self->fd, self->completions, 0, 3, 0));
+	EXPECT_EQ(3, collect(self->fd, self->completions + 3, 3, 3, FOREVER));
+	EXPECT_EQ(4, collect(self->fd, self->completions + 6, 2, UINT32_MAX, FOREVER));
+	for (int i = 0; i < 10; i++) {
+		EXPECT_EQ(i, self->completions[i].cookie);
+	}
+	EXPECT_EQ(0xa5, *(unsigned char *)&self->completions[10]);
+}
+
+/* More than was submitted may be waited for: somebody else submits the rest. */
+TEST_F(wait, for_what_others_submit)
+{
+	pid_t child;
+
+	ASSERT_EQ(1, submit_many(self->fd, &self->buffer, 1, 0));
+	child = fork();
+	if (!child) {
+		pause_us(5 * TRANSFER_US);
+		_exit(submit_many(self->fd, &self->buffer, 2, 1) != 2);
+	}
+	EXPECT_EQ(3, collect(self->fd, self->completions, 3, 3, FOREVER));
+	for (int i = 0; i < 3; i++) {
+		EXPECT_EQ(i, self->completions[i].cookie);
+	}
+	ASSERT_EQ(child, waitpid(child, NULL, 0));
+}
+
+/* What is not this context's. */
+TEST_F(wait, of_others)
+{
+	int other = open_node(O_RDWR);
+	struct buffer buffer;
+
+	ASSERT_LE(0, other);
+	ASSERT_EQ(0, allocate(other, PAGE, &buffer));
+	ASSERT_EQ(2, submit_many(other, &buffer, 2, 100));
+	EXPECT_EQ(0, collect(self->fd, self->completions, 1, 1, 500 * MS));
+	EXPECT_EQ(0, drain(other, 2));
+	close(other);
+}
+
+/* A call that is done at once is not in the queue of completions. */
+TEST_F(wait, blocking_transfers_are_no_completions)
+{
+	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, 1));
+	ASSERT_EQ(1, pwrite(self->fd, "x", 1, 0));
+	EXPECT_EQ(0, take(self->fd, self->completions, 1));
+}
+
+/* --- Signals. */
+
+static volatile int handled;
+
+static void handler(int signal)
+{
+	(void)signal;
+	handled++;
+}
+
+static void alarm_after(int64_t microseconds, int flags)
+{
+	struct sigaction action = { .sa_handler = handler, .sa_flags = flags };
+	struct itimerval timer = { .it_value = { microseconds / 1000000, microseconds % 1000000 } };
+
+	handled = 0;
+	sigaction(SIGALRM, &action, NULL);
+	setitimer(ITIMER_REAL, &timer, NULL);
+}
+
+/* The harness has its own alarm in another process. */
+TEST_F(wait, interrupted_with_nothing_there)
+{
+	static const int flags[] = { 0, SA_RESTART };
+	static const int64_t timeouts[] = { FOREVER, 5000 * MS };
+
+	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
+		for (size_t j = 0; j < ARRAY_SIZE(timeouts); j++) {
+			int64_t began = now();
+
+			alarm_after(EARLY_US, flags[i]);
+			EXPECT_EQ(-EINTR, collect(self->fd, self->completions, 1, 1, timeouts[j]));
+			EXPECT_EQ(1, handled);
+			EXPECT_GE(EARLY_US + AT_ONCE_US, now() - began);
+		}
+}
+
+TEST_F(wait, interrupted_with_some_there)
+{
+	int64_t began = now();
+
+	ASSERT_EQ(3, submit_many(self->fd, &self->buffer, 3, 0));
+	alarm_after(TRANSFER_US + EARLY_US, SA_RESTART);
+	EXPECT_EQ(1, collect(self->fd, self->completions, 3, 3, FOREVER));
+	EXPECT_EQ(1, handled);
+	EXPECT_GE(TRANSFER_US + EARLY_US + AT_ONCE_US, now() - began);
+	/* The requests go on. */
+	EXPECT_EQ(2, collect(self->fd, self->completions + 1, 2, 3, FOREVER));
+	for (int i = 0; i < 3; i++) {
+		EXPECT_EQ(i, self->completions[i].cookie);
+		EXPECT_EQ(0, self->completions[i].status);
+	}
+}
+
+TEST_F(wait, killed)
+{
+	int64_t began;
+	int status;
+	pid_t child = fork();
+
+	if (!child)
+		_exit(collect(self->fd, self->completions, 1, 1, FOREVER));
+	pause_us(EARLY_US);
+	began = now();
+	ASSERT_EQ(0, kill(child, SIGKILL));
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	EXPECT_TRUE(WIFSIGNALED(status));
+	EXPECT_GE(AT_ONCE_US, now() - began);
+	/* Its death changes nothing for us. */
+	ASSERT_EQ(1, submit_many(self->fd, &self->buffer, 1, 5));
+	EXPECT_EQ(1, collect(self->fd, self->completions, 1, 1, FOREVER));
+}
+
+/* --- Where the completions go. */
+
+TEST_F(wait, bad_arrays)
+{
+	static const uint64_t bad[] = { 0, 1, 0x7fffffffffff, 0x800000000000, 0xffff888000000000, UINT64_MAX - 23, UINT64_MAX };
+	const struct rdma_completion *constant = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	ASSERT_EQ(3, submit_many(self->fd, &self->buffer, 3, 10));
+	pause_us(4 * TRANSFER_US);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		for (uint32_t max = 1; max <= 3; max++) {
+			struct rdma_wait argument = { .completions = bad[i], .max = max };
+
+			EXPECT_EQ(-EFAULT, call(self->fd, RDMA_IOC_WAIT, &argument)) TH_LOG("%#" PRIx64, bad[i]);
+		}
+	}
+	EXPECT_EQ(-EFAULT, take(self->fd, (struct rdma_completion *)constant, 3));
+	ASSERT_EQ(3, take(self->fd, self->completions, 3));
+	for (int i = 0; i < 3; i++) {
+		EXPECT_EQ(10 + i, self->completions[i].cookie);
+	}
+}
+
+/* The array runs into an unmapped page in its middle: each completion is told once, and in order. */
+TEST_F_TIMEOUT(wait, arrays_that_end_early, 120)
+{
+	char *page = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	const size_t size = sizeof(struct rdma_completion);
+
+	ASSERT_NE(MAP_FAILED, page);
+	ASSERT_EQ(0, munmap(page + PAGE, PAGE));
+	for (uint32_t whole = 0; whole <= 8; whole++)
+		for (uint32_t part = 0; part < size; part += 4) {
+			struct rdma_completion *array = (void *)(page + PAGE - part - whole * size);
+			uint32_t got = 0;
+			int answer;
+
+			ASSERT_EQ(8, submit_many(self->fd, &self->buffer, 8, 0));
+			ASSERT_EQ(0, collect(self->fd, self->completions, 8, 8, 1));
+			pause_us(9 * TRANSFER_US);
+			answer = take(self->fd, array, 12);
+			if (!whole) {
+				EXPECT_EQ(-EFAULT, answer);
+			} else {
+				EXPECT_LT(0, answer);
+				EXPECT_GE(whole, answer);
+				for (int i = 0; i < answer; i++, got++) {
+					EXPECT_EQ(got, array[i].cookie);
+				}
+			}
+			ASSERT_EQ(8 - got, take(self->fd, self->completions, DEPTH));
+			for (int i = 0; got < 8; i++, got++) {
+				EXPECT_EQ(got, self->completions[i].cookie);
+			}
+		}
+}
+
+/* Only what is answered is written. */
+TEST_F(wait, writes_no_more_than_it_says)
+{
+	ASSERT_EQ(2, submit_many(self->fd, &self->buffer, 2, 0));
+	ASSERT_EQ(2, collect(self->fd, self->completions + 1, 2, DEPTH, FOREVER));
+	EXPECT_EQ(0, differing(self->completions, 0xa5, sizeof(self->completions[0])));
+	EXPECT_EQ(0, differing(self->completions + 3, 0xa5, (DEPTH - 2) * sizeof(self->completions[0])));
+}
+
+/* --- Several who collect. */
+
+struct collector {
+	pthread_t thread;
+	int fd;
+	uint32_t min, max;
+	unsigned char *told; /* by cookie: how often */
+	volatile long *left; /* completions that nobody has yet */
+	long got, calls, wrong;
+};
+
+static void *collector(void *argument)
+{
+	struct collector *self = argument;
+	struct rdma_completion completions[16];
+
+	while (__atomic_load_n(self->left, __ATOMIC_SEQ_CST) > 0) {
+		int got = collect(self->fd, completions, self->min, self->max, 300 * MS);
+
+		self->calls++;
+		self->wrong += got < 0;
+		/* Less than the minimum is for the end of time only. */
+		for (int i = 0; i < got; i++)
+			__atomic_add_fetch(&self->told[completions[i].cookie], 1, __ATOMIC_SEQ_CST);
+		if (got > 0) {
+			self->got += got;
+			__atomic_sub_fetch(self->left, got, __ATOMIC_SEQ_CST);
+		}
+	}
+	return NULL;
+}
+
+TEST_F_TIMEOUT(wait, by_many_threads, 300)
+{
+	enum { THREADS = 8, COUNT = 600 };
+	static unsigned char told[COUNT];
+	struct collector collectors[THREADS];
+	volatile long left = COUNT;
+	long wrong = 0;
+
+	memset(told, 0, sizeof(told));
+	for (int i = 0; i < THREADS; i++) {
+		collectors[i] = (struct collector){
+			.fd = self->fd, .min = 1 + i % 3, .max = 3 + i, .told = told, .left = &left
+		};
+		ASSERT_EQ(0, pthread_create(&collectors[i].thread, NULL, collector, &collectors[i]));
+	}
+	for (int i = 0; i < COUNT; i += 60) {
+		ASSERT_EQ(60, submit_many(self->fd, &self->buffer, 60, i));
+		/* A part is cancelled, so that completions come at once and in number. */
+		for (int j = 10; j < 60; j += 2)
+			wrong += cancel(self->fd, i + j) != 1;
+		pause_us(10 * TRANSFER_US);
+	}
+	for (int i = 0; i < THREADS; i++) {
+		ASSERT_EQ(0, pthread_join(collectors[i].thread, NULL));
+		TH_LOG("thread %d: %ld completions in %ld calls", i, collectors[i].got, collectors[i].calls);
+		EXPECT_EQ(0, collectors[i].wrong);
+	}
+	for (int i = 0; i < COUNT; i++)
+		wrong += told[i] != 1;
+	EXPECT_EQ(0, wrong);
+	EXPECT_EQ(0, left);
+}
+
+/* Whoever waits for ever is not sent away with nothing, or with too little, because another one was quicker. */
+static void *patient(void *argument)
+{
+	struct collector *self = argument;
+	struct rdma_completion completions[1];
+
+	self->got = collect(self->fd, completions, 1, 1, FOREVER);
+	return NULL;
+}
+
+TEST_F_TIMEOUT(wait, as_many_as_there_are_completions, 120)
+{
+	enum { THREADS = 16, ROUNDS = 20 };
+	struct collector collectors[THREADS];
+
+	for (int round = 0; round < ROUNDS; round++) {
+		for (int i = 0; i < THREADS; i++) {
+			collectors[i] = (struct collector){ .fd = self->fd };
+			ASSERT_EQ(0, pthread_create(&collectors[i].thread, NULL, patient, &collectors[i]));
+		}
+		pause_us(1000);
+		ASSERT_EQ(THREADS, submit_many(self->fd, &self->buffer, THREADS, 0));
+		if (round % 2) {
+			EXPECT_LE(THREADS - 1, cancel_all(self->fd));
+		}
+		for (int i = 0; i < THREADS; i++) {
+			ASSERT_EQ(0, pthread_join(collectors[i].thread, NULL));
+			EXPECT_EQ(1, collectors[i].got);
+		}
+	}
+}
+
+/* The same in a storm, in which each completion wakes all and there is one for each: run with two CPUs. */
+static void *greedy(void *argument)
+{
+	struct collector *self = argument;
+	struct rdma_completion completions[4];
+
+	while (__atomic_load_n(self->left, __ATOMIC_SEQ_CST) > 0) {
+		int got = collect(self->fd, completions, 2, 4, FOREVER);
+
+		self->calls++;
+		self->wrong += got < 2;
+		self->got += got > 0 ? got : 0;
+		__atomic_sub_fetch(self->left, got > 0 ? got : 0, __ATOMIC_SEQ_CST);
+	}
+	return NULL;
+}
+
+TEST_F_TIMEOUT(wait, minimum_of_each_in_a_storm, 60)
+{
+	enum { THREADS = 4, COUNT = 20000 };
+	struct collector collectors[THREADS];
+	volatile long left = COUNT;
+	long calls = 0, submitted = 0;
+
+	for (int i = 0; i < THREADS; i++) {
+		collectors[i] = (struct collector){ .fd = self->fd, .left = &left };
+		ASSERT_EQ(0, pthread_create(&collectors[i].thread, NULL, greedy, &collectors[i]));
+	}
+	/* As long as somebody collects; and some more, so that the last ones come back, too. */
+	while (left > 0) {
+		int accepted = submit_many(self->fd, &self->buffer, 4, 0);
+
+		ASSERT_TRUE(accepted > 0 || accepted == -EAGAIN);
+		submitted += accepted > 0 ? accepted : 0;
+		ASSERT_LE(0, cancel_all(self->fd));
+	}
+	while (submit_many(self->fd, &self->buffer, 4 * THREADS, 0) < 0)
+		;
+	ASSERT_LE(0, cancel_all(self->fd));
+	for (int i = 0; i < THREADS; i++) {
+		ASSERT_EQ(0, pthread_join(collectors[i].thread, NULL));
+		EXPECT_EQ(0, collectors[i].wrong);
+		calls += collectors[i].calls;
+	}
+	TH_LOG("%ld submitted, %d collected in %ld calls", submitted, COUNT, calls);
+}
+
+TEST_HARNESS_MAIN
