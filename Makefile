@@ -20,6 +20,10 @@ test: modules samples ## run the tests; T=name runs one
 	@vm/enter make --silent -j$$(nproc) -C tests
 	@vm/enter tests/run $(T)
 
+bench: modules ## measure what requests and mappings cost, in instructions; build/bench/results.json
+	@vm/enter make --silent -C tests bench
+	@vm/enter tests/bench/run
+
 modules: setup ## build build/RELEASE/rdma.ko; with KDIR=, for that kernel tree
 	@vm/modules
 
@@ -44,4 +48,4 @@ setup: ## make the build root; the other targets do so by themselves
 samples: setup
 	@vm/enter make --silent -C samples
 
-.PHONY: help run test modules shell check rust-analyzer clean distclean setup samples
+.PHONY: help run test bench modules shell check rust-analyzer clean distclean setup samples

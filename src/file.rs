@@ -92,19 +92,15 @@ impl chrdev::File for Context {
 
     fn poll(&self) -> Events {
         let load = self.lane().load();
-        let completions = match load.completed {
-            0 => Events::NONE,
-            _ => Events::READABLE,
-        };
-        let room = match load.room {
-            0 => Events::NONE,
-            _ => Events::WRITABLE,
-        };
-        let device = match self.device().info() {
-            Ok(_) => Events::NONE,
-            Err(_) => Events::GONE,
-        };
-        completions | room | device
+        let mut events = Events::NONE;
+        if load.completed > 0 {
+            events = events | Events::READABLE;
+        }
+        match self.device().info() {
+            Ok(_) if load.room > 0 => events | Events::WRITABLE,
+            Ok(_) => events,
+            Err(_) => events | Events::GONE,
+        }
     }
 
     fn show_fdinfo(&self, to: &SeqFile) {

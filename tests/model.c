@@ -701,7 +701,13 @@ static void check_eventfd(struct __test_metadata *_metadata, struct context *con
 
 static void check_poll(struct __test_metadata *_metadata, struct context *context)
 {
-	ASSERT_EQ(context->completed.first ? POLLIN | POLLRDNORM : 0, polled(context->fd));
+	static const short all = POLLIN | POLLRDNORM | POLLOUT | POLLWRNORM | POLLPRI;
+	struct pollfd one = { .fd = context->fd, .events = all };
+
+	ASSERT_LE(0, poll(&one, 1, 0));
+	ASSERT_EQ((context->completed.first ? POLLIN | POLLRDNORM : 0) |
+			  (context->pending < DEPTH ? POLLOUT | POLLWRNORM : 0),
+		  one.revents);
 }
 
 static void open_context(struct __test_metadata *_metadata, struct context *context)

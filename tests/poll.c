@@ -7,7 +7,7 @@
 #include <sys/select.h>
 #include <sys/syscall.h>
 
-enum { SLACK_US = 5000, EARLY_US = 20000, IN = POLLIN | POLLRDNORM, GONE = POLLHUP | POLLERR };
+enum { SLACK_US = 5000, EARLY_US = 20000, IN = POLLIN | POLLRDNORM, OUT = POLLOUT | POLLWRNORM, GONE = POLLHUP | POLLERR };
 
 FIXTURE(poll)
 {
@@ -61,6 +61,36 @@ static int happened(int epoll, int timeout_ms)
 	return answer == 1 ? (int)event.events : answer;
 }
 
+struct sleeper {
+	pthread_t thread;
+	int fd, epoll;
+	short events;
+	int answer, revents;
+	int64_t woken;
+};
+
+static void *sleeps_in_poll(void *argument)
+{
+	struct sleeper *self = argument;
+	struct pollfd one = { .fd = self->fd, .events = self->events };
+
+	self->answer = poll(&one, 1, 5000);
+	self->revents = one.revents;
+	self->woken = now();
+	return NULL;
+}
+
+static void *sleeps_in_epoll(void *argument)
+{
+	struct sleeper *self = argument;
+	struct epoll_event event = { 0 };
+
+	self->answer = epoll_wait(self->epoll, &event, 1, 1000);
+	self->revents = event.events;
+	self->woken = now();
+	return NULL;
+}
+
 /* --- poll and select. */
 
 TEST_F(poll, says_what_is_so)
@@ -106,9 +136,41 @@ TEST_F(poll, what_is_asked_for)
 	for (size_t i = 0; i < ARRAY_SIZE(asked); i++) {
 		struct pollfd one = { .fd = self->fd, .events = asked[i] };
 
-		EXPECT_EQ(!!(asked[i] & IN), poll(&one, 1, 0));
-		EXPECT_EQ(asked[i] & IN, one.revents);
+		EXPECT_EQ(!!(asked[i] & (IN | POLLOUT)), poll(&one, 1, 0));
+		EXPECT_EQ(asked[i] & (IN | POLLOUT), one.revents);
 	}
+}
+
+static int room_for_one(int fd)
+{
+	struct pollfd one = { .fd = fd, .events = OUT };
+	int answer = poll(&one, 1, 0);
+
+	return answer < 0 ? -errno : one.revents;
+}
+
+/* POLLOUT: there is room for requests. It goes with the last one, and comes with the first that is collected. */
+TEST_F(poll, room)
+{
+	struct sleeper sleeper = { .fd = self->fd, .events = POLLOUT };
+
+	EXPECT_EQ(OUT, room_for_one(self->fd));
+	ASSERT_EQ(DEPTH - 1, submit_many(self->fd, &self->buffer, DEPTH - 1, 0));
+	EXPECT_EQ(OUT, room_for_one(self->fd));
+	ASSERT_EQ(1, submit_many(self->fd, &self->buffer, 1, DEPTH));
+	EXPECT_EQ(0, room_for_one(self->fd));
+	/* What is completed is not collected. */
+	ASSERT_LE(DEPTH - 1, cancel_all(self->fd));
+	EXPECT_EQ(0, room_for_one(self->fd));
+
+	ASSERT_EQ(0, pthread_create(&sleeper.thread, NULL, sleeps_in_poll, &sleeper));
+	pause_us(EARLY_US);
+	EXPECT_EQ(0, sleeper.woken);
+	ASSERT_EQ(1, take(self->fd, (struct rdma_completion[1]){ 0 }, 1));
+	ASSERT_EQ(0, pthread_join(sleeper.thread, NULL));
+	EXPECT_EQ(1, sleeper.answer);
+	EXPECT_EQ(POLLOUT, sleeper.revents);
+	EXPECT_EQ(OUT, room_for_one(self->fd));
 }
 
 TEST_F(poll, wakes_when_it_is_done)
@@ -152,41 +214,12 @@ TEST_F(poll, select)
 	FD_ZERO(&exceptional);
 	FD_SET(self->fd, &writable);
 	FD_SET(self->fd, &exceptional);
-	EXPECT_EQ(0, select(self->fd + 1, NULL, &writable, &exceptional, &no_time));
+	EXPECT_EQ(1, select(self->fd + 1, NULL, &writable, &exceptional, &no_time));
+	EXPECT_TRUE(FD_ISSET(self->fd, &writable));
 	EXPECT_EQ(0, drain(self->fd, 1));
 }
 
 /* Several wait for one completion: all are told, as poll(2) has it, and one collects it. */
-struct sleeper {
-	pthread_t thread;
-	int fd, epoll;
-	short events;
-	int answer, revents;
-	int64_t woken;
-};
-
-static void *sleeps_in_poll(void *argument)
-{
-	struct sleeper *self = argument;
-	struct pollfd one = { .fd = self->fd, .events = self->events };
-
-	self->answer = poll(&one, 1, 5000);
-	self->revents = one.revents;
-	self->woken = now();
-	return NULL;
-}
-
-static void *sleeps_in_epoll(void *argument)
-{
-	struct sleeper *self = argument;
-	struct epoll_event event = { 0 };
-
-	self->answer = epoll_wait(self->epoll, &event, 1, 1000);
-	self->revents = event.events;
-	self->woken = now();
-	return NULL;
-}
-
 TEST_F(poll, wakes_all)
 {
 	struct sleeper sleepers[6];
@@ -561,7 +594,7 @@ TEST_F(poll, hang_up)
 
 TEST_F(poll, hang_up_wakes_sleepers)
 {
-	static const short asked[] = { POLLIN, 0, POLLOUT };
+	static const short asked[] = { POLLIN, 0, POLLPRI };
 	struct sleeper in_poll[ARRAY_SIZE(asked)], in_epoll[2];
 	int64_t began;
 

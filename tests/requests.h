@@ -93,10 +93,10 @@ static inline long counted(int eventfd)
 	return read(eventfd, &count, sizeof(count)) == sizeof(count) ? (long)count : -errno;
 }
 
-/* What poll(2) says at once. */
+/* What poll(2) says at once, but for that there is room. */
 static inline int polled(int fd)
 {
-	struct pollfd one = { .fd = fd, .events = POLLIN | POLLRDNORM | POLLOUT | POLLPRI | POLLRDHUP };
+	struct pollfd one = { .fd = fd, .events = POLLIN | POLLRDNORM | POLLPRI | POLLRDHUP };
 	int answer = poll(&one, 1, 0);
 
 	return answer < 0 ? -errno : one.revents;
