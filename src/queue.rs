@@ -269,7 +269,7 @@ impl<T: Types> Queue<T> {
         self.lanes.get_mut(lane).map_or(0, |at| at.reserve(most))
     }
 
-    /// Gives back room that was set aside.
+    /// Gives back room: what was set aside and not used, or is delivered.
     pub(crate) fn release(&mut self, lane: LaneId, room: usize) {
         if let Some(at) = self.lanes.get_mut(lane) {
             at.release(room);
@@ -443,14 +443,14 @@ impl<T: Types> Queue<T> {
         }
     }
 
-    /// Takes completions out of a lane, at least `most` if there are so many. What is too much is to
-    /// be [put back](Self::put_back).
+    /// Takes completions out of a lane: all, or a few if there are more than `most`. Their room is
+    /// to be [given back](Self::release) when they are delivered.
     pub(crate) fn collect(&mut self, lane: LaneId, most: usize) -> Fifo<Job<T>> {
         let at = self.lanes.get_mut(lane);
         at.map_or(Fifo::new(), |at| at.collect(most))
     }
 
-    /// Puts completions back, before all others.
+    /// Puts completions back that could not be delivered, before all others.
     pub(crate) fn put_back(&mut self, lane: LaneId, completions: Fifo<Job<T>>) {
         if let Some(at) = self.lanes.get_mut(lane) {
             at.put_back(completions);
