@@ -3,7 +3,9 @@
 #include "requests.h"
 
 #include <stddef.h>
+#include <linux/userfaultfd.h>
 #include <sys/epoll.h>
+#include <sys/syscall.h>
 
 enum { FILL = 0xa5 };
 
@@ -655,6 +657,201 @@ TEST_F(hostile, arguments_in_a_buffer)
 	EXPECT_EQ(PAGE, alloc->size);
 	EXPECT_EQ(0, free_handle(self->fd, alloc->handle));
 	munmap(fresh, 2 * PAGE);
+}
+
+/* --- Memory that takes as long as its owner wishes: two pages, and who touches the second one waits for us */
+
+FIXTURE(slow)
+{
+	int fd, faults;
+	struct buffer buffer;
+	unsigned char *page, *missing;
+	pthread_t thread;
+	struct rdma_request *requests;
+	struct rdma_completion *completions;
+	uint32_t count;
+	int answer;
+};
+
+FIXTURE_SETUP(slow)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register range = { .range.len = PAGE, .mode = UFFDIO_REGISTER_MODE_MISSING };
+
+	self->fd = open_node(O_RDWR);
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, allocate(self->fd, PAGE, &self->buffer));
+	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, 1));
+	self->page = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, self->page);
+	self->missing = self->page + PAGE;
+	self->faults = syscall(SYS_userfaultfd, O_CLOEXEC);
+	ASSERT_LE(0, self->faults);
+	ASSERT_EQ(0, ioctl(self->faults, UFFDIO_API, &api));
+	range.range.start = (uintptr_t)self->missing;
+	ASSERT_EQ(0, ioctl(self->faults, UFFDIO_REGISTER, &range));
+}
+
+FIXTURE_TEARDOWN(slow)
+{
+	close(self->faults);
+	close(self->fd);
+}
+
+static void *submits_slowly(void *argument)
+{
+	FIXTURE_DATA(slow) *self = argument;
+
+	self->answer = submit(self->fd, self->requests, self->count);
+	return NULL;
+}
+
+static void *collects_slowly(void *argument)
+{
+	FIXTURE_DATA(slow) *self = argument;
+
+	self->answer = take(self->fd, self->completions, self->count);
+	return NULL;
+}
+
+/* Until the thread has come to the page that is missing. */
+static void wait_for_fault(struct __test_metadata *_metadata, FIXTURE_DATA(slow) *self)
+{
+	struct uffd_msg message;
+
+	ASSERT_EQ(sizeof(message), read(self->faults, &message, sizeof(message)));
+	ASSERT_EQ(UFFD_EVENT_PAGEFAULT, message.event);
+}
+
+/* The thread goes on: with this in the page, or without a page. */
+static void let_go_on(struct __test_metadata *_metadata, FIXTURE_DATA(slow) *self, const void *bytes)
+{
+	struct uffdio_copy filled = {
+		.dst = (uintptr_t)self->missing,
+		.src = (uintptr_t)bytes,
+		.len = PAGE,
+	};
+	struct uffdio_range range = { .start = (uintptr_t)self->missing, .len = PAGE };
+
+	if (bytes) {
+		ASSERT_EQ(0, ioctl(self->faults, UFFDIO_COPY, &filled));
+	} else {
+		ASSERT_EQ(0, munmap(self->missing, PAGE));
+		ASSERT_EQ(0, ioctl(self->faults, UFFDIO_WAKE, &range));
+	}
+	ASSERT_EQ(0, pthread_join(self->thread, NULL));
+}
+
+/* Five requests can be read, then it takes long: nobody else waits for that, and there is room for them afterwards. */
+TEST_F(slow, submit)
+{
+	enum { READ = 5, COUNT = 12 };
+
+	for (int ends = 0; ends < 3; ends++) {
+		static struct rdma_request page[PAGE / sizeof(struct rdma_request)];
+		static struct rdma_completion completions[DEPTH];
+		struct buffer another;
+		int expected;
+
+		ASSERT_EQ(0, madvise(self->missing, PAGE, MADV_DONTNEED));
+		ASSERT_EQ(0, allocate(self->fd, PAGE, &another));
+		self->requests = (struct rdma_request *)self->missing - READ;
+		self->count = COUNT;
+		for (int i = 0; i < READ; i++)
+			self->requests[i] = writing(&another, 0, 0, 1, i);
+		for (int i = 0; i < COUNT - READ; i++)
+			page[i] = writing(&another, 0, 0, 1, READ + i);
+		ASSERT_EQ(0, pthread_create(&self->thread, NULL, submits_slowly, self));
+		wait_for_fault(_metadata, self);
+		/* Room is set aside for all of it, and no more. */
+		EXPECT_EQ(DEPTH - COUNT, submit_many(self->fd, &self->buffer, DEPTH, 100));
+		EXPECT_EQ(-EAGAIN, submit_many(self->fd, &self->buffer, 1, 0));
+		EXPECT_EQ(DEPTH - COUNT - 1, cancel_all(self->fd));
+		EXPECT_EQ(DEPTH - COUNT, collect(self->fd, completions, DEPTH - COUNT, DEPTH, FOREVER));
+		EXPECT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, 1));
+		/* All there; or without what was not yet there; or the handle is gone before the rest is read. */
+		expected = ends ? READ : COUNT;
+		if (ends == 2) {
+			ASSERT_EQ(0, release(self->fd, &another));
+		}
+		let_go_on(_metadata, self, ends == 1 ? NULL : page);
+		EXPECT_EQ(expected, self->answer);
+		EXPECT_EQ(expected, collect(self->fd, completions, expected, DEPTH, FOREVER));
+		for (int i = 0; i < expected; i++) {
+			EXPECT_EQ(i, completions[i].cookie);
+			EXPECT_EQ(0, completions[i].status);
+		}
+		if (ends == 1) {
+			/* The page is mapped again for the last round. */
+			struct uffdio_register range = { .range = { (uintptr_t)self->missing, PAGE },
+							 .mode = UFFDIO_REGISTER_MODE_MISSING };
+
+			ASSERT_EQ(self->missing, mmap(self->missing, PAGE, PROT_READ | PROT_WRITE,
+						      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+			ASSERT_EQ(0, ioctl(self->faults, UFFDIO_REGISTER, &range));
+		}
+	}
+}
+
+/* What is being delivered is not yet collected: it counts, and comes back if it cannot be delivered after all. */
+TEST_F(slow, wait)
+{
+	enum { THERE = 200, COUNT = 64 };
+	static struct rdma_completion completions[DEPTH];
+	int others;
+
+	ASSERT_EQ(1, submit_many(self->fd, &self->buffer, 1, THERE - 1));
+	ASSERT_EQ(THERE - 1, submit_many(self->fd, &self->buffer, THERE - 1, 0));
+	ASSERT_EQ(THERE - 1, cancel_all(self->fd));
+	pause_us(2 * TRANSFER_US);
+
+	self->completions = (struct rdma_completion *)self->missing;
+	self->count = COUNT;
+	ASSERT_EQ(0, pthread_create(&self->thread, NULL, collects_slowly, self));
+	wait_for_fault(_metadata, self);
+	/* There is no more room than there was. */
+	EXPECT_EQ(DEPTH - THERE, submit_many(self->fd, &self->buffer, DEPTH, THERE));
+	/* Those that he does not want are there for others. */
+	EXPECT_EQ(POLLIN | POLLRDNORM, polled(self->fd));
+	others = take(self->fd, completions, THERE - COUNT);
+	EXPECT_EQ(THERE - COUNT, others);
+	for (int i = 0; i < others; i++) {
+		EXPECT_EQ(COUNT + i, completions[i].cookie);
+	}
+	let_go_on(_metadata, self, NULL);
+	EXPECT_EQ(-EFAULT, self->answer);
+	ASSERT_LE(0, cancel_all(self->fd));
+	EXPECT_EQ(DEPTH - others, collect(self->fd, completions, DEPTH - others, DEPTH, 1000 * MS));
+	for (int i = 0; i < COUNT; i++) {
+		EXPECT_EQ(i, completions[i].cookie);
+	}
+	/* None too many. */
+	EXPECT_EQ(0, take(self->fd, completions, DEPTH));
+}
+
+/* The file is closed meanwhile: the call goes on to its end, and nothing is left behind. */
+TEST_F(slow, closed_meanwhile)
+{
+	static struct rdma_request page[PAGE / sizeof(struct rdma_request)];
+	int fd = self->fd;
+	int64_t began;
+
+	self->requests = (void *)self->missing;
+	self->count = ARRAY_SIZE(page);
+	for (size_t i = 0; i < ARRAY_SIZE(page); i++)
+		page[i] = writing(&self->buffer, 0, 0, 1, i);
+	ASSERT_EQ(0, munmap(self->buffer.bytes, self->buffer.size));
+	ASSERT_EQ(0, pthread_create(&self->thread, NULL, submits_slowly, self));
+	wait_for_fault(_metadata, self);
+	ASSERT_EQ(0, close(fd));
+	let_go_on(_metadata, self, page);
+	EXPECT_EQ(ARRAY_SIZE(page), self->answer);
+	self->fd = open_node(O_RDWR);
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, allocate(self->fd, PAGE, &self->buffer));
+	began = now();
+	EXPECT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, 1));
+	EXPECT_GE(2 * TRANSFER_US + TRANSFER_US / 10, now() - began);
 }
 
 /* --- Arguments that change while they are read */

@@ -124,7 +124,7 @@ static bool is_shared(const FIXTURE_DATA(sharing) *self)
 
 /* --- Threads, and processes that inherit the file: who collects gets each completion once */
 
-enum { COLLECTORS = 4, SUBMITTERS = 2, EACH = 6000 };
+enum { COLLECTORS = 4, SUBMITTERS = 2, EACH = 4000 };
 
 struct crowd {
 	volatile long over, collected, wrong, too_few, submitted;
@@ -149,7 +149,7 @@ static void *collector(void *argument)
 	for (;;) {
 		struct rdma_completion completions[40];
 		int min = self->sparing ? 1 : 1 + rand_r(&seed) % 8, max = min + rand_r(&seed) % 32;
-		int64_t timeout_us = 1000000, began = now();
+		int64_t timeout_us = 500000, began = now();
 		bool over = crowd->over;
 		int got = collect(self->fd, completions, min, max, timeout_us * 1000);
 
