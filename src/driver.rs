@@ -125,7 +125,7 @@ impl Driver for Edu {
             _ => (uapi::INTERRUPT_MSI, "MSI"),
         };
 
-        let zeros = Memory::new(pdev.as_ref(), DEVICE_MEMORY_SIZE as usize)
+        let zeros = Memory::new(pdev.as_ref(), DEVICE_MEMORY_SIZE as usize, || Ok(()))
             .map_err(|e| unfit(pdev, "no memory for DMA within dma_bits", e))?;
         edu.run(Transfer {
             direction: Direction::ToDevice,

@@ -18,7 +18,7 @@ pub(crate) mod memlock;
 pub(crate) mod pci;
 pub(crate) mod ratelimit;
 mod runs;
-mod signal;
+pub(crate) mod signal;
 pub(crate) mod trace;
 pub(crate) mod vma;
 pub(crate) mod wait;

@@ -14,6 +14,7 @@
 mod job;
 mod lane;
 mod lanes;
+mod running;
 
 pub(crate) use job::{
     Job,
@@ -29,9 +30,13 @@ pub(crate) use lanes::{
     Walk, //
 };
 
+pub(crate) use running::{
+    Piece,
+    Running, //
+};
+
 use crate::{
     device_memory::{
-        Access,
         Contents,
         User, //
     },
@@ -41,15 +46,12 @@ use crate::{
     },
     slab::Room,
     stats::Stats,
-    transfer::{
-        DeviceRange,
-        Direction,
-        Transfer, //
-    }, //
+    transfer::Transfer, //
 };
 use kernel::prelude::*;
 use lane::Lane;
 use lanes::Lanes;
+use running::Step;
 
 /// What goes through a queue, and to whom.
 pub(crate) trait Types: Sized {
@@ -101,46 +103,6 @@ pub(crate) enum Answer<T: Types> {
     Failed(Error),
 }
 
-/// What one lane does on the engine before the next lane has its turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Piece {
-    /// One transfer.
-    One(Transfer),
-    /// Two transfers: from one bus address to the device memory, and on to another.
-    Copy {
-        /// Bus address to read.
-        from: u64,
-        /// Bus address to write.
-        to: u64,
-        /// The part of the device memory that the bytes go through.
-        through: DeviceRange,
-    },
-}
-
-impl Piece {
-    fn access(self) -> Access {
-        match self {
-            Self::One(transfer) => Access::Transfer(transfer.direction, transfer.device),
-            Self::Copy { through, .. } => Access::PassThrough(through),
-        }
-    }
-
-    fn bytes(self) -> u64 {
-        match self {
-            Self::One(transfer) => transfer.device.length(),
-            Self::Copy { through, .. } => through.length(),
-        }
-    }
-}
-
-/// Which transfer of a piece the engine is at. Each is followed by the next one that the piece has.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Step {
-    Scrub,
-    First,
-    Second,
-}
-
 /// What a request was doing when whoever waited for it gave up.
 pub(crate) enum GivenUp<T: Types> {
     /// The engine had not begun with it, or is between two pieces of it.
@@ -149,31 +111,6 @@ pub(crate) enum GivenUp<T: Types> {
     Begun,
     /// It had just ended: the answer is there.
     Ended,
-}
-
-/// The request that the engine is at work on.
-pub(crate) struct Running<T: Types> {
-    job: Entry<Job<T>>,
-    /// The lane that it comes from; [`None`] if nobody waits for it.
-    lane: Option<LaneId>,
-    piece: Piece,
-    step: Step,
-    /// Whether the engine has the transfer of `step`, or is to be given it.
-    started: bool,
-    /// The transfer should have ended long ago.
-    overdue: bool,
-}
-
-impl<T: Types> Running<T> {
-    /// The request.
-    pub(crate) fn request(&self) -> Option<&T::Request> {
-        self.job.request()
-    }
-
-    /// Whether it is of this lane, and can be collected.
-    fn is_called(&self, lane: LaneId, cookie: Option<u64>) -> bool {
-        self.lane == Some(lane) && self.job.is_called(cookie)
-    }
 }
 
 /// Who gets the engine next.
@@ -269,7 +206,7 @@ impl<T: Types> Queue<T> {
         self.lanes.get_mut(lane).map_or(0, |at| at.reserve(most))
     }
 
-    /// Gives back room that was set aside.
+    /// Gives back room: what was set aside and not used, or is delivered.
     pub(crate) fn release(&mut self, lane: LaneId, room: usize) {
         if let Some(at) = self.lanes.get_mut(lane) {
             at.release(room);
@@ -330,24 +267,7 @@ impl<T: Types> Queue<T> {
         }
         let running = self.running.as_mut().filter(|running| !running.started)?;
         running.started = true;
-        Some(match (running.step, running.piece) {
-            (Step::Scrub, _) => Transfer {
-                direction: Direction::ToDevice,
-                address: self.zeros,
-                device: DeviceRange::WHOLE,
-            },
-            (_, Piece::One(transfer)) => transfer,
-            (Step::First, Piece::Copy { from, through, .. }) => Transfer {
-                direction: Direction::ToDevice,
-                address: from,
-                device: through,
-            },
-            (Step::Second, Piece::Copy { to, through, .. }) => Transfer {
-                direction: Direction::FromDevice,
-                address: to,
-                device: through,
-            },
-        })
+        Some(running.transfer(self.zeros))
     }
 
     /// Takes the first request of the lane whose turn it is.
@@ -387,10 +307,7 @@ impl<T: Types> Queue<T> {
             return;
         };
         self.stats.counters.transfers += 1;
-        self.stats.counters.bytes += match running.step {
-            Step::Scrub => DeviceRange::WHOLE.length(),
-            Step::First | Step::Second => running.piece.bytes(),
-        };
+        self.stats.counters.bytes += running.transfer(self.zeros).device.length();
         if running.overdue {
             // It was given up as failed; what it did to the device memory is unknown.
             self.contents = Contents::Mixed;
@@ -443,14 +360,14 @@ impl<T: Types> Queue<T> {
         }
     }
 
-    /// Takes completions out of a lane, at least `most` if there are so many. What is too much is to
-    /// be [put back](Self::put_back).
+    /// Takes completions out of a lane: all, or a few if there are more than `most`. Their room is
+    /// to be [given back](Self::release) when they are delivered.
     pub(crate) fn collect(&mut self, lane: LaneId, most: usize) -> Fifo<Job<T>> {
         let at = self.lanes.get_mut(lane);
         at.map_or(Fifo::new(), |at| at.collect(most))
     }
 
-    /// Puts completions back, before all others.
+    /// Puts completions back that could not be delivered, before all others.
     pub(crate) fn put_back(&mut self, lane: LaneId, completions: Fifo<Job<T>>) {
         if let Some(at) = self.lanes.get_mut(lane) {
             at.put_back(completions);

@@ -116,12 +116,34 @@ def prose() -> Iterator[str]:
 
 
 def parameters() -> Iterator[str]:
-    """Parameters of the module that the page lacks."""
+    """Parameters of the module that the page lacks, or tells another default of."""
     _, sections = rendered()
-    found = re.findall(r"^        (\w+): \w+ \{$", (PROJECT / "src/rdma.rs").read_text(), re.MULTILINE)
-    yield from (name for name in found if f" {name} " not in sections["MODULE PARAMETERS"])
-    if len(found) < 2:
+    source = (PROJECT / "src/rdma.rs").read_text()
+    found = re.findall(r"^        (\w+): \w+ \{\n +default: (\S+),", source, re.MULTILINE)
+    for name, default in found:
+        said = re.search(rf" {name} (.*?)\((\w+)\)", sections["MODULE PARAMETERS"])
+        if not said or (default.isdigit() and said[2] != default):
+            yield name
+    if len(found) < 4:
         yield f"only {len(found)} parameters in src/rdma.rs"
+
+
+def observing() -> Iterator[str]:
+    """What debugfs, fdinfo and the tracepoints show, and the page does not tell."""
+    _, sections = rendered()
+    words = set(re.split(r"[ ,]+", sections["FILES"]))
+    for file, pattern in (
+        ("src/debugfs.rs", r'"(\w+) \w[^"]*\\n"|"(\w+) \{\}\\n"|name: c"(\w+)"'),
+        ("src/stats.rs", r'^            \("(\w+)", self'),
+        ("src/file/fdinfo.rs", r'"(rdma-[\w-]+):'),
+        ("src/kernel_ext/trace.h", r"^TRACE_EVENT\((\w+),"),
+    ):
+        found = {"".join(match) for match in re.findall(pattern, (PROJECT / file).read_text(), re.MULTILINE)}
+        for name in sorted(found - words):
+            if f"/{name} " not in sections["FILES"]:
+                yield f"{file}: {name}"
+        if len(found) < 8:
+            yield f"only {len(found)} names in {file}"
 
 
 def example() -> Iterator[str]:
@@ -139,7 +161,7 @@ def example() -> Iterator[str]:
 
 def main() -> int:
     """Run them all."""
-    cases = [renders, constants, structures, prose, parameters, example]
+    cases = [renders, constants, structures, prose, parameters, observing, example]
     print(f"TAP version 13\n1..{len(cases)}")
     failed = 0
     for number, case in enumerate(cases, 1):

@@ -31,7 +31,10 @@ static int64_t now_ns(void)
 enum { ALLOC, MAP, BUFFER, SUBMIT, CANCEL, WAIT, UNMAP, FREE, CALLS };
 static const char *const names[CALLS] = { "ALLOC", "mmap", "BUFFER", "SUBMIT", "CANCEL", "WAIT", "munmap", "FREE" };
 
-/* What it may cost more with many than with few. The kernel's own tree of mappings is deeper then. */
+/*
+ * What it may cost more with many than with few. The kernel's own tree of mappings is deeper then; and what makes room in a full queue
+ * wakes whoever waits for that.
+ */
 static const double bounds[CALLS] = {
 	[ALLOC] = 1.3,	[MAP] = 1.8,  [BUFFER] = 1.1, [SUBMIT] = 1.1,
 	[CANCEL] = 1.1, [WAIT] = 1.1, [UNMAP] = 1.5,  [FREE] = 1.3,

@@ -399,7 +399,7 @@ static void *patient(void *argument)
 
 TEST_F_TIMEOUT(wait, as_many_as_there_are_completions, 120)
 {
-	enum { THREADS = 16, ROUNDS = 20 };
+	enum { THREADS = 16, ROUNDS = 10 };
 	struct collector collectors[THREADS];
 
 	for (int round = 0; round < ROUNDS; round++) {
@@ -438,7 +438,7 @@ static void *greedy(void *argument)
 
 TEST_F_TIMEOUT(wait, minimum_of_each_in_a_storm, 60)
 {
-	enum { THREADS = 4, COUNT = 20000 };
+	enum { THREADS = 4, COUNT = 8000 };
 	struct collector collectors[THREADS];
 	volatile long left = COUNT;
 	long calls = 0, submitted = 0;

@@ -24,6 +24,7 @@ use crate::{
         },
         pci::Enabled,
         ratelimit::Ratelimit,
+        signal,
         trace::{
             self,
             Teardown, //
@@ -129,6 +130,17 @@ impl<'bound> Engine<'bound> {
         })
     }
 
+    /// Whether what takes long may go on: neither an unbind nor a kill waits for it.
+    fn proceed(&self) -> Result {
+        if signal::is_fatal() {
+            Err(EINTR)
+        } else if self.device.guard().is_closed() {
+            Err(ENODEV)
+        } else {
+            Ok(())
+        }
+    }
+
     /// Allocates coherent memory, or says in the log why it cannot.
     pub(crate) fn allocate(&self, size: usize) -> Result<Memory> {
         // What can never be had must not first drive others out of their memory.
@@ -136,7 +148,7 @@ impl<'bound> Engine<'bound> {
         let memory = if size > reach {
             Err(ENOMEM)
         } else {
-            Memory::new(self.dev, size)
+            Memory::new(self.dev, size, || self.proceed())
         };
         memory.inspect_err(|error| {
             if *error == ENOMEM && self.no_memory.allows() {

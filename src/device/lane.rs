@@ -12,7 +12,8 @@ use super::{
     Device,
     Job,
     Request,
-    Types, //
+    Types,
+    Work, //
 };
 use crate::{
     buffer::InUse,
@@ -96,6 +97,9 @@ pub(crate) struct Lane {
     /// Held by whoever searches the lane for requests to cancel.
     #[pin]
     search: Mutex<()>,
+    /// Held by whoever takes completions out.
+    #[pin]
+    collect: Mutex<()>,
 }
 
 /// Room that was set aside for requests of a lane; what is not used is given back.
@@ -127,6 +131,7 @@ impl Lane {
                 traced,
                 waiters,
                 search <- new_mutex!((), "rdma::Lane::search"),
+                collect <- new_mutex!((), "rdma::Lane::collect"),
             }))
         })
     }
@@ -230,8 +235,8 @@ impl Lane {
     }
 
     /// Sleeps until there are `min` completions to collect, no more will come, the time is `until`
-    /// ([`None`]: never), or a signal comes. Takes out those that there are, at least `most` if
-    /// there are so many; what is too much is to be [put back](Self::put_back).
+    /// ([`None`]: never), or a signal comes. Takes out those that there are, at most so many; they
+    /// are to be [delivered](Self::deliver).
     ///
     /// # Errors
     ///
@@ -239,24 +244,55 @@ impl Lane {
     pub(crate) fn collect(&self, min: usize, most: usize, until: Option<u64>) -> Result<Fifo<Job>> {
         let mut woken = Woken::Changed;
         loop {
-            let mut work = self.device.work.lock();
-            let load = work.queue.load(self.id);
-            let over = work.queue.is_closed() && load.outstanding == 0;
-            if load.completed >= min || over || woken != Woken::Changed {
-                return match load.completed {
-                    0 if over => Err(ENODEV),
-                    0 if woken == Woken::Signal => Err(EINTR),
-                    _ => Ok(work.queue.collect(self.id, most)),
-                };
+            let work = self.device.work.lock();
+            if !self.is_enough(&work, min, woken)? {
+                woken = self.waiters.queue.sleep(work, until);
+                continue;
             }
-            woken = self.waiters.queue.sleep(work, until);
+            drop(work);
+            if let Some(taken) = self.take(min, most, woken)? {
+                return Ok(taken);
+            }
         }
     }
 
-    /// Puts completions back that could not be delivered.
-    pub(crate) fn put_back(&self, completions: Fifo<Job>) {
+    /// Whether whoever wants `min` completions, and was woken so, has waited long enough.
+    fn is_enough(&self, work: &Work, min: usize, woken: Woken) -> Result<bool> {
+        let load = work.queue.load(self.id);
+        let over = work.queue.is_closed() && load.outstanding == 0;
+        match load.completed {
+            0 if over => Err(ENODEV),
+            0 if woken == Woken::Signal => Err(EINTR),
+            completed => Ok(completed >= min || over || woken != Woken::Changed),
+        }
+    }
+
+    /// Takes completions out, at most so many; a few at a time: others need the lock, too. Returns
+    /// [`None`] if there are not enough any more.
+    fn take(&self, min: usize, most: usize, woken: Woken) -> Result<Option<Fifo<Job>>> {
+        let _one_at_a_time = self.collect.lock();
+        let mut taken = Fifo::new();
+        loop {
+            let mut work = self.device.work.lock();
+            if taken.is_empty() && !self.is_enough(&work, min, woken)? {
+                return Ok(None);
+            }
+            let mut some = work.queue.collect(self.id, most - taken.len());
+            drop(work);
+            if some.is_empty() {
+                return Ok(Some(taken));
+            }
+            taken.append(&mut some);
+        }
+    }
+
+    /// Takes note that so many completions are delivered, and puts back those that could not be.
+    pub(crate) fn deliver(&self, delivered: usize, others: Fifo<Job>) {
         let mut work = self.device.work.lock();
-        work.queue.put_back(self.id, completions);
+        if !others.is_empty() {
+            work.queue.put_back(self.id, others);
+        }
+        work.queue.release(self.id, delivered);
     }
 
     /// Cancels the requests that are called `cookie` ([`None`]: all) and that the engine has not

@@ -7,10 +7,7 @@
 //!
 //! C header: `include/linux/dma-mapping.h`
 
-use super::{
-    runs::Runs,
-    signal, //
-};
+use super::runs::Runs;
 use core::ptr::NonNull;
 use kernel::{
     bindings,
@@ -103,9 +100,13 @@ impl Memory {
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`] if there is no such memory within the device's reach; [`EINTR`] if the process is
-    /// being killed. Nothing is logged.
-    pub(crate) fn new(dev: &Device<Bound>, size: usize) -> Result<Self> {
+    /// [`ENOMEM`] if there is no such memory within the device's reach; what `proceed` says, which
+    /// is asked before each further piece. Nothing is logged.
+    pub(crate) fn new(
+        dev: &Device<Bound>,
+        size: usize,
+        proceed: impl Fn() -> Result,
+    ) -> Result<Self> {
         let size = size.checked_next_multiple_of(PAGE_SIZE).ok_or(ENOMEM)?;
         // INVARIANT: no pieces.
         let mut memory = Self {
@@ -115,7 +116,7 @@ impl Memory {
         };
         match memory.add(dev, size) {
             Err(e) if size == PAGE_SIZE => Err(e),
-            Err(_) => memory.add_pieces(dev, size).map(|()| memory),
+            Err(_) => memory.add_pieces(dev, size, proceed).map(|()| memory),
             Ok(()) => Ok(memory),
         }
     }
@@ -126,13 +127,16 @@ impl Memory {
 
     /// Adds `size` bytes in pieces of powers of two, the larger ones first: so each is aligned to
     /// its own size in the whole, too, and can be mapped by huge pages.
-    fn add_pieces(&mut self, dev: &Device<Bound>, size: usize) -> Result {
+    fn add_pieces(
+        &mut self,
+        dev: &Device<Bound>,
+        size: usize,
+        proceed: impl Fn() -> Result,
+    ) -> Result {
         let mut largest = Self::LARGEST.min(size.next_power_of_two() / 2);
         let mut left = size;
         while left > 0 {
-            if signal::is_fatal() {
-                return Err(EINTR);
-            }
+            proceed()?;
             let piece = largest.min(1 << left.ilog2());
             match self.add(dev, piece) {
                 Ok(()) => left -= piece,

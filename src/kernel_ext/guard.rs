@@ -71,6 +71,11 @@ impl<F: ForLt> Guard<F> {
         Ok(f(unsafe { &*inside.cast::<F::Of<'_>>() }))
     }
 
+    /// Whether it is closed. Those inside may be waited for.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inside.load(Acquire).is_null()
+    }
+
     /// Opens the guard.
     ///
     /// # Safety

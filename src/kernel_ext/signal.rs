@@ -9,7 +9,7 @@ extern "C" {
 }
 
 /// Whether the calling process is being killed.
-pub(super) fn is_fatal() -> bool {
+pub(crate) fn is_fatal() -> bool {
     // SAFETY: Takes nothing, and may be called by any process.
     unsafe { rdma_helper_dies() }
 }

@@ -45,7 +45,7 @@ pub(crate) struct Load {
     pub(crate) running: usize,
     /// Completions that wait to be collected.
     pub(crate) completed: usize,
-    /// Completions that are still to come, and room set aside for more.
+    /// Completions that are still to come or being delivered, and room set aside for more.
     pub(crate) outstanding: usize,
     /// Requests that there is room for.
     pub(crate) room: usize,
@@ -100,7 +100,7 @@ impl<T: Types> Lane<T> {
         granted
     }
 
-    /// Gives back room that was set aside.
+    /// Gives back room: what was set aside, or is delivered.
     pub(super) fn release(&mut self, room: usize) {
         let was_full = self.pending >= DEPTH;
         self.pending = self.pending.saturating_sub(room);
@@ -164,21 +164,18 @@ impl<T: Types> Lane<T> {
         self.completed.push_back(job);
     }
 
-    /// Takes completions out, at least `most` if there are so many. What is too much is to be
-    /// [put back](Self::put_back): counting many off is not for under a lock.
+    /// Takes completions out: all, or a few if there are more than `most`. Their room is to be
+    /// [given back](Self::release) when they are delivered.
     pub(super) fn collect(&mut self, most: usize) -> Fifo<Job<T>> {
-        let taken = if most < self.completed.len() && most <= Self::STEP {
-            self.completed.take_front(most)
-        } else {
+        if self.completed.len() <= most {
             core::mem::replace(&mut self.completed, Fifo::new())
-        };
-        self.release(taken.len());
-        taken
+        } else {
+            self.completed.take_front(most.min(Self::STEP))
+        }
     }
 
     /// Puts back completions that could not be delivered, before all others.
     pub(super) fn put_back(&mut self, mut taken: Fifo<Job<T>>) {
-        self.pending += taken.len();
         taken.append(&mut self.completed);
         self.completed = taken;
         self.owner.changed();

@@ -45,26 +45,19 @@ pub(super) fn wait(context: &Context, mode: Mode, wait: uapi::Wait) -> Result<us
     if completions.is_empty() && mode.nonblocking {
         return Err(EAGAIN);
     }
-    put(context, array, completions, max)
+    put(context, array, completions)
 }
 
-/// Writes completions to userspace, at most so many, and returns how many. The others are put back.
+/// Writes completions to userspace, and returns how many. None is lost.
 ///
 /// # Errors
 ///
 /// [`EFAULT`] if not even the first one can be written.
-fn put(
-    context: &Context,
-    array: UserPtr,
-    mut completions: Fifo<Job>,
-    most: usize,
-) -> Result<usize> {
-    let there = most.min(completions.len());
+fn put(context: &Context, array: UserPtr, mut completions: Fifo<Job>) -> Result<usize> {
+    let there = completions.len();
     let array = UserSlice::new(array, there * size_of::<uapi::Completion>());
     let count = write(&mut array.writer(), &mut completions);
-    if !completions.is_empty() {
-        context.lane().put_back(completions);
-    }
+    context.lane().deliver(count, completions);
     if count == 0 && there > 0 {
         return Err(EFAULT);
     }

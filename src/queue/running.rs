@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The request that the engine is at work on, a piece of it at a time.
+
+use super::{
+    Job,
+    LaneId,
+    Types, //
+};
+use crate::{
+    device_memory::Access,
+    kernel_ext::fifo::Entry,
+    transfer::{
+        DeviceRange,
+        Direction,
+        Transfer, //
+    }, //
+};
+
+/// What one lane does on the engine before the next lane has its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Piece {
+    /// One transfer.
+    One(Transfer),
+    /// Two transfers: from one bus address to the device memory, and on to another.
+    Copy {
+        /// Bus address to read.
+        from: u64,
+        /// Bus address to write.
+        to: u64,
+        /// The part of the device memory that the bytes go through.
+        through: DeviceRange,
+    },
+}
+
+impl Piece {
+    pub(super) fn access(self) -> Access {
+        match self {
+            Self::One(transfer) => Access::Transfer(transfer.direction, transfer.device),
+            Self::Copy { through, .. } => Access::PassThrough(through),
+        }
+    }
+
+    pub(super) fn bytes(self) -> u64 {
+        match self {
+            Self::One(transfer) => transfer.device.length(),
+            Self::Copy { through, .. } => through.length(),
+        }
+    }
+}
+
+/// Which transfer of a piece the engine is at. Each is followed by the next one that the piece has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Scrub,
+    First,
+    Second,
+}
+
+/// The request that the engine is at work on.
+pub(crate) struct Running<T: Types> {
+    pub(super) job: Entry<Job<T>>,
+    /// The lane that it comes from; [`None`] if nobody waits for it.
+    pub(super) lane: Option<LaneId>,
+    pub(super) piece: Piece,
+    pub(super) step: Step,
+    /// Whether the engine has the transfer of `step`, or is to be given it.
+    pub(super) started: bool,
+    /// The transfer should have ended long ago.
+    pub(super) overdue: bool,
+}
+
+impl<T: Types> Running<T> {
+    /// The request.
+    pub(crate) fn request(&self) -> Option<&T::Request> {
+        self.job.request()
+    }
+
+    /// The transfer that it is at; `zeros` is the bus address of as many as there is device memory.
+    pub(super) fn transfer(&self, zeros: u64) -> Transfer {
+        match (self.step, self.piece) {
+            (Step::Scrub, _) => Transfer {
+                direction: Direction::ToDevice,
+                address: zeros,
+                device: DeviceRange::WHOLE,
+            },
+            (_, Piece::One(transfer)) => transfer,
+            (Step::First, Piece::Copy { from, through, .. }) => Transfer {
+                direction: Direction::ToDevice,
+                address: from,
+                device: through,
+            },
+            (Step::Second, Piece::Copy { to, through, .. }) => Transfer {
+                direction: Direction::FromDevice,
+                address: to,
+                device: through,
+            },
+        }
+    }
+
+    /// Whether it is of this lane, and can be collected.
+    pub(super) fn is_called(&self, lane: LaneId, cookie: Option<u64>) -> bool {
+        self.lane == Some(lane) && self.job.is_called(cookie)
+    }
+}
