@@ -8,7 +8,7 @@
 
 enum { ALICE = 1001, SLACK_US = 10000 };
 
-/* --- What this program does when executed by a test (`sharing --executed FD HANDLE OFFSET`): its status is the answer */
+/* --- What this program does when a test executes it: `sharing --executed FD HANDLE OFFSET` */
 
 enum { SEED = 7, BEFORE = 3, IN_EXECUTED = 2 };
 
