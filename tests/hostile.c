@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What a caller can do wrong on purpose: every call with bad pointers, torn arrays, bits that mean nothing, and arguments that change. */
+/* What a caller can do wrong on purpose: bad pointers, torn arrays, bits that mean nothing, arguments that change. */
 #include "requests.h"
 
 #include <stddef.h>
@@ -61,7 +61,11 @@ static const struct subject subjects[] = {
 	{ "TRANSFER", RDMA_IOC_TRANSFER, false, { ZERO(rdma_request, flags), ZERO(rdma_request, reserved) } },
 	{ "SUBMIT", RDMA_IOC_SUBMIT, false, { ZERO(rdma_submit, flags), ZERO(rdma_submit, reserved) } },
 	{ "WAIT", RDMA_IOC_WAIT, false, { ZERO(rdma_wait, flags), ZERO(rdma_wait, reserved) } },
-	{ "CANCEL", RDMA_IOC_CANCEL, false, { ZERO(rdma_cancel, flags), ZERO(rdma_cancel, reserved) }, RDMA_CANCEL_ALL },
+	{ "CANCEL",
+	  RDMA_IOC_CANCEL,
+	  false,
+	  { ZERO(rdma_cancel, flags), ZERO(rdma_cancel, reserved) },
+	  RDMA_CANCEL_ALL },
 	{ "EVENTFD", RDMA_IOC_EVENTFD, false, { ZERO(rdma_eventfd, flags) } },
 };
 
@@ -569,9 +573,10 @@ TEST_F(hostile, timeouts)
 
 TEST_F(hostile, ranges)
 {
-	static const uint64_t numbers[] = { 0,		   1,	      PAGE,	     2 * PAGE - 1, 2 * PAGE, 2 * PAGE + 1,
-					    1ULL << 31,	   1ULL << 32, (1ULL << 32) + 1, 1ULL << 63,   INT64_MAX, -PAGE,
-					    -2 * PAGE + 1, UINT64_MAX };
+	static const uint64_t numbers[] = {
+		0,	    1,		PAGE,		  2 * PAGE - 1, 2 * PAGE,  2 * PAGE + 1, 1ULL << 31,
+		1ULL << 32, (1ULL << 32) + 1, 1ULL << 63, INT64_MAX,	-0x1000LL, -0x1fffLL,	 UINT64_MAX,
+	};
 	static const uint32_t operations[] = { RDMA_OP_TO_DEVICE, RDMA_OP_FROM_DEVICE, RDMA_OP_COPY, 0, 4, UINT32_MAX };
 	int refused = 0, accepted = 0, wrong = 0;
 
@@ -885,6 +890,7 @@ FIXTURE(flipped)
 
 /* In whole pages. */
 #define ARRAY_BYTES (DEPTH * sizeof(struct rdma_completion))
+#define ALL_BYTES (2 * ARRAY_BYTES + 6 * PAGE)
 
 FIXTURE_SETUP(flipped)
 {
@@ -904,9 +910,9 @@ FIXTURE_SETUP(flipped)
 	}
 	self->target = mmap(NULL, sizeof(*self->target), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, self->target);
-	self->memory = mmap(NULL, 2 * ARRAY_BYTES + 6 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	self->memory = mmap(NULL, ALL_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, self->memory);
-	memset(self->memory, FILL, 2 * ARRAY_BYTES + 6 * PAGE);
+	memset(self->memory, FILL, ALL_BYTES);
 	self->arrays[0] = self->memory + 2 * PAGE;
 	self->arrays[1] = self->arrays[0] + ARRAY_BYTES + 2 * PAGE;
 }
@@ -941,18 +947,22 @@ static struct target right_target(const FIXTURE_DATA(flipped) *self)
 		.transfer = writing(&self->buffers[0], 0, 0, PAGE, 0),
 	};
 
-	for (int i = 0; i < BATCH; i++)
-		target.requests[i] = i % 3 == 0 ? writing(&self->buffers[i % FLIPPED], 0, 0, PAGE, i) :
-				     i % 3 == 1 ? reading(&self->buffers[i % FLIPPED], 0, 0, PAGE, i) :
-						  copying(&self->buffers[i % FLIPPED], PAGE, &self->buffers[i % FLIPPED],
-							  0, PAGE, i);
+	for (int i = 0; i < BATCH; i++) {
+		const struct buffer *buffer = &self->buffers[i % FLIPPED];
+
+		target.requests[i] = i % 3 == 0 ? writing(buffer, 0, 0, PAGE, i) :
+				     i % 3 == 1 ? reading(buffer, 0, 0, PAGE, i) :
+						  copying(buffer, PAGE, buffer, 0, PAGE, i);
+	}
 	return target;
 }
 
 /* One field of a request becomes something else: each value is right by itself, or beside another one. */
 static void flip_request(FIXTURE_DATA(flipped) *self, volatile struct rdma_request *request, unsigned int *seed)
 {
-	static const uint64_t numbers[VALUES] = { 0, 1, PAGE, 2 * PAGE - 1, 2 * PAGE, PAGE - 1, UINT64_MAX, 1ULL << 32 };
+	static const uint64_t numbers[VALUES] = {
+		0, 1, PAGE - 1, PAGE, 2 * PAGE - 1, 2 * PAGE, 1ULL << 32, UINT64_MAX,
+	};
 	uint32_t handles[VALUES] = { 0, 1000, UINT32_MAX, 9 };
 
 	for (int i = 0; i < FLIPPED; i++)
@@ -994,7 +1004,14 @@ static void *flipper(void *argument)
 	volatile struct target *target = self->target;
 	static const uint32_t counts[VALUES] = { 0, 1, BATCH, BATCH, DEPTH, DEPTH + 1, UINT32_MAX, 1U << 31 };
 	uint64_t addresses[VALUES] = {
-		(uintptr_t)self->arrays[0],	   (uintptr_t)self->arrays[1], 0, UINT64_MAX, 1ULL << 63, 1, PAGE, -PAGE,
+		(uintptr_t)self->arrays[0],
+		(uintptr_t)self->arrays[1],
+		0,
+		1,
+		PAGE,
+		1ULL << 63,
+		-0x1000LL,
+		UINT64_MAX,
 	};
 	int fds[4] = { self->eventfd, -1, self->fd, 999 };
 	struct target template = right_target(self);

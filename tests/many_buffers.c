@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* 10,000 buffers in one context, and 1,000 contexts with requests in the queue: all work, and no call costs more than with few. */
+/* 10,000 buffers in one context, and 1,000 contexts with requests: all work, and no call costs more than with few. */
 #include "requests.h"
 
 #include <sys/resource.h>
@@ -213,7 +213,7 @@ TEST_F_TIMEOUT(many_buffers, in_one_context, 300)
 	compare_costs(_metadata, &few, &many, "none any more");
 }
 
-/* The same with a queue that is full, or as good as. CANCEL by cookie looks at all that waits; that is no part of the promise. */
+/* The same with a queue that is full. CANCEL by cookie looks at all that waits; that is no part of the promise. */
 TEST_F_TIMEOUT(many_buffers, in_a_full_queue, 300)
 {
 	static int64_t samples[SAMPLES];
@@ -284,7 +284,8 @@ TEST_F_TIMEOUT(many_buffers, in_many_contexts, 600)
 		done[got]++;
 		total += got;
 	}
-	TH_LOG("%d transfers in %lld us: %d contexts have had 1, %d have had 2", total, (long long)took, done[1], done[2]);
+	TH_LOG("%d transfers in %lld us: %d contexts have had 1, %d have had 2", total, (long long)took, done[1],
+	       done[2]);
 	EXPECT_EQ(CONTEXTS, done[1] + done[2]);
 	EXPECT_LE(took / TRANSFER_US - 3, total);
 

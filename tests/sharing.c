@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A context belongs to its open file: threads, children, programs that are executed and strangers share it, and mappings keep it. */
+/* A context belongs to its open file: threads, children, executed programs and strangers share it, mappings keep it. */
 #include "requests.h"
 
 #include <sys/socket.h>
@@ -8,7 +8,7 @@
 
 enum { ALICE = 1001, SLACK_US = 10000 };
 
-/* --- What this program does when a test executes it: `sharing --executed FD HANDLE OFFSET`, and answers by its status */
+/* --- What this program does when a test executes it: `sharing --executed FD HANDLE OFFSET` */
 
 enum { SEED = 7, BEFORE = 3, IN_EXECUTED = 2 };
 
@@ -529,7 +529,9 @@ static int send_fd(int socket, int fd)
 	};
 	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
 
-	*header = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS };
+	header->cmsg_len = CMSG_LEN(sizeof(int));
+	header->cmsg_level = SOL_SOCKET;
+	header->cmsg_type = SCM_RIGHTS;
 	memcpy(CMSG_DATA(header), &fd, sizeof(fd));
 	return result(sendmsg(socket, &message, 0)) == 1 ? 0 : -errno;
 }
