@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* A device that misbehaves: interrupts for nothing, a transfer without end. Played by writing its registers behind the driver's back. */
 #include "registers.h"
+#include "requests.h"
 
 enum { SLACK_US = 10000, OVERDUE_US = 1000000, LOOK_US = 250000 };
 
@@ -121,6 +122,54 @@ TEST_F(misbehaving, transfer_without_end)
 
 	stop_hog(&hog);
 	pause_us(TRANSFER_US + LOOK_US);
+}
+
+/* So is whoever submitted: what is linked to it, what waits behind it and what is another context's comes back, too. */
+TEST_F(misbehaving, submitted_with_a_transfer_without_end)
+{
+	struct rdma_request requests[] = {
+		linked(writing(&self->buffer, 0, 0, 1, 0)), linked(writing(&self->buffer, 0, 0, 1, 1)),
+		writing(&self->buffer, 0, 0, 1, 2),	    writing(&self->buffer, 0, 0, 1, 3),
+	};
+	int other = open_node(O_RDWR), event = eventfd(0, EFD_CLOEXEC);
+	struct rdma_completion completions[8];
+	struct buffer buffer;
+	struct hog hog;
+	int64_t began;
+
+	ASSERT_LE(0, other);
+	ASSERT_EQ(0, allocate(other, PAGE, &buffer));
+	ASSERT_EQ(0, tell(self->fd, event));
+	ASSERT_EQ(0, start_hog(&hog, self->registers));
+	pause_us(5000);
+	began = now();
+	ASSERT_EQ(4, submit(self->fd, requests, 4));
+	ASSERT_EQ(2, submit_many(other, &buffer, 2, 10));
+	ASSERT_EQ(4, collect(self->fd, completions, 4, 8, FOREVER));
+	EXPECT_LE(OVERDUE_US, now() - began);
+	EXPECT_GE(OVERDUE_US + LOOK_US, now() - began);
+	for (int i = 0; i < 4; i++) {
+		bool broken = completions[i].cookie == 1 || completions[i].cookie == 2;
+
+		EXPECT_EQ(i, completions[i].cookie);
+		EXPECT_TRUE(completions[i].status == (i ? -EIO : -ETIMEDOUT) || (broken && completions[i].status == -ECANCELED))
+			TH_LOG("request %d: %d", i, completions[i].status);
+		EXPECT_EQ(0, completions[i].bytes);
+	}
+	EXPECT_EQ(4, counted(event));
+	ASSERT_EQ(2, take(other, completions, 8));
+	EXPECT_EQ(-EIO, completions[0].status);
+	EXPECT_EQ(-EIO, completions[1].status);
+	EXPECT_EQ(-EIO, submit_many(self->fd, &self->buffer, 1, 0));
+	/* It is not gone; it may come to its senses. */
+	EXPECT_EQ(0, polled(self->fd) & (POLLHUP | POLLERR | POLLIN));
+	EXPECT_EQ(1, log_lines(self->log, "does not end"));
+	stop_hog(&hog);
+	pause_us(TRANSFER_US + LOOK_US);
+	ASSERT_EQ(3, submit_many(self->fd, &self->buffer, 3, 0));
+	EXPECT_EQ(0, drain(self->fd, 3));
+	close(event);
+	close(other);
 }
 
 /* The buffer of such a transfer stays out of circulation: it may yet land. */
