@@ -286,6 +286,28 @@ TEST_F(loading, fork)
 	EXPECT_EQ(0, wrong(self->bytes, 0, PAGES));
 }
 
+/*
+ * No huge page is copied into a child, whose copy could come back after an unbind has removed all (copy_huge_pmd looks before it locks):
+ * both fault anew. (So it is with small ones where there could be a huge one.)
+ */
+TEST_F(loading, forked_huge_pages_fault_anew)
+{
+	int status;
+	pid_t child;
+
+	EXPECT_EQ(0, wrong(self->bytes, 0, PAGES));
+	ASSERT_EQ(PAGES, loaded(self->bytes, PAGES));
+	child = fork();
+	if (!child) {
+		size_t copied = loaded(self->bytes, PAGES);
+
+		_exit(wrong(self->bytes, 0, PAGES) ? 1 : copied ? 2 : 0);
+	}
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(0, wrong(self->bytes, 0, PAGES));
+}
+
 /* Whoever tracks what is written (CRIU does) has all entries made read-only, to see them faulting. */
 TEST_F(loading, soft_dirty)
 {

@@ -274,6 +274,36 @@ impl<F: File> Operations<F> {
             // One more reference, which `close` gives back.
             let _ = Arc::from(memory).into_foreign();
         }
+        // SAFETY: By the requirement.
+        unsafe { Self::empty_parent(vma) };
+    }
+
+    /// Removes the huge pages from the mapping of which fork(2) makes this copy for a child, so
+    /// that none is copied: both fault anew.
+    ///
+    /// The kernel copies what it has read before it takes the locks (`copy_huge_pmd`, 7.3). What
+    /// `Mappings::zap` removes in between would come back in the child, and stay.
+    ///
+    /// # Safety
+    ///
+    /// As for [`open`](Self::open).
+    unsafe fn empty_parent(copy: *mut bindings::vm_area_struct) {
+        let task = kernel::current!();
+        let Some(mm) = task.mm() else { return };
+        // SAFETY: By the requirement.
+        let child = unsafe { (*copy).vm_mm };
+        // SAFETY: By the requirement; whoever makes the copy holds its lock.
+        let vma = unsafe { VmaRef::from_raw(copy) };
+        let (start, end) = (vma.start(), vma.end());
+        let huge = start.next_multiple_of(Fault::HUGE) + Fault::HUGE <= end;
+        if child == mm.as_raw() || !huge {
+            return;
+        }
+        // SAFETY: fork(2) holds the lock of the address space.
+        let parent = unsafe { bindings::find_vma(mm.as_raw(), start) };
+        // SAFETY: fork(2) holds the lock of the mapping, too, so that nothing comes back before it
+        // has copied it; the copy has the same bounds.
+        unsafe { bindings::zap_vma_range(parent, start, end - start) };
     }
 
     /// Called when there is one mapping less.

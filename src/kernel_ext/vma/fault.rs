@@ -43,7 +43,7 @@ pub(super) struct Fault<'a>(*mut bindings::vm_fault, PhantomData<&'a bindings::v
 
 impl<'a> Fault<'a> {
     /// Bytes of a huge page, and of what a page table is for.
-    const HUGE: usize = bindings::HPAGE_PMD_SIZE as usize;
+    pub(super) const HUGE: usize = bindings::HPAGE_PMD_SIZE as usize;
 
     const HUGE_PAGES: usize = Self::HUGE >> PAGE_SHIFT;
 
