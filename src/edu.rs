@@ -139,6 +139,12 @@ impl<'bound> Edu<'bound> {
         }
     }
 
+    /// Whether the device answers as itself. One that does not decode its registers any more reads
+    /// as all ones or as zeros, and so as [`State::Idle`] too.
+    pub(crate) fn is_there(&self) -> bool {
+        self.bar.read(regs::IDENTIFICATION).magic().get() == regs::MAGIC
+    }
+
     /// Starts a transfer, which ends with an interrupt.
     ///
     /// The engine must be [`State::Idle`]: otherwise the device ignores all of it.

@@ -96,10 +96,12 @@ impl chrdev::File for Context {
         if load.completed > 0 {
             events = events | Events::READABLE;
         }
-        match self.device().info() {
-            Ok(_) if load.room > 0 => events | Events::WRITABLE,
-            Ok(_) => events,
-            Err(_) => events | Events::GONE,
+        if load.closed || self.device().info().is_err() {
+            events | Events::GONE
+        } else if load.room > 0 {
+            events | Events::WRITABLE
+        } else {
+            events
         }
     }
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: GPL-2.0
+
 //! Who gets the engine next: requests, fair turns, completion.
 //!
 //! Each context has a *lane*: its requests, first in, first out. The turns go round the lanes that
@@ -21,6 +23,7 @@ pub(crate) use job::{
     Ticket, //
 };
 pub(crate) use lane::{
+    Lane,
     Load,
     Search,
     DEPTH, //
@@ -49,7 +52,6 @@ use crate::{
     transfer::Transfer, //
 };
 use kernel::prelude::*;
-use lane::Lane;
 use lanes::Lanes;
 use running::Step;
 
@@ -161,18 +163,18 @@ impl<T: Types> Queue<T> {
     }
 
     /// Makes room for more lanes. What is returned is to be dropped where one may sleep.
-    pub(crate) fn grow(&mut self, room: Room<Lane<T>>) -> Room<Lane<T>> {
+    pub(crate) fn grow(&mut self, room: Room<KBox<Lane<T>>>) -> Room<KBox<Lane<T>>> {
         self.lanes.grow(room)
     }
 
-    /// Adds a lane, or gives its owner back if there is no room.
-    pub(crate) fn add_lane(&mut self, owner: T::Owner) -> Result<LaneId, T::Owner> {
-        self.lanes.add(owner)
+    /// Adds a lane, or gives it back if there is no room.
+    pub(crate) fn add_lane(&mut self, lane: KBox<Lane<T>>) -> Result<LaneId, KBox<Lane<T>>> {
+        self.lanes.add(lane)
     }
 
     /// Removes a lane. What is returned, with all that waits in it, is to be dropped where one may
     /// sleep; what the engine has becomes an orphan.
-    pub(crate) fn remove_lane(&mut self, lane: LaneId) -> Option<Lane<T>> {
+    pub(crate) fn remove_lane(&mut self, lane: LaneId) -> Option<KBox<Lane<T>>> {
         let running = self.running.as_mut();
         if let Some(running) = running.filter(|running| running.lane == Some(lane)) {
             running.lane = None;
@@ -194,6 +196,7 @@ impl<T: Types> Queue<T> {
     /// What a lane has.
     pub(crate) fn load(&self, lane: LaneId) -> Load {
         let mut load = self.lanes.get(lane).map(Lane::load).unwrap_or_default();
+        load.closed = self.closed.is_some();
         let running = self.running.as_ref();
         load.running = running
             .is_some_and(|running| running.lane == Some(lane))
@@ -253,11 +256,6 @@ impl<T: Types> Queue<T> {
     pub(crate) fn refuses(&self) -> Option<Error> {
         let stuck = self.running.as_ref().is_some_and(|running| running.overdue);
         self.closed.or(stuck.then_some(EIO))
-    }
-
-    /// Whether nothing is taken any more.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closed.is_some()
     }
 
     /// The transfer to start now, if there is one. From then on the engine has it.
@@ -378,6 +376,8 @@ impl<T: Types> Queue<T> {
     pub(crate) fn give_up(&mut self, lane: LaneId, ticket: Ticket) -> GivenUp<T> {
         if let Some(running) = self.running.as_mut().filter(|r| r.job.ticket == ticket) {
             running.lane = None;
+            // The caller is here: it is not the last one to hold it that goes.
+            drop(running.job.caller.take());
             self.stats.counters.quarantined += 1;
             return GivenUp::Begun;
         }
@@ -389,16 +389,15 @@ impl<T: Types> Queue<T> {
 
     /// Begins to cancel those requests of a lane that are called `cookie` ([`None`]: all).
     pub(crate) fn search(&mut self, lane: LaneId, cookie: Option<u64>) -> Option<Search> {
-        let mut search = self.lanes.get_mut(lane)?.search(cookie);
-        let running = self.running.as_ref();
-        search.begun = running.is_some_and(|running| running.is_called(lane, cookie));
-        Some(search)
+        Some(self.lanes.get_mut(lane)?.search(cookie))
     }
 
     /// Goes on cancelling, a few requests, and returns whether there may be more.
     pub(crate) fn search_some(&mut self, lane: LaneId, search: &mut Search) -> bool {
         let before = search.cancelled;
         let more = self.lanes.search_some(lane, search);
+        let running = self.running.as_ref();
+        search.begun |= running.is_some_and(|running| running.is_called(lane, search.cookie));
         // CAST: small numbers.
         self.stats.counters.cancelled += (search.cancelled - before) as u64;
         more

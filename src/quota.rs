@@ -11,6 +11,7 @@
 
 use crate::kernel_ext::memlock::User;
 use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
     prelude::*,
     sync::{
         atomic::{
@@ -42,7 +43,7 @@ impl Quota {
             limit,
             locked: Atomic::new(0),
         };
-        Ok(Arc::new(quota, GFP_KERNEL)?)
+        Ok(Arc::new(quota, GFP_KERNEL_ACCOUNT)?)
     }
 
     /// Pages in use.
@@ -151,10 +152,11 @@ impl<A: Account> Drop for Share<A> {
 
 /// What a buffer is charged with; dropping it gives all of it back, in any context.
 pub(crate) struct Charge {
-    _context: Share<Arc<Quota>>,
-    _device: Share<Arc<Quota>>,
+    // Before the context's: what is locked of it is no more than what is used.
     /// [`None`] if the user may lock any number of pages.
     _memlock: Option<(Share<User>, Share<Locked>)>,
+    _context: Share<Arc<Quota>>,
+    _device: Share<Arc<Quota>>,
 }
 
 impl Charge {

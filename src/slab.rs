@@ -7,7 +7,10 @@
 //!
 //! No hardware and no bindings: also compiled and tested on the host.
 
-use kernel::prelude::*;
+use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
+    prelude::*, //
+};
 
 enum Slot<T> {
     Taken(T),
@@ -21,7 +24,7 @@ pub(crate) struct Room<T>(KVVec<Slot<T>>);
 impl<T> Room<T> {
     /// Allocates room for `capacity` values in all; may sleep.
     pub(crate) fn new(capacity: usize) -> Result<Self> {
-        Ok(Self(KVVec::with_capacity(capacity, GFP_KERNEL)?))
+        Ok(Self(KVVec::with_capacity(capacity, GFP_KERNEL_ACCOUNT)?))
     }
 }
 

@@ -214,15 +214,19 @@ static inline void touch_handler(int signal)
 
 static inline bool readable(const void *address)
 {
+	/* The handler is the process's: one thread at a time. */
+	static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
 	struct sigaction action = { .sa_handler = touch_handler }, before;
 	volatile bool readable = false;
 
+	pthread_mutex_lock(&one_at_a_time);
 	sigaction(SIGBUS, &action, &before);
 	if (!sigsetjmp(touch_failed, 1)) {
 		(void)*(const volatile unsigned char *)address;
 		readable = true;
 	}
 	sigaction(SIGBUS, &before, NULL);
+	pthread_mutex_unlock(&one_at_a_time);
 	return readable;
 }
 

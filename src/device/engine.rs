@@ -190,6 +190,11 @@ impl Delayed<Engine<'_>> {
         Ok(ticket)
     }
 
+    /// Starts what is next, if the engine has nothing to do.
+    pub(crate) fn resume(&self) {
+        self.advance(&mut self.device.work.lock());
+    }
+
     /// The interrupt handler. Returns whether the interrupt was ours.
     pub(crate) fn interrupt(&self) -> bool {
         let ours = self.edu.acknowledge();
@@ -199,7 +204,7 @@ impl Delayed<Engine<'_>> {
         }
         let mut work = self.device.work.lock();
         work.queue.stats.counters.interrupts += 1;
-        if work.queue.is_busy() && self.edu.state() != State::Busy {
+        if work.queue.is_busy() && self.edu.state() == State::Idle {
             work.queue.finish(clock::now());
             self.advance(&mut work);
         } else {
@@ -243,7 +248,7 @@ impl Delayed<Engine<'_>> {
         }
         let mut fail = false;
         match self.edu.state() {
-            State::Idle => {
+            State::Idle if self.edu.is_there() => {
                 if self.lost_interrupt.allows() {
                     dev_warn!(self.dev, "lost interrupt: a transfer had ended unnoticed\n");
                 }
@@ -251,9 +256,12 @@ impl Delayed<Engine<'_>> {
                 work.queue.finish(clock::now());
                 self.advance(work);
             }
-            State::Gone => {
+            State::Idle | State::Gone => {
                 work.queue.close(ENODEV);
-                work.queue.finish(clock::now());
+                // What it has done of it is unknown.
+                if let Some(running) = work.queue.take_running() {
+                    work.queue.abort(running, clock::now());
+                }
                 fail = true;
             }
             State::Busy if age >= OVERDUE_MS => {

@@ -137,6 +137,12 @@ impl Lane {
     }
 
     fn add(device: &Device, traced: Traced, waiters: &Arc<Waiters>) -> Result<LaneId> {
+        let owner = Owner {
+            traced,
+            waiters: waiters.clone(),
+            eventfd: None,
+        };
+        let mut lane = KBox::new(queue::Lane::new(owner), GFP_KERNEL_ACCOUNT)?;
         loop {
             // Room is made outside of the lock, where one may sleep; somebody else may take it.
             let wanted = device.work.lock().queue.wants();
@@ -145,14 +151,10 @@ impl Lane {
                 let old = device.work.lock().queue.grow(room);
                 drop(old);
             }
-            let owner = Owner {
-                traced,
-                waiters: waiters.clone(),
-                eventfd: None,
-            };
-            let added = device.work.lock().queue.add_lane(owner);
-            if let Ok(id) = added {
-                return Ok(id);
+            let added = device.work.lock().queue.add_lane(lane);
+            match added {
+                Ok(id) => return Ok(id),
+                Err(back) => lane = back,
             }
         }
     }
@@ -259,7 +261,7 @@ impl Lane {
     /// Whether whoever wants `min` completions, and was woken so, has waited long enough.
     fn is_enough(&self, work: &Work, min: usize, woken: Woken) -> Result<bool> {
         let load = work.queue.load(self.id);
-        let over = work.queue.is_closed() && load.outstanding == 0;
+        let over = load.closed && load.outstanding == 0;
         match load.completed {
             0 if over => Err(ENODEV),
             0 if woken == Woken::Signal => Err(EINTR),
@@ -310,6 +312,8 @@ impl Lane {
             let mut work = self.device.work.lock();
             work.queue.search_some(self.id, &mut search)
         } {}
+        // The engine may have found nothing to do meanwhile. Without a device it has nothing anyway.
+        let _ = self.device.enter(|engine| engine.resume());
         match search.cancelled {
             0 if cookie.is_some() && search.begun => Err(EALREADY),
             0 if cookie.is_some() => Err(ENOENT),

@@ -3,7 +3,10 @@
 //! A range that is put together of runs, each of which goes on without a gap somewhere else: the
 //! bytes of a buffer on the bus, or its pages in memory.
 
-use kernel::prelude::*;
+use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
+    prelude::*, //
+};
 
 /// From `at` on, positions are found from `base` on.
 #[derive(Clone, Copy)]
@@ -42,7 +45,7 @@ impl Runs {
             self.first.base = base;
         } else if last.base + (self.end - last.at) != base {
             let run = Run { at: self.end, base };
-            self.others.push(run, GFP_KERNEL)?;
+            self.others.push(run, GFP_KERNEL_ACCOUNT)?;
         }
         // INVARIANT: what was just added begins where all ended.
         self.end += length;

@@ -29,6 +29,8 @@ pub(crate) struct Lane<T: Types> {
     searched: Fifo<Job<T>>,
     waiting: Fifo<Job<T>>,
     completed: Fifo<Job<T>>,
+    /// While somebody searches `waiting`: how many are still to be looked at.
+    unsearched: Option<usize>,
     /// Accepted and not yet collected.
     pending: usize,
     pub(super) owner: T::Owner,
@@ -49,14 +51,14 @@ pub(crate) struct Load {
     pub(crate) outstanding: usize,
     /// Requests that there is room for.
     pub(crate) room: usize,
+    /// Nothing is taken any more.
+    pub(crate) closed: bool,
 }
 
 /// A search for requests to cancel, a few at a time.
 pub(crate) struct Search {
     /// What they are called; [`None`]: all.
-    cookie: Option<u64>,
-    /// How many are still to be looked at.
-    left: usize,
+    pub(super) cookie: Option<u64>,
     /// How many were cancelled.
     pub(crate) cancelled: usize,
     /// One of them cannot be, for the engine has begun with it.
@@ -67,11 +69,13 @@ impl<T: Types> Lane<T> {
     /// Requests that are dealt with while the lock is held.
     pub(super) const STEP: usize = 32;
 
-    pub(super) fn new(owner: T::Owner) -> Self {
+    /// A lane with nothing in it.
+    pub(crate) fn new(owner: T::Owner) -> Self {
         Self {
             searched: Fifo::new(),
             waiting: Fifo::new(),
             completed: Fifo::new(),
+            unsearched: None,
             pending: 0,
             owner,
             turn: None,
@@ -85,6 +89,7 @@ impl<T: Types> Lane<T> {
             completed: self.completed.len(),
             outstanding: self.pending - self.completed.len(),
             room: DEPTH.saturating_sub(self.pending),
+            closed: false,
         }
     }
 
@@ -119,14 +124,30 @@ impl<T: Types> Lane<T> {
     }
 
     fn pop(&mut self) -> Option<Entry<Job<T>>> {
-        self.searched
-            .pop_front()
-            .or_else(|| self.waiting.pop_front())
+        let job = self.searched.pop_front();
+        job.or_else(|| self.pop_unsearched())
+    }
+
+    fn pop_unsearched(&mut self) -> Option<Entry<Job<T>>> {
+        if let Some(left) = &mut self.unsearched {
+            *left = left.saturating_sub(1);
+        }
+        self.waiting.pop_front()
+    }
+
+    fn front_mut(&mut self) -> Option<&mut Job<T>> {
+        match self.searched.front_mut() {
+            Some(front) => Some(front),
+            None => self.waiting.front_mut(),
+        }
     }
 
     /// Takes what is to be done first. What is linked to one that has not succeeded is completed
-    /// instead.
+    /// instead; but what is being cancelled is left to whoever does that.
     pub(super) fn next(&mut self) -> Option<Entry<Job<T>>> {
+        if self.unsearched.is_some() && self.front_mut().is_some_and(|front| front.doomed) {
+            return None;
+        }
         while let Some(mut job) = self.pop() {
             if !job.doomed {
                 return Some(job);
@@ -140,11 +161,7 @@ impl<T: Types> Lane<T> {
 
     /// The request before the next one has not succeeded.
     pub(super) fn doom_next(&mut self) {
-        let next = match self.searched.front_mut() {
-            Some(next) => Some(next),
-            None => self.waiting.front_mut(),
-        };
-        if let Some(next) = next {
+        if let Some(next) = self.front_mut() {
             next.doomed = next.linked;
         }
     }
@@ -198,9 +215,9 @@ impl<T: Types> Lane<T> {
         let mut waiting = core::mem::replace(&mut self.waiting, Fifo::new());
         self.searched.append(&mut waiting);
         core::mem::swap(&mut self.searched, &mut self.waiting);
+        self.unsearched = Some(self.waiting.len());
         Search {
             cookie,
-            left: self.waiting.len(),
             cancelled: 0,
             begun: false,
         }
@@ -209,9 +226,13 @@ impl<T: Types> Lane<T> {
     /// Goes on with a search, for a few requests, and returns whether there may be more. Each lane
     /// has one search at a time.
     pub(super) fn search_some(&mut self, search: &mut Search) -> bool {
-        for _ in 0..Self::STEP.min(search.left) {
-            search.left -= 1;
-            let Some(mut job) = self.waiting.pop_front() else {
+        for _ in 0..Self::STEP {
+            let job = match self.unsearched {
+                None | Some(0) => None,
+                Some(_) => self.pop_unsearched(),
+            };
+            let Some(mut job) = job else {
+                self.unsearched = None;
                 return false;
             };
             let wanted = job.is_called(search.cookie);
@@ -230,6 +251,6 @@ impl<T: Types> Lane<T> {
             self.complete(job);
             search.cancelled += 1;
         }
-        search.left > 0
+        true
     }
 }

@@ -42,7 +42,7 @@ pub(super) struct Turn {
 /// `next_turn` is in a ring, linked by `turn`, of the lanes in which a request waits; a lane whose
 /// requests were failed may be in it until its turn comes.
 pub(super) struct Lanes<T: Types> {
-    lanes: Slab<Lane<T>>,
+    lanes: Slab<KBox<Lane<T>>>,
     next_turn: Option<LaneId>,
 }
 
@@ -66,20 +66,17 @@ impl<T: Types> Lanes<T> {
     }
 
     /// Makes room for more lanes. What is returned is to be dropped where one may sleep.
-    pub(super) fn grow(&mut self, room: Room<Lane<T>>) -> Room<Lane<T>> {
+    pub(super) fn grow(&mut self, room: Room<KBox<Lane<T>>>) -> Room<KBox<Lane<T>>> {
         self.lanes.grow(room)
     }
 
-    /// Adds a lane, or gives its owner back if there is no room.
-    pub(super) fn add(&mut self, owner: T::Owner) -> Result<LaneId, T::Owner> {
-        self.lanes
-            .insert(Lane::new(owner))
-            .map(LaneId)
-            .map_err(|lane| lane.owner)
+    /// Adds a lane, or gives it back if there is no room.
+    pub(super) fn add(&mut self, lane: KBox<Lane<T>>) -> Result<LaneId, KBox<Lane<T>>> {
+        self.lanes.insert(lane).map(LaneId)
     }
 
     /// Removes a lane, with all that it has.
-    pub(super) fn remove(&mut self, lane: LaneId) -> Option<Lane<T>> {
+    pub(super) fn remove(&mut self, lane: LaneId) -> Option<KBox<Lane<T>>> {
         self.leave_ring(lane);
         self.lanes.remove(lane.0)
     }
@@ -90,12 +87,12 @@ impl<T: Types> Lanes<T> {
     }
 
     pub(super) fn get(&self, lane: LaneId) -> Option<&Lane<T>> {
-        self.lanes.get(lane.0)
+        Some(&**self.lanes.get(lane.0)?)
     }
 
     /// A lane, to change what does not wait in it.
     pub(super) fn get_mut(&mut self, lane: LaneId) -> Option<&mut Lane<T>> {
-        self.lanes.get_mut(lane.0)
+        Some(&mut **self.lanes.get_mut(lane.0)?)
     }
 
     /// Has requests wait in a lane that there is, as its last ones. The engine is serving `served`.
@@ -125,7 +122,9 @@ impl<T: Types> Lanes<T> {
         while let Some(id) = self.next_turn {
             let lane = self.lanes.get_mut(id.0)?;
             let job = lane.next();
-            if let Some(turn) = lane.turn.filter(|_| !lane.is_idle()) {
+            // With nothing for the engine now, it comes again when there is.
+            let waits = job.is_some() && !lane.is_idle();
+            if let Some(turn) = lane.turn.filter(|_| waits) {
                 self.next_turn = Some(turn.after);
             } else {
                 self.leave_ring(id);
@@ -191,12 +190,16 @@ impl<T: Types> Lanes<T> {
             Some(at) => at.search_some(search),
             None => false,
         };
-        self.leave_ring_if_idle(lane);
+        if self.get(lane).is_some_and(Lane::is_idle) {
+            self.leave_ring(lane);
+        } else {
+            self.join_ring(lane, None);
+        }
         more
     }
 
     fn leave_ring_if_idle(&mut self, lane: LaneId) {
-        if self.lanes.get(lane.0).is_some_and(Lane::is_idle) {
+        if self.get(lane).is_some_and(Lane::is_idle) {
             self.leave_ring(lane);
         }
     }

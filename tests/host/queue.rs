@@ -23,7 +23,7 @@ use src::{device_memory, kernel_ext, queue, request, slab, stats, transfer};
 use device_memory::{Access, Contents, User};
 use kernel::prelude::*;
 use kernel_ext::fifo::{Entry, Fifo};
-use queue::{Answer, Caller, GivenUp, Job, LaneId, Owner, Queue, Ticket, Types, Walk, DEPTH};
+use queue::{Answer, Caller, GivenUp, Job, Lane, LaneId, Owner, Queue, Ticket, Types, Walk, DEPTH};
 use request::{Backing, Operation, Request, Span};
 use slab::{Room, Slab};
 use std::{
@@ -119,7 +119,8 @@ fn lane(queue: &mut TestQueue) -> (LaneId, Waker) {
         drop(queue.grow(Room::new(capacity).unwrap()));
     }
     let waker = Waker::default();
-    let id = queue.add_lane(waker.clone()).ok().unwrap();
+    let lane = KBox::new(Lane::new(waker.clone()), GFP_KERNEL).unwrap();
+    let id = queue.add_lane(lane).ok().unwrap();
     (id, waker)
 }
 
@@ -700,6 +701,42 @@ fn what_has_begun_is_not_cancelled() {
     drain(&mut queue);
     assert_eq!(collect(&mut queue, a, 9), [(8, 0, Err(ECANCELED)), (7, 8192, Ok(()))]);
     assert_eq!(collect(&mut queue, b, 9), [(7, 1, Ok(()))]);
+}
+
+/// The engine may come between two steps of a search. What is being cancelled is not its business, and is counted.
+#[test]
+fn the_engine_does_not_get_what_is_being_cancelled() {
+    let mut queue = open();
+    let (a, waker) = lane(&mut queue);
+    let (b, _) = lane(&mut queue);
+    batch(&mut queue, a, (0..1000).map(|n| (to_device(n, 1), n, n > 0))).unwrap();
+    batch(&mut queue, a, [(to_device(5000, 1), 5000, false)]).unwrap();
+    let mut search = queue.search(a, Some(0)).unwrap();
+    assert!(queue.search_some(a, &mut search));
+    let told = waker.0.get();
+    assert!(queue.start().is_none());
+    batch(&mut queue, b, [(to_device(7, 1), 7, false)]).unwrap();
+    assert_eq!(queue.start().unwrap().address, 7);
+    queue.finish(0);
+    assert!(queue.start().is_none());
+    assert_eq!(waker.0.get(), told, "nothing was completed by the engine");
+    while queue.search_some(a, &mut search) {}
+    assert_eq!(search.cancelled, 1000);
+    assert_eq!(addresses(&drain(&mut queue)), [5000]);
+    assert_eq!(queue.load(a).completed, 1001);
+}
+
+/// A device that is gone has done nothing that can be relied on.
+#[test]
+fn what_a_lost_device_was_doing_has_not_succeeded() {
+    let mut queue = open();
+    let (a, _) = lane(&mut queue);
+    batch(&mut queue, a, [(to_device(1, 8), 7, false)]).unwrap();
+    queue.start().unwrap();
+    queue.close(ENODEV);
+    let running = queue.take_running().unwrap();
+    queue.abort(running, 0);
+    assert_eq!(collect(&mut queue, a, 9), [(7, 0, Err(ENODEV))]);
 }
 
 #[test]
