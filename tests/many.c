@@ -11,14 +11,6 @@ FIXTURE(many)
 	struct buffer buffers[DEVICES];
 };
 
-static int open_number(int number)
-{
-	char path[32];
-
-	snprintf(path, sizeof(path), "/dev/rdma%d", number);
-	return result(open(path, O_RDWR | O_CLOEXEC));
-}
-
 FIXTURE_SETUP(many)
 {
 	for (int i = 0; i < DEVICES; i++) {

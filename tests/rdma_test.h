@@ -38,6 +38,15 @@ static inline int open_node(int flags)
 	return result(open(NODE, flags | O_CLOEXEC));
 }
 
+/* /dev/rdmaN */
+static inline int open_number(int number)
+{
+	char path[32];
+
+	snprintf(path, sizeof(path), "/dev/rdma%d", number);
+	return result(open(path, O_RDWR | O_CLOEXEC));
+}
+
 static inline int call(int fd, unsigned long number, void *argument)
 {
 	return result(ioctl(fd, number, argument));

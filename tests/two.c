@@ -11,14 +11,6 @@ FIXTURE(two)
 	struct buffer buffers[2];
 };
 
-static int open_number(int number)
-{
-	char path[32];
-
-	snprintf(path, sizeof(path), "/dev/rdma%d", number);
-	return result(open(path, O_RDWR | O_CLOEXEC));
-}
-
 FIXTURE_SETUP(two)
 {
 	for (int i = 0; i < 2; i++) {
