@@ -90,10 +90,21 @@ unloaded_while_on() {
 	load && [[ $(cat "$events/enable") == 0 ]]
 }
 
+# The tool that people use: it finds the events, and shows the same fields.
+trace_cmd() {
+	local data=/tmp/tracepoints.dat report
+	trace-cmd record -q -e rdma -o "$data" dd if=/dev/rdma0 of=/dev/null bs=64 count=1 status=none || return
+	report=$(trace-cmd report -i "$data" 2>&1) || return
+	rm "$data"
+	grep -q 'rdma_submit: .*dev=0 context=[0-9]* cookie=0 operation=from_device length=64$' <<<"$report" &&
+		grep -q 'rdma_start: .*dev=0 direction=from_device device_offset=0 bytes=64$' <<<"$report" &&
+		grep -q 'rdma_complete: .*dev=0 context=[0-9]* cookie=0 status=0 bytes=64 latency_ns=[0-9]*$' <<<"$report"
+}
+
 ktap_print_header
-ktap_set_plan 7
+ktap_set_plan 8
 load || ktap_exit_fail_msg "The driver does not load."
-for name in all_there no_address nothing_unless_asked transfer other_direction teardown unloaded_while_on; do
+for name in all_there no_address nothing_unless_asked transfer other_direction trace_cmd teardown unloaded_while_on; do
 	ktap_test_result "$name" "$name"
 done
 rmmod rdma
