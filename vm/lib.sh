@@ -32,6 +32,15 @@ image_name() {
 	cat "$project"/vm/image "$project"/vm/guest/init | sha256sum | cut -c 1-12 | sed 's/^/initramfs-/'
 }
 
+# Further kernels to test on (vm/kernel): where each is, in the build root; its name tells what shaped it.
+kernels=(debug kcsan rt)
+pristine=/usr/src/linux-pristine
+kernel_directory() {
+	local parts=("$project/vm/kernel")
+	[[ $1 == rt ]] || parts+=("$project"/vm/kernels/{common,"$1"}.config)
+	echo "/usr/src/kernels/$1-$(cat "${parts[@]}" | sha256sum | cut -c 1-12)"
+}
+
 say() { printf '%s\n' "$*" >&2; }
 die() {
 	say "error: $*"
