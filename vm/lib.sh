@@ -27,18 +27,32 @@ else
 	root=$cache/root-$(root_key)
 fi
 
-# The guest's first file system, made by vm/image.
-image_name() {
-	cat "$project"/vm/image "$project"/vm/guest/init | sha256sum | cut -c 1-12 | sed 's/^/initramfs-/'
+# The guest's first file system for a kernel of this release, in the build root; made by vm/image.
+image_of() {
+	echo "/boot/initramfs-$1-$(cat "$project"/vm/image "$project"/vm/guest/init | sha256sum | cut -c 1-12)"
 }
 
 # Further kernels to test on (vm/kernel): where each is, in the build root; its name tells what shaped it.
 kernels=(debug kcsan rt)
 pristine=/usr/src/linux-pristine
 kernel_directory() {
+	[[ " ${kernels[*]} " == *" $1 "* ]] || die "there is no kernel $1, but: ${kernels[*]}"
 	local parts=("$project/vm/kernel")
 	[[ $1 == rt ]] || parts+=("$project"/vm/kernels/{common,"$1"}.config)
 	echo "/usr/src/kernels/$1-$(cat "${parts[@]}" | sha256sum | cut -c 1-12)"
+}
+
+# Choose a kernel, the stock one or a further one: `release`, as uname -r will say, and in the build root `vmlinuz` and `headers`.
+choose_kernel() {
+	local directory
+	if [[ $1 == stock ]]; then
+		release=$(cat "$root/etc/rdma-release" 2>/dev/null) || die "there is no build root yet; 'make setup' makes it"
+		vmlinuz=/lib/modules/$release/vmlinuz headers=/lib/modules/$release/build
+	else
+		directory=$(kernel_directory "$1")
+		release=$(cat "$root$directory/release" 2>/dev/null) || die "there is no kernel $1 yet; 'vm/setup $1' makes it (kernels: ${kernels[*]})"
+		vmlinuz=$directory/vmlinuz headers=$directory/build
+	fi
 }
 
 say() { printf '%s\n' "$*" >&2; }
