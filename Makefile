@@ -16,9 +16,24 @@ help: ## this list
 run: modules samples ## boot Debian's kernel, load the driver, let the samples move data through the device
 	@vm/boot -- samples/run.sh
 
-test: modules samples ## run the tests; T=name runs one
-	@vm/enter make --silent -j$$(nproc) -C tests
+test: modules samples tests-built ## run the tests; T=name runs one, T=g01 those of a row of the guarantees
 	@vm/enter tests/run $(T)
+
+test-debug: modules samples tests-built ## run those that want the sanitizer kernel (built the first time, 10 minutes); T=name
+	@vm/setup debug
+	@vm/modules --kernel debug
+	@vm/enter tests/run --lane debug $(T)
+
+test-race: modules samples tests-built ## run those that look for races: KCSAN, and Debian's real-time kernel; T=name
+	@vm/setup kcsan rt
+	@vm/modules --kernel kcsan
+	@vm/modules --kernel rt
+	@vm/enter tests/run --lane race $(T)
+
+test-long: modules samples tests-built ## run those that can go on for hours, for hours; T=name
+	@vm/setup debug kcsan rt
+	@for kernel in debug kcsan rt; do vm/modules --kernel $$kernel || exit; done
+	@vm/enter tests/run --lane long $(T)
 
 bench: modules ## measure what requests and mappings cost, in instructions; build/bench/results.json
 	@vm/enter make --silent -C tests bench
@@ -48,4 +63,8 @@ setup: ## make the build root; the other targets do so by themselves
 samples: setup
 	@vm/enter make --silent -C samples
 
-.PHONY: help run test bench modules shell check rust-analyzer clean distclean setup samples
+tests-built: setup
+	@vm/enter make --silent -j$$(nproc) -C tests
+
+.PHONY: help run test bench modules shell check rust-analyzer clean distclean setup samples tests-built \
+	test-debug test-race test-long

@@ -16,7 +16,15 @@ class Test:
     run: str
     module: str | bool = ""
     timeout: int = 120
+    long: int = 0
     log: list[str] = field(default_factory=list)
+    guarantee: int = 0
+    lane: str = "test"
+
+    @property
+    def row(self) -> str:
+        """The row of the guarantees that it belongs to, as g01; none if it belongs to none."""
+        return f"g{self.guarantee:02}" if self.guarantee else ""
 
 
 @dataclass(frozen=True)
@@ -24,6 +32,8 @@ class Guest:
     """A kind of guest."""
 
     boot: list[str]
+    kernel: str = "stock"
+    lane: str = "test"
     exclusive: bool = False
     tolerates: list[str] = field(default_factory=list)
 
@@ -32,13 +42,18 @@ def load() -> tuple[dict[str, Guest], list[Test]]:
     """All guests, by name, and all tests, in the manifest's order."""
     manifest = tomllib.loads((HERE / "tests.toml").read_text())
     guests = {name: Guest(**entry) for name, entry in manifest["vm"].items()}
-    tests = [
-        Test(name, vm, **entry)
-        for name, fields in manifest["test"].items()
-        for entry in [{key: value for key, value in fields.items() if key != "vm"}]
-        for vm in fields["vm"]
-    ]
-    for test in tests:
-        if test.vm != "host" and test.vm not in guests:
-            raise ValueError(f"tests.toml: test {test.name} wants the guest {test.vm}, which is not there")
+    tests = []
+    for name, fields in manifest["test"].items():
+        entry = {key: value for key, value in fields.items() if key != "vm"}
+        for vm in fields["vm"]:
+            if vm != "host" and vm not in guests:
+                raise ValueError(f"tests.toml: test {name} wants the guest {vm}, which is not there")
+            lane = entry.get("lane") or (guests[vm].lane if vm != "host" else "test")
+            tests.append(Test(name, vm, **entry | {"lane": lane}))
     return guests, tests
+
+
+def promises() -> dict[int, str]:
+    """The rows of the guarantees: number and words."""
+    manifest = tomllib.loads((HERE / "tests.toml").read_text())
+    return {int(number): words for number, words in manifest["promise"].items()}

@@ -138,6 +138,15 @@ static inline int copy(int fd, const struct buffer *to, uint64_t to_offset, cons
 	return call(fd, RDMA_IOC_TRANSFER, &request);
 }
 
+/* How many of something: more of it in `make test-long`. */
+static inline int scale(int quick, int many)
+{
+	return getenv("RDMA_LONG") ? many : quick;
+}
+
+/* For the table of `make guarantees`: what was run, and what came of it. FIGURE("%d kills", "gone in at most %d ms", 1000, 112) */
+#define FIGURE(ran, came, ...) (printf("# figure: " ran " | " came "\n", ##__VA_ARGS__), fflush(stdout))
+
 /* A pattern that differs from seed to seed and from place to place. */
 static inline void fill(void *bytes, size_t length, unsigned int seed)
 {

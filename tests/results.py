@@ -22,6 +22,8 @@ COMPLAINT = re.compile(
 
 LIBTEST = re.compile(r"^test (\S+)(?: - should panic)? \.\.\. (ok|FAILED|ignored)(?:, (.*))?$")
 
+FIGURE = re.compile(r"^[#\s]*figure: ([^|]*)\|(.*)$")
+
 
 @dataclass
 class Case:
@@ -44,6 +46,16 @@ def cases(output: list[str], status: int) -> list[Case]:
     if status and not any(case.result == "failed" for case in found):
         found.append(Case("", "failed", [*output[-30:], f"It ended with status {status}."]))
     return found or [Case("", "passed")]
+
+
+def figures(output: list[str]) -> list[tuple[str, str]]:
+    """What was run, and what came of it, as a test prints it: `# figure: 1000 kills | gone in at most 112 ms`."""
+    found = []
+    for line in output:
+        if match := FIGURE.match(line):
+            ran, came = match.groups()
+            found.append((ran.strip(), came.strip()))
+    return found
 
 
 def ktap(output: list[str]) -> Iterator[Case]:
