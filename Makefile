@@ -4,7 +4,8 @@
 # from Kbuild. Variables:
 #   KERNEL=7.3.4+deb13-amd64  this Debian kernel and not the newest     MIRROR=URL  this Debian mirror
 #   KDIR=/path/to/linux       `make modules` against that kernel tree, without a build root
-#   T=name                    this test only                            V=1         show all that is run
+#   T=name                    this test only                            M=name      this seeded bug only
+#   V=1                       show all that is run
 
 .DEFAULT_GOAL := help
 export KERNEL MIRROR KDIR V
@@ -34,6 +35,16 @@ test-long: modules samples tests-built ## run those that can go on for hours, fo
 	@vm/setup debug kcsan rt
 	@for kernel in debug kcsan rt; do vm/modules --kernel $$kernel || exit; done
 	@vm/enter tests/run --lane long $(T)
+
+guarantees: modules samples tests-built ## run all that proves a promise, and print the table; docs/guarantees.md
+	@vm/setup debug kcsan rt
+	@for kernel in debug kcsan rt; do vm/modules --kernel $$kernel || exit; done
+	@for lane in test debug race; do vm/enter tests/run --rows --lane $$lane; done; vm/enter tests/guarantees --write
+
+mutants: modules samples tests-built ## break the driver on purpose, and see that the tests notice; M=name for one
+	@vm/setup debug kcsan
+	@for kernel in debug kcsan; do vm/modules --kernel $$kernel || exit; done
+	@tests/mutants/run $(M)
 
 bench: modules ## measure what requests and mappings cost, in instructions; build/bench/results.json
 	@vm/enter make --silent -C tests bench
@@ -67,4 +78,4 @@ tests-built: setup
 	@vm/enter make --silent -j$$(nproc) -C tests
 
 .PHONY: help run test bench modules shell check rust-analyzer clean distclean setup samples tests-built \
-	test-debug test-race test-long
+	test-debug test-race test-long guarantees mutants
