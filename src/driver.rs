@@ -154,7 +154,11 @@ impl Driver for Edu {
         let device = Device::new(number.get() as u32, info, limits())?;
         let engine = Engine::new(pdev.as_ref(), edu, enabled, zeros, device.clone(), dma_bits);
         let bound = Arc::pin_init(
-            Delayed::new(engine, kernel::static_lock_class!()),
+            Delayed::new(
+                engine,
+                kernel::static_lock_class!(),
+                kernel::static_lock_class!(),
+            ),
             GFP_KERNEL,
         )?;
 

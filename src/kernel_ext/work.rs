@@ -47,8 +47,13 @@ unsafe impl<T: Work + Send> Send for Delayed<T> {}
 unsafe impl<T: Work> Sync for Delayed<T> {}
 
 impl<T: Work> Delayed<T> {
-    /// A value whose work is not queued.
-    pub(crate) fn new(value: T, key: Pin<&'static LockClassKey>) -> impl PinInit<Self> {
+    /// A value whose work is not queued. The keys are for lockdep: one for the work and one for its
+    /// timer, which fires in interrupts, as the work does not run.
+    pub(crate) fn new(
+        value: T,
+        work_key: Pin<&'static LockClassKey>,
+        timer_key: Pin<&'static LockClassKey>,
+    ) -> impl PinInit<Self> {
         pin_init!(Self {
             // INVARIANT: `run` is what belongs to a `Delayed<T>`.
             work <- Opaque::ffi_init(|slot: *mut bindings::delayed_work| {
@@ -59,7 +64,7 @@ impl<T: Work> Delayed<T> {
                         Some(Self::run),
                         false,
                         c"rdma::Delayed".as_char_ptr(),
-                        key.as_ptr(),
+                        work_key.as_ptr(),
                     )
                 };
                 // SAFETY: As above. The function and the flag are those of any `delayed_work`.
@@ -69,7 +74,7 @@ impl<T: Work> Delayed<T> {
                         Some(bindings::delayed_work_timer_fn),
                         bindings::TIMER_IRQSAFE,
                         c"rdma::Delayed".as_char_ptr(),
-                        key.as_ptr(),
+                        timer_key.as_ptr(),
                     )
                 };
             }),
