@@ -22,6 +22,9 @@ use kernel::seq_file::{
     SeqFile, //
 };
 
+#[cfg(CONFIG_FAULT_INJECTION)]
+use crate::kernel_ext::debugfs::command::Command;
+
 impl Shown for Device {
     const ENTRIES: &'static [Entry<Self>] = &[
         Entry {
@@ -37,6 +40,12 @@ impl Shown for Device {
             show: latency,
         },
     ];
+
+    #[cfg(CONFIG_FAULT_INJECTION)]
+    const COMMANDS: &'static [Command<Self>] = &[Command {
+        name: c"inject",
+        run: |device, command| device.enter(|engine| engine.inject(command))?,
+    }];
 }
 
 /// What is so now, a line each.

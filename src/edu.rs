@@ -5,6 +5,8 @@
 //! Source: QEMU, `docs/specs/edu.rst` and `hw/misc/edu.c`. To drive another PCI device with the
 //! rest of this driver, replace this file and the folder beside it.
 
+#[cfg(CONFIG_FAULT_INJECTION)]
+mod inject;
 mod regs;
 
 use crate::transfer::{
@@ -52,6 +54,8 @@ pub(crate) enum State {
 pub(crate) struct Edu<'bound> {
     bar: pci::Bar<'bound, { regs::BAR_SIZE }>,
     version: Version,
+    #[cfg(CONFIG_FAULT_INJECTION)]
+    faults: inject::Faults,
 }
 
 /// The hardware's version.
@@ -117,6 +121,8 @@ impl<'bound> Edu<'bound> {
                 major: identification.major().cast::<u8>().get(),
                 minor: identification.minor().cast::<u8>().get(),
             },
+            #[cfg(CONFIG_FAULT_INJECTION)]
+            faults: inject::Faults::new(),
         })
     }
 
@@ -127,6 +133,10 @@ impl<'bound> Edu<'bound> {
 
     /// What the engine is doing.
     pub(crate) fn state(&self) -> State {
+        #[cfg(CONFIG_FAULT_INJECTION)]
+        if let Some(state) = self.faults.state() {
+            return state;
+        }
         let Ok(command) = self.bar.try_read(regs::DMA_COMMAND) else {
             return State::Gone;
         };
@@ -142,6 +152,10 @@ impl<'bound> Edu<'bound> {
     /// Whether the device answers as itself. One that does not decode its registers any more reads
     /// as all ones or as zeros, and so as [`State::Idle`] too.
     pub(crate) fn is_there(&self) -> bool {
+        #[cfg(CONFIG_FAULT_INJECTION)]
+        if self.faults.is_gone() {
+            return false;
+        }
         self.bar.read(regs::IDENTIFICATION).magic().get() == regs::MAGIC
     }
 
@@ -182,6 +196,10 @@ impl<'bound> Edu<'bound> {
     }
 
     fn command(&self, transfer: Transfer, interrupt: bool) {
+        #[cfg(CONFIG_FAULT_INJECTION)]
+        if self.faults.is_gone() {
+            return;
+        }
         let inside = regs::DEVICE_MEMORY + transfer.device.offset();
         let (source, destination) = match transfer.direction {
             Direction::ToDevice => (transfer.address, inside),
@@ -211,6 +229,10 @@ impl<'bound> Edu<'bound> {
         }
         self.bar
             .write_reg(regs::INTERRUPT_ACKNOWLEDGE::from(causes));
+        #[cfg(CONFIG_FAULT_INJECTION)]
+        if self.faults.loses_interrupt() {
+            return false;
+        }
         true
     }
 }

@@ -130,6 +130,12 @@ impl<'bound> Engine<'bound> {
         })
     }
 
+    /// Has the device seem faulty.
+    #[cfg(CONFIG_FAULT_INJECTION)]
+    pub(crate) fn inject(&self, command: &str) -> Result {
+        self.edu.inject(command)
+    }
+
     /// Whether what takes long may go on: neither an unbind nor a kill waits for it.
     fn proceed(&self) -> Result {
         if signal::is_fatal() {

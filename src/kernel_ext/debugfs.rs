@@ -8,6 +8,9 @@
 //!
 //! C header: `include/linux/debugfs.h`
 
+#[cfg(CONFIG_FAULT_INJECTION)]
+pub(crate) mod command;
+
 use core::marker::PhantomData;
 use kernel::{
     bindings,
@@ -29,6 +32,10 @@ pub(crate) struct Entry<T> {
 pub(crate) trait Shown: Send + Sync + Sized + 'static {
     /// The files.
     const ENTRIES: &'static [Entry<Self>];
+
+    /// Files that take commands.
+    #[cfg(CONFIG_FAULT_INJECTION)]
+    const COMMANDS: &'static [command::Command<Self>];
 }
 
 /// A directory; dropping it removes it, with all that is in it, and waits for those who read there.
@@ -98,6 +105,11 @@ impl<T: Shown> Files<T> {
                 )
             };
         }
+        // SAFETY: `dir` is a directory or an error; `shown` stays until it is removed.
+        #[cfg(CONFIG_FAULT_INJECTION)]
+        unsafe {
+            command::create(dir.0, &shown)
+        };
         Self {
             _dir: dir,
             _shown: shown,
