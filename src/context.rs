@@ -36,7 +36,8 @@ use kernel::{
         new_mutex,
         Arc,
         Mutex, //
-    }, //
+    },
+    types::ScopeGuard, //
 };
 
 /// The buffers that have a handle.
@@ -63,13 +64,17 @@ impl Handles {
     }
 
     /// Puts a buffer in for a handle that was [reserved](Context::reserve).
-    fn put(&mut self, handle: Handle, buffer: Option<Arc<Buffer>>) {
-        let Some(index) = handle.index() else {
-            return;
-        };
-        match (buffer, self.others.get_mut(index)) {
-            (Some(buffer), Some(reserved)) => *reserved = Some(buffer),
-            _ => drop(self.others.remove(index)),
+    fn publish(&mut self, handle: Handle, buffer: Arc<Buffer>) {
+        let index = handle.index();
+        if let Some(reserved) = index.and_then(|index| self.others.get_mut(index)) {
+            *reserved = Some(buffer);
+        }
+    }
+
+    /// Gives a handle back that was [reserved](Context::reserve).
+    fn unreserve(&mut self, handle: Handle) {
+        if let Some(index) = handle.index() {
+            self.others.remove(index);
         }
     }
 }
@@ -119,19 +124,26 @@ impl Context {
         &self.populate
     }
 
-    /// Makes a buffer of at least `size` bytes, which is not 0, and gives it a handle.
+    /// Makes a buffer of at least `size` bytes, which is not 0, and gives it a handle, once `tell`
+    /// has told the caller of it. Until then nobody can use the handle, and so not free it, either:
+    /// if `tell` fails, it is still this buffer's.
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`] and [`ENODEV`], as [`Buffer::new`].
-    pub(crate) fn allocate(&self, size: usize) -> Result<(Handle, Arc<Buffer>)> {
+    /// [`ENOMEM`] and [`ENODEV`], as [`Buffer::new`]; that of `tell`.
+    pub(crate) fn allocate(
+        &self,
+        size: usize,
+        tell: impl FnOnce(Handle, &Buffer) -> Result,
+    ) -> Result {
         let handle = self.reserve()?;
-        // Outside of the lock: this may take long.
-        let buffer = Buffer::new(&self.device, &self.quota, size, handle);
-        self.handles
-            .lock()
-            .put(handle, buffer.as_ref().ok().cloned());
-        Ok((handle, buffer?))
+        let unused = ScopeGuard::new(|| self.handles.lock().unreserve(handle));
+        // Outside of the lock: both may take long.
+        let buffer = Buffer::new(&self.device, &self.quota, size, handle)?;
+        tell(handle, &buffer)?;
+        unused.dismiss();
+        self.handles.lock().publish(handle, buffer);
+        Ok(())
     }
 
     /// Sets a handle aside, for which there is no buffer yet.

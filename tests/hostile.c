@@ -834,6 +834,59 @@ TEST_F(slow, wait)
 	EXPECT_EQ(0, take(self->fd, completions, DEPTH));
 }
 
+static void *allocates_slowly(void *argument)
+{
+	FIXTURE_DATA(slow) *self = argument;
+
+	self->answer = call(self->fd, RDMA_IOC_ALLOC, self->missing);
+	return NULL;
+}
+
+/* While ALLOC writes its answer, the handle is nobody's; if the answer cannot be written, it is not taken away from who has it by then. */
+TEST_F(slow, alloc)
+{
+	struct uffdio_register range = { .range = { (uintptr_t)self->missing, PAGE }, .mode = UFFDIO_REGISTER_MODE_WP };
+	struct uffdio_writeprotect protect = { .range = range.range, .mode = UFFDIO_WRITEPROTECT_MODE_WP };
+	struct rdma_alloc *slow = (struct rdma_alloc *)self->missing;
+	struct rdma_buffer asked = {};
+	struct uffdio_writeprotect permit = { .range = range.range };
+	struct buffer another;
+	uint32_t next;
+
+	for (int answered = 0; answered < 2; answered++) {
+		ASSERT_EQ(0, ioctl(self->faults, UFFDIO_UNREGISTER, &range.range));
+		*slow = (struct rdma_alloc){ .size = PAGE };
+		ASSERT_EQ(0, ioctl(self->faults, UFFDIO_REGISTER, &range));
+		ASSERT_EQ(0, ioctl(self->faults, UFFDIO_WRITEPROTECT, &protect));
+		/* The handle that comes next is the one that went last. */
+		ASSERT_EQ(0, allocate(self->fd, PAGE, &another));
+		ASSERT_EQ(0, release(self->fd, &another));
+		next = another.handle;
+		ASSERT_EQ(0, pthread_create(&self->thread, NULL, allocates_slowly, self));
+		wait_for_fault(_metadata, self);
+
+		asked.handle = next;
+		EXPECT_EQ(-EINVAL, call(self->fd, RDMA_IOC_BUFFER, &asked));
+		EXPECT_EQ(-EINVAL, free_handle(self->fd, next));
+		ASSERT_EQ(0, allocate(self->fd, PAGE, &another));
+		EXPECT_NE(next, another.handle);
+		if (answered) {
+			ASSERT_EQ(0, ioctl(self->faults, UFFDIO_WRITEPROTECT, &permit));
+		} else {
+			ASSERT_EQ(0, mprotect(self->missing, PAGE, PROT_READ));
+			ASSERT_EQ(0, ioctl(self->faults, UFFDIO_WAKE, &range.range));
+		}
+		ASSERT_EQ(0, pthread_join(self->thread, NULL));
+		EXPECT_EQ(answered ? 0 : -EFAULT, self->answer);
+		EXPECT_EQ(0, to_device(self->fd, &another, 0, 0, 1));
+		EXPECT_EQ(0, release(self->fd, &another));
+		ASSERT_EQ(0, mprotect(self->missing, PAGE, PROT_READ | PROT_WRITE));
+	}
+	EXPECT_EQ(next, slow->handle);
+	EXPECT_EQ(0, free_handle(self->fd, next));
+	EXPECT_EQ(-EINVAL, free_handle(self->fd, next));
+}
+
 /* The file is closed meanwhile: the call goes on to its end, and nothing is left behind. */
 TEST_F(slow, closed_meanwhile)
 {

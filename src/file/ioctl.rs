@@ -74,17 +74,15 @@ fn alloc(context: &Context, argument: UserPtr) -> Result {
     if wanted.size == 0 || wanted.size > uapi::MAX_BUFFER_SIZE {
         return Err(EINVAL);
     }
-    let (handle, buffer) = context.allocate(usize::try_from(wanted.size)?)?;
-    let answer = uapi::Alloc {
-        // CAST: `usize` is at most 64 bits.
-        size: buffer.size() as u64,
-        mmap_offset: (handle.first_page() as u64) << PAGE_SHIFT,
-        handle: handle.0,
-        ..Default::default()
-    };
-    put(argument, &answer).inspect_err(|_| {
-        // Nobody knows of it.
-        let _ = context.free(handle);
+    context.allocate(usize::try_from(wanted.size)?, |handle, buffer| {
+        let answer = uapi::Alloc {
+            // CAST: `usize` is at most 64 bits.
+            size: buffer.size() as u64,
+            mmap_offset: (handle.first_page() as u64) << PAGE_SHIFT,
+            handle: handle.0,
+            ..Default::default()
+        };
+        put(argument, &answer)
     })
 }
 
