@@ -253,11 +253,10 @@ impl Delayed<Engine<'_>> {
             return Look::again_after(LATE_MS - age);
         }
         let mut fail = false;
+        let mut news = None;
         match self.edu.state() {
             State::Idle if self.edu.is_there() => {
-                if self.lost_interrupt.allows() {
-                    dev_warn!(self.dev, "lost interrupt: a transfer had ended unnoticed\n");
-                }
+                news = Some(News::LostInterrupt);
                 work.queue.stats.counters.watchdog_recoveries += 1;
                 work.queue.finish(clock::now());
                 self.advance(work);
@@ -272,18 +271,28 @@ impl Delayed<Engine<'_>> {
             }
             State::Busy if age >= OVERDUE_MS => {
                 fail = work.queue.overdue(stand_in);
-                if fail {
-                    dev_err!(
-                        self.dev,
-                        "a transfer does not end; its memory stays with the device\n"
-                    );
-                }
+                news = fail.then_some(News::NoEnd);
             }
             State::Busy => {}
         }
         Look {
             again_ms: work.queue.is_busy().then_some(TRANSFER_TIME_MS),
             fail,
+            news,
+        }
+    }
+
+    /// Says in the log what was found out. Not under the lock: a console can be slow.
+    fn tell(&self, news: News) {
+        match news {
+            News::LostInterrupt if self.lost_interrupt.allows() => {
+                dev_warn!(self.dev, "lost interrupt: a transfer had ended unnoticed\n");
+            }
+            News::LostInterrupt => {}
+            News::NoEnd => dev_err!(
+                self.dev,
+                "a transfer does not end; its memory stays with the device\n"
+            ),
         }
     }
 
@@ -337,18 +346,30 @@ struct Look {
     again_ms: Option<u32>,
     /// What waits is to be failed.
     fail: bool,
+    /// What the log is to say.
+    news: Option<News>,
+}
+
+/// What is found out by looking at a transfer.
+#[derive(Clone, Copy)]
+enum News {
+    /// It had ended, and no interrupt has come.
+    LostInterrupt,
+    /// It does not end.
+    NoEnd,
 }
 
 impl Look {
     const IDLE: Self = Self {
         again_ms: None,
         fail: false,
+        news: None,
     };
 
     fn again_after(ms: u32) -> Self {
         Self {
             again_ms: Some(ms),
-            fail: false,
+            ..Self::IDLE
         }
     }
 }
@@ -363,6 +384,9 @@ impl Work for Engine<'_> {
         drop(work);
         // Perhaps the last ones to hold a buffer, which is freed here, where one may sleep.
         drop(orphans);
+        if let Some(news) = look.news {
+            this.tell(news);
+        }
         if look.fail {
             this.device.fail_waiting();
         }
