@@ -81,6 +81,34 @@ rdma_teardown: dev=0 step=at_rest
 rdma_teardown: dev=0 step=freed" ]]
 }
 
+# A request that is not taken, for the device is gone: its end is told as well as its beginning.
+refused() {
+	local device
+	device=$(device)
+	echo 1 >"$events/rdma_submit/enable"
+	echo 1 >"$events/rdma_complete/enable"
+	clear_trace
+	python3 -c '
+import errno, fcntl, os, struct, sys
+ALLOC, TRANSFER, TO_DEVICE = 0xC028ED10, 0x4040ED20, 1
+file = os.open("/dev/rdma0", os.O_RDWR)
+alloc = bytearray(struct.pack("=QQIIQQ", 4096, 0, 0, 0, 0, 0))
+fcntl.ioctl(file, ALLOC, alloc)
+handle = struct.unpack("=QQIIQQ", alloc)[2]
+with open("/sys/bus/pci/drivers/rdma/unbind", "w") as unbind:
+    unbind.write(sys.argv[1])
+try:
+    fcntl.ioctl(file, TRANSFER, struct.pack("=4I4Q2Q", TO_DEVICE, 0, handle, 0, 0, 0, 5, 0, 0, 0))
+except OSError as error:
+    sys.exit(error.errno != errno.ENODEV)
+sys.exit(1)' "$device" || return
+	echo "$device" >/sys/bus/pci/drivers/rdma/bind
+	echo 0 >"$events/enable"
+	[[ $(traced | sed 's/context=[0-9]*/context=N/; s/latency_ns=[0-9]*$/latency_ns=N/') == \
+		"rdma_submit: dev=0 context=N cookie=0 operation=to_device length=5
+rdma_complete: dev=0 context=N cookie=0 status=-19 bytes=0 latency_ns=N" ]]
+}
+
 unloaded_while_on() {
 	echo 1 >"$events/enable"
 	dd if=/dev/rdma0 of=/dev/null bs=64 count=1 status=none
@@ -102,9 +130,9 @@ trace_cmd() {
 }
 
 ktap_print_header
-ktap_set_plan 8
+ktap_set_plan 9
 load || ktap_exit_fail_msg "The driver does not load."
-for name in all_there no_address nothing_unless_asked transfer other_direction trace_cmd teardown unloaded_while_on; do
+for name in all_there no_address nothing_unless_asked transfer other_direction trace_cmd teardown refused unloaded_while_on; do
 	ktap_test_result "$name" "$name"
 done
 rmmod rdma

@@ -193,7 +193,9 @@ impl Lane {
         self.traced.submitted(&jobs);
         let ticket = self
             .device
-            .enter(|engine| engine.call(self.id, &mut jobs))??;
+            .enter(|engine| engine.call(self.id, &mut jobs))
+            .and_then(|taken| taken)
+            .inspect_err(|error| self.traced.refused(&jobs, *error))?;
         match call.wait() {
             Ok(answer) => call::outcome(answer),
             Err(_) => self.give_up(&call, ticket),
@@ -374,7 +376,9 @@ impl Reserved<'_> {
         let lane = self.lane;
         lane.traced.submitted(&jobs);
         lane.device
-            .enter(|engine| engine.submit(lane.id, &mut jobs))??;
+            .enter(|engine| engine.submit(lane.id, &mut jobs))
+            .and_then(|taken| taken)
+            .inspect_err(|error| lane.traced.refused(&jobs, *error))?;
         self.room -= count;
         Ok(count)
     }

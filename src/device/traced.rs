@@ -48,6 +48,20 @@ impl Traced {
         }
     }
 
+    /// Requests were not taken after all: their end is told, too.
+    pub(super) fn refused(self, jobs: &Fifo<Job>, error: Error) {
+        for job in jobs.iter() {
+            trace::complete(
+                self.device,
+                self.context,
+                job.cookie(),
+                Err(error),
+                0,
+                job.submitted_at(),
+            );
+        }
+    }
+
     /// A request has ended.
     pub(super) fn completed(self, job: &Job) {
         trace::complete(
