@@ -54,6 +54,20 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
+    /// Memory of these frames, each with how many follow it.
+    #[cfg(CONFIG_KUNIT = "y")]
+    pub(super) fn of_frames(runs: &[(usize, usize)]) -> Result<Self> {
+        let mut frames = Runs::new();
+        for (pfn, pages) in runs {
+            // CAST: `usize` is at most 64 bits.
+            frames.push(*pfn as u64, *pages as u64)?;
+        }
+        Ok(Self {
+            bus: Runs::new(),
+            frames,
+        })
+    }
+
     /// Bus address of the byte at `offset`, and how many bytes follow it without a gap, itself
     /// included; none beyond the end.
     pub(crate) fn bus(&self, offset: u64) -> (u64, u64) {
@@ -285,4 +299,99 @@ impl Drop for Memory {
 fn raw<Ctx: DeviceContext>(dev: &Device<Ctx>) -> *mut bindings::device {
     // CAST: `Device` is a transparent wrapper of `Opaque<struct device>`.
     core::ptr::from_ref(dev).cast_mut().cast()
+}
+
+#[kunit_tests(rdma_coherent)]
+mod tests {
+    use super::*;
+    use kernel::{
+        dma::DmaMask,
+        faux, //
+    };
+
+    /// A device that reaches so many bits of a bus address.
+    struct Reach(faux::Registration);
+
+    impl Reach {
+        fn new(bits: u32) -> Result<Self> {
+            let reach = Self(faux::Registration::new(c"rdma-kunit", None)?);
+            let mask = DmaMask::try_new(bits)?.value();
+            // SAFETY: The device is ours alone, and nothing is allocated for it yet; one on the faux
+            // bus has no mask of its own.
+            unsafe {
+                let dev = raw(reach.dev());
+                (*dev).dma_mask = &raw mut (*dev).coherent_dma_mask;
+                to_result(bindings::dma_set_mask(dev, mask))?;
+                to_result(bindings::dma_set_coherent_mask(dev, mask))?;
+            }
+            Ok(reach)
+        }
+
+        fn dev(&self) -> &Device<Bound> {
+            self.0.as_ref().as_ref()
+        }
+    }
+
+    /// Looks at all of the memory, page by page: returns whether each is below `limit` on the bus,
+    /// has a frame, and is zeroed as far as can be seen.
+    fn is_in_order(memory: &Memory, limit: u64) -> Result<bool> {
+        let layout = memory.layout()?;
+        let pages = memory.size() >> PAGE_SHIFT;
+        let end = memory.size() as u64;
+        let mut bytes = KVec::from_elem(0xffu8, PAGE_SIZE, GFP_KERNEL)?;
+        memory.copy_to(&mut bytes);
+        let reached = (0..pages).all(|page| {
+            let (bus, run) = layout.bus((page << PAGE_SHIFT) as u64);
+            let (_, frames) = layout.frames(page);
+            run >= PAGE_SIZE as u64 && bus + run <= limit && (1..=pages - page).contains(&frames)
+        });
+        let nothing_follows = layout.bus(end).1 == 0 && layout.frames(pages).1 == 0;
+        Ok(reached && nothing_follows && bytes.iter().all(|byte| *byte == 0))
+    }
+
+    #[test]
+    fn below_the_mask() -> Result {
+        for bits in [24, 28, 32] {
+            let reach = Reach::new(bits)?;
+            for size in [1, PAGE_SIZE, 64 << 10, 1 << 20] {
+                let memory = Memory::new(reach.dev(), size, || Ok(()))?;
+                assert_eq!(memory.size(), size.next_multiple_of(PAGE_SIZE));
+                assert!(is_in_order(&memory, 1 << bits)?);
+                assert!(memory.address() + memory.size() as u64 <= 1 << bits);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn in_pieces_where_there_is_no_larger_one() -> Result {
+        let reach = Reach::new(32)?;
+        let size = Memory::LARGEST + 3 * PAGE_SIZE;
+        let memory = Memory::new(reach.dev(), size, || Ok(()))?;
+        assert_eq!(memory.size(), size);
+        assert!(memory.pieces.len() > 1);
+        assert!(is_in_order(&memory, 1 << 32)?);
+        Ok(())
+    }
+
+    #[test]
+    fn more_than_the_mask_reaches() -> Result {
+        let reach = Reach::new(24)?;
+        let memory = Memory::new(reach.dev(), (1 << 24) + PAGE_SIZE, || Ok(()));
+        assert!(memory.is_err_and(|e| e == ENOMEM));
+        Ok(())
+    }
+
+    #[test]
+    fn stops_when_it_is_told_to() -> Result {
+        let reach = Reach::new(32)?;
+        let asked = Atomic::new(0u32);
+        let memory = Memory::new(reach.dev(), 4 * Memory::LARGEST, || {
+            asked.add(1, Relaxed);
+            Err(EINTR)
+        });
+        assert!(memory.is_err_and(|e| e == EINTR));
+        assert_eq!(asked.load(Relaxed), 1);
+        Ok(())
+    }
 }

@@ -96,3 +96,105 @@ impl<F: ForLt> Guard<F> {
         self.readers.synchronize_expedited();
     }
 }
+
+#[kunit_tests(rdma_guard)]
+mod tests {
+    use super::*;
+    use kernel::{
+        sync::{
+            atomic::Relaxed,
+            Arc,
+            Completion, //
+        },
+        time::{
+            delay::fsleep,
+            Delta, //
+        },
+        workqueue, //
+    };
+
+    /// A guard, and what happens around it.
+    #[pin_data]
+    struct Scene {
+        #[pin]
+        guard: Guard<ForLt!(u32)>,
+        #[pin]
+        inside: Completion,
+        has_left: Atomic<bool>,
+    }
+
+    static VALUE: u32 = 42;
+
+    /// A guard around `VALUE`.
+    fn open() -> Result<Arc<Scene>> {
+        let scene = Arc::pin_init(
+            try_pin_init!(Scene {
+                guard <- Guard::new(),
+                inside <- Completion::new(),
+                has_left: Atomic::new(false),
+            }),
+            GFP_KERNEL,
+        )?;
+        // SAFETY: It is there for ever.
+        unsafe { scene.guard.open(&VALUE) };
+        Ok(scene)
+    }
+
+    #[test]
+    fn closed_at_first() -> Result {
+        let guard = KBox::pin_init(Guard::<ForLt!(u32)>::new(), GFP_KERNEL)?;
+        assert!(guard.is_closed());
+        assert_eq!(guard.enter(|value| *value), Err(ENODEV));
+        Ok(())
+    }
+
+    #[test]
+    fn open_until_it_is_closed() -> Result {
+        let scene = open()?;
+        assert!(!scene.guard.is_closed());
+        assert_eq!(scene.guard.enter(|value| *value), Ok(VALUE));
+        scene.guard.close();
+        assert!(scene.guard.is_closed());
+        assert_eq!(scene.guard.enter(|value| *value), Err(ENODEV));
+        Ok(())
+    }
+
+    #[test]
+    fn entered_from_within() -> Result {
+        let scene = open()?;
+        let guard = &scene.guard;
+        let sum = guard.enter(|outer| guard.enter(|inner| outer + inner));
+        assert_eq!(sum, Ok(Ok(2 * VALUE)));
+        scene.guard.close();
+        Ok(())
+    }
+
+    #[test]
+    fn closing_waits_for_who_is_inside() -> Result {
+        let scene = open()?;
+        let other = scene.clone();
+        workqueue::system_unbound().try_spawn(GFP_KERNEL, move || {
+            let _ = other.guard.enter(|_| {
+                other.inside.complete_all();
+                fsleep(Delta::from_millis(50));
+                other.has_left.store(true, Relaxed);
+            });
+        })?;
+        scene.inside.wait_for_completion();
+        assert!(!scene.has_left.load(Relaxed));
+        scene.guard.close();
+        assert!(scene.has_left.load(Relaxed));
+        Ok(())
+    }
+
+    #[test]
+    fn opened_again() -> Result {
+        let scene = open()?;
+        scene.guard.close();
+        // SAFETY: It is there for ever.
+        unsafe { scene.guard.open(&VALUE) };
+        assert_eq!(scene.guard.enter(|value| *value), Ok(VALUE));
+        scene.guard.close();
+        Ok(())
+    }
+}

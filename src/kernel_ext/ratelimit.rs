@@ -33,3 +33,19 @@ impl Ratelimit {
         unsafe { bindings::printk_timed_ratelimit(self.0.get(), Self::INTERVAL_MS) }
     }
 }
+
+#[kunit_tests(rdma_ratelimit)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_and_then_none() {
+        let limit = Ratelimit::new();
+        assert!(limit.allows());
+        for _ in 0..100 {
+            assert!(!limit.allows());
+        }
+        // Each has its own.
+        assert!(Ratelimit::new().allows());
+    }
+}

@@ -69,3 +69,44 @@ impl Runs {
         (run.base + (position - run.at), end.saturating_sub(position))
     }
 }
+
+#[kunit_tests(rdma_runs)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_in_an_empty_range() {
+        let runs = Runs::new();
+        assert_eq!(runs.end(), 0);
+        assert_eq!(runs.find(0).1, 0);
+        assert_eq!(runs.find(u64::MAX).1, 0);
+    }
+
+    #[test]
+    fn what_goes_on_without_a_gap_is_one_run() -> Result {
+        let mut runs = Runs::new();
+        runs.push(100, 5)?;
+        runs.push(105, 5)?;
+        assert!(runs.others.is_empty());
+        assert_eq!(runs.find(0), (100, 10));
+        assert_eq!(runs.find(9), (109, 1));
+        assert_eq!(runs.find(10).1, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn each_side_of_a_gap() -> Result {
+        let mut runs = Runs::new();
+        runs.push(100, 5)?;
+        runs.push(106, 2)?;
+        runs.push(0, 3)?;
+        assert_eq!(runs.end(), 10);
+        assert_eq!(runs.find(4), (104, 1));
+        assert_eq!(runs.find(5), (106, 2));
+        assert_eq!(runs.find(6), (107, 1));
+        assert_eq!(runs.find(7), (0, 3));
+        assert_eq!(runs.find(9), (2, 1));
+        assert_eq!(runs.find(10).1, 0);
+        Ok(())
+    }
+}

@@ -110,3 +110,109 @@ impl WaitQueue {
         self.head.get()
     }
 }
+
+#[kunit_tests(rdma_wait)]
+mod tests {
+    use super::{
+        super::clock,
+        *, //
+    };
+    use kernel::{
+        static_lock_class,
+        sync::{
+            new_mutex,
+            Arc,
+            Mutex, //
+        },
+        time::{
+            delay::fsleep,
+            Delta, //
+        },
+        workqueue, //
+    };
+
+    const MS: u64 = 1_000_000;
+
+    /// Something that changes, and those who wait for it.
+    #[pin_data]
+    struct Scene {
+        #[pin]
+        changed: Mutex<bool>,
+        #[pin]
+        waiters: WaitQueue,
+    }
+
+    fn scene() -> Result<Arc<Scene>> {
+        Arc::pin_init(
+            pin_init!(Scene {
+                changed <- new_mutex!(false, "rdma_wait::changed"),
+                waiters <- WaitQueue::new(c"rdma_wait", static_lock_class!()),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    #[test]
+    fn time_is_over() -> Result {
+        let scene = scene()?;
+        for ms in [1, 5, 30] {
+            let began = clock::now();
+            let woken = scene.waiters.sleep((), Some(began + ms * MS));
+            let slept = clock::now() - began;
+            assert_eq!(woken, Woken::TimedOut);
+            assert!(slept >= ms * MS);
+            // Not a whole number of jiffies. (A busy host may add to it.)
+            assert!(slept < (ms + 1000) * MS);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn time_was_over_before() -> Result {
+        let scene = scene()?;
+        let began = clock::now();
+        for until in [0, 1, began - 1] {
+            assert_eq!(scene.waiters.sleep((), Some(until)), Woken::TimedOut);
+        }
+        assert!(clock::now() - began < 1000 * MS);
+        Ok(())
+    }
+
+    /// Whether whoever waits with this time limit is woken by a change that comes after some
+    /// milliseconds.
+    fn is_woken(until: Option<u64>, after_ms: i64) -> Result<bool> {
+        let scene = scene()?;
+        let other = scene.clone();
+        workqueue::system_unbound().try_spawn(GFP_KERNEL, move || {
+            fsleep(Delta::from_millis(after_ms));
+            *other.changed.lock() = true;
+            other.waiters.wake_all();
+        })?;
+        loop {
+            let changed = scene.changed.lock();
+            if *changed {
+                return Ok(true);
+            }
+            if scene.waiters.sleep(changed, until) != Woken::Changed {
+                return Ok(false);
+            }
+        }
+    }
+
+    #[test]
+    fn woken_by_a_change() -> Result {
+        assert!(is_woken(None, 20)?);
+        assert!(is_woken(Some(clock::now() + 60_000 * MS), 20)?);
+        assert!(is_woken(Some(u64::MAX), 20)?);
+        Ok(())
+    }
+
+    /// The change may come between looking and falling asleep.
+    #[test]
+    fn no_change_is_missed() -> Result {
+        for _ in 0..100 {
+            assert!(is_woken(Some(clock::now() + 60_000 * MS), 0)?);
+        }
+        Ok(())
+    }
+}

@@ -140,3 +140,115 @@ impl<T: Work> PinnedDrop for Delayed<T> {
         unsafe { bindings::disable_delayed_work_sync(self.work.get()) };
     }
 }
+
+#[kunit_tests(rdma_work)]
+mod tests {
+    use super::*;
+    use kernel::{
+        static_lock_class,
+        sync::{
+            atomic::{
+                Atomic,
+                Relaxed, //
+            },
+            Arc,
+            Completion, //
+        },
+        time::{
+            delay::fsleep,
+            msecs_to_jiffies,
+            Delta, //
+        }, //
+    };
+
+    /// How often the work has begun and ended. Outlives what is worked on.
+    #[pin_data]
+    struct Seen {
+        begun: Atomic<u32>,
+        ended: Atomic<u32>,
+        #[pin]
+        at_work: Completion,
+    }
+
+    struct Slow {
+        seen: Arc<Seen>,
+        again: bool,
+    }
+
+    impl Work for Slow {
+        fn work(this: &Delayed<Self>) {
+            this.seen.begun.add(1, Relaxed);
+            this.seen.at_work.complete_all();
+            fsleep(Delta::from_millis(20));
+            if this.again {
+                this.queue_now();
+            }
+            this.seen.ended.add(1, Relaxed);
+        }
+    }
+
+    fn slow(again: bool) -> Result<(Arc<Seen>, Arc<Delayed<Slow>>)> {
+        let seen = Arc::pin_init(
+            pin_init!(Seen {
+                begun: Atomic::new(0),
+                ended: Atomic::new(0),
+                at_work <- Completion::new(),
+            }),
+            GFP_KERNEL,
+        )?;
+        let work = Slow {
+            seen: seen.clone(),
+            again,
+        };
+        let work = Arc::pin_init(
+            Delayed::new(work, static_lock_class!(), static_lock_class!()),
+            GFP_KERNEL,
+        )?;
+        Ok((seen, work))
+    }
+
+    #[test]
+    fn taken_back_before_it_begins() -> Result {
+        let (seen, work) = slow(false)?;
+        work.queue(msecs_to_jiffies(30));
+        drop(work);
+        fsleep(Delta::from_millis(60));
+        assert_eq!(seen.begun.load(Relaxed), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn waited_for_while_it_runs() -> Result {
+        let (seen, work) = slow(false)?;
+        work.queue_now();
+        seen.at_work.wait_for_completion();
+        drop(work);
+        assert_eq!(seen.begun.load(Relaxed), 1);
+        assert_eq!(seen.ended.load(Relaxed), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn does_not_queue_itself_once_it_is_dropped() -> Result {
+        let (seen, work) = slow(true)?;
+        work.queue_now();
+        seen.at_work.wait_for_completion();
+        drop(work);
+        let ended = seen.ended.load(Relaxed);
+        fsleep(Delta::from_millis(60));
+        assert_eq!(seen.begun.load(Relaxed), ended);
+        assert_eq!(seen.ended.load(Relaxed), ended);
+        Ok(())
+    }
+
+    #[test]
+    fn now_is_sooner_than_later() -> Result {
+        let (seen, work) = slow(false)?;
+        work.queue(msecs_to_jiffies(60_000));
+        work.queue_now();
+        seen.at_work.wait_for_completion();
+        drop(work);
+        assert_eq!(seen.ended.load(Relaxed), 1);
+        Ok(())
+    }
+}

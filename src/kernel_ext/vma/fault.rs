@@ -15,7 +15,10 @@
 //! would warn.
 
 use super::super::coherent::Layout;
-use core::marker::PhantomData;
+use core::{
+    marker::PhantomData,
+    ops::Range, //
+};
 use kernel::{
     bindings,
     error::to_result,
@@ -30,6 +33,75 @@ extern "C" {
 
     /// Puts in page frames that follow each other, except where there is an entry already.
     fn rdma_helper_fill(vma: *mut c_void, address: c_ulong, pfn: c_ulong, pages: c_ulong) -> c_int;
+}
+
+/// A part of a mapping that is put in together. Numbers only.
+///
+/// # Invariants
+///
+/// From `start` to `end` is all in the mapping, whole pages and not empty, and below one page table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Window {
+    start: usize,
+    end: usize,
+    /// The page of the memory that it begins with.
+    page: usize,
+}
+
+impl Window {
+    /// What is put in where this page of the memory is touched, at `address` in `mapping`.
+    ///
+    /// [`None`] if the memory begins later than that.
+    fn around(mapping: &Range<usize>, address: usize, page: usize) -> Option<Self> {
+        let begin = address & !(Fault::WINDOW - 1);
+        let start = mapping.start.max(begin);
+        // INVARIANT: `address` is in the mapping, and a page table is for more than `WINDOW`.
+        Some(Self {
+            start,
+            end: mapping.end.min(begin + Fault::WINDOW),
+            page: page.checked_sub((address - start) >> PAGE_SHIFT)?,
+        })
+    }
+
+    /// The huge page around `address`; [`None`] if not all of it is in the mapping or in memory.
+    fn huge(mapping: &Range<usize>, address: usize, page: usize) -> Option<Self> {
+        let start = address & !(Fault::HUGE - 1);
+        let end = start.checked_add(Fault::HUGE)?;
+        if start < mapping.start || end > mapping.end {
+            return None;
+        }
+        // INVARIANT: just checked; it is what a page table is for.
+        Some(Self {
+            start,
+            end,
+            page: page.checked_sub((address - start) >> PAGE_SHIFT)?,
+        })
+    }
+
+    /// Pages.
+    fn pages(&self) -> usize {
+        (self.end - self.start) >> PAGE_SHIFT
+    }
+
+    /// The frame that the page after `done` pages of the window has, and how many follow it without
+    /// a gap, itself included, none of them beyond the window.
+    ///
+    /// # Errors
+    ///
+    /// [`EFAULT`] if the memory has no such page.
+    fn run(&self, layout: &Layout, done: usize) -> Result<(usize, usize)> {
+        let (pfn, run) = layout.frames(self.page + done);
+        match run.min(self.pages() - done) {
+            0 => Err(EFAULT),
+            pages => Ok((pfn, pages)),
+        }
+    }
+
+    /// The first of the frames that make it a huge page, if they do.
+    fn huge_frame(&self, layout: &Layout) -> Option<usize> {
+        let (pfn, run) = layout.frames(self.page);
+        (run >= Fault::HUGE_PAGES && pfn % Fault::HUGE_PAGES == 0).then_some(pfn)
+    }
 }
 
 /// A page of a mapping that was touched and is not there.
@@ -77,6 +149,11 @@ impl<'a> Fault<'a> {
         unsafe { VmaRef::from_raw((*self.0).__bindgen_anon_1.vma) }
     }
 
+    /// The bounds of the mapping.
+    fn mapping(&self) -> Range<usize> {
+        self.vma().start()..self.vma().end()
+    }
+
     /// Puts in the page that was touched, and those around it, and returns how many there are now.
     /// `page` is its number in the memory.
     pub(super) fn load(&self, layout: &Layout, page: usize) -> Result<usize> {
@@ -84,29 +161,20 @@ impl<'a> Fault<'a> {
             0 => {}
             pages => return Ok(pages),
         }
-        let begin = self.address() & !(Self::WINDOW - 1);
-        let end = self.vma().end().min(begin + Self::WINDOW);
-        let start = self.vma().start().max(begin);
-        let mut address = start;
-        let mut page = page
-            .checked_sub((self.address() - address) >> PAGE_SHIFT)
-            .ok_or(EFAULT)?;
-        while address < end {
-            let (pfn, run) = layout.frames(page);
-            let pages = run.min((end - address) >> PAGE_SHIFT);
-            if pages == 0 {
-                return Err(EFAULT);
-            }
+        let window = Window::around(&self.mapping(), self.address(), page).ok_or(EFAULT)?;
+        let mut done = 0;
+        while done < window.pages() {
+            let (pfn, pages) = window.run(layout, done)?;
+            let address = window.start + (done << PAGE_SHIFT);
             // SAFETY: By the type invariant the mapping is `VM_PFNMAP`, as `prepare` made it, and
-            // its lock is held; the range is in it and below one page table. No huge page is
-            // there: see the head of this file.
+            // its lock is held; by that of `Window` the range is in it and below one page table. No
+            // huge page is there: see the head of this file.
             to_result(unsafe {
                 rdma_helper_fill(self.vma().as_ptr().cast(), address, pfn, pages)
             })?;
-            address += pages << PAGE_SHIFT;
-            page += pages;
+            done += pages;
         }
-        Ok((end - start) >> PAGE_SHIFT)
+        Ok(done)
     }
 
     /// Puts in the huge page that was touched, if that is in order, and the other one of the same
@@ -158,17 +226,10 @@ impl<'a> Fault<'a> {
 
     /// Puts in one huge page, if that is in order. `page` is in it.
     fn insert_huge(&self, layout: &Layout, page: usize) -> Result<bool> {
-        let begin = self.address() & !(Self::HUGE - 1);
-        if begin < self.vma().start() || begin + Self::HUGE > self.vma().end() {
+        let window = Window::huge(&self.mapping(), self.address(), page);
+        let Some(pfn) = window.and_then(|window| window.huge_frame(layout)) else {
             return Ok(false);
-        }
-        let first = page
-            .checked_sub((self.address() - begin) >> PAGE_SHIFT)
-            .ok_or(EFAULT)?;
-        let (pfn, run) = layout.frames(first);
-        if run < Self::HUGE_PAGES || pfn % Self::HUGE_PAGES != 0 {
-            return Ok(false);
-        }
+        };
         // SAFETY: By the type invariant.
         if unsafe { rdma_helper_has_page_table(self.0.cast()) } {
             return Ok(false);
@@ -183,5 +244,132 @@ impl<'a> Fault<'a> {
             bindings::vm_fault_reason_VM_FAULT_OOM => Err(ENOMEM),
             _ => Err(EFAULT),
         }
+    }
+}
+
+#[kunit_tests(rdma_fault)]
+mod tests {
+    use super::*;
+    use kernel::page::PAGE_SIZE;
+
+    const BASE: usize = 0x7f00_0000_0000;
+    const WINDOW_PAGES: usize = Fault::WINDOW >> PAGE_SHIFT;
+
+    /// A mapping of so many pages that begins so many pages after `BASE`.
+    fn mapping(first: usize, pages: usize) -> Range<usize> {
+        let start = BASE + (first << PAGE_SHIFT);
+        start..start + (pages << PAGE_SHIFT)
+    }
+
+    /// Goes through a window as `load` does, and returns the frames of all its pages.
+    fn frames(window: &Window, layout: &Layout) -> Result<KVec<usize>> {
+        let mut all = KVec::new();
+        while all.len() < window.pages() {
+            let (pfn, pages) = window.run(layout, all.len())?;
+            for frame in pfn..pfn + pages {
+                all.push(frame, GFP_KERNEL)?;
+            }
+        }
+        Ok(all)
+    }
+
+    #[test]
+    fn window_is_in_the_mapping_and_below_one_page_table() {
+        for (first, pages) in [(0, 1), (1, 1), (255, 2), (3, 700), (511, 2), (0, 1024)] {
+            let mapping = mapping(first, pages);
+            for touched in 0..pages {
+                let address = mapping.start + (touched << PAGE_SHIFT) + 123;
+                let window = Window::around(&mapping, address, touched);
+                assert!(window.is_some_and(|window| {
+                    mapping.start <= window.start
+                        && window.start <= address
+                        && address < window.end
+                        && window.end <= mapping.end
+                        && window.pages() <= WINDOW_PAGES
+                        && window.start / Fault::HUGE == (window.end - 1) / Fault::HUGE
+                        && window.start % PAGE_SIZE == 0
+                        && window.page == (window.start - mapping.start) >> PAGE_SHIFT
+                }));
+            }
+        }
+    }
+
+    #[test]
+    fn window_of_a_part_of_the_memory() {
+        // A mapping that shows the memory from page 7 on.
+        let mapping = mapping(10, 20);
+        let window = Window::around(&mapping, mapping.start + (4 << PAGE_SHIFT), 11);
+        assert!(window.is_some_and(|window| window.page == 7 && window.pages() == 20));
+        // What says that the touched page is before where the mapping begins in memory.
+        let wrong = Window::around(&mapping, mapping.start + (4 << PAGE_SHIFT), 3);
+        assert!(wrong.is_none());
+    }
+
+    #[test]
+    fn huge_page_is_all_in_the_mapping() {
+        let huge = Fault::HUGE_PAGES;
+        // The mapping, the page that is touched, and the page that the huge one would begin with.
+        for (first, pages, touched, expected) in [
+            (0, huge, 0, Some(0)),
+            (0, huge, huge - 1, Some(0)),
+            (0, huge - 1, 0, None),
+            (1, huge, 0, None),
+            (1, huge, huge - 1, None),
+            (1, 2 * huge, huge, Some(huge - 1)),
+            (1, 2 * huge - 2, huge, None),
+            (0, 3 * huge, 2 * huge + 9, Some(2 * huge)),
+        ] {
+            let mapping = mapping(first, pages);
+            let address = mapping.start + (touched << PAGE_SHIFT);
+            let window = Window::huge(&mapping, address, touched);
+            assert_eq!(window.map(|window| window.page), expected);
+            assert!(window.is_none_or(|window| window.pages() == huge));
+        }
+    }
+
+    #[test]
+    fn huge_page_wants_memory_without_a_gap_and_aligned() -> Result {
+        let huge = Fault::HUGE_PAGES;
+        let mapping = mapping(0, 2 * huge);
+        let window = Window::huge(&mapping, mapping.start, 0).ok_or(EINVAL)?;
+        for (runs, expected) in [
+            (&[(huge, huge)][..], Some(huge)),
+            (&[(huge + 1, 2 * huge)], None),
+            (&[(huge, huge - 1), (9 * huge, huge)], None),
+            (&[(3 * huge, 1), (3 * huge + 1, huge - 1)], Some(3 * huge)),
+        ] {
+            let layout = Layout::of_frames(runs)?;
+            assert_eq!(window.huge_frame(&layout), expected);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn frames_over_the_seams_of_the_memory() -> Result {
+        let layout = Layout::of_frames(&[(1000, 3), (5000, 1), (400, 250), (9000, 100)])?;
+        let mapping = mapping(0, 354);
+        let window = Window::around(&mapping, mapping.start, 0).ok_or(EINVAL)?;
+        let first = frames(&window, &layout)?;
+        assert_eq!(first.len(), WINDOW_PAGES);
+        assert_eq!(&first[..5], &[1000, 1001, 1002, 5000, 400]);
+        assert_eq!(&first[253..], &[649, 9000, 9001]);
+        let last = mapping.end - PAGE_SIZE;
+        let window = Window::around(&mapping, last, 353).ok_or(EINVAL)?;
+        let rest = frames(&window, &layout)?;
+        assert_eq!(rest.len(), 354 - WINDOW_PAGES);
+        assert_eq!(rest.last().copied(), Some(9099));
+        Ok(())
+    }
+
+    #[test]
+    fn no_frame_beyond_the_memory() -> Result {
+        let layout = Layout::of_frames(&[(1000, 3)])?;
+        // A mapping of four pages, of which the memory has three.
+        let mapping = mapping(0, 4);
+        let window = Window::around(&mapping, mapping.start, 0).ok_or(EINVAL)?;
+        assert_eq!(window.run(&layout, 0), Ok((1000, 3)));
+        assert_eq!(window.run(&layout, 3), Err(EFAULT));
+        assert!(frames(&window, &layout).is_err());
+        Ok(())
     }
 }

@@ -1,0 +1,53 @@
+#!/usr/bin/python3 -B
+"""tests/kunit.py : what the module's own tests said when it was loaded, each that the sources have.
+
+A kernel without KUnit, or one that does not run it, has none of them, and says nothing about it: so those that should be there are counted.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+RESULTS = Path("/sys/kernel/debug/kunit")
+SUITE = re.compile(r"^#\[kunit_tests\((\w+)\)\]\n(.*?)^\}", re.MULTILINE | re.DOTALL)
+TEST = re.compile(r"^    #\[test\]\n    fn (\w+)", re.MULTILINE)
+LINE = re.compile(r"^\s+(ok|not ok) \d+ (\w+)(?: # SKIP.*)?$", re.MULTILINE)
+
+
+def written() -> list[tuple[str, str]]:
+    """The suites and their tests, as the sources have them."""
+    return [
+        (suite, name)
+        for path in sorted(Path("src").rglob("*.rs"))
+        for suite, body in SUITE.findall(path.read_text())
+        for name in TEST.findall(body)
+    ]
+
+
+def main() -> None:
+    """Print a line for each test."""
+    tests = written()
+    said = {suite: path.read_text() for suite, _ in tests if (path := RESULTS / suite / "results").exists()}
+    outcomes = {
+        (suite, name): (outcome, line)
+        for suite, text in said.items()
+        for line in text.splitlines()
+        if (match := LINE.match(line))
+        for outcome, name in [match.groups()]
+    }
+    print(f"KTAP version 1\n1..{len(tests)}")
+    failed = False
+    for number, test in enumerate(tests, 1):
+        outcome, line = outcomes.get(test, ("not ok", "it did not run"))
+        if "# SKIP" in line:
+            outcome, line = "not ok", "it was skipped"
+        if outcome != "ok":
+            failed = True
+            for said_line in [line, *said.get(test[0], "there are no results of this suite").splitlines()]:
+                print(f"# {said_line.strip()}")
+        print(f"{outcome} {number} {'.'.join(test)}")
+    sys.exit(failed or not tests)
+
+
+if __name__ == "__main__":
+    main()
