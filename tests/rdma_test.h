@@ -265,7 +265,7 @@ static inline int read_text(const char *path, char *text, size_t size)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 	size_t length = 0;
-	long answer;
+	long answer = 0;
 
 	if (fd < 0)
 		return -errno;
