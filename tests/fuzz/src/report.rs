@@ -1,0 +1,93 @@
+//! What came of a run, in figures.
+
+use crate::{
+    edges::{Edge, Edges},
+    kcov::Kcov,
+    shared,
+    worker::Plan,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::Ordering::Relaxed,
+    time::Duration,
+};
+
+/// Prints how much was done and reached.
+pub fn figures(plan: &Plan, took: Duration) -> Result<(), String> {
+    let shared = shared::get();
+    let (calls, accepted) = (shared.calls.load(Relaxed), shared.accepted.load(Relaxed));
+    let programs = shared.programs.load(Relaxed);
+    println!(
+        "# seed {}: {calls} calls in {programs} programs in {} s, {}% of them accepted",
+        plan.seed,
+        took.as_secs(),
+        accepted * 100 / calls.max(1)
+    );
+    let mut reached = String::new();
+    if Kcov::new().is_some() {
+        let edges = Edges::read(&plan.module)?;
+        reached = format!(", {}", coverage(&edges));
+    }
+    let found = u32::from(shared.finding().is_some());
+    println!("# figure: {} M calls, seed {} | {found} answers that are not documented{reached}", calls / 1_000_000, plan.seed);
+    Ok(())
+}
+
+/// How much of the driver was reached, and a list of where it was not.
+fn coverage(edges: &Edges) -> String {
+    if edges.all.is_empty() {
+        return "the driver is built without coverage".into();
+    }
+    let mut missed: BTreeMap<&str, usize> = BTreeMap::new();
+    let (mut all, mut callable, mut callable_reached) = (0, 0, 0);
+    for (number, edge) in edges.all.iter().enumerate() {
+        let reached = shared::get().reached[number].load(Relaxed) != 0;
+        all += usize::from(reached);
+        callable += usize::from(edge.callable || reached);
+        callable_reached += usize::from(reached);
+        if !reached && edge.callable {
+            *missed.entry(&edge.function).or_default() += 1;
+        }
+    }
+    let mut missed: Vec<(usize, &str)> = missed.into_iter().map(|(function, count)| (count, function)).collect();
+    missed.sort_unstable_by(|one, other| other.cmp(one));
+    println!("# not reached, edges by function of those that system calls can come to:");
+    for (count, function) in missed.iter().take(40) {
+        println!("#   {count:3} {function}");
+    }
+    let percent = |part: usize, whole: usize| part * 100 / whole.max(1);
+    format!(
+        "{}% of the {callable} edges that system calls can come to, {}% of all {}",
+        percent(callable_reached, callable),
+        percent(all, edges.all.len()),
+        edges.all.len()
+    )
+}
+
+/// What a program is kept for.
+pub fn remark(edges: &Edges, new: &BTreeSet<u32>) -> String {
+    let name = |edge: &u32| short(&edges.all[*edge as usize]);
+    let functions: BTreeSet<String> = new.iter().map(name).collect();
+    let names: Vec<String> = functions.into_iter().take(4).collect();
+    format!("{} edges that no other has: {}", new.len(), names.join(", "))
+}
+
+/// A function's name without what the compiler adds: the last two words of a mangled path.
+fn short(edge: &Edge) -> String {
+    let mut words = Vec::new();
+    let mut rest = edge.function.as_str();
+    while let Some(start) = rest.find(|c: char| c.is_ascii_digit() && c != '0') {
+        rest = &rest[start..];
+        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let length: usize = rest[..digits].parse().unwrap_or(0);
+        rest = &rest[digits..];
+        if length > 1 && length <= rest.len() && !rest.starts_with('_') {
+            words.push(&rest[..length]);
+            rest = &rest[length..];
+        }
+    }
+    if words.is_empty() {
+        return edge.function.clone();
+    }
+    words[words.len().saturating_sub(2)..].join("::")
+}
