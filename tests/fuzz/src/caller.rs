@@ -71,6 +71,8 @@ impl<'a> Caller<'a> {
     }
 
     fn storm(&mut self, storm: &ops::Storm, go_on: &dyn Fn() -> bool) -> Judged {
+        // What would wait says so: waiting is for calls that come alone.
+        self.world.nonblocking();
         for number in 0..storm.times {
             if !go_on() {
                 break;

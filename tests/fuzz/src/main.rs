@@ -51,7 +51,7 @@ struct Arguments {
 
 fn arguments() -> Result<Arguments, lexopt::Error> {
     let mut parser = lexopt::Parser::from_env();
-    let plan = Plan { seed: 1, calls: 0, workers: 6, corpus: Vec::new(), module: String::new(), new: "/tmp/new".into() };
+    let plan = Plan { seed: 1, calls: 0, workers: 8, corpus: Vec::new(), module: String::new(), new: "/tmp/new".into() };
     let mut arguments = Arguments { command: String::new(), plan, worker: 0, from: 0, times: 1 };
     while let Some(argument) = parser.next()? {
         match argument {

@@ -181,7 +181,7 @@ macro_rules! ops {
 }
 
 ops! {
-    6u32 Open, 4 Close, 3 Dup, 2 Pass, 3 Info, 14 Alloc, 8 Free, 8 Buffer, 8 Transfer, 24 Submit, 18 Wait, 12 Cancel,
+    6u32 Open, 4 Close, 3 Dup, 2 Pass, 3 Info, 14 Alloc, 8 Free, 8 Buffer, 16 Transfer, 24 Submit, 18 Wait, 12 Cancel,
     6 Eventfd, 4 Unknown, 14 Map, 6 Unmap, 5 Remap, 5 Protect, 5 Advise, 14 Touch, 4 Read, 4 Write, 4 Seek, 4 Poll,
     1 Fork, 1 Kill, 2 Signal, 40 Storm,
 }
@@ -213,8 +213,9 @@ fn requests(u: &mut Unstructured) -> Result<Vec<Request>> {
 
 fn copies(u: &mut Unstructured) -> Result<u16> {
     match u.int_in_range(0..=15)? {
-        0..=12 => Ok(1),
-        13..=14 => u.int_in_range(0..=20),
+        0..=13 => Ok(1),
+        14 => u.int_in_range(0..=20),
+        _ if values::once_in(u, 8)? => u.int_in_range(0..=250),
         _ => u.int_in_range(250..=1030),
     }
 }
@@ -261,7 +262,7 @@ fn whence(u: &mut Unstructured) -> Result<u8> {
 }
 
 fn times(u: &mut Unstructured) -> Result<u16> {
-    u.int_in_range(20..=300)
+    u.int_in_range(50..=3000)
 }
 
 /// A call that a storm or a child can be of: neither of these two.
@@ -281,12 +282,16 @@ fn child(u: &mut Unstructured) -> Result<Vec<Op>> {
     (0..u.int_in_range(1..=5)?).map(|_| simple(u)).collect()
 }
 
-/// A storm is of calls that cost little when they are wrong.
+/// A storm is of calls that cost little when they are wrong; those that make memory come less often.
 fn one(u: &mut Unstructured) -> Result<Box<Op>> {
     loop {
         let op = simple(u)?;
-        let slow = matches!(op, Op::Open(_) | Op::Close(_) | Op::Dup(_) | Op::Pass(_) | Op::Poll(_) | Op::Signal(_));
-        if !slow || u.is_empty() {
+        let fit = match op {
+            Op::Open(_) | Op::Close(_) | Op::Dup(_) | Op::Pass(_) | Op::Poll(_) | Op::Signal(_) => false,
+            Op::Alloc(_) | Op::Map(_) | Op::Touch(_) | Op::Read(_) | Op::Write(_) => values::once_in(u, 4)?,
+            _ => true,
+        };
+        if fit || u.is_empty() {
             return Ok(Box::new(op));
         }
     }

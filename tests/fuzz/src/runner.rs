@@ -19,9 +19,9 @@ use std::{
 };
 
 /// The watchdog's step, in milliseconds.
-const STEP_MS: u64 = 20;
+const STEP_MS: u64 = 10;
 /// After so many steps in one call, in which nothing can take that long, the call is given up.
-const HANGING: u32 = 1500;
+const HANGING: u32 = 2000;
 
 /// One process's means of running programs.
 pub struct Runner {
@@ -48,7 +48,7 @@ impl Runner {
         let kcov: Vec<Kcov> = (0..THREADS).map_while(|_| Kcov::new()).collect();
         let edges = if kcov.is_empty() { Edges::default() } else { Edges::read(module)? };
         let world = Arc::new(World::new(device));
-        let patience = Arc::new(AtomicU32::new(2));
+        let patience = Arc::new(AtomicU32::new(1));
         catch_signals();
         let (watched, patient) = (world.clone(), patience.clone());
         thread::spawn(move || watch(&watched, &patient));
@@ -63,7 +63,7 @@ impl Runner {
 
     /// Runs a program, on fresh files. Calls that wait are interrupted early, or, if `patient`, when a few transfers can be over.
     pub fn run(&mut self, program: &Program, patient: bool) -> Outcome {
-        self.patience.store(if patient { 13 } else { 2 }, Relaxed);
+        self.patience.store(if patient { 25 } else { 1 }, Relaxed);
         self.world.reset(program.threads.len() == 1);
         let world = &*self.world;
         let kcov = &self.kcov;

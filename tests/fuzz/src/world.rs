@@ -143,6 +143,13 @@ impl World {
         self.exact.store(exact, Relaxed);
     }
 
+    /// Has no call on any of the files wait from now on (fcntl(2), O_NONBLOCK).
+    pub fn nonblocking(&self) {
+        for fd in self.fds.iter().map(|fd| fd.load(Relaxed)).filter(|fd| *fd >= 0) {
+            let _ = sys::call(libc::SYS_fcntl, [fd as u64, libc::F_SETFL as u64, libc::O_NONBLOCK as u64]);
+        }
+    }
+
     /// Whether what is known is so.
     pub fn exact(&self) -> bool {
         self.exact.load(Relaxed)

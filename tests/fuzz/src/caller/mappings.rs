@@ -9,7 +9,7 @@ use crate::{
     world::Buffer,
 };
 use libc::{
-    EACCES, EAGAIN, EBADF, EBUSY, EDQUOT, EEXIST, EFAULT, EINTR, EINVAL, EIO, ENOMEM, EOPNOTSUPP, EOVERFLOW, EPERM,
+    EACCES, EAGAIN, EBADF, EBUSY, EDQUOT, EEXIST, EFAULT, EINTR, EINVAL, EIO, ENODEV, ENOMEM, EOPNOTSUPP, EOVERFLOW, EPERM,
 };
 
 /// Bytes between the offsets of two handles: the driver's windows, for those that it has not told the offset of.
@@ -100,7 +100,7 @@ impl Caller<'_> {
     pub(super) fn advise(&mut self, op: &ops::Advise) -> Judged {
         let (address, length) = part(op.place, op.page, op.pages);
         let answer = sys::call(libc::SYS_madvise, [address, length, op.advice.into()]);
-        self.expect(answer, &[EACCES, EAGAIN, EBADF, EBUSY, EFAULT, EINTR, EINVAL, EIO, ENOMEM, EPERM])
+        self.expect(answer, &[EACCES, EAGAIN, EBADF, EBUSY, EFAULT, EINTR, EINVAL, EIO, ENODEV, ENOMEM, EPERM])
     }
 
     pub(super) fn touch(&mut self, op: &ops::Touch) -> Judged {
