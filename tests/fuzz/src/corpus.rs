@@ -4,6 +4,7 @@ use crate::program::Program;
 use std::{
     fs,
     hash::{DefaultHasher, Hash, Hasher},
+    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -25,14 +26,17 @@ pub fn load(path: &Path) -> Result<Vec<Program>, String> {
     Ok(programs)
 }
 
-/// Keeps a program, with a remark, under a name that its calls make.
+/// Keeps a program, with a remark, under a name that its calls make; and prints it, for the host, where it is to be kept for good.
 pub fn save(directory: &Path, program: &Program, remark: &str) -> std::io::Result<()> {
     let text = program.to_string();
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
     let name = format!("{:012x}.fuzz", hasher.finish() & 0xffff_ffff_ffff);
+    let whole = format!("// {remark}\n{text}");
+    // In one piece, as others print, too.
+    std::io::stdout().write_all(format!("=== {name}\n{whole}===\n").as_bytes())?;
     fs::create_dir_all(directory)?;
     // Under another name until it is whole: others may be looking.
-    fs::write(directory.join(format!("{name}.part")), format!("// {remark}\n{text}"))?;
+    fs::write(directory.join(format!("{name}.part")), whole)?;
     fs::rename(directory.join(format!("{name}.part")), directory.join(name))
 }

@@ -1,6 +1,6 @@
 //! The fuzzer of the driver's interface, in the guest. tests/fuzz/run boots one with it.
 //!
-//!     fuzz run --seed N --calls N [--workers N] [--new DIRECTORY] --module FILE CORPUS
+//!     fuzz run --seed N --calls N [--seconds N] [--workers N] [--new DIRECTORY] --module FILE CORPUS
 //!     fuzz play [--times N] --module FILE PROGRAMS         runs them, one after the other
 //!     fuzz shrink --module FILE PROGRAMS                   each alone, and what is simpler: the host sees of which the guest dies
 //!     fuzz show --seed N --worker N --from N CORPUS        what a worker was running; needs no driver
@@ -51,12 +51,13 @@ struct Arguments {
 
 fn arguments() -> Result<Arguments, lexopt::Error> {
     let mut parser = lexopt::Parser::from_env();
-    let plan = Plan { seed: 1, calls: 0, workers: 8, corpus: Vec::new(), module: String::new(), new: "/tmp/new".into() };
+    let plan = Plan { seed: 1, calls: 0, seconds: u64::MAX, workers: 8, corpus: Vec::new(), module: String::new(), new: "/tmp/new".into() };
     let mut arguments = Arguments { command: String::new(), plan, worker: 0, from: 0, times: 1 };
     while let Some(argument) = parser.next()? {
         match argument {
             Long("seed") => arguments.plan.seed = parser.value()?.parse()?,
             Long("calls") => arguments.plan.calls = parser.value()?.parse()?,
+            Long("seconds") => arguments.plan.seconds = parser.value()?.parse()?,
             Long("workers") => arguments.plan.workers = parser.value()?.parse()?,
             Long("worker") => arguments.worker = parser.value()?.parse()?,
             Long("from") => arguments.from = parser.value()?.parse()?,
@@ -119,6 +120,9 @@ fn run(plan: &Plan) -> Result<(), String> {
         let gone = unsafe { libc::waitpid(-1, &mut status, libc::WNOHANG) };
         if gone > 0 && workers.remove(&gone) && status != 0 {
             shared.report(&format!("a worker ended with status {status:#x}"));
+        }
+        if began.elapsed().as_secs() >= plan.seconds {
+            shared.stop.store(true, Relaxed);
         }
         if told.elapsed().as_secs() >= 15 {
             told = Instant::now();

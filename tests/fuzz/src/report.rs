@@ -38,7 +38,7 @@ fn coverage(edges: &Edges) -> String {
     if edges.all.is_empty() {
         return "the driver is built without coverage".into();
     }
-    let mut missed: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut missed: BTreeMap<String, usize> = BTreeMap::new();
     let (mut all, mut callable, mut callable_reached) = (0, 0, 0);
     for (number, edge) in edges.all.iter().enumerate() {
         let reached = shared::get().reached[number].load(Relaxed) != 0;
@@ -46,13 +46,13 @@ fn coverage(edges: &Edges) -> String {
         callable += usize::from(edge.callable || reached);
         callable_reached += usize::from(reached);
         if !reached && edge.callable {
-            *missed.entry(&edge.function).or_default() += 1;
+            *missed.entry(short(edge)).or_default() += 1;
         }
     }
-    let mut missed: Vec<(usize, &str)> = missed.into_iter().map(|(function, count)| (count, function)).collect();
+    let mut missed: Vec<(usize, String)> = missed.into_iter().map(|(function, count)| (count, function)).collect();
     missed.sort_unstable_by(|one, other| other.cmp(one));
     println!("# not reached, edges by function of those that system calls can come to:");
-    for (count, function) in missed.iter().take(40) {
+    for (count, function) in missed.iter().take(20) {
         println!("#   {count:3} {function}");
     }
     let percent = |part: usize, whole: usize| part * 100 / whole.max(1);
@@ -72,22 +72,20 @@ pub fn remark(edges: &Edges, new: &BTreeSet<u32>) -> String {
     format!("{} edges that no other has: {}", new.len(), names.join(", "))
 }
 
-/// A function's name without what the compiler adds: the last two words of a mangled path.
+/// The last two words of a function's name.
 fn short(edge: &Edge) -> String {
-    let mut words = Vec::new();
-    let mut rest = edge.function.as_str();
-    while let Some(start) = rest.find(|c: char| c.is_ascii_digit() && c != '0') {
-        rest = &rest[start..];
-        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-        let length: usize = rest[..digits].parse().unwrap_or(0);
-        rest = &rest[digits..];
-        if length > 1 && length <= rest.len() && !rest.starts_with('_') {
-            words.push(&rest[..length]);
-            rest = &rest[length..];
-        }
-    }
-    if words.is_empty() {
-        return edge.function.clone();
-    }
+    let name = format!("{:#}", rustc_demangle::demangle(&edge.function));
+    // Without what is between angle brackets, which is what makes names long.
+    let mut depth = 0;
+    let plain: String = name
+        .chars()
+        .filter(|c| {
+            depth += i32::from(*c == '<');
+            let keep = depth == 0;
+            depth -= i32::from(*c == '>');
+            keep
+        })
+        .collect();
+    let words: Vec<&str> = plain.split("::").filter(|word| !word.is_empty() && !word.starts_with('{')).collect();
     words[words.len().saturating_sub(2)..].join("::")
 }

@@ -20,6 +20,8 @@ pub struct Plan {
     pub seed: u64,
     /// System calls to make.
     pub calls: u64,
+    /// Seconds after which it is enough in any case.
+    pub seconds: u64,
     /// Processes.
     pub workers: usize,
     /// Programs to begin with.
