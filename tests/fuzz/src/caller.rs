@@ -2,9 +2,10 @@
 
 mod device;
 mod mappings;
+mod processes;
 mod requests;
 
-pub use device::kill;
+pub use processes::kill;
 
 use crate::{
     memory::Area,

@@ -4,7 +4,11 @@
 //! not the kernel's own threads.
 
 use crate::sys;
-use std::{fs::OpenOptions, os::fd::IntoRawFd, sync::atomic::{AtomicU64, Ordering::Relaxed}};
+use std::{
+    fs::OpenOptions,
+    os::fd::IntoRawFd,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 const INIT_TRACE: u32 = 0x8008_6301;
 const ENABLE: u32 = 0x6364;

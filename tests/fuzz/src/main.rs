@@ -51,7 +51,15 @@ struct Arguments {
 
 fn arguments() -> Result<Arguments, lexopt::Error> {
     let mut parser = lexopt::Parser::from_env();
-    let plan = Plan { seed: 1, calls: 0, seconds: u64::MAX, workers: 8, corpus: Vec::new(), module: String::new(), new: "/tmp/new".into() };
+    let plan = Plan {
+        seed: 1,
+        calls: 0,
+        seconds: u64::MAX,
+        workers: 8,
+        corpus: Vec::new(),
+        module: String::new(),
+        new: "/tmp/new".into(),
+    };
     let mut arguments = Arguments { command: String::new(), plan, worker: 0, from: 0, times: 1 };
     while let Some(argument) = parser.next()? {
         match argument {
@@ -194,9 +202,7 @@ fn minimise(plan: &Plan) -> Result<(), String> {
     if !runner.guided() {
         return Err("this kernel does not tell what is reached".into());
     }
-    let mut reach = |program: &Program| {
-        (0..3).flat_map(|time| runner.run(program, time == 2).edges).collect()
-    };
+    let mut reach = |program: &Program| (0..3).flat_map(|time| runner.run(program, time == 2).edges).collect();
     let mut programs: Vec<(BTreeSet<u32>, &Program)> = plan.corpus.iter().map(|program| (reach(program), program)).collect();
     let mut reached = BTreeSet::new();
     let directory: &PathBuf = &plan.new;

@@ -124,7 +124,7 @@ call!(/// write(2), pwrite(2)
 call!(/// lseek(2)
     Seek { file: u8 = values::file, offset: i64 = seek_offset, whence: u8 = whence });
 call!(/// poll(2), for a few milliseconds
-    Poll { file: u8 = values::file, events: u8 = values::small, milliseconds: u8 = values::milliseconds });
+    Poll { file: u8 = values::file, events: u8 = u8::arbitrary, milliseconds: u8 = values::milliseconds });
 call!(/// fork(2): the child does these calls, and then waits to be killed.
     Fork { calls: Vec<Op> = child });
 call!(/// SIGKILL to the youngest child, after so many milliseconds.

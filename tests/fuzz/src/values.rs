@@ -296,11 +296,6 @@ pub fn number(u: &mut Unstructured) -> Result<u32> {
     })
 }
 
-/// Any small number.
-pub fn small(u: &mut Unstructured) -> Result<u8> {
-    u.arbitrary()
-}
-
 /// A number of milliseconds, few.
 pub fn milliseconds(u: &mut Unstructured) -> Result<u8> {
     u.int_in_range(0..=20)

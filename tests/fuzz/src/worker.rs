@@ -38,7 +38,7 @@ impl Plan {
         let place = index as usize * self.workers + worker;
         match self.corpus.get(place) {
             Some(program) => program.clone(),
-            None => Program::make(&mut Random::new(self.seed, (worker as u64) << 40 | index), corpus),
+            None => Program::make(&mut Random::new(self.seed, ((worker as u64) << 40) | index), corpus),
         }
     }
 }
@@ -70,7 +70,10 @@ pub fn work(plan: &Plan, worker: usize) -> Result<(), String> {
         let outcome = runner.run(&program, patient(index));
         if let Some(finding) = outcome.finding {
             let shortest = shrink::shortest(&program, 400, |shorter| finds(&mut runner, shorter));
-            shared.report(&format!("{finding}\n\nProgram {index} of worker {worker}, seed {}. The shortest found:\n{shortest}", plan.seed));
+            shared.report(&format!(
+                "{finding}\n\nProgram {index} of worker {worker}, seed {}. The shortest found:\n{shortest}",
+                plan.seed
+            ));
         } else {
             keep(plan, &mut runner, &program, &outcome, index);
         }

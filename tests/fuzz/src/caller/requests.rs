@@ -69,7 +69,8 @@ impl Caller<'_> {
         let readable = back.len() / size_of::<rdma_request>();
         ensure(intact && back == &as_bytes(&requests)[..back.len()], || "the array was written".into())?;
 
-        let there = if matches!(op.array, Pointer::Good | Pointer::Edge | Pointer::Short(_) | Pointer::ReadOnly) { readable } else { 0 };
+        let there =
+            if matches!(op.array, Pointer::Good | Pointer::Edge | Pointer::Short(_) | Pointer::ReadOnly) { readable } else { 0 };
         let wrong = op.flags != 0 || op.reserved != 0 || count == 0 || count as usize > DEPTH;
         let given = &requests[..if wrong { 0 } else { count as usize }];
         let expected = self.world.with(op.file, |context, slot| self.acceptable(context, slot, given, there));
