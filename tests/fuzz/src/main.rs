@@ -5,6 +5,7 @@
 //!     fuzz shrink --module FILE PROGRAMS                   each alone, and what is simpler: the host sees of which the guest dies
 //!     fuzz show --seed N --worker N --from N CORPUS        what a worker was running; needs no driver
 //!     fuzz minimise --new DIRECTORY --module FILE CORPUS   the fewest programs that reach as much
+//!     fuzz edges --module FILE                             how many each function has, and whether a call can come there
 //!
 //! One process for each worker, so that what dies or hangs is one of several. All that a worker runs follows from the seed, its
 //! number, and the corpus; which threads are where at which moment does not.
@@ -90,6 +91,7 @@ fn main() -> ExitCode {
         "shrink" => shrink_here(&arguments.plan),
         "show" => show(&arguments),
         "minimise" => minimise(&arguments.plan),
+        "edges" => report::edges(&arguments.plan.module),
         other => Err(format!("there is no command {other:?}")),
     });
     match done {

@@ -64,6 +64,19 @@ fn coverage(edges: &Edges) -> String {
     )
 }
 
+/// Prints how many edges each function has.
+pub fn edges(module: &str) -> Result<(), String> {
+    let edges = Edges::read(module)?;
+    let mut functions: BTreeMap<(&str, bool), usize> = BTreeMap::new();
+    for edge in &edges.all {
+        *functions.entry((&edge.function, edge.callable)).or_default() += 1;
+    }
+    for ((function, callable), count) in functions {
+        println!("{count:4} {} {:#}", if callable { "call" } else { "    " }, rustc_demangle::demangle(function));
+    }
+    Ok(())
+}
+
 /// What a program is kept for.
 pub fn remark(edges: &Edges, new: &BTreeSet<u32>) -> String {
     let name = |edge: &u32| short(&edges.all[*edge as usize]);
