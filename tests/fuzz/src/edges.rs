@@ -9,6 +9,12 @@ use std::{
 /// Edges that there is room for.
 pub const MOST_EDGES: usize = 1 << 15;
 
+const TRACE: &str = "__sanitizer_cov_trace_pc";
+/// What is called where the driver has a fault. KASAN's checks are edges like others, and each has one that is never taken.
+const REPORTS: [&str; 4] = ["__asan_report", "__asan_handle_no_return", "__ubsan_handle", "9panicking"];
+/// Bytes in which a block has called such a function, if it does nothing else.
+const BLOCK: u64 = 40;
+
 /// An edge.
 pub struct Edge {
     /// The function it is in, as the linker calls it.
@@ -22,6 +28,8 @@ pub struct Edge {
 pub struct Edges {
     /// By number.
     pub all: Vec<Edge>,
+    /// How many others there are, which lead to nothing but the report of a fault: of KASAN, UBSAN, or a panic.
+    pub reports: usize,
     /// The number of each address.
     at: HashMap<u64, u32>,
 }
@@ -44,13 +52,17 @@ impl Edges {
         for section in file.sections() {
             let name = section.name().unwrap_or("");
             let base = address(name);
-            for (offset, relocation) in section.relocations() {
-                let RelocationTarget::Symbol(symbol) = relocation.target() else { continue };
-                let called = file.symbol_by_index(symbol).ok().and_then(|symbol| symbol.name().ok());
-                if called != Some("__sanitizer_cov_trace_pc") {
+            let calls = named(&file, &section);
+            for (number, (offset, called)) in calls.iter().enumerate() {
+                if *called != TRACE {
                     continue;
                 }
-                let function = function_at(&functions, section.index().0, offset).unwrap_or("?");
+                let next = calls[number + 1..].iter().take_while(|(next, name)| *name != TRACE && next - offset < BLOCK);
+                if next.into_iter().any(|(_, name)| REPORTS.iter().any(|report| name.contains(report))) {
+                    edges.reports += 1;
+                    continue;
+                }
+                let function = function_at(&functions, section.index().0, *offset).unwrap_or("?");
                 if let Some(base) = base {
                     // What the kernel records is the return address, behind the call's four bytes of distance.
                     edges.at.insert(base + offset + 4, edges.all.len() as u32);
@@ -66,6 +78,18 @@ impl Edges {
     pub fn at(&self, address: u64) -> Option<u32> {
         self.at.get(&address).copied()
     }
+}
+
+/// The symbols that a section names, in the order of the places that do.
+fn named<'a>(file: &object::File<'a>, section: &object::Section<'a, '_>) -> Vec<(u64, &'a str)> {
+    let name = |target| match target {
+        RelocationTarget::Symbol(symbol) => file.symbol_by_index(symbol).ok()?.name().ok(),
+        _ => None,
+    };
+    let mut calls: Vec<(u64, &str)> =
+        section.relocations().filter_map(|(offset, relocation)| Some((offset, name(relocation.target())?))).collect();
+    calls.sort_unstable_by_key(|(offset, _)| *offset);
+    calls
 }
 
 fn function_at<'a>(functions: &Functions<'a>, section: usize, offset: u64) -> Option<&'a str> {

@@ -57,14 +57,15 @@ fn coverage(edges: &Edges) -> String {
     }
     let percent = |part: usize, whole: usize| part * 100 / whole.max(1);
     format!(
-        "{}% of the {callable} edges that system calls can come to, {}% of all {}",
+        "{}% of the {callable} edges that system calls can come to, {}% of all {} (and {} that only a fault of the driver leads to)",
         percent(callable_reached, callable),
         percent(all, edges.all.len()),
-        edges.all.len()
+        edges.all.len(),
+        edges.reports
     )
 }
 
-/// Prints how many edges each function has.
+/// Prints how many edges each function has, but for those that lead to reports of faults.
 pub fn edges(module: &str) -> Result<(), String> {
     let edges = Edges::read(module)?;
     let mut functions: BTreeMap<(&str, bool), usize> = BTreeMap::new();
