@@ -46,6 +46,10 @@ mutants: modules samples tests-built ## break the driver on purpose, and see tha
 	@for kernel in debug kcsan; do vm/modules --kernel $$kernel || exit; done
 	@tests/mutants/run $(M)
 
+fuzz: modules samples tests-built ## fuzz the interface; SEED=1 CALLS=10000000, FUZZ_KERNEL=debug, GROW=300 (seconds) for the corpus
+	@[ -z "$(FUZZ_KERNEL)" ] || { vm/setup $(FUZZ_KERNEL) && vm/modules --kernel $(FUZZ_KERNEL); }
+	@vm/enter tests/fuzz/run $(FUZZ_KERNEL:%=--kernel %) $(SEED:%=--seed %) $(CALLS:%=--calls %) $(GROW:%=--grow %)
+
 bench: modules ## measure what requests and mappings cost, in instructions; build/bench/results.json
 	@vm/enter make --silent -C tests bench
 	@vm/enter tests/bench/run
@@ -76,6 +80,7 @@ samples: setup
 
 tests-built: setup
 	@vm/enter make --silent -j$$(nproc) -C tests
+	@cd tests/fuzz && ../../vm/cargo build --release --quiet
 
-.PHONY: help run test bench modules shell check rust-analyzer clean distclean setup samples tests-built \
+.PHONY: fuzz help run test bench modules shell check rust-analyzer clean distclean setup samples tests-built \
 	test-debug test-race test-long guarantees mutants

@@ -20,6 +20,7 @@ class Test:
     log: list[str] = field(default_factory=list)
     guarantee: int = 0
     lane: str = "test"
+    kernel: str = ""
 
     @property
     def row(self) -> str:

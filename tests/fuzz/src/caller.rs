@@ -1,0 +1,196 @@
+//! Makes the calls of one thread, and judges each answer by what `uapi/rdma.h` says.
+
+mod device;
+mod mappings;
+mod processes;
+mod requests;
+
+pub use processes::kill;
+
+use crate::{
+    memory::Area,
+    ops::{self, Op},
+    sys::{self, Answer},
+    values::Pointer,
+    world::{Slot, World},
+};
+use std::sync::atomic::Ordering::Relaxed;
+
+/// What is wrong with an answer.
+pub type Finding = String;
+type Judged = Result<(), Finding>;
+
+/// One thread of a program.
+pub struct Caller<'a> {
+    world: &'a World,
+    /// Which thread.
+    number: usize,
+    memory: &'a mut Memory,
+    /// System calls made on the node and its mappings.
+    pub calls: u64,
+    /// Those that were not refused.
+    pub accepted: u64,
+}
+
+/// The memory that a thread's calls are given.
+pub struct Memory {
+    argument: Area,
+    array: Area,
+    own: Area,
+}
+
+impl Memory {
+    /// Memory for one thread.
+    pub fn new() -> Self {
+        Self { argument: Area::new(), array: Area::new(), own: Area::new() }
+    }
+}
+
+impl<'a> Caller<'a> {
+    /// The thread of this number.
+    pub fn new(world: &'a World, number: usize, memory: &'a mut Memory) -> Self {
+        Self { world, number, memory, calls: 0, accepted: 0 }
+    }
+
+    /// Does one after the other.
+    pub fn run(&mut self, ops: &[Op], go_on: &dyn Fn() -> bool) -> Judged {
+        for op in ops {
+            if !go_on() {
+                break;
+            }
+            match op {
+                Op::Storm(storm) => self.storm(storm, go_on)?,
+                op => self.run_one(op)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn run_one(&mut self, op: &Op) -> Judged {
+        self.world.steps[self.number].fetch_add(1, Relaxed);
+        self.one(op).map_err(|wrong| format!("{wrong}\nin the call: {op:?}"))
+    }
+
+    fn storm(&mut self, storm: &ops::Storm, go_on: &dyn Fn() -> bool) -> Judged {
+        // What would wait says so: waiting is for calls that come alone.
+        self.world.nonblocking();
+        for number in 0..storm.times {
+            if !go_on() {
+                break;
+            }
+            self.run_one(&storm.nth(number))?;
+        }
+        Ok(())
+    }
+
+    fn one(&mut self, op: &Op) -> Judged {
+        match op {
+            Op::Open(op) => self.open(op),
+            Op::Close(op) => self.close(op),
+            Op::Dup(op) => self.dup(op),
+            Op::Pass(op) => self.pass(op),
+            Op::Info(op) => self.info(op),
+            Op::Alloc(op) => self.alloc(op),
+            Op::Free(op) => self.free(op),
+            Op::Buffer(op) => self.buffer(op),
+            Op::Transfer(op) => self.transfer(op),
+            Op::Submit(op) => self.submit(op),
+            Op::Wait(op) => self.wait(op),
+            Op::Cancel(op) => self.cancel(op),
+            Op::Eventfd(op) => self.eventfd(op),
+            Op::Unknown(op) => self.unknown(op),
+            Op::Map(op) => self.map(op),
+            Op::Unmap(op) => self.unmap(op),
+            Op::Remap(op) => self.remap(op),
+            Op::Protect(op) => self.protect(op),
+            Op::Advise(op) => self.advise(op),
+            Op::Touch(op) => self.touch(op),
+            Op::Read(op) => self.read(op),
+            Op::Write(op) => self.write(op),
+            Op::Seek(op) => self.seek(op),
+            Op::Poll(op) => self.poll(op),
+            Op::Fork(op) => self.fork(op),
+            Op::Kill(op) => self.kill(op),
+            Op::Signal(op) => self.signal(op),
+            Op::Storm(op) => self.storm(op, &|| true),
+        }
+    }
+
+    /// Counts a call, and takes its answer only if it is one of those that there can be.
+    fn answered(&mut self, answer: Answer, errors: &[i32]) -> Result<Answer, Finding> {
+        self.calls += 1;
+        self.accepted += u64::from(answer.is_ok());
+        match answer {
+            Err(error) if !errors.contains(&error) => Err(format!("{} is not among its errors", sys::name(error))),
+            _ => Ok(answer),
+        }
+    }
+
+    /// The same, where the answer itself tells nothing more.
+    fn expect(&mut self, answer: Answer, errors: &[i32]) -> Judged {
+        self.answered(answer, errors).map(drop)
+    }
+
+    /// ioctl(2), with its argument put where `pointer` says; what came back in it.
+    fn ioctl<T: Copy + Default>(
+        &mut self,
+        file: u8,
+        number: u32,
+        pointer: Pointer,
+        argument: &T,
+        direction: Direction,
+        errors: &[i32],
+    ) -> Result<(Answer, T), Finding> {
+        let slot = self.world.slot(file);
+        let sent = crate::memory::as_bytes(std::slice::from_ref(argument));
+        let address = self.memory.argument.put(pointer, sent);
+        let answer = sys::ioctl(self.world.fd(file), number, address);
+        let mut all = vec![libc::EFAULT, libc::EINVAL];
+        all.extend_from_slice(errors);
+        if slot.is_none() || !self.world.exact() {
+            all.push(libc::EBADF);
+        }
+        let answer = self.answered(answer, &all)?;
+        let (back, intact) = self.memory.argument.look();
+        if !intact {
+            return Err("bytes beside its argument were written".into());
+        }
+        let same = back == &sent[..back.len()];
+        let in_part = matches!(pointer, Pointer::Short(_)) && direction != Direction::In;
+        if !same && !in_part && (direction == Direction::In || answer.is_err()) {
+            return Err(format!("its argument was written: {back:02x?}, answer {answer:?}"));
+        }
+        let unreadable = !matches!(pointer, Pointer::Good | Pointer::Edge | Pointer::ReadOnly);
+        let unwritable = pointer == Pointer::ReadOnly && direction != Direction::In;
+        if (unreadable || unwritable) && answer.is_ok() {
+            return Err(format!("it was accepted, with an argument that is not there ({pointer:?})"));
+        }
+        if unreadable && direction != Direction::Out && slot.is_some() && self.world.exact() && answer != Err(libc::EFAULT) {
+            return Err(format!("{answer:?}, and its argument is not there ({pointer:?})"));
+        }
+        let back = if answer.is_ok() { crate::memory::from_bytes(back) } else { *argument };
+        Ok((answer, back))
+    }
+
+    /// Whether a file is surely open in this way.
+    fn surely(&self, file: u8) -> Option<Slot> {
+        self.world.slot(file).filter(|_| self.world.exact())
+    }
+}
+
+/// Which way an argument goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    In,
+    Out,
+    InOut,
+}
+
+/// A finding, unless it is so.
+fn ensure(so: bool, otherwise: impl FnOnce() -> String) -> Judged {
+    if so {
+        Ok(())
+    } else {
+        Err(otherwise())
+    }
+}

@@ -1,0 +1,123 @@
+//! Mappings: made, moved, cut, changed, and looked at.
+
+use super::{ensure, Caller, Direction, Judged};
+use crate::{
+    memory::{foreign, in_places, place},
+    ops, sys,
+    uapi::{self, rdma_buffer},
+    values::{Pointer, PAGE, PLACE_SIZE},
+    world::Buffer,
+};
+use libc::{
+    EACCES, EAGAIN, EBADF, EBUSY, EDQUOT, EEXIST, EFAULT, EINTR, EINVAL, EIO, ENODEV, ENOMEM, EOPNOTSUPP, EOVERFLOW, EPERM,
+};
+
+/// Bytes between the offsets of two handles: the driver's windows, for those that it has not told the offset of.
+const WINDOW: u64 = 1 << 30;
+
+/// A part of a place: its address and bytes. Nothing outside of it is ever named.
+fn part(number: u8, page: u64, pages: u64) -> (u64, u64) {
+    let offset = (page * PAGE) % PLACE_SIZE;
+    (place(number) + offset, (pages * PAGE).min(PLACE_SIZE - offset))
+}
+
+impl Caller<'_> {
+    pub(super) fn map(&mut self, op: &ops::Map) -> Judged {
+        let handle = self.world.handle(op.file, op.buffer);
+        let known = self.world.with(op.file, |context, _| context.find(handle).copied()).flatten();
+        let base = known.map_or(u64::from(handle).wrapping_mul(WINDOW), |buffer| buffer.offset);
+        let offset = base.wrapping_add(op.page.wrapping_mul(PAGE));
+        let (shared, fd) = (op.flags as i32, self.world.fd(op.file));
+        let protection = i32::from(op.protection & 7);
+        let answer = sys::mmap(place(op.place), op.length, protection, shared | libc::MAP_FIXED_NOREPLACE, fd, offset);
+        let errors = [EACCES, EAGAIN, EBADF, EDQUOT, EEXIST, EINTR, EINVAL, ENOMEM, EOPNOTSUPP, EOVERFLOW, EPERM];
+        let answer = self.answered(answer, &errors)?;
+        if offset == 0 {
+            self.look_at_first(op.file)?;
+        }
+        if answer.is_err() {
+            return Ok(());
+        }
+        let forbidden = protection & libc::PROT_EXEC != 0 || shared & libc::MAP_SHARED == 0;
+        ensure(!forbidden, || "it was mapped".into())?;
+        let Some(slot) = self.surely(op.file) else {
+            return Ok(());
+        };
+        ensure(slot.reads() && (slot.writes() || protection & libc::PROT_WRITE == 0), || "it was mapped".into())?;
+        let buffer = self.world.with(op.file, |context, _| {
+            let holds = |buffer: &&Buffer| (buffer.offset..buffer.offset + WINDOW).contains(&offset);
+            context.buffers.iter().find(holds).copied()
+        });
+        let length = op.length.next_multiple_of(PAGE);
+        let inside = buffer.flatten().is_some_and(|buffer| offset - buffer.offset + length <= buffer.size);
+        ensure(inside, || format!("{length:#x} bytes at {offset:#x} were mapped, and there is {buffer:?}"))
+    }
+
+    /// Whether the first buffer has come into being, whatever became of the mapping.
+    fn look_at_first(&mut self, file: u8) -> Judged {
+        let wanted = rdma_buffer::default();
+        let number = uapi::HEADER_IOC_BUFFER;
+        let (answer, got) = self.ioctl(file, number, Pointer::Good, &wanted, Direction::InOut, &[EBADF])?;
+        if answer.is_ok() {
+            self.world.with(file, |context, _| {
+                context.buffers.retain(|buffer| buffer.handle != 0);
+                context.buffers.push(Buffer { handle: 0, size: got.size, offset: 0 });
+            });
+        }
+        Ok(())
+    }
+
+    pub(super) fn unmap(&mut self, op: &ops::Unmap) -> Judged {
+        let (address, length) = part(op.place, op.page, op.pages);
+        let answer = sys::munmap(address, length);
+        self.expect(answer, &[EINVAL, ENOMEM])
+    }
+
+    pub(super) fn remap(&mut self, op: &ops::Remap) -> Judged {
+        let (address, length) = part(op.place, op.page, op.pages);
+        let (to, new_length) = part(op.to, 0, op.new_pages);
+        let flags = u64::from(op.flags & 7);
+        let answer = sys::call(libc::SYS_mremap, [address, length, new_length, flags, to]);
+        let answer = self.answered(answer, &[EAGAIN, EFAULT, EINVAL, ENOMEM, EPERM])?;
+        let Ok(moved) = answer else {
+            return Ok(());
+        };
+        if !in_places(moved) {
+            let _ = sys::munmap(moved, new_length);
+        }
+        ensure(new_length <= length, || format!("{length:#x} bytes became {new_length:#x}"))
+    }
+
+    pub(super) fn protect(&mut self, op: &ops::Protect) -> Judged {
+        let (address, length) = part(op.place, op.page, op.pages);
+        let protection = op.protection & 7;
+        let answer = sys::call(libc::SYS_mprotect, [address, length, protection.into()]);
+        let answer = self.answered(answer, &[EACCES, EINVAL, ENOMEM, EPERM])?;
+        let executable = i32::from(protection) & libc::PROT_EXEC != 0;
+        ensure(answer.is_err() || !executable || length == 0, || "it can be executed".into())
+    }
+
+    pub(super) fn advise(&mut self, op: &ops::Advise) -> Judged {
+        let (address, length) = part(op.place, op.page, op.pages);
+        let answer = sys::call(libc::SYS_madvise, [address, length, op.advice.into()]);
+        self.expect(answer, &[EACCES, EAGAIN, EBADF, EBUSY, EFAULT, EINTR, EINVAL, EIO, ENODEV, ENOMEM, EPERM])
+    }
+
+    pub(super) fn touch(&mut self, op: &ops::Touch) -> Judged {
+        let offset = op.offset % PLACE_SIZE;
+        let (address, length) = (place(op.place) + offset, op.length.min(PLACE_SIZE - offset).min(PAGE));
+        let errors = [EFAULT, EINTR];
+        if op.store {
+            let answer = self.memory.own.store(address, length);
+            self.expect(answer, &errors)?;
+            return Ok(());
+        }
+        let loaded = self.memory.argument.load(address, length);
+        let strange = loaded.map(foreign);
+        self.expect(strange.map(|_| 0), &errors)?;
+        match strange {
+            Ok(Some((at, byte))) => Err(format!("byte {at} is {byte:#x}, which nobody has written")),
+            _ => Ok(()),
+        }
+    }
+}

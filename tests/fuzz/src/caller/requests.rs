@@ -1,0 +1,169 @@
+//! Requests: done at once, submitted, collected, cancelled.
+
+use super::{ensure, Caller, Direction, Judged};
+use crate::{
+    memory::{as_bytes, from_bytes},
+    ops,
+    uapi::{self, rdma_cancel, rdma_completion, rdma_request, rdma_submit, rdma_wait},
+    values::Pointer,
+    world::{Context, Slot, Verdict},
+};
+use libc::{EAGAIN, EALREADY, EBADF, ECANCELED, EFAULT, EINTR, ENOENT, ENOMEM};
+
+const DEPTH: usize = uapi::RDMA_QUEUE_DEPTH as usize;
+
+impl Caller<'_> {
+    fn request(&self, file: u8, op: &ops::Request) -> rdma_request {
+        let (source, destination) = match op.operation {
+            uapi::RDMA_OP_TO_DEVICE => (self.world.handle(file, op.buffer), 0),
+            uapi::RDMA_OP_FROM_DEVICE => (0, self.world.handle(file, op.buffer)),
+            _ => (self.world.handle(file, op.buffer), self.world.handle(file, op.other)),
+        };
+        let other = || self.world.handle(file, op.other);
+        rdma_request {
+            operation: op.operation,
+            flags: op.flags,
+            source: if op.any && source == 0 { other() } else { source },
+            destination: if op.any && destination == 0 { other() } else { destination },
+            source_offset: op.source_offset,
+            destination_offset: op.destination_offset,
+            length: op.length,
+            cookie: op.cookie,
+            reserved: [0, op.reserved],
+        }
+    }
+
+    fn verdict(&self, file: u8, request: &rdma_request) -> Verdict {
+        self.world.with(file, |context, slot| self.world.judge(context, slot, request)).unwrap_or(Verdict::Unclear)
+    }
+
+    pub(super) fn transfer(&mut self, op: &ops::Transfer) -> Judged {
+        let request = self.request(op.file, &op.request);
+        let verdict = if request.flags == 0 { self.verdict(op.file, &request) } else { Verdict::Wrong };
+        let errors = [EAGAIN, EBADF, EINTR, ENOMEM];
+        let (answer, _) = self.ioctl(op.file, uapi::HEADER_IOC_TRANSFER, op.pointer, &request, Direction::In, &errors)?;
+        ensure(answer.is_err() || verdict != Verdict::Wrong, || format!("it was done: {request:?}"))?;
+        if self.sound(op.file, op.pointer) && verdict == Verdict::Right {
+            let fine = [Ok(0), Err(EAGAIN), Err(EINTR), Err(ENOMEM)].contains(&answer);
+            ensure(fine, || format!("{answer:?}, and nothing is wrong with {request:?}"))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn submit(&mut self, op: &ops::Submit) -> Judged {
+        let once: Vec<rdma_request> = op.requests.iter().map(|request| self.request(op.file, request)).collect();
+        let times = usize::from(op.copies).min(1030 / once.len().max(1));
+        let requests: Vec<rdma_request> = once.iter().copied().cycle().take(once.len() * times).collect();
+        // No more than what is there: what is behind it could be anything.
+        let count = op.count.filter(|count| *count as usize <= requests.len() || *count as usize > DEPTH);
+        let count = count.unwrap_or(requests.len() as u32);
+        let argument = rdma_submit {
+            requests: self.memory.array.put(op.array, as_bytes(&requests)),
+            count,
+            flags: op.flags,
+            reserved: op.reserved,
+        };
+        let errors = [EAGAIN, EBADF, EINTR, ENOMEM];
+        let (answer, _) = self.ioctl(op.file, uapi::HEADER_IOC_SUBMIT, op.pointer, &argument, Direction::In, &errors)?;
+        let (back, intact) = self.memory.array.look();
+        let readable = back.len() / size_of::<rdma_request>();
+        ensure(intact && back == &as_bytes(&requests)[..back.len()], || "the array was written".into())?;
+
+        let there =
+            if matches!(op.array, Pointer::Good | Pointer::Edge | Pointer::Short(_) | Pointer::ReadOnly) { readable } else { 0 };
+        let wrong = op.flags != 0 || op.reserved != 0 || count == 0 || count as usize > DEPTH;
+        let given = &requests[..if wrong { 0 } else { count as usize }];
+        let expected = self.world.with(op.file, |context, slot| self.acceptable(context, slot, given, there));
+        let accepted = answer.unwrap_or(0) as usize;
+        if let Some((least, most)) = expected {
+            ensure(accepted <= most, || format!("{accepted} were accepted, and no more than {most} can be: {requests:?}"))?;
+            let hindered = [Err(EINTR), Err(ENOMEM)].contains(&answer);
+            if self.sound(op.file, op.pointer) && !hindered {
+                ensure(accepted >= least, || format!("{answer:?}, and {least} are right: {requests:?}"))?;
+            }
+        }
+        self.world.with(op.file, |context, _| {
+            context.submitted.extend(requests.iter().take(accepted).map(|request| (request.cookie, request.length)));
+        });
+        Ok(())
+    }
+
+    /// How many of these requests will be accepted, at least and at most, if so many of them can be read.
+    fn acceptable(&self, context: &Context, slot: Slot, requests: &[rdma_request], there: usize) -> (usize, usize) {
+        let room = if self.world.exact() { DEPTH.saturating_sub(context.submitted.len()) } else { DEPTH };
+        let (mut least, mut most, mut unclear) = (0, 0, false);
+        for (number, request) in requests.iter().enumerate().take(room.min(there)) {
+            let linked = request.flags == uapi::RDMA_REQUEST_LINK;
+            let verdict = self.world.judge(context, slot, request);
+            if verdict == Verdict::Wrong || (request.flags != 0 && !linked) {
+                break;
+            }
+            unclear |= verdict == Verdict::Unclear;
+            if !linked {
+                most = number + 1;
+                least = if unclear { least } else { most };
+            }
+        }
+        (least, most)
+    }
+
+    pub(super) fn wait(&mut self, op: &ops::Wait) -> Judged {
+        let nothing = rdma_completion { cookie: 0x5c5c, ..Default::default() };
+        // Room for all that can be there.
+        let there = self.surely(op.file).and_then(|_| self.world.with(op.file, |context, _| context.submitted.len() + 8));
+        let room = vec![nothing; (op.max as usize).clamp(1, there.unwrap_or(DEPTH).min(DEPTH))];
+        let argument = rdma_wait {
+            completions: self.memory.array.put(op.array, as_bytes(&room)),
+            min: op.min,
+            max: op.max,
+            timeout_ns: op.timeout_ns,
+            flags: op.flags,
+            reserved: op.reserved,
+        };
+        let errors = [EAGAIN, EINTR, ENOMEM];
+        let (answer, _) = self.ioctl(op.file, uapi::HEADER_IOC_WAIT, op.pointer, &argument, Direction::In, &errors)?;
+        let wrong = op.flags != 0 || op.reserved != 0 || op.max == 0 || op.min > op.max || op.min as usize > DEPTH;
+        ensure(!wrong || answer.is_err(), || "it was accepted".into())?;
+
+        let (back, intact) = self.memory.array.look();
+        ensure(intact, || "bytes beside the array were written".into())?;
+        let count = answer.unwrap_or(0) as usize;
+        let size = size_of::<rdma_completion>();
+        ensure(count <= op.max as usize && count * size <= back.len(), || format!("it collected {count}"))?;
+        // The first one that cannot be written may have been written in part.
+        let unwritten = &back[((count + usize::from(matches!(op.array, Pointer::Short(_)))) * size).min(back.len())..];
+        let same = unwritten.iter().zip(as_bytes(&room).iter()).all(|(one, other)| one == other);
+        ensure(same, || format!("it collected {count}, and wrote more"))?;
+        let got: Vec<rdma_completion> = back.chunks(size).take(count).map(from_bytes).collect();
+        let exact = self.world.exact();
+        let judged = self.world.with(op.file, |context, _| got.iter().try_for_each(|one| collected(context, one, exact)));
+        judged.unwrap_or(Ok(()))
+    }
+
+    pub(super) fn cancel(&mut self, op: &ops::Cancel) -> Judged {
+        let request = rdma_cancel { cookie: op.cookie, flags: op.flags, reserved: op.reserved };
+        let errors = [EALREADY, ENOENT, EFAULT];
+        let (answer, _) = self.ioctl(op.file, uapi::HEADER_IOC_CANCEL, op.pointer, &request, Direction::In, &errors)?;
+        let all = op.flags == uapi::RDMA_CANCEL_ALL && op.cookie == 0;
+        let right = op.reserved == 0 && (op.flags == 0 || all);
+        ensure(right || answer.is_err(), || "it was accepted".into())?;
+        let most = self.surely(op.file).and_then(|_| self.world.with(op.file, |context, _| context.submitted.len()));
+        ensure(answer.unwrap_or(0) as usize <= most.unwrap_or(DEPTH), || format!("it cancelled {answer:?} of {most:?}"))
+    }
+}
+
+/// Judges a completion, and forgets the request.
+fn collected(context: &mut Context, completion: &rdma_completion, exact: bool) -> Judged {
+    let good = completion.reserved == 0 && (completion.status == 0 || completion.status == -ECANCELED);
+    ensure(good, || format!("it collected {completion:?}"))?;
+    let called = |request: &(u64, u64)| {
+        request.0 == completion.cookie
+            && (request.1 == completion.bytes || (completion.status != 0 && completion.bytes < request.1))
+    };
+    match context.submitted.iter().position(called) {
+        Some(found) => drop(context.submitted.swap_remove(found)),
+        None if exact => return Err(format!("it collected {completion:?}, which was not submitted: {:?}", context.submitted)),
+        None => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,154 @@
+//! The edges of the driver: where the compiler has put a call of `__sanitizer_cov_trace_pc` into rdma.ko.
+
+use object::{Object, ObjectSection, ObjectSymbol, RelocationTarget, SectionKind, SymbolKind};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    fs,
+};
+
+/// Edges that there is room for.
+pub const MOST_EDGES: usize = 1 << 15;
+
+const TRACE: &str = "__sanitizer_cov_trace_pc";
+/// What is called where the driver has a fault. KASAN's checks are edges like others, and each has one that is never taken.
+const REPORTS: [&str; 4] = ["__asan_report", "__asan_handle_no_return", "__ubsan_handle", "9panicking"];
+/// Bytes in which a block has called such a function, if it does nothing else.
+const BLOCK: u64 = 40;
+
+/// An edge.
+pub struct Edge {
+    /// The function it is in, as the linker calls it.
+    pub function: String,
+    /// Whether a system call, or a fault on a mapping, can come there (as far as the module's own calls tell).
+    pub callable: bool,
+}
+
+/// All edges, and where they are in the kernel.
+#[derive(Default)]
+pub struct Edges {
+    /// By number.
+    pub all: Vec<Edge>,
+    /// How many others there are, which lead to nothing but the report of a fault: of KASAN, UBSAN, or a panic.
+    pub reports: usize,
+    /// The number of each address.
+    at: HashMap<u64, u32>,
+}
+
+/// A function: its section, where it begins, its name.
+type Functions<'a> = BTreeMap<(usize, u64), &'a str>;
+
+impl Edges {
+    /// Those of a module file that is loaded; none if it was built without.
+    pub fn read(path: &str) -> Result<Self, String> {
+        let bytes = fs::read(path).map_err(|error| format!("{path}: {error}"))?;
+        let file = object::File::parse(&*bytes).map_err(|error| format!("{path}: {error}"))?;
+        let functions: Functions = file
+            .symbols()
+            .filter(|symbol| symbol.kind() == SymbolKind::Text)
+            .filter_map(|symbol| Some(((symbol.section_index()?.0, symbol.address()), symbol.name().ok()?)))
+            .collect();
+        let callable = reachable(&file, &functions);
+        let mut edges = Self::default();
+        for section in file.sections() {
+            let name = section.name().unwrap_or("");
+            let base = address(name);
+            let calls = named(&file, &section);
+            for (number, (offset, called)) in calls.iter().enumerate() {
+                if *called != TRACE {
+                    continue;
+                }
+                let next = calls[number + 1..].iter().take_while(|(next, name)| *name != TRACE && next - offset < BLOCK);
+                if next.into_iter().any(|(_, name)| REPORTS.iter().any(|report| name.contains(report))) {
+                    edges.reports += 1;
+                    continue;
+                }
+                let function = function_at(&functions, section.index().0, *offset).unwrap_or("?");
+                if let Some(base) = base {
+                    // What the kernel records is the return address, behind the call's four bytes of distance.
+                    edges.at.insert(base + offset + 4, edges.all.len() as u32);
+                }
+                edges.all.push(Edge { function: function.into(), callable: callable.contains(function) });
+            }
+        }
+        assert!(edges.all.len() <= MOST_EDGES);
+        Ok(edges)
+    }
+
+    /// The number of the edge at an address of the kernel.
+    pub fn at(&self, address: u64) -> Option<u32> {
+        self.at.get(&address).copied()
+    }
+}
+
+/// The symbols that a section names, in the order of the places that do.
+fn named<'a>(file: &object::File<'a>, section: &object::Section<'a, '_>) -> Vec<(u64, &'a str)> {
+    let name = |target| match target {
+        RelocationTarget::Symbol(symbol) => file.symbol_by_index(symbol).ok()?.name().ok(),
+        _ => None,
+    };
+    let mut calls: Vec<(u64, &str)> =
+        section.relocations().filter_map(|(offset, relocation)| Some((offset, name(relocation.target())?))).collect();
+    calls.sort_unstable_by_key(|(offset, _)| *offset);
+    calls
+}
+
+fn function_at<'a>(functions: &Functions<'a>, section: usize, offset: u64) -> Option<&'a str> {
+    let (place, name) = functions.range(..=(section, offset)).next_back()?;
+    (place.0 == section).then_some(*name)
+}
+
+/// Where a section of the module is in the kernel.
+fn address(section: &str) -> Option<u64> {
+    let text = fs::read_to_string(format!("/sys/module/rdma/sections/{section}")).ok()?;
+    u64::from_str_radix(text.trim().trim_start_matches("0x"), 16).ok()
+}
+
+/// What could be calls and jumps within a section, which the assembler leaves no relocation of: from where to where. Not all of
+/// them are, but of what is no instruction hardly any leads to the very beginning of a function.
+fn near_calls(section: &object::Section) -> Vec<(usize, u64, u64)> {
+    const CALL: u8 = 0xe8;
+    const JUMP: u8 = 0xe9;
+    let bytes = if section.kind() == SectionKind::Text { section.data().unwrap_or(&[]) } else { &[] };
+    let windows = bytes.windows(5).enumerate();
+    let calls = windows.filter(|(_, code)| matches!(code[0], CALL | JUMP)).map(|(offset, code)| {
+        let distance = i32::from_le_bytes([code[1], code[2], code[3], code[4]]);
+        (section.index().0, offset as u64, (offset as u64 + 5).wrapping_add_signed(distance.into()))
+    });
+    calls.collect()
+}
+
+/// The functions that are called, or named, by those of the tables which the kernel calls for a file and its mappings.
+fn reachable<'a>(file: &object::File<'a>, functions: &Functions<'a>) -> HashSet<&'a str> {
+    let mut names: HashMap<&str, HashSet<&str>> = HashMap::new();
+    for section in file.sections() {
+        for (offset, relocation) in section.relocations() {
+            let RelocationTarget::Symbol(index) = relocation.target() else { continue };
+            let Ok(symbol) = file.symbol_by_index(index) else { continue };
+            let target = match symbol.kind() {
+                SymbolKind::Section => symbol
+                    .section_index()
+                    .and_then(|section| function_at(functions, section.0, (relocation.addend() + 4).max(0) as u64)),
+                _ => symbol.name().ok(),
+            };
+            if let (Some(from), Some(target)) = (function_at(functions, section.index().0, offset), target) {
+                names.entry(from).or_default().insert(target);
+            }
+        }
+    }
+    for (section, from, target) in file.sections().flat_map(|section| near_calls(&section)) {
+        if let (Some(from), Some(target)) = (function_at(functions, section, from), functions.get(&(section, target))) {
+            names.entry(from).or_default().insert(target);
+        }
+    }
+    let roots = |name: &&str| ["chrdev10operations", "10kernel_ext3vma"].iter().any(|part| name.contains(part));
+    let mut found: HashSet<&str> = functions.values().copied().filter(roots).collect();
+    let mut open: Vec<&str> = found.iter().copied().collect();
+    while let Some(name) = open.pop() {
+        for target in names.get(name).into_iter().flatten() {
+            if found.insert(target) {
+                open.push(target);
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,298 @@
+//! The calls that a program is made of, as data: to be generated, varied, printed and read again.
+
+use crate::{
+    random::Random,
+    uapi,
+    values::{self, Descriptor, Pointer, Which},
+};
+use arbitrary::{Arbitrary, Result, Unstructured};
+use serde::{Deserialize, Serialize};
+
+/// The requests there are.
+pub const NUMBERS: [u32; 9] = [
+    uapi::HEADER_IOC_INFO,
+    uapi::HEADER_IOC_ALLOC,
+    uapi::HEADER_IOC_FREE,
+    uapi::HEADER_IOC_BUFFER,
+    uapi::HEADER_IOC_TRANSFER,
+    uapi::HEADER_IOC_SUBMIT,
+    uapi::HEADER_IOC_WAIT,
+    uapi::HEADER_IOC_CANCEL,
+    uapi::HEADER_IOC_EVENTFD,
+];
+
+/// What can be made another by changing one of its arguments.
+pub trait Vary {
+    /// Gives one argument another value.
+    fn vary(&mut self, u: &mut Unstructured) -> Result<()>;
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// A call: its arguments, and what their values are like. What is 0 is not written.
+macro_rules! call {
+    ($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty = $values:expr),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Default, PartialEq, Arbitrary, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        #[allow(missing_docs)]
+        pub struct $name {
+            $(
+                #[arbitrary(with = $values)]
+                #[serde(skip_serializing_if = "is_default")]
+                pub $field: $type,
+            )*
+        }
+
+        impl Vary for $name {
+            fn vary(&mut self, u: &mut Unstructured) -> Result<()> {
+                let fields = [$(stringify!($field)),*];
+                let field = *u.choose(&fields)?;
+                $(if field == stringify!($field) { self.$field = $values(u)?; })*
+                Ok(())
+            }
+        }
+    };
+}
+
+call!(/// open(2) of the node.
+    Open { file: u8 = values::file, access: u8 = access, nonblock: bool = rarely });
+call!(/// close(2)
+    Close { file: u8 = values::file });
+call!(/// dup(2), into the place of another file.
+    Dup { file: u8 = values::file, to: u8 = values::file });
+call!(/// A file goes through a socket; `lost`: nobody takes it out.
+    Pass { file: u8 = values::file, to: u8 = values::file, lost: bool = rarely });
+call!(/// RDMA_IOC_INFO
+    Info { file: u8 = values::file, pointer: Pointer = values::pointer });
+call!(/// RDMA_IOC_ALLOC
+    Alloc { file: u8 = values::file, size: u64 = values::size, flags: u32 = values::zero32,
+        reserved: u64 = values::zero, pointer: Pointer = values::pointer });
+call!(/// RDMA_IOC_FREE
+    Free { file: u8 = values::file, buffer: Which = values::which, flags: u32 = values::zero32,
+        pointer: Pointer = values::pointer });
+call!(/// RDMA_IOC_BUFFER
+    Buffer { file: u8 = values::file, buffer: Which = values::which, flags: u32 = values::zero32,
+        reserved: u64 = values::zero, pointer: Pointer = values::pointer });
+call!(/// struct rdma_request; `any` gives the side a handle that is the device's.
+    Request { operation: u32 = values::operation, flags: u32 = values::flag, buffer: Which = values::which,
+        other: Which = values::which, any: bool = rarely, source_offset: u64 = values::offset,
+        destination_offset: u64 = values::offset, length: u64 = values::length, cookie: u64 = values::cookie,
+        reserved: u64 = values::zero });
+call!(/// RDMA_IOC_TRANSFER
+    Transfer { file: u8 = values::file, request: Request = Request::arbitrary, pointer: Pointer = values::pointer });
+call!(/// RDMA_IOC_SUBMIT; `copies`: the array is as many times as long.
+    Submit { file: u8 = values::file, requests: Vec<Request> = requests, copies: u16 = copies,
+        count: Option<u32> = wrong_count, flags: u32 = values::zero32, reserved: u64 = values::zero,
+        array: Pointer = values::pointer, pointer: Pointer = values::pointer });
+call!(/// RDMA_IOC_WAIT
+    Wait { file: u8 = values::file, min: u32 = values::count, max: u32 = values::count,
+        timeout_ns: i64 = values::timeout, flags: u32 = values::zero32, reserved: u32 = values::zero32,
+        array: Pointer = values::pointer, pointer: Pointer = values::pointer });
+call!(/// RDMA_IOC_CANCEL
+    Cancel { file: u8 = values::file, cookie: u64 = values::cookie, flags: u32 = values::flag,
+        reserved: u32 = values::zero32, pointer: Pointer = values::pointer });
+call!(/// RDMA_IOC_EVENTFD
+    Eventfd { file: u8 = values::file, fd: Descriptor = values::descriptor, flags: u32 = values::zero32,
+        pointer: Pointer = values::pointer });
+call!(/// An ioctl that there is not.
+    Unknown { file: u8 = values::file, number: u32 = values::number, pointer: Pointer = values::pointer });
+call!(/// mmap(2) of the node; protection as PROT_*, flags as MAP_*.
+    Map { file: u8 = values::file, place: u8 = values::place, buffer: Which = values::which, page: u64 = values::page,
+        length: u64 = values::mapped, protection: u8 = protection, flags: u32 = map_flags });
+call!(/// munmap(2)
+    Unmap { place: u8 = values::place, page: u64 = values::pages, pages: u64 = values::pages });
+call!(/// mremap(2); flags as MREMAP_*.
+    Remap { place: u8 = values::place, page: u64 = values::pages, pages: u64 = values::pages,
+        new_pages: u64 = values::pages, to: u8 = values::place, flags: u8 = remap_flags });
+call!(/// mprotect(2)
+    Protect { place: u8 = values::place, page: u64 = values::pages, pages: u64 = values::pages,
+        protection: u8 = protection });
+call!(/// madvise(2)
+    Advise { place: u8 = values::place, page: u64 = values::pages, pages: u64 = values::pages, advice: u8 = advice });
+call!(/// Loads from a mapping, or stores to it.
+    Touch { place: u8 = values::place, offset: u64 = values::offset, length: u64 = values::length,
+        store: bool = bool::arbitrary });
+call!(/// read(2), pread(2)
+    Read { file: u8 = values::file, at: Option<u64> = values::position, length: u64 = values::length,
+        pointer: Pointer = values::pointer });
+call!(/// write(2), pwrite(2)
+    Write { file: u8 = values::file, at: Option<u64> = values::position, length: u64 = values::length,
+        pointer: Pointer = values::pointer });
+call!(/// lseek(2)
+    Seek { file: u8 = values::file, offset: i64 = seek_offset, whence: u8 = whence });
+call!(/// poll(2), for a few milliseconds
+    Poll { file: u8 = values::file, events: u8 = u8::arbitrary, milliseconds: u8 = values::milliseconds });
+call!(/// fork(2): the child does these calls, and then waits to be killed.
+    Fork { calls: Vec<Op> = child });
+call!(/// SIGKILL to the youngest child, after so many milliseconds.
+    Kill { milliseconds: u8 = values::milliseconds });
+call!(/// A signal with a handler to the program's other threads, or to itself.
+    Signal { own: bool = rarely });
+call!(/// So many calls like this one, each with one to three of its arguments changed, as `seed` has it.
+    Storm { call: Box<Op> = one, times: u16 = times, seed: u32 = u32::arbitrary });
+
+impl Storm {
+    /// The n-th call of it.
+    pub fn nth(&self, number: u16) -> Op {
+        let mut random = Random::new(self.seed.into(), number.into());
+        let mut op = (*self.call).clone();
+        let bytes = random.bytes::<192>();
+        let mut u = Unstructured::new(&bytes);
+        for _ in 0..=random.below(3) {
+            // Should the bytes not suffice, it stays as it is.
+            let _ = op.vary(&mut u);
+        }
+        op
+    }
+}
+
+/// All calls.
+macro_rules! ops {
+    ($($weight:literal $name:ident),* $(,)?) => {
+        /// One call, or a few of a kind.
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+        #[allow(missing_docs)]
+        pub enum Op { $($name($name)),* }
+
+        impl Op {
+            /// Any call; those with a larger weight come more often.
+            pub fn any(u: &mut Unstructured) -> Result<Self> {
+                let mut pick = u.int_in_range(0..=(0 $(+ $weight)*) - 1)?;
+                $(
+                    if pick < $weight {
+                        return Ok(Self::$name($name::arbitrary(u)?));
+                    }
+                    #[allow(unused_assignments)]
+                    { pick -= $weight; }
+                )*
+                unreachable!()
+            }
+        }
+
+        impl Vary for Op {
+            fn vary(&mut self, u: &mut Unstructured) -> Result<()> {
+                match self { $(Self::$name(call) => call.vary(u)),* }
+            }
+        }
+    };
+}
+
+ops! {
+    6u32 Open, 4 Close, 3 Dup, 2 Pass, 3 Info, 14 Alloc, 8 Free, 8 Buffer, 16 Transfer, 24 Submit, 18 Wait, 12 Cancel,
+    6 Eventfd, 4 Unknown, 14 Map, 6 Unmap, 5 Remap, 5 Protect, 5 Advise, 14 Touch, 4 Read, 4 Write, 4 Seek, 4 Poll,
+    1 Fork, 1 Kill, 2 Signal, 40 Storm,
+}
+
+impl<'a> Arbitrary<'a> for Op {
+    fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
+        Self::any(u)
+    }
+}
+
+impl Default for Op {
+    fn default() -> Self {
+        Self::Signal(Signal::default())
+    }
+}
+
+fn rarely(u: &mut Unstructured) -> Result<bool> {
+    values::once_in(u, 12)
+}
+
+/// O_RDWR mostly.
+fn access(u: &mut Unstructured) -> Result<u8> {
+    Ok(if values::once_in(u, 4)? { u.int_in_range(0..=1)? } else { 2 })
+}
+
+fn requests(u: &mut Unstructured) -> Result<Vec<Request>> {
+    (0..u.int_in_range(0..=4)?).map(|_| Request::arbitrary(u)).collect()
+}
+
+fn copies(u: &mut Unstructured) -> Result<u16> {
+    match u.int_in_range(0..=15)? {
+        0..=13 => Ok(1),
+        14 => u.int_in_range(0..=20),
+        _ if values::once_in(u, 8)? => u.int_in_range(0..=250),
+        _ => u.int_in_range(250..=1030),
+    }
+}
+
+fn wrong_count(u: &mut Unstructured) -> Result<Option<u32>> {
+    Ok(if values::once_in(u, 12)? { Some(values::count(u)?) } else { None })
+}
+
+fn protection(u: &mut Unstructured) -> Result<u8> {
+    Ok(match u.int_in_range(0..=19)? {
+        0..=13 => 3,
+        14..=18 => u.int_in_range(0..=2)?,
+        _ => u.int_in_range(4..=7)?,
+    })
+}
+
+fn map_flags(u: &mut Unstructured) -> Result<u32> {
+    const OTHERS: [i32; 6] = [
+        libc::MAP_PRIVATE,
+        libc::MAP_SHARED_VALIDATE,
+        libc::MAP_SHARED | libc::MAP_POPULATE,
+        libc::MAP_SHARED | libc::MAP_LOCKED,
+        libc::MAP_SHARED_VALIDATE | libc::MAP_SYNC,
+        libc::MAP_SHARED | libc::MAP_NORESERVE,
+    ];
+    Ok(if values::once_in(u, 3)? { *u.choose(&OTHERS)? } else { libc::MAP_SHARED } as u32)
+}
+
+fn remap_flags(u: &mut Unstructured) -> Result<u8> {
+    u.int_in_range(0..=7)
+}
+
+/// All but those that take memory away from the machine (MADV_HWPOISON, MADV_SOFT_OFFLINE).
+fn advice(u: &mut Unstructured) -> Result<u8> {
+    u.int_in_range(0..=25)
+}
+
+fn seek_offset(u: &mut Unstructured) -> Result<i64> {
+    Ok(values::offset(u)? as i64)
+}
+
+fn whence(u: &mut Unstructured) -> Result<u8> {
+    u.int_in_range(0..=5)
+}
+
+fn times(u: &mut Unstructured) -> Result<u16> {
+    u.int_in_range(50..=3000)
+}
+
+/// A call that a storm or a child can be of: neither of these two.
+fn simple(u: &mut Unstructured) -> Result<Op> {
+    loop {
+        let op = Op::any(u)?;
+        if !matches!(op, Op::Storm(_) | Op::Fork(_) | Op::Kill(_)) {
+            return Ok(op);
+        }
+        if u.is_empty() {
+            return Ok(Op::default());
+        }
+    }
+}
+
+fn child(u: &mut Unstructured) -> Result<Vec<Op>> {
+    (0..u.int_in_range(1..=5)?).map(|_| simple(u)).collect()
+}
+
+/// A storm is of calls that cost little when they are wrong; those that make memory come less often.
+fn one(u: &mut Unstructured) -> Result<Box<Op>> {
+    loop {
+        let op = simple(u)?;
+        let fit = match op {
+            Op::Open(_) | Op::Close(_) | Op::Dup(_) | Op::Pass(_) | Op::Poll(_) | Op::Signal(_) => false,
+            Op::Alloc(_) | Op::Map(_) | Op::Touch(_) | Op::Read(_) | Op::Write(_) => values::once_in(u, 4)?,
+            _ => true,
+        };
+        if fit || u.is_empty() {
+            return Ok(Box::new(op));
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Shorter programs that show the same.
+
+use crate::{ops::Op, program::Program};
+
+/// All that is simpler than this program by one step, the shortest first.
+pub fn simpler(program: &Program) -> Vec<Program> {
+    let length = program.len();
+    let mut found = Vec::new();
+    if program.threads.len() > 1 {
+        found.extend(program.threads.iter().map(|thread| Program { threads: vec![thread.clone()] }));
+        found.push(Program { threads: vec![program.threads.concat()] });
+    }
+    let mut count = length / 2;
+    while count > 0 {
+        found.extend((0..length).step_by(count).map(|from| program.without(from, count)));
+        count /= 2;
+    }
+    for (number, thread) in program.threads.iter().enumerate() {
+        for (place, op) in thread.iter().enumerate() {
+            for simple in simpler_calls(op) {
+                let mut other = program.clone();
+                other.threads[number][place] = simple;
+                found.push(other);
+            }
+        }
+    }
+    found.retain(|other| other != program);
+    found
+}
+
+/// A storm's last call, and shorter storms; a child with fewer calls; fewer requests.
+fn simpler_calls(op: &Op) -> Vec<Op> {
+    match op {
+        Op::Storm(storm) => {
+            let mut found = vec![(*storm.call).clone(), storm.nth(storm.times.saturating_sub(1))];
+            for times in [storm.times / 8, storm.times / 2, storm.times - storm.times / 4, storm.times.saturating_sub(1)] {
+                let mut shorter = storm.clone();
+                shorter.times = times;
+                found.push(Op::Storm(shorter));
+            }
+            found
+        }
+        Op::Fork(fork) => (0..fork.calls.len())
+            .map(|call| {
+                let mut shorter = fork.clone();
+                shorter.calls.remove(call);
+                Op::Fork(shorter)
+            })
+            .collect(),
+        Op::Submit(submit) if submit.requests.len() > 1 => (0..submit.requests.len())
+            .map(|request| {
+                let mut shorter = submit.clone();
+                shorter.requests.remove(request);
+                Op::Submit(shorter)
+            })
+            .collect(),
+        Op::Submit(submit) if submit.copies > 1 => {
+            let mut shorter = submit.clone();
+            shorter.copies = 1;
+            vec![Op::Submit(shorter)]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The shortest program found for which `shows` says so, after at most so many tries.
+pub fn shortest(program: &Program, mut tries: u32, mut shows: impl FnMut(&Program) -> bool) -> Program {
+    let mut shortest = program.clone();
+    loop {
+        let mut candidates = simpler(&shortest).into_iter();
+        let better = candidates.find(|candidate| {
+            tries = tries.saturating_sub(1);
+            tries > 0 && shows(candidate)
+        });
+        match better {
+            Some(better) => shortest = better,
+            None => return shortest,
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! What a program has, as far as it can be known: open files, their buffers, what was submitted.
+
+use crate::{
+    sys,
+    uapi::{self, rdma_request},
+    values::{Descriptor, Which, FILES},
+};
+use std::{
+    ffi::CString,
+    path::Path,
+    sync::{
+        atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering::Relaxed},
+        Mutex, MutexGuard,
+    },
+};
+
+/// Threads of a program, at most.
+pub const THREADS: usize = 3;
+
+/// A buffer that has a handle.
+#[derive(Clone, Copy, Debug)]
+pub struct Buffer {
+    /// Its handle.
+    pub handle: u32,
+    /// Bytes.
+    pub size: u64,
+    /// Where to map it from.
+    pub offset: u64,
+}
+
+/// What an open file is known to have.
+#[derive(Default)]
+pub struct Context {
+    /// Those with a handle.
+    pub buffers: Vec<Buffer>,
+    /// The cookies and lengths of what was submitted and not yet collected.
+    pub submitted: Vec<(u64, u64)>,
+}
+
+impl Context {
+    /// The buffer of this handle.
+    pub fn find(&self, handle: u32) -> Option<&Buffer> {
+        self.buffers.iter().find(|buffer| buffer.handle == handle)
+    }
+}
+
+/// How a descriptor was opened, and whose it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Slot {
+    /// Which context.
+    pub context: usize,
+    /// O_RDONLY, O_WRONLY or O_RDWR.
+    pub access: i32,
+}
+
+impl Slot {
+    /// Whether it can be read.
+    pub fn reads(self) -> bool {
+        self.access != libc::O_WRONLY
+    }
+
+    /// Whether it can be written.
+    pub fn writes(self) -> bool {
+        self.access != libc::O_RDONLY
+    }
+}
+
+/// What is known of all files.
+#[derive(Default)]
+pub struct Known {
+    /// The open ones.
+    pub slots: [Option<Slot>; FILES as usize],
+    /// All there ever were.
+    pub contexts: Vec<Context>,
+}
+
+/// What is to be expected of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It must be accepted.
+    Right,
+    /// It must be refused.
+    Wrong,
+    /// Either: other threads or processes may have freed or made what it names.
+    Unclear,
+}
+
+/// The files of a program, and what is known of them.
+pub struct World {
+    /// The node that they are of.
+    pub node: CString,
+    /// Whether all that is known is so: nobody else calls anything on these files.
+    pub exact: AtomicBool,
+    /// The descriptors; -1 for those that are closed.
+    fds: [AtomicI32; FILES as usize],
+    known: Mutex<Known>,
+    /// The children that are alive.
+    pub children: Mutex<Vec<i32>>,
+    /// The threads, 0 for those that have ended.
+    pub threads: [AtomicI32; THREADS],
+    /// How many calls each has begun.
+    pub steps: [AtomicU32; THREADS],
+    /// Descriptors of eventfds.
+    eventfds: [i32; 2],
+    /// A socket's two ends.
+    pub sockets: [i32; 2],
+}
+
+impl World {
+    /// Without files. The node is that of the device of this number, if there is one, and else the first.
+    pub fn new(device: usize) -> Self {
+        let eventfd = || {
+            let flags = (libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) as u64;
+            sys::high(sys::call(libc::SYS_eventfd2, [0, flags]).expect("an eventfd") as i32)
+        };
+        let mut sockets = [0i32; 2];
+        // SAFETY: There is room for two.
+        let done = unsafe { libc::socketpair(libc::AF_UNIX, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0, sockets.as_mut_ptr()) };
+        assert_eq!(done, 0, "a socket");
+        let node = [format!("/dev/rdma{device}"), "/dev/rdma0".into()].into_iter().find(|node| Path::new(node).exists());
+        Self {
+            node: CString::new(node.unwrap_or_default()).expect("there is no zero in it"),
+            exact: AtomicBool::new(true),
+            fds: std::array::from_fn(|_| AtomicI32::new(-1)),
+            known: Mutex::default(),
+            children: Mutex::default(),
+            threads: std::array::from_fn(|_| AtomicI32::new(0)),
+            steps: std::array::from_fn(|_| AtomicU32::new(0)),
+            eventfds: [eventfd(), eventfd()],
+            sockets: sockets.map(sys::high),
+        }
+    }
+
+    /// Closes all files, and forgets what was known.
+    pub fn reset(&self, exact: bool) {
+        for fd in &self.fds {
+            let fd = fd.swap(-1, Relaxed);
+            if fd >= 0 {
+                let _ = sys::close(fd);
+            }
+        }
+        *self.known() = Known::default();
+        self.exact.store(exact, Relaxed);
+    }
+
+    /// Has no call on any of the files wait from now on (fcntl(2), O_NONBLOCK).
+    pub fn nonblocking(&self) {
+        for fd in self.fds.iter().map(|fd| fd.load(Relaxed)).filter(|fd| *fd >= 0) {
+            let _ = sys::call(libc::SYS_fcntl, [fd as u64, libc::F_SETFL as u64, libc::O_NONBLOCK as u64]);
+        }
+    }
+
+    /// Whether what is known is so.
+    pub fn exact(&self) -> bool {
+        self.exact.load(Relaxed)
+    }
+
+    /// What is known.
+    pub fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().expect("nobody panics")
+    }
+
+    /// The descriptor of a file, or -1.
+    pub fn fd(&self, file: u8) -> i32 {
+        self.fds[usize::from(file % FILES)].load(Relaxed)
+    }
+
+    /// How a file was opened.
+    pub fn slot(&self, file: u8) -> Option<Slot> {
+        self.known().slots[usize::from(file % FILES)]
+    }
+
+    /// Replaces a file, and closes the one that was there. `None` for the context makes a new one.
+    pub fn replace(&self, file: u8, fd: i32, slot: Option<Slot>, new: bool) {
+        let number = usize::from(file % FILES);
+        let mut known = self.known();
+        let mut slot = slot;
+        if let (true, Some(slot)) = (new, slot.as_mut()) {
+            slot.context = known.contexts.len();
+            known.contexts.push(Context::default());
+        }
+        known.slots[number] = slot;
+        let before = self.fds[number].swap(fd, Relaxed);
+        drop(known);
+        if before >= 0 {
+            let _ = sys::close(before);
+        }
+    }
+
+    /// Does something with what is known of a file's context.
+    pub fn with<R>(&self, file: u8, f: impl FnOnce(&mut Context, Slot) -> R) -> Option<R> {
+        let mut known = self.known();
+        let slot = known.slots[usize::from(file % FILES)]?;
+        Some(f(&mut known.contexts[slot.context], slot))
+    }
+
+    /// The handle that is meant.
+    pub fn handle(&self, file: u8, which: Which) -> u32 {
+        match which {
+            Which::First => 0,
+            Which::Handle(handle) => handle,
+            Which::Nth(number) => {
+                let others = |context: &mut Context, _| {
+                    let others: Vec<u32> = context.buffers.iter().map(|b| b.handle).filter(|handle| *handle != 0).collect();
+                    others.get(usize::from(number) % others.len().max(1)).copied().unwrap_or(1)
+                };
+                self.with(file, others).unwrap_or(1)
+            }
+        }
+    }
+
+    /// The descriptor that is meant.
+    pub fn descriptor(&self, descriptor: Descriptor) -> i32 {
+        match descriptor {
+            Descriptor::None => -1,
+            Descriptor::Eventfd(number) => self.eventfds[usize::from(number) % 2],
+            Descriptor::File(file) => self.fd(file),
+            // Not one of the fuzzer's own.
+            Descriptor::Number(number) if (0..=1024).contains(&number) => 5000 + number,
+            Descriptor::Number(number) => number,
+        }
+    }
+
+    /// What is to be expected of a request, leaving its flags aside.
+    pub fn judge(&self, context: &Context, slot: Slot, request: &rdma_request) -> Verdict {
+        use Verdict::{Right, Unclear, Wrong};
+        let inside = |offset: u64, most: u64| offset.checked_add(request.length).is_some_and(|end| end <= most);
+        let exact = self.exact();
+        let part = |handle: u32, offset: u64| match context.find(handle) {
+            Some(buffer) if exact && inside(offset, buffer.size) => Right,
+            _ if exact || !inside(offset, uapi::RDMA_MAX_BUFFER_SIZE.into()) => Wrong,
+            _ => Unclear,
+        };
+        let device = |offset| if inside(offset, uapi::RDMA_DEVICE_MEMORY_SIZE.into()) { Right } else { Wrong };
+        let may = |right| if right { Right } else { Wrong };
+        let source = || part(request.source, request.source_offset);
+        let destination = || part(request.destination, request.destination_offset);
+        let verdicts = match request.operation {
+            uapi::RDMA_OP_TO_DEVICE if request.destination == 0 => {
+                [source(), device(request.destination_offset), may(slot.writes() || !exact)]
+            }
+            uapi::RDMA_OP_FROM_DEVICE if request.source == 0 => {
+                [device(request.source_offset), destination(), may(slot.reads() || !exact)]
+            }
+            uapi::RDMA_OP_COPY => {
+                let overlap = request.source == request.destination
+                    && request.source_offset.abs_diff(request.destination_offset) < request.length;
+                [source(), destination(), may(!overlap && (slot.writes() || !exact))]
+            }
+            _ => [Wrong; 3],
+        };
+        if request.length == 0 || request.reserved != [0; 2] || verdicts.contains(&Wrong) {
+            Wrong
+        } else if verdicts.contains(&Unclear) {
+            Unclear
+        } else {
+            Right
+        }
+    }
+}
