@@ -188,6 +188,18 @@ impl Driver for Edu {
     fn stop(bound: &Bound<'_>) {
         bound.stop();
     }
+
+    fn suspend(bound: &Bound<'_>) -> Result {
+        bound.suspend()
+    }
+
+    fn resume(bound: &Bound<'_>, kept: bool) -> Result {
+        bound.resume(kept)
+    }
+
+    fn shutdown(bound: &Bound<'_>) {
+        bound.shutdown();
+    }
 }
 
 /// Says, once, why a device is refused: to [`ENODEV`] the driver core adds no line of its own.

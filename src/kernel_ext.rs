@@ -16,6 +16,7 @@ pub(crate) mod guard;
 pub(crate) mod mapping;
 pub(crate) mod memlock;
 pub(crate) mod pci;
+mod pci_driver;
 pub(crate) mod ratelimit;
 mod runs;
 pub(crate) mod signal;

@@ -16,6 +16,7 @@
 mod job;
 mod lane;
 mod lanes;
+mod power;
 mod running;
 
 pub(crate) use job::{
@@ -128,6 +129,8 @@ pub(crate) struct Queue<T: Types> {
     last_ticket: u64,
     /// Why nothing new is taken, if so.
     closed: Option<Error>,
+    /// Nothing is started.
+    paused: bool,
     /// Bus address of zeros, as many as there is device memory.
     zeros: u64,
     /// What has happened.
@@ -144,6 +147,7 @@ impl<T: Types> Queue<T> {
             contents: Contents::Mixed,
             last_ticket: 0,
             closed: Some(ENODEV),
+            paused: false,
             zeros: 0,
             stats: Stats::new(),
         }
@@ -260,6 +264,9 @@ impl<T: Types> Queue<T> {
 
     /// The transfer to start now, if there is one. From then on the engine has it.
     pub(crate) fn start(&mut self) -> Option<Transfer> {
+        if self.paused || self.closed.is_some() {
+            return None;
+        }
         if self.running.is_none() {
             self.running = self.begin();
         }
@@ -270,25 +277,16 @@ impl<T: Types> Queue<T> {
 
     /// Takes the first request of the lane whose turn it is.
     fn begin(&mut self) -> Option<Running<T>> {
-        if self.closed.is_some() {
-            return None;
-        }
         let (lane, job) = self.lanes.take_next()?;
         // What waits has a request, and that is never empty: one with nothing left to do is not
         // put back.
         let request = job.request()?;
         let (user, piece) = (request.user(), request.piece()?);
-        let step = if self.contents.needs_scrub(user, piece.access()) {
-            Step::Scrub
-        } else {
-            Step::First
-        };
-        self.contents = self.contents.after(user, piece.access());
         Some(Running {
             job,
             lane: Some(lane),
             piece,
-            step,
+            step: self.first_step(user, piece),
             started: false,
             overdue: false,
         })

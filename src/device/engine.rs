@@ -3,6 +3,8 @@
 //! The queue on the hardware: starts what is next, from the interrupt handler too, and looks after
 //! what does not end.
 
+mod power;
+
 use super::{
     Device,
     Job,
@@ -197,7 +199,7 @@ impl Delayed<Engine<'_>> {
     }
 
     /// Starts what is next, if the engine has nothing to do.
-    pub(crate) fn resume(&self) {
+    pub(crate) fn go_on(&self) {
         self.advance(&mut self.device.work.lock());
     }
 
@@ -262,11 +264,7 @@ impl Delayed<Engine<'_>> {
                 self.advance(work);
             }
             State::Idle | State::Gone => {
-                work.queue.close(ENODEV);
-                // What it has done of it is unknown.
-                if let Some(running) = work.queue.take_running() {
-                    work.queue.abort(running, clock::now());
-                }
+                Self::give_up(work);
                 fail = true;
             }
             State::Busy if age >= OVERDUE_MS => {
@@ -293,6 +291,15 @@ impl Delayed<Engine<'_>> {
                 self.dev,
                 "a transfer does not end; its memory stays with the device\n"
             ),
+        }
+    }
+
+    /// Takes nothing any more: the device is gone. What waits is to be failed.
+    fn give_up(work: &mut QueuedWork) {
+        work.queue.close(ENODEV);
+        // What it has done of it is unknown.
+        if let Some(running) = work.queue.take_running() {
+            work.queue.abort(running, clock::now());
         }
     }
 

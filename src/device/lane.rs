@@ -315,7 +315,7 @@ impl Lane {
             work.queue.search_some(self.id, &mut search)
         } {}
         // The engine may have found nothing to do meanwhile. Without a device it has nothing anyway.
-        let _ = self.device.enter(|engine| engine.resume());
+        let _ = self.device.enter(|engine| engine.go_on());
         match search.cancelled {
             0 if cookie.is_some() && search.begun => Err(EALREADY),
             0 if cookie.is_some() => Err(ENOENT),

@@ -13,7 +13,8 @@ use super::{
         Node,
         Number, //
     },
-    guard::Guard, //
+    guard::Guard,
+    pci_driver, //
 };
 use core::marker::PhantomData;
 use kernel::{
@@ -64,6 +65,23 @@ pub(crate) trait Driver: Sized + Send + Sync + 'static {
 
     /// Brings the device to rest. Nobody is inside the guard any more; the interrupt still works.
     fn stop(bound: &Self::Bound<'_>);
+
+    /// Brings the device to rest until the machine has slept; calls go on coming in.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be done: the machine then stays awake, and all is as before.
+    fn suspend(bound: &Self::Bound<'_>) -> Result;
+
+    /// Lets the device go on, which may have lost its own memory meanwhile if not `kept`.
+    ///
+    /// # Errors
+    ///
+    /// If the device is not fit for it; it will not be used any more.
+    fn resume(bound: &Self::Bound<'_>, kept: bool) -> Result;
+
+    /// Brings the device to rest for good: this kernel goes. Calls go on coming in.
+    fn shutdown(bound: &Self::Bound<'_>);
 }
 
 /// Stands for the `Bound` of a driver where a type without a lifetime is wanted.
@@ -195,11 +213,25 @@ impl<D: Driver> pci::Driver for Adapter<D> {
     }
 }
 
+impl<D: Driver> pci_driver::Driver for Adapter<D> {
+    fn suspend(attached: Pin<&Attached<'_, D>>) -> Result {
+        D::suspend(&attached.bound)
+    }
+
+    fn resume(attached: Pin<&Attached<'_, D>>, kept: bool) -> Result {
+        D::resume(&attached.bound, kept)
+    }
+
+    fn shutdown(attached: Pin<&Attached<'_, D>>) {
+        D::shutdown(&attached.bound);
+    }
+}
+
 /// A module with one driver; dropping it takes all of it away again.
 #[pin_data]
 pub(crate) struct Module<D: Driver> {
     #[pin]
-    driver: driver::Registration<pci::Adapter<Adapter<D>>>,
+    driver: driver::Registration<pci_driver::Adapter<Adapter<D>>>,
     region: chrdev::Registration<D::File>,
 }
 

@@ -6,6 +6,7 @@
  */
 #include <linux/anon_inodes.h>
 #include <linux/cred.h>
+#include <linux/freezer.h>
 #include <linux/fs.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
@@ -17,6 +18,7 @@ struct file *rdma_helper_anon_file(void);
 struct user_struct *rdma_helper_current_user(void);
 unsigned long rdma_helper_memlock_limit(void);
 bool rdma_helper_dies(void);
+void rdma_helper_freeze(void);
 bool rdma_helper_populates(unsigned long flags);
 vm_flags_t rdma_helper_vma_flags(const struct vm_area_desc *desc);
 void rdma_helper_vma_rules(struct vm_area_desc *desc);
@@ -34,6 +36,17 @@ unsigned long rdma_helper_sg_pfn(struct scatterlist *sg)
 bool rdma_helper_dies(void)
 {
 	return fatal_signal_pending(current);
+}
+
+/* wait.rs */
+void rdma_helper_freeze(void)
+{
+	if (!try_to_freeze())
+		return;
+	/* A signal that has come as well stays. */
+	spin_lock_irq(&current->sighand->siglock);
+	recalc_sigpending();
+	spin_unlock_irq(&current->sighand->siglock);
 }
 
 /* vma.rs */

@@ -57,6 +57,12 @@ impl<'bound> Enabled<'bound> {
         Ok(Self(pdev))
     }
 
+    /// Lets the device reach memory.
+    pub(crate) fn set_master(&self) {
+        // SAFETY: The device is valid.
+        unsafe { bindings::pci_set_master(raw(self.0)) };
+    }
+
     /// Keeps the device from reaching memory.
     pub(crate) fn clear_master(&self) {
         // SAFETY: The device is valid.

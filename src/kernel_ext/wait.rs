@@ -6,6 +6,9 @@
 //! for a grace period when it is dropped. This one counts in nanoseconds, and what polls a file
 //! keeps the file, and so the queue, alive: [`chrdev::File::wait_queue`](super::chrdev::File).
 //!
+//! Whoever waits when the machine goes to sleep is frozen where it is, and waits on afterwards: it
+//! is not told of a signal that there is none of.
+//!
 //! C header: `include/linux/wait.h`
 
 use core::marker::PhantomPinned;
@@ -14,6 +17,7 @@ use kernel::{
     prelude::*,
     sync::LockClassKey,
     task::{
+        TASK_FREEZABLE,
         TASK_INTERRUPTIBLE,
         TASK_NORMAL, //
     },
@@ -29,6 +33,13 @@ pub(crate) enum Woken {
     TimedOut,
     /// A signal is waiting to be handled.
     Signal,
+}
+
+/// Sleeps until a wakeup or a signal, and can be frozen meanwhile.
+const SLEEPS: c_int = TASK_INTERRUPTIBLE | TASK_FREEZABLE;
+
+extern "C" {
+    fn rdma_helper_freeze();
 }
 
 /// Those who wait for something.
@@ -75,7 +86,7 @@ impl WaitQueue {
         // SAFETY: `entry` is valid for writing.
         unsafe { bindings::init_wait(entry.get()) };
         // SAFETY: By the type invariant; `entry` is initialised, and stays until `finish_wait`.
-        unsafe { bindings::prepare_to_wait(self.head.get(), entry.get(), TASK_INTERRUPTIBLE) };
+        unsafe { bindings::prepare_to_wait(self.head.get(), entry.get(), SLEEPS) };
         // From here on, nobody is missed.
         drop(held);
         let time_is_over = match until {
@@ -89,6 +100,11 @@ impl WaitQueue {
         };
         // SAFETY: By the type invariant; `entry` was given to `prepare_to_wait`.
         unsafe { bindings::finish_wait(self.head.get(), entry.get()) };
+        if kernel::current!().signal_pending() {
+            // Perhaps no signal: who is to freeze and does not sleep yet is told in the same way.
+            // SAFETY: Nothing is held that forbids sleeping.
+            unsafe { rdma_helper_freeze() };
+        }
         if kernel::current!().signal_pending() {
             Woken::Signal
         } else if time_is_over {

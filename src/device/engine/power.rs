@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The engine while the machine goes to sleep, wakes up, or leaves this kernel.
+
+use super::{
+    Engine,
+    OVERDUE_MS, //
+};
+use crate::kernel_ext::{
+    clock,
+    work::Delayed, //
+};
+use kernel::prelude::*;
+
+impl Delayed<Engine<'_>> {
+    /// Sleeps until the engine has ended what it was given last, and takes note of it. Nothing is
+    /// started any more.
+    ///
+    /// # Errors
+    ///
+    /// [`ETIMEDOUT`] if it does not end. [`ENODEV`] if the device is gone; all that waits has then
+    /// failed.
+    fn come_to_rest(&self) -> Result {
+        match self.edu.settle(OVERDUE_MS) {
+            Ok(()) if self.edu.is_there() => {
+                // The interrupt handler may be late. It then finds nothing to do.
+                self.edu.acknowledge();
+                let mut work = self.device.work.lock();
+                work.queue.finish(clock::now());
+                self.advance(&mut work);
+                Ok(())
+            }
+            Err(ETIMEDOUT) => Err(ETIMEDOUT),
+            _ => {
+                Self::give_up(&mut self.device.work.lock());
+                self.device.fail_waiting();
+                Err(ENODEV)
+            }
+        }
+    }
+
+    /// Brings the engine to rest until [`resume`](Self::resume). What waits goes on waiting, and
+    /// what comes new waits, too.
+    ///
+    /// # Errors
+    ///
+    /// [`EBUSY`] if a transfer does not end; all goes on as before.
+    pub(crate) fn suspend(&self) -> Result {
+        self.device.work.lock().queue.pause();
+        if self.come_to_rest() == Err(ETIMEDOUT) {
+            dev_err!(self.dev, "a transfer does not end: no suspend\n");
+            let mut work = self.device.work.lock();
+            work.queue.resume();
+            self.advance(&mut work);
+            return Err(EBUSY);
+        }
+        self.enabled.clear_master();
+        Ok(())
+    }
+
+    /// Goes on after [`suspend`](Self::suspend). If not `kept`, the device memory has lost what was
+    /// in it.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] and [`ETIMEDOUT`] as those of coming to rest: all that waits has then failed.
+    pub(crate) fn resume(&self, kept: bool) -> Result {
+        // Another kernel may have had the device. What it has started must not reach our memory.
+        self.come_to_rest().inspect_err(|error| {
+            dev_err!(self.dev, "not fit to go on: {error:?}\n");
+            self.device.close(ENODEV);
+        })?;
+        self.enabled.set_master();
+        let mut work = self.device.work.lock();
+        if !kept {
+            work.queue.forget();
+        }
+        work.queue.resume();
+        self.advance(&mut work);
+        Ok(())
+    }
+
+    /// Brings the engine to rest for good; whoever comes gets [`ENODEV`]. Nobody else's memory is to
+    /// be written to, whatever kernel comes next. Ours is left as it is: programs may still run.
+    pub(crate) fn shutdown(&self) {
+        self.device.close(ENODEV);
+        if self.come_to_rest() == Err(ETIMEDOUT) {
+            dev_err!(self.dev, "a transfer does not end: it is cut off\n");
+        }
+        self.enabled.clear_master();
+    }
+}

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The machine sleeps while requests are queued and one is in flight: nothing is lost, nothing happens twice, nobody is told of it. */
+#include "sleep.h"
+
+#define REQUESTS 6
+#define SLOT 512U
+#define OTHER "0000:00:10.0" /* a pci-testdev: its memory is smaller than an edu's registers */
+
+static const char *const levels[] = { "devices", "platform", "processors", "core" };
+
+FIXTURE(suspend)
+{
+	int fd;
+	struct buffer from, to;
+	unsigned int seed;
+};
+
+FIXTURE_SETUP(suspend)
+{
+	const char *seed = getenv("RDMA_SEED");
+
+	self->seed = seed ? strtoul(seed, NULL, 10) : 1;
+	ASSERT_EQ(0, be_quick());
+	self->fd = open_node(O_RDWR);
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, allocate(self->fd, PAGE, &self->from));
+	ASSERT_EQ(0, allocate(self->fd, PAGE, &self->to));
+}
+
+FIXTURE_TEARDOWN(suspend)
+{
+	close(self->fd);
+}
+
+static int64_t moment(unsigned int *seed)
+{
+	return rand_r(seed) % TRANSFER_US;
+}
+
+/* Half of them to the device and half of them back, one after the other. */
+static int submit_work(int fd, const struct buffer *from, const struct buffer *to, uint64_t cookie)
+{
+	struct rdma_request requests[REQUESTS];
+
+	for (int i = 0; i < REQUESTS; i++) {
+		uint64_t at = i / 2 * SLOT;
+
+		requests[i] = i % 2 ? reading(to, at, at, SLOT, cookie + i) : writing(from, at, at, SLOT, cookie + i);
+	}
+	return submit(fd, requests, REQUESTS);
+}
+
+/* How many of them have not succeeded, in their order, each once. */
+static int check_work(int fd, uint64_t cookie)
+{
+	struct rdma_completion completions[REQUESTS + 1];
+	int bad = 0, count = collect(fd, completions, REQUESTS, REQUESTS + 1, 5000 * MS);
+
+	for (int i = 0; i < count && i < REQUESTS; i++)
+		bad += completions[i].cookie != cookie + i || completions[i].status || completions[i].bytes != SLOT;
+	pause_us(2 * TRANSFER_US);
+	return bad + abs(count - REQUESTS) + take(fd, completions, 1);
+}
+
+/* Sleeps at a random moment of work; what is wrong with it, or NULL. */
+static const char *sleep_at_work(FIXTURE_DATA(suspend) * self, const char *level, uint64_t round)
+{
+	static char complaint[2048];
+	const char *traced;
+	int error, sleeps;
+
+	fill(self->from.bytes, PAGE, round);
+	memset(self->to.bytes, 0xee, PAGE);
+	if (start_tracing())
+		return "no tracing";
+	if (submit_work(self->fd, &self->from, &self->to, round * REQUESTS) != REQUESTS)
+		return "not submitted";
+	pause_us(moment(&self->seed));
+	error = go_to_sleep("mem", level);
+	if (error) {
+		snprintf(complaint, sizeof(complaint), "%s: did not sleep: %s", level, strerror(-error));
+		return complaint;
+	}
+	error = check_work(self->fd, round * REQUESTS);
+	if (error || memcmp(self->from.bytes, self->to.bytes, REQUESTS / 2 * SLOT)) {
+		snprintf(complaint, sizeof(complaint), "%s: %d completions are wrong, or the data", level, error);
+		return complaint;
+	}
+	traced = trace_complaint(&sleeps);
+	if (traced || sleeps != 1) {
+		snprintf(complaint, sizeof(complaint), "%s: %d sleeps; in the trace: %s", level, sleeps, traced ?: "");
+		return complaint;
+	}
+	return NULL;
+}
+
+TEST_F_TIMEOUT(suspend, goes_on_where_it_was, 300)
+{
+	int count = scale(20, 200);
+
+	for (int round = 0; round < count; round++) {
+		const char *wrong = sleep_at_work(self, levels[round % 4], round);
+
+		ASSERT_EQ(NULL, wrong) {
+			TH_LOG("round %d: %s", round, wrong);
+		}
+	}
+	FIGURE("%d suspends (pm_test) in mid-transfer, %d more queued", "all %d completed once, in order, data right", count,
+	       REQUESTS - 1, count * REQUESTS);
+}
+
+/* Power is cut off, as far as QEMU has any: all devices are reset. */
+TEST_F_TIMEOUT(suspend, goes_on_after_real_sleep, 300)
+{
+	unsigned char bytes[PAGE], before[PAGE];
+	int count = scale(5, 50);
+
+	for (int round = 0; round < count; round++) {
+		const char *wrong = sleep_at_work(self, "none", 1000 + round);
+
+		ASSERT_EQ(NULL, wrong) {
+			TH_LOG("round %d: %s", round, wrong);
+		}
+	}
+	/* The device memory has kept what was in it. */
+	fill(before, PAGE, 77);
+	ASSERT_EQ(PAGE, pwrite(self->fd, before, PAGE, 0));
+	ASSERT_EQ(0, go_to_sleep("mem", "none"));
+	ASSERT_EQ(PAGE, pread(self->fd, bytes, PAGE, 0));
+	EXPECT_EQ(0, memcmp(before, bytes, PAGE));
+	FIGURE("%d suspends to RAM in mid-transfer", "all %d completed once, in order, data right", count, count * REQUESTS);
+}
+
+/* Pieces of two transfers, and a pause between any of them. */
+TEST_F_TIMEOUT(suspend, a_copy_goes_on, 60)
+{
+	struct buffer from, to;
+
+	ASSERT_EQ(0, allocate(self->fd, 3 * PAGE, &from));
+	ASSERT_EQ(0, allocate(self->fd, 3 * PAGE, &to));
+	for (int round = 0; round < 6; round++) {
+		struct rdma_completion completion;
+
+		fill(from.bytes, 3 * PAGE, round);
+		ASSERT_EQ(1, submit_one(self->fd, copying(&to, 0, &from, 0, 3 * PAGE, round)));
+		pause_us(rand_r(&self->seed) % (5 * TRANSFER_US));
+		ASSERT_EQ(0, go_to_sleep("mem", round % 2 ? "none" : "devices"));
+		ASSERT_EQ(1, collect(self->fd, &completion, 1, 1, 5000 * MS));
+		EXPECT_EQ(0, completion.status);
+		EXPECT_EQ(3 * PAGE, completion.bytes);
+		EXPECT_EQ(0, memcmp(from.bytes, to.bytes, 3 * PAGE));
+	}
+}
+
+/* Whoever waits when the machine sleeps. */
+struct waiter {
+	pthread_t thread;
+	int fd, answer;
+	struct rdma_completion completion;
+};
+
+static void *wait_for_completion(void *argument)
+{
+	struct waiter *self = argument;
+
+	self->answer = collect(self->fd, &self->completion, 1, 1, FOREVER);
+	return NULL;
+}
+
+static void *wait_in_poll(void *argument)
+{
+	struct waiter *self = argument;
+	struct pollfd one = { .fd = self->fd, .events = POLLIN };
+
+	self->answer = result(poll(&one, 1, -1));
+	return NULL;
+}
+
+static void *read_device_memory(void *argument)
+{
+	struct waiter *self = argument;
+	unsigned char bytes[PAGE];
+
+	self->answer = result(pread(self->fd, bytes, PAGE, 0));
+	return NULL;
+}
+
+/* Comes and goes in short waits, to be caught between two of them. */
+static volatile bool over;
+
+static void *wait_again_and_again(void *argument)
+{
+	struct waiter *self = argument;
+
+	while (!over && !self->answer)
+		self->answer = collect(self->fd, &self->completion, 1, 1, MS / 5);
+	return NULL;
+}
+
+TEST_F_TIMEOUT(suspend, who_waits_is_not_told, 60)
+{
+	static void *(*const bodies[])(void *) = { wait_for_completion, wait_in_poll, read_device_memory };
+
+	for (int round = 0; round < 8; round++) {
+		struct waiter waiters[3], restless = { .fd = open_node(O_RDWR) };
+		struct pending pending;
+
+		over = false;
+		ASSERT_EQ(0, pthread_create(&restless.thread, NULL, wait_again_and_again, &restless));
+		ASSERT_EQ(0, begin(&pending, self->fd, copying(&self->to, 0, &self->from, 0, PAGE, 0)));
+		for (int i = 0; i < 3; i++) {
+			waiters[i] = (struct waiter){ .fd = open_node(O_RDWR) };
+			struct buffer buffer;
+
+			ASSERT_EQ(0, allocate(waiters[i].fd, PAGE, &buffer));
+			if (i < 2)
+				ASSERT_EQ(1, submit_many(waiters[i].fd, &buffer, 1, i));
+			ASSERT_EQ(0, pthread_create(&waiters[i].thread, NULL, bodies[i], &waiters[i]));
+		}
+		pause_us(moment(&self->seed));
+		ASSERT_EQ(0, go_to_sleep("mem", round % 2 ? "core" : "devices"));
+		EXPECT_EQ(0, finish(&pending));
+		for (int i = 0; i < 3; i++) {
+			ASSERT_EQ(0, pthread_join(waiters[i].thread, NULL));
+			EXPECT_EQ(i < 2 ? 1 : PAGE, waiters[i].answer);
+			close(waiters[i].fd);
+		}
+		over = true;
+		ASSERT_EQ(0, pthread_join(restless.thread, NULL));
+		EXPECT_EQ(0, restless.answer);
+		close(restless.fd);
+	}
+}
+
+/* An image of the memory is made: the device must leave it alone as well. */
+TEST_F_TIMEOUT(suspend, goes_on_after_an_image_was_made, 120)
+{
+	/* The kernel waits for 5 s each time. */
+	for (int round = 0; round < scale(1, 5); round++) {
+		memset(self->to.bytes, 0xee, PAGE);
+		fill(self->from.bytes, PAGE, round);
+		ASSERT_EQ(REQUESTS, submit_work(self->fd, &self->from, &self->to, 0));
+		pause_us(moment(&self->seed));
+		ASSERT_EQ(0, go_to_sleep("disk", "devices"));
+		EXPECT_EQ(0, check_work(self->fd, 0));
+		EXPECT_EQ(0, memcmp(self->from.bytes, self->to.bytes, REQUESTS / 2 * SLOT));
+	}
+}
+
+/* The callbacks of a device without a driver, and of one that was refused. */
+TEST_F(suspend, without_a_device)
+{
+	struct rdma_completion completions[REQUESTS];
+
+	ASSERT_EQ(0, write_text("/sys/bus/pci/devices/" OTHER "/driver_override", "rdma"));
+	ASSERT_EQ(-ENODEV, write_text("/sys/bus/pci/drivers/rdma/bind", OTHER));
+	ASSERT_EQ(REQUESTS, submit_work(self->fd, &self->from, &self->to, 0));
+	ASSERT_EQ(0, write_text("/sys/bus/pci/drivers/rdma/unbind", ADDRESS));
+	for (int i = 0; i < 4; i++)
+		ASSERT_EQ(0, go_to_sleep("mem", levels[i]));
+	ASSERT_EQ(0, go_to_sleep("mem", "none"));
+	EXPECT_EQ(REQUESTS, take(self->fd, completions, REQUESTS));
+	EXPECT_EQ(-ENODEV, take(self->fd, completions, REQUESTS));
+	ASSERT_EQ(0, write_text("/sys/bus/pci/drivers/rdma/bind", ADDRESS));
+	/* And the device serves again. */
+	close(self->fd);
+	self->fd = open_node(O_RDWR);
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, allocate(self->fd, PAGE, &self->from));
+	EXPECT_EQ(0, to_device(self->fd, &self->from, 0, 0, PAGE));
+}
+
+/* Its registers are not there any more when the machine goes to sleep. */
+TEST_F(suspend, a_device_that_is_gone)
+{
+	struct rdma_completion completions[REQUESTS];
+	int config = open_config(ADDRESS);
+	uint16_t command = read_config(config, PCI_COMMAND);
+
+	ASSERT_EQ(REQUESTS, submit_work(self->fd, &self->from, &self->to, 0));
+	pause_us(moment(&self->seed));
+	ASSERT_EQ(0, write_config(config, PCI_COMMAND, command & ~PCI_COMMAND_MEMORY));
+	ASSERT_EQ(0, go_to_sleep("mem", "devices"));
+	ASSERT_EQ(REQUESTS, collect(self->fd, completions, REQUESTS, REQUESTS, 5000 * MS));
+	for (int i = 0; i < REQUESTS; i++)
+		EXPECT_EQ(-ENODEV, completions[i].status);
+	EXPECT_EQ(-ENODEV, submit_one(self->fd, writing(&self->from, 0, 0, 1, 0)));
+	EXPECT_EQ(-ENODEV, take(self->fd, completions, 1));
+	/* Nobody may use its memory until what it was doing is over. */
+	ASSERT_EQ(0, write_config(config, PCI_COMMAND, command | PCI_COMMAND_MEMORY));
+	pause_us(TRANSFER_US);
+	ASSERT_EQ(0, write_text("/sys/bus/pci/drivers/rdma/unbind", ADDRESS));
+	ASSERT_EQ(0, write_text("/sys/bus/pci/drivers/rdma/bind", ADDRESS));
+	close(config);
+}
+
+TEST_HARNESS_MAIN
