@@ -1,29 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Promise 7: a device goes, by whatever way, with files, mappings and transfers held: nobody is waited for, and it can come back. */
-#include "monitor.h"
 #include "requests.h"
+#include "teardown.h"
 
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 enum { PAGES = 4, CANARIES = 4096 };
-
-/* Whether this guest's clock only runs when it should; such a guest has one CPU (see tests.toml). */
-static bool virtual_time(void)
-{
-	return sysconf(_SC_NPROCESSORS_ONLN) == 1;
-}
-
-/*
- * From the call to its return, at the very most: the promise is a second, with the one transfer that may be under way in it. In real
- * time, a host that is busy with other things has some more.
- */
-static int64_t limit_us(void)
-{
-	return virtual_time() ? 1000000 : 3000000;
-}
-
-enum way { UNBIND, REMOVE, UNPLUG };
 
 FIXTURE(gone)
 {
@@ -42,46 +25,16 @@ FIXTURE_VARIANT_ADD(gone, unbind) { .way = UNBIND };
 FIXTURE_VARIANT_ADD(gone, remove) { .way = REMOVE };
 FIXTURE_VARIANT_ADD(gone, unplug) { .way = UNPLUG };
 
-/* How long it took, or an error. */
-static int64_t go_away(FIXTURE_DATA(gone) *self, enum way way)
+static int64_t leave(FIXTURE_DATA(gone) *self, enum way way)
 {
-	char path[128];
-	int64_t began = now();
-	int error = -1;
-
 	self->away = true;
-	switch (way) {
-	case UNBIND:
-		error = write_text("/sys/bus/pci/drivers/rdma/unbind", self->address);
-		break;
-	case REMOVE:
-		snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/remove", self->address);
-		error = write_text(path, "1");
-		break;
-	case UNPLUG:
-		error = unplug("edu0");
-		break;
-	}
-	return error ? error : now() - began;
+	return go_away(self->address, way);
 }
 
-static int come_back(FIXTURE_DATA(gone) *self, enum way way)
+static int back(FIXTURE_DATA(gone) *self, enum way way)
 {
-	int error = -1;
-
-	switch (way) {
-	case UNBIND:
-		error = write_text("/sys/bus/pci/drivers/rdma/bind", self->address);
-		break;
-	case REMOVE:
-		error = write_text("/sys/bus/pci/rescan", "1");
-		break;
-	case UNPLUG:
-		error = plug("edu0", "rp0");
-		break;
-	}
 	self->away = false;
-	return error ? error : wait_for_node(NODE);
+	return come_back(self->address, way);
 }
 
 FIXTURE_SETUP(gone)
@@ -96,25 +49,8 @@ FIXTURE_SETUP(gone)
 FIXTURE_TEARDOWN(gone)
 {
 	if (self->away)
-		come_back(self, variant->way);
+		back(self, variant->way);
 	close(self->fd);
-}
-
-/* Round trip through a new file. */
-static bool works(void)
-{
-	struct buffer buffer;
-	int fd = open_node(O_RDWR);
-	bool good;
-
-	if (fd < 0 || allocate(fd, 2 * PAGE, &buffer))
-		return false;
-	fill(buffer.bytes, PAGE, now());
-	good = !to_device(fd, &buffer, 0, 0, PAGE) && !from_device(fd, &buffer, PAGE, 0, PAGE) &&
-	       !memcmp(buffer.bytes, buffer.bytes + PAGE, PAGE);
-	release(fd, &buffer);
-	close(fd);
-	return good;
 }
 
 TEST_F(gone, calls_answer_enodev)
@@ -125,7 +61,7 @@ TEST_F(gone, calls_answer_enodev)
 	struct rdma_completion completion;
 	char bytes[16];
 
-	ASSERT_LE(0, go_away(self, variant->way));
+	ASSERT_LE(0, leave(self, variant->way));
 	EXPECT_EQ(-ENODEV, call(self->fd, RDMA_IOC_INFO, &info));
 	EXPECT_EQ(-ENODEV, call(self->fd, RDMA_IOC_ALLOC, &alloc));
 	EXPECT_EQ(-ENODEV, to_device(self->fd, &self->buffer, 0, 0, 1));
@@ -150,11 +86,11 @@ TEST_F(gone, calls_answer_enodev)
 
 TEST_F(gone, node_goes_and_comes_back)
 {
-	ASSERT_LE(0, go_away(self, variant->way));
+	ASSERT_LE(0, leave(self, variant->way));
 	EXPECT_EQ(-ENOENT, open_node(O_RDWR));
 	EXPECT_NE(0, access("/sys/class/rdma/rdma0", F_OK));
 	close(self->fd);
-	ASSERT_EQ(0, come_back(self, variant->way));
+	ASSERT_EQ(0, back(self, variant->way));
 	EXPECT_TRUE(works());
 }
 
@@ -171,7 +107,7 @@ TEST_F(gone, mappings_answer_sigbus)
 	if (!child)
 		_exit(read(go[0], &byte, 1) != 1 || readable(self->buffer.bytes) || readable(untouched));
 	EXPECT_TRUE(readable(self->buffer.bytes));
-	ASSERT_LE(0, go_away(self, variant->way));
+	ASSERT_LE(0, leave(self, variant->way));
 	for (int i = 0; i < PAGES; i++) {
 		EXPECT_FALSE(readable(self->buffer.bytes + i * PAGE));
 		EXPECT_FALSE(readable(untouched + i * PAGE));
@@ -188,8 +124,8 @@ TEST_F(gone, what_was_held_stays_dead)
 {
 	struct rdma_info info;
 
-	ASSERT_LE(0, go_away(self, variant->way));
-	ASSERT_EQ(0, come_back(self, variant->way));
+	ASSERT_LE(0, leave(self, variant->way));
+	ASSERT_EQ(0, back(self, variant->way));
 	EXPECT_TRUE(works());
 	EXPECT_EQ(-ENODEV, call(self->fd, RDMA_IOC_INFO, &info));
 	EXPECT_EQ(-ENODEV, to_device(self->fd, &self->buffer, 0, 0, 1));
@@ -216,7 +152,7 @@ TEST_F(gone, other_names_of_the_node)
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, allocate(fd, PAGE, &buffer));
 	EXPECT_TRUE(readable(buffer.bytes));
-	ASSERT_LE(0, go_away(self, variant->way));
+	ASSERT_LE(0, leave(self, variant->way));
 	EXPECT_FALSE(readable(buffer.bytes));
 	EXPECT_EQ(-ENODEV, to_device(fd, &buffer, 0, 0, 1));
 	EXPECT_EQ(-1, open(name, O_RDWR));
@@ -244,7 +180,7 @@ TEST_F(gone, transfers_in_flight_and_queued)
 	}
 	pause_us(20000);
 	began = now();
-	took = go_away(self, variant->way);
+	took = leave(self, variant->way);
 	ASSERT_LE(0, took);
 	TH_LOG("took %lld us", (long long)took);
 	EXPECT_GE(limit_us(), took);
@@ -258,7 +194,7 @@ TEST_F(gone, transfers_in_flight_and_queued)
 		EXPECT_GE(limit_us(), pending[i].ended - began);
 	}
 	close(other);
-	ASSERT_EQ(0, come_back(self, variant->way));
+	ASSERT_EQ(0, back(self, variant->way));
 	EXPECT_TRUE(works());
 }
 
@@ -275,11 +211,11 @@ TEST_F(gone, in_a_long_copy)
 								     .destination_offset = 32 * PAGE,
 								     .length = 32 * PAGE }));
 	pause_us(250000);
-	took = go_away(self, variant->way);
+	took = leave(self, variant->way);
 	ASSERT_LE(0, took);
 	EXPECT_GE(limit_us(), took);
 	EXPECT_EQ(-ENODEV, finish(&pending));
-	ASSERT_EQ(0, come_back(self, variant->way));
+	ASSERT_EQ(0, back(self, variant->way));
 	EXPECT_TRUE(works());
 }
 
@@ -326,7 +262,7 @@ TEST_F(gone, submitted)
 	ASSERT_EQ(6, submit_many(self->fd, &self->buffer, 6, 0));
 	ASSERT_EQ(3, submit_many(other, &buffer, 3, 0));
 	pause_us(20000);
-	took = go_away(self, variant->way);
+	took = leave(self, variant->way);
 	ASSERT_LE(0, took);
 	EXPECT_GE(limit_us(), took);
 	EXPECT_EQ(POLLIN | POLLRDNORM | POLLHUP | POLLERR, polled(self->fd));
@@ -344,7 +280,7 @@ TEST_F(gone, submitted)
 	EXPECT_EQ(-ENODEV, take(other, completions, 16));
 	close(event);
 	close(other);
-	ASSERT_EQ(0, come_back(self, variant->way));
+	ASSERT_EQ(0, back(self, variant->way));
 	EXPECT_TRUE(works());
 	EXPECT_EQ(-ENODEV, take(self->fd, completions, 16));
 }
@@ -358,7 +294,7 @@ TEST_F(gone, submitted_and_completed)
 	while (!polled(self->fd))
 		pause_us(10000);
 	pause_us(4 * TRANSFER_US);
-	ASSERT_LE(0, go_away(self, variant->way));
+	ASSERT_LE(0, leave(self, variant->way));
 	ASSERT_EQ(3, take(self->fd, completions, 16));
 	for (int i = 0; i < 3; i++) {
 		EXPECT_EQ(i, completions[i].cookie);
@@ -383,7 +319,7 @@ TEST_F(gone, submitted_in_chains)
 	}
 	ASSERT_EQ(DEPTH, submit(self->fd, requests, DEPTH));
 	pause_us(20000);
-	took = go_away(self, variant->way);
+	took = leave(self, variant->way);
 	ASSERT_LE(0, took);
 	EXPECT_GE(limit_us(), took);
 	ASSERT_EQ(DEPTH, collect(self->fd, completions, DEPTH, DEPTH, FOREVER));
@@ -427,7 +363,7 @@ TEST_F(gone, waited_for)
 	ASSERT_EQ(5, submit_many(self->fd, &self->buffer, 5, 0));
 	pause_us(20000);
 	began = now();
-	ASSERT_LE(0, go_away(self, variant->way));
+	ASSERT_LE(0, leave(self, variant->way));
 	ASSERT_EQ(0, pthread_join(with.thread, NULL));
 	ASSERT_EQ(0, pthread_join(without.thread, NULL));
 	EXPECT_EQ(5, with.answer);
@@ -453,7 +389,7 @@ TEST_F(gone, no_late_transfer)
 								     .length = PAGE }));
 	pause_us(20000);
 	munmap(self->buffer.bytes, PAGES * PAGE);
-	ASSERT_LE(0, go_away(self, variant->way));
+	ASSERT_LE(0, leave(self, variant->way));
 	finish(&pending);
 	close(self->fd);
 	memset(canaries, 0x11, CANARIES * PAGE);
@@ -469,8 +405,8 @@ TEST_F(gone, device_memory_is_scrubbed)
 
 	memset(self->buffer.bytes, 0x53, PAGE);
 	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, PAGE));
-	ASSERT_LE(0, go_away(self, variant->way));
-	ASSERT_EQ(0, come_back(self, variant->way));
+	ASSERT_LE(0, leave(self, variant->way));
+	ASSERT_EQ(0, back(self, variant->way));
 	fd = open_node(O_RDWR);
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, allocate(fd, PAGE, &buffer));
@@ -539,10 +475,10 @@ TEST_F_TIMEOUT(gone, again_and_again_under_use, 120)
 		int64_t took;
 
 		pause_us(random() % 150000);
-		took = go_away(self, variant->way);
+		took = leave(self, variant->way);
 		ASSERT_LE(0, took);
 		slowest = took > slowest ? took : slowest;
-		ASSERT_EQ(0, come_back(self, variant->way));
+		ASSERT_EQ(0, back(self, variant->way));
 	}
 	users[0].over = users[1].over = true;
 	for (int i = 0; i < 2; i++) {

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Promise 7: unbind never waits for userspace. Each round, a file, mappings and transfers are held while the device goes, at any
+ * moment of a transfer: it goes in time, and what is held answers as it must. (gone.c has the cases one by one; this is the volume.)
+ */
+#include "requests.h"
+#include "teardown.h"
+
+#include <sys/wait.h>
+
+enum { MOMENTS_US = 110000 };
+
+FIXTURE(held)
+{
+	char address[32];
+};
+
+FIXTURE_SETUP(held)
+{
+	ASSERT_EQ(0, pci_address("rdma0", self->address));
+	srandom(7);
+}
+
+FIXTURE_TEARDOWN(held)
+{
+}
+
+/* What a program has of the device. */
+struct holder {
+	int fd;
+	struct buffer buffer;
+	unsigned char *untouched; /* a second mapping */
+	pthread_t thread;
+	bool waits; /* the thread does, for more completions than there will be */
+	int collected;
+	struct pending pending;
+};
+
+static void *waiter(void *argument)
+{
+	struct holder *holder = argument;
+	struct rdma_completion completions[8];
+
+	holder->collected = collect(holder->fd, completions, 8, 8, FOREVER);
+	return NULL;
+}
+
+/* Opens, maps, submits; every fifth time, threads wait in TRANSFER and WAIT as well. */
+static int hold(struct holder *holder, int round)
+{
+	*holder = (struct holder){ .fd = open_node(O_RDWR), .waits = round % 5 == 0 };
+	if (holder->fd < 0 || allocate(holder->fd, 2 * PAGE, &holder->buffer))
+		return -EIO;
+	memset(holder->buffer.bytes, 0x5d, PAGE);
+	holder->untouched = map(holder->fd, holder->buffer.offset, 2 * PAGE, PROT_READ);
+	if (!holder->untouched || submit_many(holder->fd, &holder->buffer, 3, 0) != 3)
+		return -EIO;
+	if (!holder->waits)
+		return 0;
+	if (pthread_create(&holder->thread, NULL, waiter, holder))
+		return -EAGAIN;
+	return begin(&holder->pending, holder->fd, reading(&holder->buffer, 0, 0, PAGE, 0));
+}
+
+/* What does not answer as it must, in words; NULL if all does. */
+static const char *wrong_answer(struct holder *holder)
+{
+	struct rdma_completion completions[8];
+	struct rdma_info info;
+	struct rdma_alloc alloc = { .size = PAGE };
+	int collected;
+
+	if (holder->waits) {
+		if (finish(&holder->pending) != -ENODEV)
+			return "a TRANSFER that waited";
+		pthread_join(holder->thread, NULL);
+		collected = holder->collected;
+	} else {
+		if (polled(holder->fd) != (POLLIN | POLLRDNORM | POLLHUP | POLLERR))
+			return "poll, with completions";
+		collected = take(holder->fd, completions, 8);
+	}
+	if (collected != 3)
+		return "WAIT";
+	if (polled(holder->fd) != (POLLHUP | POLLERR))
+		return "poll";
+	if (take(holder->fd, completions, 8) != -ENODEV || call(holder->fd, RDMA_IOC_INFO, &info) != -ENODEV ||
+	    call(holder->fd, RDMA_IOC_ALLOC, &alloc) != -ENODEV ||
+	    to_device(holder->fd, &holder->buffer, 0, 0, 1) != -ENODEV || submit_many(holder->fd, &holder->buffer, 1, 0) != -ENODEV)
+		return "an ioctl";
+	if (readable(holder->buffer.bytes) || readable(holder->buffer.bytes + PAGE) || readable(holder->untouched))
+		return "a mapping";
+	return NULL;
+}
+
+static void let_go(struct holder *holder)
+{
+	munmap(holder->buffer.bytes, 2 * PAGE);
+	munmap(holder->untouched, 2 * PAGE);
+	close(holder->fd);
+}
+
+static void again_and_again(struct __test_metadata *_metadata, FIXTURE_DATA(held) *self, enum way way, const char *what, int rounds)
+{
+	/* How long QEMU takes to unplug is in real time, over which a virtual clock leaps. */
+	bool timed = way != UNPLUG || !virtual_time();
+	int64_t slowest = 0;
+
+	for (int round = 0; round < rounds; round++) {
+		struct holder holder;
+		const char *wrong;
+		int64_t took;
+
+		ASSERT_EQ(0, hold(&holder, round)) TH_LOG("round %d", round);
+		pause_us(random() % MOMENTS_US);
+		took = go_away(self->address, way);
+		ASSERT_LE(0, took);
+		slowest = took > slowest ? took : slowest;
+		wrong = wrong_answer(&holder);
+		ASSERT_EQ(NULL, wrong) TH_LOG("round %d: %s", round, wrong);
+		/* Some are still held by the time that it comes back. */
+		if (round % 2)
+			let_go(&holder);
+		ASSERT_EQ(0, come_back(self->address, way));
+		if (round % 2 == 0)
+			let_go(&holder);
+	}
+	EXPECT_TRUE(works());
+	if (timed) {
+		EXPECT_GE(limit_us(), slowest);
+		FIGURE("%d x %s with file, mapping and transfer held", "each as it must; the longest took %lld ms", rounds, what,
+		       (long long)slowest / 1000);
+	} else {
+		FIGURE("%d x %s with file, mapping and transfer held", "each as it must", rounds, what);
+	}
+}
+
+TEST_F_TIMEOUT(held, unbind, 20000)
+{
+	again_and_again(_metadata, self, UNBIND, "unbind", virtual_time() ? scale(1000, 10000) : scale(40, 400));
+}
+
+TEST_F_TIMEOUT(held, remove, 20000)
+{
+	again_and_again(_metadata, self, REMOVE, "remove and rescan", virtual_time() ? scale(300, 3000) : scale(10, 100));
+}
+
+TEST_F_TIMEOUT(held, unplug, 20000)
+{
+	again_and_again(_metadata, self, UNPLUG, "device_del", virtual_time() ? scale(100, 1000) : scale(10, 100));
+}
+
+/* Given to another driver, which there is not: then nobody binds it, until it is given back. */
+TEST_F_TIMEOUT(held, driver_override, 300)
+{
+	int rounds = virtual_time() ? scale(40, 400) : scale(5, 50);
+	char path[128];
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/driver_override", self->address);
+	for (int round = 0; round < rounds; round++) {
+		struct holder holder;
+
+		ASSERT_EQ(0, hold(&holder, round));
+		ASSERT_EQ(0, write_text(path, "nobody"));
+		pause_us(random() % MOMENTS_US);
+		ASSERT_LE(0, go_away(self->address, UNBIND));
+		ASSERT_EQ(NULL, wrong_answer(&holder)) TH_LOG("round %d", round);
+		EXPECT_EQ(-ENODEV, write_text("/sys/bus/pci/drivers/rdma/bind", self->address));
+		EXPECT_EQ(0, write_text("/sys/bus/pci/drivers_probe", self->address));
+		EXPECT_NE(0, access(NODE, F_OK));
+		ASSERT_EQ(0, write_text(path, "\n"));
+		let_go(&holder);
+		ASSERT_EQ(0, write_text("/sys/bus/pci/drivers_probe", self->address));
+		ASSERT_EQ(0, wait_for_node(NODE));
+	}
+	EXPECT_TRUE(works());
+	FIGURE("%d x driver_override with file, mapping and transfer held", "each as it must", rounds);
+}
+
+/* The module stays while a file is open, or only its mapping is left; with both gone, it goes though their transfer is not over. */
+TEST_F_TIMEOUT(held, rmmod, 20000)
+{
+	int rounds = virtual_time() ? scale(200, 2000) : scale(20, 200);
+	const char *module = light_module();
+
+	ASSERT_NE(NULL, module);
+	for (int round = 0; round < rounds; round++) {
+		struct holder holder;
+
+		ASSERT_EQ(0, hold(&holder, 1));
+		pause_us(random() % MOMENTS_US);
+		ASSERT_EQ(-EWOULDBLOCK, unload());
+		munmap(holder.untouched, 2 * PAGE);
+		close(holder.fd);
+		ASSERT_EQ(-EWOULDBLOCK, unload());
+		ASSERT_TRUE(readable(holder.buffer.bytes));
+		munmap(holder.buffer.bytes, 2 * PAGE);
+		if (round % 20)
+			continue;
+		ASSERT_EQ(0, unload());
+		ASSERT_EQ(0, load(module));
+	}
+	EXPECT_TRUE(works());
+	FIGURE("%d x rmmod with file, mapping and transfer held", "refused each time as busy", rounds);
+}
+
+TEST_HARNESS_MAIN

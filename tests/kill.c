@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Promise 6: whoever waits can be killed. In mid-transfer, in every kind of call that waits, alone or behind others' requests: gone at
+ * once. The engine goes on, and the memory comes back.
+ */
+#include "requests.h"
+#include "teardown.h"
+
+#include <sys/wait.h>
+
+/* From the kill to the end of waitpid(2), at the most; and until when after the start it comes. */
+enum { GONE_US = 250000, MOMENTS_US = 150000, PAGES = 16 };
+
+enum kind { TRANSFER, COPY, WAIT, POLL, READ, WRITE, THREADS, KINDS };
+static const char *const names[KINDS] = { "TRANSFER", "COPY", "WAIT", "poll", "read", "write", "threads" };
+
+FIXTURE(kill)
+{
+	int fd;
+	struct buffer buffer;
+	volatile bool *ready;
+	char hung[32]; /* what there was */
+};
+
+#define HUNG_TASK "/proc/sys/kernel/hung_task_timeout_secs"
+
+FIXTURE_SETUP(kill)
+{
+	self->fd = open_node(O_RDWR);
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, allocate(self->fd, 2 * PAGE, &self->buffer));
+	self->ready = shared_memory(PAGE);
+	ASSERT_NE(MAP_FAILED, self->ready);
+	/* A task that cannot be woken for longer than this fails the test by what the kernel logs. */
+	if (!read_text(HUNG_TASK, self->hung, sizeof(self->hung))) {
+		ASSERT_EQ(0, write_text(HUNG_TASK, virtual_time() ? "2" : "20"));
+	}
+}
+
+FIXTURE_TEARDOWN(kill)
+{
+	write_text(HUNG_TASK, self->hung);
+	close(self->fd);
+}
+
+struct doomed {
+	int fd;
+	struct buffer buffer;
+	enum kind kind;
+};
+
+/* Waits in its way, for longer than it is given. */
+static void *wait_for_ever(void *argument)
+{
+	struct doomed *doomed = argument;
+	struct buffer *buffer = &doomed->buffer;
+	struct rdma_request request = copying(buffer, PAGES / 2 * PAGE, buffer, 0, PAGES / 2 * PAGE, 1);
+	struct rdma_completion completions[8];
+	struct pollfd one = { .fd = doomed->fd, .events = POLLIN };
+	unsigned char bytes[PAGE] = { 0 };
+
+	for (;;) {
+		switch (doomed->kind) {
+		case TRANSFER:
+			from_device(doomed->fd, buffer, 0, 0, PAGE);
+			break;
+		case COPY:
+			call(doomed->fd, RDMA_IOC_TRANSFER, &request);
+			break;
+		case WAIT:
+			submit_one(doomed->fd, request);
+			collect(doomed->fd, completions, 8, 8, FOREVER);
+			break;
+		case POLL:
+			submit_one(doomed->fd, request);
+			poll(&one, 1, -1);
+			break;
+		case READ:
+			pread(doomed->fd, bytes, sizeof(bytes), 0);
+			break;
+		case WRITE:
+			pwrite(doomed->fd, bytes, sizeof(bytes), 0);
+			break;
+		default:
+			pause();
+		}
+	}
+	return NULL;
+}
+
+static void __attribute__((noreturn)) be_doomed(enum kind kind, volatile bool *ready)
+{
+	struct doomed doomed = { .fd = open_node(O_RDWR), .kind = kind }, each[THREADS];
+	pthread_t thread;
+
+	if (doomed.fd < 0 || allocate(doomed.fd, PAGES * PAGE, &doomed.buffer))
+		_exit(1);
+	if (kind == THREADS) {
+		for (int i = 0; i < THREADS; i++) {
+			each[i] = doomed;
+			each[i].kind = i;
+			if (pthread_create(&thread, NULL, wait_for_ever, &each[i]))
+				_exit(1);
+		}
+	}
+	*ready = true;
+	wait_for_ever(&doomed);
+	_exit(1);
+}
+
+/* How long it took until it was gone, or an error. */
+static int64_t start_and_kill(FIXTURE_DATA(kill) *self, enum kind kind, int64_t moment_us)
+{
+	int64_t began;
+	int status;
+	pid_t doomed;
+
+	*self->ready = false;
+	doomed = fork();
+	if (!doomed)
+		be_doomed(kind, self->ready);
+	while (!*self->ready && waitpid(doomed, &status, WNOHANG) == 0)
+		pause_us(100);
+	pause_us(moment_us);
+	began = now();
+	if (kill(doomed, SIGKILL) || waitpid(doomed, &status, 0) != doomed || !WIFSIGNALED(status))
+		return -ECHILD;
+	return now() - began;
+}
+
+/* Whether there is as much as there was, now or in a moment: what the engine still had is given back by a thread of the kernel. */
+static bool comes_back(const char *what, long before)
+{
+	int64_t began = now();
+
+	while (device_state(what) != before && now() - began < limit_us())
+		pause_us(1000);
+	return device_state(what) == before;
+}
+
+TEST_F_TIMEOUT(kill, in_every_wait, 20000)
+{
+	int rounds = virtual_time() ? scale(1000, 10000) : scale(105, 1050), late = 0;
+	long buffers = device_state("buffers "), memory = device_state("memory "), contexts = device_state("contexts ");
+	int64_t limit = virtual_time() ? GONE_US : limit_us(), slowest = 0;
+	enum kind slowest_kind = 0;
+
+	srandom(6);
+	ASSERT_LT(0, buffers);
+	for (int round = 0; round < rounds; round++) {
+		enum kind kind = round % KINDS;
+		bool behind = random() % 2;
+		int64_t took, began;
+
+		/* Others' requests come first: then it is killed before its own has begun, too. */
+		if (behind) {
+			ASSERT_EQ(2, submit_many(self->fd, &self->buffer, 2, 0));
+		}
+		took = start_and_kill(self, kind, random() % MOMENTS_US);
+		ASSERT_LE(0, took) TH_LOG("round %d: %s", round, names[kind]);
+		late += took > limit;
+		if (took > slowest) {
+			slowest = took;
+			slowest_kind = kind;
+		}
+		if (behind) {
+			ASSERT_EQ(0, drain(self->fd, 2));
+		}
+		/* What it had begun has to end first; nothing else of it is in the way. */
+		fill(self->buffer.bytes, PAGE, round);
+		began = now();
+		ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, PAGE));
+		EXPECT_GE(2 * TRANSFER_US + limit / 5, now() - began);
+		if (round % 10 == 0) {
+			ASSERT_EQ(0, from_device(self->fd, &self->buffer, PAGE, 0, PAGE));
+			ASSERT_EQ(0, memcmp(self->buffer.bytes, self->buffer.bytes + PAGE, PAGE));
+		}
+		ASSERT_TRUE(comes_back("buffers ", buffers)) TH_LOG("round %d: %s", round, names[kind]);
+		ASSERT_TRUE(comes_back("memory ", memory));
+		ASSERT_TRUE(comes_back("contexts ", contexts));
+	}
+	EXPECT_EQ(0, late) TH_LOG("the slowest: %s, %lld us", names[slowest_kind], (long long)slowest);
+	FIGURE("%d kills in mid-transfer", "gone in at most %lld us, their memory back, the engine works", rounds, (long long)slowest);
+}
+
+TEST_HARNESS_MAIN

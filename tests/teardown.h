@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The ways in which a device, or the driver, goes and comes back; and memory that takes the place of what was freed. */
+#ifndef TEARDOWN_H
+#define TEARDOWN_H
+
+#include "monitor.h"
+
+#include <sys/syscall.h>
+
+/* Whether this guest's clock only runs when it should; such a guest has one CPU (see tests.toml). */
+static inline bool virtual_time(void)
+{
+	return sysconf(_SC_NPROCESSORS_ONLN) == 1;
+}
+
+/*
+ * How long a device may take to go, at the very most: the promise is a second, with the one transfer that may be under way in it. In
+ * real time, a host that is busy with other things has some more.
+ */
+static inline int64_t limit_us(void)
+{
+	return virtual_time() ? 1000000 : 3000000;
+}
+
+enum way { UNBIND, REMOVE, UNPLUG };
+
+/* The device at this address, which is QEMU's edu0, goes; how long it took, or an error. */
+static inline int64_t go_away(const char *address, enum way way)
+{
+	char path[128];
+	int64_t began = now();
+	int error = -1;
+
+	switch (way) {
+	case UNBIND:
+		error = write_text("/sys/bus/pci/drivers/rdma/unbind", address);
+		break;
+	case REMOVE:
+		snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/remove", address);
+		error = write_text(path, "1");
+		break;
+	case UNPLUG:
+		error = unplug("edu0");
+		break;
+	}
+	return error ? error : now() - began;
+}
+
+/* And it comes back, as /dev/rdma0. */
+static inline int come_back(const char *address, enum way way)
+{
+	int error = -1;
+
+	switch (way) {
+	case UNBIND:
+		error = write_text("/sys/bus/pci/drivers/rdma/bind", address);
+		break;
+	case REMOVE:
+		error = write_text("/sys/bus/pci/rescan", "1");
+		break;
+	case UNPLUG:
+		error = plug("edu0", "rp0");
+		break;
+	}
+	return error ? error : wait_for_node(NODE);
+}
+
+/* A round trip through a new file. */
+static inline bool works(void)
+{
+	struct buffer buffer;
+	int fd = open_node(O_RDWR);
+	bool good;
+
+	if (fd < 0 || allocate(fd, 2 * PAGE, &buffer)) {
+		close(fd);
+		return false;
+	}
+	fill(buffer.bytes, PAGE, now());
+	good = !to_device(fd, &buffer, 0, 0, PAGE) && !from_device(fd, &buffer, PAGE, 0, PAGE) &&
+	       !memcmp(buffer.bytes, buffer.bytes + PAGE, PAGE);
+	release(fd, &buffer);
+	close(fd);
+	return good;
+}
+
+/* The module without what is for debuggers, which makes loading it cheaper; NULL if there is none. */
+static inline const char *light_module(void)
+{
+	static const char path[] = "/tmp/rdma-light.ko";
+	char command[256];
+
+	snprintf(command, sizeof(command), "strip --strip-unneeded -R .BTF -R .BTF.base -o %s %s", path, getenv("RDMA_MODULE"));
+	return system(command) ? NULL : path;
+}
+
+static inline int load(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	int error = fd < 0 ? -errno : result(syscall(SYS_finit_module, fd, getenv("RDMA_PARAMETERS") ?: "", 0));
+
+	close(fd);
+	return error ? error : wait_for_node(NODE);
+}
+
+/* -EWOULDBLOCK while the module is in use, which rmmod(8) calls so, or EBUSY. */
+static inline int unload(void)
+{
+	return result(syscall(SYS_delete_module, "rdma", O_NONBLOCK));
+}
+
+/* A line of the device's file in debugfs; -1 if there is none. */
+static inline long device_state(const char *name)
+{
+	char text[1024], *line;
+
+	if (read_text("/sys/kernel/debug/rdma/rdma0/state", text, sizeof(text)))
+		return -1;
+	line = strstr(text, name);
+	return line ? atol(line + strlen(name)) : -1;
+}
+
+/*
+ * Memory that is taken just after something was freed, to get the very pages: buffers of another file, and pipes, whose pages are
+ * taken one by one from the same lists of free pages (ordinary memory comes from those for what can be moved). All of it is filled
+ * with one byte, and looked at later.
+ */
+enum { CROP_BUFFERS = 16, CROP_PIPES = 6, PIPE_BYTES = 16 * PAGE, CROP_ORDINARY = 64 };
+
+struct crop {
+	unsigned char byte;
+	int fd, pipes[CROP_PIPES][2], count;
+	struct buffer buffers[CROP_BUFFERS];
+	unsigned char *ordinary, *full;
+};
+
+/* Buffers are to come from this file; -1 for none. */
+static inline int prepare(struct crop *crop, unsigned char byte)
+{
+	*crop = (struct crop){ .byte = byte, .fd = -1, .full = malloc(PIPE_BYTES) };
+	memset(crop->full, byte, PIPE_BYTES);
+	for (int i = 0; i < CROP_PIPES; i++)
+		if (pipe(crop->pipes[i]))
+			return -errno;
+	return 0;
+}
+
+/* The first four are of this size. */
+static inline int plant(struct crop *crop, int fd, size_t size)
+{
+	crop->fd = fd;
+	for (crop->count = 0; fd >= 0 && crop->count < CROP_BUFFERS; crop->count++) {
+		struct buffer *buffer = &crop->buffers[crop->count];
+		int error = allocate(fd, crop->count < 4 ? size : PAGE, buffer);
+
+		if (error)
+			return error;
+		memset(buffer->bytes, crop->byte, buffer->size);
+	}
+	for (int i = 0; i < CROP_PIPES; i++)
+		if (write(crop->pipes[i][1], crop->full, PIPE_BYTES) != PIPE_BYTES)
+			return -EIO;
+	crop->ordinary = mmap(NULL, CROP_ORDINARY * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (crop->ordinary == MAP_FAILED)
+		return -errno;
+	memset(crop->ordinary, crop->byte, CROP_ORDINARY * PAGE);
+	return 0;
+}
+
+static inline long changed(const struct crop *crop, const unsigned char *bytes, size_t length)
+{
+	return memcmp(bytes, crop->full, length) ? differing(bytes, crop->byte, length) : 0;
+}
+
+/* How many bytes have changed, or an error; all of it is given back. */
+static inline long harvest(struct crop *crop)
+{
+	static unsigned char bytes[PIPE_BYTES];
+	long count = 0;
+
+	for (int i = 0; i < crop->count; i++) {
+		struct buffer *buffer = &crop->buffers[i];
+
+		for (size_t at = 0; at < buffer->size; at += PAGE)
+			count += changed(crop, buffer->bytes + at, PAGE);
+		if (release(crop->fd, buffer))
+			return -EIO;
+	}
+	for (int i = 0; i < CROP_PIPES; i++) {
+		if (read(crop->pipes[i][0], bytes, PIPE_BYTES) != PIPE_BYTES)
+			return -EIO;
+		count += changed(crop, bytes, PIPE_BYTES);
+	}
+	for (size_t at = 0; at < CROP_ORDINARY * PAGE; at += PAGE)
+		count += changed(crop, crop->ordinary + at, PAGE);
+	munmap(crop->ordinary, CROP_ORDINARY * PAGE);
+	return count;
+}
+
+#endif
