@@ -321,12 +321,17 @@ static inline void sets_eventfds(struct worker *worker)
 	judge(worker, "EVENTFD", tell(worker->place->fd, any(worker, 2) ? worker->place->eventfd : -1));
 }
 
-/* A signal within the next milliseconds, or none. */
+/* A signal, soon, or so late that a transfer can end before; but one must come, for others may have queued a lot before it. */
 static inline void alarm_soon(struct worker *worker)
 {
-	struct itimerspec when = { .it_value.tv_nsec = any(worker, 4) ? 1 + any(worker, 30000000) : 0 };
+	struct itimerspec when = { .it_value.tv_nsec = 1 + any(worker, any(worker, 2) ? 30 * MS : 500 * MS) };
 
 	timer_settime(worker->alarm, 0, &when, NULL);
+}
+
+static inline void no_alarm(struct worker *worker)
+{
+	timer_settime(worker->alarm, 0, &(struct itimerspec){ 0 }, NULL);
 }
 
 static inline void transfers(struct worker *worker)
@@ -336,6 +341,7 @@ static inline void transfers(struct worker *worker)
 	request.flags = 0;
 	alarm_soon(worker);
 	judge(worker, "TRANSFER", call(worker->place->fd, RDMA_IOC_TRANSFER, &request));
+	no_alarm(worker);
 }
 
 static inline void reads(struct worker *worker)
@@ -347,6 +353,7 @@ static inline void reads(struct worker *worker)
 		judge(worker, "pread", result(pread(worker->place->fd, bytes, sizeof(bytes), any(worker, 4000))));
 	else
 		judge(worker, "pwrite", result(pwrite(worker->place->fd, bytes, sizeof(bytes), any(worker, 4000))));
+	no_alarm(worker);
 }
 
 static inline void polls(struct worker *worker)
@@ -407,6 +414,8 @@ static inline void kills(struct worker *worker)
 		for (;;)
 			pause();
 	}
+	if (child < 0)
+		return;
 	pause_us(any(worker, 30000));
 	kill(child, SIGKILL);
 	judge(worker, "waitpid", waitpid(child, &status, 0) == child ? 0 : -errno);
@@ -494,6 +503,16 @@ static inline void end_work(struct worker *worker)
 	timer_delete(worker->alarm);
 	close(worker->own.fd);
 	close(worker->own.eventfd);
+}
+
+/* Where the tasks of a process are, for whoever has to find out why they do not end. */
+static inline void tell_stacks(pid_t process)
+{
+	char command[256];
+
+	snprintf(command, sizeof(command), "for t in /proc/%d/task/*; do echo $t; cat $t/wchan $t/stack; done >&2", process);
+	if (system(command))
+		fprintf(stderr, "no stacks\n");
 }
 
 #endif

@@ -102,16 +102,6 @@ static int both(FIXTURE_DATA(pairs) *self, const struct operation *one, const st
 	return 0;
 }
 
-/* Where the tasks of a process are, for whoever has to find out why they do not end. */
-static void tell_stacks(pid_t process)
-{
-	char command[256];
-
-	snprintf(command, sizeof(command), "for t in /proc/%d/task/*; do echo $t; cat $t/wchan $t/stack; done >&2", process);
-	if (system(command))
-		fprintf(stderr, "no stacks\n");
-}
-
 /* Whether a process has ended in time. */
 static bool ends(pid_t process, int64_t patience_us, int *status)
 {
