@@ -58,7 +58,7 @@ typedef void cycle(struct __test_metadata *_metadata, int round);
 static void measure(struct __test_metadata *_metadata, FIXTURE_DATA(leaks) *self, const char *what, cycle *cycle, int rounds)
 {
 	struct memory before, after;
-	long mappings, buffers;
+	long buffers;
 
 	for (int i = 0; i < rounds / 10; i++)
 		cycle(_metadata, i);
@@ -66,17 +66,40 @@ static void measure(struct __test_metadata *_metadata, FIXTURE_DATA(leaks) *self
 	for (int i = 0; i < rounds; i++)
 		cycle(_metadata, i);
 	after = memory();
-	mappings = live_mappings() - self->mappings;
 	buffers = live_buffers();
-	FIGURE("%d cycles: %s", "drift of %ld kB and %ld objects; %ld buffers, %ld live DMA mappings%s", rounds, what,
-	       before.free_kb - after.free_kb, after.objects - before.objects, buffers, mappings,
-	       self->mappings < 0 ? " (not told by this kernel)" : "");
+	FIGURE("%d cycles: %s", "drift of %ld kB and %ld objects; %ld buffers left", rounds, what,
+	       before.free_kb - after.free_kb, after.objects - before.objects, buffers);
 	ASSERT_LT(0, before.free_kb);
 	ASSERT_LT(0, before.objects);
 	EXPECT_GE(SLACK_KB, before.free_kb - after.free_kb);
 	EXPECT_GE(rounds / 4 + 50, after.objects - before.objects);
 	EXPECT_EQ(0, buffers);
+}
+
+/*
+ * On a kernel that keeps what is freed, to see who uses it (KASAN), free memory tells nothing. It has the DMA API's own account instead: as many
+ * mappings live as before.
+ */
+static void count_mappings(struct __test_metadata *_metadata, FIXTURE_DATA(leaks) *self, const char *what, cycle *cycle, int rounds)
+{
+	long mappings;
+
+	for (int i = 0; i < rounds; i++)
+		cycle(_metadata, i);
+	/* The engine may still have the last one's transfer. */
+	pause_us(3 * TRANSFER_US);
+	mappings = live_mappings() - self->mappings;
+	FIGURE("%d cycles: %s", "%ld live DMA mappings, %ld buffers left", rounds, what, mappings, live_buffers());
 	EXPECT_EQ(0, mappings);
+	EXPECT_EQ(0, live_buffers());
+}
+
+static void go_round(struct __test_metadata *_metadata, FIXTURE_DATA(leaks) *self, const char *what, cycle *cycle, int rounds)
+{
+	if (self->mappings < 0)
+		measure(_metadata, self, what, cycle, rounds);
+	else
+		count_mappings(_metadata, self, what, cycle, rounds);
 }
 
 /* The oracle first: what is held is counted, and seen to be gone. */
@@ -116,7 +139,7 @@ static void orderly(struct __test_metadata *_metadata, int round)
 
 TEST_F_TIMEOUT(leaks, open_allocate_map_and_all_back, 3000)
 {
-	measure(_metadata, self, "open, allocate, map, all given back", orderly, cycles(4000));
+	go_round(_metadata, self, "open, allocate, map, all given back", orderly, cycles(4000));
 }
 
 /* Nothing is given back but by closing, and by the end of the mapping. */
@@ -134,7 +157,7 @@ static void disorderly(struct __test_metadata *_metadata, int round)
 
 TEST_F_TIMEOUT(leaks, closed_with_everything_open, 3000)
 {
-	measure(_metadata, self, "closed with everything open", disorderly, cycles(4000));
+	go_round(_metadata, self, "closed with everything open", disorderly, cycles(4000));
 }
 
 static void failing(struct __test_metadata *_metadata, int round)
@@ -160,7 +183,7 @@ static void failing(struct __test_metadata *_metadata, int round)
 
 TEST_F_TIMEOUT(leaks, failures, 3000)
 {
-	measure(_metadata, self, "calls that fail", failing, cycles(1000));
+	go_round(_metadata, self, "calls that fail", failing, cycles(1000));
 }
 
 static void transferring(struct __test_metadata *_metadata, int round)
@@ -181,7 +204,7 @@ static void transferring(struct __test_metadata *_metadata, int round)
 
 TEST_F_TIMEOUT(leaks, transfers, 3000)
 {
-	measure(_metadata, self, "transfers", transferring, cycles(400));
+	go_round(_metadata, self, "transfers", transferring, cycles(400));
 }
 
 static void dying(struct __test_metadata *_metadata, int round)
@@ -203,7 +226,7 @@ static void dying(struct __test_metadata *_metadata, int round)
 
 TEST_F_TIMEOUT(leaks, deaths_in_mid_transfer, 3000)
 {
-	measure(_metadata, self, "killed in mid-transfer", dying, cycles(400));
+	go_round(_metadata, self, "killed in mid-transfer", dying, cycles(400));
 }
 
 /* A device that comes and goes with things held. */
@@ -227,7 +250,7 @@ static void going(struct __test_metadata *_metadata, int round)
 TEST_F_TIMEOUT(leaks, unbind_and_bind, 3000)
 {
 	ASSERT_EQ(0, pci_address("rdma0", address));
-	measure(_metadata, self, "unbind and bind with everything held", going, cycles(300));
+	go_round(_metadata, self, "unbind and bind with everything held", going, cycles(300));
 }
 
 /* Of all of these, some more; then the kernel looks for what nothing points to. It does not know pages, but all that describes them. */
