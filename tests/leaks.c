@@ -55,7 +55,7 @@ FIXTURE_TEARDOWN(leaks)
 typedef void cycle(struct __test_metadata *_metadata, int round);
 
 /* Some rounds to fill caches and pools; then the rounds that count. */
-static void measure(struct __test_metadata *_metadata, FIXTURE_DATA(leaks) *self, const char *what, cycle *cycle, int rounds)
+static void measure(struct __test_metadata *_metadata, const char *what, cycle *cycle, int rounds)
 {
 	struct memory before, after;
 	long buffers;
@@ -97,7 +97,7 @@ static void count_mappings(struct __test_metadata *_metadata, FIXTURE_DATA(leaks
 static void go_round(struct __test_metadata *_metadata, FIXTURE_DATA(leaks) *self, const char *what, cycle *cycle, int rounds)
 {
 	if (self->mappings < 0)
-		measure(_metadata, self, what, cycle, rounds);
+		measure(_metadata, what, cycle, rounds);
 	else
 		count_mappings(_metadata, self, what, cycle, rounds);
 }
