@@ -167,18 +167,25 @@ TEST_F(alloc, many)
 }
 
 /* Promise 5: what others left in memory is in no fresh buffer. */
-TEST_F(alloc, zeroed)
+TEST_F_TIMEOUT(alloc, zeroed, 240)
 {
+	int count = scale(1000, 10000);
+	uint64_t looked_at = 0, foreign = 0;
 	struct buffer buffer;
 
-	for (int i = 0; i < 1000; i++) {
-		uint64_t size = (1 + i % 16) * PAGE;
+	for (int i = 0; i < count; i++) {
+		uint64_t size = (1 + i % 16) * PAGE, found;
 
 		ASSERT_EQ(0, allocate(self->fd, size, &buffer));
-		ASSERT_EQ(0, differing(buffer.bytes, 0, size)) TH_LOG("round %d, %llu bytes", i, (unsigned long long)size);
+		found = differing(buffer.bytes, 0, size);
+		ASSERT_EQ(0, found) TH_LOG("round %d, %llu bytes", i, (unsigned long long)size);
+		looked_at += size;
+		foreign += found;
 		memset(buffer.bytes, 0xee, size);
 		ASSERT_EQ(0, release(self->fd, &buffer));
 	}
+	FIGURE("%d fresh buffers, %llu bytes", "%llu bytes of anybody's", count, (unsigned long long)looked_at,
+	       (unsigned long long)foreign);
 }
 
 TEST_F(alloc, first_buffer_zeroed)
@@ -260,9 +267,19 @@ FIXTURE_TEARDOWN(exhaustion)
 	close(self->fd);
 }
 
-/* All that is within the device's reach; then ENOMEM, and the log says why; and all of it comes back. */
+static long oom_kills(void)
+{
+	char text[16384], *line;
+
+	return !read_text("/proc/vmstat", text, sizeof(text)) && (line = strstr(text, "\noom_kill ")) ?
+		       atol(line + strlen("\noom_kill ")) :
+		       -1;
+}
+
+/* All that is within the device's reach; then ENOMEM, and the log says why; and all of it comes back. Nobody is killed for it. */
 TEST_F_TIMEOUT(exhaustion, and_recovery, 120)
 {
+	long killed = oom_kills();
 	int counts[3];
 
 	for (int round = 0; round < 3; round++) {
@@ -285,6 +302,10 @@ TEST_F_TIMEOUT(exhaustion, and_recovery, 120)
 	/* The first round may be lucky: free memory happens to lie low, and the kernel looks for it no further than once. */
 	EXPECT_GE(counts[2] + counts[2] / 4 + 2, counts[1]);
 	EXPECT_LT(0, log_lines(self->log, "rdma 0000:"));
+	ASSERT_LE(0, killed);
+	EXPECT_EQ(killed, oom_kills());
+	FIGURE("3 times all that a device can reach, in pieces of %llu kB: %d, %d, %d", "%ld OOM kills",
+	       (unsigned long long)variant->size / 1024, counts[0], counts[1], counts[2], oom_kills() - killed);
 }
 
 /* More than the guest has. */

@@ -3,7 +3,8 @@
 #include "rdma_test.h"
 
 enum {
-	ROUNDS = 1000,
+	FENCES = 3,
+	FENCE = 0xc3,
 	SIZE = 64 * 1024,
 	LONGEST_COPY = 3 * PAGE,
 };
@@ -12,6 +13,8 @@ FIXTURE(exact)
 {
 	int fd;
 	struct buffer buffers[2];
+	/* Pages before, between and behind them, which no transfer has to do with. */
+	struct buffer fences[FENCES];
 	/* What buffers and device memory have to hold. */
 	unsigned char *expected[2];
 	unsigned char device[DEVICE_MEMORY];
@@ -53,7 +56,11 @@ FIXTURE_SETUP(exact)
 	self->random = self->random * 2654435761 + 1;
 	self->fd = open_node(O_RDWR);
 	ASSERT_LE(0, self->fd);
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < FENCES; i++) {
+		ASSERT_EQ(0, allocate(self->fd, PAGE, &self->fences[i]));
+		memset(self->fences[i].bytes, FENCE, PAGE);
+		if (i == FENCES - 1)
+			break;
 		ASSERT_EQ(0, allocate(self->fd, SIZE, &self->buffers[i]));
 		self->expected[i] = malloc(SIZE);
 		ASSERT_NE(NULL, self->expected[i]);
@@ -110,22 +117,35 @@ static int across(FIXTURE_DATA(exact) *self)
 	return to_device(self->fd, &self->buffers[to], 0, 0, DEVICE_MEMORY);
 }
 
-TEST_F_TIMEOUT(exact, random_transfers, 600)
+/* Whether anything is not as it has to be, in the buffers with all that lies around the transfer, and beside them. */
+static int mismatches_now(FIXTURE_DATA(exact) *self)
 {
-	uint64_t mismatches = 0;
+	int count = 0;
 
-	for (int round = 0; round < ROUNDS; round++) {
+	for (int i = 0; i < 2; i++)
+		count += memcmp(self->buffers[i].bytes, self->expected[i], SIZE) != 0;
+	for (int i = 0; i < FENCES; i++)
+		count += differing(self->fences[i].bytes, FENCE, PAGE) != 0;
+	return count;
+}
+
+TEST_F_TIMEOUT(exact, random_transfers, 3000)
+{
+	uint64_t mismatches = 0, wanted = scale(2000, 50000), rounds[3] = { 0 };
+
+	for (int round = 0; self->transfers < wanted; round++) {
 		static int (*const operations[])(FIXTURE_DATA(exact) *) = { out, in, across };
 		uint64_t which = any(self, ARRAY_SIZE(operations));
 
 		ASSERT_EQ(0, operations[which](self)) TH_LOG("round %d, operation %lu", round, which);
-		for (int i = 0; i < 2; i++)
-			mismatches += memcmp(self->buffers[i].bytes, self->expected[i], SIZE) != 0;
+		rounds[which]++;
+		mismatches += mismatches_now(self);
 		ASSERT_EQ(0, mismatches) TH_LOG("round %d, operation %lu", round, which);
 	}
 	ASSERT_EQ(0, from_device(self->fd, &self->buffers[0], 0, 0, DEVICE_MEMORY));
 	EXPECT_EQ(0, memcmp(self->buffers[0].bytes, self->device, DEVICE_MEMORY));
-	TH_LOG("%llu transfers, %llu mismatches", (unsigned long long)self->transfers, (unsigned long long)mismatches);
+	FIGURE("%" PRIu64 " transfers of random length: %" PRIu64 " requests to the device, %" PRIu64 " from it, %" PRIu64 " copies",
+	       "%" PRIu64 " mismatches", self->transfers, rounds[0], rounds[1], rounds[2], mismatches);
 }
 
 TEST_F(exact, whole_buffer_copy)

@@ -167,8 +167,9 @@ TEST_F(fairness, a_dead_hog_leaves_nothing_behind)
 	death = now() - began;
 	first = submitted_us(&self->small);
 	second = submitted_us(&self->small);
-	TH_LOG("%d hogs died in %lld us; then a transfer takes %lld us, and the next one %lld us", variant->hogs,
-	       (long long)death, (long long)first, (long long)second);
+	FIGURE("%d hogs with full queues of %s killed", "dead in %lld us; then a transfer takes %lld us, and the next one %lld us",
+	       variant->hogs, variant->long_copies ? "copies" : "transfers", (long long)death, (long long)first,
+	       (long long)second);
 	/* Nobody waits for the engine. */
 	EXPECT_GE(variant->hogs * 10000, death);
 	EXPECT_GE(2 * TRANSFER_US + SLACK_US, death + first);
@@ -269,8 +270,7 @@ TEST_F(shares, are_equal)
 		EXPECT_GE(1, most - least);
 		widest = most - least > widest ? most - least : widest;
 	}
-	TH_LOG("%d transfers of %d contexts in %lld us: shares differ by %d", total, USERS, (long long)(now() - began),
-	       widest);
+	FIGURE("%d looks at %d contexts that share %d transfers", "shares differ by %d at most", LOOKS, USERS, total, widest);
 	/* The engine did not idle. */
 	EXPECT_LE((now() - began) / TRANSFER_US - 1, total);
 	for (int i = 1; i < USERS; i++)

@@ -914,7 +914,7 @@ TEST_F(slow, closed_meanwhile)
 
 /* --- Arguments that change while they are read */
 
-enum { BATCH = 48, VALUES = 8, FLIP_US = 4000000, FLIPPED = 4 };
+enum { BATCH = 48, VALUES = 8, FLIP_US = 4000000, FLIPS = 1000000, FLIPPED = 4 };
 
 /* What the flipping thread writes to, and others call with. */
 struct target {
@@ -982,7 +982,8 @@ struct flipping {
 	FIXTURE_DATA(flipped) *self;
 	volatile bool *over;
 	unsigned int seed;
-	long calls, succeeded, accepted, collected;
+	volatile long calls;
+	long succeeded, accepted, collected;
 	int unexpected;
 	volatile bool done;
 };
@@ -1168,7 +1169,7 @@ static void interrupt(int signal)
 	(void)signal;
 }
 
-TEST_F_TIMEOUT(flipped, arguments_under_way, 60)
+TEST_F_TIMEOUT(flipped, arguments_under_way, 900)
 {
 	enum { CALLERS = 3 };
 	static struct rdma_completion completions[DEPTH];
@@ -1184,7 +1185,10 @@ TEST_F_TIMEOUT(flipped, arguments_under_way, 60)
 		threads[i] = (struct flipping){ .self = self, .over = &over, .seed = i };
 		ASSERT_EQ(0, pthread_create(&threads[i].thread, NULL, i ? caller : flipper, &threads[i]));
 	}
-	pause_us(FLIP_US);
+	/* For so long, and so often. */
+	do
+		pause_us(FLIP_US);
+	while (threads[0].calls < scale(FLIPS, 20 * FLIPS));
 	over = true;
 	for (int i = 0; i <= CALLERS; i++) {
 		/* It may wait for ever. */
@@ -1199,8 +1203,6 @@ TEST_F_TIMEOUT(flipped, arguments_under_way, 60)
 		calls += i ? threads[i].calls : 0;
 		succeeded += threads[i].succeeded;
 	}
-	TH_LOG("%ld calls, %ld of them succeeded, while arguments changed %ld times; %ld requests accepted", calls,
-	       succeeded, threads[0].calls, accepted);
 	EXPECT_LT(1000, succeeded);
 	EXPECT_LT(1000, accepted);
 
@@ -1210,6 +1212,9 @@ TEST_F_TIMEOUT(flipped, arguments_under_way, 60)
 		collected += got;
 	EXPECT_EQ(0, got);
 	EXPECT_EQ(accepted, collected);
+	FIGURE("%ld flips of arguments during %ld calls, of which %ld succeeded",
+	       "%ld requests accepted and %ld collected, nothing written elsewhere", threads[0].calls, calls, succeeded, accepted,
+	       collected);
 
 	/* Nothing was written where nothing may be. */
 	EXPECT_EQ(0, differing(self->memory, FILL, 2 * PAGE));

@@ -538,6 +538,16 @@ TEST_F(limits, of_a_user_come_back_after_unbind)
 	EXPECT_EQ(0, AS(ALICE, PAGES, on_the_other_device()));
 }
 
+/* What all contexts of the device are charged with. */
+static long charged(void)
+{
+	char text[4096], *line;
+
+	if (read_text("/sys/kernel/debug/rdma/rdma0/state", text, sizeof(text)) || !(line = strstr(text, "\nmemory ")))
+		return -1;
+	return atol(line + strlen("\nmemory "));
+}
+
 /* Many at once, of two users: nobody gets more than is his, and everything comes back. */
 TEST_F_TIMEOUT(limits, in_a_crowd, 60)
 {
@@ -579,6 +589,9 @@ TEST_F_TIMEOUT(limits, in_a_crowd, 60)
 	EXPECT_EQ(0, AS(ALICE, PAGES, exactly(PAGES)));
 	EXPECT_EQ(0, AS(BOB, PAGES, exactly(PAGES)));
 	EXPECT_TRUE(all_is_back());
+	EXPECT_EQ(0, charged());
+	FIGURE("%d processes of 2 users at their limits, 3000 times each", "nobody over, %ld bytes charged afterwards", CROWD,
+	       charged());
 }
 
 TEST_HARNESS_MAIN

@@ -93,7 +93,8 @@ TEST_F_TIMEOUT(bounds, every_offset_and_length, 120)
 		try_all(_metadata, self, self->fd, (struct extent){ buffer.offset, buffer.size }, pages);
 		ASSERT_EQ(0, release(self->fd, &buffer));
 	}
-	TH_LOG("%ld cases, %ld wrong", self->cases, self->wrong);
+	FIGURE("%ld pairs of page offset and length, for buffers of 1 to %d pages", "%ld wrong accepts or rejects",
+	       self->cases, MOST_PAGES, self->wrong);
 	EXPECT_LT(17000, self->cases);
 }
 
@@ -111,7 +112,8 @@ TEST_F_TIMEOUT(bounds, every_offset_and_length_of_the_first_buffer, 120)
 		munmap(bytes, pages * PAGE);
 		close(fd);
 	}
-	TH_LOG("%ld cases, %ld wrong", self->cases, self->wrong);
+	FIGURE("%ld pairs, for a first buffer of 1 to %d pages", "%ld wrong accepts or rejects", self->cases, MOST_PAGES,
+	       self->wrong);
 	EXPECT_LT(17000, self->cases);
 }
 
@@ -184,6 +186,7 @@ TEST_F(bounds, overflow)
 			unsigned char *bytes = raw_mmap(self->fd, offsets[i], lengths[j]);
 
 			self->cases++;
+			self->wrong += wanted != (bytes != MAP_FAILED);
 			EXPECT_EQ(wanted, bytes != MAP_FAILED)
 				TH_LOG("%#" PRIx64 " bytes at %#" PRIx64, lengths[j], offsets[i]);
 			if (bytes == MAP_FAILED) {
@@ -193,7 +196,7 @@ TEST_F(bounds, overflow)
 				munmap(bytes, lengths[j]);
 			}
 		}
-	TH_LOG("%ld cases", self->cases);
+	FIGURE("%ld pairs whose sums overflow, or nearly", "%ld wrong accepts or rejects", self->cases, self->wrong);
 	EXPECT_LT(10000, self->cases);
 }
 

@@ -290,11 +290,12 @@ TEST_F_TIMEOUT(users, in_turn, 120)
 }
 
 /* Two users in turn, many times. */
-TEST_F_TIMEOUT(users, many_switches, 120)
+TEST_F_TIMEOUT(users, many_switches, 600)
 {
+	int switches = scale(200, 2000);
 	size_t foreign = 0;
 
-	for (int i = 0; i < 200; i++) {
+	for (int i = 0; i < switches; i++) {
 		uid_t writer = i % 2 ? ALICE : BOB, reader = i % 2 ? BOB : ALICE;
 
 		ASSERT_EQ(0, as_user(writer, i % 3 ? writes_all : writes_all_by_write, self->seen));
@@ -302,6 +303,7 @@ TEST_F_TIMEOUT(users, many_switches, 120)
 		foreign += differing(self->seen, 0, DEVICE_MEMORY);
 	}
 	EXPECT_EQ(0, foreign);
+	FIGURE("%d times another user after one who has filled the device memory", "%zu bytes of the other's seen", switches, foreign);
 }
 
 TEST_HARNESS_MAIN

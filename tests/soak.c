@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Promise 16: everything at once, at random, for two hours (RDMA_SECONDS for less): processes of threads that do all operations on shared
+ * contexts, data that is compared all the while, and a device that comes and goes. In epochs, after each of which all is back.
+ */
+#include "memory.h"
+#include "operations.h"
+
+enum { PROCESSES = 3, THREADS = 3, EPOCH_S = 60, PATIENCE_S = 60, SLACK_KB = 4096 };
+
+/* What the processes tell, in memory that they share. */
+struct told {
+	volatile bool over;
+	volatile long done[OPERATIONS]; /* of each kind */
+	volatile long answers, refusals, compared;
+	volatile long mismatches;
+	volatile long beats[PROCESSES][THREADS]; /* operations of each thread: it gets on */
+	volatile int error; /* the first that nobody may get */
+	char where[64];
+};
+
+struct thread {
+	pthread_t thread;
+	struct worker worker;
+	struct told *told;
+	volatile long *beats;
+	bool compares; /* the last one of each process */
+};
+
+static void complain(struct told *told, int error, const char *where)
+{
+	int none = 0;
+
+	if (__atomic_compare_exchange_n(&told->error, &none, error, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		snprintf(told->where, sizeof(told->where), "%s", where);
+}
+
+/* A device that is away most of the time shows nothing: seldom, with pauses. */
+static const struct operation *some_operation(struct worker *worker)
+{
+	for (;;) {
+		const struct operation *operation = &operations[any(worker, OPERATIONS)];
+
+		if (!takes_device_away(operation) || any(worker, 20) == 0)
+			return operation;
+	}
+}
+
+static void *at_random(struct thread *self)
+{
+	struct worker *worker = &self->worker;
+
+	while (!self->told->over && !worker->unexpected) {
+		const struct operation *operation = some_operation(worker);
+		int64_t began = now();
+
+		/* What is done in no time is done again. */
+		do {
+			work(worker, operation);
+			__atomic_add_fetch(&self->told->done[operation - operations], 1, __ATOMIC_RELAXED);
+			++*self->beats;
+		} while (now() - began < 2000 && !worker->unexpected);
+	}
+	if (worker->unexpected)
+		complain(self->told, worker->unexpected, worker->call);
+	__atomic_add_fetch(&self->told->answers, worker->answers, __ATOMIC_RELAXED);
+	__atomic_add_fetch(&self->told->refusals, worker->refusals, __ATOMIC_RELAXED);
+	return NULL;
+}
+
+/* One copy within a buffer, byte for byte. */
+static int compare_in(struct told *told, int fd, struct buffer *buffer, unsigned int *seed)
+{
+	unsigned char expected[3 * PAGE], seen[3 * PAGE];
+	uint64_t length = 1 + rand_r(seed) % sizeof(expected), from = rand_r(seed) % PAGE;
+	int error;
+
+	fill(expected, length, rand_r(seed));
+	error = move_bytes(buffer->bytes + from, expected, length);
+	error = error ? error : copy(fd, buffer, 4 * PAGE, buffer, from, length);
+	error = error ? error : move_bytes(seen, buffer->bytes + 4 * PAGE, length);
+	if (!error) {
+		__atomic_add_fetch(&told->mismatches, memcmp(seen, expected, length) != 0, __ATOMIC_RELAXED);
+		__atomic_add_fetch(&told->compared, 1, __ATOMIC_RELAXED);
+	}
+	return error;
+}
+
+/* In a context of one's own; ENODEV while there is no device. */
+static int compare(struct told *told, unsigned int *seed)
+{
+	struct buffer buffer;
+	int fd = open_node(O_RDWR), error;
+
+	if (fd < 0)
+		return -ENODEV;
+	error = allocate(fd, 8 * PAGE, &buffer);
+	if (!error) {
+		error = compare_in(told, fd, &buffer, seed);
+		munmap(buffer.bytes, buffer.size);
+	}
+	close(fd);
+	return error;
+}
+
+static void *comparing(struct thread *self)
+{
+	while (!self->told->over) {
+		int error = compare(self->told, &self->worker.seed);
+
+		if (error && error != -ENODEV && error != -ENOMEM)
+			complain(self->told, error, "a copy to compare");
+		++*self->beats;
+	}
+	return NULL;
+}
+
+static void *thread(void *argument)
+{
+	struct thread *self = argument;
+	int error = begin_work(&self->worker);
+
+	if (error)
+		complain(self->told, error, "timer_create");
+	else if (self->compares)
+		comparing(self);
+	else
+		at_random(self);
+	end_work(&self->worker);
+	return NULL;
+}
+
+/* One process of an epoch; its exit status. */
+static int process(struct told *told, const char *address, unsigned int seed, int number)
+{
+	static struct place shared;
+	struct thread threads[THREADS];
+
+	prepare_for_operations();
+	if (arrive(&shared))
+		return 1;
+	for (int i = 0; i < THREADS; i++) {
+		threads[i] = (struct thread){
+			.told = told, .beats = &told->beats[number][i], .compares = i == THREADS - 1,
+		};
+		threads[i].worker = (struct worker){
+			.shared = &shared, .address = address, .device_goes = true, .seed = seed * THREADS + i,
+		};
+		if (arrive(&threads[i].worker.own))
+			return 2;
+	}
+	for (int i = 0; i < THREADS; i++)
+		if (pthread_create(&threads[i].thread, NULL, thread, &threads[i]))
+			return 3;
+	for (int i = 0; i < THREADS; i++)
+		pthread_join(threads[i].thread, NULL);
+	return 0;
+}
+
+FIXTURE(soak)
+{
+	char address[32];
+	int seconds;
+	unsigned int seed;
+	struct told *told;
+	pid_t processes[PROCESSES];
+};
+
+FIXTURE_SETUP(soak)
+{
+	const char *seconds = getenv("RDMA_SECONDS"), *seed = getenv("RDMA_SEED");
+
+	self->seconds = seconds ? atoi(seconds) : scale(60, 7200);
+	self->seed = seed ? strtoul(seed, NULL, 0) : time(NULL);
+	TH_LOG("RDMA_SEED=%u", self->seed);
+	ASSERT_EQ(0, pci_address("rdma0", self->address));
+	self->told = shared_memory(sizeof(struct told));
+	ASSERT_NE(MAP_FAILED, self->told);
+	/* The kernel makes room for traces when they are first asked for. */
+	write_text("/sys/kernel/tracing/events/rdma/enable", "1");
+	write_text("/sys/kernel/tracing/events/rdma/enable", "0");
+}
+
+FIXTURE_TEARDOWN(soak)
+{
+	write_text("/sys/kernel/tracing/events/rdma/enable", "0");
+}
+
+/* Each thread has done something since the last look. */
+static void all_get_on(struct __test_metadata *_metadata, FIXTURE_DATA(soak) *self, long before[PROCESSES][THREADS])
+{
+	for (int i = 0; i < PROCESSES; i++)
+		for (int j = 0; j < THREADS; j++) {
+			EXPECT_NE(before[i][j], self->told->beats[i][j])
+				TH_LOG("thread %d of process %d does nothing any more", j, i);
+			before[i][j] = self->told->beats[i][j];
+		}
+}
+
+static void end_all(struct __test_metadata *_metadata, FIXTURE_DATA(soak) *self)
+{
+	int64_t began = now();
+
+	self->told->over = true;
+	for (int i = 0; i < PROCESSES; i++) {
+		int status = -1;
+
+		while (waitpid(self->processes[i], &status, WNOHANG) == 0) {
+			if (now() - began > PATIENCE_S * 1000000LL)
+				tell_stacks(self->processes[i]);
+			ASSERT_GT(PATIENCE_S * 1000000LL, now() - began) TH_LOG("process %d does not come to an end", i);
+			pause_us(10000);
+		}
+		EXPECT_EQ(0, status) TH_LOG("process %d", i);
+	}
+}
+
+/* All at once for so long; then nothing of it is left. */
+static void epoch(struct __test_metadata *_metadata, FIXTURE_DATA(soak) *self, int seconds)
+{
+	long before[PROCESSES][THREADS];
+
+	self->told->over = false;
+	memset((void *)self->told->beats, 0, sizeof(self->told->beats));
+	for (int i = 0; i < PROCESSES; i++) {
+		self->processes[i] = fork();
+		if (!self->processes[i])
+			_exit(process(self->told, self->address, self->seed++, i));
+	}
+	memset(before, 0, sizeof(before));
+	for (int left = seconds; left > 0 && !self->told->error; left -= 20) {
+		pause_us((left < 20 ? left : 20) * 1000000LL);
+		all_get_on(_metadata, self, before);
+	}
+	end_all(_metadata, self);
+	EXPECT_EQ(0, self->told->error) TH_LOG("%s: %d", self->told->where, self->told->error);
+	EXPECT_EQ(0, self->told->mismatches);
+}
+
+/* What debugfs says of the device, a number. */
+static long state_of(const char *name)
+{
+	char text[4096], *line;
+
+	if (read_text("/sys/kernel/debug/rdma/rdma0/state", text, sizeof(text)) || !(line = strstr(text, name)))
+		return -1;
+	return atol(line + strlen(name));
+}
+
+static void tell_figures(FIXTURE_DATA(soak) *self, long drift)
+{
+	const struct told *told = self->told;
+	char kinds[1024] = "";
+
+	for (size_t i = 0; i < OPERATIONS; i++)
+		snprintf(kinds + strlen(kinds), sizeof(kinds) - strlen(kinds), "%s%ld %s", i ? "; " : "", told->done[i],
+			 operations[i].name);
+	FIGURE("%d s at random on %d threads: %s", "%ld answers, %ld documented refusals, none other", self->seconds,
+	       PROCESSES * THREADS, kinds, told->answers, told->refusals);
+	FIGURE("%ld copies compared meanwhile", "%ld mismatches; drift of %ld kB", told->compared, told->mismatches, drift);
+}
+
+TEST_F_TIMEOUT(soak, everything_at_random, 100000)
+{
+	int epochs = self->seconds / EPOCH_S < 3 ? 3 : self->seconds / EPOCH_S;
+	long first = 0, last = 0;
+
+	for (int i = 0; i < epochs && !self->told->error; i++) {
+		epoch(_metadata, self, self->seconds / epochs);
+		/* The engine may still have the last one's transfer, with its buffer. */
+		pause_us(3 * TRANSFER_US);
+		EXPECT_EQ(0, state_of("contexts "));
+		EXPECT_EQ(0, state_of("\nmemory "));
+		last = memory().free_kb;
+		/* The first ones fill caches. */
+		if (i <= 1)
+			first = last;
+	}
+	for (size_t i = 0; i < OPERATIONS; i++) {
+		EXPECT_LT(0, self->told->done[i]) TH_LOG("%s", operations[i].name);
+	}
+	EXPECT_LT(0, self->told->compared);
+	EXPECT_GE(SLACK_KB, first - last);
+	tell_figures(self, first - last);
+}
+
+TEST_HARNESS_MAIN
