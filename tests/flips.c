@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Promise 14: an argument is read once. One CPU flips a field between two values that are both right, as fast as it can, while the other one
- * submits: what is done is one of the two, and never a bit of each. (hostile.c flips all fields, to all kinds of values.)
+ * Promise 14: an argument is read once. One CPU flips a field between two values that are both right, as fast as it can, while the other
+ * one submits: what is done is one of the two, and never a bit of each. (hostile.c flips all fields, to all kinds of values.)
  */
 #include "requests.h"
 

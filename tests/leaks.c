@@ -77,8 +77,8 @@ static void measure(struct __test_metadata *_metadata, const char *what, cycle *
 }
 
 /*
- * On a kernel that keeps what is freed, to see who uses it (KASAN), free memory tells nothing. It has the DMA API's own account instead: as many
- * mappings live as before.
+ * On a kernel that keeps what is freed, to see who uses it (KASAN), free memory tells nothing. It has the DMA API's own account instead: as
+ * many mappings live as before.
  */
 static void count_mappings(struct __test_metadata *_metadata, FIXTURE_DATA(leaks) *self, const char *what, cycle *cycle, int rounds)
 {
