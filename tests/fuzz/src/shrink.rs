@@ -10,6 +10,15 @@ pub fn simpler(program: &Program) -> Vec<Program> {
         found.extend(program.threads.iter().map(|thread| Program { threads: vec![thread.clone()] }));
         found.push(Program { threads: vec![program.threads.concat()] });
     }
+    if program.threads.len() == 1 && length > 5 {
+        let makes = |op: &&Op| matches!(op, Op::Open(_) | Op::Alloc(_) | Op::Map(_));
+        let alone = |place: usize| {
+            let calls = &program.threads[0];
+            let before = calls[..place].iter().filter(makes);
+            Program { threads: vec![before.chain([&calls[place]]).cloned().collect()] }
+        };
+        found.extend((0..length).map(alone));
+    }
     let mut count = length / 2;
     while count > 0 {
         found.extend((0..length).step_by(count).map(|from| program.without(from, count)));
@@ -24,7 +33,7 @@ pub fn simpler(program: &Program) -> Vec<Program> {
             }
         }
     }
-    found.retain(|other| other != program);
+    found.retain(|other| other.len() <= length && other != program);
     found
 }
 
