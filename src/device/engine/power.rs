@@ -68,7 +68,8 @@ impl Delayed<Engine<'_>> {
         // Another kernel may have had the device. What it has started must not reach our memory.
         self.come_to_rest().inspect_err(|error| {
             dev_err!(self.dev, "not fit to go on: {error:?}\n");
-            self.device.close(ENODEV);
+            Self::give_up(&mut self.device.work.lock());
+            self.device.fail_waiting();
         })?;
         self.enabled.set_master();
         let mut work = self.device.work.lock();

@@ -1,0 +1,68 @@
+#!/usr/bin/python3 -B
+"""docs/safety.md is true: what it names is there, what it counts is right, and all `unsafe` is where it says. Prints KTAP."""
+
+import re
+import sys
+from pathlib import Path
+
+from manifest import load
+
+PROJECT = Path(__file__).resolve().parent.parent
+DOCUMENT = (PROJECT / "docs/safety.md").read_text()
+UNSAFE = re.compile(r"\bunsafe\b")
+
+
+def unsafe_in(path: Path) -> int:
+    """How often a file says `unsafe`, comments and strings apart."""
+    return sum(len(UNSAFE.findall(re.sub(r'"[^"]*"', "", re.sub(r"//.*", "", line)))) for line in path.read_text().splitlines())
+
+
+def missing_files() -> list[str]:
+    """Paths that are named and not there."""
+    return [name for name in re.findall(r"`((?:src|tests|docs|vm)/[\w./-]+)`", DOCUMENT) if not (PROJECT / name).exists()]
+
+
+def missing_tests() -> list[str]:
+    """Tests that the last column of a table names, and that are not there."""
+    tests = {test.name for test in load()[1]}
+    rows = [line.strip().strip("|").split("|") for line in DOCUMENT.splitlines() if line.startswith("| ") and line.count("|") == 4]
+    named = [name for cells in rows if not cells[0].strip().startswith("`src") for name in re.findall(r"`([\w-]+)`", cells[-1])]
+    return [name for name in named if name not in tests]
+
+
+def missing_names() -> list[str]:
+    """Functions that are named behind a file and not in it."""
+    pairs = re.findall(r"`(src/[\w./]+)`, ((?:`\w+`(?:, )?)+)", DOCUMENT)
+    return [f"{path}: {name}" for path, names in pairs for name in re.findall(r"`(\w+)`", names) if name not in (PROJECT / path).read_text()]
+
+
+def wrong_counts() -> list[str]:
+    """Files whose `unsafe` is not counted rightly, or that have some and are not in the list."""
+    said = {path: int(count) for path, count in re.findall(r"^\| `(src/[\w./]+)` \| (\d+) \|", DOCUMENT, re.MULTILINE)}
+    there = {str(path.relative_to(PROJECT)): count for path in sorted(PROJECT.glob("src/**/*.rs")) if (count := unsafe_in(path))}
+    return [f"{path}: {said.get(path, 0)} said, {there.get(path, 0)} there" for path in sorted(said | there) if said.get(path) != there.get(path)]
+
+
+def unsafe_elsewhere() -> list[str]:
+    """Files outside of the folder of abstractions that have `unsafe` or name bindings."""
+    above = [path for path in sorted(PROJECT.glob("src/**/*.rs")) if "kernel_ext" not in path.parts]
+    code = {path: re.sub(r"//.*", "", path.read_text()) for path in above}
+    return [str(path) for path, text in code.items() if UNSAFE.search(text) or "bindings::" in text]
+
+
+def main() -> int:
+    """Check it all."""
+    checks = [missing_files, missing_tests, missing_names, wrong_counts, unsafe_elsewhere]
+    print(f"TAP version 13\n1..{len(checks)}")
+    failed = 0
+    for number, check in enumerate(checks, 1):
+        found = check()
+        failed += bool(found)
+        for line in found:
+            print(f"# {line}")
+        print(f"{'not ok' if found else 'ok'} {number} {check.__name__}")
+    return bool(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
