@@ -216,8 +216,13 @@ impl<F: File> Table<F> {
         // SAFETY: By the requirement.
         let open = unsafe { super::of::<F>(file) };
         open.populate().note(flags);
+        #[cfg(CONFIG_TRANSPARENT_HUGEPAGE)]
+        use bindings::thp_get_unmapped_area as find;
+        // As on a real-time kernel.
+        #[cfg(not(CONFIG_TRANSPARENT_HUGEPAGE))]
+        use bindings::mm_get_unmapped_area as find;
         // SAFETY: By the requirement.
-        unsafe { bindings::thp_get_unmapped_area(file, address, length, page, flags) }
+        unsafe { find(file, address, length, page, flags) }
     }
 
     /// # Safety

@@ -226,6 +226,9 @@ impl<'a> Fault<'a> {
 
     /// Puts in one huge page, if that is in order. `page` is in it.
     fn insert_huge(&self, layout: &Layout, page: usize) -> Result<bool> {
+        if !cfg!(CONFIG_TRANSPARENT_HUGEPAGE) {
+            return Ok(false);
+        }
         let window = Window::huge(&self.mapping(), self.address(), page);
         let Some(pfn) = window.and_then(|window| window.huge_frame(layout)) else {
             return Ok(false);
