@@ -36,6 +36,7 @@ class Guest:
     kernel: str = "stock"
     lane: str = "test"
     exclusive: bool = False
+    outside: bool = False
     tolerates: list[str] = field(default_factory=list)
 
 

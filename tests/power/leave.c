@@ -154,7 +154,7 @@ int main(int count, char **arguments)
 	memset(to.bytes, 0xee, PAGE);
 	if (kexec)
 		load_kernel(page, round + 1);
-	need(getrandom(&delay, sizeof(delay), 0) == sizeof(delay), "a random number");
+	need(getrandom(&delay, sizeof(delay), GRND_INSECURE) == sizeof(delay), "a random number");
 	delay %= TRANSFER_US * 9 / 10;
 
 	need(submit_one(fd, reading(&to, 0, 0, PAGE, 0)) == 1, "the transfer");
