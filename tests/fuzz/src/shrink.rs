@@ -42,9 +42,10 @@ fn simpler_calls(op: &Op) -> Vec<Op> {
     match op {
         Op::Storm(storm) => {
             let mut found = vec![(*storm.call).clone(), storm.nth(storm.times.saturating_sub(1))];
-            for times in [storm.times / 8, storm.times / 2, storm.times - storm.times / 4, storm.times.saturating_sub(1)] {
+            // By halves, to where it is the last one that does it.
+            for part in 1..12 {
                 let mut shorter = storm.clone();
-                shorter.times = times;
+                shorter.times = storm.times - (storm.times >> part).max(1).min(storm.times);
                 found.push(Op::Storm(shorter));
             }
             found
