@@ -187,9 +187,9 @@ TEST_F(gone, transfers_in_flight_and_queued)
 	for (int i = 0; i < 3; i++) {
 		int answer = finish(&pending[i]);
 
-		/* In real time, the one under way may have ended before the device was on its way. */
-		EXPECT_TRUE(answer == -ENODEV ||
-			    (!i && !answer && !virtual_time() && pending[i].ended - pending[i].began >= TRANSFER_US - 1000))
+		/* In real time, the one under way, and others on a busy host, may have ended before the device was on its way. */
+		EXPECT_TRUE(answer == -ENODEV || (!answer && !virtual_time() &&
+						  pending[i].ended - pending[i].began >= (i ? 2 : 1) * TRANSFER_US - 1000))
 			TH_LOG("request %d: %d", i, answer);
 		EXPECT_GE(limit_us(), pending[i].ended - began);
 	}
