@@ -304,4 +304,33 @@ TEST_F_TIMEOUT(suspend, a_device_that_is_gone, 60)
 	close(config);
 }
 
+static int inject(const char *command)
+{
+	return write_text("/sys/kernel/debug/rdma/rdma0/inject", command);
+}
+
+/* src/edu/inject.rs: the machine stays awake rather than cut a transfer off, which would look as if it had succeeded. */
+TEST_F_TIMEOUT(suspend, a_transfer_that_does_not_end, 60)
+{
+	struct rdma_completion completions[REQUESTS];
+
+	mount("debugfs", "/sys/kernel/debug", "debugfs", 0, NULL);
+	if (inject("hang"))
+		SKIP(return, "this kernel has no fault injection");
+	ASSERT_EQ(REQUESTS, submit_work(self->fd, &self->from, &self->to, 0));
+	pause_us(moment(&self->seed));
+	EXPECT_EQ(-EBUSY, go_to_sleep("mem", "devices"));
+	ASSERT_EQ(REQUESTS, collect(self->fd, completions, REQUESTS, REQUESTS, 5000 * MS));
+	for (int i = 0; i < REQUESTS; i++)
+		EXPECT_EQ(completions[i].cookie ? -EIO : -ETIMEDOUT, completions[i].status);
+	ASSERT_EQ(0, inject("clear"));
+	pause_us(2 * TRANSFER_US);
+	/* All is well again, and the machine can sleep. The end of a transfer is noticed even where the interrupt is lost. */
+	ASSERT_EQ(0, inject("lose 1"));
+	ASSERT_EQ(REQUESTS, submit_work(self->fd, &self->from, &self->to, 0));
+	pause_us(moment(&self->seed) / 2);
+	ASSERT_EQ(0, go_to_sleep("mem", "devices"));
+	EXPECT_EQ(0, check_work(self->fd, 0));
+}
+
 TEST_HARNESS_MAIN
