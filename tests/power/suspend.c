@@ -96,7 +96,7 @@ static const char *sleep_at_work(FIXTURE_DATA(suspend) * self, const char *level
 
 TEST_F_TIMEOUT(suspend, goes_on_where_it_was, 300)
 {
-	int count = scale(20, 200);
+	int count = scale(20, 100);
 
 	for (int round = 0; round < count; round++) {
 		const char *wrong = sleep_at_work(self, levels[round % 4], round);
@@ -113,7 +113,7 @@ TEST_F_TIMEOUT(suspend, goes_on_where_it_was, 300)
 TEST_F_TIMEOUT(suspend, goes_on_after_real_sleep, 300)
 {
 	unsigned char bytes[PAGE], before[PAGE];
-	int count = scale(5, 50);
+	int count = scale(5, 20);
 
 	for (int round = 0; round < count; round++) {
 		const char *wrong = sleep_at_work(self, "none", 1000 + round);
@@ -244,7 +244,7 @@ TEST_F_TIMEOUT(suspend, goes_on_from_an_image, 120)
 	if (read_text("/sys/power/state", states, sizeof(states)) || !strstr(states, "disk"))
 		SKIP(return, "this kernel makes no images");
 	/* The kernel waits for 5 s each time. */
-	for (int round = 0; round < scale(1, 10); round++) {
+	for (int round = 0; round < scale(1, 5); round++) {
 		fill(self->from.bytes, PAGE, round);
 		for (int i = 0; i < 4; i++)
 			ASSERT_EQ(1, submit_one(self->fd, copying(&self->to, i * 1024, &self->from, i * 1024, 1024, i)));
