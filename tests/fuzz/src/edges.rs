@@ -12,6 +12,8 @@ pub const MOST_EDGES: usize = 1 << 15;
 const TRACE: &str = "__sanitizer_cov_trace_pc";
 /// What is called where the driver has a fault. KASAN's checks are edges like others, and each has one that is never taken.
 const REPORTS: [&str; 4] = ["__asan_report", "__asan_handle_no_return", "__ubsan_handle", "9panicking"];
+/// The module's own tests, which are part of it on a kernel with KUnit.
+const KUNIT: &str = "5tests";
 /// Bytes in which a block has called such a function, if it does nothing else.
 const BLOCK: u64 = 40;
 
@@ -63,6 +65,9 @@ impl Edges {
                     continue;
                 }
                 let function = function_at(&functions, section.index().0, *offset).unwrap_or("?");
+                if function.contains(KUNIT) {
+                    continue;
+                }
                 if let Some(base) = base {
                     // What the kernel records is the return address, behind the call's four bytes of distance.
                     edges.at.insert(base + offset + 4, edges.all.len() as u32);
@@ -140,7 +145,8 @@ fn reachable<'a>(file: &object::File<'a>, functions: &Functions<'a>) -> HashSet<
             names.entry(from).or_default().insert(target);
         }
     }
-    let roots = |name: &&str| ["chrdev10operations", "10kernel_ext3vma"].iter().any(|part| name.contains(part));
+    let roots =
+        |name: &&str| !name.contains(KUNIT) && ["chrdev10operations", "10kernel_ext3vma"].iter().any(|part| name.contains(part));
     let mut found: HashSet<&str> = functions.values().copied().filter(roots).collect();
     let mut open: Vec<&str> = found.iter().copied().collect();
     while let Some(name) = open.pop() {
