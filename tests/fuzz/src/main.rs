@@ -131,7 +131,7 @@ fn run(plan: &Plan) -> Result<(), String> {
         if gone > 0 && workers.remove(&gone) && status != 0 {
             shared.report(&format!("a worker ended with status {status:#x}"));
         }
-        if began.elapsed().as_secs() >= plan.seconds {
+        if began.elapsed().as_secs() >= plan.seconds || shared.calls.load(Relaxed) >= plan.calls {
             shared.stop.store(true, Relaxed);
         }
         if told.elapsed().as_secs() >= 15 {
