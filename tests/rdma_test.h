@@ -178,6 +178,12 @@ static inline int64_t now(void)
 	return time.tv_sec * 1000000LL + time.tv_nsec / 1000;
 }
 
+/* Whether this guest's clock only runs when it should; such a guest has one CPU (see tests.toml). */
+static inline bool virtual_time(void)
+{
+	return sysconf(_SC_NPROCESSORS_ONLN) == 1;
+}
+
 static inline void pause_us(int64_t microseconds)
 {
 	struct timespec time = { microseconds / 1000000, microseconds % 1000000 * 1000 };

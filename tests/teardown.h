@@ -7,12 +7,6 @@
 
 #include <sys/syscall.h>
 
-/* Whether this guest's clock only runs when it should; such a guest has one CPU (see tests.toml). */
-static inline bool virtual_time(void)
-{
-	return sysconf(_SC_NPROCESSORS_ONLN) == 1;
-}
-
 /*
  * How long a device may take to go, at the very most: the promise is a second, with the one transfer that may be under way in it. In
  * real time, a host that is busy with other things has some more.
