@@ -13,8 +13,6 @@
  */
 static inline int64_t limit_us(void)
 {
-	if (getenv("RDMA_SLOW")) /* the sanitizers in real time: what is bounded is shown elsewhere */
-		return 20000000;
 	return virtual_time() ? 1000000 : 3000000;
 }
 
