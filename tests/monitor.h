@@ -6,33 +6,60 @@
 #include "rdma_test.h"
 
 #include <poll.h>
+#include <pthread.h>
+#include <sched.h>
 
 /* How long QEMU and the kernel may take to plug and unplug. */
 #define PATIENCE_US 20000000
 
-/* Whether QEMU says something within a while. QEMU does its part in real time, over which a virtual clock leaps unless something runs. */
+/*
+ * QEMU does its part in real time, over which a virtual clock leaps from timer to timer while its CPU is idle: minutes go by where nobody has had a
+ * millisecond to do anything in. It does not leap while something runs, if only when nothing else wants to.
+ */
+struct waking {
+	pthread_t thread;
+	volatile bool over;
+};
+
+static inline void *be_awake(void *argument)
+{
+	struct waking *self = argument;
+	struct sched_param none = { 0 };
+
+	pthread_setschedparam(pthread_self(), SCHED_IDLE, &none);
+	while (!self->over)
+		;
+	return NULL;
+}
+
+static inline int keep_awake(struct waking *self)
+{
+	self->over = false;
+	return virtual_time() ? -pthread_create(&self->thread, NULL, be_awake, self) : 0;
+}
+
+static inline void let_rest(struct waking *self)
+{
+	self->over = true;
+	if (virtual_time())
+		pthread_join(self->thread, NULL);
+}
+
+/* Whether QEMU says something within a while. */
 static inline bool speaks(FILE *port)
 {
 	struct pollfd one = { .fd = fileno(port), .events = POLLIN };
-	int64_t began = now();
 
-	while (!poll(&one, 1, virtual_time() ? 0 : 100))
-		if (now() - began > PATIENCE_US)
-			return false;
-	return true;
+	return poll(&one, 1, PATIENCE_US / 1000) > 0;
 }
 
-/* Tell QEMU's monitor something; it has done so when it has answered, and `event` has come, if there is one to wait for. */
-static inline int monitor(const char *command, const char *event)
+/* Ask QEMU's monitor; it has done so when it has answered, and `event` has come, if there is one to wait for. */
+static inline int ask(FILE *port, const char *command, const char *event)
 {
 	static int number;
 	char message[256], awaited[32], line[8192];
-	FILE *port = fopen("/dev/virtio-ports/qmp", "r+e");
 	bool answered = false, happened = !event;
 
-	if (!port)
-		return -errno;
-	setbuf(port, NULL);
 	/* It is an error if that was negotiated before, and no matter. */
 	fputs("{\"execute\": \"qmp_capabilities\"}\n", port);
 	snprintf(awaited, sizeof(awaited), "\"id\": \"%d-%d\"", getpid(), number++);
@@ -44,10 +71,27 @@ static inline int monitor(const char *command, const char *event)
 		answered |= strstr(line, awaited) != NULL;
 		happened |= event && strstr(line, event);
 	}
-	fclose(port);
 	if (answered && !happened)
 		return -ETIMEDOUT;
 	return answered ? 0 : -EIO;
+}
+
+static inline int monitor(const char *command, const char *event)
+{
+	FILE *port = fopen("/dev/virtio-ports/qmp", "r+e");
+	struct waking waking;
+	int answer;
+
+	if (!port)
+		return -errno;
+	setbuf(port, NULL);
+	answer = keep_awake(&waking);
+	if (!answer) {
+		answer = ask(port, command, event);
+		let_rest(&waking);
+	}
+	fclose(port);
+	return answer;
 }
 
 /* Until the guest has let go of it. A request that came to nothing is made once more, and told of. */
@@ -76,12 +120,16 @@ static inline int plug(const char *id, const char *port)
 
 static inline int wait_for_node(const char *path)
 {
+	struct waking waking;
 	int64_t began = now();
 
-	/* As in speaks(). */
+	if (!access(path, F_OK))
+		return 0;
+	if (keep_awake(&waking))
+		return -EAGAIN;
 	while (access(path, F_OK) && now() - began < PATIENCE_US)
-		if (!virtual_time())
-			pause_us(10000);
+		pause_us(10000);
+	let_rest(&waking);
 	return access(path, F_OK) ? -errno : 0;
 }
 

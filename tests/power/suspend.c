@@ -50,23 +50,34 @@ static int submit_work(int fd, const struct buffer *from, const struct buffer *t
 	return submit(fd, requests, REQUESTS);
 }
 
-/* How many of them have not succeeded, in their order, each once. */
-static int check_work(int fd, uint64_t cookie)
+/* What is wrong with the completions, of which there is one a request, in their order, or NULL. */
+static const char *check_work(int fd, uint64_t cookie)
 {
+	static char complaint[1024];
 	struct rdma_completion completions[REQUESTS + 1];
-	int bad = 0, count = collect(fd, completions, REQUESTS, REQUESTS + 1, 5000 * MS);
+	int count = collect(fd, completions, REQUESTS, REQUESTS + 1, 5000 * MS), length;
+	bool good = count == REQUESTS;
 
-	for (int i = 0; i < count && i < REQUESTS; i++)
-		bad += completions[i].cookie != cookie + i || completions[i].status || completions[i].bytes != SLOT;
+	length = snprintf(complaint, sizeof(complaint), "%d completions:", count);
+	for (int i = 0; i < count; i++) {
+		good &= completions[i].cookie == cookie + i && !completions[i].status && completions[i].bytes == SLOT;
+		length += snprintf(complaint + length, sizeof(complaint) - length, " %lld: %d, %llu bytes;",
+				   (long long)(completions[i].cookie - cookie), completions[i].status,
+				   (unsigned long long)completions[i].bytes);
+	}
 	pause_us(2 * TRANSFER_US);
-	return bad + abs(count - REQUESTS) + take(fd, completions, 1);
+	if (take(fd, completions, 1)) {
+		snprintf(complaint + length, sizeof(complaint) - length, " and one more");
+		good = false;
+	}
+	return good ? NULL : complaint;
 }
 
 /* Sleeps at a random moment of work; what is wrong with it, or NULL. */
 static const char *sleep_at_work(FIXTURE_DATA(suspend) * self, const char *level, uint64_t round)
 {
 	static char complaint[2048];
-	const char *traced;
+	const char *wrong, *traced;
 	int error, sleeps;
 
 	fill(self->from.bytes, PAGE, round);
@@ -81,9 +92,11 @@ static const char *sleep_at_work(FIXTURE_DATA(suspend) * self, const char *level
 		snprintf(complaint, sizeof(complaint), "%s: did not sleep: %s", level, strerror(-error));
 		return complaint;
 	}
-	error = check_work(self->fd, round * REQUESTS);
-	if (error || memcmp(self->from.bytes, self->to.bytes, REQUESTS / 2 * SLOT)) {
-		snprintf(complaint, sizeof(complaint), "%s: %d completions are wrong, or the data", level, error);
+	wrong = check_work(self->fd, round * REQUESTS);
+	if (!wrong && memcmp(self->from.bytes, self->to.bytes, REQUESTS / 2 * SLOT))
+		wrong = "the data is wrong";
+	if (wrong) {
+		snprintf(complaint, sizeof(complaint), "%s: %s", level, wrong);
 		return complaint;
 	}
 	traced = trace_complaint(&sleeps);
@@ -330,7 +343,7 @@ TEST_F_TIMEOUT(suspend, a_transfer_that_does_not_end, 60)
 	ASSERT_EQ(REQUESTS, submit_work(self->fd, &self->from, &self->to, 0));
 	pause_us(moment(&self->seed) / 2);
 	ASSERT_EQ(0, go_to_sleep("mem", "devices"));
-	EXPECT_EQ(0, check_work(self->fd, 0));
+	EXPECT_EQ(NULL, check_work(self->fd, 0));
 }
 
 TEST_HARNESS_MAIN
