@@ -18,10 +18,22 @@ static inline int64_t limit_us(void)
 
 enum way { UNBIND, REMOVE, UNPLUG };
 
-/* The device at this address, which is QEMU's edu0, goes; how long it took, or an error. */
+/*
+ * Which of QEMU's edus it is: each is alone on the bus behind its port, in their order (vm/boot). The driver's numbers say nothing of that, they
+ * depend on who was plugged in last.
+ */
+static inline int edu_at(const char *address)
+{
+	unsigned int bus = 0;
+
+	sscanf(address, "%*x:%x", &bus);
+	return bus - 1;
+}
+
+/* The device at this address goes; how long it took, or an error. */
 static inline int64_t go_away(const char *address, enum way way)
 {
-	char path[128];
+	char path[128], id[16];
 	int64_t began = now();
 	int error = -1;
 
@@ -34,7 +46,8 @@ static inline int64_t go_away(const char *address, enum way way)
 		error = write_text(path, "1");
 		break;
 	case UNPLUG:
-		error = unplug("edu0");
+		snprintf(id, sizeof(id), "edu%d", edu_at(address));
+		error = unplug(id);
 		break;
 	}
 	return error ? error : now() - began;
@@ -43,6 +56,7 @@ static inline int64_t go_away(const char *address, enum way way)
 /* And it comes back, as /dev/rdma0. */
 static inline int come_back(const char *address, enum way way)
 {
+	char id[16], port[16];
 	int error = -1;
 
 	switch (way) {
@@ -53,7 +67,9 @@ static inline int come_back(const char *address, enum way way)
 		error = write_text("/sys/bus/pci/rescan", "1");
 		break;
 	case UNPLUG:
-		error = plug("edu0", "rp0");
+		snprintf(id, sizeof(id), "edu%d", edu_at(address));
+		snprintf(port, sizeof(port), "rp%d", edu_at(address));
+		error = plug(id, port);
 		break;
 	}
 	return error ? error : wait_for_node(NODE);
