@@ -326,6 +326,7 @@ static int inject(const char *command)
 TEST_F_TIMEOUT(suspend, a_transfer_that_does_not_end, 60)
 {
 	struct rdma_completion completions[REQUESTS];
+	const char *wrong;
 
 	mount("debugfs", "/sys/kernel/debug", "debugfs", 0, NULL);
 	if (inject("hang"))
@@ -343,7 +344,10 @@ TEST_F_TIMEOUT(suspend, a_transfer_that_does_not_end, 60)
 	ASSERT_EQ(REQUESTS, submit_work(self->fd, &self->from, &self->to, 0));
 	pause_us(moment(&self->seed) / 2);
 	ASSERT_EQ(0, go_to_sleep("mem", "devices"));
-	EXPECT_EQ(NULL, check_work(self->fd, 0));
+	wrong = check_work(self->fd, 0);
+	EXPECT_EQ(NULL, wrong) {
+		TH_LOG("%s", wrong);
+	}
 }
 
 TEST_HARNESS_MAIN
