@@ -98,7 +98,7 @@ static void bind_again(struct __test_metadata *_metadata, FIXTURE_DATA(inject) *
 
 TEST_F(inject, commands)
 {
-	static const char *const wrong[] = { " ", "lose", "lose x", "lose -1", "hang 1", "unheard-of", "clear now" };
+	static const char *const wrong[] = { " ", "lose", "lose x", "lose -1", "hang x", "gone -1", "unheard-of", "clear now" };
 	struct stat status;
 
 	ASSERT_EQ(0, stat(THERE "inject", &status));

@@ -7,14 +7,17 @@
 //!
 //! - `lose N`: the next N interrupts get lost;
 //! - `raise N`: N interrupts, for nothing, or late: for what one was lost for;
-//! - `hang`: the transfer that runs, or the next one, does not end;
-//! - `gone`: all registers read as all ones, and what is written goes nowhere;
+//! - `hang [MS]`: the transfer that runs, or the next one, does not end;
+//! - `gone [MS]`: all registers read as all ones, and what is written goes nowhere;
 //! - `clear`: all is well again, and a transfer that hung ends with its interrupt.
+//!
+//! With a number of milliseconds, from then on: when nobody can write here, because all sleep.
 
 use super::{
     Edu,
     State, //
 };
+use crate::kernel_ext::clock;
 use kernel::{
     io::{
         register,
@@ -24,7 +27,8 @@ use kernel::{
     sync::atomic::{
         Atomic,
         Relaxed, //
-    }, //
+    },
+    time::NSEC_PER_MSEC, //
 };
 
 register! {
@@ -48,6 +52,8 @@ enum Shows {
 /// The faults that a device has now.
 pub(super) struct Faults {
     shows: Atomic<u32>,
+    /// When it begins to show that, in nanoseconds.
+    since: Atomic<u64>,
     /// Interrupts that are still to get lost.
     lose: Atomic<u32>,
 }
@@ -57,16 +63,21 @@ impl Faults {
     pub(super) const fn new() -> Self {
         Self {
             shows: Atomic::new(Shows::Itself as u32),
+            since: Atomic::new(0),
             lose: Atomic::new(0),
         }
     }
 
-    fn show(&self, what: Shows) {
+    fn show(&self, what: Shows, after_ms: u32) {
+        let since = clock::now() + u64::from(after_ms) * NSEC_PER_MSEC as u64;
+        self.since.store(since, Relaxed);
         self.shows.store(what as u32, Relaxed);
     }
 
     fn shows(&self, what: Shows) -> bool {
-        self.shows.load(Relaxed) == what as u32
+        let stored = self.shows.load(Relaxed);
+        let begun = stored != Shows::Itself as u32 && clock::now() >= self.since.load(Relaxed);
+        what as u32 == if begun { stored } else { Shows::Itself as u32 }
     }
 
     /// What the engine seems to be doing; [`None`]: what it does.
@@ -113,12 +124,12 @@ impl Edu<'_> {
         match (name, number.transpose()?) {
             ("lose", Some(count)) => faults.lose.store(count, Relaxed),
             ("raise", Some(count)) => (0..count).for_each(|_: u32| self.raise()),
-            ("hang", None) => faults.show(Shows::Hung),
-            ("gone", None) => faults.show(Shows::AllOnes),
+            ("hang", after_ms) => faults.show(Shows::Hung, after_ms.unwrap_or(0)),
+            ("gone", after_ms) => faults.show(Shows::AllOnes, after_ms.unwrap_or(0)),
             ("clear", None) => {
                 faults.lose.store(0, Relaxed);
                 let hung = faults.shows(Shows::Hung);
-                faults.show(Shows::Itself);
+                faults.show(Shows::Itself, 0);
                 if hung {
                     self.raise();
                 }

@@ -53,10 +53,10 @@ static inline int go_to_sleep(const char *how, const char *level)
 	       move_chipset(chipset, true);
 }
 
-/* Without the 5 s that pm_test would wait. */
-static inline int be_quick(void)
+/* For how long pm_test keeps the machine asleep, which would be 5 s. */
+static inline int sleep_for(const char *seconds)
 {
-	return write_text("/sys/module/suspend/parameters/pm_test_delay", "0");
+	return write_text("/sys/module/suspend/parameters/pm_test_delay", seconds);
 }
 
 /* From now on. */

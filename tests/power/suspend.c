@@ -20,7 +20,7 @@ FIXTURE_SETUP(suspend)
 	const char *seed = getenv("RDMA_SEED");
 
 	self->seed = seed ? strtoul(seed, NULL, 10) : 1;
-	ASSERT_EQ(0, be_quick());
+	ASSERT_EQ(0, sleep_for("0"));
 	self->fd = open_node(O_RDWR);
 	ASSERT_LE(0, self->fd);
 	ASSERT_EQ(0, allocate(self->fd, PAGE, &self->from));
@@ -319,6 +319,7 @@ TEST_F_TIMEOUT(suspend, a_device_that_is_gone, 60)
 
 static int inject(const char *command)
 {
+	mount("debugfs", "/sys/kernel/debug", "debugfs", 0, NULL);
 	return write_text("/sys/kernel/debug/rdma/rdma0/inject", command);
 }
 
@@ -328,7 +329,6 @@ TEST_F_TIMEOUT(suspend, a_transfer_that_does_not_end, 60)
 	struct rdma_completion completions[REQUESTS];
 	const char *wrong;
 
-	mount("debugfs", "/sys/kernel/debug", "debugfs", 0, NULL);
 	if (inject("hang"))
 		SKIP(return, "this kernel has no fault injection");
 	ASSERT_EQ(REQUESTS, submit_work(self->fd, &self->from, &self->to, 0));
@@ -348,6 +348,59 @@ TEST_F_TIMEOUT(suspend, a_transfer_that_does_not_end, 60)
 	EXPECT_EQ(NULL, wrong) {
 		TH_LOG("%s", wrong);
 	}
+}
+
+/* It goes, or something hangs, while the machine sleeps: what was done before is done, and nothing else ever is. */
+static void wake_up_to(struct __test_metadata *_metadata, FIXTURE_DATA(suspend) * self, const char *fault, int64_t at_most_us)
+{
+	struct rdma_completion completions[REQUESTS];
+	int64_t began;
+	int done = 0;
+
+	if (inject(fault))
+		SKIP(return, "this kernel has no fault injection");
+	ASSERT_EQ(0, sleep_for("1"));
+	ASSERT_EQ(REQUESTS, submit_work(self->fd, &self->from, &self->to, 0));
+	pause_us(moment(&self->seed));
+	began = now();
+	ASSERT_EQ(0, go_to_sleep("mem", "devices"));
+	EXPECT_GE(at_most_us, now() - began);
+	ASSERT_EQ(REQUESTS, collect(self->fd, completions, REQUESTS, REQUESTS, 0));
+	while (done < REQUESTS && !completions[done].status)
+		EXPECT_EQ(SLOT, completions[done++].bytes);
+	EXPECT_LT(0, done);
+	EXPECT_GT(REQUESTS, done);
+	for (int i = 0; i < REQUESTS; i++) {
+		EXPECT_EQ(i, completions[i].cookie);
+		EXPECT_EQ(i < done ? 0 : -ENODEV, completions[i].status);
+	}
+	EXPECT_EQ(POLLHUP | POLLERR, polled(self->fd));
+	EXPECT_EQ(-ENODEV, submit_one(self->fd, writing(&self->from, 0, 0, 1, 0)));
+	EXPECT_EQ(-ENODEV, to_device(self->fd, &self->from, 0, 0, 1));
+	EXPECT_EQ(-ENODEV, take(self->fd, completions, 1));
+	/* Also when it is back: what it may have done meanwhile, nobody knows. It is as new when the driver has been. */
+	ASSERT_EQ(0, inject("clear"));
+	pause_us(2 * TRANSFER_US);
+	EXPECT_EQ(-ENODEV, submit_one(self->fd, writing(&self->from, 0, 0, 1, 0)));
+	ASSERT_EQ(0, write_text("/sys/bus/pci/drivers/rdma/unbind", ADDRESS));
+	ASSERT_EQ(0, write_text("/sys/bus/pci/drivers/rdma/bind", ADDRESS));
+	close(self->fd);
+	self->fd = open_node(O_RDWR);
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, allocate(self->fd, PAGE, &self->from));
+	EXPECT_EQ(0, to_device(self->fd, &self->from, 0, 0, PAGE));
+}
+
+/* The machine sleeps for 1 s, and the device has come to rest within 0.1 s. */
+TEST_F_TIMEOUT(suspend, a_device_that_goes_meanwhile, 60)
+{
+	wake_up_to(_metadata, self, "gone 600", 2000000);
+}
+
+/* The driver waits for 1 s for what it finds at work, before it gives up. */
+TEST_F_TIMEOUT(suspend, a_device_that_wakes_up_at_work, 60)
+{
+	wake_up_to(_metadata, self, "hang 600", 3000000);
 }
 
 TEST_HARNESS_MAIN
