@@ -104,21 +104,29 @@ def without_foreign_races(log: list[str]) -> list[str]:
     return kept + report
 
 
+def without_excused(log: list[str], excused: list[re.Pattern[str]]) -> list[str]:
+    """The log without the lines that are excused; and of a WARNING that is, without its trace."""
+    kept: list[str] = []
+    in_trace = False
+    for line in log:
+        if any(pattern.search(line) for pattern in excused):
+            in_trace = "WARNING:" in line
+        elif not in_trace:
+            kept.append(line)
+        in_trace = in_trace and "---[ end trace" not in line
+    return kept
+
+
 def complaints(log: list[str], expected: list[str], tolerated: list[str]) -> list[Case]:
     """What is wrong with the lines that the kernel and QEMU logged during a test."""
     log = without_foreign_races(log)
     wanted = [re.compile(pattern) for pattern in expected]
-    excused = wanted + [re.compile(pattern) for pattern in tolerated]
-    bad = [
-        number
-        for number, line in enumerate(log)
-        if COMPLAINT.search(line) and not any(pattern.search(line) for pattern in excused)
-    ]
     found = [
         Case("log", "failed", [f"The log lacks what the test was to provoke: {pattern.pattern}"])
         for pattern in wanted
         if not any(pattern.search(line) for line in log)
     ]
-    if bad:
-        found.append(Case("log", "failed", log[max(0, bad[0] - 5) : bad[0] + 40]))
+    rest = without_excused(log, wanted + [re.compile(pattern) for pattern in tolerated])
+    if bad := [number for number, line in enumerate(rest) if COMPLAINT.search(line)]:
+        found.append(Case("log", "failed", rest[max(0, bad[0] - 5) : bad[0] + 40]))
     return found
