@@ -321,10 +321,16 @@ static inline void sets_eventfds(struct worker *worker)
 	judge(worker, "EVENTFD", tell(worker->place->fd, any(worker, 2) ? worker->place->eventfd : -1));
 }
 
-/* A signal, soon, or so late that a transfer can end before; but one must come, for others may have queued a lot before it. */
+/*
+ * A signal, soon, or so late that a transfer can end before; but one must come, for others may have queued a lot before it; and again, for on
+ * a busy machine the first one may come before the call that it is for.
+ */
 static inline void alarm_soon(struct worker *worker)
 {
-	struct itimerspec when = { .it_value.tv_nsec = 1 + any(worker, any(worker, 2) ? 30 * MS : 500 * MS) };
+	struct itimerspec when = {
+		.it_value.tv_nsec = 1 + any(worker, any(worker, 2) ? 30 * MS : 500 * MS),
+		.it_interval.tv_nsec = 500 * MS,
+	};
 
 	timer_settime(worker->alarm, 0, &when, NULL);
 }
