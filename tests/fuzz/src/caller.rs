@@ -109,6 +109,7 @@ impl<'a> Caller<'a> {
             Op::Write(op) => self.write(op),
             Op::Seek(op) => self.seek(op),
             Op::Poll(op) => self.poll(op),
+            Op::Fdinfo(op) => self.fdinfo(op),
             Op::Fork(op) => self.fork(op),
             Op::Kill(op) => self.kill(op),
             Op::Signal(op) => self.signal(op),

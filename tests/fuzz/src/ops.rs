@@ -125,6 +125,8 @@ call!(/// lseek(2)
     Seek { file: u8 = values::file, offset: i64 = seek_offset, whence: u8 = whence });
 call!(/// poll(2), for a few milliseconds
     Poll { file: u8 = values::file, events: u8 = u8::arbitrary, milliseconds: u8 = values::milliseconds });
+call!(/// Reads /proc/self/fdinfo.
+    Fdinfo { file: u8 = values::file });
 call!(/// fork(2): the child does these calls, and then waits to be killed.
     Fork { calls: Vec<Op> = child });
 call!(/// SIGKILL to the youngest child, after so many milliseconds.
@@ -183,7 +185,7 @@ macro_rules! ops {
 ops! {
     6u32 Open, 4 Close, 3 Dup, 2 Pass, 3 Info, 14 Alloc, 8 Free, 8 Buffer, 16 Transfer, 24 Submit, 18 Wait, 12 Cancel,
     6 Eventfd, 4 Unknown, 14 Map, 6 Unmap, 5 Remap, 5 Protect, 5 Advise, 14 Touch, 4 Read, 4 Write, 4 Seek, 4 Poll,
-    1 Fork, 1 Kill, 2 Signal, 40 Storm,
+    2 Fdinfo, 1 Fork, 1 Kill, 2 Signal, 40 Storm,
 }
 
 impl<'a> Arbitrary<'a> for Op {
@@ -287,7 +289,7 @@ fn one(u: &mut Unstructured) -> Result<Box<Op>> {
     loop {
         let op = simple(u)?;
         let fit = match op {
-            Op::Open(_) | Op::Close(_) | Op::Dup(_) | Op::Pass(_) | Op::Poll(_) | Op::Signal(_) => false,
+            Op::Open(_) | Op::Close(_) | Op::Dup(_) | Op::Pass(_) | Op::Poll(_) | Op::Fdinfo(_) | Op::Signal(_) => false,
             Op::Alloc(_) | Op::Map(_) | Op::Touch(_) | Op::Read(_) | Op::Write(_) => values::once_in(u, 4)?,
             _ => true,
         };

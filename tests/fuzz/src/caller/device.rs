@@ -229,4 +229,20 @@ impl Caller<'_> {
         let gone = one.revents & (libc::POLLERR | libc::POLLHUP) != 0;
         ensure(!gone, || format!("it says that the device is gone: {:#x}", one.revents))
     }
+
+    /// Only where nobody else opens and closes: the file of /proc would get the number of one of the node that is closed at that
+    /// moment, and another thread's call would be to it.
+    pub(super) fn fdinfo(&mut self, op: &ops::Fdinfo) -> Judged {
+        if !self.world.exact() {
+            return Ok(());
+        }
+        let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", self.world.fd(op.file)));
+        let error = text.as_ref().err().map(|error| error.raw_os_error().unwrap_or(0));
+        self.expect(error.map_or(Ok(0), Err), &[libc::ENOENT])?;
+        let (Ok(text), Some(known)) = (text, self.world.with(op.file, |context, _| context.buffers.len())) else {
+            return Ok(());
+        };
+        let told = text.lines().find_map(|line| line.strip_prefix("rdma-buffers:\t")?.parse().ok());
+        ensure(told == Some(known), || format!("the file has {known} buffers, and it says {told:?}"))
+    }
 }
