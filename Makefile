@@ -25,10 +25,9 @@ test-debug: modules samples tests-built ## run those that want the sanitizer ker
 	@vm/modules --kernel debug
 	@vm/enter tests/run --lane debug $(T)
 
-test-race: modules samples tests-built ## run those that look for races: KCSAN, and Debian's real-time kernel; T=name
-	@vm/setup kcsan rt
-	@vm/modules --kernel kcsan
-	@vm/modules --kernel rt
+test-race: modules samples tests-built ## run those that look for races, on three kernels (half an hour and more); T=name
+	@vm/setup debug kcsan rt
+	@for kernel in debug kcsan rt; do vm/modules --kernel $$kernel || exit; done
 	@vm/enter tests/run --lane race $(T)
 
 test-long: modules samples tests-built ## run those that can go on for hours, for hours; T=name
