@@ -25,7 +25,7 @@ test-debug: modules samples tests-built ## run those that want the sanitizer ker
 	@vm/modules --kernel debug
 	@vm/enter tests/run --lane debug $(T)
 
-test-race: modules samples tests-built ## run those that look for races, on three kernels (half an hour and more); T=name
+test-race: modules samples tests-built ## run those that look for races, on three kernels (40 minutes); T=name
 	@vm/setup debug kcsan rt
 	@for kernel in debug kcsan rt; do vm/modules --kernel $$kernel || exit; done
 	@vm/enter tests/run --lane race $(T)
