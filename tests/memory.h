@@ -7,16 +7,48 @@
 
 struct memory {
 	long free_kb;
+	long unknown_kb; /* that no account of the kernel's has: what drivers have, for the most part */
 	long objects; /* in the kernel's slabs */
 };
 
-static inline long free_kb(void)
+/* A line of /proc/meminfo; 0 if there is none. */
+static inline long meminfo_kb(const char *text, const char *name)
 {
-	char text[4096], *line;
+	const char *line = strstr(text, name);
 
-	return !read_text("/proc/meminfo", text, sizeof(text)) && (line = strstr(text, "MemFree:")) ?
-		       atol(line + strlen("MemFree:")) :
-		       -1;
+	return line ? atol(line + strlen(name)) : 0;
+}
+
+/* Free pages that CPUs keep for themselves, which MemFree leaves out. */
+static inline long kept_by_cpus_kb(void)
+{
+	char line[256];
+	long pages, total = 0;
+	FILE *file = fopen("/proc/zoneinfo", "re");
+
+	while (file && fgets(line, sizeof(line), file))
+		if (sscanf(line, " count: %ld", &pages) == 1)
+			total += pages * (PAGE / 1024);
+	if (file)
+		fclose(file);
+	return total;
+}
+
+/* Source: Documentation/filesystems/proc.rst, meminfo */
+static inline void count_pages(struct memory *memory)
+{
+	static const char *const accounts[] = {
+		"\nBuffers:", "\nCached:", "\nAnonPages:", "\nSlab:", "\nKernelStack:", "\nPageTables:", "\nPercpu:",
+	};
+	char text[8192];
+
+	memory->free_kb = memory->unknown_kb = -1;
+	if (read_text("/proc/meminfo", text, sizeof(text)))
+		return;
+	memory->free_kb = meminfo_kb(text, "\nMemFree:");
+	memory->unknown_kb = meminfo_kb(text, "MemTotal:") - memory->free_kb - kept_by_cpus_kb();
+	for (size_t i = 0; i < ARRAY_SIZE(accounts); i++)
+		memory->unknown_kb -= meminfo_kb(text, accounts[i]);
 }
 
 /* Objects in all kmalloc caches: what a driver's structures are made of. */
@@ -37,13 +69,17 @@ static inline long kmalloc_objects(void)
 
 static inline struct memory memory(void)
 {
+	struct memory memory;
+
 	/* What was freed by RCU and by other CPUs is free a moment later. */
 	pause_us(500000);
 	sync();
 	write_text("/proc/sys/vm/drop_caches", "3");
 	write_text("/proc/sys/vm/compact_memory", "1");
 	pause_us(500000);
-	return (struct memory){ free_kb(), kmalloc_objects() };
+	count_pages(&memory);
+	memory.objects = kmalloc_objects();
+	return memory;
 }
 
 #endif
