@@ -60,6 +60,7 @@ shell: modules samples ## a prompt in the guest, with the driver loaded
 	@vm/boot --tty -- vm/guest/shell
 
 check: setup ## formatting, clippy, shellcheck; any warning is an error
+	@cd tests/fuzz && ../../vm/cargo metadata --quiet --no-deps --format-version 1 >/dev/null
 	@vm/enter vm/check
 
 rust-analyzer: setup ## write rust-project.json, with which an editor understands the driver
