@@ -105,15 +105,16 @@ def without_foreign_races(log: list[str]) -> list[str]:
 
 
 def without_excused(log: list[str], excused: list[re.Pattern[str]]) -> list[str]:
-    """The log without the lines that are excused; and of a WARNING that is, without its trace."""
+    """The log without the lines that are excused; and of a WARNING that is, without the line that begins its trace."""
     kept: list[str] = []
-    in_trace = False
+    trace_follows = False
     for line in log:
         if any(pattern.search(line) for pattern in excused):
-            in_trace = "WARNING:" in line
-        elif not in_trace:
+            trace_follows |= "WARNING:" in line
+        elif trace_follows and "Call Trace:" in line:
+            trace_follows = False
+        else:
             kept.append(line)
-        in_trace = in_trace and "---[ end trace" not in line
     return kept
 
 
