@@ -67,8 +67,6 @@ const LATE_MS: u32 = 2 * TRANSFER_TIME_MS;
 /// After which time those who wait are told that a transfer does not end.
 const OVERDUE_MS: u32 = 10 * TRANSFER_TIME_MS;
 
-pub(super) const NSEC_PER_MSEC: u64 = 1_000_000;
-
 /// The engine of a bound device.
 pub(crate) struct Engine<'bound> {
     // The order is that of taking it down.
@@ -249,7 +247,7 @@ impl Delayed<Engine<'_>> {
         if !work.queue.is_busy() {
             return Look::IDLE;
         }
-        let age_ms = clock::now().saturating_sub(work.since) / NSEC_PER_MSEC;
+        let age_ms = clock::now().saturating_sub(work.since) / clock::NSEC_PER_MSEC;
         let age = u32::try_from(age_ms).unwrap_or(u32::MAX);
         if age < LATE_MS {
             return Look::again_after(LATE_MS - age);

@@ -2,10 +2,7 @@
 
 //! What there is to know of a device at one moment.
 
-use super::{
-    engine::NSEC_PER_MSEC,
-    Device, //
-};
+use super::Device;
 use crate::{
     kernel_ext::clock,
     queue::Walk,
@@ -41,7 +38,7 @@ impl Device {
     pub(crate) fn snapshot(&self) -> Snapshot {
         let now = clock::now();
         let work = self.work.lock();
-        let busy_ms = now.saturating_sub(work.since) / NSEC_PER_MSEC;
+        let busy_ms = now.saturating_sub(work.since) / clock::NSEC_PER_MSEC;
         Snapshot {
             activity: match work.queue.refuses() {
                 Some(ENODEV) => Activity::Gone,

@@ -27,8 +27,7 @@ use kernel::{
     sync::atomic::{
         Atomic,
         Relaxed, //
-    },
-    time::NSEC_PER_MSEC, //
+    }, //
 };
 
 register! {
@@ -69,7 +68,7 @@ impl Faults {
     }
 
     fn show(&self, what: Shows, after_ms: u32) {
-        let since = clock::now() + u64::from(after_ms) * NSEC_PER_MSEC as u64;
+        let since = clock::now() + u64::from(after_ms) * clock::NSEC_PER_MSEC;
         self.since.store(since, Relaxed);
         self.shows.store(what as u32, Relaxed);
     }

@@ -6,6 +6,9 @@
 
 use kernel::bindings;
 
+/// Nanoseconds in a millisecond.
+pub(crate) const NSEC_PER_MSEC: u64 = 1_000_000;
+
 /// Nanoseconds since the machine started, not counting sleep (`CLOCK_MONOTONIC`).
 pub(crate) fn now() -> u64 {
     // CAST: never negative.
