@@ -25,8 +25,10 @@ use kernel::{
     },
     prelude::*,
     sync::atomic::{
+        Acquire,
         Atomic,
-        Relaxed, //
+        Relaxed,
+        Release, //
     }, //
 };
 
@@ -70,11 +72,12 @@ impl Faults {
     fn show(&self, what: Shows, after_ms: u32) {
         let since = clock::now() + u64::from(after_ms) * clock::NSEC_PER_MSEC;
         self.since.store(since, Relaxed);
-        self.shows.store(what as u32, Relaxed);
+        // Whoever sees what it shows sees since when, too.
+        self.shows.store(what as u32, Release);
     }
 
     fn shows(&self, what: Shows) -> bool {
-        let stored = self.shows.load(Relaxed);
+        let stored = self.shows.load(Acquire);
         let begun = stored != Shows::Itself as u32 && clock::now() >= self.since.load(Relaxed);
         what as u32 == if begun { stored } else { Shows::Itself as u32 }
     }
