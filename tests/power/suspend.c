@@ -20,6 +20,7 @@ FIXTURE_SETUP(suspend)
 	const char *seed = getenv("RDMA_SEED");
 
 	self->seed = seed ? strtoul(seed, NULL, 10) : 1;
+	mount("debugfs", "/sys/kernel/debug", "debugfs", 0, NULL);
 	ASSERT_EQ(0, sleep_for("0"));
 	self->fd = open_node(O_RDWR);
 	ASSERT_LE(0, self->fd);
@@ -270,6 +271,17 @@ TEST_F_TIMEOUT(suspend, goes_on_from_an_image, 120)
 	}
 }
 
+/* The driver comes back to its device, which serves as if nothing had been. */
+static void serve_again(struct __test_metadata *_metadata, FIXTURE_DATA(suspend) * self)
+{
+	ASSERT_EQ(0, write_text("/sys/bus/pci/drivers/rdma/bind", ADDRESS));
+	close(self->fd);
+	self->fd = open_node(O_RDWR);
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, allocate(self->fd, PAGE, &self->from));
+	EXPECT_EQ(0, to_device(self->fd, &self->from, 0, 0, PAGE));
+}
+
 /* The callbacks of a device without a driver, and of one that was refused. */
 TEST_F_TIMEOUT(suspend, without_a_device, 120)
 {
@@ -284,13 +296,7 @@ TEST_F_TIMEOUT(suspend, without_a_device, 120)
 	ASSERT_EQ(0, go_to_sleep("mem", "none"));
 	EXPECT_EQ(REQUESTS, take(self->fd, completions, REQUESTS));
 	EXPECT_EQ(-ENODEV, take(self->fd, completions, REQUESTS));
-	ASSERT_EQ(0, write_text("/sys/bus/pci/drivers/rdma/bind", ADDRESS));
-	/* And the device serves again. */
-	close(self->fd);
-	self->fd = open_node(O_RDWR);
-	ASSERT_LE(0, self->fd);
-	ASSERT_EQ(0, allocate(self->fd, PAGE, &self->from));
-	EXPECT_EQ(0, to_device(self->fd, &self->from, 0, 0, PAGE));
+	serve_again(_metadata, self);
 }
 
 /* Its registers are not there any more when the machine goes to sleep. */
@@ -319,7 +325,6 @@ TEST_F_TIMEOUT(suspend, a_device_that_is_gone, 60)
 
 static int inject(const char *command)
 {
-	mount("debugfs", "/sys/kernel/debug", "debugfs", 0, NULL);
 	return write_text("/sys/kernel/debug/rdma/rdma0/inject", command);
 }
 
@@ -383,12 +388,7 @@ static void wake_up_to(struct __test_metadata *_metadata, FIXTURE_DATA(suspend) 
 	pause_us(2 * TRANSFER_US);
 	EXPECT_EQ(-ENODEV, submit_one(self->fd, writing(&self->from, 0, 0, 1, 0)));
 	ASSERT_EQ(0, write_text("/sys/bus/pci/drivers/rdma/unbind", ADDRESS));
-	ASSERT_EQ(0, write_text("/sys/bus/pci/drivers/rdma/bind", ADDRESS));
-	close(self->fd);
-	self->fd = open_node(O_RDWR);
-	ASSERT_LE(0, self->fd);
-	ASSERT_EQ(0, allocate(self->fd, PAGE, &self->from));
-	EXPECT_EQ(0, to_device(self->fd, &self->from, 0, 0, PAGE));
+	serve_again(_metadata, self);
 }
 
 /* The machine sleeps for 1 s, and the device has come to rest within 0.1 s. */
