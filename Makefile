@@ -10,6 +10,9 @@
 .DEFAULT_GOAL := help
 export KERNEL MIRROR KDIR V
 
+# Further kernels, made the first time, and the module for each.
+kernels = vm/setup $(1) && for kernel in $(1); do vm/modules --kernel $$kernel || exit; done
+
 help: ## this list
 	@echo "The targets (the head of the Makefile tells the variables):"
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1 \t/p' Makefile | expand -t 24
@@ -21,32 +24,27 @@ test: modules samples tests-built ## run the tests; T=name runs one, T=g01 those
 	@vm/enter tests/run $(T)
 
 test-debug: modules samples tests-built ## run those that want the sanitizer kernel (built the first time, 10 minutes); T=name
-	@vm/setup debug
-	@vm/modules --kernel debug
+	@$(call kernels,debug)
 	@vm/enter tests/run --lane debug $(T)
 
 test-race: modules samples tests-built ## run those that look for races, on three kernels (40 minutes); T=name
-	@vm/setup debug kcsan rt
-	@for kernel in debug kcsan rt; do vm/modules --kernel $$kernel || exit; done
+	@$(call kernels,debug kcsan rt)
 	@vm/enter tests/run --lane race $(T)
 
 test-long: modules samples tests-built ## run those that can go on for hours, for hours; T=name
-	@vm/setup debug kcsan rt
-	@for kernel in debug kcsan rt; do vm/modules --kernel $$kernel || exit; done
+	@$(call kernels,debug kcsan rt)
 	@vm/enter tests/run --lane long $(T)
 
 guarantees: modules samples tests-built ## run all that proves a promise, and print the table; docs/guarantees.md
-	@vm/setup debug kcsan rt
-	@for kernel in debug kcsan rt; do vm/modules --kernel $$kernel || exit; done
+	@$(call kernels,debug kcsan rt)
 	@for lane in test debug race; do vm/enter tests/run --rows --lane $$lane; done; vm/enter tests/guarantees --write
 
 mutants: modules samples tests-built ## break the driver on purpose, and see that the tests notice; M=name for one
-	@vm/setup debug kcsan
-	@for kernel in debug kcsan; do vm/modules --kernel $$kernel || exit; done
+	@$(call kernels,debug kcsan)
 	@tests/mutants/run $(M)
 
 fuzz: modules samples tests-built ## fuzz the interface; SEED=1 CALLS=10000000, FUZZ_KERNEL=debug, GROW=300 (seconds) for the corpus
-	@[ -z "$(FUZZ_KERNEL)" ] || { vm/setup $(FUZZ_KERNEL) && vm/modules --kernel $(FUZZ_KERNEL); }
+	@$(if $(FUZZ_KERNEL),$(call kernels,$(FUZZ_KERNEL)))
 	@vm/enter tests/fuzz/run $(FUZZ_KERNEL:%=--kernel %) $(SEED:%=--seed %) $(CALLS:%=--calls %) $(GROW:%=--grow %)
 
 bench: modules ## measure what requests and mappings cost, in instructions; build/bench/results.json
@@ -60,7 +58,7 @@ shell: modules samples ## a prompt in the guest, with the driver loaded
 	@vm/boot --tty -- vm/guest/shell
 
 check: setup ## formatting, clippy, shellcheck; any warning is an error
-	@cd tests/fuzz && ../../vm/cargo metadata --quiet --no-deps --format-version 1 >/dev/null
+	@cd tests/fuzz && ../../vm/cargo fetch --quiet
 	@vm/enter vm/check
 
 rust-analyzer: setup ## write rust-project.json, with which an editor understands the driver
