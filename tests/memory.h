@@ -38,7 +38,7 @@ static inline long kept_by_cpus_kb(void)
 static inline void count_pages(struct memory *memory)
 {
 	static const char *const accounts[] = {
-		"\nBuffers:", "\nCached:", "\nAnonPages:", "\nSlab:", "\nKernelStack:", "\nPageTables:", "\nPercpu:",
+		"\nBuffers:", "\nCached:", "\nAnonPages:", "\nSlab:", "\nKernelStack:", "\nPercpu:",
 	};
 	char text[8192];
 
