@@ -17,10 +17,13 @@ help: ## this list
 	@echo "The targets (the head of the Makefile tells the variables):"
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1 \t/p' Makefile | expand -t 24
 
+deb: setup ## make Debian's packages, into build/deb
+	@packaging/build-deb
+
 run: modules samples ## boot Debian's kernel, load the driver, let the samples move data through the device
 	@vm/boot -- samples/run.sh
 
-test: modules samples tests-built ## run the tests; T=name runs one, T=g01 those of a row of the guarantees
+test: modules samples tests-built deb ## run the tests; T=name runs one, T=g01 those of a row of the guarantees
 	@vm/enter tests/run $(T)
 
 test-debug: modules samples tests-built ## run those that want the sanitizer kernel (built the first time, 10 minutes); T=name
@@ -54,11 +57,11 @@ bench: modules ## measure what requests and mappings cost, in instructions; buil
 modules: setup ## build build/RELEASE/rdma.ko; with KDIR=, for that kernel tree
 	@vm/modules
 
-shell: modules samples ## a prompt in the guest, with the driver loaded
+shell: modules samples user ## a prompt in the guest, with the driver loaded
 	@vm/boot --tty -- vm/guest/shell
 
 check: setup ## formatting, clippy, shellcheck; any warning is an error
-	@cd tests/fuzz && ../../vm/cargo fetch --quiet
+	@for crates in tests/fuzz user; do (cd $$crates && $(CURDIR)/vm/cargo fetch --quiet) || exit; done
 	@vm/enter vm/check
 
 rust-analyzer: setup ## write rust-project.json, with which an editor understands the driver
@@ -73,12 +76,16 @@ distclean: clean ## remove the cache with the build root, too
 setup: ## make the build root; the other targets do so by themselves
 	@$(if $(KDIR),:,vm/setup)
 
+user: setup ## build the library, the tool rdmactl and their tests; build/user
+	@cd user && ../vm/cargo fetch --quiet
+	@vm/enter make --silent -C user
+
 samples: setup
 	@vm/enter make --silent -C samples
 
-tests-built: setup
+tests-built: setup user
 	@vm/enter make --silent -j$$(nproc) -C tests
 	@cd tests/fuzz && ../../vm/cargo build --release --quiet
 
-.PHONY: fuzz help run test bench modules shell check rust-analyzer clean distclean setup samples tests-built \
+.PHONY: deb fuzz help run test bench modules shell check rust-analyzer clean distclean setup user samples tests-built \
 	test-debug test-race test-long guarantees mutants

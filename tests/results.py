@@ -20,7 +20,7 @@ COMPLAINT = re.compile(
     r"|page allocation failure|[Oo]ut of memory|oom-kill|lost interrupt|Unable to handle|Guest error|guest_error|[Ii]nvalid (read|write)"
 )
 
-LIBTEST = re.compile(r"^test (\S+)(?: - should panic)? \.\.\. (ok|FAILED|ignored)(?:, (.*))?$")
+LIBTEST = re.compile(r"^test (\S.*?)(?: - should panic)? \.\.\. (ok|FAILED|ignored)(?:, (.*))?$")
 
 FIGURE = re.compile(r"^[#\s]*figure: ([^|]*)\|(.*)$")
 

@@ -1,0 +1,199 @@
+#!/usr/bin/python3 -B
+"""tests/documents.py host|guest : every command in every document is run, and says what the document says.
+
+A block of commands is ```console; a comment before it, which readers do not see, tells where it is run:
+
+    <!-- run: guest -->      in the guest, as at the prompt of `make shell`; all blocks of a document one after the other
+    <!-- run: copy -->       in the build root, in a copy of the project
+    <!-- run: make -->       it is one of the project's own targets, too long to be run here: it has to be one
+    <!-- not run: WHY -->
+
+`...` in what a command says stands for anything. Of commands that say nothing, the exit status has to be 0. In both places, KTAP is printed.
+"""
+
+import doctest
+import re
+import subprocess
+import sys
+import unittest
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import ktap
+
+PROJECT = Path(__file__).resolve().parent.parent
+DOCUMENTS = sorted(
+    path.relative_to(PROJECT) for where in (".", "docs", "packaging", "samples", "user") for path in (PROJECT / where).glob("*.md")
+)
+WHERE = re.compile(r"<!-- (run: guest|run: copy|run: make|not run: \S.*) -->")
+TARGETS = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
+COPIED = ["Kbuild", "Makefile", "src", "vm", "docs", "packaging", "samples", "tests", "LICENSE", "README.md"]
+
+
+@dataclass
+class Command:
+    """A command, and what a document says that it says."""
+
+    line: int
+    words: str
+    says: str = ""
+
+
+@dataclass
+class Block:
+    """Commands that belong together."""
+
+    line: int
+    where: str
+    commands: list[Command] = field(default_factory=list)
+
+
+def blocks(document: Path) -> list[Block]:
+    """The blocks of commands in a document."""
+    found: list[Block] = []
+    where = ""
+    inside = ""
+    for number, line in enumerate((PROJECT / document).read_text().splitlines(), 1):
+        if line.startswith("```"):
+            inside = "" if inside else line[3:] or "text"
+            if inside == "console":
+                found.append(Block(number, where))
+            where = ""
+        elif inside == "console" and line.startswith(("$ ", "# ")):
+            found[-1].commands.append(Command(number, line[2:]))
+        elif inside == "console" and line.startswith("> ") or inside == "console" and line == ">":
+            found[-1].commands[-1].words += "\n" + line[2:]
+        elif inside == "console":
+            found[-1].commands[-1].says += line + "\n"
+        elif match := WHERE.fullmatch(line):
+            where = match[1]
+        elif line.strip():
+            where = ""
+    return found
+
+
+class Session:
+    """A shell that is told commands one by one."""
+
+    def __init__(self, *command: str) -> None:
+        self.shell = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def run(self, words: str) -> tuple[str, int]:
+        """What a command says, and its exit status."""
+        self.shell.stdin.write(f"{words}\nprintf '\\036%d\\n' $?\n")
+        self.shell.stdin.flush()
+        said = ""
+        while True:
+            line = self.shell.stdout.readline()
+            if not line:
+                return said, self.shell.wait()
+            before, mark, status = line.partition("\x1e")
+            said += before
+            if mark:
+                return said, int(status)
+
+    def close(self) -> None:
+        """No more."""
+        self.shell.stdin.close()
+        self.shell.wait()
+        self.shell.stdout.close()
+
+
+def wrong(session: Session, document: Path, wanted: list[Block]) -> list[str]:
+    """Commands that say something else."""
+    checker = doctest.OutputChecker()
+    found = []
+    for command in (command for block in wanted for command in block.commands):
+        said, status = session.run(command.words)
+        said = re.sub(r"\x1b\[[0-9;]*m", "", said)
+        if not checker.check_output(command.says, said, doctest.ELLIPSIS) or (not command.says and status):
+            found.append(f"{document}:{command.line}: {command.words}\nsays (status {status}):\n{said}and not:\n{command.says}")
+    return found
+
+
+class Case(unittest.TestCase):
+    """Documents, one case each; made below."""
+
+    def run_blocks(self, document: Path, where: str, *command: str) -> None:
+        """Run those of a document that belong here."""
+        wanted = [block for block in blocks(document) if block.where == where]
+        if not wanted:
+            self.skipTest("it has no such commands")
+        session = Session(*command)
+        self.addCleanup(session.close)
+        self.assertEqual("\n".join(wrong(session, document, wanted)), "")
+
+
+class Guest(Case):
+    """In the guest."""
+
+
+class Copy(Case):
+    """In a copy of the project, which takes its place."""
+
+
+class Text(unittest.TestCase):
+    """What can be told by reading."""
+
+    def test_all_commands_tell_where_they_are_run(self) -> None:
+        lost = [f"{document}:{block.line}" for document in DOCUMENTS for block in blocks(document) if not block.where]
+        self.assertEqual(lost, [])
+        self.assertGreater(sum(len(blocks(document)) for document in DOCUMENTS), 20)
+
+    def test_no_commands_outside_of_such_blocks(self) -> None:
+        # A block of four spaces, or in a language of shells, would not be seen above.
+        pattern = re.compile(r"^(    (?:make|apt|insmod|modprobe|rdmactl|\$) .*|```(?:sh|bash|shell).*)$", re.MULTILINE)
+        lost = [f"{document}: {line}" for document in DOCUMENTS for line in pattern.findall((PROJECT / document).read_text())]
+        self.assertEqual(lost, [])
+
+    def test_the_tour_is_what_make_run_shows(self) -> None:
+        readme = (PROJECT / "README.md").read_text()
+        tour = (PROJECT / "samples/run.sh").read_text()
+        block = readme.split("```\nThe kernel is Debian's own")[1].split("```")[0]
+        shown = re.findall(r"^\$ (.*)$", block, re.MULTILINE)
+        run = re.findall(r"^run ['\"](.*)['\"]$", tour, re.MULTILINE)
+        expected = [words.replace("$module", "build/7.3.4+deb13-amd64/rdma.ko") for words in run]
+        self.assertEqual(shown, expected)
+
+    def test_targets(self) -> None:
+        for document in DOCUMENTS:
+            text = (PROJECT / document).read_text()
+            named = re.findall(r"`make ([a-z][a-z-]*)", text)
+            named += re.findall(r"^\$ make (?:--silent )?([a-z][a-z-]*)", text, re.MULTILINE)
+            self.assertEqual([target for target in named if target not in TARGETS], [], document)
+
+    def test_links_and_files(self) -> None:
+        for document in DOCUMENTS:
+            text = (PROJECT / document).read_text()
+            here = (PROJECT / document).parent
+            links = [link.split("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+            self.assertEqual([link for link in links if link and not (here / link).exists()], [], document)
+            files = re.findall(r"`((?:src|tests|docs|vm|samples|user|packaging)/[\w./-]*)`", text)
+            self.assertEqual([name for name in files if not (PROJECT / name).exists()], [], document)
+
+    def test_what_the_driver_asks_of_its_device(self) -> None:
+        table = re.findall(r"^\| `(\w+)` \|", (PROJECT / "docs/your-own-driver.md").read_text(), re.MULTILINE)
+        sources = [PROJECT / "src/edu.rs", PROJECT / "src/edu/inject.rs"]
+        names = [name for path in sources for name in re.findall(r"pub\(crate\) (?:fn|const) (\w+)", path.read_text())]
+        self.assertEqual(sorted(table), sorted(set(names)))
+
+
+def main() -> int:
+    """Run what belongs here."""
+    if sys.argv[1:] == ["guest"]:
+        for document in DOCUMENTS:
+            command = ("bash", "-c", ". vm/guest/environment; exec bash")
+            setattr(Guest, f"test_{document}", lambda self, document=document: self.run_blocks(document, "run: guest", *command))
+        return ktap.main(Guest)
+    if sys.argv[1:] == ["host"]:
+        copy = f"mkdir /tmp/copy && cp -r {' '.join(COPIED)} /tmp/copy && mount --bind /tmp/copy /rdma && cd /rdma && exec bash"
+        for document in DOCUMENTS:
+            command = ("unshare", "--mount", "bash", "-c", copy)
+            setattr(Copy, f"test_{document}", lambda self, document=document: self.run_blocks(document, "run: copy", *command))
+        return ktap.main(Text, Copy)
+    print(__doc__, file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""rdmactl as people run it: the program, what it said, and on a terminal of its own if wanted."""
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import tempfile
+import termios
+import time
+import unittest
+from pathlib import Path
+
+import jsonschema
+
+PROJECT = Path(__file__).resolve().parent.parent.parent
+TOOL = PROJECT / "build/user/rdmactl"
+SCHEMA = json.loads((PROJECT / "user/rdmactl/schema.json").read_text())
+MODULE = PROJECT / "build" / os.uname().release / "rdma.ko"
+DRIVER = Path("/sys/bus/pci/drivers/rdma")
+
+# Someone who is nobody here: in no group, and not root.
+STRANGER = ["setpriv", "--reuid=1001", "--regid=1001", "--clear-groups"]
+
+
+def valid(name: str, text: str | bytes) -> dict:
+    """A line of JSON, which has to be what the schema says of it."""
+    value = json.loads(text)
+    jsonschema.validate(value, SCHEMA | {"$ref": f"#/$defs/{name}"}, cls=jsonschema.Draft202012Validator)
+    return value
+
+
+def unload() -> None:
+    """Take the driver out."""
+    subprocess.run(["rmmod", "rdma"], check=True)
+
+
+def load() -> None:
+    """Put it in."""
+    subprocess.run(["insmod", MODULE], check=True)
+
+
+class Case(unittest.TestCase):
+    """With a directory of its own for each test, in memory."""
+
+    def setUp(self) -> None:
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.directory = Path(directory.name)
+
+    def run_tool(self, *words: object, code: int = 0, **options: object) -> subprocess.CompletedProcess:
+        """Run it to its end; its exit code is as expected, and it says why whenever that is not 0."""
+        prefix = options.pop("prefix", [])
+        done = subprocess.run(
+            [*prefix, TOOL, *map(str, words)], **{"capture_output": True, "timeout": 100, "check": False} | options
+        )
+        self.assertEqual(done.returncode, code, f"rdmactl {words}: {done.stdout!r} {done.stderr!r}")
+        if code > 0 and done.stderr is not None and "--json" not in words and "doctor" not in words:
+            self.assertRegex(done.stderr, b"^(rdmactl|error): ")
+        self.assertNotIn(b"panicked", done.stderr or b"")
+        return done
+
+    def start(self, *words: object, **options: object) -> subprocess.Popen:
+        """Start it; it is gone when the test is."""
+        process = subprocess.Popen([TOOL, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.stderr.close)
+        self.addCleanup(process.kill)
+        return process
+
+    def fresh(self, size: int, name: str = "from") -> Path:
+        """A file of random bytes."""
+        path = self.directory / name
+        path.write_bytes(os.urandom(size))
+        return path
+
+    def files(self) -> list[str]:
+        """What there is in the directory."""
+        return sorted(os.listdir(self.directory))
+
+    def wait_until(self, condition: object, seconds: float = 20) -> None:
+        """Wait for something to become so."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            self.assertLess(time.monotonic(), deadline, "it did not come")
+            time.sleep(0.01)
+
+    def idle(self) -> bool:
+        """Whether nothing of anybody's is left on the first device."""
+        state = Path("/sys/kernel/debug/rdma/rdma0/state").read_text()
+        return "engine idle" in state and "contexts 0\n" in state and "buffers 0\n" in state
+
+    def on_terminal(self, *words: object, keys: bytes = b"", when: bytes = b"", send: int = 0) -> tuple[int, bytes]:
+        """Run it on a terminal; its exit code and all that came. When `when` has come, `keys` are typed, or a signal is sent."""
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.environ["TERM"] = "xterm"
+            os.execv(TOOL, [str(TOOL), *map(str, words)])
+        termios.tcsetwinsize(terminal, (30, 100))
+        came = b""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if select.select([terminal], [], [], 0.1)[0]:
+                try:
+                    came += os.read(terminal, 65536)
+                except OSError:
+                    break
+            if when and when in came:
+                when = b""
+                if keys:
+                    os.write(terminal, keys)
+                if send:
+                    os.kill(pid, send)
+        else:
+            os.kill(pid, signal.SIGKILL)
+        os.close(terminal)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), came

@@ -1,0 +1,20 @@
+"""DMA buffers and a DMA engine for programs: /dev/rdma0 from Python. (Rust DMA. It has nothing to do with InfiniBand.)
+
+    import rdma
+
+    with rdma.Context("/dev/rdma0") as context:
+        buffer = context.allocate(4096)
+        buffer.view[:5] = b"hello"
+        context.to_device(buffer, 5)
+        buffer.view[:5] = bytes(5)
+        context.from_device(buffer, 5)
+        assert bytes(buffer.view[:5]) == b"hello"
+
+A buffer is memory that the program and the device work on alike: `buffer.view` is a memoryview of it, and `buffer.array()` a NumPy array,
+both without a copy. While a request is pending, its bytes are the device's: what is read then may be old or new, and what is written may
+be lost. The words and numbers are those of src/uapi/rdma.h and rdma(4); errors are OSError with its errno.
+"""
+
+from rdma._context import Buffer, Completion, Context, Device, Info, devices
+
+__all__ = ["Buffer", "Completion", "Context", "Device", "Info", "devices"]

@@ -1,0 +1,250 @@
+"""Devices, contexts and buffers."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import mmap
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rdma import _abi
+
+if TYPE_CHECKING:
+    import numpy
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device that the driver serves: its name as rdma0, its node as /dev/rdma0, its address on the PCI bus."""
+
+    name: str
+    node: Path
+    pci_address: str
+
+
+def devices() -> list[Device]:
+    """The devices that the driver serves, by their numbers; none if it is not loaded."""
+    found = Path("/sys/class/rdma").glob("rdma*")
+    names = sorted((entry.name for entry in found), key=lambda name: (len(name), name))
+    return [Device(name, Path("/dev") / name, (Path("/sys/class/rdma") / name / "device").resolve().name) for name in names]
+
+
+@dataclass(frozen=True)
+class Info:
+    """What a device and its driver can do; sizes are in bytes."""
+
+    abi_version: int
+    device_memory_size: int
+    max_transfer_size: int
+    dma_bits: int
+    interrupt: str
+    hardware_version: tuple[int, int]
+    queue_depth: int
+
+
+@dataclass(frozen=True)
+class Completion:
+    """How a request that was submitted has ended: status is 0 or an errno."""
+
+    cookie: int
+    bytes: int
+    status: int
+
+    def check(self) -> Completion:
+        """Raise OSError if it has failed."""
+        if self.status:
+            raise OSError(self.status, f"request {self.cookie}: {os.strerror(self.status)}")
+        return self
+
+
+class Buffer:
+    """Coherent memory that the device reaches; from Context.allocate. It has the buffer protocol by way of `view`."""
+
+    handle: int | None = None
+
+    def __init__(self, context: Context, size: int) -> None:
+        alloc = _abi.Alloc(size=size)
+        context._call(_abi.IOC_ALLOC, alloc)
+        self._context = context
+        self.handle = alloc.handle
+        try:
+            self._mapping = mmap.mmap(context.fileno(), alloc.size, mmap.MAP_SHARED, offset=alloc.mmap_offset)
+        except OSError:
+            self.free()
+            raise
+        self.view = memoryview(self._mapping)
+
+    def __len__(self) -> int:
+        return len(self._mapping)
+
+    def array(self, dtype: Any = "uint8", count: int = -1, offset: int = 0) -> numpy.ndarray:
+        """A NumPy array of it, or of `count` elements from byte `offset` on. No copy: it is the same memory."""
+        import numpy
+
+        return numpy.frombuffer(self._mapping, dtype, count, offset)
+
+    def free(self) -> None:
+        """Give the handle back. The memory stays for as long as views, arrays or requests use it."""
+        if self.handle is not None and self._context._file is not None:
+            handle, self.handle = self.handle, None
+            self._context._call(_abi.IOC_FREE, _abi.Free(handle=handle))
+
+    def __del__(self) -> None:
+        self.free()
+
+    def __enter__(self) -> Buffer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.free()
+
+
+class Context:
+    """One open file of a device: it owns buffers and requests, and takes them with it."""
+
+    _file: int | None = None
+
+    def __init__(self, node: str | os.PathLike[str] = "/dev/rdma0") -> None:
+        self._file = os.open(node, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            version = self.info().abi_version
+            if version != _abi.ABI_VERSION:
+                raise OSError(errno.ENOTSUP, f"the driver's interface is version {version}, and this module's {_abi.ABI_VERSION}")
+        except OSError:
+            self.close()
+            raise
+
+    def fileno(self) -> int:
+        """For select and selectors: readable when completions wait."""
+        if self._file is None:
+            raise ValueError("the context is closed")
+        return self._file
+
+    def close(self) -> None:
+        """Close it. Mappings stay for as long as views or arrays use them."""
+        if self._file is not None:
+            file, self._file = self._file, None
+            os.close(file)
+
+    def __enter__(self) -> Context:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def info(self) -> Info:
+        """What the device and its driver can do."""
+        info = _abi.Info()
+        self._call(_abi.IOC_INFO, info)
+        kinds = {_abi.INTERRUPT_INTX: "INTx", _abi.INTERRUPT_MSI: "MSI"}
+        return Info(
+            info.abi_version,
+            info.device_memory_size,
+            info.max_transfer_size,
+            info.dma_bits,
+            kinds.get(info.interrupt, str(info.interrupt)),
+            (info.hardware_version >> 8, info.hardware_version & 0xFF),
+            info.queue_depth,
+        )
+
+    def allocate(self, size: int) -> Buffer:
+        """A new buffer of at least `size` bytes, whole pages, all zero."""
+        return Buffer(self, size)
+
+    def to_device(self, buffer: Buffer, length: int | None = None, offset: int = 0, at: int = 0) -> None:
+        """Bytes of a buffer to device memory, from `at` on; returns when they are there."""
+        self._run(self.request_to_device(buffer, length, offset, at))
+
+    def from_device(self, buffer: Buffer, length: int | None = None, offset: int = 0, at: int = 0) -> None:
+        """Device memory, from `at` on, to bytes of a buffer; returns when they are there."""
+        self._run(self.request_from_device(buffer, length, offset, at))
+
+    def copy(self, source: Buffer, destination: Buffer, length: int | None = None, offset: int = 0, at: int = 0) -> None:
+        """Bytes of one buffer to another one, through the device memory; returns when they are there."""
+        self._run(self.request_copy(source, destination, length, offset, at))
+
+    def request_to_device(
+        self, buffer: Buffer, length: int | None = None, offset: int = 0, at: int = 0, cookie: int = 0
+    ) -> _abi.Request:
+        """A request for submit."""
+        length = len(buffer) - offset if length is None else length
+        return _abi.Request(
+            operation=_abi.OP_TO_DEVICE, source=buffer.handle, source_offset=offset, destination_offset=at, length=length, cookie=cookie
+        )
+
+    def request_from_device(
+        self, buffer: Buffer, length: int | None = None, offset: int = 0, at: int = 0, cookie: int = 0
+    ) -> _abi.Request:
+        """A request for submit."""
+        length = len(buffer) - offset if length is None else length
+        return _abi.Request(
+            operation=_abi.OP_FROM_DEVICE, destination=buffer.handle, destination_offset=offset, source_offset=at, length=length, cookie=cookie
+        )
+
+    def request_copy(
+        self, source: Buffer, destination: Buffer, length: int | None = None, offset: int = 0, at: int = 0, cookie: int = 0
+    ) -> _abi.Request:
+        """A request for submit."""
+        length = len(source) - offset if length is None else length
+        return _abi.Request(
+            operation=_abi.OP_COPY,
+            source=source.handle,
+            source_offset=offset,
+            destination=destination.handle,
+            destination_offset=at,
+            length=length,
+            cookie=cookie,
+        )
+
+    def submit(self, requests: Iterable[_abi.Request], *, linked: bool = False) -> int:
+        """Queue requests, without waiting; linked: each starts only if the one before it has succeeded. Answers how many were accepted,
+        from the first one on."""
+        array = [_abi.Request.from_buffer_copy(request) for request in requests]
+        if linked:
+            for request in array[:-1]:
+                request.flags |= _abi.REQUEST_LINK
+        array = (_abi.Request * len(array))(*array)
+        return self._call(_abi.IOC_SUBMIT, _abi.Submit(requests=ctypes.addressof(array), count=len(array)))
+
+    def wait(self, minimum: int = 1, maximum: int = 64, timeout: float | None = None) -> list[Completion]:
+        """Collect completions, in the order in which they came: at least `minimum`, but for no longer than `timeout` seconds."""
+        array = (_abi.Completion * maximum)()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = -1 if deadline is None else max(0, round((deadline - time.monotonic()) * 1e9))
+            wait = _abi.Wait(completions=ctypes.addressof(array), min=minimum, max=maximum, timeout_ns=left)
+            try:
+                count = self._call(_abi.IOC_WAIT, wait)
+            except InterruptedError:
+                continue  # Python has run its handler, which may have raised (PEP 475)
+            return [Completion(item.cookie, item.bytes, -item.status) for item in array[:count]]
+
+    def cancel(self, cookie: int | None = None) -> int:
+        """Take back what the engine has not begun with, of this cookie or all; answers how many requests."""
+        cancel = _abi.Cancel(flags=_abi.CANCEL_ALL) if cookie is None else _abi.Cancel(cookie=cookie)
+        return self._call(_abi.IOC_CANCEL, cancel)
+
+    def read(self, length: int = _abi.DEVICE_MEMORY_SIZE, at: int = 0) -> bytes:
+        """Device memory, from `at` on."""
+        return os.pread(self.fileno(), length, at)
+
+    def write(self, data: bytes, at: int = 0) -> int:
+        """Write device memory, from `at` on; answers how many bytes there was room for."""
+        return os.pwrite(self.fileno(), data, at)
+
+    def _run(self, request: _abi.Request) -> None:
+        # What else was submitted has completions of its own, which are not ours to take; so this is the call that waits by itself. A signal
+        # in the middle of it is an InterruptedError: what has arrived is not known then.
+        self._call(_abi.IOC_TRANSFER, request)
+
+    def _call(self, number: int, argument: ctypes.Structure) -> int:
+        return fcntl.ioctl(self.fileno(), number, argument)

@@ -1,0 +1,317 @@
+//! One open file of a device.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::ErrorKind,
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+        unix::fs::FileExt,
+    },
+    path::Path,
+    sync::Arc,
+};
+
+use rustix::io::Errno;
+
+use crate::{
+    Buffer, Error, Failed, Pending, Request, abi,
+    inbox::{Inbox, Ticket},
+    sys,
+};
+
+/// One open file of a device: it owns buffers and requests, and takes them with it.
+///
+/// A clone is the same context. It can be used by several threads at a time. As a file ([`AsFd`]), it is readable for poll(2)
+/// when completions wait.
+#[derive(Clone, Debug)]
+pub struct Context {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What the context, its buffers and its pending requests have in common.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    file: File,
+    inbox: Inbox,
+}
+
+/// What a device and its driver can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Info {
+    /// Version of the driver's interface.
+    pub abi_version: u32,
+    /// Bytes of device memory.
+    pub device_memory_size: u64,
+    /// Bytes that the engine moves in one go, at most; longer copies are cut into pieces of this size.
+    pub max_transfer_size: u64,
+    /// The device reaches bus addresses below 2 to the power of this.
+    pub dma_bits: u32,
+    /// How the device tells that a transfer is over.
+    pub interrupt: Interrupt,
+    /// The hardware's version: major, minor.
+    pub hardware_version: (u8, u8),
+    /// Requests that a context can have submitted and not yet collected.
+    pub queue_depth: u32,
+}
+
+/// How a device tells the driver that a transfer is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Interrupt {
+    /// A line, perhaps shared with other devices.
+    Intx,
+    /// A message.
+    Msi,
+    /// What later versions of the driver may have.
+    Other(u32),
+}
+
+/// What there is to know of a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BufferInfo {
+    /// The number that names it within its context.
+    pub handle: u32,
+    /// Bytes.
+    pub size: u64,
+    /// The offset that mmap(2) finds it at.
+    pub mmap_offset: u64,
+    /// Mappings that there are of it, in all processes.
+    pub mappings: u32,
+    /// Requests on it that are waiting or at work.
+    pub requests: u32,
+}
+
+/// What came of [`Context::submit_all`].
+#[derive(Debug)]
+pub struct Submitted<T> {
+    /// Those that were accepted, in their order.
+    pub pending: Vec<Pending<T>>,
+    /// Those that were not, in their order.
+    pub refused: Vec<Request<T>>,
+    /// Why not, if any were refused.
+    pub error: Option<Error>,
+}
+
+impl Context {
+    /// Opens a node, as `/dev/rdma0` or `/dev/rdma/by-path/pci-0000:01:00.0`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoDevice`], [`Error::Permission`]; [`Error::OtherDriver`] and [`Error::Version`] if it is not, or no longer, what
+    /// this library is for; [`Error::System`] with anything that open(2) says.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        // O_CLOEXEC comes by itself: a context would otherwise go on in whatever this program starts.
+        let file = OpenOptions::new().read(true).write(true).open(path).map_err(|error| {
+            let path = path.to_owned();
+            match (error.kind(), Errno::from_io_error(&error)) {
+                (ErrorKind::NotFound, _) | (_, Some(Errno::NXIO)) => Error::NoDevice { path },
+                (ErrorKind::PermissionDenied, _) => Error::Permission { path },
+                (_, Some(Errno::NODEV)) => Error::Gone,
+                _ => Error::System { what: "the node cannot be opened", source: error },
+            }
+        })?;
+        let context = Self { shared: Arc::new(Shared { file, inbox: Inbox::default() }) };
+        match sys::info(context.as_fd()) {
+            Ok(info) if info.abi_version == abi::RDMA_ABI_VERSION => Ok(context),
+            Ok(info) => Err(Error::Version { driver: info.abi_version, library: abi::RDMA_ABI_VERSION }),
+            Err(Errno::NOTTY) => Err(Error::OtherDriver { path: path.to_owned() }),
+            Err(errno) => Err(Error::new("INFO", errno)),
+        }
+    }
+
+    /// What the device and its driver can do.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Gone`].
+    pub fn info(&self) -> Result<Info, Error> {
+        let info = sys::info(self.as_fd()).map_err(|errno| Error::new("INFO", errno))?;
+        let [_, _, major, minor] = info.hardware_version.to_be_bytes();
+        Ok(Info {
+            abi_version: info.abi_version,
+            device_memory_size: info.device_memory_size,
+            max_transfer_size: info.max_transfer_size,
+            dma_bits: info.dma_bits,
+            interrupt: match info.interrupt {
+                abi::RDMA_INTERRUPT_INTX => Interrupt::Intx,
+                abi::RDMA_INTERRUPT_MSI => Interrupt::Msi,
+                other => Interrupt::Other(other),
+            },
+            hardware_version: (major, minor),
+            queue_depth: info.queue_depth,
+        })
+    }
+
+    /// A new buffer of at least `size` bytes, whole pages, all zero.
+    ///
+    /// It is freed with its last piece; what the device still works on stays with the device.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Size`], [`Error::NoMemory`], [`Error::Quota`], [`Error::Gone`].
+    pub fn allocate(&self, size: usize) -> Result<Buffer, Error> {
+        Buffer::allocate(&self.shared, size)
+    }
+
+    /// Submits several requests in one call, without waiting. Those that are linked ([`Request::linked`]) are accepted all or
+    /// not at all.
+    ///
+    /// ```
+    /// # use rdma::{Context, Request};
+    /// # fn main() -> Result<(), rdma::Error> {
+    /// let context = Context::open("/dev/rdma0")?;
+    /// let mut page = context.allocate(4096)?;
+    /// page[..4].copy_from_slice(b"ping");
+    /// let (there, back) = page.split_at(2048);
+    /// let submitted = context.submit_all(vec![
+    ///     Request::to_device(there, ..4, 0).linked(),
+    ///     Request::from_device(back, ..4, 0),
+    /// ]);
+    /// let mut buffers = Vec::new();
+    /// for pending in submitted.pending {
+    ///     buffers.push(pending.wait()?);
+    /// }
+    /// assert_eq!(&buffers[1][..4], b"ping");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn submit_all<T>(&self, requests: Vec<Request<T>>) -> Submitted<T> {
+        let mut submitted = Submitted { pending: Vec::with_capacity(requests.len()), refused: Vec::new(), error: None };
+        // What is wrong by itself ends the array; what is before it, and is not linked to it, goes.
+        let mut raw = Vec::with_capacity(requests.len());
+        for request in &requests {
+            match &request.raw {
+                _ if !Arc::ptr_eq(&request.context, &self.shared) => submitted.error = Some(Error::OtherContext),
+                Err(wrong) => submitted.error = Some(wrong.error()),
+                Ok(request) => {
+                    raw.push(*request);
+                    continue;
+                }
+            }
+            break;
+        }
+        while raw.last().is_some_and(|last| last.flags & abi::RDMA_REQUEST_LINK != 0) {
+            submitted.error.get_or_insert(Error::DanglingLink);
+            raw.pop();
+        }
+
+        let (tickets, error) = self.shared.submit(&mut raw);
+        if let Some(error) = error {
+            submitted.error = Some(error);
+        }
+        let mut requests = requests.into_iter();
+        for (ticket, request) in tickets.into_iter().zip(&mut requests) {
+            submitted.pending.push(Pending::new(ticket, request.buffers));
+        }
+        submitted.refused.extend(requests);
+        submitted
+    }
+
+    /// Reads device memory from `at` on; answers how many bytes there were, 0 at its end. It is one transfer, and waits for it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Gone`], [`Error::Stuck`], [`Error::TimedOut`].
+    pub fn read_device(&self, at: u64, bytes: &mut [u8]) -> Result<usize, Error> {
+        uninterrupted(|| self.shared.file.read_at(bytes, at))
+            .map_err(|error| system("the device memory cannot be read", error))
+    }
+
+    /// Writes device memory from `at` on; answers how many bytes there was room for. It is one transfer, and waits for it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::DeviceRange`] at its end; [`Error::Gone`], [`Error::Stuck`], [`Error::TimedOut`].
+    pub fn write_device(&self, at: u64, bytes: &[u8]) -> Result<usize, Error> {
+        uninterrupted(|| self.shared.file.write_at(bytes, at)).map_err(|error| match error.kind() {
+            ErrorKind::StorageFull => Error::DeviceRange { at, length: bytes.len() },
+            _ => system("the device memory cannot be written", error),
+        })
+    }
+}
+
+impl AsFd for Context {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.shared.fd()
+    }
+}
+
+impl AsRawFd for Context {
+    fn as_raw_fd(&self) -> RawFd {
+        self.shared.file.as_raw_fd()
+    }
+}
+
+impl Shared {
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    pub(crate) fn inbox(&self) -> &Inbox {
+        &self.inbox
+    }
+
+    /// Submits requests, under cookies of ours: tickets for those that were accepted, and why the next one was not.
+    pub(crate) fn submit(self: &Arc<Self>, requests: &mut [abi::rdma_request]) -> (Vec<Ticket>, Option<Error>) {
+        let mut tickets: Vec<_> = requests.iter().map(|_| Ticket::new(Arc::clone(self))).collect();
+        for (request, ticket) in requests.iter_mut().zip(&tickets) {
+            request.cookie = ticket.cookie();
+        }
+        let mut accepted = 0;
+        let mut error = None;
+        while accepted < requests.len() && error.is_none() {
+            // The driver takes no more at a time than its queue has room for; and none that is linked to one that is not there.
+            let rest = &requests[accepted..];
+            let mut count = rest.len().min(crate::QUEUE_DEPTH);
+            while count > 0 && count < rest.len() && rest[count - 1].flags & abi::RDMA_REQUEST_LINK != 0 {
+                count -= 1;
+            }
+            match sys::submit(self.fd(), &rest[..count.max(1)]) {
+                Ok(count) => accepted += count,
+                // Completions that nobody has asked for yet have used up the room.
+                Err(Errno::AGAIN) if self.inbox.collect(self.fd()) > 0 => {}
+                Err(Errno::AGAIN) => error = Some(Error::QueueFull),
+                Err(errno) => error = Some(Error::new("SUBMIT", errno)),
+            }
+        }
+        for ticket in tickets.split_off(accepted) {
+            ticket.never_submitted();
+        }
+        (tickets, error)
+    }
+
+    /// Submits one request.
+    pub(crate) fn submit_one(self: &Arc<Self>, request: abi::rdma_request) -> Result<Ticket, Error> {
+        match self.submit(&mut [request]) {
+            (tickets, None) => Ok(tickets.into_iter().next().expect("accepted, or an error")),
+            (_, Some(error)) => Err(error),
+        }
+    }
+}
+
+/// What a call on the file has answered.
+fn system(what: &'static str, error: std::io::Error) -> Error {
+    match Errno::from_io_error(&error) {
+        Some(errno) => Error::new(what, errno),
+        None => Error::System { what, source: error },
+    }
+}
+
+/// Signals that have a handler interrupt a transfer; it is done again.
+fn uninterrupted<T>(mut call: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
+/// A request that is not done for a reason that is known beforehand.
+pub(crate) fn refused<T>(error: Error, buffers: T) -> Failed<T> {
+    Failed { error, buffers: Some(buffers), bytes: 0 }
+}

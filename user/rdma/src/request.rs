@@ -1,0 +1,211 @@
+//! One piece of work for the engine, before it is submitted.
+
+use std::{
+    ops::{Bound, RangeBounds},
+    sync::Arc,
+};
+
+use crate::{
+    Buffer, Error, Failed, Pending, abi,
+    context::{Shared, refused},
+};
+
+/// One piece of work for the engine, with the buffers that it is on.
+///
+/// `T` is what comes back when it is done: a [`Buffer`], or two for a copy. The requests of a context are done one after the other, in
+/// the order in which they were submitted.
+#[derive(Debug)]
+#[must_use = "nothing is done until it is submitted"]
+pub struct Request<T> {
+    pub(crate) context: Arc<Shared>,
+    pub(crate) raw: Result<abi::rdma_request, Wrong>,
+    pub(crate) buffers: T,
+}
+
+/// What is wrong with a request by itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Wrong {
+    Range { start: usize, end: usize, length: usize },
+    DeviceRange { at: u64, length: usize },
+    OtherContext,
+}
+
+impl Request<Buffer> {
+    /// Bytes of a buffer to device memory, from `at` on.
+    pub fn to_device(buffer: Buffer, bytes: impl RangeBounds<usize>, at: u64) -> Self {
+        let raw = bytes_of(&buffer, bytes).and_then(|(start, length)| {
+            Ok(abi::rdma_request {
+                operation: abi::RDMA_OP_TO_DEVICE,
+                source: buffer.handle(),
+                source_offset: start,
+                destination_offset: in_device(at, length)?,
+                length: length as u64,
+                ..Default::default()
+            })
+        });
+        Self::new(buffer, raw)
+    }
+
+    /// Device memory, from `at` on, to bytes of a buffer.
+    pub fn from_device(buffer: Buffer, bytes: impl RangeBounds<usize>, at: u64) -> Self {
+        let raw = bytes_of(&buffer, bytes).and_then(|(start, length)| {
+            Ok(abi::rdma_request {
+                operation: abi::RDMA_OP_FROM_DEVICE,
+                destination: buffer.handle(),
+                destination_offset: start,
+                source_offset: in_device(at, length)?,
+                length: length as u64,
+                ..Default::default()
+            })
+        });
+        Self::new(buffer, raw)
+    }
+
+    fn new(buffer: Buffer, raw: Result<abi::rdma_request, Wrong>) -> Self {
+        Self { context: Arc::clone(buffer.context()), raw, buffers: buffer }
+    }
+}
+
+impl Request<(Buffer, Buffer)> {
+    /// Bytes of one buffer to another one, from `at` on; through the device memory, which it overwrites. Any number of them.
+    ///
+    /// To copy within a buffer, cut it ([`Buffer::split_at`]).
+    pub fn copy(source: Buffer, bytes: impl RangeBounds<usize>, destination: Buffer, at: usize) -> Self {
+        let raw = bytes_of(&source, bytes).and_then(|(start, length)| {
+            let end = at.saturating_add(length);
+            if !Arc::ptr_eq(source.context(), destination.context()) {
+                return Err(Wrong::OtherContext);
+            }
+            let (to, _) = bytes_of(&destination, at..end)?;
+            Ok(abi::rdma_request {
+                operation: abi::RDMA_OP_COPY,
+                source: source.handle(),
+                source_offset: start,
+                destination: destination.handle(),
+                destination_offset: to,
+                length: length as u64,
+                ..Default::default()
+            })
+        });
+        Self { context: Arc::clone(source.context()), raw, buffers: (source, destination) }
+    }
+}
+
+impl<T> Request<T> {
+    /// The next request of the array starts only if this one has succeeded ([`Context::submit_all`](crate::Context::submit_all)).
+    pub fn linked(mut self) -> Self {
+        if let Ok(raw) = &mut self.raw {
+            raw.flags |= abi::RDMA_REQUEST_LINK;
+        }
+        self
+    }
+
+    /// Submits it, and does not wait.
+    ///
+    /// # Errors
+    ///
+    /// With the buffers: [`Error::QueueFull`]; [`Error::Range`], [`Error::DeviceRange`], [`Error::OtherContext`], [`Error::DanglingLink`];
+    /// [`Error::Stuck`], [`Error::Gone`].
+    pub fn submit(self) -> Result<Pending<T>, Failed<T>> {
+        let Self { context, raw, buffers } = self;
+        let submitted = match raw {
+            Err(wrong) => Err(wrong.error()),
+            Ok(raw) if raw.flags & abi::RDMA_REQUEST_LINK != 0 => Err(Error::DanglingLink),
+            Ok(raw) => context.submit_one(raw),
+        };
+        match submitted {
+            Ok(ticket) => Ok(Pending::new(ticket, buffers)),
+            Err(error) => Err(refused(error, buffers)),
+        }
+    }
+
+    /// Has it done, and waits for it. Signals do not disturb it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`submit`](Self::submit) and of [`Pending::wait`].
+    pub fn run(self) -> Result<T, Failed<T>> {
+        self.submit()?.wait()
+    }
+}
+
+impl Wrong {
+    pub(crate) fn error(self) -> Error {
+        match self {
+            Self::Range { start, end, length } => Error::Range { start, end, length },
+            Self::DeviceRange { at, length } => Error::DeviceRange { at, length },
+            Self::OtherContext => Error::OtherContext,
+        }
+    }
+}
+
+/// Where a range of a piece begins in its buffer, and how many bytes it has: at least one, and all in the piece.
+fn bytes_of(buffer: &Buffer, range: impl RangeBounds<usize>) -> Result<(u64, usize), Wrong> {
+    let (start, end) = bounds(range, buffer.len());
+    if start >= end || end > buffer.len() {
+        return Err(Wrong::Range { start, end, length: buffer.len() });
+    }
+    Ok(((buffer.start() + start) as u64, end - start))
+}
+
+/// The first byte of a range, and the one behind its last.
+fn bounds(range: impl RangeBounds<usize>, length: usize) -> (usize, usize) {
+    let start = match range.start_bound() {
+        Bound::Included(&start) => start,
+        Bound::Excluded(&before) => before.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let end = match range.end_bound() {
+        Bound::Included(&last) => last.saturating_add(1),
+        Bound::Excluded(&end) => end,
+        Bound::Unbounded => length,
+    };
+    (start, end)
+}
+
+/// A place in device memory that has room for so many bytes.
+fn in_device(at: u64, length: usize) -> Result<u64, Wrong> {
+    match at.checked_add(length as u64) {
+        Some(end) if end <= crate::DEVICE_MEMORY_SIZE => Ok(at),
+        _ => Err(Wrong::DeviceRange { at, length }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_device_memory_ends() {
+        assert!(in_device(0, 4096).is_ok());
+        assert!(in_device(4095, 1).is_ok());
+        assert!(in_device(4096, 1).is_err());
+        assert!(in_device(1, 4096).is_err());
+        assert!(in_device(u64::MAX, 1).is_err());
+    }
+
+    proptest! {
+        // As the slices of the standard library have it.
+        #[test]
+        fn bounds_are_those_of_slices(length in 0_usize..40, a in 0_usize..40, b in 0_usize..40) {
+            let bytes = vec![0; length];
+            let same = |(start, end): (usize, usize), there: Option<&[u8]>| {
+                (start <= end && end <= length).then(|| end - start) == there.map(<[u8]>::len)
+            };
+            prop_assert!(same(bounds(a..b, length), bytes.get(a..b)));
+            prop_assert!(same(bounds(a.., length), bytes.get(a..)));
+            prop_assert!(same(bounds(..b, length), bytes.get(..b)));
+            prop_assert!(same(bounds(a..=b, length), bytes.get(a..=b)));
+            prop_assert!(same(bounds(.., length), bytes.get(..)));
+            let excluded = (Bound::Excluded(a), Bound::Excluded(b));
+            prop_assert!(same(bounds(excluded, length), bytes.get(a + 1..b)));
+        }
+
+        #[test]
+        fn no_bound_overflows(a: usize, b: usize, length: usize) {
+            bounds((Bound::Excluded(a), Bound::Included(b)), length);
+        }
+    }
+}

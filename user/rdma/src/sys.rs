@@ -1,0 +1,14 @@
+//! The edge to the kernel: the calls of the node, and memory that it maps. The only module with `unsafe`.
+#![allow(unsafe_code)]
+
+mod call;
+#[cfg(feature = "tokio")]
+mod readiness;
+mod span;
+
+#[cfg(feature = "tokio")]
+pub(crate) use self::readiness::readiness;
+pub(crate) use self::{
+    call::{alloc, buffer, cancel, free, info, submit, wait},
+    span::Span,
+};

@@ -1,0 +1,196 @@
+//! Mapped memory, and pieces of it that nobody else has.
+
+use std::{
+    ops::{Deref, DerefMut},
+    os::fd::BorrowedFd,
+    ptr::{self, NonNull},
+    slice,
+    sync::Arc,
+};
+
+use rustix::{
+    io,
+    mm::{self, MapFlags, ProtFlags},
+};
+
+/// Memory that is mapped, and whatever has to live as long.
+///
+/// # Invariants
+///
+/// From `address` on, `length` bytes are mapped, readable and writable, for as long as this exists, and nothing else of
+/// this program knows of them. `length` is at most `isize::MAX`.
+struct Mapping<O> {
+    address: NonNull<u8>,
+    length: usize,
+    owner: O,
+}
+
+// SAFETY: It is memory, which is the same for all threads.
+unsafe impl<O: Send> Send for Mapping<O> {}
+// SAFETY: Through a shared reference there is nothing to be had but the address and the owner.
+unsafe impl<O: Sync> Sync for Mapping<O> {}
+
+impl<O> Drop for Mapping<O> {
+    fn drop(&mut self) {
+        // SAFETY: By the type's invariant nothing else is there; and nobody has a reference into it, as a `Span`, which all of
+        // them borrow from, keeps the mapping.
+        let unmapped = unsafe { mm::munmap(self.address.as_ptr().cast(), self.length) };
+        debug_assert_eq!(unmapped, Ok(()));
+    }
+}
+
+/// A piece of mapped memory, owned as a `Box<[u8]>` is: it can be cut in two, and joined again.
+///
+/// # Invariants
+///
+/// `start + length` is at most the mapping's length, and no other `Span` of this mapping has a byte of these.
+pub(crate) struct Span<O> {
+    mapping: Arc<Mapping<O>>,
+    start: usize,
+    length: usize,
+}
+
+impl<O> Span<O> {
+    /// Maps `length` bytes of a file from `offset` on; `owner` is kept for as long as a piece of them is left.
+    ///
+    /// Nobody else may have mapped that part of the file, as is so for a buffer that was just allocated.
+    pub(crate) fn map(fd: BorrowedFd<'_>, length: usize, offset: u64, owner: O) -> io::Result<Self> {
+        if isize::try_from(length).is_err() {
+            return Err(io::Errno::INVAL);
+        }
+        // SAFETY: Without an address to put it at (and MAP_FIXED), nothing that is there already is touched.
+        let address = unsafe {
+            mm::mmap(ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, fd, offset)
+        }?;
+        let address = NonNull::new(address.cast()).ok_or(io::Errno::NOMEM)?;
+        // INVARIANT: Mapped right above, so long and with these rights.
+        let mapping = Arc::new(Mapping { address, length, owner });
+        // INVARIANT: All of a mapping of which there is no other piece yet.
+        Ok(Self { mapping, start: 0, length })
+    }
+
+    /// What is kept along with the memory.
+    pub(crate) fn owner(&self) -> &O {
+        &self.mapping.owner
+    }
+
+    /// Where it begins within the mapping.
+    pub(crate) fn start(&self) -> usize {
+        self.start
+    }
+
+    /// Cuts it in two. Panics if it has less than `at` bytes, as for slices.
+    pub(crate) fn split_at(self, at: usize) -> (Self, Self) {
+        assert!(at <= self.length, "cut at {at}, of {} bytes", self.length);
+        // INVARIANT: The two have what this one had, each its own part.
+        let second = Self { mapping: Arc::clone(&self.mapping), start: self.start + at, length: self.length - at };
+        let first = Self { length: at, ..self };
+        (first, second)
+    }
+
+    /// Puts two pieces together; both come back if the other one is not what follows.
+    pub(crate) fn join(self, next: Self) -> Result<Self, (Self, Self)> {
+        if !Arc::ptr_eq(&self.mapping, &next.mapping) || self.start + self.length != next.start {
+            return Err((self, next));
+        }
+        // INVARIANT: It has what the two had, which are gone.
+        Ok(Self { length: self.length + next.length, ..self })
+    }
+
+    /// The first byte. Stays within the mapping, or right behind its end if there are no bytes.
+    fn pointer(&self) -> *mut u8 {
+        // SAFETY: By the invariants of both types, `start` is no further than the end of memory that is there.
+        unsafe { self.mapping.address.as_ptr().add(self.start) }
+    }
+}
+
+impl<O> Deref for Span<O> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: By the invariants of both types the bytes are mapped, and nobody else has them; who could write them has to
+        // borrow this piece mutably. Any byte is a valid `u8`.
+        unsafe { slice::from_raw_parts(self.pointer(), self.length) }
+    }
+}
+
+impl<O> DerefMut for Span<O> {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: As above, and the borrow is exclusive.
+        unsafe { slice::from_raw_parts_mut(self.pointer(), self.length) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, os::fd::AsFd};
+
+    use proptest::prelude::*;
+    use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+
+    use super::*;
+
+    /// A file of so many bytes, which the kernel maps as well as a buffer.
+    fn file(length: u64) -> File {
+        let fd = memfd_create("span", MemfdFlags::CLOEXEC).unwrap();
+        ftruncate(&fd, length).unwrap();
+        fd.into()
+    }
+
+    #[test]
+    fn keeps_its_owner_to_the_last_piece() {
+        let owner = Arc::new(());
+        let span = Span::map(file(8192).as_fd(), 8192, 0, Arc::clone(&owner)).unwrap();
+        let (first, second) = span.split_at(4096);
+        drop(first);
+        assert_eq!(Arc::strong_count(&owner), 2);
+        drop(second);
+        assert_eq!(Arc::strong_count(&owner), 1);
+    }
+
+    #[test]
+    fn only_neighbours_join() {
+        let file = file(8192);
+        let (a, b) = Span::map(file.as_fd(), 4096, 0, ()).unwrap().split_at(1000);
+        let other = Span::map(file.as_fd(), 4096, 4096, ()).unwrap();
+        let (b, a) = b.join(a).err().unwrap();
+        let (a, _) = a.join(other).err().unwrap();
+        assert_eq!(a.join(b).ok().unwrap().len(), 4096);
+    }
+
+    #[test]
+    #[should_panic(expected = "cut at 4097, of 4096 bytes")]
+    fn no_cut_behind_the_end() {
+        drop(Span::map(file(4096).as_fd(), 4096, 0, ()).unwrap().split_at(4097));
+    }
+
+    proptest! {
+        // Each piece has its bytes and no others, wherever it is cut, and all of them together have all.
+        #[test]
+        fn pieces_are_disjoint_and_complete(cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..20)) {
+            const LENGTH: usize = 3 * 4096;
+            let file = file(LENGTH as u64);
+            let mut pieces = vec![Span::map(file.as_fd(), LENGTH, 0, ()).unwrap()];
+            for cut in cuts {
+                let which = cut.index(pieces.len());
+                let at = cut.index(pieces[which].len() + 1);
+                let (first, second) = pieces.remove(which).split_at(at);
+                pieces.insert(which, second);
+                pieces.insert(which, first);
+            }
+            for (number, piece) in pieces.iter_mut().enumerate() {
+                prop_assert!(piece.iter().all(|&byte| byte == 0));
+                piece.fill(u8::try_from(number).unwrap() + 1);
+            }
+            let lengths: Vec<_> = pieces.iter().map(|piece| piece.len()).collect();
+            let whole = pieces.into_iter().reduce(|first, second| first.join(second).ok().unwrap()).unwrap();
+            prop_assert_eq!(whole.len(), LENGTH);
+            let mut rest = &whole[..];
+            for (number, length) in lengths.into_iter().enumerate() {
+                let (piece, behind) = rest.split_at(length);
+                prop_assert!(piece.iter().all(|&byte| usize::from(byte) == number + 1));
+                rest = behind;
+            }
+        }
+    }
+}

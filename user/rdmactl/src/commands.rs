@@ -1,0 +1,74 @@
+//! The commands, each in a file of its own.
+
+mod bench;
+mod copy;
+mod doctor;
+mod generate;
+mod info;
+mod list;
+mod memory;
+mod top;
+mod trace;
+
+use std::process::ExitCode;
+
+use rdma::Device;
+
+use crate::{cli::Command, failure::Failure, output::Output};
+
+/// Does what was asked for.
+pub fn run(command: Command, output: &Output) -> Result<ExitCode, Failure> {
+    match command {
+        Command::List => list::run(output)?,
+        Command::Info(arguments) => info::run(&arguments, output)?,
+        Command::Copy(arguments) => copy::run(&arguments, output)?,
+        Command::Read(arguments) => memory::read(&arguments, output)?,
+        Command::Write(arguments) => memory::write(&arguments, output)?,
+        Command::Hexdump(arguments) => memory::hexdump(&arguments, output)?,
+        Command::Top(arguments) => top::run(&arguments, output)?,
+        Command::Trace(arguments) => return trace::run(&arguments, output),
+        Command::Doctor(arguments) => return doctor::run(&arguments, output),
+        Command::Bench(arguments) => bench::run(&arguments, output)?,
+        Command::Generate(arguments) => generate::run(&arguments)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The device that is meant, by name, node or address; the first one by default.
+fn device(wanted: Option<&str>) -> Result<Device, Failure> {
+    let mut devices = rdma::devices()?.into_iter();
+    let Some(wanted) = wanted else {
+        return devices.next().ok_or_else(|| Failure::NoDevice("there is no device: `rdmactl doctor` says why".into()));
+    };
+    let node = std::fs::canonicalize(wanted).ok();
+    let is_meant = |device: &Device| {
+        device.name == wanted || device.pci_address == wanted || node.as_deref() == Some(&*device.node)
+    };
+    devices.find(is_meant).ok_or_else(|| {
+        Failure::NoDevice(format!("there is no device {wanted}: `rdmactl list` shows those that there are"))
+    })
+}
+
+/// The devices that are meant; what no names at all mean is for the caller to say.
+fn devices(wanted: &[String]) -> Result<Vec<Device>, Failure> {
+    if wanted.iter().any(|name| name == "all") {
+        return rdma::devices().map_err(Failure::from).and_then(|devices| match devices.is_empty() {
+            true => Err(Failure::NoDevice("there is no device: `rdmactl doctor` says why".into())),
+            false => Ok(devices),
+        });
+    }
+    let mut chosen = Vec::new();
+    for name in wanted {
+        let device = device(Some(name))?;
+        if !chosen.contains(&device) {
+            chosen.push(device);
+        }
+    }
+    Ok(chosen)
+}
+
+/// What the library says of a device.
+fn of(device: &Device) -> impl Fn(rdma::Error) -> Failure + use<> {
+    let name = device.name.clone();
+    move |error| Failure::Of { name: name.clone(), error }
+}

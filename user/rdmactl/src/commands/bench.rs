@@ -1,0 +1,63 @@
+//! `bench`: what a device does, and what it costs.
+
+mod measure;
+mod plot;
+
+use serde::Serialize;
+
+use self::measure::{Measured, Series};
+use super::{device, of};
+use crate::{cli::Bench, failure::Failure, interrupt::Interrupt, output, output::Output};
+
+#[derive(Serialize)]
+struct Report {
+    device: String,
+    kernel: String,
+    rounds: u32,
+    #[serde(flatten)]
+    measured: Measured,
+}
+
+/// Measures.
+pub fn run(arguments: &Bench, output: &Output) -> Result<(), Failure> {
+    let device = device(arguments.one.device.as_deref())?;
+    let context = device.open().map_err(of(&device))?;
+    let interrupt = Interrupt::new()?;
+    let report = Report {
+        kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+        rounds: arguments.rounds,
+        measured: measure::all(&context, arguments.rounds, &interrupt, output.shows_progress(), &of(&device))?,
+        device: device.name,
+    };
+    if let Some(path) = &arguments.svg {
+        plot::draw(path, &format!("{} on Linux {}", report.device, report.kernel), &report.measured.latency)?;
+    }
+    output.result(&report, || text(&report))
+}
+
+fn text(report: &Report) -> String {
+    let measured = &report.measured;
+    let latency = measured.latency.iter().flat_map(|series| series.points.iter().map(move |point| (series, point)));
+    let rows = latency.map(|(Series { operation, .. }, point)| {
+        let ms = |us: f64| format!("{:.1}", us / 1000.0);
+        vec![
+            (*operation).to_owned(),
+            point.bytes.to_string(),
+            ms(point.least_us),
+            ms(point.median_us),
+            ms(point.most_us),
+            format!("{:.0}", point.bytes_per_second),
+        ]
+    });
+    let latencies = output::table(&["REQUEST", "BYTES", "LEAST ms", "MEDIAN ms", "MOST ms", "BYTES/s"], rows);
+    let rows = measured.calls.iter().map(|call| {
+        vec![
+            call.call.to_owned(),
+            format!("{:.2}", call.least_us),
+            format!("{:.2}", call.median_us),
+            format!("{:.2}", call.most_us),
+        ]
+    });
+    let calls = output::table(&["CALL", "LEAST µs", "MEDIAN µs", "MOST µs"], rows);
+    format!("{}, Linux {}, {} times each\n\n{latencies}\n\n{calls}", report.device, report.kernel, report.rounds)
+}

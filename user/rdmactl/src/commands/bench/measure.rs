@@ -1,0 +1,211 @@
+//! The measurements.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use rdma::{Buffer, Context, Error, Request};
+use serde::Serialize;
+
+use crate::{failure::Failure, interrupt::Interrupt};
+
+/// Bytes of the requests.
+const SIZES: [usize; 4] = [1, 64, 1024, 4096];
+
+/// Bytes of the longest copy.
+const LONG: usize = 16384;
+
+/// Requests in one call.
+const BATCHES: [usize; 3] = [1, 64, 1024];
+
+/// Bytes that are mapped and touched.
+const MAPPED: usize = 1 << 20;
+
+/// All that was measured.
+#[derive(Serialize)]
+pub struct Measured {
+    /// How long requests take, from submission to their completion, on an idle device.
+    pub latency: Vec<Series>,
+    /// What calls cost the program itself.
+    pub calls: Vec<Call>,
+}
+
+/// One kind of request.
+#[derive(Serialize)]
+pub struct Series {
+    /// As the header calls it.
+    pub operation: &'static str,
+    /// By size.
+    pub points: Vec<Point>,
+}
+
+/// Requests of one size. Times are in microseconds.
+#[derive(Serialize)]
+pub struct Point {
+    /// Bytes of each.
+    pub bytes: usize,
+    /// The shortest time.
+    pub least_us: f64,
+    /// The one in the middle.
+    pub median_us: f64,
+    /// The longest.
+    pub most_us: f64,
+    /// At the one in the middle.
+    pub bytes_per_second: f64,
+}
+
+/// One kind of call. Times are in microseconds.
+#[derive(Serialize)]
+pub struct Call {
+    /// Which.
+    pub call: &'static str,
+    /// The shortest time.
+    pub least_us: f64,
+    /// The one in the middle.
+    pub median_us: f64,
+    /// The longest.
+    pub most_us: f64,
+}
+
+/// Measures all.
+pub fn all(
+    context: &Context,
+    rounds: u32,
+    interrupt: &Interrupt,
+    shown: bool,
+    of: &impl Fn(Error) -> Failure,
+) -> Result<Measured, Failure> {
+    let steps = (2 * SIZES.len() + SIZES.len() + 1 + BATCHES.len() + 2) as u64;
+    let bar = if shown { ProgressBar::new(steps * u64::from(rounds)) } else { ProgressBar::hidden() };
+    if let Ok(style) = ProgressStyle::with_template("{msg:28} {wide_bar} {eta} left") {
+        bar.set_style(style);
+    }
+    let bench = Bench { context, rounds, interrupt, bar, of };
+    let measured = bench.run();
+    bench.bar.finish_and_clear();
+    measured
+}
+
+struct Bench<'a, F> {
+    context: &'a Context,
+    rounds: u32,
+    interrupt: &'a Interrupt,
+    bar: ProgressBar,
+    of: &'a F,
+}
+
+impl<F: Fn(Error) -> Failure> Bench<'_, F> {
+    fn run(&self) -> Result<Measured, Failure> {
+        let one = |make: fn(Buffer, usize) -> Request<Buffer>| {
+            move |context: &Context, bytes| Ok::<_, Error>(make(context.allocate(bytes)?, bytes).run().map(drop)?)
+        };
+        let copy = |context: &Context, bytes: usize| {
+            let (from, to) = (context.allocate(bytes)?, context.allocate(bytes)?);
+            Ok::<_, Error>(Request::copy(from, ..bytes, to, 0).run().map(drop)?)
+        };
+        let mut longer = SIZES.to_vec();
+        longer.push(LONG);
+        let latency = vec![
+            self.series("to_device", &SIZES, one(|buffer, bytes| Request::to_device(buffer, ..bytes, 0)))?,
+            self.series("from_device", &SIZES, one(|buffer, bytes| Request::from_device(buffer, ..bytes, 0)))?,
+            self.series("copy", &longer, copy)?,
+        ];
+        let mut calls = Vec::new();
+        for (call, batch) in ["SUBMIT of 1", "SUBMIT of 64", "SUBMIT of 1024"].into_iter().zip(BATCHES) {
+            calls.push(self.call(call, || self.submit(batch))?);
+        }
+        calls.push(self.call("ALLOC, mmap, munmap, FREE", || Ok(timed(|| self.context.allocate(MAPPED))?.0))?);
+        calls.push(self.call("touch 1 MiB, a page each", || self.touch())?);
+        Ok(Measured { latency, calls })
+    }
+
+    fn series(
+        &self,
+        operation: &'static str,
+        sizes: &[usize],
+        run: impl Fn(&Context, usize) -> Result<(), Error>,
+    ) -> Result<Series, Failure> {
+        let point = |&bytes: &usize| {
+            let times =
+                self.times(format!("{operation}, {bytes} bytes"), || Ok(timed(|| run(self.context, bytes))?.0))?;
+            let median_us = median(&times);
+            #[expect(clippy::cast_precision_loss, reason = "a rate, for people")]
+            let bytes_per_second = bytes as f64 / (median_us.max(1e-3) / 1e6);
+            Ok(Point { bytes, least_us: times[0], median_us, most_us: times[times.len() - 1], bytes_per_second })
+        };
+        let points = sizes.iter().map(point).collect::<Result<_, Failure>>()?;
+        Ok(Series { operation, points })
+    }
+
+    fn call(&self, call: &'static str, once: impl Fn() -> Result<Duration, Error>) -> Result<Call, Failure> {
+        let times = self.times(call.to_owned(), once)?;
+        Ok(Call { call, least_us: times[0], median_us: median(&times), most_us: times[times.len() - 1] })
+    }
+
+    /// Does it so many times; times in microseconds, in their order.
+    fn times(&self, what: String, once: impl Fn() -> Result<Duration, Error>) -> Result<Vec<f64>, Failure> {
+        self.bar.set_message(what);
+        let mut times = Vec::new();
+        for _ in 0..self.rounds {
+            self.interrupt.check()?;
+            times.push(once().map_err(self.of)?.as_secs_f64() * 1e6);
+            self.bar.inc(1);
+        }
+        times.sort_by(f64::total_cmp);
+        Ok(times)
+    }
+
+    /// Queues so many, and takes all back but for the one that is at work.
+    fn submit(&self, batch: usize) -> Result<Duration, Error> {
+        let request = || Ok(Request::to_device(self.context.allocate(1)?, ..1, 0));
+        let requests = (0..batch).map(|_| request()).collect::<Result<Vec<_>, Error>>()?;
+        let began = Instant::now();
+        let submitted = self.context.submit_all(requests);
+        let time = began.elapsed();
+        if let Some(error) = submitted.error {
+            return Err(error);
+        }
+        for pending in submitted.pending.iter().rev() {
+            pending.cancel()?;
+        }
+        for pending in submitted.pending {
+            match pending.wait() {
+                Err(failed) if !matches!(failed.error, Error::Cancelled) => return Err(failed.error),
+                _ => {}
+            }
+        }
+        Ok(time)
+    }
+
+    fn touch(&self) -> Result<Duration, Error> {
+        let mut buffer = self.context.allocate(MAPPED)?;
+        let began = Instant::now();
+        for place in (0..buffer.len()).step_by(4096) {
+            buffer[place] = 1;
+        }
+        Ok(began.elapsed())
+    }
+}
+
+/// How long it took, with what came of it, which is dropped within that time.
+fn timed<T>(run: impl FnOnce() -> Result<T, Error>) -> Result<(Duration, ()), Error> {
+    let began = Instant::now();
+    drop(run()?);
+    Ok((began.elapsed(), ()))
+}
+
+/// Of times in their order, of which there are some.
+fn median(times: &[f64]) -> f64 {
+    f64::midpoint(times[(times.len() - 1) / 2], times[times.len() / 2])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_one_in_the_middle() {
+        for (times, expected) in [(vec![1.0], 1.0), (vec![1.0, 2.0], 1.5), (vec![1.0, 2.0, 9.0], 2.0)] {
+            assert!((median(&times) - expected).abs() < f64::EPSILON);
+        }
+    }
+}

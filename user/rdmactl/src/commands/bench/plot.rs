@@ -1,0 +1,62 @@
+//! The latencies as a picture.
+
+use std::{fs, path::Path};
+
+use plotters::{coord::combinators::IntoLogRange, prelude::*};
+
+use super::measure::{Point, Series};
+use crate::failure::Failure;
+
+/// Draws them, over the sizes of requests.
+pub fn draw(path: &Path, title: &str, latency: &[Series]) -> Result<(), Failure> {
+    let mut picture = String::new();
+    // What can go wrong here is writing only, and that comes below.
+    picture_of(&mut picture, title, latency).map_err(|error| Failure::Usage(format!("the plot: {error}")))?;
+    fs::write(path, picture).map_err(Failure::system(path.display().to_string()))
+}
+
+fn picture_of(to: &mut String, title: &str, latency: &[Series]) -> Result<(), Box<dyn std::error::Error>> {
+    let area = SVGBackend::with_string(to, (800, 480)).into_drawing_area();
+    area.fill(&WHITE)?;
+    let points = || latency.iter().flat_map(|series| &series.points);
+    let longest = points().map(|point| point.most_us / 1000.0).fold(1.0, f64::max);
+    let largest = points().map(size).fold(2.0, f64::max);
+    let mut chart = ChartBuilder::on(&area)
+        .caption(title, ("sans-serif", 20))
+        .margin(16)
+        .x_label_area_size(40)
+        .y_label_area_size(60)
+        .build_cartesian_2d((1.0..largest).log_scale().base(2.0), 0.0..longest * 1.1)?;
+    chart
+        .configure_mesh()
+        .x_desc("bytes of a request")
+        .y_desc("ms from submission to completion (median; bars: least and most)")
+        .x_label_formatter(&|bytes| format!("{bytes:.0}"))
+        .draw()?;
+    for (number, series) in latency.iter().enumerate() {
+        let colour = Palette99::pick(number).to_rgba();
+        let line = series.points.iter().map(|point| (size(point), point.median_us / 1000.0));
+        chart
+            .draw_series(LineSeries::new(line, colour.stroke_width(2)))?
+            .label(series.operation)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], colour.stroke_width(2)));
+        chart.draw_series(series.points.iter().map(|point| {
+            let (least, median, most) = (point.least_us / 1000.0, point.median_us / 1000.0, point.most_us / 1000.0);
+            ErrorBar::new_vertical(size(point), least, median, most, colour.filled(), 6)
+        }))?;
+    }
+    chart
+        .configure_series_labels()
+        .background_style(WHITE)
+        .border_style(BLACK)
+        .position(SeriesLabelPosition::UpperLeft)
+        .draw()?;
+    area.present()?;
+    drop(chart);
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a place in a picture")]
+fn size(point: &Point) -> f64 {
+    point.bytes as f64
+}

@@ -1,0 +1,245 @@
+//! `copy`: a file through the engine.
+//!
+//! A piece is one copy from a buffer to another one, through the device memory. Several pieces are under way on each device, so that its
+//! engine always has the next one; devices take turns, and pieces come out in the order in which they went in. No byte of a
+//! buffer is touched here but by read(2) and write(2): when a device goes, they say so, where a load would raise SIGBUS.
+
+mod progress;
+mod sink;
+mod source;
+
+use std::{
+    collections::VecDeque,
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use rdma::{Buffer, Context, Device, Error, Pending, Request};
+use rustix::{
+    fs::{MemfdFlags, memfd_create},
+    io::Errno,
+};
+use serde::Serialize;
+
+use self::{
+    progress::Progress,
+    sink::Sink,
+    source::{Piece, Source},
+};
+use super::{device, devices, of};
+use crate::{cli::Copy, failure::Failure, interrupt::Interrupt, output::Output};
+
+/// Bytes of a piece: what the engine moves in one go.
+const PIECE: usize = 4096;
+
+/// Pieces under way on a device.
+const DEPTH: usize = 4;
+
+/// What was done.
+#[derive(Serialize)]
+struct Copied {
+    bytes: u64,
+    /// Through the engine; the others were holes.
+    moved_bytes: u64,
+    seconds: f64,
+    bytes_per_second: f64,
+    devices: Vec<String>,
+    verified: bool,
+}
+
+/// A device at work.
+struct Lane {
+    device: Device,
+    context: Context,
+    idle: Vec<(Buffer, Buffer)>,
+}
+
+/// What is on its way, in its order.
+enum Flight {
+    Data { lane: usize, length: usize, pending: Pending<(Buffer, Buffer)> },
+    Hole(u64),
+}
+
+/// Copies.
+pub fn run(arguments: &Copy, output: &Output) -> Result<(), Failure> {
+    let chosen = match arguments.device.is_empty() {
+        true => vec![device(None)?],
+        false => devices(&arguments.device)?,
+    };
+    let interrupt = Interrupt::new()?;
+    let source = Source::open(&arguments.from)?;
+    if source.is_same_file(&arguments.to) {
+        return Err(Failure::Usage(format!("{} cannot be copied onto itself", arguments.from.display())));
+    }
+    let lanes = chosen.into_iter().map(Lane::new).collect::<Result<_, _>>()?;
+    let sink = Sink::create(&arguments.to)?;
+    let shown = output.shows_progress() && !arguments.quiet;
+    let mut work = Copier {
+        progress: Progress::new(shown, source.length()),
+        scratch: arguments.verify.then(scratch).transpose()?,
+        lanes,
+        flights: VecDeque::new(),
+        next: 0,
+        sink,
+        interrupt,
+        copied: 0,
+        moved: 0,
+    };
+    let began = Instant::now();
+    work.copy(source)?;
+    let copied = work.finish(began.elapsed())?;
+    if arguments.quiet {
+        return Ok(());
+    }
+    let text = || {
+        let verified = if copied.verified { ", compared" } else { "" };
+        let (bytes, seconds, rate) = (copied.bytes, copied.seconds, copied.bytes_per_second);
+        format!("{bytes} bytes in {seconds:.1} s, {rate:.0} bytes/s{verified}")
+    };
+    match arguments.to == Path::new("-") {
+        true => output.remark(&copied, text),
+        false => output.result(&copied, text),
+    }
+}
+
+impl Lane {
+    fn new(device: Device) -> Result<Self, Failure> {
+        let context = device.open().map_err(of(&device))?;
+        let pair = || Ok((context.allocate(PIECE)?, context.allocate(PIECE)?));
+        let idle = (0..DEPTH).map(|_| pair()).collect::<Result<_, _>>().map_err(of(&device))?;
+        Ok(Self { device, context, idle })
+    }
+
+    /// What a call on one of its buffers has answered: EFAULT is no fault of ours, and means that the memory has gone with the device.
+    fn failure(&self, what: &str, error: io::Error) -> Failure {
+        match Errno::from_io_error(&error) {
+            Some(Errno::FAULT) if self.context.info().is_err() => of(&self.device)(Error::Gone),
+            _ => Failure::system(what)(error),
+        }
+    }
+}
+
+struct Copier {
+    lanes: Vec<Lane>,
+    flights: VecDeque<Flight>,
+    /// Whose turn it is.
+    next: usize,
+    sink: Sink,
+    progress: Progress,
+    /// Where pieces are put to be compared.
+    scratch: Option<File>,
+    interrupt: Interrupt,
+    copied: u64,
+    moved: u64,
+}
+
+impl Copier {
+    fn copy(&mut self, mut source: Source) -> Result<(), Failure> {
+        loop {
+            self.interrupt.check()?;
+            // Who feeds us slowly sees each piece come out, rather than wait for those that follow.
+            while !source.is_ready() && !self.flights.is_empty() {
+                self.land()?;
+            }
+            while self.lanes[self.next].idle.is_empty() {
+                self.land()?;
+            }
+            let lane = &mut self.lanes[self.next];
+            let Some((mut from, to)) = lane.idle.pop() else { continue };
+            match source.next(&mut from, &self.interrupt) {
+                Ok(Piece::Data(length)) => {
+                    let request = Request::copy(from, ..length, to, 0);
+                    let pending = request.submit().map_err(Error::from).map_err(of(&lane.device))?;
+                    self.flights.push_back(Flight::Data { lane: self.next, length, pending });
+                    self.next = (self.next + 1) % self.lanes.len();
+                }
+                Ok(Piece::Hole(length)) => {
+                    lane.idle.push((from, to));
+                    self.flights.push_back(Flight::Hole(length));
+                }
+                Ok(Piece::End) => {
+                    lane.idle.push((from, to));
+                    if self.flights.is_empty() {
+                        return Ok(());
+                    }
+                    // A file may grow while it is copied: it ends where there is no more when all of it is through.
+                    self.land()?;
+                }
+                Err(source::Stopped::Interrupted) => lane.idle.push((from, to)),
+                Err(source::Stopped::Failed(error)) => return Err(lane.failure(source.name(), error)),
+            }
+            self.progress.reaches(source.length());
+        }
+    }
+
+    /// Waits for what comes out next, and writes it.
+    fn land(&mut self) -> Result<(), Failure> {
+        match self.flights.pop_front() {
+            None => {}
+            Some(Flight::Hole(length)) => {
+                self.sink.hole(length)?;
+                self.advance(length);
+            }
+            Some(Flight::Data { lane, length, pending }) => {
+                let lane = &mut self.lanes[lane];
+                while !pending.wait_for(Duration::from_millis(200)) {
+                    self.interrupt.check()?;
+                }
+                let (from, to) = pending.wait().map_err(Error::from).map_err(of(&lane.device))?;
+                if let Some(scratch) = &self.scratch {
+                    let sent =
+                        ours(scratch, &from[..length]).map_err(|error| lane.failure("memory to compare in", error))?;
+                    let came =
+                        ours(scratch, &to[..length]).map_err(|error| lane.failure("memory to compare in", error))?;
+                    if let Some(at) = sent.iter().zip(&came).position(|(sent, came)| sent != came) {
+                        return Err(Failure::Mismatch(self.copied + at as u64));
+                    }
+                }
+                self.sink.write(&to[..length]).map_err(|error| lane.failure(self.sink.name(), error))?;
+                lane.idle.push((from, to));
+                self.moved += length as u64;
+                self.advance(length as u64);
+            }
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, bytes: u64) {
+        self.copied += bytes;
+        self.progress.set(self.copied);
+    }
+
+    /// Gives the file its name.
+    fn finish(self, time: Duration) -> Result<Copied, Failure> {
+        self.sink.finish(self.copied)?;
+        self.progress.finish();
+        let seconds = time.as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "a rate, for people")]
+        let bytes_per_second = self.copied as f64 / seconds.max(1e-9);
+        Ok(Copied {
+            bytes: self.copied,
+            moved_bytes: self.moved,
+            seconds,
+            bytes_per_second,
+            devices: self.lanes.into_iter().map(|lane| lane.device.name).collect(),
+            verified: self.scratch.is_some(),
+        })
+    }
+}
+
+/// A file in memory.
+fn scratch() -> Result<File, Failure> {
+    let fd = memfd_create("rdmactl", MemfdFlags::CLOEXEC);
+    fd.map(File::from).map_err(|errno| Failure::system("memory to compare in")(errno.into()))
+}
+
+/// A copy of bytes that may go at any time, by write(2).
+fn ours(scratch: &File, bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut copy = vec![0; bytes.len()];
+    scratch.write_all_at(bytes, 0)?;
+    scratch.read_exact_at(&mut copy, 0)?;
+    Ok(copy)
+}

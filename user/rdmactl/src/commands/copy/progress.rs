@@ -1,0 +1,44 @@
+//! How far a copy is, for people.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// A bar on standard error, or nothing.
+pub struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    /// Of so many bytes, if that is known.
+    pub fn new(shown: bool, length: Option<u64>) -> Self {
+        if !shown {
+            return Self { bar: ProgressBar::hidden() };
+        }
+        let template = match length {
+            Some(_) => "{bytes} of {total_bytes} {wide_bar} {binary_bytes_per_sec}, {eta} left",
+            None => "{spinner} {bytes}, {binary_bytes_per_sec}, {elapsed}",
+        };
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr()).with_style(style);
+        bar.enable_steady_tick(Duration::from_millis(500));
+        Self { bar }
+    }
+
+    /// The file has grown, perhaps.
+    pub fn reaches(&self, length: Option<u64>) {
+        if let Some(length) = length {
+            self.bar.set_length(length);
+        }
+    }
+
+    /// So many bytes are done.
+    pub fn set(&self, bytes: u64) {
+        self.bar.set_position(bytes);
+    }
+
+    /// Done: what there is to say is said by others.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,170 @@
+//! What is copied: any file or stream, piece by piece, its holes as holes.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::{fd::AsFd, unix::fs::MetadataExt},
+    path::Path,
+    time::Duration,
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::{SeekFrom, seek},
+    io::Errno,
+};
+
+use crate::{failure::Failure, interrupt::Interrupt};
+
+/// What comes next.
+pub enum Piece {
+    /// So many bytes were read.
+    Data(usize),
+    /// So many bytes are zero, and nowhere on a disk.
+    Hole(u64),
+    /// Nothing.
+    End,
+}
+
+/// Why nothing comes.
+pub enum Stopped {
+    /// A signal.
+    Interrupted,
+    /// An error.
+    Failed(io::Error),
+}
+
+/// A file or stream that is read.
+pub struct Source {
+    file: File,
+    name: String,
+    /// For files that may have holes: where we are, and up to where there is data.
+    place: Option<Place>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Place {
+    now: u64,
+    data_until: u64,
+}
+
+impl Source {
+    /// Opens it; - is standard input.
+    pub fn open(path: &Path) -> Result<Self, Failure> {
+        let name = path.display().to_string();
+        let (file, name) = if path == Path::new("-") {
+            let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(Failure::system("standard input"))?;
+            (File::from(stdin), "standard input".to_owned())
+        } else {
+            (File::open(path).map_err(Failure::system(&*name))?, name)
+        };
+        let metadata = file.metadata().map_err(Failure::system(&*name))?;
+        if metadata.is_dir() {
+            return Err(Failure::system(name)(io::ErrorKind::IsADirectory.into()));
+        }
+        // From where it stands: a shell may have read the beginning of it.
+        let now = seek(&file, SeekFrom::Current(0)).unwrap_or_default();
+        let place = metadata.is_file().then_some(Place { now, data_until: now });
+        Ok(Self { file, name, place })
+    }
+
+    /// For messages.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Bytes that there are, from where it began; none if nobody knows.
+    pub fn length(&self) -> Option<u64> {
+        let metadata = self.file.metadata().ok()?;
+        self.place.map(|_| metadata.len())
+    }
+
+    /// Whether `path` is the same file, so that writing one would change the other.
+    pub fn is_same_file(&self, path: &Path) -> bool {
+        match (self.file.metadata(), std::fs::metadata(path)) {
+            (Ok(ours), Ok(theirs)) => self.place.is_some() && (ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino()),
+            _ => false,
+        }
+    }
+
+    /// Whether reading would not wait.
+    pub fn is_ready(&self) -> bool {
+        self.is_ready_within(Duration::ZERO)
+    }
+
+    /// Whether reading would not wait, or, if it would, whether that is so within a time, or before a signal comes.
+    fn is_ready_within(&self, time: Duration) -> bool {
+        if self.place.is_some() {
+            return true;
+        }
+        let mut files = [PollFd::from_borrowed_fd(self.file.as_fd(), PollFlags::IN)];
+        let time = Timespec { tv_sec: 0, tv_nsec: i64::from(time.subsec_nanos()) };
+        match poll(&mut files, Some(&time)) {
+            Ok(count) => count > 0,
+            // Signals; whatever else is wrong, reading tells.
+            Err(errno) => errno != Errno::INTR,
+        }
+    }
+
+    /// Reads the next piece into `buffer`: full, but at an end, or if a stream has no more yet.
+    pub fn next(&mut self, buffer: &mut [u8], interrupt: &Interrupt) -> Result<Piece, Stopped> {
+        let mut room = buffer.len();
+        if let Some(place) = &mut self.place {
+            if place.now >= place.data_until {
+                match next_data(&self.file, place).map_err(|errno| Stopped::Failed(errno.into()))? {
+                    0 => {}
+                    hole => return Ok(Piece::Hole(hole)),
+                }
+            }
+            // A file that grows at its end, where there is no data yet, is looked at by reading.
+            if place.data_until > place.now {
+                room = room.min(usize::try_from(place.data_until - place.now).unwrap_or(room));
+            }
+        }
+        while !self.is_ready_within(Duration::from_millis(200)) {
+            // Reading itself would go on after a signal.
+            if interrupt.came().is_some() {
+                return Err(Stopped::Interrupted);
+            }
+        }
+        let mut length = 0;
+        while length < room {
+            match (&self.file).read(&mut buffer[length..room]) {
+                Ok(0) => break,
+                Ok(count) => length += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Stopped::Failed(error)),
+            }
+            // What has come is not kept waiting for more.
+            if length < room && !self.is_ready() {
+                break;
+            }
+        }
+        if let Some(place) = &mut self.place {
+            place.now += length as u64;
+        }
+        Ok(if length == 0 { Piece::End } else { Piece::Data(length) })
+    }
+}
+
+/// Finds the next data of a file, and goes there; answers how many bytes of a hole there are before it, up to the end if there is
+/// none. File systems that know of no holes have none (lseek(2)).
+fn next_data(file: &File, place: &mut Place) -> Result<u64, Errno> {
+    let data = match seek(file, SeekFrom::Data(place.now)) {
+        Ok(data) => data,
+        Err(Errno::NXIO) => {
+            // No data: a hole up to the end, if there is anything.
+            let end = seek(file, SeekFrom::End(0))?.max(place.now);
+            seek(file, SeekFrom::Start(end))?;
+            return Ok(end - std::mem::replace(&mut place.now, end));
+        }
+        Err(Errno::INVAL | Errno::NOTSUP) => {
+            place.data_until = u64::MAX;
+            return Ok(0);
+        }
+        Err(errno) => return Err(errno),
+    };
+    place.data_until = seek(file, SeekFrom::Hole(data))?;
+    seek(file, SeekFrom::Start(data))?;
+    Ok(data - std::mem::replace(&mut place.now, data))
+}

@@ -1,0 +1,86 @@
+//! `info`: all that there is to know of a device and its driver.
+
+use std::os::fd::{AsFd, AsRawFd};
+
+use serde::Serialize;
+
+use super::{device, list, of};
+use crate::{cli::One, failure::Failure, output::Output, sysfs};
+
+#[derive(Serialize)]
+struct Info {
+    name: String,
+    node: String,
+    by_path: Option<String>,
+    pci_address: String,
+    kernel: String,
+    abi_version: u32,
+    hardware_version: String,
+    interrupt: String,
+    irq: Option<u32>,
+    iommu_group: Option<String>,
+    dma_bits: u32,
+    device_memory_bytes: u64,
+    max_transfer_bytes: u64,
+    max_buffer_bytes: u64,
+    /// What one open file may have in all: the module's parameter `context_mib`.
+    max_context_bytes: Option<u64>,
+    queue_depth: u32,
+}
+
+/// Tells it.
+pub fn run(arguments: &One, output: &Output) -> Result<(), Failure> {
+    let device = device(arguments.device.as_deref())?;
+    let context = device.open().map_err(of(&device))?;
+    let info = context.info().map_err(of(&device))?;
+    let pci = format!("/sys/bus/pci/devices/{}", device.pci_address);
+    // A message has a number of its own; "irq" is that of the line.
+    let message = std::fs::read_dir(format!("{pci}/msi_irqs")).into_iter().flatten().flatten().next();
+    let irq =
+        message.and_then(|entry| entry.file_name().into_string().ok()).or_else(|| sysfs::text(format!("{pci}/irq")));
+    let fdinfo = sysfs::text(format!("/proc/self/fdinfo/{}", context.as_fd().as_raw_fd()));
+    let info = Info {
+        node: device.node.display().to_string(),
+        by_path: device.by_path.as_ref().map(|path| path.display().to_string()),
+        kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+        abi_version: info.abi_version,
+        hardware_version: format!("{}.{}", info.hardware_version.0, info.hardware_version.1),
+        interrupt: list::interrupt(info.interrupt),
+        irq: irq.and_then(|number| number.parse().ok()),
+        iommu_group: sysfs::link_name(format!("{pci}/iommu_group")),
+        dma_bits: info.dma_bits,
+        device_memory_bytes: info.device_memory_size,
+        max_transfer_bytes: info.max_transfer_size,
+        max_buffer_bytes: rdma::MAX_BUFFER_SIZE as u64,
+        max_context_bytes: fdinfo.and_then(|text| sysfs::named(&text).get("rdma-memory-limit")?.parse().ok()),
+        queue_depth: info.queue_depth,
+        pci_address: device.pci_address,
+        name: device.name,
+    };
+    output.result(&info, || text(&info))
+}
+
+fn text(info: &Info) -> String {
+    let irq = info.irq.map_or_else(String::new, |irq| format!(", IRQ {irq}"));
+    let iommu = info.iommu_group.as_ref().map_or_else(|| "none".to_owned(), |group| format!("group {group}"));
+    let lines = [
+        ("device", format!("{}, edu {}, at {}", info.name, info.hardware_version, info.pci_address)),
+        (
+            "node",
+            [Some(&info.node), info.by_path.as_ref()].into_iter().flatten().cloned().collect::<Vec<_>>().join(", "),
+        ),
+        ("interface", format!("version {}", info.abi_version)),
+        ("kernel", info.kernel.clone()),
+        ("interrupt", format!("{}{irq}", info.interrupt)),
+        ("DMA", format!("{} bits, IOMMU {iommu}", info.dma_bits)),
+        ("device memory", format!("{} bytes", info.device_memory_bytes)),
+        ("one transfer", format!("{} bytes at most", info.max_transfer_bytes)),
+        ("one buffer", format!("{} bytes at most", info.max_buffer_bytes)),
+        (
+            "one open file",
+            info.max_context_bytes.map_or_else(|| "-".into(), |limit| format!("{limit} bytes of buffers at most")),
+        ),
+        ("queue", format!("{} requests for each open file", info.queue_depth)),
+    ];
+    lines.map(|(name, value)| format!("{name:<15}{value}")).join("\n")
+}

@@ -1,0 +1,132 @@
+//! `read`, `write`, `hexdump`: device memory, as a file of its own.
+
+use std::{
+    fs::File,
+    io::{self, IsTerminal, Read as _, Write as _},
+    path::Path,
+};
+
+use pretty_hex::{HexConfig, config_hex};
+use rdma::{Context, DEVICE_MEMORY_SIZE, Device};
+use serde::Serialize;
+
+use super::{device, of};
+use crate::{
+    cli::{Hexdump, Part, Read, Write},
+    failure::Failure,
+    output::Output,
+};
+
+#[derive(Serialize)]
+struct Moved {
+    device: String,
+    offset: u64,
+    bytes: usize,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    device: String,
+    offset: u64,
+    hex: String,
+}
+
+/// Reads it into a file.
+pub fn read(arguments: &Read, output: &Output) -> Result<(), Failure> {
+    let (device, context) = open(arguments.one.device.as_deref())?;
+    let offset = arguments.part.offset;
+    let to = arguments.to.as_deref().filter(|path| *path != Path::new("-"));
+    if arguments.to.is_none() && io::stdout().is_terminal() {
+        return Err(Failure::Usage(
+            "this is no text for a terminal: `rdmactl hexdump`, a FILE, or - if it is wanted".into(),
+        ));
+    }
+    let bytes = part(&device, &context, &arguments.part)?;
+    let moved = Moved { device: device.name, offset, bytes: bytes.len() };
+    match to {
+        None => {
+            let mut stdout = io::stdout().lock();
+            stdout.write_all(&bytes).and_then(|()| stdout.flush()).map_err(Failure::system("output"))?;
+            if output.json() { output.remark(&moved, String::new) } else { Ok(()) }
+        }
+        Some(path) => {
+            std::fs::write(path, &bytes).map_err(Failure::system(path.display().to_string()))?;
+            output.result(&moved, || format!("{} bytes from {} on, of {}", moved.bytes, moved.offset, moved.device))
+        }
+    }
+}
+
+/// Writes a file into it: all of it, or nothing.
+pub fn write(arguments: &Write, output: &Output) -> Result<(), Failure> {
+    let (device, context) = open(arguments.one.device.as_deref())?;
+    let offset = arguments.offset;
+    let room = room(offset)?;
+    let name = arguments.from.display().to_string();
+    let mut bytes = Vec::new();
+    // One more than there is room for, to know that there are too many.
+    let read = match &*arguments.from {
+        path if path == Path::new("-") => io::stdin().lock().take(room + 1).read_to_end(&mut bytes),
+        path => File::open(path).and_then(|file| file.take(room + 1).read_to_end(&mut bytes)),
+    };
+    read.map_err(Failure::system(&*name))?;
+    if bytes.len() as u64 > room {
+        return Err(Failure::Usage(format!("{name} has more bytes than there is room for: {room}, from {offset} on")));
+    }
+    if !bytes.is_empty() {
+        let mut done = 0;
+        while done < bytes.len() {
+            done += context.write_device(offset + done as u64, &bytes[done..]).map_err(of(&device))?;
+        }
+    }
+    let moved = Moved { device: device.name, offset, bytes: bytes.len() };
+    output.result(&moved, || format!("{} bytes from {} on, of {}", moved.bytes, moved.offset, moved.device))
+}
+
+/// Shows it.
+pub fn hexdump(arguments: &Hexdump, output: &Output) -> Result<(), Failure> {
+    let (device, context) = open(arguments.one.device.as_deref())?;
+    let bytes = part(&device, &context, &arguments.part)?;
+    let offset = arguments.part.offset;
+    let hex = config_hex(
+        &bytes,
+        HexConfig { title: false, ascii: false, width: 0, group: 0, chunk: 0, ..HexConfig::default() },
+    );
+    let shown = Shown { device: device.name, offset, hex };
+    let layout =
+        HexConfig { title: false, display_offset: usize::try_from(offset).unwrap_or_default(), ..HexConfig::default() };
+    output.result(&shown, || config_hex(&bytes, layout))
+}
+
+fn open(wanted: Option<&str>) -> Result<(Device, Context), Failure> {
+    let device = device(wanted)?;
+    let context = device.open().map_err(of(&device))?;
+    Ok((device, context))
+}
+
+/// Bytes from an offset on.
+fn room(offset: u64) -> Result<u64, Failure> {
+    DEVICE_MEMORY_SIZE.checked_sub(offset).ok_or_else(|| {
+        Failure::Usage(format!("offset {offset} is behind the end of the device memory, {DEVICE_MEMORY_SIZE}"))
+    })
+}
+
+fn part(device: &Device, context: &Context, part: &Part) -> Result<Vec<u8>, Failure> {
+    let room = room(part.offset)?;
+    let length = part.length.unwrap_or(room);
+    if length > room {
+        return Err(Failure::Usage(format!(
+            "from {} on there are {room} bytes of device memory, and not {length}",
+            part.offset
+        )));
+    }
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
+    let mut done = 0;
+    while done < bytes.len() {
+        match context.read_device(part.offset + done as u64, &mut bytes[done..]).map_err(of(device))? {
+            0 => break,
+            count => done += count,
+        }
+    }
+    bytes.truncate(done);
+    Ok(bytes)
+}

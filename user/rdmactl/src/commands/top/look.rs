@@ -1,0 +1,263 @@
+//! What there is to see at a moment, and what has changed between two.
+
+use std::{collections::BTreeMap, fs, path::Path, time::Instant};
+
+use serde::Serialize;
+
+use crate::{
+    failure::Failure,
+    output::table,
+    sysfs::{self, Class, State},
+};
+
+/// A moment.
+pub struct Look {
+    when: Instant,
+    devices: Vec<Device>,
+    users: Vec<User>,
+}
+
+struct Device {
+    name: String,
+    state: State,
+    counters: BTreeMap<String, u64>,
+    latency: Vec<Class>,
+}
+
+/// A program that has a device open.
+#[derive(Clone, Debug, Serialize)]
+pub struct User {
+    /// Its number.
+    pub pid: u32,
+    /// Its name.
+    pub command: String,
+    /// The device.
+    pub device: String,
+    /// Buffers that it has.
+    pub buffers: u64,
+    /// Their bytes.
+    pub memory: u64,
+    /// Requests that wait.
+    pub queued: u64,
+    /// Requests at work.
+    pub in_flight: u64,
+    /// Completions that it has not collected.
+    pub completed: u64,
+}
+
+/// What has changed from one moment to the next.
+#[derive(Serialize)]
+pub struct Change {
+    /// Seconds in between.
+    pub seconds: f64,
+    /// Devices.
+    pub devices: Vec<Busy>,
+    /// Who uses them.
+    pub users: Vec<User>,
+}
+
+/// What a device has done.
+#[derive(Serialize)]
+pub struct Busy {
+    /// Its name.
+    pub name: String,
+    #[serde(flatten)]
+    pub state: State,
+    /// What each counter has gone up by, a second.
+    pub rates: BTreeMap<String, f64>,
+    /// How long those requests took that were done meanwhile.
+    pub latency: Vec<Class>,
+}
+
+impl Look {
+    /// Looks. A device that has gone is left out.
+    pub fn take(names: &[String]) -> Result<Self, Failure> {
+        let device = |name: &String| {
+            Some(Device {
+                name: name.clone(),
+                state: sysfs::state(name)?,
+                counters: sysfs::counters(name)?,
+                latency: sysfs::latency(name)?,
+            })
+        };
+        let devices: Vec<_> = names.iter().filter_map(device).collect();
+        if devices.is_empty() {
+            let what = "/sys/kernel/debug/rdma is not to be seen: it needs root, a device, and \
+                        `mount -t debugfs debugfs /sys/kernel/debug`";
+            return Err(Failure::NoDevice(what.into()));
+        }
+        let mut users = users();
+        users.retain(|user| names.contains(&user.device));
+        Ok(Self { when: Instant::now(), devices, users })
+    }
+}
+
+/// Who has devices open, as far as we may know.
+fn users() -> Vec<User> {
+    let mut users = Vec::new();
+    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let path = process.path();
+        let mut contexts = BTreeMap::new();
+        for file in fs::read_dir(path.join("fd")).into_iter().flatten().flatten() {
+            let is_ours = fs::read_link(file.path()).is_ok_and(|target| target.to_string_lossy().contains("rdma"));
+            if let Some(user) = is_ours.then(|| user(pid, &path, &file.file_name())).flatten() {
+                // Two descriptors of one file are one.
+                contexts.insert(user.0, user.1);
+            }
+        }
+        users.extend(contexts.into_values());
+    }
+    users.sort_by_key(|user| (std::cmp::Reverse(user.queued + user.in_flight), user.pid));
+    users
+}
+
+/// From fdinfo, with the number of the context.
+fn user(pid: u32, process: &Path, fd: &std::ffi::OsStr) -> Option<(u64, User)> {
+    let lines = sysfs::named(&sysfs::text(process.join("fdinfo").join(fd))?);
+    let number = |name| lines.get(name).and_then(|value| value.parse().ok()).unwrap_or_default();
+    let user = User {
+        pid,
+        command: sysfs::text(process.join("comm")).unwrap_or_default(),
+        device: lines.get("rdma-node")?.clone(),
+        buffers: number("rdma-buffers"),
+        memory: number("rdma-memory"),
+        queued: number("rdma-queued"),
+        in_flight: number("rdma-in-flight"),
+        completed: number("rdma-completed"),
+    };
+    Some((number("rdma-context"), user))
+}
+
+impl Change {
+    /// What has changed.
+    pub fn between(before: &Look, now: &Look) -> Self {
+        let seconds = now.when.duration_since(before.when).as_secs_f64();
+        let devices = now.devices.iter().map(|device| {
+            let earlier = before.devices.iter().find(|earlier| earlier.name == device.name);
+            Busy {
+                name: device.name.clone(),
+                state: device.state.clone(),
+                rates: rates(earlier, device, seconds),
+                latency: classes(earlier.map(|earlier| &*earlier.latency).unwrap_or_default(), &device.latency),
+            }
+        });
+        Self { seconds, devices: devices.collect(), users: now.users.clone() }
+    }
+
+    /// For people, line by line.
+    pub fn text(&self) -> String {
+        let head = ["DEVICE", "ENGINE", "FILES", "QUEUED", "BUFFERS", "BYTES", "TRANSFERS/s", "BYTES/s", "MEDIAN"];
+        let mut text = table(&head, self.devices.iter().map(Busy::row));
+        if !self.users.is_empty() {
+            let head = ["PID", "COMMAND", "DEVICE", "BUFFERS", "BYTES", "QUEUED", "IN FLIGHT", "DONE"];
+            text = format!("{text}\n\n{}", table(&head, self.users.iter().map(User::row)));
+        }
+        text + "\n"
+    }
+}
+
+impl Busy {
+    /// In columns.
+    pub fn row(&self) -> Vec<String> {
+        let rate = |name| self.rates.get(name).copied().unwrap_or_default();
+        vec![
+            self.name.clone(),
+            self.state.engine.clone(),
+            self.state.contexts.to_string(),
+            self.state.queued.to_string(),
+            self.state.buffers.to_string(),
+            self.state.memory.to_string(),
+            format!("{:.1}", rate("transfers")),
+            format!("{:.0}", rate("bytes")),
+            median(&self.latency).map_or_else(|| "-".into(), |class| duration(class.from_ns)),
+        ]
+    }
+}
+
+impl User {
+    /// In columns.
+    pub fn row(&self) -> Vec<String> {
+        vec![
+            self.pid.to_string(),
+            self.command.clone(),
+            self.device.clone(),
+            self.buffers.to_string(),
+            self.memory.to_string(),
+            self.queued.to_string(),
+            self.in_flight.to_string(),
+            self.completed.to_string(),
+        ]
+    }
+}
+
+fn rates(before: Option<&Device>, now: &Device, seconds: f64) -> BTreeMap<String, f64> {
+    let rate = |(name, &value): (&String, &u64)| {
+        let earlier = before.and_then(|device| device.counters.get(name)).copied().unwrap_or(value);
+        #[expect(clippy::cast_precision_loss, reason = "a rate, for people")]
+        let difference = value.saturating_sub(earlier) as f64;
+        (name.clone(), difference / seconds.max(1e-9))
+    };
+    now.counters.iter().map(rate).collect()
+}
+
+/// What has come to each class.
+fn classes(before: &[Class], now: &[Class]) -> Vec<Class> {
+    let earlier = |from_ns| before.iter().find(|class| class.from_ns == from_ns).map_or(0, |class| class.requests);
+    let change = |class: &Class| Class {
+        from_ns: class.from_ns,
+        requests: class.requests.saturating_sub(earlier(class.from_ns)),
+    };
+    now.iter().map(change).filter(|class| class.requests > 0).collect()
+}
+
+/// The class that the one in the middle is of.
+fn median(classes: &[Class]) -> Option<Class> {
+    let all: u64 = classes.iter().map(|class| class.requests).sum();
+    let mut sum = 0;
+    classes.iter().copied().find(|class| {
+        sum += class.requests;
+        2 * sum >= all
+    })
+}
+
+/// A time in its unit.
+pub fn duration(ns: u64) -> String {
+    match ns {
+        0..1_000 => format!("{ns} ns"),
+        1_000..1_000_000 => format!("{} µs", ns / 1_000),
+        1_000_000..1_000_000_000 => format!("{} ms", ns / 1_000_000),
+        _ => format!("{} s", ns / 1_000_000_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn class(from_ns: u64, requests: u64) -> Class {
+        Class { from_ns, requests }
+    }
+
+    #[test]
+    fn what_has_come_to_classes() {
+        let before = [class(2, 5), class(4, 7)];
+        let now = [class(2, 5), class(4, 9), class(8, 1)];
+        assert_eq!(classes(&before, &now), [class(4, 2), class(8, 1)]);
+        // Bound anew in between: it begins at nothing.
+        assert_eq!(classes(&now, &[class(2, 1)]), []);
+    }
+
+    #[test]
+    fn the_one_in_the_middle() {
+        assert_eq!(median(&[]), None);
+        assert_eq!(median(&[class(1, 1), class(2, 1), class(4, 1)]), Some(class(2, 1)));
+        assert_eq!(median(&[class(1, 9), class(2, 1)]), Some(class(1, 9)));
+    }
+
+    #[test]
+    fn times() {
+        assert_eq!(duration(999), "999 ns");
+        assert_eq!(duration(67_108_864), "67 ms");
+    }
+}

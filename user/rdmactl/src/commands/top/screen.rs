@@ -1,0 +1,116 @@
+//! On a terminal.
+
+use std::{
+    io,
+    time::{Duration, Instant},
+};
+
+use ratatui::{
+    DefaultTerminal, Frame,
+    crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers},
+    layout::{Constraint, Layout},
+    style::{Modifier, Style},
+    text::Line,
+    widgets::{Bar, BarChart, BarGroup, Block, Row, Table},
+};
+
+use super::look::{Busy, Change, Look, User, duration};
+use crate::{failure::Failure, interrupt::Interrupt};
+
+/// Shows it until somebody has seen enough. The terminal is as it was afterwards.
+pub fn run(
+    names: &[String],
+    first: Look,
+    interval: Duration,
+    count: u64,
+    interrupt: &Interrupt,
+) -> Result<(), Failure> {
+    let mut terminal = ratatui::try_init().map_err(Failure::system("the terminal"))?;
+    let done = watch(&mut terminal, names, first, interval, count, interrupt);
+    ratatui::restore();
+    done
+}
+
+fn watch(
+    terminal: &mut DefaultTerminal,
+    names: &[String],
+    mut before: Look,
+    interval: Duration,
+    count: u64,
+    interrupt: &Interrupt,
+) -> Result<(), Failure> {
+    let mut change = Change::between(&before, &Look::take(names)?);
+    let mut next = Instant::now() + interval;
+    let mut looks = 0;
+    while looks < count {
+        terminal.draw(|frame| draw(frame, &change)).map_err(Failure::system("the terminal"))?;
+        interrupt.check()?;
+        let left = next.saturating_duration_since(Instant::now()).min(Duration::from_millis(200));
+        if wants_to_end(left).map_err(Failure::system("the terminal"))? {
+            return Ok(());
+        }
+        if Instant::now() >= next {
+            let now = Look::take(names)?;
+            change = Change::between(&before, &now);
+            before = now;
+            next += interval;
+            looks += 1;
+        }
+    }
+    Ok(())
+}
+
+/// Waits for a key, for so long.
+fn wants_to_end(time: Duration) -> io::Result<bool> {
+    if !event::poll(time)? {
+        return Ok(false);
+    }
+    let Event::Key(key) = event::read()? else { return Ok(false) };
+    let control_c = key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL);
+    Ok(key.kind == KeyEventKind::Press && (control_c || matches!(key.code, KeyCode::Char('q') | KeyCode::Esc)))
+}
+
+fn draw(frame: &mut Frame<'_>, change: &Change) {
+    let devices = u16::try_from(change.devices.len()).unwrap_or(u16::MAX).saturating_add(3);
+    let parts = [Constraint::Length(devices), Constraint::Length(12), Constraint::Min(4), Constraint::Length(1)];
+    let [top, middle, bottom, help] = Layout::vertical(parts).areas(frame.area());
+
+    let head = ["DEVICE", "ENGINE", "FILES", "QUEUED", "BUFFERS", "BYTES", "TRANSFERS/s", "BYTES/s", "MEDIAN"];
+    let widths = [8, 18, 6, 7, 8, 11, 12, 9, 8];
+    frame.render_widget(table(" Devices ", head, widths, change.devices.iter().map(Busy::row)), top);
+
+    frame.render_widget(histogram(change), middle);
+
+    let head = ["PID", "COMMAND", "DEVICE", "BUFFERS", "BYTES", "QUEUED", "IN FLIGHT", "DONE"];
+    let widths = [8, 16, 8, 8, 11, 7, 10, 6];
+    frame.render_widget(table(" Used by ", head, widths, change.users.iter().map(User::row)), bottom);
+
+    frame.render_widget(Line::from(" q quits"), help);
+}
+
+fn table<const N: usize>(
+    title: &'static str,
+    head: [&'static str; N],
+    widths: [u16; N],
+    rows: impl Iterator<Item = Vec<String>>,
+) -> Table<'static> {
+    Table::new(rows.map(Row::new), widths.map(Constraint::Length))
+        .header(Row::new(head).style(Style::new().add_modifier(Modifier::BOLD)))
+        .block(Block::bordered().title(title))
+}
+
+/// Of all devices together.
+fn histogram(change: &Change) -> BarChart<'static> {
+    let mut classes = std::collections::BTreeMap::<u64, u64>::new();
+    for class in change.devices.iter().flat_map(|device| &device.latency) {
+        *classes.entry(class.from_ns).or_default() += class.requests;
+    }
+    let bars: Vec<_> = classes
+        .into_iter()
+        .map(|(from, requests)| Bar::default().value(requests).label(format!("≥{}", duration(from)).into()))
+        .collect();
+    BarChart::default()
+        .block(Block::bordered().title(" Requests done since the last look, by how long they took "))
+        .data(BarGroup::default().bars(&bars))
+        .bar_width(9)
+}
