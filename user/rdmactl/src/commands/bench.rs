@@ -59,5 +59,5 @@ fn text(report: &Report) -> String {
         ]
     });
     let calls = output::table(&["CALL", "LEAST µs", "MEDIAN µs", "MOST µs"], rows);
-    format!("{}, Linux {}, {} times each\n\n{latencies}\n\n{calls}", report.device, report.kernel, report.rounds)
+    format!("{}, Linux {}, rounds: {}\n\n{latencies}\n\n{calls}", report.device, report.kernel, report.rounds)
 }
