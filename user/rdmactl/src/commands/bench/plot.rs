@@ -7,6 +7,9 @@ use plotters::{coord::combinators::IntoLogRange, prelude::*};
 use super::measure::{Point, Series};
 use crate::failure::Failure;
 
+/// Told apart by those, too, who do not see all colours. Source: Okabe and Ito, "Color Universal Design".
+const COLOURS: [RGBColor; 3] = [RGBColor(0, 114, 178), RGBColor(230, 159, 0), RGBColor(0, 0, 0)];
+
 /// Draws them, over the sizes of requests.
 pub fn draw(path: &Path, title: &str, latency: &[Series]) -> Result<(), Failure> {
     let mut picture = String::new();
@@ -33,13 +36,13 @@ fn picture_of(to: &mut String, title: &str, latency: &[Series]) -> Result<(), Bo
         .y_desc("ms from submission to completion (median; bars: least and most)")
         .x_label_formatter(&|bytes| format!("{bytes:.0}"))
         .draw()?;
-    for (number, series) in latency.iter().enumerate() {
-        let colour = Palette99::pick(number).to_rgba();
+    // Each thinner than the one below it, as two that take the same time lie on each other.
+    for (series, (colour, width)) in latency.iter().zip(COLOURS.into_iter().zip([6, 4, 2])) {
         let line = series.points.iter().map(|point| (size(point), point.median_us / 1000.0));
         chart
-            .draw_series(LineSeries::new(line, colour.stroke_width(2)))?
+            .draw_series(LineSeries::new(line, colour.stroke_width(width)))?
             .label(series.operation)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], colour.stroke_width(2)));
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], colour.stroke_width(width)));
         chart.draw_series(series.points.iter().map(|point| {
             let (least, median, most) = (point.least_us / 1000.0, point.median_us / 1000.0, point.most_us / 1000.0);
             ErrorBar::new_vertical(size(point), least, median, most, colour.filled(), 6)
