@@ -101,9 +101,10 @@ remove() {
 	quietly inside dpkg --remove "${names[@]}" && [[ ! $(modules) && ! $(inside dkms status) && ! -e $root/usr/bin/rdmactl ]]
 }
 
-# All files but logs, caches, and what dpkg and DKMS (the signing key) keep for themselves.
+# All files but logs, caches, what dpkg and DKMS (the signing key) keep for themselves, and other kernels, which may just be being made.
 files() {
-	find "$root" \( -path "$root/var/lib/dpkg" -o -path "$root/var/log" -o -path "$root/var/cache" \) -prune -o \
+	find "$root" \( -path "$root/var/lib/dpkg" -o -path "$root/var/log" -o -path "$root/var/cache" -o \
+		-path "$root/usr/src/kernels" \) -prune -o \
 		! -path "$root/var/lib/dkms/mok.*" -printf '%y %P\n' | sort
 }
 purge() { rm -f "$root/root/job"; quietly inside dpkg --purge "${names[@]}" && files | diff /tmp/files -; }
