@@ -1,5 +1,6 @@
 #!/usr/bin/python3 -B
-"""tests/tool/commands.py : what rdmactl can do besides copying, used well and badly. Runs in the guest; loads the driver itself."""
+"""tests/tool/commands.py [iommu] : what rdmactl can do besides copying, used well and badly. Runs in the guest; loads the driver itself, but
+for iommu: what is another behind an IOMMU."""
 
 import os
 import re
@@ -227,6 +228,17 @@ class WithDriver(Case):
             self.bound_to_nothing(name)
         self.doctor("driver", "bind")
 
+    def test_doctor_without_a_device(self) -> None:
+        for number in (0, 1):
+            subprocess.run(["vm/guest/qmp", "device_del", f"id=edu{number}"], check=True, stdout=subprocess.DEVNULL)
+        try:
+            self.doctor("device", "-device edu")
+        finally:
+            for number in (0, 1):
+                plug = ["vm/guest/qmp", "device_add", "driver=edu", f"id=edu{number}", f"bus=rp{number}"]
+                subprocess.run(plug, check=True, stdout=subprocess.DEVNULL)
+            self.wait_until(lambda: Path("/dev/rdma0").exists() and Path("/dev/rdma1").exists(), 60)
+
     def test_doctor_of_another_device(self) -> None:
         self.doctor("node", "rdmactl list", words=["-d", "rdma9"])
 
@@ -312,5 +324,21 @@ class WithoutDriver(Case):
         self.assertIn("_rdmactl: function", said.stdout)
 
 
+class BehindIommu(Case):
+    """With an IOMMU, and the driver loaded: the device reaches all there is."""
+
+    def test_doctor(self) -> None:
+        report = valid("doctor", self.run_tool("--json", "doctor").stdout)
+        reach = next(check for check in report["checks"] if check["what"] == "reach")
+        self.assertEqual(reach["finding"], "good")
+        self.assertIn("IOMMU", reach["found"])
+
+    def test_info(self) -> None:
+        info = valid("info", self.run_tool("--json", "info").stdout)
+        group = Path(f"/sys/bus/pci/devices/{address('rdma0')}/iommu_group").resolve().name
+        self.assertEqual(info["iommu_group"], group)
+        self.assertIn(f"IOMMU group {group}", self.run_tool("info").stdout.decode())
+
+
 if __name__ == "__main__":
-    sys.exit(ktap.main(WithoutDriver, WithDriver))
+    sys.exit(ktap.main(BehindIommu) if sys.argv[1:] == ["iommu"] else ktap.main(WithoutDriver, WithDriver))

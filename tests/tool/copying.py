@@ -160,6 +160,15 @@ class Accidents(Case):
             self.assertEqual(process.stderr.read(), b"")
             self.wait_until(self.idle)
 
+    def test_nohup(self) -> None:
+        source = self.fresh(20000)
+        ignore = lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)  # noqa: E731
+        process = self.start("copy", "-q", source, preexec_fn=ignore)
+        os.read(process.stdout.fileno(), 1)
+        process.send_signal(signal.SIGHUP)
+        self.assertEqual(len(process.stdout.read()), 19999)
+        self.assertEqual(process.wait(20), 0)
+
     def test_control_c_on_a_terminal(self) -> None:
         code, came = self.on_terminal("copy", self.fresh(200000), self.to, when=b"KiB of", keys=b"\x03")
         self.assertEqual(code, -signal.SIGINT, came)

@@ -6,7 +6,7 @@
 use std::{
     os::fd::BorrowedFd,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    task::{Context as Task, Poll, Waker},
+    task::Waker,
     time::{Duration, Instant},
 };
 
@@ -181,6 +181,12 @@ impl Ticket {
         Self { context, key }
     }
 
+    /// Whether it is this context's.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn is_of(&self, context: &Arc<Shared>) -> bool {
+        Arc::ptr_eq(&self.context, context)
+    }
+
     /// What the request is to carry.
     pub(crate) fn cookie(&self) -> u64 {
         self.key as u64
@@ -206,12 +212,12 @@ impl Ticket {
     }
 
     /// Looks; the task is woken when there is reason to look again, other than that the file is readable.
-    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "for futures"))]
-    pub(crate) fn poll(&self, task: &Task<'_>) -> Poll<Outcome> {
+    #[cfg(feature = "tokio")]
+    pub(crate) fn poll(&self, task: &std::task::Context<'_>) -> std::task::Poll<Outcome> {
         if let Slot::Waiting(waker) = &mut self.context.inbox().lock().slots[self.key] {
             *waker = Some(task.waker().clone());
         }
-        self.look().map_or(Poll::Pending, Poll::Ready)
+        self.look().map_or(std::task::Poll::Pending, std::task::Poll::Ready)
     }
 
     /// Takes the request back if the engine has not begun with it; answers whether it has.

@@ -10,7 +10,7 @@ use std::{
 
 use ::tokio::io::unix::AsyncFd;
 
-use crate::{Context, Failed, Pending, Request, inbox::Outcome, sys};
+use crate::{Context, Error, Failed, Pending, Request, inbox::Outcome, sys};
 
 /// A context whose requests can be awaited.
 ///
@@ -60,8 +60,11 @@ impl AsyncContext {
     ///
     /// # Errors
     ///
-    /// Those of [`Pending::wait`].
+    /// Those of [`Pending::wait`]; [`Error::OtherContext`].
     pub async fn wait<T>(&self, pending: Pending<T>) -> Result<T, Failed<T>> {
+        if !pending.ticket().is_of(&self.shared) {
+            return Err(Failed { error: Error::OtherContext, buffers: None, bytes: 0 });
+        }
         loop {
             if let Some(outcome) = self.progress(&pending).await {
                 return pending.end(outcome);

@@ -66,6 +66,14 @@ async fn on_several_threads() {
     all_together().await;
 }
 
+/// Nothing would ever wake us.
+#[tokio::test]
+async fn of_another_context() {
+    let other = Context::open("/dev/rdma0").unwrap();
+    let pending = Request::to_device(other.allocate(1).unwrap(), ..1, 0).submit().unwrap();
+    assert!(matches!(open().wait(pending).await.unwrap_err().error, Error::OtherContext));
+}
+
 #[tokio::test]
 async fn cancelled() {
     let context = open();

@@ -13,7 +13,13 @@ use signal_hook::{
     flag,
 };
 
-use crate::failure::Failure;
+use crate::{failure::Failure, sysfs};
+
+/// The signals that are ignored, a bit each. Source: `proc_pid_status`(5).
+fn ignored() -> u64 {
+    let status = sysfs::text("/proc/self/status").as_deref().map(sysfs::named).unwrap_or_default();
+    status.get("SigIgn").and_then(|mask| u64::from_str_radix(mask, 16).ok()).unwrap_or(0)
+}
 
 /// Notices signals from when it is made.
 pub struct Interrupt {
@@ -24,9 +30,10 @@ impl Interrupt {
     /// Has SIGINT, SIGTERM and SIGHUP noticed, instead of ending the program.
     pub fn new() -> Result<Self, Failure> {
         let came = Arc::new(AtomicUsize::new(0));
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
+        let ignored = ignored();
+        // Those that whoever started us wants ignored (nohup) stay so.
+        for signal in [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0) {
             let number = usize::try_from(signal).unwrap_or_default();
-            // One that was ignored by whoever started us (nohup) will end it nevertheless, once cleaned up.
             flag::register_usize(signal, Arc::clone(&came), number)
                 .map_err(|error: io::Error| Failure::System { what: "signals".into(), source: error })?;
         }

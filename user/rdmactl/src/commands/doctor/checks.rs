@@ -87,18 +87,23 @@ fn release() -> String {
 
 fn kernel() -> Finding {
     let release = release();
+    let config = sysfs::text(format!("/boot/config-{release}"));
+    kernel_of(&release, config.map(|text| text.lines().any(|line| line == "CONFIG_RUST=y")))
+}
+
+/// Of a kernel that has Rust, has not, or keeps it to itself.
+fn kernel_of(release: &str, rust: Option<bool>) -> Finding {
     let mut numbers =
         release.split(|character: char| !character.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
     if (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < KERNEL {
         let advice = format!("boot {}.{} or newer; Debian has one in its backports", KERNEL.0, KERNEL.1);
         return wrong(format!("Linux {release} is too old"), advice);
     }
-    let config = sysfs::text(format!("/boot/config-{release}"));
-    match config.map(|text| text.lines().any(|line| line == "CONFIG_RUST=y")) {
-        Some(false) => wrong(
-            format!("Linux {release} is built without Rust"),
-            "boot one with CONFIG_RUST=y; Debian's kernels from 7.3 on have it".into(),
-        ),
+    match rust {
+        Some(false) => {
+            let advice = "boot one with CONFIG_RUST=y; Debian's kernels from 7.3 on have it";
+            wrong(format!("Linux {release} is built without Rust"), advice.into())
+        }
         Some(true) => good(format!("Linux {release}, with Rust")),
         None => good(format!("Linux {release}")),
     }
@@ -253,6 +258,23 @@ fn transfer(context: &Context) -> Finding {
         Ok(()) => good(format!("a byte from the device and back again, in {} ms", time.as_millis())),
         Err(error) => {
             wrong(error.to_string(), "`dmesg` has more; unbind the driver and bind it again to begin anew".into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels() {
+        for release in ["7.3.4+deb13-amd64", "7.10.0", "8.0.0-rc1"] {
+            assert!(matches!(kernel_of(release, None), Finding::Good { .. }), "{release}");
+            assert!(matches!(kernel_of(release, Some(true)), Finding::Good { .. }), "{release}");
+            assert!(matches!(kernel_of(release, Some(false)), Finding::Wrong { .. }), "{release}");
+        }
+        for release in ["6.12.38+deb13-amd64", "7.2.11", "7", ""] {
+            assert!(matches!(kernel_of(release, Some(true)), Finding::Wrong { .. }), "{release}");
         }
     }
 }
