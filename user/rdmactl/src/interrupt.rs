@@ -32,7 +32,7 @@ impl Interrupt {
         let came = Arc::new(AtomicUsize::new(0));
         let ignored = ignored();
         // Those that whoever started us wants ignored (nohup) stay so.
-        for signal in [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0) {
+        for signal in [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| (ignored >> (signal - 1)) & 1 == 0) {
             let number = usize::try_from(signal).unwrap_or_default();
             flag::register_usize(signal, Arc::clone(&came), number)
                 .map_err(|error: io::Error| Failure::System { what: "signals".into(), source: error })?;
