@@ -16,7 +16,7 @@ cache+=/rdma
 root_key() {
 	{
 		printf '%s\n' "$suite" "${MIRROR:-}" "${KERNEL:-}"
-		cat "$project"/vm/{packages,build-root,kernel-packages,kernel-metadata}
+		cat "$project"/vm/{packages,build-root,kernel-packages,kernel-metadata} "$project/packaging/dkms/rust-metadata"
 	} | sha256sum | cut -c 1-12
 }
 
