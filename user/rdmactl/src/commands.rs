@@ -34,17 +34,29 @@ pub fn run(command: Command, output: &Output) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// All devices; an error if there is none.
+fn all_devices() -> Result<Vec<Device>, Failure> {
+    let devices = rdma::devices()?;
+    match devices.is_empty() {
+        true => Err(no_device()),
+        false => Ok(devices),
+    }
+}
+
+fn no_device() -> Failure {
+    Failure::NoDevice("there is no device: `rdmactl doctor` says why".into())
+}
+
 /// The device that is meant, by name, node or address; the first one by default.
 fn device(wanted: Option<&str>) -> Result<Device, Failure> {
-    let mut devices = rdma::devices()?.into_iter();
     let Some(wanted) = wanted else {
-        return devices.next().ok_or_else(|| Failure::NoDevice("there is no device: `rdmactl doctor` says why".into()));
+        return all_devices().map(|mut devices| devices.swap_remove(0));
     };
     let node = std::fs::canonicalize(wanted).ok();
     let is_meant = |device: &Device| {
         device.name == wanted || device.pci_address == wanted || node.as_deref() == Some(&*device.node)
     };
-    devices.find(is_meant).ok_or_else(|| {
+    rdma::devices()?.into_iter().find(is_meant).ok_or_else(|| {
         Failure::NoDevice(format!("there is no device {wanted}: `rdmactl list` shows those that there are"))
     })
 }
@@ -52,10 +64,7 @@ fn device(wanted: Option<&str>) -> Result<Device, Failure> {
 /// The devices that are meant; what no names at all mean is for the caller to say.
 fn devices(wanted: &[String]) -> Result<Vec<Device>, Failure> {
     if wanted.iter().any(|name| name == "all") {
-        return rdma::devices().map_err(Failure::from).and_then(|devices| match devices.is_empty() {
-            true => Err(Failure::NoDevice("there is no device: `rdmactl doctor` says why".into())),
-            false => Ok(devices),
-        });
+        return all_devices();
     }
     let mut chosen = Vec::new();
     for name in wanted {

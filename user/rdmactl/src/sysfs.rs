@@ -33,6 +33,11 @@ pub struct Class {
     pub requests: u64,
 }
 
+/// The kernel's release, as uname(2) has it.
+pub fn release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
 /// The text of a small file, without its end of line; none if it cannot be read.
 pub fn text(path: impl AsRef<Path>) -> Option<String> {
     fs::read_to_string(path).ok().map(|text| text.trim_end().to_owned())

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use self::measure::{Measured, Series};
 use super::{device, of};
-use crate::{cli::Bench, failure::Failure, interrupt::Interrupt, output, output::Output};
+use crate::{cli::Bench, failure::Failure, interrupt::Interrupt, output, output::Output, sysfs};
 
 #[derive(Serialize)]
 struct Report {
@@ -24,7 +24,7 @@ pub fn run(arguments: &Bench, output: &Output) -> Result<(), Failure> {
     let context = device.open().map_err(of(&device))?;
     let interrupt = Interrupt::new()?;
     let report = Report {
-        kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+        kernel: sysfs::release(),
         rounds: arguments.rounds,
         measured: measure::all(&context, arguments.rounds, &interrupt, output.shows_progress(), &of(&device))?,
         device: device.name,

@@ -42,7 +42,7 @@ pub fn run(arguments: &One, output: &Output) -> Result<(), Failure> {
     let info = Info {
         node: device.node.display().to_string(),
         by_path: device.by_path.as_ref().map(|path| path.display().to_string()),
-        kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+        kernel: sysfs::release(),
         abi_version: info.abi_version,
         hardware_version: format!("{}.{}", info.hardware_version.0, info.hardware_version.1),
         interrupt: list::interrupt(info.interrupt),

@@ -3,7 +3,8 @@
 use rdma::{Device, Interrupt};
 use serde::Serialize;
 
-use crate::{failure::Failure, output, output::Output};
+use super::no_device;
+use crate::{failure::Failure, output, output::Output, sysfs};
 
 /// All of them.
 #[derive(Serialize)]
@@ -31,13 +32,10 @@ struct Entry {
 
 /// Lists them.
 pub fn run(output: &Output) -> Result<(), Failure> {
-    let list = List {
-        kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
-        devices: rdma::devices()?.iter().map(entry).collect(),
-    };
+    let list = List { kernel: sysfs::release(), devices: rdma::devices()?.iter().map(entry).collect() };
     output.result(&list, || text(&list))?;
     match list.devices.is_empty() {
-        true => Err(Failure::NoDevice("there is no device: `rdmactl doctor` says why".into())),
+        true => Err(no_device()),
         false => Ok(()),
     }
 }

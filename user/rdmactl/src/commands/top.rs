@@ -9,13 +9,13 @@ use std::{
 };
 
 use self::look::{Change, Look};
-use super::devices;
+use super::{all_devices, devices};
 use crate::{cli::Top, failure::Failure, interrupt::Interrupt, output::Output};
 
 /// Watches them.
 pub fn run(arguments: &Top, output: &Output) -> Result<(), Failure> {
     let names = match arguments.device.is_empty() {
-        true => devices(&["all".into()])?,
+        true => all_devices()?,
         false => devices(&arguments.device)?,
     };
     let names: Vec<_> = names.into_iter().map(|device| device.name).collect();

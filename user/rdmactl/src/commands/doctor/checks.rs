@@ -81,12 +81,8 @@ fn note(found: impl Into<String>, advice: impl Into<String>) -> Finding {
     Finding::Note { found: found.into(), advice: advice.into() }
 }
 
-fn release() -> String {
-    rustix::system::uname().release().to_string_lossy().into_owned()
-}
-
 fn kernel() -> Finding {
-    let release = release();
+    let release = sysfs::release();
     let config = sysfs::text(format!("/boot/config-{release}"));
     kernel_of(&release, config.map(|text| text.lines().any(|line| line == "CONFIG_RUST=y")))
 }
@@ -140,7 +136,7 @@ fn module() -> Finding {
     if Path::new("/sys/module/rdma").exists() {
         return good("rdma is loaded");
     }
-    let release = release();
+    let release = sysfs::release();
     let modules = PathBuf::from(format!("/lib/modules/{release}"));
     let dependencies = sysfs::text(modules.join("modules.dep")).unwrap_or_default();
     let installed = dependencies.lines().any(|line| {
