@@ -147,17 +147,19 @@ impl Change {
 
     /// For people, line by line.
     pub fn text(&self) -> String {
-        let head = ["DEVICE", "ENGINE", "FILES", "QUEUED", "BUFFERS", "BYTES", "TRANSFERS/s", "BYTES/s", "MEDIAN"];
-        let mut text = table(&head, self.devices.iter().map(Busy::row));
+        let mut text = table(&Busy::HEAD, self.devices.iter().map(Busy::row));
         if !self.users.is_empty() {
-            let head = ["PID", "COMMAND", "DEVICE", "BUFFERS", "BYTES", "QUEUED", "IN FLIGHT", "DONE"];
-            text = format!("{text}\n\n{}", table(&head, self.users.iter().map(User::row)));
+            text = format!("{text}\n\n{}", table(&User::HEAD, self.users.iter().map(User::row)));
         }
         text + "\n"
     }
 }
 
 impl Busy {
+    /// What the columns are.
+    pub const HEAD: [&str; 9] =
+        ["DEVICE", "ENGINE", "FILES", "QUEUED", "BUFFERS", "BYTES", "TRANSFERS/s", "BYTES/s", "MEDIAN"];
+
     /// In columns.
     pub fn row(&self) -> Vec<String> {
         let rate = |name| self.rates.get(name).copied().unwrap_or_default();
@@ -176,6 +178,9 @@ impl Busy {
 }
 
 impl User {
+    /// What the columns are.
+    pub const HEAD: [&str; 8] = ["PID", "COMMAND", "DEVICE", "BUFFERS", "BYTES", "QUEUED", "IN FLIGHT", "DONE"];
+
     /// In columns.
     pub fn row(&self) -> Vec<String> {
         vec![

@@ -39,7 +39,8 @@ fn watch(
     count: u64,
     interrupt: &Interrupt,
 ) -> Result<(), Failure> {
-    let mut change = Change::between(&before, &Look::take(names)?);
+    // Nothing has happened yet; what is so now is to be seen.
+    let mut change = Change::between(&before, &before);
     let mut next = Instant::now() + interval;
     let mut looks = 0;
     while looks < count {
@@ -75,15 +76,13 @@ fn draw(frame: &mut Frame<'_>, change: &Change) {
     let parts = [Constraint::Length(devices), Constraint::Length(12), Constraint::Min(4), Constraint::Length(1)];
     let [top, middle, bottom, help] = Layout::vertical(parts).areas(frame.area());
 
-    let head = ["DEVICE", "ENGINE", "FILES", "QUEUED", "BUFFERS", "BYTES", "TRANSFERS/s", "BYTES/s", "MEDIAN"];
     let widths = [8, 18, 6, 7, 8, 11, 12, 9, 8];
-    frame.render_widget(table(" Devices ", head, widths, change.devices.iter().map(Busy::row)), top);
+    frame.render_widget(table(" Devices ", Busy::HEAD, widths, change.devices.iter().map(Busy::row)), top);
 
     frame.render_widget(histogram(change), middle);
 
-    let head = ["PID", "COMMAND", "DEVICE", "BUFFERS", "BYTES", "QUEUED", "IN FLIGHT", "DONE"];
     let widths = [8, 16, 8, 8, 11, 7, 10, 6];
-    frame.render_widget(table(" Used by ", head, widths, change.users.iter().map(User::row)), bottom);
+    frame.render_widget(table(" Used by ", User::HEAD, widths, change.users.iter().map(User::row)), bottom);
 
     frame.render_widget(Line::from(" q quits"), help);
 }
