@@ -2,18 +2,35 @@
 
 use std::{
     io,
+    os::fd::AsFd,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     flag,
 };
 
 use crate::{failure::Failure, sysfs};
+
+/// Waits until a file can be read without waiting, for so long, but no longer than until a signal comes; answers whether it can. A read(2) goes
+/// on after a signal that is noticed; this does not.
+pub fn readable_within(file: impl AsFd, time: Duration) -> bool {
+    let mut files = [PollFd::from_borrowed_fd(file.as_fd(), PollFlags::IN)];
+    match poll(&mut files, Timespec::try_from(time).ok().as_ref()) {
+        Ok(count) => count > 0,
+        // Whatever else is wrong, reading tells.
+        Err(errno) => errno != Errno::INTR,
+    }
+}
 
 /// The signals that are ignored, a bit each. Source: `proc_pid_status`(5).
 fn ignored() -> u64 {

@@ -7,24 +7,22 @@ use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{self, Read},
-    os::{
-        fd::AsFd,
-        unix::{fs::OpenOptionsExt, process::ExitStatusExt},
-    },
+    os::unix::{fs::OpenOptionsExt, process::ExitStatusExt},
     path::{Path, PathBuf},
     process::{self, Child, ExitCode},
     time::{Duration, Instant},
 };
 
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    fs::OFlags,
-    io::Errno,
-};
+use rustix::fs::OFlags;
 use serde::Serialize;
 
 use super::devices;
-use crate::{cli::Trace, failure::Failure, interrupt::Interrupt, output::Output};
+use crate::{
+    cli::Trace,
+    failure::Failure,
+    interrupt::{Interrupt, readable_within},
+    output::Output,
+};
 
 /// Where the kernel's tracing is.
 const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
@@ -197,12 +195,7 @@ struct Events {
 impl Events {
     /// Whole lines that come within so much time.
     fn next(&mut self, time: Duration) -> Result<Vec<String>, Failure> {
-        let mut files = [PollFd::from_borrowed_fd(self.pipe.as_fd(), PollFlags::IN)];
-        let time = Timespec { tv_sec: 0, tv_nsec: i64::from(time.subsec_nanos()) };
-        match poll(&mut files, Some(&time)) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(Failure::system("trace_pipe")(errno.into())),
-        }
+        readable_within(&self.pipe, time);
         let mut bytes = [0; 4096];
         loop {
             match self.pipe.read(&mut bytes) {

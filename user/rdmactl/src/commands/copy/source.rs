@@ -9,12 +9,14 @@ use std::{
 };
 
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
     fs::{SeekFrom, seek},
     io::Errno,
 };
 
-use crate::{failure::Failure, interrupt::Interrupt};
+use crate::{
+    failure::Failure,
+    interrupt::{Interrupt, readable_within},
+};
 
 /// What comes next.
 pub enum Piece {
@@ -38,12 +40,13 @@ pub enum Stopped {
 pub struct Source {
     file: File,
     name: String,
-    /// For files that may have holes: where we are, and up to where there is data.
+    /// For files that may have holes: where we began, where we are, and up to where there is data.
     place: Option<Place>,
 }
 
 #[derive(Clone, Copy, Default)]
 struct Place {
+    began: u64,
     now: u64,
     data_until: u64,
 }
@@ -63,8 +66,8 @@ impl Source {
             return Err(Failure::system(name)(io::ErrorKind::IsADirectory.into()));
         }
         // From where it stands: a shell may have read the beginning of it.
-        let now = seek(&file, SeekFrom::Current(0)).unwrap_or_default();
-        let place = metadata.is_file().then_some(Place { now, data_until: now });
+        let began = seek(&file, SeekFrom::Current(0)).unwrap_or_default();
+        let place = metadata.is_file().then_some(Place { began, now: began, data_until: began });
         Ok(Self { file, name, place })
     }
 
@@ -76,7 +79,7 @@ impl Source {
     /// Bytes that there are, from where it began; none if nobody knows.
     pub fn length(&self) -> Option<u64> {
         let metadata = self.file.metadata().ok()?;
-        self.place.map(|_| metadata.len())
+        self.place.map(|place| metadata.len().saturating_sub(place.began))
     }
 
     /// Whether `path` is the same file, so that writing one would change the other.
@@ -92,18 +95,8 @@ impl Source {
         self.is_ready_within(Duration::ZERO)
     }
 
-    /// Whether reading would not wait, or, if it would, whether that is so within a time, or before a signal comes.
     fn is_ready_within(&self, time: Duration) -> bool {
-        if self.place.is_some() {
-            return true;
-        }
-        let mut files = [PollFd::from_borrowed_fd(self.file.as_fd(), PollFlags::IN)];
-        let time = Timespec { tv_sec: 0, tv_nsec: i64::from(time.subsec_nanos()) };
-        match poll(&mut files, Some(&time)) {
-            Ok(count) => count > 0,
-            // Signals; whatever else is wrong, reading tells.
-            Err(errno) => errno != Errno::INTR,
-        }
+        self.place.is_some() || readable_within(&self.file, time)
     }
 
     /// Reads the next piece into `buffer`: full, but at an end, or if a stream has no more yet.
@@ -122,7 +115,6 @@ impl Source {
             }
         }
         while !self.is_ready_within(Duration::from_millis(200)) {
-            // Reading itself would go on after a signal.
             if interrupt.came().is_some() {
                 return Err(Stopped::Interrupted);
             }
