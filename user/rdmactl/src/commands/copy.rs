@@ -190,11 +190,8 @@ impl Copier {
                 }
                 let (from, to) = pending.wait().map_err(Error::from).map_err(of(&lane.device))?;
                 if let Some(scratch) = &self.scratch {
-                    let sent =
-                        ours(scratch, &from[..length]).map_err(|error| lane.failure("memory to compare in", error))?;
-                    let came =
-                        ours(scratch, &to[..length]).map_err(|error| lane.failure("memory to compare in", error))?;
-                    if let Some(at) = sent.iter().zip(&came).position(|(sent, came)| sent != came) {
+                    let differs = difference(scratch, &from[..length], &to[..length]);
+                    if let Some(at) = differs.map_err(|error| lane.failure("memory to compare in", error))? {
                         return Err(Failure::Mismatch(self.copied + at as u64));
                     }
                 }
@@ -234,6 +231,12 @@ impl Copier {
 fn scratch() -> Result<File, Failure> {
     let fd = memfd_create("rdmactl", MemfdFlags::CLOEXEC);
     fd.map(File::from).map_err(|errno| Failure::system("memory to compare in")(errno.into()))
+}
+
+/// The first place at which two pieces differ.
+fn difference(scratch: &File, sent: &[u8], came: &[u8]) -> io::Result<Option<usize>> {
+    let (sent, came) = (ours(scratch, sent)?, ours(scratch, came)?);
+    Ok(sent.iter().zip(&came).position(|(sent, came)| sent != came))
 }
 
 /// A copy of bytes that may go at any time, by write(2).

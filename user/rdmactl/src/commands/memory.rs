@@ -72,11 +72,9 @@ pub fn write(arguments: &Write, output: &Output) -> Result<(), Failure> {
     if bytes.len() as u64 > room {
         return Err(Failure::Usage(format!("{name} has more bytes than there is room for: {room}, from {offset} on")));
     }
-    if !bytes.is_empty() {
-        let mut done = 0;
-        while done < bytes.len() {
-            done += context.write_device(offset + done as u64, &bytes[done..]).map_err(of(&device))?;
-        }
+    let mut done = 0;
+    while done < bytes.len() {
+        done += context.write_device(offset + done as u64, &bytes[done..]).map_err(of(&device))?;
     }
     let moved = Moved { device: device.name, offset, bytes: bytes.len() };
     output.result(&moved, || format!("{} bytes from {} on, of {}", moved.bytes, moved.offset, moved.device))
