@@ -66,7 +66,7 @@ impl Inbox {
         if state.collecting {
             return 0;
         }
-        state.collect(fd, 0)
+        state.collect(fd)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -78,45 +78,62 @@ impl Inbox {
     fn wait(&self, fd: BorrowedFd<'_>, key: usize, deadline: Option<Instant>) -> Option<Outcome> {
         let mut state = self.lock();
         loop {
-            if let Slot::Done(outcome) = state.slots[key] {
+            if let Some(outcome) = state.outcome(key) {
                 return Some(outcome);
             }
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if left == Some(Duration::ZERO) {
-                return None;
+            if !state.collecting {
+                return self.wait_for_all(state, fd, key, deadline);
             }
-            if state.collecting {
-                state = match left {
-                    None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-                    Some(left) => {
-                        let waited = self.changed.wait_timeout(state, left);
-                        waited.unwrap_or_else(PoisonError::into_inner).0
-                    }
-                };
-                continue;
+            state = match time_left(deadline) {
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(Duration::ZERO) => return None,
+                Some(left) => self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
+            };
+        }
+    }
+
+    /// The same, for the one that nobody else collects beside.
+    fn wait_for_all<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        fd: BorrowedFd<'_>,
+        key: usize,
+        deadline: Option<Instant>,
+    ) -> Option<Outcome> {
+        state.collecting = true;
+        let outcome = loop {
+            let left = time_left(deadline);
+            match state.outcome(key) {
+                None if left != Some(Duration::ZERO) => {}
+                outcome => break outcome,
             }
-            state.collecting = true;
             drop(state);
             let mut completions = [abi::rdma_completion::default(); AT_ONCE];
             let timeout = left.map_or(-1, |left| i64::try_from(left.as_nanos()).unwrap_or(i64::MAX));
             let collected = sys::wait(fd, &mut completions, timeout);
             state = self.lock();
-            state.collecting = false;
             state.hand_out(&completions, collected);
-            // Whoever collects next is one of those who wait, or one whose waker comes back to look.
-            state.wake_all();
             self.changed.notify_all();
-        }
+        };
+        // Whoever collects next is one of those who have just been told, or one whose waker comes back to look.
+        state.collecting = false;
+        state.wake_all();
+        outcome
     }
 }
 
+/// The time until then; none if it is for ever.
+fn time_left(deadline: Option<Instant>) -> Option<Duration> {
+    deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+}
+
 impl State {
-    /// Collects all that is there, or what comes first.
-    fn collect(&mut self, fd: BorrowedFd<'_>, timeout_ns: i64) -> usize {
+    /// Collects all that is there.
+    fn collect(&mut self, fd: BorrowedFd<'_>) -> usize {
         let mut sum = 0;
         loop {
             let mut completions = [abi::rdma_completion::default(); AT_ONCE];
-            let collected = sys::wait(fd, &mut completions, timeout_ns);
+            let collected = sys::wait(fd, &mut completions, 0);
             let count = self.hand_out(&completions, collected);
             sum += count;
             if count < AT_ONCE {
@@ -163,14 +180,20 @@ impl State {
         }
     }
 
-    fn wake_all(&mut self) {
-        for (_, slot) in &mut self.slots {
-            if let Slot::Waiting(waker) = slot {
-                if let Some(waker) = waker.take() {
-                    waker.wake();
-                }
-            }
+    fn outcome(&self, key: usize) -> Option<Outcome> {
+        match self.slots[key] {
+            Slot::Done(outcome) => Some(outcome),
+            _ => None,
         }
+    }
+
+    /// Wakes all who have left a waker: not each of them has to look, but one has to.
+    fn wake_all(&mut self) {
+        let wakers = self.slots.iter_mut().filter_map(|(_, slot)| match slot {
+            Slot::Waiting(waker) => waker.take(),
+            _ => None,
+        });
+        wakers.for_each(Waker::wake);
     }
 }
 
@@ -230,10 +253,7 @@ impl Ticket {
     }
 
     fn outcome(&self) -> Option<Outcome> {
-        match self.context.inbox().lock().slots[self.key] {
-            Slot::Done(outcome) => Some(outcome),
-            _ => None,
-        }
+        self.context.inbox().lock().outcome(self.key)
     }
 }
 
