@@ -105,6 +105,12 @@ class Buffer:
         self.free()
 
 
+def _request(operation: int, buffer: Buffer, length: int | None, offset: int, cookie: int) -> _abi.Request:
+    """A request, but for its places: without a length, for the rest of a buffer."""
+    length = len(buffer) - offset if length is None else length
+    return _abi.Request(operation=operation, length=length, cookie=cookie)
+
+
 class Context:
     """One open file of a device: it owns buffers and requests, and takes them with it."""
 
@@ -176,34 +182,26 @@ class Context:
         self, buffer: Buffer, length: int | None = None, offset: int = 0, at: int = 0, cookie: int = 0
     ) -> _abi.Request:
         """A request for submit."""
-        length = len(buffer) - offset if length is None else length
-        return _abi.Request(
-            operation=_abi.OP_TO_DEVICE, source=buffer.handle, source_offset=offset, destination_offset=at, length=length, cookie=cookie
-        )
+        request = _request(_abi.OP_TO_DEVICE, buffer, length, offset, cookie)
+        request.source, request.source_offset, request.destination_offset = buffer.handle, offset, at
+        return request
 
     def request_from_device(
         self, buffer: Buffer, length: int | None = None, offset: int = 0, at: int = 0, cookie: int = 0
     ) -> _abi.Request:
         """A request for submit."""
-        length = len(buffer) - offset if length is None else length
-        return _abi.Request(
-            operation=_abi.OP_FROM_DEVICE, destination=buffer.handle, destination_offset=offset, source_offset=at, length=length, cookie=cookie
-        )
+        request = _request(_abi.OP_FROM_DEVICE, buffer, length, offset, cookie)
+        request.destination, request.destination_offset, request.source_offset = buffer.handle, offset, at
+        return request
 
     def request_copy(
         self, source: Buffer, destination: Buffer, length: int | None = None, offset: int = 0, at: int = 0, cookie: int = 0
     ) -> _abi.Request:
         """A request for submit."""
-        length = len(source) - offset if length is None else length
-        return _abi.Request(
-            operation=_abi.OP_COPY,
-            source=source.handle,
-            source_offset=offset,
-            destination=destination.handle,
-            destination_offset=at,
-            length=length,
-            cookie=cookie,
-        )
+        request = _request(_abi.OP_COPY, source, length, offset, cookie)
+        request.source, request.source_offset = source.handle, offset
+        request.destination, request.destination_offset = destination.handle, at
+        return request
 
     def submit(self, requests: Iterable[_abi.Request], *, linked: bool = False) -> int:
         """Queue requests, without waiting; linked: each starts only if the one before it has succeeded. Answers how many were accepted,
