@@ -79,7 +79,7 @@ completion_in_fish() { quietly inside fish -c 'complete --do-complete "rdmactl -
 
 # The guest is this machine: udev loads the driver, and a member of the group, who is nobody else, uses the device.
 works_in_a_guest() {
-	cat >"$root/root/job" <<-'END'
+	cat >"$root/srv/job" <<-'END'
 		set -e
 		/usr/lib/systemd/systemd-udevd --daemon
 		udevadm trigger --action=add --settle
@@ -93,7 +93,7 @@ works_in_a_guest() {
 		! setpriv --reuid=1001 --regid=1001 --clear-groups rdmactl read
 		modprobe -r rdma
 	END
-	quietly vm/boot --root "$root" -- bash /root/job && grep -q 'It works here' /tmp/said && grep -q ', compared$' /tmp/said &&
+	quietly vm/boot --root "$root" -- bash /srv/job && grep -q 'It works here' /tmp/said && grep -q ', compared$' /tmp/said &&
 		grep -q 'It is the same' /tmp/said
 }
 
@@ -107,7 +107,7 @@ files() {
 		-path "$root/usr/src/kernels" \) -prune -o \
 		! -path "$root/var/lib/dkms/mok.*" -printf '%y %P\n' | sort
 }
-purge() { rm -f "$root/root/job"; quietly inside dpkg --purge "${names[@]}" && files | diff /tmp/files -; }
+purge() { rm -f "$root/srv/job"; quietly inside dpkg --purge "${names[@]}" && files | diff /tmp/files -; }
 
 # Debian's headers without the source that belongs to them.
 refused() { # WORDS
@@ -132,18 +132,18 @@ metadata_is_there_already() {
 # The same packages, in the next version.
 make_next() {
 	local deb tree
-	mkdir -p "$root/root/next" || return
+	mkdir -p "$root/srv/next" || return
 	for deb in "${debs[@]}"; do
 		tree=$(mktemp -d)
 		dpkg-deb --raw-extract "$deb" "$tree" || return
 		[[ ! -e $tree/usr/src/rust-dma-$version ]] || mv "$tree/usr/src/rust-dma-"{"$version","$next"} || return
 		find "$tree" \( -path '*/DEBIAN/*' -o -name dkms.conf -o -name '*.pc' \) -type f -exec sed -i "s/${version//./\\.}/$next/g" {} +
-		dpkg-deb --build "$tree" "$root/root/next" || return
+		dpkg-deb --build "$tree" "$root/srv/next" || return
 		rm -r "$tree"
 	done
 }
 upgrade() {
-	quietly make_next && quietly inside sh -c 'dpkg --install /root/next/*.deb' || return
+	quietly make_next && quietly inside sh -c 'dpkg --install /srv/next/*.deb' || return
 	[[ $(dpkg-query --admindir="$root/var/lib/dpkg" --show --showformat='${Version} ' "${names[@]}") == "$next $next $next " ]] || return
 	[[ $(echo "$root"/usr/src/rust-dma-*) == "$root/usr/src/rust-dma-$next" ]] || return
 	[[ $(echo "$root"/var/lib/dkms/rust-dma/[0-9]*) == "$root/var/lib/dkms/rust-dma/$next" ]] || return
