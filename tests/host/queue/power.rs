@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Pausing, and a device memory that is lost.
+
+use super::*;
+
+#[test]
+fn while_paused_all_waits_and_nothing_starts() {
+    let mut queue = open();
+    let (a, waker) = lane(&mut queue);
+    let (b, _) = lane(&mut queue);
+    batch(&mut queue, a, (0..3).map(|n| (to_device(n, 1), n, false))).unwrap();
+    assert_eq!(queue.start().unwrap().address, 0);
+    queue.pause();
+    // What the engine has ends, and is told.
+    queue.finish(0);
+    assert_eq!(collect(&mut queue, a, 9), [(0, 1, Ok(()))]);
+    assert!(queue.start().is_none());
+    assert!(!queue.is_busy());
+    // What comes new is taken.
+    let call = submit(&mut queue, b, to_device(9, 1));
+    batch(&mut queue, a, [(to_device(3, 1), 3, false)]).unwrap();
+    assert!(queue.start().is_none());
+    assert_eq!((queue.load(a).waiting, queue.load(b).waiting), (3, 1));
+    assert_eq!(queue.refuses(), None);
+    assert_eq!(waker.0.get(), 1);
+    // Cancelling works, and so does giving up.
+    assert_eq!(cancel(&mut queue, a, Some(2)), (1, false));
+    assert!(matches!(queue.give_up(b, call.1), GivenUp::Waiting(_)));
+    queue.resume();
+    assert_eq!(addresses(&drain(&mut queue)), [1, 3]);
+    let cookies: Vec<_> = collect(&mut queue, a, 9).iter().map(|c| c.0).collect();
+    assert_eq!(cookies, [2, 1, 3]);
+}
+
+#[test]
+fn a_pause_between_the_halves_lets_nobody_between() {
+    let mut queue = open();
+    let (a, _) = lane(&mut queue);
+    let (b, _) = lane(&mut queue);
+    let ticket = submit(&mut queue, a, copy(0x1000, 0x2000, 4096));
+    submit(&mut queue, b, to_device(0xb, 1));
+    assert_eq!(queue.start().unwrap().address, 0x1000);
+    queue.pause();
+    queue.finish(0);
+    assert!(queue.start().is_none());
+    assert!(done(&ticket).is_none());
+    queue.resume();
+    assert_eq!(addresses(&drain(&mut queue)), [0x2000, 0xb]);
+    assert_eq!(done(&ticket), Some(Ok(())));
+}
+
+#[test]
+fn a_queue_that_closes_while_paused_starts_nothing_any_more() {
+    let mut queue = open();
+    let (a, _) = lane(&mut queue);
+    batch(&mut queue, a, [(copy(0x1000, 0x2000, 4096), 1, false), (to_device(2, 1), 2, false)]).unwrap();
+    queue.start().unwrap();
+    queue.pause();
+    queue.finish(0);
+    close(&mut queue, ENODEV);
+    queue.resume();
+    assert!(queue.start().is_none(), "not even the second half");
+    let running = queue.take_running().unwrap();
+    queue.abort(running, 0);
+    let outcomes: Vec<_> = collect(&mut queue, a, 9).iter().map(|c| (c.0, c.2)).collect();
+    assert_eq!(outcomes, [(2, Err(ENODEV)), (1, Err(ENODEV))]);
+}
+
+/// What was sent to the device memory before it was lost is not taken for granted.
+#[test]
+fn a_lost_device_memory_is_scrubbed_and_a_piece_is_done_anew() {
+    let mut queue = open();
+    let (a, _) = lane(&mut queue);
+    // A copy between its halves.
+    submit(&mut queue, a, copy(0x1000, 0x2000, 4096));
+    queue.start().unwrap();
+    queue.pause();
+    queue.finish(0);
+    queue.forget();
+    queue.resume();
+    assert_eq!(addresses(&drain(&mut queue)), [0x1000, 0x2000]);
+    // A read after its scrub.
+    submit_as(&mut queue, a, from_device(3, 0, 8), 1001);
+    assert_eq!(queue.start().unwrap().address, ZEROS);
+    queue.pause();
+    queue.finish(0);
+    queue.forget();
+    queue.resume();
+    assert_eq!(addresses(&drain(&mut queue)), [ZEROS, 3]);
+    // A reader's own bytes.
+    submit_as(&mut queue, a, to_device(4, 4096), 1001);
+    drain(&mut queue);
+    queue.forget();
+    submit_as(&mut queue, a, from_device(5, 0, 8), 1001);
+    assert_eq!(addresses(&drain(&mut queue)), [ZEROS, 5]);
+}

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Several lanes: turns, giving up, closing.
+
+use super::*;
+
+#[test]
+fn no_other_lane_comes_between_the_halves_of_a_piece() {
+    let mut queue = open();
+    let (a, _) = lane(&mut queue);
+    let (b, _) = lane(&mut queue);
+    submit(&mut queue, a, copy(0x1_0000, 0x2_0000, 8192));
+    submit(&mut queue, b, copy(0x3_0000, 0x4_0000, 8192));
+    let order = addresses(&drain(&mut queue));
+    assert_eq!(
+        order,
+        [0x1_0000, 0x2_0000, 0x3_0000, 0x4_0000, 0x1_1000, 0x2_1000, 0x3_1000, 0x4_1000]
+    );
+}
+
+#[test]
+fn turns_go_round_the_lanes() {
+    let mut queue = open();
+    let hog = lane(&mut queue).0;
+    for n in 0..1024 {
+        submit(&mut queue, hog, to_device(n, 1));
+    }
+    assert_eq!(queue.start().unwrap().address, 0);
+    let late = lane(&mut queue).0;
+    submit(&mut queue, late, to_device(0xffff, 1));
+    queue.finish(0);
+    // The hog has just had its turn.
+    let order = addresses(&drain(&mut queue));
+    assert_eq!(order[..3], [0xffff, 1, 2]);
+    assert_eq!(order.len(), 1024);
+}
+
+#[test]
+fn lanes_that_come_later_are_served_in_their_order() {
+    let mut queue = open();
+    let lanes: Vec<_> = (0..4).map(|_| lane(&mut queue).0).collect();
+    for _ in 0..3 {
+        submit(&mut queue, lanes[0], to_device(0, 1));
+        submit(&mut queue, lanes[1], to_device(1, 1));
+    }
+    queue.start().unwrap();
+    for n in [2, 3] {
+        submit(&mut queue, lanes[n], to_device(n as u64, 1));
+        submit(&mut queue, lanes[n], to_device(n as u64, 1));
+    }
+    queue.finish(0);
+    assert_eq!(addresses(&drain(&mut queue)), [1, 2, 3, 0, 1, 2, 3, 0, 1]);
+}
+
+#[test]
+fn shares_of_many_lanes_are_equal() {
+    let mut queue = open();
+    let lanes: Vec<_> = (0..37).map(|_| lane(&mut queue).0).collect();
+    for (n, &id) in lanes.iter().enumerate() {
+        for _ in 0..10 + n {
+            submit(&mut queue, id, to_device(n as u64, 1));
+        }
+    }
+    let mut shares: HashMap<u64, u64> = HashMap::new();
+    for transfer in &drain(&mut queue)[..37 * 10] {
+        *shares.entry(transfer.address).or_default() += 1;
+    }
+    assert!(shares.values().all(|&share| share == 10), "{shares:?}");
+}
+
+#[test]
+fn whoever_gives_up_leaves_the_memory_with_the_engine() {
+    let mut queue = open();
+    let (a, _) = lane(&mut queue);
+    let memory = Memory::new(0x1000, 16);
+    let span = Span::new(memory.clone(), 0, 16).unwrap();
+    let operation = Operation::FromDevice(DeviceRange::new(0, 16).unwrap(), span);
+    let ticket = submit(&mut queue, a, operation);
+    queue.start().unwrap();
+    assert!(matches!(queue.give_up(a, ticket.1), GivenUp::Begun));
+    assert_eq!(memory.holders(), 2);
+    assert!(!queue.has_orphans());
+    queue.finish(0);
+    assert!(queue.has_orphans());
+    assert_eq!(memory.holders(), 2);
+    drop(queue.take_orphans());
+    assert_eq!(memory.holders(), 1);
+}
+
+#[test]
+fn what_has_not_begun_comes_back_at_once() {
+    let mut queue = open();
+    let (a, _) = lane(&mut queue);
+    submit(&mut queue, a, to_device(1, 1));
+    let second = submit(&mut queue, a, to_device(2, 1));
+    submit(&mut queue, a, to_device(3, 1));
+    queue.start().unwrap();
+    assert!(matches!(queue.give_up(a, second.1), GivenUp::Waiting(_)));
+    queue.finish(0);
+    assert_eq!(addresses(&drain(&mut queue)), [3]);
+}
+
+#[test]
+fn a_lane_that_has_given_all_up_has_no_turn() {
+    let mut queue = open();
+    let lanes: Vec<_> = (0..5).map(|_| lane(&mut queue).0).collect();
+    let tickets: Vec<_> =
+        lanes.iter().map(|&id| submit(&mut queue, id, to_device(7, 1))).collect();
+    for n in [2, 0, 4] {
+        assert!(matches!(queue.give_up(lanes[n], tickets[n].1), GivenUp::Waiting(_)));
+    }
+    assert_eq!(drain(&mut queue).len(), 2);
+}
+
+#[test]
+fn giving_up_between_the_halves_stops_there() {
+    let mut queue = open();
+    let (a, _) = lane(&mut queue);
+    let ticket = submit(&mut queue, a, copy(0x1000, 0x2000, 4096));
+    assert_eq!(queue.start().unwrap().address, 0x1000);
+    assert!(matches!(queue.give_up(a, ticket.1), GivenUp::Begun));
+    queue.finish(0);
+    assert!(queue.start().is_none(), "nobody wants the second half");
+    assert!(queue.has_orphans());
+}
+
+#[test]
+fn a_removed_lane_takes_its_requests_along() {
+    let mut queue = open();
+    let (a, _) = lane(&mut queue);
+    let (b, _) = lane(&mut queue);
+    let memory = Memory::new(0x1000, 4096);
+    for _ in 0..3 {
+        let span = Span::new(memory.clone(), 0, 4096).unwrap();
+        submit(&mut queue, a, Operation::ToDevice(span, DeviceRange::WHOLE));
+    }
+    submit(&mut queue, b, to_device(0xb, 1));
+    queue.start().unwrap();
+    drop(queue.remove_lane(a));
+    // The one that runs is with the engine.
+    assert_eq!(memory.holders(), 2);
+    queue.finish(0);
+    assert_eq!(addresses(&drain(&mut queue)), [0xb]);
+    drop(queue.take_orphans());
+    assert_eq!(memory.holders(), 1);
+    // The number is used again, and has nothing of the one before.
+    let (again, waker) = lane(&mut queue);
+    assert_eq!(again, a);
+    submit(&mut queue, again, to_device(0xc, 1));
+    assert_eq!(addresses(&drain(&mut queue)), [0xc]);
+    assert_eq!(waker.0.get(), 0);
+}
+
+#[test]
+fn a_closed_queue_answers_everyone() {
+    let mut queue = open();
+    let (a, woken_a) = lane(&mut queue);
+    let (b, woken_b) = lane(&mut queue);
+    let running = submit(&mut queue, a, copy(0x1000, 0x2000, 4096));
+    let waiting = submit(&mut queue, b, to_device(0xb, 1));
+    queue.start().unwrap();
+    close(&mut queue, ENODEV);
+    assert!(woken_a.1.get() > 0 && woken_b.1.get() > 0);
+    assert_eq!(done(&running), Some(Err(ENODEV)));
+    assert_eq!(done(&waiting), Some(Err(ENODEV)));
+    assert_eq!(try_submit(&mut queue, a, to_device(1, 1), 0).err(), Some(ENODEV));
+    // The transfer that runs is still the engine's, and nothing follows it.
+    assert!(queue.is_busy());
+    queue.finish(0);
+    assert!(queue.start().is_none());
+    assert!(queue.has_orphans());
+}
+
+#[test]
+fn closing_between_the_pieces_starts_no_other() {
+    let mut queue = open();
+    let (a, _) = lane(&mut queue);
+    let ticket = submit(&mut queue, a, copy(0x1000, 0x9000, 3 * 4096));
+    queue.start().unwrap();
+    queue.finish(0);
+    queue.start().unwrap();
+    close(&mut queue, ENODEV);
+    queue.finish(0);
+    assert!(queue.start().is_none());
+    assert_eq!(done(&ticket), Some(Err(ENODEV)));
+}
+
+#[test]
+fn a_new_queue_takes_nothing_until_it_is_opened() {
+    let mut queue = TestQueue::new();
+    let (a, _) = lane(&mut queue);
+    assert_eq!(try_submit(&mut queue, a, to_device(1, 1), 0).err(), Some(ENODEV));
+}
+
+#[test]
+fn a_transfer_that_does_not_end_fails_but_stays_with_the_engine() {
+    let mut queue = open();
+    let (a, _) = lane(&mut queue);
+    let (b, _) = lane(&mut queue);
+    let memory = Memory::new(0x1000, 16);
+    let span = Span::new(memory.clone(), 0, 16).unwrap();
+    let range = DeviceRange::new(0, 16).unwrap();
+    let stuck = submit(&mut queue, a, Operation::FromDevice(range, span));
+    let behind = submit(&mut queue, b, to_device(2, 1));
+    queue.start().unwrap();
+    assert!(queue.overdue(&mut None));
+    assert!(!queue.overdue(&mut None), "said once");
+    fail_waiting(&mut queue);
+    assert_eq!(done(&stuck), Some(Err(ETIMEDOUT)));
+    assert_eq!(done(&behind), Some(Err(EIO)));
+    assert_eq!(memory.holders(), 2);
+    assert!(queue.start().is_none());
+    assert_eq!(try_submit(&mut queue, b, to_device(1, 1), 0).err(), Some(EIO));
+    // It ends after all.
+    queue.finish(0);
+    drop(queue.take_orphans());
+    assert_eq!(memory.holders(), 1);
+    // What it did to the device memory is unknown: nobody may see that.
+    let after = submit(&mut queue, b, from_device(3, 0, 1));
+    assert_eq!(addresses(&drain(&mut queue)), [ZEROS, 3]);
+    assert_eq!(done(&after), Some(Ok(())));
+}
