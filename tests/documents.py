@@ -158,6 +158,11 @@ class Text(unittest.TestCase):
         expected = [words.replace("$module", "build/7.3.4+deb13-amd64/rdma.ko") for words in run]
         self.assertEqual(shown, expected)
 
+    def test_what_is_too_long_to_be_run_is_a_target(self) -> None:
+        commands = [command for document in DOCUMENTS for block in there(document, "run: make") for command in block.commands]
+        self.assertGreater(len(commands), 3)
+        self.assertEqual([command.words for command in commands if not command.words.startswith("make ") or command.says], [])
+
     def test_targets(self) -> None:
         for document in DOCUMENTS:
             text = (PROJECT / document).read_text()

@@ -299,6 +299,26 @@ fn files_are_read_into_buffers() {
     assert!(is_same(&buffer[..count], &expected));
 }
 
+/// Whose transfer does not end does not get its buffer back, as the device has it; all others do. src/edu/inject.rs.
+#[test]
+#[ignore = "wants fault injection: make test-debug"]
+fn a_transfer_that_does_not_end() {
+    let inject = |command| fs::write("/sys/kernel/debug/rdma/rdma0/inject", command).unwrap();
+    let context = open();
+    inject("hang");
+    let (kept, other) = context.allocate(8192).unwrap().split_at(4096);
+    let (stuck, waiting) = (Request::from_device(kept, .., 0), Request::from_device(other, .., 0));
+    let (stuck, waiting) = (stuck.submit().unwrap(), waiting.submit().unwrap());
+    let failed = stuck.wait().unwrap_err();
+    assert!(matches!(failed.error, Error::TimedOut), "{failed}");
+    assert!(failed.buffers.is_none());
+    let failed = waiting.wait().unwrap_err();
+    assert!(matches!(failed.error, Error::Stuck), "{failed}");
+    failed.buffers.unwrap().fill(1);
+    inject("clear");
+    Request::to_device(context.allocate(1).unwrap(), ..1, 0).run().unwrap();
+}
+
 /// The device goes while everything is going on: all is told, nothing hangs. The last test of this program by its name, as the device
 /// does not come back by itself.
 #[test]
