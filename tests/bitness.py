@@ -1,7 +1,7 @@
 #!/usr/bin/python3 -B
 """tests/bitness.py PROGRAM[:OPTION...]... : run test programs as 64-bit and as 32-bit ones; each has the same cases, with the same results.
 
-Runs in the guest, with the driver loaded. Says so for each program, in KTAP; what a program says itself is seen if anything is wrong.
+Runs in the guest, with the driver loaded. Says so for each program, in KTAP; what a program says of a case that did not pass is seen.
 """
 
 import re
@@ -13,29 +13,36 @@ CASE = re.compile(r"^(ok|not ok) \d+ ([^#\s]+)(?:.*# (SKIP))?")
 
 
 def results(directory: str, program: str, options: list[str]) -> tuple[dict[str, str], list[str]]:
-    """The result of each case of a program, by name, and its output."""
+    """The result of each case of a program, by name, and what it said of those that did not pass."""
     time.sleep(6)  # the kernel's log takes only so many lines in 5 s
     run = subprocess.run(
         [f"build/{directory}/{program}", *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False
     )
-    output = run.stdout.splitlines()
-    found = [match.groups() for line in output if (match := CASE.match(line))]
-    cases = {name: skipped or result for result, name, skipped in found}
+    cases: dict[str, str] = {}
+    said: list[str] = []
+    block: list[str] = []
+    for line in run.stdout.splitlines():
+        block.append(line)
+        if match := CASE.match(line):
+            result, name, skipped = match.groups()
+            cases[name] = skipped or result
+            said += block if result == "not ok" else []
+            block = []
     if run.returncode and all(result == "ok" for result in cases.values()):
         cases["(exit status)"] = str(run.returncode)
-    return cases, output
+    return cases, said + block
 
 
 def same(program: str, options: list[str]) -> tuple[int, int, list[str]]:
     """How many cases of a program passed, as 64 and as 32 bits; and what is wrong."""
-    wide, wide_output = results("tests", program, options)
-    narrow, narrow_output = results("tests32", program, options)
+    wide, wide_said = results("tests", program, options)
+    narrow, narrow_said = results("tests32", program, options)
     passed = [list(cases.values()).count("ok") for cases in (wide, narrow)]
     wrong = [f"{name}: {wide.get(name)}, and {narrow.get(name)}" for name in wide | narrow if wide.get(name) != narrow.get(name)]
     wrong += [f"{name}: {result}" for name, result in narrow.items() if result not in ("ok", "SKIP")]
     if not wide:
         wrong.append("it has no cases")
-    return passed[0], passed[1], wrong + (wide_output[-60:] + narrow_output[-60:] if wrong else [])
+    return passed[0], passed[1], wrong + (wide_said[-60:] + narrow_said[-60:] if wrong else [])
 
 
 def main() -> int:
