@@ -130,6 +130,42 @@ FIXTURE_TEARDOWN(loading)
 	close(self->fd);
 }
 
+/* MADV_RANDOM: what is around a touched page stays where it is, and a huge page is none. The advice can be taken back. */
+TEST_F(loading, one_page_if_told)
+{
+	long before;
+
+	ASSERT_EQ(0, madvise(self->bytes, SIZE, MADV_RANDOM));
+	before = faults();
+	for (size_t page = 3; page < PAGES; page += 100) {
+		EXPECT_EQ(tag(page), *(volatile uint64_t *)(self->bytes + page * PAGE));
+		EXPECT_EQ(page / 100 + 1, loaded(self->bytes, PAGES));
+	}
+	EXPECT_EQ(PAGES / 100 + 1, faults() - before);
+	EXPECT_EQ((unsigned char)tag(5), *(volatile unsigned char *)(self->bytes + 5 * PAGE));
+	EXPECT_EQ(PAGES / 100 + 2, loaded(self->bytes, PAGES));
+
+	ASSERT_EQ(0, madvise(self->bytes, SIZE, MADV_NORMAL));
+	EXPECT_EQ(0, wrong(self->bytes, 0, PAGES));
+	EXPECT_EQ(PAGES, loaded(self->bytes, PAGES));
+	/* What is loaded already stays. */
+	ASSERT_EQ(0, madvise(self->bytes, SIZE, MADV_RANDOM));
+	EXPECT_EQ(PAGES, loaded(self->bytes, PAGES));
+	EXPECT_EQ(0, wrong(self->bytes, 0, PAGES));
+}
+
+/* A part of what could be a huge page is advised: the rest is loaded as ever. */
+TEST_F(loading, part_of_it_page_by_page)
+{
+	ASSERT_EQ(0, madvise(self->bytes + 10 * PAGE, 20 * PAGE, MADV_RANDOM));
+	EXPECT_EQ(tag(15), *(volatile uint64_t *)(self->bytes + 15 * PAGE));
+	EXPECT_EQ(1, loaded(self->bytes, PAGES));
+	EXPECT_EQ(tag(40), *(volatile uint64_t *)(self->bytes + 40 * PAGE));
+	EXPECT_LT(100, loaded(self->bytes, PAGES));
+	EXPECT_EQ(1, loaded(self->bytes + 10 * PAGE, 20));
+	EXPECT_EQ(0, wrong(self->bytes, 0, PAGES));
+}
+
 TEST_F(loading, what_is_touched)
 {
 	long tables = page_tables(), before = faults();

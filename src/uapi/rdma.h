@@ -360,7 +360,8 @@ struct rdma_eventfd {
  *   EDQUOT, ENOMEM  offset 0 for the first time: as RDMA_IOC_ALLOC
  *   EPERM   PROT_EXEC
  * Pages are loaded when they are touched, with those around them, of 4 MiB at
- * most; with MAP_POPULATE or MAP_LOCKED, all at once. From 2 MiB on, mmap(2) finds
+ * most; with MADV_RANDOM (madvise(2)), each by itself; with MAP_POPULATE or
+ * MAP_LOCKED, all at once. From 2 MiB on, mmap(2) finds
  * addresses that are aligned for huge pages. When the device goes, every access is
  * answered with SIGBUS. mremap(2) moves a mapping but does not make it longer;
  * fork(2) hands it on; it is in no core dump.

@@ -4,13 +4,14 @@
 //!
 //! - a *huge page*, where 2 MiB of the address space, all of it in the mapping, show 2 MiB of
 //!   memory that follows without a gap and is aligned alike, and no page table is there yet;
-//! - a window of *pages* otherwise, for which a page table is made.
+//! - a window of *pages* otherwise, for which a page table is made; of one page, where
+//!   `MADV_RANDOM` says that what is around it will not be touched.
 //!
-//! The first depends on nothing but the bounds of the mapping and on where its memory is, which
-//! stay the same while its lock is held, as it is by whoever handles a fault. So, of all who handle
+//! The first depends on nothing but the bounds and the advice of the mapping and on where its
+//! memory is, which stay the same while its lock is held, as it is by whoever handles a fault. So, of all who handle
 //! faults in the same 2 MiB at one time, either all find a huge page in order or none does. A page
 //! table comes into such a place without a fault of ours only by mremap(2), and a huge page leaves
-//! it when the bounds change, both of which take the lock for writing. So nobody makes a page table
+//! it when the bounds change, both of which take the lock for writing, as madvise(2) does. So nobody makes a page table
 //! where somebody just puts in a huge page, nor the other way round, at both of which the kernel
 //! would warn.
 
@@ -23,9 +24,15 @@ use kernel::{
     bindings,
     error::to_result,
     mm::virt::VmaRef,
-    page::PAGE_SHIFT,
+    page::{
+        PAGE_SHIFT,
+        PAGE_SIZE, //
+    },
     prelude::*, //
 };
+
+/// `VM_RAND_READ`
+const RANDOM: bindings::vm_flags_t = 1 << bindings::VMA_RAND_READ_BIT;
 
 extern "C" {
     /// Whether there is a page table, even an empty one, for the address of a fault.
@@ -49,16 +56,17 @@ struct Window {
 }
 
 impl Window {
-    /// What is put in where this page of the memory is touched, at `address` in `mapping`.
+    /// What is put in where this page of the memory is touched, at `address` in `mapping`: `size`
+    /// bytes at most, a power of 2 of at least a page and at most [`Fault::WINDOW`].
     ///
     /// [`None`] if the memory begins later than that.
-    fn around(mapping: &Range<usize>, address: usize, page: usize) -> Option<Self> {
-        let begin = address & !(Fault::WINDOW - 1);
+    fn around(mapping: &Range<usize>, size: usize, address: usize, page: usize) -> Option<Self> {
+        let begin = address & !(size - 1);
         let start = mapping.start.max(begin);
         // INVARIANT: `address` is in the mapping, and a page table is for more than `WINDOW`.
         Some(Self {
             start,
-            end: mapping.end.min(begin + Fault::WINDOW),
+            end: mapping.end.min(begin + size),
             page: page.checked_sub((address - start) >> PAGE_SHIFT)?,
         })
     }
@@ -154,14 +162,23 @@ impl<'a> Fault<'a> {
         self.vma().start()..self.vma().end()
     }
 
+    /// Whether the program said that it touches one page here and one there (`MADV_RANDOM`).
+    fn is_random(&self) -> bool {
+        self.vma().flags() & RANDOM != 0
+    }
+
     /// Puts in the page that was touched, and those around it, and returns how many there are now.
     /// `page` is its number in the memory.
     pub(super) fn load(&self, layout: &Layout, page: usize) -> Result<usize> {
-        match self.load_huge(layout, page)? {
-            0 => {}
-            pages => return Ok(pages),
-        }
-        let window = Window::around(&self.mapping(), self.address(), page).ok_or(EFAULT)?;
+        let size = if self.is_random() {
+            PAGE_SIZE
+        } else {
+            match self.load_huge(layout, page)? {
+                0 => Self::WINDOW,
+                pages => return Ok(pages),
+            }
+        };
+        let window = Window::around(&self.mapping(), size, self.address(), page).ok_or(EFAULT)?;
         let mut done = 0;
         while done < window.pages() {
             let (pfn, pages) = window.run(layout, done)?;
@@ -253,7 +270,6 @@ impl<'a> Fault<'a> {
 #[kunit_tests(rdma_fault)]
 mod tests {
     use super::*;
-    use kernel::page::PAGE_SIZE;
 
     const BASE: usize = 0x7f00_0000_0000;
     const WINDOW_PAGES: usize = Fault::WINDOW >> PAGE_SHIFT;
@@ -282,7 +298,7 @@ mod tests {
             let mapping = mapping(first, pages);
             for touched in 0..pages {
                 let address = mapping.start + (touched << PAGE_SHIFT) + 123;
-                let window = Window::around(&mapping, address, touched);
+                let window = Window::around(&mapping, Fault::WINDOW, address, touched);
                 assert!(window.is_some_and(|window| {
                     mapping.start <= window.start
                         && window.start <= address
@@ -298,13 +314,40 @@ mod tests {
     }
 
     #[test]
+    fn window_of_one_page() {
+        let mapping = mapping(3, 700);
+        for touched in [0, 1, 508, 509, 699] {
+            let address = mapping.start + (touched << PAGE_SHIFT);
+            let window = Window::around(&mapping, PAGE_SIZE, address + 123, touched);
+            assert_eq!(
+                window,
+                Some(Window {
+                    start: address,
+                    end: address + PAGE_SIZE,
+                    page: touched,
+                })
+            );
+        }
+    }
+
+    #[test]
     fn window_of_a_part_of_the_memory() {
         // A mapping that shows the memory from page 7 on.
         let mapping = mapping(10, 20);
-        let window = Window::around(&mapping, mapping.start + (4 << PAGE_SHIFT), 11);
+        let window = Window::around(
+            &mapping,
+            Fault::WINDOW,
+            mapping.start + (4 << PAGE_SHIFT),
+            11,
+        );
         assert!(window.is_some_and(|window| window.page == 7 && window.pages() == 20));
         // What says that the touched page is before where the mapping begins in memory.
-        let wrong = Window::around(&mapping, mapping.start + (4 << PAGE_SHIFT), 3);
+        let wrong = Window::around(
+            &mapping,
+            Fault::WINDOW,
+            mapping.start + (4 << PAGE_SHIFT),
+            3,
+        );
         assert!(wrong.is_none());
     }
 
@@ -351,13 +394,13 @@ mod tests {
     fn frames_over_the_seams_of_the_memory() -> Result {
         let layout = Layout::of_frames(&[(1000, 3), (5000, 1), (400, 250), (9000, 100)])?;
         let mapping = mapping(0, 354);
-        let window = Window::around(&mapping, mapping.start, 0).ok_or(EINVAL)?;
+        let window = Window::around(&mapping, Fault::WINDOW, mapping.start, 0).ok_or(EINVAL)?;
         let first = frames(&window, &layout)?;
         assert_eq!(first.len(), WINDOW_PAGES);
         assert_eq!(&first[..5], &[1000, 1001, 1002, 5000, 400]);
         assert_eq!(&first[253..], &[649, 9000, 9001]);
         let last = mapping.end - PAGE_SIZE;
-        let window = Window::around(&mapping, last, 353).ok_or(EINVAL)?;
+        let window = Window::around(&mapping, Fault::WINDOW, last, 353).ok_or(EINVAL)?;
         let rest = frames(&window, &layout)?;
         assert_eq!(rest.len(), 354 - WINDOW_PAGES);
         assert_eq!(rest.last().copied(), Some(9099));
@@ -369,7 +412,7 @@ mod tests {
         let layout = Layout::of_frames(&[(1000, 3)])?;
         // A mapping of four pages, of which the memory has three.
         let mapping = mapping(0, 4);
-        let window = Window::around(&mapping, mapping.start, 0).ok_or(EINVAL)?;
+        let window = Window::around(&mapping, Fault::WINDOW, mapping.start, 0).ok_or(EINVAL)?;
         assert_eq!(window.run(&layout, 0), Ok((1000, 3)));
         assert_eq!(window.run(&layout, 3), Err(EFAULT));
         assert!(frames(&window, &layout).is_err());
