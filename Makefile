@@ -5,6 +5,7 @@
 #   KERNEL=7.3.4+deb13-amd64  this Debian kernel and not the newest     MIRROR=URL  this Debian mirror
 #   KDIR=/path/to/linux       `make modules` against that kernel tree, without a build root
 #   T=name                    this test only                            M=name      this seeded bug only
+#   S=name                    this sample
 #   V=1                       show all that is run
 
 .DEFAULT_GOAL := help
@@ -20,8 +21,11 @@ help: ## this list
 deb: setup ## make Debian's packages, into build/deb
 	@packaging/build-deb
 
-run: modules samples ## boot Debian's kernel, load the driver, let the samples move data through the device
+run: modules samples-c ## boot Debian's kernel, load the driver, let the samples move data through the device
 	@vm/boot -- samples/run.sh
+
+sample: modules samples ## show what mapping and DMA are for, in the guest; S=name: samples/README.md has the names
+	@samples/boot $(S)
 
 test: modules samples tests-built deb ## run the tests; T=name runs one, T=g01 those of a row of the guarantees
 	@vm/enter tests/run $(T)
@@ -80,12 +84,16 @@ user: setup ## build the library, the tool rdmactl and their tests; build/user
 	@cd user && ../vm/cargo fetch --quiet
 	@vm/enter make --silent -C user
 
-samples: setup
-	@vm/enter make --silent -C samples
+samples: samples-c user
+	@cd samples && ../vm/cargo fetch --quiet
+	@vm/enter make --silent -C samples rust
+
+samples-c: setup
+	@vm/enter make --silent -C samples c
 
 tests-built: setup user
 	@vm/enter make --silent -j$$(nproc) -C tests
 	@cd tests/fuzz && ../../vm/cargo build --release --quiet
 
-.PHONY: deb fuzz help run test bench modules shell check rust-analyzer clean distclean setup user samples tests-built \
+.PHONY: deb fuzz help run test bench modules shell check rust-analyzer clean distclean setup user sample samples samples-c tests-built \
 	test-debug test-race test-long guarantees mutants

@@ -1,0 +1,21 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""NumPy arrays that the device works on: no copy between the two."""
+
+import sys
+
+import numpy
+import rdma
+
+with rdma.Context(*sys.argv[1:2]) as context:
+    buffer = context.allocate(4096)
+    numbers = buffer.array("float64")  # the buffer itself, as 512 numbers
+    numbers[:] = numpy.sqrt(numpy.arange(len(numbers)))
+    context.to_device(buffer)
+
+    numbers[:] = 0
+    context.from_device(buffer)
+    difference = numpy.abs(numbers - numpy.sqrt(numpy.arange(len(numbers)))).max()
+
+    print(f"{len(numbers)} square roots went into the device and came back; the largest difference is {difference}.")
+    sys.exit(int(difference != 0))

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! `hello_mmap` with the library: a message goes from a mapped buffer into the device by DMA, and back.
+
+use anyhow::ensure;
+use rdma::{Context, Request};
+
+const MESSAGE: &[u8] = b"Hello from Rust, through the device and back!";
+
+fn main() -> anyhow::Result<()> {
+    let node = std::env::args_os().nth(1).unwrap_or_else(|| "/dev/rdma0".into());
+
+    // Coherent memory, which the device reaches. Here it is a `[u8]` like any other.
+    let mut buffer = Context::open(node)?.allocate(4096)?;
+    buffer[..MESSAGE.len()].copy_from_slice(MESSAGE);
+
+    // The request takes the buffer along: while the device works on it, no line of this program can touch its bytes.
+    let mut buffer = Request::to_device(buffer, .., 0).run()?;
+    buffer.fill(0);
+    let buffer = Request::from_device(buffer, .., 0).run()?;
+
+    println!("{}", String::from_utf8_lossy(&buffer[..MESSAGE.len()]));
+    ensure!(buffer.starts_with(MESSAGE), "it has come back different");
+    Ok(())
+}

@@ -1,0 +1,64 @@
+#!/bin/bash
+# guest: --icount --edu 2
+# Packets straight to memory: two machines (network namespaces) that talk through the device.
+. "${BASH_SOURCE[0]%/*}/lib.sh"
+load
+modprobe tun
+
+for side in left right; do
+	ip netns add $side
+	ip netns exec $side sysctl -qw net.ipv6.conf.all.disable_ipv6=1
+	ip -n $side tuntap add tap0 mode tap
+	ip -n $side link set lo up
+	ip -n $side link set tap0 up txqueuelen 16
+done
+ip -n left address add 10.0.0.1/24 dev tap0
+ip -n right address add 10.0.0.2/24 dev tap0
+trap 'kill $nic 2>/dev/null' EXIT
+
+start() { # interrupt|poll|copy
+	nic "$1" left/tap0 right/tap0 >/tmp/nic &
+	nic=$!
+	sleep 0.2
+}
+stop() { # and tell what it says
+	kill $nic
+	wait $nic
+}
+
+start interrupt
+step "Frames take 200 ms each way, 100 into the device and 100 out of it; at most 4096 bytes at a time. The system's own ping:"
+run 'ip netns exec left ping -c 5 -i 0.5 10.0.0.2'
+
+step "Its iperf3. Only that it works is of interest: a device that moves 40,960 bytes/s makes any rate that of the device."
+ip netns exec right iperf3 --server --one-off --daemon
+run 'ip netns exec left iperf3 --client 10.0.0.2 --bytes 60K --length 1K'
+
+step "And its nc, with a file:"
+ip netns exec right nc -N -l 1234 </dev/null >/tmp/received &
+receiver=$!
+sleep 0.1
+run 'ip netns exec left nc -N 10.0.0.2 1234 <LICENSE; cat LICENSE | sha256sum'
+wait $receiver
+run 'cat /tmp/received | sha256sum'
+cmp LICENSE /tmp/received
+stop
+cat /tmp/nic
+
+step "Another program computes for a second while packets fly. What share of the CPU does it get, and what does a frame cost?"
+TIMEFORMAT='%R %U %S'
+timeout 0.1 sha256sum /dev/zero || true # it is in memory from now on
+for way in interrupt poll copy; do
+	start $way
+	ip netns exec left ping -q -s 1400 -c 4 -i 0.25 10.0.0.2 >/tmp/ping &
+	ping=$!
+	{ time timeout 1 sha256sum /dev/zero || true; } 2>/tmp/time
+	wait $ping
+	grep -q ' 0% packet loss' /tmp/ping
+	stop
+	free=$(awk '{ printf "%.1f", 100 * ($2 + $3) / $1 }' /tmp/time)
+	printf '%5s %% of the CPU for others  %s\n' "$free" "$(cat /tmp/nic)"
+	printf '%s\t%s\n' "$way" "$free" >>/tmp/free
+done
+chart "$pictures/nic.svg" "The CPU that another program gets while packets go through the device" \
+	"percent; interrupt: sleeps until the driver wakes it, poll: asks in a loop, copy: read(2) and write(2)" </tmp/free

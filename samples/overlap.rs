@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! overlap: the same transfers in three ways, and what the CPU does meanwhile.
+//!
+//! - *blocking*: one call for each, which sleeps until the device is done;
+//! - *polling*: submitted, and asked about in a loop;
+//! - *wake-up*: submitted by a thread that sleeps until the driver wakes it, while the program computes.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+    time::{Duration, Instant},
+};
+
+use clap::Parser;
+use rdma::{Buffer, Context, Request};
+use rustix::time::{ClockId, clock_gettime};
+
+/// The same transfers in three ways, and what the CPU does meanwhile.
+#[derive(Parser)]
+struct Options {
+    /// Transfers of 4096 bytes, each way.
+    #[arg(short = 'n', default_value_t = 10)]
+    transfers: u32,
+    /// Print the CPU time of each way as a label, a tab, and a number, for `chart`.
+    #[arg(long)]
+    for_chart: bool,
+    /// The device.
+    #[arg(default_value = "/dev/rdma0")]
+    node: String,
+}
+
+/// What one way has cost.
+struct Cost {
+    way: &'static str,
+    elapsed: Duration,
+    /// CPU time of the thread that had the transfers done.
+    cpu: Duration,
+    /// Pieces of work that the program has done meanwhile.
+    work: u64,
+}
+
+fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    let context = Context::open(&options.node)?;
+    let buffer = context.allocate(4096)?;
+    let (buffer, blocking) =
+        measured("blocking", buffer, &options, false, |buffer| Ok(Request::to_device(buffer, .., 0).run()?))?;
+    let (buffer, polling) = measured("polling", buffer, &options, false, |buffer| {
+        let pending = Request::to_device(buffer, .., 0).submit()?;
+        while !pending.is_done() {}
+        Ok(pending.wait()?)
+    })?;
+    let (_, wake_up) = measured("wake-up", buffer, &options, true, |buffer| {
+        Ok(Request::to_device(buffer, .., 0).submit()?.wait()?)
+    })?;
+
+    // What it could have computed in as much time, had there been no transfers.
+    let end = Instant::now() + wake_up.elapsed;
+    let alone = compute_until(|| Instant::now() >= end);
+
+    if !options.for_chart {
+        println!("{:10} {:>9} {:>12} {:>14} {:>16}", "way", "transfers", "elapsed, ms", "its CPU, ms", "computed, %");
+    }
+    for cost in [blocking, polling, wake_up] {
+        if options.for_chart {
+            println!("{}\t{:.3}", cost.way, milliseconds(cost.cpu));
+        } else {
+            let (way, elapsed, cpu) = (cost.way, milliseconds(cost.elapsed), milliseconds(cost.cpu));
+            println!("{way:10} {:9} {elapsed:12.1} {cpu:14.3} {:16.1}", options.transfers, percent(cost.work, alone));
+        }
+    }
+    Ok(())
+}
+
+/// Has the transfers done one way, in a thread of their own; computes meanwhile, if that way leaves the program free to.
+fn measured(
+    way: &'static str,
+    mut buffer: Buffer,
+    options: &Options,
+    computing: bool,
+    transfer: impl Fn(Buffer) -> Result<Buffer, rdma::Error> + Send,
+) -> Result<(Buffer, Cost), rdma::Error> {
+    let over = AtomicBool::new(false);
+    let begin = Instant::now();
+    thread::scope(|scope| {
+        let over = &over;
+        let transfers = scope.spawn(move || {
+            let before = cpu_time();
+            for _ in 0..options.transfers {
+                buffer = transfer(buffer)?;
+            }
+            over.store(true, Relaxed);
+            Ok::<_, rdma::Error>((buffer, cpu_time().saturating_sub(before)))
+        });
+        let work = if computing { compute_until(|| over.load(Relaxed) || transfers.is_finished()) } else { 0 };
+        let (buffer, cpu) = transfers.join().expect("it does not panic")?;
+        Ok((buffer, Cost { way, elapsed: begin.elapsed(), cpu, work }))
+    })
+}
+
+/// Computes in small pieces, and answers how many.
+fn compute_until(over: impl Fn() -> bool) -> u64 {
+    let mut state = 88_172_645_463_325_252_u64;
+    let mut pieces = 0;
+    while !over() {
+        for _ in 0..10_000 {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+        }
+        pieces += 1;
+    }
+    std::hint::black_box(state);
+    pieces
+}
+
+/// CPU time of the calling thread so far, in the kernel and outside of it.
+fn cpu_time() -> Duration {
+    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap_or_default()
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+#[expect(clippy::cast_precision_loss, reason = "some thousands")]
+fn percent(part: u64, whole: u64) -> f64 {
+    part as f64 / whole.max(1) as f64 * 100.0
+}

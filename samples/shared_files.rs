@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! `shared_files`: a disk in a DMA buffer, for a stock file system. The engine reads and writes the files where they are.
+//!
+//! Commands on the input, a line each, of which the answer is a line: `send AT LENGTH` has the engine fetch bytes of the disk to the
+//! start of the device memory, `receive AT LENGTH` has it put them back.
+
+mod nbd;
+
+use std::{fs::File, io::Read, path::PathBuf};
+
+use anyhow::{Context as _, bail};
+use clap::{Parser, Subcommand};
+use rdma::{Buffer, Context, Request};
+use rustix::fs::{Mode, OFlags};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::unix::{OwnedReadHalf, OwnedWriteHalf},
+};
+
+/// A disk in a DMA buffer, for a stock file system.
+#[derive(Parser)]
+struct Options {
+    /// The device.
+    #[arg(long, default_value = "/dev/rdma0")]
+    node: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Be the disk.
+    Serve {
+        /// The socket at which nbd-client finds it.
+        #[arg(long, default_value = "/run/shared_files")]
+        socket: PathBuf,
+        /// Its bytes.
+        #[arg(long, default_value_t = 1 << 20)]
+        bytes: usize,
+    },
+    /// Try to have a file's bytes put into a buffer by the disk itself (`O_DIRECT`), without a copy.
+    Direct {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    let context = Context::open(&options.node)?;
+    match options.command {
+        Command::Direct { file } => {
+            let mut buffer = context.allocate(4096)?;
+            let flags = OFlags::RDONLY | OFlags::DIRECT | OFlags::CLOEXEC;
+            let mut file = File::from(rustix::fs::open(&file, flags, Mode::empty()).context("the file")?);
+            let read = file.read(&mut buffer).context("read(2) with O_DIRECT, into a buffer")?;
+            println!("{read} bytes came without a copy");
+            Ok(())
+        }
+        Command::Serve { socket, bytes } => {
+            let disk = context.allocate(bytes)?;
+            println!("a disk of {} bytes", disk.len());
+            let (from, to) = nbd::accept(&socket, disk.len() as u64).context(format!("{}", socket.display()))?;
+            serve(disk, from, to).await
+        }
+    }
+}
+
+/// Does what the kernel asks and what the input says, one at a time.
+async fn serve(mut disk: Buffer, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) -> anyhow::Result<()> {
+    let mut commands = BufReader::new(tokio::io::stdin()).lines();
+    loop {
+        tokio::select! {
+            ready = from.readable() => {
+                ready?;
+                let request = nbd::next(&mut from).await?;
+                if request.kind == nbd::Kind::Disconnect {
+                    return Ok(());
+                }
+                answer(&mut disk, &request, &mut from, &mut to).await?;
+            }
+            command = commands.next_line() => {
+                let Some(command) = command? else { return Ok(()) };
+                disk = obey(disk, &command)?;
+            }
+        }
+    }
+}
+
+/// What the kernel reads goes from the buffer into the socket, what it writes from the socket into the buffer.
+async fn answer(
+    disk: &mut Buffer,
+    request: &nbd::Request,
+    from: &mut OwnedReadHalf,
+    to: &mut OwnedWriteHalf,
+) -> anyhow::Result<()> {
+    let start = usize::try_from(request.at)?;
+    let bytes = start
+        .checked_add(request.length)
+        .and_then(|end| disk.get_mut(start..end))
+        .context("a request beyond the end")?;
+    if request.kind == nbd::Kind::Write {
+        from.read_exact(bytes).await?;
+    }
+    nbd::reply(to, request, &Ok::<_, ()>(())).await?;
+    if request.kind == nbd::Kind::Read {
+        to.write_all(bytes).await?;
+    }
+    Ok(())
+}
+
+/// The engine works on the disk itself; nobody copies anything.
+fn obey(disk: Buffer, command: &str) -> anyhow::Result<Buffer> {
+    let words: Vec<_> = command.split_whitespace().collect();
+    let [word, at, length] = words[..] else { bail!("'{command}' is not: send AT LENGTH, receive AT LENGTH") };
+    let (at, length): (usize, usize) = (at.parse()?, length.parse()?);
+    let range = at..at.saturating_add(length);
+    let disk = match word {
+        "send" => Request::to_device(disk, range, 0).run()?,
+        "receive" => Request::from_device(disk, range, 0).run()?,
+        _ => bail!("'{word}' is neither send nor receive"),
+    };
+    println!("{word}: {length} bytes, at {at} of the disk");
+    Ok(disk)
+}
