@@ -65,7 +65,7 @@ shell: modules samples user ## a prompt in the guest, with the driver loaded
 	@vm/boot --tty -- vm/guest/shell
 
 check: setup ## formatting, clippy, shellcheck; any warning is an error
-	@for crates in tests/fuzz user; do (cd $$crates && $(CURDIR)/vm/cargo fetch --quiet) || exit; done
+	@for crates in tests/fuzz user samples; do (cd $$crates && $(CURDIR)/vm/cargo fetch --quiet) || exit; done
 	@vm/enter vm/check
 
 rust-analyzer: setup ## write rust-project.json, with which an editor understands the driver

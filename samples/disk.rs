@@ -13,8 +13,8 @@ use anyhow::{Context as _, ensure};
 use clap::Parser;
 use rdma::{AsyncContext, Buffer, Context, DEVICE_MEMORY_SIZE, Request};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::unix::{OwnedReadHalf, OwnedWriteHalf},
+    io::AsyncWriteExt,
+    net::unix::OwnedWriteHalf,
     sync::Mutex,
     task::{LocalSet, spawn_local},
 };
@@ -60,16 +60,17 @@ async fn main() -> anyhow::Result<()> {
         devices.push(Device { context, free: RefCell::default() });
     }
     let disk = Rc::new(Disk { devices });
+    let listener = nbd::listen(&options.socket).context(format!("{}", options.socket.display()))?;
     println!("{} devices, {} bytes", disk.devices.len(), disk.bytes());
-    let (from, to) = nbd::accept(&options.socket, disk.bytes()).context(format!("{}", options.socket.display()))?;
-    LocalSet::new().run_until(serve(disk, from, to)).await
+    let (kernel, to) = nbd::accept(&listener, disk.bytes())?;
+    LocalSet::new().run_until(serve(disk, kernel, to)).await
 }
 
 /// Does what the kernel asks, as it comes; the replies go as things are done.
-async fn serve(disk: Rc<Disk>, mut from: OwnedReadHalf, to: OwnedWriteHalf) -> anyhow::Result<()> {
+async fn serve(disk: Rc<Disk>, mut kernel: nbd::Kernel, to: OwnedWriteHalf) -> anyhow::Result<()> {
     let to = Rc::new(Mutex::new(to));
     loop {
-        let request = nbd::next(&mut from).await?;
+        let request = kernel.next().await?;
         ensure!(request.at + request.length as u64 <= disk.bytes(), "a request beyond the end");
         let (disk, to) = (Rc::clone(&disk), Rc::clone(&to));
         match request.kind {
@@ -77,7 +78,7 @@ async fn serve(disk: Rc<Disk>, mut from: OwnedReadHalf, to: OwnedWriteHalf) -> a
             // What was written is on the devices when that is said.
             nbd::Kind::Flush => nbd::reply(&mut *to.lock().await, &request, &Ok::<_, ()>(())).await?,
             nbd::Kind::Write => {
-                let shares = disk.receive(&mut from, &request).await?;
+                let shares = disk.receive(&mut kernel, &request).await?;
                 spawn_local(async move {
                     let done = match shares {
                         Ok(shares) => {
@@ -85,7 +86,7 @@ async fn serve(disk: Rc<Disk>, mut from: OwnedReadHalf, to: OwnedWriteHalf) -> a
                         }
                         Err(error) => Err(error),
                     };
-                    nbd::reply(&mut *to.lock().await, &request, &done).await
+                    said(nbd::reply(&mut *to.lock().await, &request, &done).await);
                 });
             }
             nbd::Kind::Read => {
@@ -94,10 +95,19 @@ async fn serve(disk: Rc<Disk>, mut from: OwnedReadHalf, to: OwnedWriteHalf) -> a
                         Ok(shares) => disk.transfer(shares, Request::from_device).await,
                         Err(error) => Err(error),
                     };
-                    disk.send(&mut *to.lock().await, &request, shares).await
+                    said(disk.send(&mut *to.lock().await, &request, shares).await);
                 });
             }
         }
+    }
+}
+
+/// A reply that has failed half-way cannot be mended: the kernel is told by the end of the connection. So it is if a device goes while what
+/// was read from it is being sent; its buffers go with it, and that is EFAULT.
+fn said(reply: io::Result<()>) {
+    if let Err(error) = reply {
+        eprintln!("The disk goes: {error}");
+        std::process::exit(1);
     }
 }
 
@@ -137,7 +147,7 @@ impl Disk {
     /// The bytes to write, from the socket into the buffers. All of them are taken from it, come what may: the next request is behind them.
     async fn receive(
         &self,
-        from: &mut OwnedReadHalf,
+        kernel: &mut nbd::Kernel,
         request: &nbd::Request,
     ) -> io::Result<Result<Vec<Share>, rdma::Error>> {
         let mut shares = self.shares(request.at, request.length);
@@ -149,7 +159,7 @@ impl Disk {
                 Ok(shares) => &mut shares[number].buffer[filled[number]..],
                 Err(_) => &mut nowhere[..],
             };
-            from.read_exact(&mut place[..bytes]).await?;
+            kernel.bytes(&mut place[..bytes]).await?;
             filled[number] += bytes;
         }
         Ok(shares)

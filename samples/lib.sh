@@ -1,5 +1,5 @@
 # What the samples' scripts share: what happens is said, the command is shown, and then what it really says. Any step that fails ends it.
-# Each begins with the machine that it is for: `# guest:` and the options of vm/boot.
+# Each sample's begins with the machine that it is for: `# guest:` and the options of vm/boot. (run.sh is the tour of `make run`.)
 # shellcheck shell=bash
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -9,9 +9,12 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 pictures=/output
 [[ -d $pictures ]] || pictures=$(mktemp -d)
 
+# What was left in the background goes.
+trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
+
 step() { printf '\n%s\n' "$1"; }
 run() {
 	printf '$ %s\n' "$1"
 	bash -euo pipefail -c "$1"
 }
-load() { insmod "build/$(uname -r)/rdma.ko" "$@"; }
+load() { insmod "build/$(uname -r)/rdma.ko"; }

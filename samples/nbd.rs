@@ -36,33 +36,71 @@ pub struct Request {
     pub length: usize,
 }
 
-/// Waits at a socket of this name for `nbd-client`, and offers it a disk of so many bytes.
-pub fn accept(path: &Path, bytes: u64) -> io::Result<(OwnedReadHalf, OwnedWriteHalf)> {
-    let listener = UnixListener::bind(path)?;
-    let (stream, _) = listener.accept()?;
-    std::fs::remove_file(path)?;
-    handshake(&stream, |_| Ok(Export::<()> { size: bytes, ..Export::default() }))?;
-    stream.set_nonblocking(true)?;
-    Ok(UnixStream::from_std(stream)?.into_split())
+/// A socket at which `nbd-client` finds a disk.
+pub struct Listener<'a>(UnixListener, &'a Path);
+
+/// From now on, `nbd-client` is waited for.
+pub fn listen(path: &Path) -> io::Result<Listener<'_>> {
+    Ok(Listener(UnixListener::bind(path)?, path))
 }
 
-/// The next request.
-pub async fn next(from: &mut OwnedReadHalf) -> io::Result<Request> {
-    const MAGIC: u32 = 0x2560_9513;
-    if from.read_u32().await? != MAGIC {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "this is no request"));
+/// The kernel's end of the socket, as far as it speaks.
+pub struct Kernel {
+    from: OwnedReadHalf,
+    /// The head of the next request, as far as it has come.
+    head: [u8; 28],
+    come: usize,
+}
+
+/// Offers the first one that comes a disk of so many bytes.
+pub fn accept(listener: &Listener<'_>, bytes: u64) -> io::Result<(Kernel, OwnedWriteHalf)> {
+    let (stream, _) = listener.0.accept()?;
+    std::fs::remove_file(listener.1)?;
+    handshake(&stream, |_| Ok(Export::<()> { size: bytes, ..Export::default() }))?;
+    stream.set_nonblocking(true)?;
+    let (from, to) = UnixStream::from_std(stream)?.into_split();
+    Ok((Kernel { from, head: [0; 28], come: 0 }, to))
+}
+
+impl Kernel {
+    /// The next request. Nothing is lost if it is not waited for to the end.
+    pub async fn next(&mut self) -> io::Result<Request> {
+        while self.come < self.head.len() {
+            self.from.readable().await?;
+            match self.from.try_read(&mut self.head[self.come..]) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => self.come += count,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.come = 0;
+        Request::new(&self.head)
     }
-    let _flags = from.read_u16().await?;
-    let kind = match from.read_u16().await? {
-        0 => Kind::Read,
-        1 => Kind::Write,
-        2 => Kind::Disconnect,
-        3 => Kind::Flush,
-        other => return Err(io::Error::new(io::ErrorKind::Unsupported, format!("request {other} was not offered"))),
-    };
-    let mut id = [0; 8];
-    from.read_exact(&mut id).await?;
-    Ok(Request { kind, id, at: from.read_u64().await?, length: from.read_u32().await? as usize })
+
+    /// Bytes that follow a request to write.
+    pub async fn bytes(&mut self, to: &mut [u8]) -> io::Result<()> {
+        self.from.read_exact(to).await.map(drop)
+    }
+}
+
+impl Request {
+    fn new(head: &[u8; 28]) -> io::Result<Self> {
+        const MAGIC: u32 = 0x2560_9513;
+        let number =
+            |bytes: std::ops::Range<usize>| head[bytes].iter().fold(0, |sum, &byte| (sum << 8) | u64::from(byte));
+        let kind = match (number(0..4), number(6..8)) {
+            (magic, _) if magic != u64::from(MAGIC) => return Err(io::Error::other("this is no request")),
+            (_, 0) => Kind::Read,
+            (_, 1) => Kind::Write,
+            (_, 2) => Kind::Disconnect,
+            (_, 3) => Kind::Flush,
+            (_, other) => return Err(io::Error::other(format!("request {other} was not offered"))),
+        };
+        let mut id = [0; 8];
+        id.copy_from_slice(&head[8..16]);
+        Ok(Self { kind, id, at: number(16..24), length: usize::try_from(number(24..28)).unwrap_or(usize::MAX) })
+    }
 }
 
 /// The head of the reply; after that of a read that went well, the bytes follow.

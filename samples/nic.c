@@ -254,6 +254,8 @@ int main(int argc, char **argv)
 		check(!errno, "a thread");
 	}
 
+	printf("ready\n");
+	fflush(stdout);
 	sigwait(&end, &signal);
 	cpu = cpu_time() - cpu;
 	for (int i = 0; i < 2; i++) {

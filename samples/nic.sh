@@ -14,16 +14,17 @@ for side in left right; do
 done
 ip -n left address add 10.0.0.1/24 dev tap0
 ip -n right address add 10.0.0.2/24 dev tap0
-trap 'kill $nic 2>/dev/null' EXIT
 
 start() { # interrupt|poll|copy
-	nic "$1" left/tap0 right/tap0 >/tmp/nic &
-	nic=$!
-	sleep 0.2
+	coproc nic { exec nic "$1" left/tap0 right/tap0; }
+	read -ru "${nic[0]}" said
 }
-stop() { # and tell what it says
-	kill $nic
-	wait $nic
+stop() { # and `said` is what it says
+	# shellcheck disable=SC2154 # coproc makes it
+	local process=$nic_PID
+	kill "$process"
+	read -ru "${nic[0]}" said
+	wait "$process"
 }
 
 start interrupt
@@ -43,7 +44,7 @@ wait $receiver
 run 'cat /tmp/received | sha256sum'
 cmp LICENSE /tmp/received
 stop
-cat /tmp/nic
+echo "$said"
 
 step "Another program computes for a second while packets fly. What share of the CPU does it get, and what does a frame cost?"
 TIMEFORMAT='%R %U %S'
@@ -57,7 +58,7 @@ for way in interrupt poll copy; do
 	grep -q ' 0% packet loss' /tmp/ping
 	stop
 	free=$(awk '{ printf "%.1f", 100 * ($2 + $3) / $1 }' /tmp/time)
-	printf '%5s %% of the CPU for others  %s\n' "$free" "$(cat /tmp/nic)"
+	printf '%5s %% of the CPU for others  %s\n' "$free" "$said"
 	printf '%s\t%s\n' "$way" "$free" >>/tmp/free
 done
 chart "$pictures/nic.svg" "The CPU that another program gets while packets go through the device" \

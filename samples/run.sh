@@ -1,13 +1,6 @@
 #!/bin/bash
 # The guided tour that `make run` shows: what happens, the command, and what it really says. Any step that fails ends it.
-set -euo pipefail
-cd "$(dirname "$0")/.."
-
-step() { printf '\n%s\n' "$1"; }
-run() {
-	printf '$ %s\n' "$1"
-	bash -euo pipefail -c "$1"
-}
+. "${BASH_SOURCE[0]%/*}/lib.sh"
 
 module=build/$(uname -r)/rdma.ko
 

@@ -14,8 +14,8 @@ use clap::{Parser, Subcommand};
 use rdma::{Buffer, Context, Request};
 use rustix::fs::{Mode, OFlags};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::unix::{OwnedReadHalf, OwnedWriteHalf},
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::unix::OwnedWriteHalf,
 };
 
 /// A disk in a DMA buffer, for a stock file system.
@@ -61,25 +61,25 @@ async fn main() -> anyhow::Result<()> {
         }
         Command::Serve { socket, bytes } => {
             let disk = context.allocate(bytes)?;
+            let listener = nbd::listen(&socket).context(format!("{}", socket.display()))?;
             println!("a disk of {} bytes", disk.len());
-            let (from, to) = nbd::accept(&socket, disk.len() as u64).context(format!("{}", socket.display()))?;
-            serve(disk, from, to).await
+            let (kernel, to) = nbd::accept(&listener, disk.len() as u64)?;
+            serve(disk, kernel, to).await
         }
     }
 }
 
 /// Does what the kernel asks and what the input says, one at a time.
-async fn serve(mut disk: Buffer, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) -> anyhow::Result<()> {
+async fn serve(mut disk: Buffer, mut kernel: nbd::Kernel, mut to: OwnedWriteHalf) -> anyhow::Result<()> {
     let mut commands = BufReader::new(tokio::io::stdin()).lines();
     loop {
         tokio::select! {
-            ready = from.readable() => {
-                ready?;
-                let request = nbd::next(&mut from).await?;
+            request = kernel.next() => {
+                let request = request?;
                 if request.kind == nbd::Kind::Disconnect {
                     return Ok(());
                 }
-                answer(&mut disk, &request, &mut from, &mut to).await?;
+                answer(&mut disk, &request, &mut kernel, &mut to).await?;
             }
             command = commands.next_line() => {
                 let Some(command) = command? else { return Ok(()) };
@@ -93,7 +93,7 @@ async fn serve(mut disk: Buffer, mut from: OwnedReadHalf, mut to: OwnedWriteHalf
 async fn answer(
     disk: &mut Buffer,
     request: &nbd::Request,
-    from: &mut OwnedReadHalf,
+    kernel: &mut nbd::Kernel,
     to: &mut OwnedWriteHalf,
 ) -> anyhow::Result<()> {
     let start = usize::try_from(request.at)?;
@@ -102,7 +102,7 @@ async fn answer(
         .and_then(|end| disk.get_mut(start..end))
         .context("a request beyond the end")?;
     if request.kind == nbd::Kind::Write {
-        from.read_exact(bytes).await?;
+        kernel.bytes(bytes).await?;
     }
     nbd::reply(to, request, &Ok::<_, ()>(())).await?;
     if request.kind == nbd::Kind::Read {

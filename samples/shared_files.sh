@@ -9,7 +9,6 @@ modprobe ext4
 coproc disk { exec shared_files serve; }
 read -ru "${disk[0]}" said
 step "A disk in a DMA buffer, the kernel's nbd in front of it, and on it a file system by the system's own mkfs.ext2 (shared_files serve: $said):"
-while [[ ! -S /run/shared_files ]]; do sleep 0.01; done
 run 'nbd-client -unix /run/shared_files /dev/nbd0 -b 1024 2>&1 | tail -n 1'
 mkdir /tmp/disk
 run 'mkfs.ext2 -q -b 1024 /dev/nbd0; mount /dev/nbd0 /tmp/disk'
@@ -17,24 +16,21 @@ run 'mkfs.ext2 -q -b 1024 /dev/nbd0; mount /dev/nbd0 /tmp/disk'
 step "Two processes map the same file. One writes, and the other one sees it, in the same memory:"
 file=/tmp/disk/notice
 head -c 3072 /dev/zero >$file
-mapped() { # PYTHON : with the file as the map `m`
-	python3 -c "
-import mmap, os, time
-m = mmap.mmap(os.open('$file', os.O_RDWR), 0)
-$1"
-}
-mapped '
-while m[:5] != b"ready": time.sleep(0.01)
-text = b"Written by one process, read by another one."
-m[8:8 + len(text)] = text
-m[:5] = b"done!"
-m.flush()' &
-writer=$!
-mapped '
-m[:5] = b"ready"
-while m[:5] != b"done!": time.sleep(0.01)
-print("  the other one reads:", m[8:52].decode())'
-wait $writer
+python3 - $file <<'END'
+import mmap, os, sys
+
+def mapped():
+    return mmap.mmap(os.open(sys.argv[1], os.O_RDWR), 0)
+
+mine = mapped()
+if os.fork() == 0:
+    its = mapped()
+    its[:44] = b"Written by one process, read by another one."
+    its.flush()
+    os._exit(0)
+os.wait()
+print("  the other one reads:", mine[:44].decode())
+END
 
 step "msync(2) has put it on the disk. Where that is, the file system tells (FIEMAP):"
 run "filefrag -b1 -v $file | grep -v '^ ext'"
@@ -48,13 +44,13 @@ order() { # COMMAND : for the engine, by the process that has the buffer
 }
 step "The engine takes it from there, out of the file system's own blocks: no CPU copies a byte. What the device has now:"
 order "send $at $length"
-run "dd if=/dev/rdma0 bs=3072 count=1 status=none | head -c 52 | tail -c 44; echo"
+run "dd if=/dev/rdma0 bs=44 count=1 status=none; echo"
 run "cmp -n 3072 /dev/rdma0 $file && echo 'All 3072 bytes are the same.'"
 
 step "And back: what the device has is put into the file's blocks. The kernel does not know; its own copy has to be dropped first."
-run "printf 'Written by the device.                      ' | dd of=/dev/rdma0 bs=1 seek=8 conv=notrunc status=none iflag=fullblock obs=44"
+run "printf 'Written by the device.                      ' | dd of=/dev/rdma0 bs=44 status=none"
 order "receive $at $length"
-run "umount /tmp/disk; blockdev --flushbufs /dev/nbd0; mount /dev/nbd0 /tmp/disk; head -c 30 $file | tail -c 22; echo"
+run "umount /tmp/disk; blockdev --flushbufs /dev/nbd0; mount /dev/nbd0 /tmp/disk; head -c 22 $file; echo"
 run 'umount /tmp/disk; fsck.ext2 -f -n /dev/nbd0 2>&1 | tail -n 1; mount /dev/nbd0 /tmp/disk'
 
 step "What cannot be had: the page cache's memory for the device, or the driver's memory for a disk's own DMA (O_DIRECT):"
