@@ -30,6 +30,14 @@ struct Options {
     node: String,
 }
 
+/// How a transfer is waited for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Blocking,
+    Polling,
+    WakeUp,
+}
+
 /// What one way has cost.
 struct Cost {
     way: &'static str,
@@ -43,26 +51,26 @@ struct Cost {
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let context = Context::open(&options.node)?;
-    let buffer = context.allocate(4096)?;
-    let (buffer, blocking) =
-        measured("blocking", buffer, &options, false, |buffer| Ok(Request::to_device(buffer, .., 0).run()?))?;
-    let (buffer, polling) = measured("polling", buffer, &options, false, |buffer| {
-        let pending = Request::to_device(buffer, .., 0).submit()?;
-        while !pending.is_done() {}
-        Ok(pending.wait()?)
-    })?;
-    let (_, wake_up) = measured("wake-up", buffer, &options, true, |buffer| {
-        Ok(Request::to_device(buffer, .., 0).submit()?.wait()?)
-    })?;
+    let mut buffer = context.allocate(4096)?;
+    let mut costs = Vec::new();
+    // The first round is not counted: in it, the program itself is loaded.
+    for transfers in [1, options.transfers] {
+        costs.clear();
+        for way in Way::ALL {
+            let (returned, cost) = way.measured(buffer, transfers)?;
+            buffer = returned;
+            costs.push(cost);
+        }
+    }
 
     // What it could have computed in as much time, had there been no transfers.
-    let end = Instant::now() + wake_up.elapsed;
+    let end = Instant::now() + costs.iter().map(|cost| cost.elapsed).max().unwrap_or_default();
     let alone = compute_until(|| Instant::now() >= end);
 
     if !options.for_chart {
         println!("{:10} {:>9} {:>12} {:>14} {:>16}", "way", "transfers", "elapsed, ms", "its CPU, ms", "computed, %");
     }
-    for cost in [blocking, polling, wake_up] {
+    for cost in costs {
         if options.for_chart {
             println!("{}\t{:.3}", cost.way, milliseconds(cost.cpu));
         } else {
@@ -73,30 +81,47 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Has the transfers done one way, in a thread of their own; computes meanwhile, if that way leaves the program free to.
-fn measured(
-    way: &'static str,
-    mut buffer: Buffer,
-    options: &Options,
-    computing: bool,
-    transfer: impl Fn(Buffer) -> Result<Buffer, rdma::Error> + Send,
-) -> Result<(Buffer, Cost), rdma::Error> {
-    let over = AtomicBool::new(false);
-    let begin = Instant::now();
-    thread::scope(|scope| {
-        let over = &over;
-        let transfers = scope.spawn(move || {
-            let before = cpu_time();
-            for _ in 0..options.transfers {
-                buffer = transfer(buffer)?;
-            }
-            over.store(true, Relaxed);
-            Ok::<_, rdma::Error>((buffer, cpu_time().saturating_sub(before)))
-        });
-        let work = if computing { compute_until(|| over.load(Relaxed) || transfers.is_finished()) } else { 0 };
-        let (buffer, cpu) = transfers.join().expect("it does not panic")?;
-        Ok((buffer, Cost { way, elapsed: begin.elapsed(), cpu, work }))
-    })
+impl Way {
+    const ALL: [Self; 3] = [Self::Blocking, Self::Polling, Self::WakeUp];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Blocking => "blocking",
+            Self::Polling => "polling",
+            Self::WakeUp => "wake-up",
+        }
+    }
+
+    fn transfer(self, buffer: Buffer) -> Result<Buffer, rdma::Error> {
+        let request = Request::to_device(buffer, .., 0);
+        if self == Self::Blocking {
+            return Ok(request.run()?);
+        }
+        let pending = request.submit()?;
+        while self == Self::Polling && !pending.is_done() {}
+        Ok(pending.wait()?)
+    }
+
+    /// Has transfers done, in a thread of their own; computes meanwhile, if this way leaves the program free to.
+    fn measured(self, mut buffer: Buffer, transfers: u32) -> Result<(Buffer, Cost), rdma::Error> {
+        let over = AtomicBool::new(false);
+        let begin = Instant::now();
+        thread::scope(|scope| {
+            let over = &over;
+            let transferring = scope.spawn(move || {
+                let before = cpu_time();
+                for _ in 0..transfers {
+                    buffer = self.transfer(buffer)?;
+                }
+                over.store(true, Relaxed);
+                Ok::<_, rdma::Error>((buffer, cpu_time().saturating_sub(before)))
+            });
+            let over = || over.load(Relaxed) || transferring.is_finished();
+            let work = if self == Self::WakeUp { compute_until(over) } else { 0 };
+            let (buffer, cpu) = transferring.join().expect("it does not panic")?;
+            Ok((buffer, Cost { way: self.name(), elapsed: begin.elapsed(), cpu, work }))
+        })
+    }
 }
 
 /// Computes in small pieces, and answers how many.

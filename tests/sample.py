@@ -35,6 +35,16 @@ class Sample(unittest.TestCase):
     def test_ends_well(self) -> None:
         self.assertEqual(self.status, 0)
 
+    def test_manual(self) -> None:
+        """Each command that the manual shows is run, and its picture is there."""
+        section = (PROJECT / "samples/README.md").read_text().split(f"\n## {self.name}\n")[1].split("\n## ")[0]
+        commands = re.findall(r"^[$>] .*", section, re.MULTILINE)
+        self.assertTrue(commands)
+        for command in commands:
+            self.assertIn(f"\n{command}\n", self.said)
+        for picture in re.findall(r"\]\((pictures/.*?)\)", section):
+            xml.etree.ElementTree.parse(PROJECT / "samples" / picture)
+
     def numbers(self, pattern: str) -> list[tuple[float, ...]]:
         """The numbers in all lines of this pattern."""
         found = [match.groups() for line in self.said.splitlines() if (match := re.search(pattern, line))]
