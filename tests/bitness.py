@@ -1,9 +1,11 @@
 #!/usr/bin/python3 -B
-"""tests/bitness.py PROGRAM[:OPTION...]... : run test programs as 64-bit and as 32-bit ones; each has the same cases, with the same results.
+"""tests/bitness.py PROGRAM[:OPTION...]... : run test programs as 32-bit ones; each has the cases that it has as 64-bit one, and passes them.
 
-Runs in the guest, with the driver loaded. Says so for each program, in KTAP; what a program says of a case that did not pass is seen.
+(As 64-bit ones they are tests of their own.) Runs in the guest, with the driver loaded. Says so for each program, in KTAP; what a program says
+of a case that did not pass is seen.
 """
 
+import itertools
 import re
 import subprocess
 import sys
@@ -12,37 +14,51 @@ import time
 CASE = re.compile(r"^(ok|not ok) \d+ ([^#\s]+)(?:.*# (SKIP))?")
 
 
-def results(directory: str, program: str, options: list[str]) -> tuple[dict[str, str], list[str]]:
-    """The result of each case of a program, by name, and what it said of those that did not pass."""
+def cases(program: str, options: list[str]) -> set[str]:
+    """The names of the cases that a program has as 64-bit one, but for those of fixtures that are left out (-F)."""
+    left_out = {name for option, name in itertools.pairwise(options) if option == "-F"}
+    listed = subprocess.run([f"build/tests/{program}", "-l"], stderr=subprocess.PIPE, text=True, check=False).stderr.splitlines()[1:]
+    found: set[str] = set()
+    for ruled, block in itertools.groupby(listed, lambda line: line.startswith("---")):
+        rows = [] if ruled else [(line[:20].strip(), line[21:46].strip(), line[47:].strip()) for line in block]
+        fixture = rows[0][0] if rows else ""
+        tests = [test for _, _, test in rows if test]
+        variants = [f".{variant}" for _, variant, _ in rows if variant] or [""]
+        if fixture not in left_out:
+            found |= {f"{fixture}{variant}.{test}" for variant in variants for test in tests}
+    return found
+
+
+def results(program: str, options: list[str]) -> tuple[dict[str, str], list[str]]:
+    """The result of each case of a program as 32-bit one, by name, and what it said of those that did not pass."""
     time.sleep(6)  # the kernel's log takes only so many lines in 5 s
     run = subprocess.run(
-        [f"build/{directory}/{program}", *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False
+        [f"build/tests32/{program}", *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False
     )
-    cases: dict[str, str] = {}
+    found: dict[str, str] = {}
     said: list[str] = []
     block: list[str] = []
     for line in run.stdout.splitlines():
         block.append(line)
         if match := CASE.match(line):
             result, name, skipped = match.groups()
-            cases[name] = skipped or result
+            found[name] = skipped or result
             said += block if result == "not ok" else []
             block = []
-    if run.returncode and all(result == "ok" for result in cases.values()):
-        cases["(exit status)"] = str(run.returncode)
-    return cases, said + block
+    if run.returncode and all(result == "ok" for result in found.values()):
+        found["(exit status)"] = str(run.returncode)
+    return found, said + block
 
 
-def same(program: str, options: list[str]) -> tuple[int, int, list[str]]:
-    """How many cases of a program passed, as 64 and as 32 bits; and what is wrong."""
-    wide, wide_said = results("tests", program, options)
-    narrow, narrow_said = results("tests32", program, options)
-    passed = [list(cases.values()).count("ok") for cases in (wide, narrow)]
-    wrong = [f"{name}: {wide.get(name)}, and {narrow.get(name)}" for name in wide | narrow if wide.get(name) != narrow.get(name)]
-    wrong += [f"{name}: {result}" for name, result in narrow.items() if result not in ("ok", "SKIP")]
+def check(program: str, options: list[str]) -> tuple[int, int, list[str]]:
+    """How many cases a program has as 64-bit one, how many it passes as 32-bit one, and what is wrong."""
+    wide = cases(program, options)
+    narrow, said = results(program, options)
+    wrong = [f"{name}: {narrow.get(name, 'is not there')}" for name in sorted(wide | set(narrow)) if narrow.get(name) not in ("ok", "SKIP")]
+    wrong += [f"{name}: is not there as a 64-bit case" for name in narrow if name not in wide]
     if not wide:
         wrong.append("it has no cases")
-    return passed[0], passed[1], wrong + (wide_said[-60:] + narrow_said[-60:] if wrong else [])
+    return len(wide), list(narrow.values()).count("ok"), wrong + (said[-60:] if wrong else [])
 
 
 def main() -> int:
@@ -53,14 +69,14 @@ def main() -> int:
     print(f"1..{len(sys.argv) - 1}", flush=True)
     for number, word in enumerate(sys.argv[1:], 1):
         program, *options = word.split(":")
-        wide, narrow, wrong = same(program, options)
+        wide, narrow, wrong = check(program, options)
         totals[0] += wide
         totals[1] += narrow
         failed += bool(wrong)
         for line in wrong:
             print(f"# {line}")
         print(f"{'not ok' if wrong else 'ok'} {number} {program}", flush=True)
-    print(f"# figure: {len(sys.argv) - 1} programs, each as 64-bit and as 32-bit one | {totals[0]} and {totals[1]} cases passed")
+    print(f"# figure: {len(sys.argv) - 1} programs, as 32-bit ones | {totals[1]} of the {totals[0]} cases that they have as 64-bit ones passed")
     return 1 if failed else 0
 
 
