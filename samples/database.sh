@@ -37,5 +37,5 @@ run 'cat /tmp/answers | cut -c 1-72; diff /tmp/expected /tmp/answers && echo "No
 awk 'NR > 3 { number++; print (number == 5 ? "all rows" : "query " number) "\t" $2 }' /tmp/cost | {
 	cat
 	printf 'read(2)\t%d\n' "$(awk '/^read/ { print $6 }' /tmp/cost)"
-} | chart "$pictures/database.svg" "Pages of the database that are loaded after each query" \
+} | draw database "Pages of the database that are loaded after each query" \
 	"pages of 4096 bytes; read(2) of the whole file for comparison"

@@ -39,7 +39,7 @@ rm /tmp/rates
 for devices in 1 2 4 8 16; do
 	rate $devices
 done
-chart "$pictures/disk.svg" "A disk in the memories of N devices" "KiB/s that fio writes" </tmp/rates
+draw disk "A disk in the memories of N devices" "KiB/s that fio writes" </tmp/rates
 
 start 16
 step "A file system on it ($said), by the system's own programs:"

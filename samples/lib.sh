@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . vm/guest/environment
 
-# Pictures and tables go here: out of the guest, where the host has given it a place.
+# Pictures and their tables go here: out of the guest, where the host has given it a place.
 pictures=/output
 [[ -d $pictures ]] || pictures=$(mktemp -d)
 
@@ -16,5 +16,8 @@ step() { printf '\n%s\n' "$1"; }
 run() {
 	printf '$ %s\n' "$1"
 	bash -euo pipefail -c "$1"
+}
+draw() { # NAME TITLE UNIT : the input, a label, a tab and a number a line, as a table and as a picture
+	tee "$pictures/$1.tsv" | chart "$pictures/$1.svg" "$2" "$3"
 }
 load() { insmod "build/$(uname -r)/rdma.ko"; }

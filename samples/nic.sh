@@ -69,5 +69,5 @@ for way in interrupt poll copy; do
 	printf '%s\t%d.%d\n' "$way" $((share / 10)) $((share % 10)) >>/tmp/free
 done
 kill $other
-chart "$pictures/nic.svg" "The CPU that another program gets while packets go through the device" \
+draw nic "The CPU that another program gets while packets go through the device" \
 	"percent; interrupt: sleeps until the driver wakes it, poll: asks in a loop, copy: read(2) and write(2)" </tmp/free

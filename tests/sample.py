@@ -52,7 +52,8 @@ class Sample(unittest.TestCase):
         return [tuple(float(number) for number in numbers) for numbers in found]
 
     def picture(self, bars: int) -> None:
-        """It has drawn so many bars."""
+        """It has drawn so many bars, and the table beside them has as many lines."""
+        self.assertEqual(len((OUTPUT / f"{self.name}.tsv").read_text().splitlines()), bars)
         tree = xml.etree.ElementTree.parse(OUTPUT / f"{self.name}.svg")
         boxes = [box for box in tree.iter() if box.tag.endswith("}rect")]
         self.assertEqual(len(boxes), bars + 1)  # the background is one, too
