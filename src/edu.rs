@@ -30,6 +30,9 @@ pub(crate) const PCI_ID: (u32, u32) = (0x1234, 0x11e8);
 /// How long a transfer takes. Source: `DMA_CYCLES` and `edu_dma_timer` in QEMU, `hw/misc/edu.c`.
 pub(crate) const TRANSFER_TIME_MS: u32 = 100;
 
+/// How often to look where no interrupt tells of a transfer's end: it takes a twentieth longer, then.
+const LOOK_MS: u32 = TRANSFER_TIME_MS / 20;
+
 /// Bits of a bus address that the device keeps; the rest is cut off silently. Default of the
 /// `dma_mask` property of QEMU's `edu`.
 pub(crate) const DEFAULT_DMA_BITS: u32 = 28;
@@ -186,7 +189,7 @@ impl<'bound> Edu<'bound> {
         let state = read_poll_timeout(
             || Ok(self.state()),
             |state| *state != State::Busy,
-            Delta::from_millis(1),
+            Delta::from_millis(i64::from(LOOK_MS)),
             Delta::from_millis(i64::from(most_ms)),
         )?;
         match state {
