@@ -68,6 +68,15 @@ header_compiles() {
 }
 header_is_the_drivers() { cmp "$root/usr/include/rust-dma/rdma.h" "$root/usr/src/rust-dma-$version/src/uapi/rdma.h"; }
 tool_runs() { [[ $(inside rdmactl --version) == "rdmactl $version" ]]; }
+# Those whose names the compiler has left in the tool (for where a panic comes from) are not all, but most.
+licenses_are_there() {
+	local crate count=0
+	while read -r crate; do
+		zgrep -qE "^=== ${crate%-*} ${crate##*-}: " "$root/usr/share/doc/rust-dma-tools/licenses.gz" || { echo "$crate"; return 1; }
+		count=$((count + 1))
+	done < <(strings "$root/usr/bin/rdmactl" | grep -oP 'registry/src/[^/]*/\K[^/]+(?=/)' | sort -u)
+	((count > 10))
+}
 rule_is_valid() { quietly inside udevadm verify /usr/lib/udev/rules.d/60-rust-dma.rules; }
 group_exists() { quietly inside getent group rdma; }
 manual_pages() { quietly inside man --where 4 rdma && quietly inside man --where 1 rdmactl; }
@@ -151,7 +160,7 @@ upgrade() {
 }
 
 first=(install module_is_built module_is_for_this_kernel module_is_this_driver metadata_is_the_same module_is_signed headers_are_untouched
-	nothing_is_left_of_the_build header_compiles header_is_the_drivers tool_runs rule_is_valid group_exists manual_pages
+	nothing_is_left_of_the_build header_compiles header_is_the_drivers tool_runs licenses_are_there rule_is_valid group_exists manual_pages
 	completion_in_bash completion_in_zsh completion_in_fish works_in_a_guest remove purge)
 second=(source_of_another_version no_source metadata_is_there_already upgrade)
 
