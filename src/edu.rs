@@ -30,7 +30,7 @@ pub(crate) const PCI_ID: (u32, u32) = (0x1234, 0x11e8);
 /// How long a transfer takes. Source: `DMA_CYCLES` and `edu_dma_timer` in QEMU, `hw/misc/edu.c`.
 pub(crate) const TRANSFER_TIME_MS: u32 = 100;
 
-/// How often to look where no interrupt tells of a transfer's end, which is seen so much later at most.
+/// How often to look where no interrupt tells of a transfer's end. A sleep takes up to a quarter longer.
 const LOOK_MS: u32 = TRANSFER_TIME_MS / 20;
 
 /// Bits of a bus address that the device keeps; the rest is cut off silently. Default of the
