@@ -7,17 +7,22 @@
 //! only while it is bound, and is reached through the guard.
 //!
 //! Lock order: address space of a process → handles of a context, search of a lane → guard (entered,
-//! not waited for) → memory of a buffer → registry of buffers. The queue's lock comes last, and
-//! nothing is allocated, freed or waited for under it; whom it tells has locks of their own: the
-//! answer to a call, a wait queue, an eventfd.
+//! not waited for) → memory of a buffer → registry of buffers; users of the device → the queue's lock.
+//! That one, `Work`, comes last, and nothing is allocated, freed or waited for under it. Innermost,
+//! under `Work`: the lock of `Call::answer`. Those of wait queues and of an eventfd are taken when
+//! `Work` is dropped.
 
 mod call;
 mod engine;
 mod lane;
 mod snapshot;
 mod traced;
+mod users;
 
-pub(crate) use engine::Engine;
+pub(crate) use engine::{
+    Engine,
+    InterruptKind, //
+};
 pub(crate) use lane::{
     Lane,
     Reserved, //
@@ -40,7 +45,9 @@ use crate::{
     },
     queue::{
         self,
-        Walk, //
+        LaneCursor,
+        Notice,
+        Step, //
     },
     quota::{
         Limits,
@@ -59,6 +66,7 @@ use kernel::{
         SpinLockIrq, //
     }, //
 };
+use users::Users;
 
 /// A request as this driver has it.
 pub(crate) type Request = request::Request<InUse>;
@@ -97,6 +105,8 @@ pub(crate) struct Device {
     quota: Arc<Quota>,
     limits: Limits,
     page_faults: PageFaults,
+    #[pin]
+    users: Users,
 }
 
 impl Device {
@@ -119,6 +129,7 @@ impl Device {
                 quota: Quota::new(limits.device)?,
                 limits,
                 page_faults: PageFaults::new(),
+                users <- Users::new(),
             }),
             GFP_KERNEL,
         )
@@ -194,16 +205,41 @@ impl Device {
         &self.mappings
     }
 
-    /// Takes no requests any more, for this reason, and fails those that wait.
+    /// Accepts no requests any more, for this reason, and fails those that wait.
     fn close(&self, error: Error) {
-        self.work.lock().queue.close(error);
+        let notice = self.work.lock().queue.close(error);
+        deliver(notice);
         self.fail_waiting();
     }
 
-    /// Fails what waits in the queue, if it takes no requests. A few at a time: others need the
-    /// lock, too.
+    /// Fails what waits in the queue, if it accepts no requests.
     fn fail_waiting(&self) {
-        let mut walk = Walk::default();
-        while self.work.lock().queue.fail_some(&mut walk) {}
+        let mut cursor = LaneCursor::default();
+        self.in_steps(|queue| queue.fail_batch(&mut cursor));
+    }
+
+    /// Fails the requests that are linked to one that has failed.
+    fn fail_links(&self) {
+        self.in_steps(Queue::fail_links);
+    }
+
+    /// Does something to the queue step by step: between two steps, others get the lock.
+    fn in_steps(&self, mut step: impl FnMut(&mut Queue) -> Step<Types>) {
+        loop {
+            let done = step(&mut self.work.lock().queue);
+            deliver(done.notice);
+            if !done.more {
+                return;
+            }
+        }
+    }
+}
+
+/// Does what a step of the queue has left to do. Not under the queue's lock.
+fn deliver(notice: Option<Notice<Types>>) {
+    match notice {
+        None => {}
+        Some(Notice::Owner(notice)) => notice.deliver(),
+        Some(Notice::Caller(call)) => call.wake(),
     }
 }

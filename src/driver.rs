@@ -6,7 +6,8 @@ use crate::{
     context::Context,
     device::{
         Device,
-        Engine, //
+        Engine,
+        InterruptKind, //
     },
     edu,
     kernel_ext::{
@@ -120,9 +121,9 @@ impl Driver for Edu {
         let vectors = pdev
             .alloc_irq_vectors(1, 1, types)
             .map_err(|e| unfit(pdev, "no interrupt", e))?;
-        let (interrupt, interrupt_name) = match vectors.irq_type() {
-            IrqType::Intx => (uapi::INTERRUPT_INTX, "INTx"),
-            _ => (uapi::INTERRUPT_MSI, "MSI"),
+        let (kind, interrupt, interrupt_name) = match vectors.irq_type() {
+            IrqType::Intx => (InterruptKind::Line, uapi::INTERRUPT_INTX, "INTx"),
+            _ => (InterruptKind::Message, uapi::INTERRUPT_MSI, "MSI"),
         };
 
         let zeros = Memory::new(pdev.as_ref(), DEVICE_MEMORY_SIZE as usize, || Ok(()))
@@ -152,7 +153,15 @@ impl Driver for Edu {
         };
         // CAST: there are few nodes.
         let device = Device::new(number.get() as u32, info, limits())?;
-        let engine = Engine::new(pdev.as_ref(), edu, enabled, zeros, device.clone(), dma_bits);
+        let engine = Engine::new(
+            pdev.as_ref(),
+            edu,
+            enabled,
+            zeros,
+            device.clone(),
+            dma_bits,
+            kind,
+        );
         let bound = Arc::pin_init(
             Delayed::new(
                 engine,

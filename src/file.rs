@@ -16,12 +16,14 @@ use crate::{
         chrdev::{
             self,
             region,
-            Events,
             Mode, //
         },
         mapping::Mappings,
-        vma::Populate,
-        wait::WaitQueue, //
+        poll::{
+            Events,
+            PollQueue, //
+        },
+        vma::Populate, //
     },
     transfer::DEVICE_MEMORY_SIZE, //
 };
@@ -86,19 +88,19 @@ impl chrdev::File for Context {
         Context::write(self, mode.nonblocking, position, &bytes[..copied])
     }
 
-    fn wait_queue(&self) -> &WaitQueue {
-        self.lane().wait_queue()
+    fn poll_queue(&self) -> &PollQueue {
+        self.lane().poll_queue()
     }
 
     fn poll(&self) -> Events {
-        let load = self.lane().load();
+        let lane = self.lane().state();
         let mut events = Events::NONE;
-        if load.completed > 0 {
+        if lane.completed > 0 {
             events = events | Events::READABLE;
         }
-        if load.closed || self.device().info().is_err() {
+        if lane.closed || self.device().info().is_err() {
             events | Events::GONE
-        } else if load.room > 0 {
+        } else if lane.room > 0 {
             events | Events::WRITABLE
         } else {
             events

@@ -17,6 +17,7 @@ pub(crate) mod mapping;
 pub(crate) mod memlock;
 pub(crate) mod pci;
 mod pci_driver;
+pub(crate) mod poll;
 pub(crate) mod ratelimit;
 mod runs;
 pub(crate) mod signal;

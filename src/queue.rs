@@ -2,14 +2,19 @@
 
 //! Who gets the engine next: requests, fair turns, completion.
 //!
-//! Each context has a *lane*: its requests, first in, first out. The turns go round the lanes that
-//! have something to do, a piece each. A piece is one transfer, or the two of a copy, between which
-//! no other lane comes, led by a scrub of the device memory where it shows another user's bytes.
+//! Each context has a *lane*: its requests, first in, first out. Turns go round the users who have
+//! something to do, and within a user round the user's lanes, a piece each. A piece is one transfer,
+//! or the two of a copy, between which no other lane comes, led by a scrub of the device memory
+//! where it shows another user's bytes.
 //!
 //! A request is a value that is moved: [`Entry`] of a [`Job`] → waiting in its lane → [`Running`] →
-//! to whoever waits for it, or completed in its lane → collected. What nobody waits for any more
-//! goes to the orphans, which are dropped where one may sleep: nothing is allocated or freed in
-//! here, and everything that an interrupt handler calls is O(1).
+//! to the thread that waits for it, or completed in its lane → collected. Jobs without an owner go to
+//! `orphans`, and are freed in process context.
+//!
+//! What is called under the queue's lock is one step: it allocates and frees nothing, deals with
+//! [`Lane::STEP`] requests at most, and returns at most one [`Notice`], to be delivered when the lock
+//! is dropped. What an interrupt handler calls deals with one request. (The exception is
+//! [`give_up`](Queue::give_up), which looks for a request among those of its lane.)
 //!
 //! No hardware and no bindings: also compiled and tested on the host.
 
@@ -17,21 +22,25 @@ mod job;
 mod lane;
 mod lanes;
 mod power;
+mod ring;
 mod running;
 
 pub(crate) use job::{
     Job,
-    Ticket, //
+    SyncId, //
 };
 pub(crate) use lane::{
+    CancelScan,
     Lane,
-    Load,
-    Search,
+    LaneState,
     DEPTH, //
 };
 pub(crate) use lanes::{
+    GrowRequest,
+    Growth,
+    LaneCursor,
     LaneId,
-    Walk, //
+    UserId, //
 };
 
 pub(crate) use running::{
@@ -48,21 +57,20 @@ use crate::{
         Entry,
         Fifo, //
     },
-    slab::Room,
     stats::Stats,
     transfer::Transfer, //
 };
 use kernel::prelude::*;
 use lanes::Lanes;
-use running::Step;
+use running::Stage;
 
 /// What goes through a queue, and to whom.
 pub(crate) trait Types: Sized {
     /// A request.
     type Request: Request;
-    /// Whoever has a lane.
+    /// The owner of a lane.
     type Owner: Owner<Self>;
-    /// Whoever waits for one request.
+    /// A thread that waits for one request.
     type Caller: Caller<Self>;
 }
 
@@ -74,31 +82,62 @@ pub(crate) trait Request {
     /// The next piece of it; [`None`] if nothing is left to do.
     fn piece(&self) -> Option<Piece>;
 
-    /// Takes note that `bytes` more are done, and returns whether that is all.
+    /// Records that `bytes` more are done, and returns whether that is all.
     fn advance(&mut self, bytes: u64) -> bool;
 
-    /// Takes note that it is over. Its memory is held on, to be let go where one may sleep.
+    /// Records that it is over. Its memory is held on, to be released in process context.
     fn ended(&mut self);
 }
 
-/// How whoever has a lane is told of it. Called with the queue's lock held, also by an interrupt
-/// handler.
+/// What has changed in a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// More completions can be collected.
+    Completed,
+    /// There is room for requests again.
+    Room,
+    /// The queue is closed: fewer completions are to come, or none.
+    Closed,
+}
+
+/// The owner of a lane. Called under the queue's lock, also by an interrupt handler.
 pub(crate) trait Owner<T: Types> {
-    /// One more completion can be collected.
+    /// What is to be done when the lock is dropped.
+    type Notice;
+
+    /// A request of the lane is completed.
     fn completed(&self, job: &Job<T>);
 
-    /// Something else has changed: those who wait look for themselves.
-    fn changed(&self);
+    /// Says what is to be done about a change of the lane, which now has so many completions.
+    fn notice(&self, change: Change, completed: usize) -> Self::Notice;
 }
 
-/// How whoever waits for one request is told of its end. Called with the queue's lock held, also by
-/// an interrupt handler.
+/// A thread that waits for one request.
 pub(crate) trait Caller<T: Types> {
-    /// The request has ended.
-    fn answer(self, answer: Answer<T>);
+    /// The request has ended. Called under the queue's lock, also by an interrupt handler; the
+    /// thread is woken when the lock is dropped.
+    fn answer(&self, answer: Answer<T>);
 }
 
-/// How a request has ended for whoever waits for it.
+/// To be delivered when the queue's lock is dropped.
+#[must_use]
+pub(crate) enum Notice<T: Types> {
+    /// To the owner of a lane.
+    Owner(<T::Owner as Owner<T>>::Notice),
+    /// To a thread whose request is answered.
+    Caller(T::Caller),
+}
+
+/// What a step has left to do.
+#[must_use]
+pub(crate) struct Step<T: Types> {
+    /// There may be more to do.
+    pub(crate) more: bool,
+    /// To be delivered when the lock is dropped.
+    pub(crate) notice: Option<Notice<T>>,
+}
+
+/// How a request has ended for the thread that waits for it.
 pub(crate) enum Answer<T: Types> {
     /// It has ended; here it is.
     Ended(Entry<Job<T>>),
@@ -106,7 +145,7 @@ pub(crate) enum Answer<T: Types> {
     Failed(Error),
 }
 
-/// What a request was doing when whoever waited for it gave up.
+/// What a request was doing when the thread that waited for it stopped waiting.
 pub(crate) enum GivenUp<T: Types> {
     /// The engine had not begun with it, or is between two pieces of it.
     Waiting(Entry<Job<T>>),
@@ -126,7 +165,7 @@ pub(crate) struct Queue<T: Types> {
     running: Option<Running<T>>,
     orphans: Fifo<Job<T>>,
     contents: Contents,
-    last_ticket: u64,
+    last_sync: u64,
     /// Why nothing new is taken, if so.
     closed: Option<Error>,
     /// Nothing is started.
@@ -145,7 +184,7 @@ impl<T: Types> Queue<T> {
             running: None,
             orphans: Fifo::new(),
             contents: Contents::Mixed,
-            last_ticket: 0,
+            last_sync: 0,
             closed: Some(ENODEV),
             paused: false,
             zeros: 0,
@@ -161,23 +200,38 @@ impl<T: Types> Queue<T> {
         self.contents = Contents::Zeros;
     }
 
-    /// How much room must be made by [`grow`](Self::grow) before the next lane; [`None`] if none.
-    pub(crate) fn wants(&self) -> Option<usize> {
-        self.lanes.wants()
+    /// What must be allocated for [`grow`](Self::grow) before the next user or lane; [`None`] if
+    /// nothing.
+    pub(crate) fn grow_request(&self) -> Option<GrowRequest> {
+        self.lanes.grow_request()
     }
 
-    /// Makes room for more lanes. What is returned is to be dropped where one may sleep.
-    pub(crate) fn grow(&mut self, room: Room<KBox<Lane<T>>>) -> Room<KBox<Lane<T>>> {
-        self.lanes.grow(room)
+    /// Makes room for more users and lanes. What is returned is to be freed in process context.
+    pub(crate) fn grow(&mut self, growth: Growth<T>) -> Growth<T> {
+        self.lanes.grow(growth)
     }
 
-    /// Adds a lane, or gives it back if there is no room.
-    pub(crate) fn add_lane(&mut self, lane: KBox<Lane<T>>) -> Result<LaneId, KBox<Lane<T>>> {
-        self.lanes.add(lane)
+    /// Adds a user; [`None`] if there is no room.
+    pub(crate) fn add_user(&mut self) -> Option<UserId> {
+        self.lanes.add_user()
     }
 
-    /// Removes a lane. What is returned, with all that waits in it, is to be dropped where one may
-    /// sleep; what the engine has becomes an orphan.
+    /// Removes a user who has no lanes.
+    pub(crate) fn remove_user(&mut self, user: UserId) {
+        self.lanes.remove_user(user);
+    }
+
+    /// Adds a lane of a user, or gives it back if there is no room.
+    pub(crate) fn add_lane(
+        &mut self,
+        user: UserId,
+        lane: KBox<Lane<T>>,
+    ) -> Result<LaneId, KBox<Lane<T>>> {
+        self.lanes.add(user, lane)
+    }
+
+    /// Removes a lane. What is returned, with all that waits in it, is to be dropped in process
+    /// context; what the engine has becomes an orphan.
     pub(crate) fn remove_lane(&mut self, lane: LaneId) -> Option<KBox<Lane<T>>> {
         let running = self.running.as_mut();
         if let Some(running) = running.filter(|running| running.lane == Some(lane)) {
@@ -198,14 +252,14 @@ impl<T: Types> Queue<T> {
     }
 
     /// What a lane has.
-    pub(crate) fn load(&self, lane: LaneId) -> Load {
-        let mut load = self.lanes.get(lane).map(Lane::load).unwrap_or_default();
-        load.closed = self.closed.is_some();
+    pub(crate) fn state(&self, lane: LaneId) -> LaneState {
+        let mut state = self.lanes.get(lane).map(Lane::state).unwrap_or_default();
+        state.closed = self.closed.is_some();
         let running = self.running.as_ref();
-        load.running = running
+        state.running = running
             .is_some_and(|running| running.lane == Some(lane))
             .into();
-        load
+        state
     }
 
     /// Sets aside room for at most so many requests in a lane, and returns for how many.
@@ -213,15 +267,21 @@ impl<T: Types> Queue<T> {
         self.lanes.get_mut(lane).map_or(0, |at| at.reserve(most))
     }
 
-    /// Gives back room: what was set aside and not used, or is delivered.
-    pub(crate) fn release(&mut self, lane: LaneId, room: usize) {
-        if let Some(at) = self.lanes.get_mut(lane) {
-            at.release(room);
-            // Who waits for the last completion may have counted on this one.
-            if self.closed.is_some() {
-                at.owner.changed();
-            }
+    /// Gives back room that was set aside and not used, or whose completions are delivered.
+    pub(crate) fn release(&mut self, lane: LaneId, room: usize) -> Option<Notice<T>> {
+        let was_full = self.lanes.get_mut(lane)?.release(room);
+        if self.closed.is_some() {
+            // The last completion may be one that others wait for.
+            self.notice(lane, Change::Closed)
+        } else if was_full {
+            self.notice(lane, Change::Room)
+        } else {
+            None
         }
+    }
+
+    fn notice(&self, lane: LaneId, change: Change) -> Option<Notice<T>> {
+        Some(Notice::Owner(self.lanes.get(lane)?.notice(change)))
     }
 
     /// Puts requests, for which room was set aside, at the end of a lane, and leaves the list
@@ -230,30 +290,30 @@ impl<T: Types> Queue<T> {
     /// # Errors
     ///
     /// `EIO` if the engine is stuck with an earlier request, or the reason for which the queue is
-    /// closed. The list is left as it is, to be dropped where one may sleep.
+    /// closed. The list is left as it is, to be dropped in process context.
     pub(crate) fn submit(&mut self, lane: LaneId, jobs: &mut Fifo<Job<T>>) -> Result {
         if let Some(error) = self.refuses() {
             return Err(error);
         }
         let served = self.running.as_ref().and_then(|running| running.lane);
-        self.lanes.wait_last(lane, jobs, served);
+        self.lanes.push_last(lane, jobs, served);
         Ok(())
     }
 
-    /// Puts a request that somebody waits for at the end of a lane, and leaves the list empty.
-    /// Returns the ticket to [give it up](Self::give_up) with.
+    /// Puts a request that a thread waits for at the end of a lane, and leaves the list empty.
+    /// Returns the id to [give it up](Self::give_up) with.
     ///
     /// # Errors
     ///
     /// As [`submit`](Self::submit).
-    pub(crate) fn call(&mut self, lane: LaneId, jobs: &mut Fifo<Job<T>>) -> Result<Ticket> {
-        let ticket = Ticket(self.last_ticket + 1);
+    pub(crate) fn submit_sync(&mut self, lane: LaneId, jobs: &mut Fifo<Job<T>>) -> Result<SyncId> {
+        let id = SyncId(self.last_sync + 1);
         if let Some(job) = jobs.front_mut() {
-            job.ticket = ticket;
+            job.sync = id;
         }
         self.submit(lane, jobs)?;
-        self.last_ticket = ticket.0;
-        Ok(ticket)
+        self.last_sync = id.0;
+        Ok(id)
     }
 
     /// Why nothing new is taken, if so.
@@ -286,7 +346,7 @@ impl<T: Types> Queue<T> {
             job,
             lane: Some(lane),
             piece,
-            step: self.first_step(user, piece),
+            stage: self.first_stage(user, piece),
             started: false,
             overdue: false,
         })
@@ -297,36 +357,37 @@ impl<T: Types> Queue<T> {
         self.running.as_ref().is_some_and(|running| running.started)
     }
 
-    /// Takes note that the engine's transfer has ended, at the time `now` in nanoseconds.
-    pub(crate) fn finish(&mut self, now: u64) {
-        let Some(mut running) = self.running.take_if(|running| running.started) else {
-            return;
-        };
-        self.stats.counters.transfers += 1;
-        self.stats.counters.bytes += running.transfer(self.zeros).device.length();
-        if running.overdue {
-            // It was given up as failed; what it did to the device memory is unknown.
-            self.contents = Contents::Mixed;
-            return self.end(running, Err(ETIMEDOUT), now);
+    /// Records that the engine's transfer has ended, at the time `now` in nanoseconds. It has moved
+    /// all of its bytes, unless `transferred` is an error.
+    pub(crate) fn finish(&mut self, transferred: Result, now: u64) -> Option<Notice<T>> {
+        let mut running = self.running.take_if(|running| running.started)?;
+        if transferred.is_ok() {
+            self.stats.counters.transfers += 1;
+            self.stats.counters.bytes += running.transfer(self.zeros).device.length();
         }
-        let next = match (running.step, running.piece) {
-            (Step::Scrub, _) => Step::First,
-            (Step::First, Piece::Copy { .. }) => Step::Second,
+        if running.overdue || transferred.is_err() {
+            // What it did to the device memory is unknown.
+            self.contents = Contents::Mixed;
+            return self.end(running, transferred.and(Err(ETIMEDOUT)), now);
+        }
+        let next = match (running.stage, running.piece) {
+            (Stage::Scrub, _) => Stage::First,
+            (Stage::First, Piece::Copy { .. }) => Stage::Second,
             _ => return self.piece_done(running, now),
         };
         if running.lane.is_some() && self.closed.is_none() {
-            running.step = next;
+            running.stage = next;
             running.started = false;
             self.running = Some(running);
-        } else {
-            if running.step == Step::Scrub {
-                self.contents = Contents::Zeros;
-            }
-            self.end(running, Err(self.closed.unwrap_or(ECANCELED)), now);
+            return None;
         }
+        if running.stage == Stage::Scrub {
+            self.contents = Contents::Zeros;
+        }
+        self.end(running, Err(self.closed.unwrap_or(ECANCELED)), now)
     }
 
-    fn piece_done(&mut self, mut running: Running<T>, now: u64) {
+    fn piece_done(&mut self, mut running: Running<T>, now: u64) -> Option<Notice<T>> {
         let bytes = running.piece.bytes();
         running.job.bytes += bytes;
         let request = running.job.request.as_mut();
@@ -337,22 +398,26 @@ impl<T: Types> Queue<T> {
             return self.end(running, Err(error), now);
         }
         // The next piece has its turn after one of each other lane.
-        if let Some(lane) = running.lane {
-            self.lanes.wait_first(lane, running.job);
-        }
+        self.lanes.push_first(running.lane?, running.job);
+        None
     }
 
-    /// Hands a request to whoever waits for it.
-    fn end(&mut self, mut running: Running<T>, outcome: Result, now: u64) {
+    /// Completes a request.
+    fn end(&mut self, mut running: Running<T>, outcome: Result, now: u64) -> Option<Notice<T>> {
         running.job.end(outcome);
         self.stats.counters.completed += 1;
         self.stats.latency.record(running.job.age(now));
-        let nobodys = match running.lane {
-            Some(lane) => self.lanes.complete(lane, running.job),
-            None => Err(running.job),
+        let Some(lane) = running.lane else {
+            self.orphans.push_back(running.job);
+            return None;
         };
-        if let Err(job) = nobodys {
-            self.orphans.push_back(job);
+        match self.lanes.complete(lane, running.job) {
+            Ok(Some(caller)) => Some(Notice::Caller(caller)),
+            Ok(None) => self.notice(lane, Change::Completed),
+            Err(job) => {
+                self.orphans.push_back(job);
+                None
+            }
         }
     }
 
@@ -364,97 +429,134 @@ impl<T: Types> Queue<T> {
     }
 
     /// Puts completions back that could not be delivered, before all others.
-    pub(crate) fn put_back(&mut self, lane: LaneId, completions: Fifo<Job<T>>) {
-        if let Some(at) = self.lanes.get_mut(lane) {
-            at.put_back(completions);
-        }
+    pub(crate) fn put_back(
+        &mut self,
+        lane: LaneId,
+        completions: Fifo<Job<T>>,
+    ) -> Option<Notice<T>> {
+        self.lanes.get_mut(lane)?.put_back(completions);
+        self.notice(lane, Change::Completed)
     }
 
-    /// Gives up waiting for a request.
-    pub(crate) fn give_up(&mut self, lane: LaneId, ticket: Ticket) -> GivenUp<T> {
-        if let Some(running) = self.running.as_mut().filter(|r| r.job.ticket == ticket) {
+    /// Takes a request from the thread that waits for it, which stops waiting.
+    pub(crate) fn give_up(&mut self, lane: LaneId, id: SyncId) -> GivenUp<T> {
+        if let Some(running) = self.running.as_mut().filter(|r| r.job.sync == id) {
             running.lane = None;
-            // The caller is here: it is not the last one to hold it that goes.
+            // The thread has a reference of its own: this frees nothing.
             drop(running.job.caller.take());
             self.stats.counters.quarantined += 1;
             return GivenUp::Begun;
         }
-        match self.lanes.take_waiting(lane, ticket) {
+        match self.lanes.take_waiting(lane, id) {
             Some(job) => GivenUp::Waiting(job),
             None => GivenUp::Ended,
         }
     }
 
-    /// Begins to cancel those requests of a lane that are called `cookie` ([`None`]: all).
-    pub(crate) fn search(&mut self, lane: LaneId, cookie: Option<u64>) -> Option<Search> {
-        Some(self.lanes.get_mut(lane)?.search(cookie))
-    }
-
-    /// Goes on cancelling, a few requests, and returns whether there may be more.
-    pub(crate) fn search_some(&mut self, lane: LaneId, search: &mut Search) -> bool {
-        let before = search.cancelled;
-        let more = self.lanes.search_some(lane, search);
+    /// Begins to cancel the requests of a lane that have this cookie ([`None`]: all).
+    pub(crate) fn cancel(&mut self, lane: LaneId, cookie: Option<u64>) -> Option<CancelScan> {
         let running = self.running.as_ref();
-        search.begun |= running.is_some_and(|running| running.is_called(lane, search.cookie));
-        // CAST: small numbers.
-        self.stats.counters.cancelled += (search.cancelled - before) as u64;
-        more
+        let begun = running.is_some_and(|running| running.matches(lane, cookie));
+        Some(self.lanes.get_mut(lane)?.cancel(cookie, begun))
     }
 
-    /// Takes note that the engine's transfer should have ended long ago. Whoever waits for it is
-    /// told, if need be with `stand_in`; the request itself stays with the engine. All others are
-    /// [failed](Self::fail_some) from now on. Returns whether that is so, and news.
-    pub(crate) fn overdue(&mut self, stand_in: &mut Option<Entry<Job<T>>>) -> bool {
-        let running = self.running.as_mut();
-        let Some(running) = running.filter(|running| running.started && !running.overdue) else {
-            return false;
+    /// Continues to cancel.
+    pub(crate) fn cancel_step(&mut self, lane: LaneId, scan: &mut CancelScan) -> Step<T> {
+        let before = scan.cancelled;
+        let more = self.lanes.cancel_step(lane, scan);
+        // CAST: small numbers.
+        self.stats.counters.cancelled += (scan.cancelled - before) as u64;
+        let notice = if scan.cancelled > before {
+            self.notice(lane, Change::Completed)
+        } else {
+            None
         };
+        Step { more, notice }
+    }
+
+    /// Whether there are requests that are linked to one that has failed, and are to be
+    /// [failed](Self::fail_links), too.
+    pub(crate) fn has_failing(&self) -> bool {
+        self.lanes.failing().is_some()
+    }
+
+    /// Fails some of the requests that are linked to one that has failed.
+    pub(crate) fn fail_links(&mut self) -> Step<T> {
+        let Some(lane) = self.lanes.failing() else {
+            return Step {
+                more: false,
+                notice: None,
+            };
+        };
+        self.lanes.fail_links(lane);
+        Step {
+            more: self.has_failing(),
+            notice: self.notice(lane, Change::Completed),
+        }
+    }
+
+    /// Completes the running request with `ETIMEDOUT`, if need be by `completion`; the request itself
+    /// stays with the engine. All others are to be [failed](Self::fail_batch) from now on. Returns
+    /// [`None`] if that has been done before, or there is nothing to complete it by.
+    pub(crate) fn time_out(
+        &mut self,
+        completion: &mut Option<Entry<Job<T>>>,
+    ) -> Option<Option<Notice<T>>> {
+        let running = self.running.as_mut();
+        let running = running.filter(|running| running.started && !running.overdue)?;
         let collected = running.lane.is_some() && running.job.caller.is_none();
-        if collected && stand_in.is_none() {
-            return false;
+        if collected && completion.is_none() {
+            return None;
         }
         running.overdue = true;
         let Some(lane) = running.lane.take() else {
-            return true;
+            return Some(None);
         };
         self.stats.counters.quarantined += 1;
         if let Some(caller) = running.job.caller.take() {
             caller.answer(Answer::Failed(ETIMEDOUT));
-        } else if let Some(mut completion) = stand_in.take() {
-            completion.stand_for(&running.job, Err(ETIMEDOUT));
-            *stand_in = self.lanes.complete(lane, completion).err();
+            return Some(Some(Notice::Caller(caller)));
         }
-        true
+        if let Some(mut completed) = completion.take() {
+            completed.complete_for(&running.job, Err(ETIMEDOUT));
+            *completion = self.lanes.complete(lane, completed).err();
+        }
+        Some(self.notice(lane, Change::Completed))
     }
 
-    /// Takes nothing new from now on. What waits is to be [failed](Self::fail_some).
-    pub(crate) fn close(&mut self, error: Error) {
+    /// Accepts nothing new from now on. What waits is to be [failed](Self::fail_batch).
+    pub(crate) fn close(&mut self, error: Error) -> Option<Notice<T>> {
         self.closed = Some(error);
-        if let Some(running) = &mut self.running {
-            if let Some(caller) = running.job.caller.take() {
-                running.lane = None;
-                self.stats.counters.quarantined += 1;
-                caller.answer(Answer::Failed(error));
-            }
+        let running = self.running.as_mut()?;
+        let caller = running.job.caller.take()?;
+        running.lane = None;
+        self.stats.counters.quarantined += 1;
+        caller.answer(Answer::Failed(error));
+        Some(Notice::Caller(caller))
+    }
+
+    /// Fails some of the requests that wait in any lane, if none is accepted now.
+    pub(crate) fn fail_batch(&mut self, cursor: &mut LaneCursor) -> Step<T> {
+        let failed = self
+            .refuses()
+            .and_then(|error| self.lanes.fail_batch(cursor, error));
+        let notice = match failed {
+            None => None,
+            Some((_, Some(caller))) => Some(Notice::Caller(caller)),
+            Some((lane, None)) => self.notice(lane, Change::Closed),
+        };
+        Step {
+            more: self.refuses().is_some() && !self.lanes.is_end(cursor),
+            notice,
         }
     }
 
-    /// Fails a few of the requests that wait in any lane, if none is taken now; returns whether
-    /// there may be more.
-    pub(crate) fn fail_some(&mut self, walk: &mut Walk) -> bool {
-        match self.refuses() {
-            Some(error) => self.lanes.fail_some(walk, error),
-            None => false,
-        }
+    /// Adds what waits in some of the lanes to `waiting`, and returns whether there may be more.
+    pub(crate) fn count_some(&self, cursor: &mut LaneCursor, waiting: &mut usize) -> bool {
+        self.lanes.count_some(cursor, waiting)
     }
 
-    /// Adds what waits in a few of the lanes to `waiting`, and returns whether there may be more.
-    pub(crate) fn count_some(&self, walk: &mut Walk, waiting: &mut usize) -> bool {
-        self.lanes.count_some(walk, waiting)
-    }
-
-    /// Takes the requests that nobody waits for any more and that have ended, to be dropped where
-    /// one may sleep.
+    /// Takes the requests without an owner that have ended, to be dropped in process context.
     pub(crate) fn take_orphans(&mut self) -> Fifo<Job<T>> {
         core::mem::replace(&mut self.orphans, Fifo::new())
     }
@@ -464,15 +566,15 @@ impl<T: Types> Queue<T> {
         !self.orphans.is_empty()
     }
 
-    /// Takes the request that the engine is at work on, to be given to [`abort`](Self::abort). For
-    /// teardown, when nothing is started any more.
+    /// Takes the request that the engine has, to be given to [`abort`](Self::abort). For teardown,
+    /// when nothing is started any more.
     pub(crate) fn take_running(&mut self) -> Option<Running<T>> {
         self.running.take()
     }
 
     /// Ends a request that was taken from the engine, at the time `now` in nanoseconds.
-    pub(crate) fn abort(&mut self, running: Running<T>, now: u64) {
+    pub(crate) fn abort(&mut self, running: Running<T>, now: u64) -> Option<Notice<T>> {
         let error = self.closed.unwrap_or(ECANCELED);
-        self.end(running, Err(error), now);
+        self.end(running, Err(error), now)
     }
 }

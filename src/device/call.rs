@@ -7,9 +7,15 @@ use super::{
     Types, //
 };
 use crate::{
-    kernel_ext::wait::{
-        WaitQueue,
-        Woken, //
+    kernel_ext::{
+        signal::{
+            Pending,
+            SleepOn, //
+        },
+        wait::{
+            WaitQueue,
+            Woken, //
+        }, //
     },
     queue::{
         Answer,
@@ -27,7 +33,7 @@ use kernel::{
     }, //
 };
 
-/// Whoever waits for one request.
+/// A thread that waits for one request.
 #[pin_data]
 pub(crate) struct Call {
     traced: Traced,
@@ -54,19 +60,32 @@ impl Call {
 
     /// Sleeps until the answer is there.
     ///
+    /// What is no signal does not end the sleep: the engine may have begun, and to restart the call
+    /// would be to do it twice.
+    ///
     /// # Errors
     ///
     /// [`EINTR`] if a signal comes first.
     pub(super) fn wait(&self) -> Result<Answer<Types>> {
+        let mut interrupted = None;
         loop {
             let mut answer = self.answer.lock();
             if let Some(answer) = answer.take() {
                 return Ok(answer);
             }
-            if self.answered.sleep(answer, None) == Woken::Signal {
-                return self.answer().ok_or(EINTR);
+            if self.answered.sleep(answer) != Woken::Interrupted {
+                continue;
+            }
+            match Pending::now() {
+                Pending::Nothing => interrupted.get_or_insert_with(SleepOn::new).sleep_on(),
+                Pending::Stop | Pending::Signal => return self.answer().ok_or(EINTR),
             }
         }
+    }
+
+    /// Wakes the thread.
+    pub(super) fn wake(&self) {
+        self.answered.wake_all();
     }
 
     /// Takes the answer, if it is there.
@@ -76,21 +95,11 @@ impl Call {
 }
 
 impl Caller<Types> for Arc<Call> {
-    fn answer(self, answer: Answer<Types>) {
+    fn answer(&self, answer: Answer<Types>) {
         match &answer {
             Answer::Ended(job) => self.traced.completed(job),
             Answer::Failed(error) => self.traced.failed(*error, self.began),
         }
         *self.answer.lock() = Some(answer);
-        self.answered.wake_all();
-    }
-}
-
-/// How a request has ended for whoever waited for it. The job, and perhaps a buffer with it, is
-/// dropped here.
-pub(super) fn outcome(answer: Answer<Types>) -> Result {
-    match answer {
-        Answer::Ended(job) => job.outcome(),
-        Answer::Failed(error) => Err(error),
     }
 }

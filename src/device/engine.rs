@@ -6,8 +6,10 @@
 mod power;
 
 use super::{
+    deliver,
     Device,
     Job,
+    Types,
     Work as QueuedWork, //
 };
 use crate::{
@@ -38,7 +40,8 @@ use crate::{
     },
     queue::{
         LaneId,
-        Ticket, //
+        Notice,
+        SyncId, //
     },
     quota::{
         Charge,
@@ -61,11 +64,20 @@ use kernel::{
     time::msecs_to_jiffies, //
 };
 
-/// After which time the device is looked at, in case that an interrupt was lost.
+/// After which time the device is checked, in case that an interrupt was lost.
 const LATE_MS: u32 = 2 * TRANSFER_TIME_MS;
 
-/// After which time those who wait are told that a transfer does not end.
+/// After which time a transfer that does not end has failed.
 const OVERDUE_MS: u32 = 10 * TRANSFER_TIME_MS;
+
+/// How the device interrupts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InterruptKind {
+    /// By a message, MSI.
+    Message,
+    /// By a line, INTx.
+    Line,
+}
 
 /// The engine of a bound device.
 pub(crate) struct Engine<'bound> {
@@ -76,6 +88,7 @@ pub(crate) struct Engine<'bound> {
     zeros: Memory,
     device: Arc<Device>,
     dma_bits: u32,
+    interrupt_kind: InterruptKind,
     refused: Ratelimit,
     no_memory: Ratelimit,
     lost_interrupt: Ratelimit,
@@ -90,6 +103,7 @@ impl<'bound> Engine<'bound> {
         zeros: Memory,
         device: Arc<Device>,
         dma_bits: u32,
+        interrupt_kind: InterruptKind,
     ) -> Self {
         device.work.lock().queue.open(zeros.address());
         Self {
@@ -99,6 +113,7 @@ impl<'bound> Engine<'bound> {
             zeros,
             device,
             dma_bits,
+            interrupt_kind,
             refused: Ratelimit::new(),
             no_memory: Ratelimit::new(),
             lost_interrupt: Ratelimit::new(),
@@ -172,33 +187,38 @@ impl<'bound> Engine<'bound> {
 
 impl Delayed<Engine<'_>> {
     /// Queues requests, for which room was set aside, and starts the first one if the engine has
-    /// nothing to do.
+    /// nothing to do, at the time `now`.
     ///
     /// # Errors
     ///
     /// Those of [`Queue::submit`](crate::queue::Queue::submit).
-    pub(crate) fn submit(&self, lane: LaneId, jobs: &mut Fifo<Job>) -> Result {
+    pub(crate) fn submit(&self, lane: LaneId, jobs: &mut Fifo<Job>, now: u64) -> Result {
         let mut work = self.device.work.lock();
         work.queue.submit(lane, jobs)?;
-        self.advance(&mut work);
+        self.advance(&mut work, now);
         Ok(())
     }
 
-    /// Queues a request that somebody waits for, and starts it if the engine has nothing to do.
+    /// Queues a request that a thread waits for, and starts it if the engine has nothing to do.
     ///
     /// # Errors
     ///
     /// As [`submit`](Self::submit).
-    pub(crate) fn call(&self, lane: LaneId, jobs: &mut Fifo<Job>) -> Result<Ticket> {
+    pub(crate) fn submit_sync(
+        &self,
+        lane: LaneId,
+        jobs: &mut Fifo<Job>,
+        now: u64,
+    ) -> Result<SyncId> {
         let mut work = self.device.work.lock();
-        let ticket = work.queue.call(lane, jobs)?;
-        self.advance(&mut work);
-        Ok(ticket)
+        let id = work.queue.submit_sync(lane, jobs)?;
+        self.advance(&mut work, now);
+        Ok(id)
     }
 
     /// Starts what is next, if the engine has nothing to do.
-    pub(crate) fn go_on(&self) {
-        self.advance(&mut self.device.work.lock());
+    pub(crate) fn kick(&self) {
+        self.advance(&mut self.device.work.lock(), clock::now());
     }
 
     /// The interrupt handler. Returns whether the interrupt was ours.
@@ -210,24 +230,58 @@ impl Delayed<Engine<'_>> {
         }
         let mut work = self.device.work.lock();
         work.queue.stats.counters.interrupts += 1;
+        let mut notice = None;
         if work.queue.is_busy() && self.edu.state() == State::Idle {
-            work.queue.finish(clock::now());
-            self.advance(&mut work);
+            // A message is a write to memory, as the device's transfers are. A line is none, and
+            // proves nothing.
+            let transferred = match self.interrupt_kind {
+                InterruptKind::Message => Ok(()),
+                InterruptKind::Line => self.reached_memory(),
+            };
+            notice = self.finish(&mut work, transferred);
         } else {
             work.queue.stats.counters.spurious_interrupts += 1;
         }
+        drop(work);
+        deliver(notice);
         true
     }
 
-    /// Gives the engine what is next, if it has nothing to do.
-    fn advance(&self, work: &mut QueuedWork) {
+    /// Whether the device may have moved the bytes of the transfer that has just ended: while it is
+    /// no bus master, its transfers end in time, and move nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`EIO`] if it is none.
+    fn reached_memory(&self) -> Result {
+        if self.enabled.is_master() {
+            Ok(())
+        } else {
+            Err(EIO)
+        }
+    }
+
+    /// Records the end of a transfer, and starts what is next.
+    fn finish(&self, work: &mut QueuedWork, transferred: Result) -> Option<Notice<Types>> {
+        let now = clock::now();
+        let notice = work.queue.finish(transferred, now);
+        self.advance(work, now);
+        if !work.queue.is_busy() {
+            self.disarm();
+        }
+        notice
+    }
+
+    /// Gives the engine what is next, if it has nothing to do, and has a kernel thread do what is
+    /// not done under the lock.
+    fn advance(&self, work: &mut QueuedWork, now: u64) {
         if let Some(transfer) = work.queue.start() {
             self.edu.start(transfer);
             self.trace_start(transfer);
-            work.since = clock::now();
-            self.queue(msecs_to_jiffies(LATE_MS));
+            work.since = now;
+            self.arm(msecs_to_jiffies(LATE_MS));
         }
-        if work.queue.has_orphans() {
+        if work.queue.has_orphans() || work.queue.has_failing() {
             self.queue_now();
         }
     }
@@ -241,64 +295,81 @@ impl Delayed<Engine<'_>> {
         trace::start(self.device.number(), direction, offset, length);
     }
 
-    /// Looks at a transfer that should have ended. `stand_in` is for its completion, should it
-    /// never end.
-    fn look(&self, work: &mut QueuedWork, stand_in: &mut Option<Entry<Job>>) -> Look {
-        if !work.queue.is_busy() {
-            return Look::IDLE;
-        }
+    /// How long the engine has been at work on its transfer, in milliseconds.
+    fn busy_ms(&self, work: &QueuedWork) -> Option<u32> {
         let age_ms = clock::now().saturating_sub(work.since) / clock::NSEC_PER_MSEC;
-        let age = u32::try_from(age_ms).unwrap_or(u32::MAX);
-        if age < LATE_MS {
-            return Look::again_after(LATE_MS - age);
-        }
-        let mut fail = false;
-        let mut news = None;
+        let age_ms = u32::try_from(age_ms).unwrap_or(u32::MAX);
+        work.queue.is_busy().then_some(age_ms)
+    }
+
+    /// Checks a transfer that should have ended. `completion` is for its completion, should it never
+    /// end.
+    fn check_late(
+        &self,
+        work: &mut QueuedWork,
+        age_ms: u32,
+        completion: &mut Option<Entry<Job>>,
+    ) -> Checked {
+        let mut checked = Checked::default();
         match self.edu.state() {
             State::Idle if self.edu.is_there() => {
-                news = Some(News::LostInterrupt);
                 work.queue.stats.counters.watchdog_recoveries += 1;
-                work.queue.finish(clock::now());
-                self.advance(work);
+                let transferred = self.reached_memory();
+                checked.message = Some(match transferred {
+                    Ok(()) => Message::LostInterrupt,
+                    Err(_) => Message::NoBusMaster,
+                });
+                checked.notice = self.finish(work, transferred);
+                return checked;
             }
             State::Idle | State::Gone => {
-                Self::give_up(work);
-                fail = true;
+                checked.notice = self.abandon(work);
+                checked.fail = true;
             }
-            State::Busy if age >= OVERDUE_MS => {
-                fail = work.queue.overdue(stand_in);
-                news = fail.then_some(News::NoEnd);
+            State::Busy if age_ms >= OVERDUE_MS => {
+                if let Some(notice) = work.queue.time_out(completion) {
+                    checked.notice = notice;
+                    checked.fail = true;
+                    checked.message = Some(Message::NoEnd);
+                }
             }
             State::Busy => {}
         }
-        Look {
-            again_ms: work.queue.is_busy().then_some(TRANSFER_TIME_MS),
-            fail,
-            news,
+        if work.queue.is_busy() {
+            self.arm(msecs_to_jiffies(TRANSFER_TIME_MS));
         }
+        checked
     }
 
-    /// Says in the log what was found out. Not under the lock: a console can be slow.
-    fn tell(&self, news: News) {
-        match news {
-            News::LostInterrupt if self.lost_interrupt.allows() => {
-                dev_warn!(self.dev, "lost interrupt: a transfer had ended unnoticed\n");
-            }
-            News::LostInterrupt => {}
-            News::NoEnd => dev_err!(
+    /// Logs what was found out. Not under the lock: a console can be slow.
+    fn log(&self, message: Message) {
+        match message {
+            Message::NoEnd => dev_err!(
                 self.dev,
                 "a transfer does not end; its memory stays with the device\n"
+            ),
+            _ if !self.lost_interrupt.allows() => {}
+            Message::LostInterrupt => {
+                dev_warn!(self.dev, "lost interrupt: a transfer had ended unnoticed\n");
+            }
+            Message::NoBusMaster => dev_err!(
+                self.dev,
+                "a transfer has moved nothing: Bus Master is off, which this driver has switched on\n"
             ),
         }
     }
 
-    /// Takes nothing any more: the device is gone. What waits is to be failed.
-    fn give_up(work: &mut QueuedWork) {
-        work.queue.close(ENODEV);
+    /// Accepts nothing any more, and ends what the engine has: the device is gone. What waits is to
+    /// be failed.
+    fn abandon(&self, work: &mut QueuedWork) -> Option<Notice<Types>> {
+        // One that only seems to be gone reaches no memory that is freed from here on.
+        self.enabled.clear_master();
+        let closed = work.queue.close(ENODEV);
         // What it has done of it is unknown.
-        if let Some(running) = work.queue.take_running() {
-            work.queue.abort(running, clock::now());
-        }
+        let running = work.queue.take_running();
+        let aborted = running.and_then(|running| work.queue.abort(running, clock::now()));
+        // A request with a thread that waits for it has no owner any more when it is aborted.
+        closed.or(aborted)
     }
 
     /// Brings the device to rest: nothing of what is bound is used by anyone after this. The guard
@@ -334,69 +405,65 @@ impl Delayed<Engine<'_>> {
             }
         }
         let mut work = self.device.work.lock();
-        if let Some(running) = running {
-            work.queue.abort(running, clock::now());
-        }
+        let notice = running.and_then(|running| work.queue.abort(running, clock::now()));
         let orphans = work.queue.take_orphans();
         drop(work);
+        deliver(notice);
         drop(orphans);
         self.device.buffers().revoke_all();
         trace::teardown(dev, Teardown::Freed);
     }
 }
 
-/// What comes of looking at a transfer.
-struct Look {
-    /// Look again after so many milliseconds.
-    again_ms: Option<u32>,
+/// What comes of checking a transfer that should have ended.
+#[derive(Default)]
+struct Checked {
     /// What waits is to be failed.
     fail: bool,
-    /// What the log is to say.
-    news: Option<News>,
+    /// To be delivered without the lock.
+    notice: Option<Notice<Types>>,
+    /// To be logged without the lock.
+    message: Option<Message>,
 }
 
-/// What is found out by looking at a transfer.
+/// What is found out about a transfer that should have ended.
 #[derive(Clone, Copy)]
-enum News {
+enum Message {
     /// It had ended, and no interrupt has come.
     LostInterrupt,
+    /// The same, and the device is no bus master.
+    NoBusMaster,
     /// It does not end.
     NoEnd,
 }
 
-impl Look {
-    const IDLE: Self = Self {
-        again_ms: None,
-        fail: false,
-        news: None,
-    };
-
-    fn again_after(ms: u32) -> Self {
-        Self {
-            again_ms: Some(ms),
-            ..Self::IDLE
-        }
-    }
-}
-
 impl Work for Engine<'_> {
     fn work(this: &Delayed<Self>) {
-        // Without one, whoever is to be told by it is told the next time.
-        let mut stand_in = Job::stand_in().ok();
-        let mut work = this.device.work.lock();
-        let look = this.look(&mut work, &mut stand_in);
-        let orphans = work.queue.take_orphans();
-        drop(work);
-        // Perhaps the last ones to hold a buffer, which is freed here, where one may sleep.
+        let orphans = this.device.work.lock().queue.take_orphans();
+        // Perhaps the last ones to hold a buffer, which is freed here, in process context.
         drop(orphans);
-        if let Some(news) = look.news {
-            this.tell(news);
+        this.device.fail_links();
+        this.kick();
+        // If this allocation fails, the next run retries.
+        let mut completion = Job::blank().ok();
+        let mut work = this.device.work.lock();
+        let checked = match this.busy_ms(&work) {
+            None => Checked::default(),
+            Some(age_ms) if age_ms >= LATE_MS => {
+                this.check_late(&mut work, age_ms, &mut completion)
+            }
+            Some(age_ms) => {
+                this.arm(msecs_to_jiffies(LATE_MS - age_ms));
+                Checked::default()
+            }
+        };
+        drop(work);
+        deliver(checked.notice);
+        if let Some(message) = checked.message {
+            this.log(message);
         }
-        if look.fail {
+        if checked.fail {
             this.device.fail_waiting();
-        }
-        if let Some(ms) = look.again_ms {
-            this.queue(msecs_to_jiffies(ms));
         }
     }
 }

@@ -4,11 +4,10 @@
 //! for one request.
 
 use super::{
-    call::{
-        self,
-        Call, //
-    },
+    call::Call,
+    deliver,
     traced::Traced,
+    users::Membership,
     Device,
     Job,
     Request,
@@ -25,6 +24,11 @@ use crate::{
             Entry,
             Fifo, //
         },
+        poll::{
+            Events,
+            PollQueue, //
+        },
+        signal::Pending,
         wait::{
             WaitQueue,
             Woken, //
@@ -32,13 +36,15 @@ use crate::{
     },
     queue::{
         self,
+        Answer,
+        Change,
         GivenUp,
         LaneId,
-        Load,
-        Ticket, //
+        LaneState,
+        SyncId,
+        UserId, //
     },
-    request::Operation,
-    slab::Room, //
+    request::Operation, //
 };
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
@@ -59,53 +65,145 @@ use kernel::{
 /// Contexts that there have been.
 static CONTEXTS: Atomic<u64> = Atomic::new(0);
 
-/// Those who wait for completions of one lane, asleep or by polling.
+/// Those who wait for completions of one lane.
 #[pin_data]
 pub(crate) struct Waiters {
+    /// Threads in WAIT.
     #[pin]
-    queue: WaitQueue,
+    collectors: WaitQueue,
+    #[pin]
+    pollers: PollQueue,
 }
 
-/// Whom the queue tells of a lane.
+/// What the queue knows of a lane's context.
 pub(crate) struct Owner {
     traced: Traced,
     waiters: Arc<Waiters>,
-    eventfd: Option<EventFd>,
+    eventfd: Option<Arc<EventFd>>,
+}
+
+/// Wakes those who wait for a change of a lane. Made under the queue's lock, delivered without it:
+/// there may be many.
+pub(crate) struct Notice {
+    change: Change,
+    completed: usize,
+    waiters: Arc<Waiters>,
+    eventfd: Option<Arc<EventFd>>,
 }
 
 impl queue::Owner<Types> for Owner {
+    type Notice = Notice;
+
     fn completed(&self, job: &Job) {
         self.traced.completed(job);
-        self.changed();
-        if let Some(eventfd) = &self.eventfd {
-            eventfd.signal();
-        }
     }
 
-    fn changed(&self) {
-        self.waiters.queue.wake_all();
+    fn notice(&self, change: Change, completed: usize) -> Notice {
+        Notice {
+            change,
+            completed,
+            waiters: self.waiters.clone(),
+            eventfd: self.eventfd.clone(),
+        }
     }
 }
 
-/// A context's place in the queue of its device; dropping it gives up all that is in it.
+impl Notice {
+    /// Wakes them.
+    pub(super) fn deliver(self) {
+        let waiters = &*self.waiters;
+        match self.change {
+            Change::Completed => {
+                waiters.collectors.wake_satisfied(self.completed);
+                waiters.pollers.notify(Events::READABLE);
+            }
+            Change::Room => return waiters.pollers.notify(Events::WRITABLE),
+            Change::Closed => {
+                waiters.collectors.wake_all();
+                waiters.pollers.notify(Events::READABLE | Events::GONE);
+            }
+        }
+        if let Some(eventfd) = self.eventfd {
+            eventfd.signal();
+        }
+    }
+}
+
+/// Blank jobs, for requests to come: a context that goes on submitting allocates no more.
+#[pin_data]
+struct Pool {
+    #[pin]
+    jobs: Mutex<Fifo<Job>>,
+}
+
+impl Pool {
+    /// Jobs that are kept for later; some 200 bytes each.
+    const MOST: usize = 128;
+
+    fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            jobs <- new_mutex!(Fifo::new(), "rdma::Pool"),
+        })
+    }
+
+    /// Takes at most so many.
+    fn take(&self, most: usize) -> Fifo<Job> {
+        let mut jobs = self.jobs.lock();
+        if jobs.len() <= most {
+            core::mem::replace(&mut jobs, Fifo::new())
+        } else {
+            jobs.take_front(most)
+        }
+    }
+
+    /// Gives blank jobs back.
+    fn give(&self, mut blank: Fifo<Job>) {
+        let mut jobs = self.jobs.lock();
+        if jobs.len() + blank.len() <= Self::MOST {
+            jobs.append(&mut blank);
+        }
+        drop(jobs);
+        // Those that are too many are freed here.
+    }
+}
+
+/// A context's place in the queue of its device; dropping it cancels or abandons all that is in it.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Lane {
     device: Arc<Device>,
     id: LaneId,
     traced: Traced,
     waiters: Arc<Waiters>,
-    /// Held by whoever searches the lane for requests to cancel.
     #[pin]
-    search: Mutex<()>,
-    /// Held by whoever takes completions out.
+    pool: Pool,
+    /// Held while the lane is scanned for requests to cancel.
+    #[pin]
+    cancel: Mutex<()>,
+    /// Held while completions are taken out.
     #[pin]
     collect: Mutex<()>,
+    // Dropped when the lane is removed from the queue.
+    user: Membership,
+}
+
+/// What has ended the wait for completions, if not that there are enough.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// Nothing.
+    NotYet,
+    /// The time is over.
+    ByTime,
+    /// A signal whose handler is to run.
+    BySignal,
+    /// Something that restarts the call as if nothing had been.
+    ToRestart,
 }
 
 /// Room that was set aside for requests of a lane; what is not used is given back.
 pub(crate) struct Reserved<'a> {
     lane: &'a Lane,
     room: usize,
+    blank: Fifo<Job>,
     user: User,
     now: u64,
 }
@@ -116,7 +214,8 @@ impl Lane {
         pin_init::pin_init_scope(move || {
             let waiters = Arc::pin_init(
                 pin_init!(Waiters {
-                    queue <- WaitQueue::new(c"rdma::Waiters", static_lock_class!()),
+                    collectors <- WaitQueue::new(c"rdma::collectors", static_lock_class!()),
+                    pollers <- PollQueue::new(c"rdma::pollers", static_lock_class!()),
                 }),
                 GFP_KERNEL_ACCOUNT,
             )?;
@@ -124,19 +223,27 @@ impl Lane {
                 device: device.number(),
                 context: CONTEXTS.fetch_add(1, Relaxed) + 1,
             };
-            let id = Self::add(&device, traced, &waiters)?;
+            let user = Membership::new(&device)?;
+            let id = Self::add(&device, user.id(), traced, &waiters)?;
             Ok(try_pin_init!(Self {
                 device,
                 id,
                 traced,
                 waiters,
-                search <- new_mutex!((), "rdma::Lane::search"),
+                pool <- Pool::new(),
+                cancel <- new_mutex!((), "rdma::Lane::cancel"),
                 collect <- new_mutex!((), "rdma::Lane::collect"),
+                user,
             }))
         })
     }
 
-    fn add(device: &Device, traced: Traced, waiters: &Arc<Waiters>) -> Result<LaneId> {
+    fn add(
+        device: &Device,
+        user: UserId,
+        traced: Traced,
+        waiters: &Arc<Waiters>,
+    ) -> Result<LaneId> {
         let owner = Owner {
             traced,
             waiters: waiters.clone(),
@@ -144,14 +251,9 @@ impl Lane {
         };
         let mut lane = KBox::new(queue::Lane::new(owner), GFP_KERNEL_ACCOUNT)?;
         loop {
-            // Room is made outside of the lock, where one may sleep; somebody else may take it.
-            let wanted = device.work.lock().queue.wants();
-            if let Some(capacity) = wanted {
-                let room = Room::new(capacity)?;
-                let old = device.work.lock().queue.grow(room);
-                drop(old);
-            }
-            let added = device.work.lock().queue.add_lane(lane);
+            // Room is made outside of the lock, and another thread may take it.
+            device.grow_queue()?;
+            let added = device.work.lock().queue.add_lane(user, lane);
             match added {
                 Ok(id) => return Ok(id),
                 Err(back) => lane = back,
@@ -164,14 +266,14 @@ impl Lane {
         self.traced.context
     }
 
-    /// Those who wait for completions.
-    pub(crate) fn wait_queue(&self) -> &WaitQueue {
-        &self.waiters.queue
+    /// Those who poll the context.
+    pub(crate) fn poll_queue(&self) -> &PollQueue {
+        &self.waiters.pollers
     }
 
     /// What is in it.
-    pub(crate) fn load(&self) -> Load {
-        self.device.work.lock().queue.load(self.id)
+    pub(crate) fn state(&self) -> LaneState {
+        self.device.work.lock().queue.state(self.id)
     }
 
     fn caller() -> User {
@@ -186,27 +288,49 @@ impl Lane {
     pub(crate) fn transfer(&self, operation: Operation<InUse>) -> Result {
         let now = clock::now();
         let call = Call::new(self.traced, now)?;
-        let request = Request::new(operation, Self::caller());
-        let job = Job::called(request, call.clone(), now)?;
-        let mut jobs = Fifo::new();
-        jobs.push_back(job);
+        let mut jobs = self.pool.take(1);
+        if jobs.is_empty() {
+            jobs.push_back(Job::blank()?);
+        }
+        if let Some(job) = jobs.front_mut() {
+            let request = Request::new(operation, Self::caller());
+            job.submit_sync(request, call.clone(), now);
+        }
         self.traced.submitted(&jobs);
-        let ticket = self
+        let id = self
             .device
-            .enter(|engine| engine.call(self.id, &mut jobs))
-            .and_then(|taken| taken)
+            .enter(|engine| engine.submit_sync(self.id, &mut jobs, now))
+            .and_then(|accepted| accepted)
             .inspect_err(|error| self.traced.refused(&jobs, *error))?;
         match call.wait() {
-            Ok(answer) => call::outcome(answer),
-            Err(_) => self.give_up(&call, ticket),
+            Ok(answer) => self.outcome(answer),
+            Err(_) => self.give_up(&call, id),
         }
     }
 
-    /// What a signal makes of a request that is waited for.
-    fn give_up(&self, call: &Call, ticket: Ticket) -> Result {
-        let given_up = self.device.work.lock().queue.give_up(self.id, ticket);
+    /// How a request has ended for the thread that has waited for it.
+    fn outcome(&self, answer: Answer<Types>) -> Result {
+        match answer {
+            Answer::Ended(mut job) => {
+                let outcome = job.outcome();
+                job.clear();
+                let mut blank = Fifo::new();
+                blank.push_back(job);
+                self.pool.give(blank);
+                outcome
+            }
+            Answer::Failed(error) => Err(error),
+        }
+    }
+
+    /// What a signal makes of a request that a thread waits for.
+    fn give_up(&self, call: &Call, id: SyncId) -> Result {
+        let given_up = self.device.work.lock().queue.give_up(self.id, id);
         match given_up {
-            GivenUp::Ended => call.answer().map_or(Err(ERESTARTNOHAND), call::outcome),
+            GivenUp::Ended => match call.answer() {
+                Some(answer) => self.outcome(answer),
+                None => Err(ERESTARTNOHAND),
+            },
             // Nothing has happened yet.
             GivenUp::Waiting(job) if !job.is_begun() => Err(ERESTARTSYS),
             // All operations can be done again, but not each time that a handler has run: a timer
@@ -233,6 +357,7 @@ impl Lane {
         Ok(Reserved {
             lane: self,
             room,
+            blank: self.pool.take(room),
             user: Self::caller(),
             now: clock::now(),
         })
@@ -244,92 +369,118 @@ impl Lane {
     ///
     /// # Errors
     ///
-    /// If there are none: [`ENODEV`] if no more will come, [`EINTR`] for a signal.
+    /// [`ENODEV`] if there are none, and no more will come. [`ERESTARTNOHAND`] if there are none and a
+    /// signal comes, or if what comes is no signal: that restarts the call, which `until` allows.
     pub(crate) fn collect(&self, min: usize, most: usize, until: Option<u64>) -> Result<Fifo<Job>> {
-        let mut woken = Woken::Changed;
+        let mut ended = Ended::NotYet;
         loop {
-            let work = self.device.work.lock();
-            if !self.is_enough(&work, min, woken)? {
-                woken = self.waiters.queue.sleep(work, until);
-                continue;
-            }
-            drop(work);
-            if let Some(taken) = self.take(min, most, woken)? {
+            if let Some(taken) = self.take(min, most, ended)? {
                 return Ok(taken);
             }
+            ended = self.sleep(min, until);
         }
     }
 
-    /// Whether whoever wants `min` completions, and was woken so, has waited long enough.
-    fn is_enough(&self, work: &Work, min: usize, woken: Woken) -> Result<bool> {
-        let load = work.queue.load(self.id);
-        let over = load.closed && load.outstanding == 0;
-        match load.completed {
-            0 if over => Err(ENODEV),
-            0 if woken == Woken::Signal => Err(EINTR),
-            completed => Ok(completed >= min || over || woken != Woken::Changed),
+    /// Sleeps until there may be `min` completions, and returns what else has ended that.
+    fn sleep(&self, min: usize, until: Option<u64>) -> Ended {
+        let work = self.device.work.lock();
+        if self.is_enough(&work, min, Ended::NotYet) != Ok(false) {
+            return Ended::NotYet;
+        }
+        match self.waiters.collectors.sleep_for(work, min, until) {
+            Woken::Changed => Ended::NotYet,
+            Woken::TimedOut => Ended::ByTime,
+            Woken::Interrupted if Pending::now() == Pending::Signal => Ended::BySignal,
+            Woken::Interrupted => Ended::ToRestart,
+        }
+    }
+
+    /// Whether a thread that wants `min` completions has waited long enough.
+    fn is_enough(&self, work: &Work, min: usize, ended: Ended) -> Result<bool> {
+        let lane = work.queue.state(self.id);
+        let over = lane.closed && lane.outstanding == 0;
+        match (lane.completed, ended) {
+            (0, _) if over => Err(ENODEV),
+            (0, Ended::BySignal) => Err(ERESTARTNOHAND),
+            (completed, _) if completed >= min || over => Ok(true),
+            (_, Ended::NotYet) => Ok(false),
+            (_, Ended::ByTime | Ended::BySignal) => Ok(true),
+            (_, Ended::ToRestart) => Err(ERESTARTNOHAND),
         }
     }
 
     /// Takes completions out, at most so many; a few at a time: others need the lock, too. Returns
-    /// [`None`] if there are not enough any more.
-    fn take(&self, min: usize, most: usize, woken: Woken) -> Result<Option<Fifo<Job>>> {
+    /// [`None`] if there are not enough yet.
+    fn take(&self, min: usize, most: usize, ended: Ended) -> Result<Option<Fifo<Job>>> {
         let _one_at_a_time = self.collect.lock();
         let mut taken = Fifo::new();
-        loop {
+        let mut enough = Ok(true);
+        let mut left = most;
+        while left > 0 && enough == Ok(true) && taken.len() < most {
             let mut work = self.device.work.lock();
-            if taken.is_empty() && !self.is_enough(&work, min, woken)? {
-                return Ok(None);
+            if taken.is_empty() {
+                enough = self.is_enough(&work, min, ended);
             }
-            let mut some = work.queue.collect(self.id, most - taken.len());
-            drop(work);
-            if some.is_empty() {
-                return Ok(Some(taken));
+            if enough == Ok(true) {
+                taken.append(&mut work.queue.collect(self.id, most - taken.len()));
             }
-            taken.append(&mut some);
+            left = work.queue.state(self.id).completed;
         }
+        if left > 0 {
+            // They were divided among threads of which this one has taken fewer, or was too early.
+            self.waiters.collectors.wake_satisfied(left);
+        }
+        enough.map(|enough| enough.then_some(taken))
     }
 
-    /// Takes note that so many completions are delivered, and puts back those that could not be.
-    pub(crate) fn deliver(&self, delivered: usize, others: Fifo<Job>) {
+    /// Takes back completions: `delivered` ones, whose jobs are blank, and `others`, which could not be
+    /// delivered, and are collected next time.
+    pub(crate) fn deliver(&self, delivered: Fifo<Job>, others: Fifo<Job>) {
+        let (count, kept) = (delivered.len(), others.len());
+        self.pool.give(delivered);
         let mut work = self.device.work.lock();
-        if !others.is_empty() {
-            work.queue.put_back(self.id, others);
-        }
-        work.queue.release(self.id, delivered);
+        let put_back = if kept > 0 {
+            work.queue.put_back(self.id, others)
+        } else {
+            None
+        };
+        let released = work.queue.release(self.id, count);
+        drop(work);
+        deliver(put_back);
+        deliver(released);
     }
 
-    /// Cancels the requests that are called `cookie` ([`None`]: all) and that the engine has not
-    /// begun with. Returns how many.
+    /// Cancels the requests that have this cookie ([`None`]: all) and that the engine has not begun
+    /// with. Returns how many.
     ///
     /// # Errors
     ///
     /// For one cookie: [`EALREADY`] if the engine has begun, [`ENOENT`] if there is none.
     pub(crate) fn cancel(&self, cookie: Option<u64>) -> Result<usize> {
-        let _one_at_a_time = self.search.lock();
-        let search = self.device.work.lock().queue.search(self.id, cookie);
-        let mut search = search.ok_or(ENODEV)?;
-        // A few at a time: others need the lock, too.
-        while {
-            let mut work = self.device.work.lock();
-            work.queue.search_some(self.id, &mut search)
-        } {}
+        let _one_at_a_time = self.cancel.lock();
+        let scan = self.device.work.lock().queue.cancel(self.id, cookie);
+        let mut scan = scan.ok_or(ENODEV)?;
+        self.device
+            .in_steps(|queue| queue.cancel_step(self.id, &mut scan));
         // The engine may have found nothing to do meanwhile. Without a device it has nothing anyway.
-        let _ = self.device.enter(|engine| engine.go_on());
-        match search.cancelled {
-            0 if cookie.is_some() && search.begun => Err(EALREADY),
+        let _ = self.device.enter(|engine| engine.kick());
+        match scan.cancelled {
+            0 if cookie.is_some() && scan.begun => Err(EALREADY),
             0 if cookie.is_some() => Err(ENOENT),
             cancelled => Ok(cancelled),
         }
     }
 
-    /// Has completions counted by `eventfd` from now on.
+    /// Has `eventfd` signalled from now on, for each step in which requests are completed.
     ///
     /// # Errors
     ///
     /// [`ENODEV`] if the device is gone.
     pub(crate) fn set_eventfd(&self, eventfd: Option<EventFd>) -> Result {
         self.device.info()?;
+        let eventfd = eventfd
+            .map(|eventfd| Arc::new(eventfd, GFP_KERNEL_ACCOUNT))
+            .transpose()?;
         let mut work = self.device.work.lock();
         let owner = work.queue.owner_mut(self.id);
         let old = owner.map(|owner| core::mem::replace(&mut owner.eventfd, eventfd));
@@ -356,13 +507,18 @@ impl Reserved<'_> {
 
     /// A request of the caller, to be submitted; `linked` to the one before it.
     pub(crate) fn job(
-        &self,
+        &mut self,
         operation: Operation<InUse>,
         cookie: u64,
         linked: bool,
     ) -> Result<Entry<Job>> {
+        let mut job = match self.blank.pop_front() {
+            Some(job) => job,
+            None => Job::blank()?,
+        };
         let request = Request::new(operation, self.user);
-        Job::submitted(request, cookie, linked, self.now)
+        job.submit(request, cookie, linked, self.now);
+        Ok(job)
     }
 
     /// Queues requests, no more than there is room for, and starts the engine if it has nothing to
@@ -376,8 +532,8 @@ impl Reserved<'_> {
         let lane = self.lane;
         lane.traced.submitted(&jobs);
         lane.device
-            .enter(|engine| engine.submit(lane.id, &mut jobs))
-            .and_then(|taken| taken)
+            .enter(|engine| engine.submit(lane.id, &mut jobs, self.now))
+            .and_then(|accepted| accepted)
             .inspect_err(|error| lane.traced.refused(&jobs, *error))?;
         self.room -= count;
         Ok(count)
@@ -386,9 +542,15 @@ impl Reserved<'_> {
 
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
+        let blank = core::mem::replace(&mut self.blank, Fifo::new());
+        if !blank.is_empty() {
+            self.lane.pool.give(blank);
+        }
         if self.room > 0 {
             let mut work = self.lane.device.work.lock();
-            work.queue.release(self.lane.id, self.room);
+            let notice = work.queue.release(self.lane.id, self.room);
+            drop(work);
+            deliver(notice);
         }
     }
 }

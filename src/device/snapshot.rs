@@ -5,7 +5,7 @@
 use super::Device;
 use crate::{
     kernel_ext::clock,
-    queue::Walk,
+    queue::LaneCursor,
     stats::Stats, //
 };
 use kernel::prelude::*;
@@ -54,8 +54,8 @@ impl Device {
     /// How many requests wait for the engine. Not of one moment: the lanes are counted a few at a
     /// time.
     pub(crate) fn waiting(&self) -> usize {
-        let (mut walk, mut waiting) = (Walk::default(), 0);
-        while self.work.lock().queue.count_some(&mut walk, &mut waiting) {}
+        let (mut cursor, mut waiting) = (LaneCursor::default(), 0);
+        while self.work.lock().queue.count_some(&mut cursor, &mut waiting) {}
         waiting
     }
 }

@@ -5,7 +5,7 @@
 use crate::{
     buffer::bytes,
     context::Context,
-    queue::Load,
+    queue::LaneState,
     quota::Quota, //
 };
 use kernel::seq_file::{
@@ -19,7 +19,7 @@ struct Fdinfo<'a> {
     context: u64,
     gone: bool,
     buffers: usize,
-    load: Load,
+    lane: LaneState,
     quota: &'a Quota,
 }
 
@@ -31,7 +31,7 @@ pub(super) fn show(context: &Context, to: &SeqFile) {
         context: context.lane().context_number(),
         gone: device.info().is_err(),
         buffers: context.buffers(),
-        load: context.lane().load(),
+        lane: context.lane().state(),
         quota: context.quota(),
     };
     info.show(to);
@@ -45,9 +45,9 @@ impl Fdinfo<'_> {
         seq_print!(to, "rdma-context:\t{}\n", self.context);
         seq_print!(to, "rdma-device:\t{state}\n");
         seq_print!(to, "rdma-buffers:\t{}\n", self.buffers);
-        seq_print!(to, "rdma-queued:\t{}\n", self.load.waiting);
-        seq_print!(to, "rdma-in-flight:\t{}\n", self.load.running);
-        seq_print!(to, "rdma-completed:\t{}\n", self.load.completed);
+        seq_print!(to, "rdma-queued:\t{}\n", self.lane.waiting);
+        seq_print!(to, "rdma-in-flight:\t{}\n", self.lane.running);
+        seq_print!(to, "rdma-completed:\t{}\n", self.lane.completed);
         seq_print!(to, "rdma-memory:\t{}\n", bytes(self.quota.used()));
         seq_print!(to, "rdma-memory-limit:\t{}\n", bytes(self.quota.limit()));
         // What of it counts against RLIMIT_MEMLOCK.

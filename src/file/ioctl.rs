@@ -58,7 +58,7 @@ pub(super) fn ioctl(context: &Context, mode: Mode, command: u32, argument: usize
         uapi::IOC_BUFFER => buffer(context, argument)?,
         uapi::IOC_TRANSFER => transfer(context, mode, get(argument)?)?,
         uapi::IOC_SUBMIT => return submit::submit(context, mode, get(argument)?),
-        uapi::IOC_WAIT => return wait::wait(context, mode, get(argument)?),
+        uapi::IOC_WAIT => return wait::wait(context, mode, argument),
         uapi::IOC_CANCEL => return cancel(context, get(argument)?),
         uapi::IOC_EVENTFD => eventfd(context, get(argument)?)?,
         _ => return Err(ENOTTY),

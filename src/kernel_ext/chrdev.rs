@@ -17,16 +17,16 @@ use super::{
         Shown, //
     },
     mapping::Mappings,
+    poll::{
+        Events,
+        PollQueue, //
+    },
     vma::{
         Mappable,
         Populate, //
-    },
-    wait::WaitQueue, //
+    }, //
 };
-use core::{
-    ops::BitOr,
-    ptr::NonNull, //
-};
+use core::ptr::NonNull;
 use kernel::{
     bindings,
     device::{
@@ -71,32 +71,6 @@ pub(crate) struct Mode {
     pub(crate) nonblocking: bool,
 }
 
-/// What poll(2) says of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Events(bindings::__poll_t);
-
-impl Events {
-    /// Nothing.
-    pub(crate) const NONE: Self = Self(0);
-
-    /// There is something to fetch.
-    pub(crate) const READABLE: Self = Self(bindings::POLLIN | bindings::POLLRDNORM);
-
-    /// There is room for more.
-    pub(crate) const WRITABLE: Self = Self(bindings::POLLOUT | bindings::POLLWRNORM);
-
-    /// The device is gone.
-    pub(crate) const GONE: Self = Self(bindings::POLLHUP | bindings::POLLERR);
-}
-
-impl BitOr for Events {
-    type Output = Self;
-
-    fn bitor(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-}
-
 /// An open file of a node.
 pub(crate) trait File: Send + Sync + Sized + 'static {
     /// What a node stands for. It is shown in debugfs, too.
@@ -136,9 +110,9 @@ pub(crate) trait File: Send + Sync + Sized + 'static {
     /// write(2) and its relatives, at this position. Returns how many bytes were written.
     fn write(&self, mode: Mode, position: u64, from: &mut IovIterSource<'_>) -> Result<usize>;
 
-    /// What is woken whenever [`poll`](Self::poll) may have something new to say. What is returned
-    /// lives as long as the file does.
-    fn wait_queue(&self) -> &WaitQueue;
+    /// What is notified whenever [`poll`](Self::poll) may answer something else. What is returned lives
+    /// as long as the file does.
+    fn poll_queue(&self) -> &PollQueue;
 
     /// poll(2): what is so now.
     fn poll(&self) -> Events;

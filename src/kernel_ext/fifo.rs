@@ -95,6 +95,12 @@ impl<T> Fifo<T> {
         self.length
     }
 
+    /// The first value.
+    pub(crate) fn front(&self) -> Option<&T> {
+        // SAFETY: By the type invariant `head` is null or a node of ours, which `self` borrows.
+        unsafe { self.head.as_ref() }.map(|node| &node.value)
+    }
+
     /// The first value, to change it.
     pub(crate) fn front_mut(&mut self) -> Option<&mut T> {
         // SAFETY: By the type invariant `head` is null or a node of ours, which `self` borrows.

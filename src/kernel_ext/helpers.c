@@ -6,7 +6,6 @@
  */
 #include <linux/anon_inodes.h>
 #include <linux/cred.h>
-#include <linux/freezer.h>
 #include <linux/fs.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
@@ -17,8 +16,11 @@ unsigned long rdma_helper_sg_pfn(struct scatterlist *sg);
 struct file *rdma_helper_anon_file(void);
 struct user_struct *rdma_helper_current_user(void);
 unsigned long rdma_helper_memlock_limit(void);
-bool rdma_helper_dies(void);
-void rdma_helper_freeze(void);
+bool rdma_helper_fatal_signal_pending(void);
+int rdma_helper_pending(void);
+unsigned long rdma_helper_jiffies(void);
+unsigned int rdma_helper_sleep_on(void);
+void rdma_helper_sleep_on_end(unsigned int cleared);
 bool rdma_helper_populates(unsigned long flags);
 vm_flags_t rdma_helper_vma_flags(const struct vm_area_desc *desc);
 void rdma_helper_vma_rules(struct vm_area_desc *desc);
@@ -32,21 +34,98 @@ unsigned long rdma_helper_sg_pfn(struct scatterlist *sg)
 	return page_to_pfn(sg_page(sg));
 }
 
+/* work.rs */
+unsigned long rdma_helper_jiffies(void)
+{
+	return jiffies;
+}
+
 /* signal.rs */
-bool rdma_helper_dies(void)
+bool rdma_helper_fatal_signal_pending(void)
 {
 	return fatal_signal_pending(current);
 }
 
-/* wait.rs */
-void rdma_helper_freeze(void)
+enum rdma_pending { RDMA_PENDING_NOTHING, RDMA_PENDING_STOP, RDMA_PENDING_SIGNAL };
+
+/*
+ * What a signal that is not blocked does. A tracer is asked before it stops the
+ * process, and sends SIGSTOP to attach: that is no stop.
+ */
+static enum rdma_pending rdma_pending_of(int sig)
 {
-	if (!try_to_freeze())
-		return;
-	/* A signal that has come as well stays. */
+	__sighandler_t handler = current->sighand->action[sig - 1].sa.sa_handler;
+
+	if (handler == SIG_IGN)
+		return RDMA_PENDING_NOTHING;
+	if (handler != SIG_DFL)
+		return RDMA_PENDING_SIGNAL;
+	if (sig_kernel_ignore(sig))
+		return RDMA_PENDING_NOTHING;
+	if (sig_kernel_stop(sig))
+		return current->ptrace ? RDMA_PENDING_NOTHING : RDMA_PENDING_STOP;
+	return RDMA_PENDING_SIGNAL;
+}
+
+/* With the siglock held. */
+static enum rdma_pending rdma_pending(void)
+{
+	enum rdma_pending most = RDMA_PENDING_NOTHING;
+	sigset_t set;
+	int sig;
+
+	/* Another thread has taken the signal that stops the process. */
+	if (!current->ptrace && (current->jobctl & JOBCTL_STOP_PENDING))
+		most = RDMA_PENDING_STOP;
+	sigorsets(&set, &current->pending.signal,
+		  &current->signal->shared_pending.signal);
+	sigandnsets(&set, &set, &current->blocked);
+	for (sig = 1; sig <= _NSIG && !sigisemptyset(&set); sig++) {
+		if (!sigismember(&set, sig))
+			continue;
+		sigdelset(&set, sig);
+		most = max(most, rdma_pending_of(sig));
+	}
+	return most;
+}
+
+/* signal.rs */
+int rdma_helper_pending(void)
+{
+	enum rdma_pending pending;
+
 	spin_lock_irq(&current->sighand->siglock);
-	recalc_sigpending();
+	pending = rdma_pending();
 	spin_unlock_irq(&current->sighand->siglock);
+	return pending;
+}
+
+/* signal.rs */
+unsigned int rdma_helper_sleep_on(void)
+{
+	unsigned int cleared = 0;
+
+	if (test_thread_flag(TIF_NOTIFY_SIGNAL)) {
+		clear_notify_signal();
+		cleared |= BIT(0);
+	}
+	spin_lock_irq(&current->sighand->siglock);
+	if (test_thread_flag(TIF_SIGPENDING) &&
+	    rdma_pending() == RDMA_PENDING_NOTHING) {
+		clear_thread_flag(TIF_SIGPENDING);
+		cleared |= BIT(1);
+	}
+	spin_unlock_irq(&current->sighand->siglock);
+	return cleared;
+}
+
+/* signal.rs */
+void rdma_helper_sleep_on_end(unsigned int cleared)
+{
+	if (cleared & BIT(0))
+		set_thread_flag(TIF_NOTIFY_SIGNAL);
+	if (cleared & BIT(1))
+		set_thread_flag(TIF_SIGPENDING);
 }
 
 /* vma.rs */

@@ -63,7 +63,23 @@ impl<'bound> Enabled<'bound> {
         unsafe { bindings::pci_set_master(raw(self.0)) };
     }
 
-    /// Keeps the device from reaching memory.
+    /// Whether the device reaches memory: it can have been kept from it without the driver, as by
+    /// setpci(8). Also in interrupt handlers.
+    pub(crate) fn is_master(&self) -> bool {
+        let mut command = 0;
+        // CAST: a small constant.
+        // SAFETY: The device is valid, and `command` can be written.
+        let failed = unsafe {
+            bindings::pci_read_config_word(
+                raw(self.0),
+                bindings::PCI_COMMAND as c_int,
+                &mut command,
+            )
+        };
+        failed == 0 && u32::from(command) & bindings::PCI_COMMAND_MASTER != 0
+    }
+
+    /// Keeps the device from reaching memory. Also in interrupt handlers.
     pub(crate) fn clear_master(&self) {
         // SAFETY: The device is valid.
         unsafe { bindings::pci_clear_master(raw(self.0)) };

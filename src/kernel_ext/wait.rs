@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Waiting until something changes, the time is over, or a signal comes.
+//! Sleeping until something changes, the time is over, or a signal or other work for the thread is
+//! pending.
 //!
-//! The crate's `CondVar` counts in jiffies, of several milliseconds, and its `PollCondVar` waits
-//! for a grace period when it is dropped. This one counts in nanoseconds, and what polls a file
-//! keeps the file, and so the queue, alive: [`chrdev::File::wait_queue`](super::chrdev::File).
+//! The crate's `CondVar` counts in jiffies, of several milliseconds, and wakes all threads or one of
+//! them. This one counts in nanoseconds, and wakes as many as find what they wait for.
 //!
-//! Whoever waits when the machine goes to sleep is frozen where it is, and waits on afterwards: it
-//! is not told of a signal that there is none of.
+//! A thread that sleeps when the machine goes to sleep is frozen where it is, and sleeps on afterwards.
 //!
 //! C header: `include/linux/wait.h`
 
@@ -24,25 +23,22 @@ use kernel::{
     types::Opaque, //
 };
 
-/// Why somebody who slept is awake.
+/// Why a thread that slept is awake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Woken {
     /// Something may have changed.
     Changed,
     /// The time is over.
     TimedOut,
-    /// A signal is waiting to be handled.
-    Signal,
+    /// A signal is pending, or something else that the thread does on its way to userspace; see
+    /// [`signal`](super::signal).
+    Interrupted,
 }
 
 /// Sleeps until a wakeup or a signal, and can be frozen meanwhile.
 const SLEEPS: c_int = TASK_INTERRUPTIBLE | TASK_FREEZABLE;
 
-extern "C" {
-    fn rdma_helper_freeze();
-}
-
-/// Those who wait for something.
+/// Threads that wait for something.
 ///
 /// # Invariants
 ///
@@ -60,8 +56,16 @@ unsafe impl Send for WaitQueue {}
 // SAFETY: As above; it has a lock of its own.
 unsafe impl Sync for WaitQueue {}
 
+/// A thread in a wait queue.
+#[repr(C)]
+struct Entry {
+    entry: bindings::wait_queue_entry,
+    /// How many it waits for.
+    min: usize,
+}
+
 impl WaitQueue {
-    /// A queue in which nobody waits.
+    /// A queue without threads.
     pub(crate) fn new(name: &'static CStr, key: Pin<&'static LockClassKey>) -> impl PinInit<Self> {
         pin_init!(Self {
             // INVARIANT: initialised here.
@@ -73,21 +77,45 @@ impl WaitQueue {
         })
     }
 
-    /// Wakes all who wait. Also in interrupt handlers.
+    /// Wakes all threads. Also in interrupt handlers.
     pub(crate) fn wake_all(&self) {
-        // SAFETY: By the type invariant.
-        unsafe { bindings::__wake_up(self.head.get(), TASK_NORMAL, 0, core::ptr::null_mut()) };
+        self.wake(core::ptr::null_mut());
     }
 
-    /// Gives up `held`, a lock without which nothing changes, and sleeps until somebody wakes all,
-    /// the time is `until` ([`now`](super::clock::now); [`None`]: never), or a signal comes.
-    pub(crate) fn sleep<G>(&self, held: G, until: Option<u64>) -> Woken {
-        let entry = Opaque::<bindings::wait_queue_entry>::uninit();
-        // SAFETY: `entry` is valid for writing.
-        unsafe { bindings::init_wait(entry.get()) };
+    /// Wakes threads among which so many can be divided: each gets as many as it waits for. One that
+    /// is woken so, and does not take them all, is to call this again with what is left. Also in
+    /// interrupt handlers.
+    pub(crate) fn wake_satisfied(&self, mut count: usize) {
+        self.wake((&raw mut count).cast());
+    }
+
+    fn wake(&self, key: *mut c_void) {
+        // SAFETY: By the type invariant; `key` is null or that of a number, as `wake_if_satisfied`
+        // expects.
+        unsafe { bindings::__wake_up(self.head.get(), TASK_NORMAL, 0, key) };
+    }
+
+    /// Sleeps as [`sleep_for`](Self::sleep_for) does, for one and without a time limit.
+    pub(crate) fn sleep<G>(&self, held: G) -> Woken {
+        self.sleep_for(held, 1, None)
+    }
+
+    /// Drops `held`, a lock without which nothing changes, and sleeps until all threads are woken or
+    /// those that wait for `min`, the time is `until` ([`now`](super::clock::now); [`None`]: never),
+    /// or a signal comes.
+    pub(crate) fn sleep_for<G>(&self, held: G, min: usize, until: Option<u64>) -> Woken {
+        let waits = Opaque::<Entry>::uninit();
+        // SAFETY: `waits` is valid for writing.
+        let entry = unsafe { &raw mut (*waits.get()).entry };
+        // SAFETY: As above.
+        unsafe { (*waits.get()).min = min };
+        // SAFETY: As above.
+        unsafe { bindings::init_wait(entry) };
+        // SAFETY: As above; no queue has it yet. It is in an `Entry`, as the function expects.
+        unsafe { (*entry).func = Some(Self::wake_if_satisfied) };
         // SAFETY: By the type invariant; `entry` is initialised, and stays until `finish_wait`.
-        unsafe { bindings::prepare_to_wait(self.head.get(), entry.get(), SLEEPS) };
-        // From here on, nobody is missed.
+        unsafe { bindings::prepare_to_wait(self.head.get(), entry, SLEEPS) };
+        // From here on, no wake-up is missed.
         drop(held);
         let time_is_over = match until {
             // CAST: as far away as the clock reaches.
@@ -99,20 +127,47 @@ impl WaitQueue {
             }
         };
         // SAFETY: By the type invariant; `entry` was given to `prepare_to_wait`.
-        unsafe { bindings::finish_wait(self.head.get(), entry.get()) };
+        unsafe { bindings::finish_wait(self.head.get(), entry) };
         if kernel::current!().signal_pending() {
-            // Perhaps no signal: who is to freeze and does not sleep yet is told in the same way.
-            // SAFETY: Nothing is held that forbids sleeping.
-            unsafe { rdma_helper_freeze() };
-        }
-        if kernel::current!().signal_pending() {
-            Woken::Signal
+            Woken::Interrupted
         } else if time_is_over {
             Woken::TimedOut
         } else {
             Woken::Changed
         }
     }
+
+    /// Wakes a thread, if `key` is null or points to at least as many as the thread waits for, which
+    /// are then taken from it.
+    ///
+    /// # Safety
+    ///
+    /// `entry` must be that of an [`Entry`] in a queue that is locked, and `key` null or a number that
+    /// can be written.
+    unsafe extern "C" fn wake_if_satisfied(
+        entry: *mut bindings::wait_queue_entry,
+        mode: c_uint,
+        flags: c_int,
+        key: *mut c_void,
+    ) -> c_int {
+        // SAFETY: By the requirement; `entry` is the first field.
+        let min = unsafe { (*entry.cast::<Entry>()).min };
+        // SAFETY: By the requirement.
+        if let Some(count) = unsafe { key.cast::<usize>().as_mut() } {
+            if *count == 0 {
+                return Self::NO_OTHER;
+            }
+            if *count < min {
+                return 0;
+            }
+            *count -= min.max(1);
+        }
+        // SAFETY: By the requirement, and as the kernel calls it.
+        unsafe { bindings::autoremove_wake_function(entry, mode, flags, core::ptr::null_mut()) }
+    }
+
+    /// What has `__wake_up` look at no other entry. Source: `kernel/sched/wait.c`.
+    const NO_OTHER: c_int = -1;
 
     /// Sleeps until a time, and returns whether it has come.
     fn schedule(until: &mut i64) -> bool {
@@ -121,7 +176,7 @@ impl WaitQueue {
         unsafe { bindings::schedule_hrtimeout(until, absolute) == 0 }
     }
 
-    /// The queue, for `poll_wait`.
+    /// The queue, for what the kernel does with one.
     pub(super) fn as_ptr(&self) -> *mut bindings::wait_queue_head {
         self.head.get()
     }
@@ -173,7 +228,7 @@ mod tests {
         let scene = scene()?;
         for ms in [1, 5, 30] {
             let began = clock::now();
-            let woken = scene.waiters.sleep((), Some(began + ms * MS));
+            let woken = scene.waiters.sleep_for((), 1, Some(began + ms * MS));
             let slept = clock::now() - began;
             assert_eq!(woken, Woken::TimedOut);
             assert!(slept >= ms * MS);
@@ -188,7 +243,7 @@ mod tests {
         let scene = scene()?;
         let began = clock::now();
         for until in [0, 1, began - 1] {
-            assert_eq!(scene.waiters.sleep((), Some(until)), Woken::TimedOut);
+            assert_eq!(scene.waiters.sleep_for((), 1, Some(until)), Woken::TimedOut);
         }
         assert!(clock::now() - began < 1000 * MS);
         Ok(())
@@ -209,7 +264,7 @@ mod tests {
             if *changed {
                 return Ok(true);
             }
-            if scene.waiters.sleep(changed, until) != Woken::Changed {
+            if scene.waiters.sleep_for(changed, 1, until) != Woken::Changed {
                 return Ok(false);
             }
         }

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Delayed work that belongs to what it works on.
+//! Work, and a timer for it, that belong to what is worked on.
 //!
 //! The crate's work items keep what they work on alive, and cannot be taken back. Here it is the
 //! other way round: dropping a [`Delayed`] takes the work back, and waits for it if it runs, so
 //! that it may use what exists only while the driver is bound.
 //!
-//! C header: `include/linux/workqueue.h`
+//! The timer is apart from the work, as that of the kernel's `delayed_work` is not: one that is armed
+//! and disarmed with each transfer then costs as little as a timer does.
+//!
+//! C headers: `include/linux/workqueue.h`, `include/linux/timer.h`
 
 use core::{
     marker::PhantomPinned,
@@ -20,28 +23,36 @@ use kernel::{
     types::Opaque, //
 };
 
+extern "C" {
+    /// The time in jiffies.
+    fn rdma_helper_jiffies() -> c_ulong;
+}
+
 /// What can be worked on.
 pub(crate) trait Work: Sync + Sized {
     /// Does the work, in a kernel thread. May queue it again.
     fn work(this: &Delayed<Self>);
 }
 
-/// A value, and the work on it.
+/// A value, the work on it, and a timer that queues the work.
 ///
 /// # Invariants
 ///
-/// `work` is initialised, and calls [`Work::work`] on the value around it.
+/// `work` is initialised, and calls [`Work::work`] on the value around it; `timer` is initialised,
+/// and queues `work`.
 #[pin_data(PinnedDrop)]
 #[repr(C)]
 pub(crate) struct Delayed<T: Work> {
     #[pin]
-    work: Opaque<bindings::delayed_work>,
+    work: Opaque<bindings::work_struct>,
+    #[pin]
+    timer: Opaque<bindings::timer_list>,
     value: T,
     #[pin]
     _pin: PhantomPinned,
 }
 
-// SAFETY: `delayed_work` may be queued and taken back from any thread.
+// SAFETY: Work and timer may be queued and taken back from any thread.
 unsafe impl<T: Work + Send> Send for Delayed<T> {}
 // SAFETY: As above; `T` is `Sync`.
 unsafe impl<T: Work> Sync for Delayed<T> {}
@@ -56,22 +67,25 @@ impl<T: Work> Delayed<T> {
     ) -> impl PinInit<Self> {
         pin_init!(Self {
             // INVARIANT: `run` is what belongs to a `Delayed<T>`.
-            work <- Opaque::ffi_init(|slot: *mut bindings::delayed_work| {
+            work <- Opaque::ffi_init(|slot: *mut bindings::work_struct| {
                 // SAFETY: `slot` is valid for writing; name and key are static.
                 unsafe {
                     bindings::init_work_with_key(
-                        &raw mut (*slot).work,
+                        slot,
                         Some(Self::run),
                         false,
                         c"rdma::Delayed".as_char_ptr(),
                         work_key.as_ptr(),
                     )
                 };
-                // SAFETY: As above. The function and the flag are those of any `delayed_work`.
+            }),
+            // INVARIANT: `fire` is what belongs to a `Delayed<T>`.
+            timer <- Opaque::ffi_init(|slot: *mut bindings::timer_list| {
+                // SAFETY: As above.
                 unsafe {
                     bindings::timer_init_key(
-                        &raw mut (*slot).timer,
-                        Some(bindings::delayed_work_timer_fn),
+                        slot,
+                        Some(Self::fire),
                         bindings::TIMER_IRQSAFE,
                         c"rdma::Delayed".as_char_ptr(),
                         timer_key.as_ptr(),
@@ -83,44 +97,51 @@ impl<T: Work> Delayed<T> {
         })
     }
 
-    /// Has the work done after `delay`, unless that is already arranged. Also in interrupt
-    /// handlers.
-    pub(crate) fn queue(&self, delay: Jiffies) {
-        // SAFETY: By the type invariant `work` is initialised, and the queue is always there.
-        unsafe {
-            bindings::queue_delayed_work_on(
-                bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
-                bindings::system_dfl_wq,
-                self.work.get(),
-                delay,
-            )
-        };
+    /// Has the work done after `delay`, also where it is arranged for another time. Also in
+    /// interrupt handlers.
+    pub(crate) fn arm(&self, delay: Jiffies) {
+        // SAFETY: Takes nothing.
+        let now = unsafe { rdma_helper_jiffies() };
+        // SAFETY: By the type invariant `timer` is initialised.
+        unsafe { bindings::mod_timer(self.timer.get(), now.wrapping_add(delay)) };
     }
 
-    /// Has the work done as soon as possible, also where it is arranged for later. Also in
-    /// interrupt handlers.
+    /// Takes back what [`arm`](Self::arm) has arranged, unless its time has come. Also in interrupt
+    /// handlers.
+    pub(crate) fn disarm(&self) {
+        // SAFETY: By the type invariant `timer` is initialised.
+        unsafe { bindings::timer_delete(self.timer.get()) };
+    }
+
+    /// Has the work done as soon as possible. Also in interrupt handlers.
     pub(crate) fn queue_now(&self) {
-        // SAFETY: As in `queue`.
+        // SAFETY: By the type invariant `work` is initialised, and the queue is always there.
         unsafe {
-            bindings::mod_delayed_work_on(
+            bindings::queue_work_on(
                 bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
                 bindings::system_dfl_wq,
                 self.work.get(),
-                0,
             )
         };
     }
 
     /// # Safety
     ///
-    /// `work` must be that of a `delayed_work` in a `Delayed<T>`.
+    /// `work` must be that of a `Delayed<T>`.
     unsafe extern "C" fn run(work: *mut bindings::work_struct) {
-        // SAFETY: By the requirement it is embedded in a `delayed_work`, which is at the beginning
-        // of a `Delayed<T>`; dropping that waits for this function.
-        let this = unsafe {
-            &*kernel::container_of!(work, bindings::delayed_work, work).cast::<Delayed<T>>()
-        };
-        T::work(this);
+        // SAFETY: By the requirement, and `work` is at the beginning of a `Delayed<T>`; dropping that
+        // waits for this function.
+        T::work(unsafe { &*work.cast::<Self>() });
+    }
+
+    /// # Safety
+    ///
+    /// `timer` must be that of a `Delayed<T>`.
+    unsafe extern "C" fn fire(timer: *mut bindings::timer_list) {
+        // SAFETY: By the requirement; `Opaque` is transparent.
+        let this = unsafe { kernel::container_of!(Opaque::cast_from(timer), Self, timer) };
+        // SAFETY: As above; dropping a `Delayed<T>` waits for this function.
+        unsafe { &*this }.queue_now();
     }
 }
 
@@ -135,9 +156,12 @@ impl<T: Work> Deref for Delayed<T> {
 #[pinned_drop]
 impl<T: Work> PinnedDrop for Delayed<T> {
     fn drop(self: Pin<&mut Self>) {
+        // SAFETY: By the type invariant `timer` is initialised. After this it neither fires nor can
+        // be armed, not even by the work.
+        unsafe { bindings::timer_shutdown_sync(self.timer.get()) };
         // SAFETY: By the type invariant `work` is initialised. After this it neither runs nor can
         // be queued, not even by itself.
-        unsafe { bindings::disable_delayed_work_sync(self.work.get()) };
+        unsafe { bindings::disable_work_sync(self.work.get()) };
     }
 }
 
@@ -210,7 +234,7 @@ mod tests {
     #[test]
     fn taken_back_before_it_begins() -> Result {
         let (seen, work) = slow(false)?;
-        work.queue(msecs_to_jiffies(30));
+        work.arm(msecs_to_jiffies(30));
         drop(work);
         fsleep(Delta::from_millis(60));
         assert_eq!(seen.begun.load(Relaxed), 0);
@@ -242,9 +266,30 @@ mod tests {
     }
 
     #[test]
+    fn queued_by_the_timer_armed_last() -> Result {
+        let (seen, work) = slow(false)?;
+        work.arm(msecs_to_jiffies(60_000));
+        work.arm(msecs_to_jiffies(10));
+        seen.at_work.wait_for_completion();
+        drop(work);
+        assert_eq!(seen.ended.load(Relaxed), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn not_queued_by_a_timer_that_is_disarmed() -> Result {
+        let (seen, work) = slow(false)?;
+        work.arm(msecs_to_jiffies(30));
+        work.disarm();
+        fsleep(Delta::from_millis(60));
+        assert_eq!(seen.begun.load(Relaxed), 0);
+        Ok(())
+    }
+
+    #[test]
     fn now_is_sooner_than_later() -> Result {
         let (seen, work) = slow(false)?;
-        work.queue(msecs_to_jiffies(60_000));
+        work.arm(msecs_to_jiffies(60_000));
         work.queue_now();
         seen.at_work.wait_for_completion();
         drop(work);

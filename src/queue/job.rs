@@ -9,74 +9,74 @@ use super::{
 use crate::kernel_ext::fifo::Entry;
 use kernel::prelude::*;
 
-/// Names a request that somebody waits for, within its queue.
+/// The number of a request that a thread waits for, within its queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ticket(pub(super) u64);
+pub(crate) struct SyncId(pub(super) u64);
+
+impl SyncId {
+    /// That of requests which no thread waits for.
+    const NONE: Self = Self(0);
+}
 
 /// A request on its way through the queue.
 pub(crate) struct Job<T: Types> {
-    /// [`None`] in one that stands for a request which the engine still has.
+    /// [`None`] in one that is blank, and in the completion of a request that the engine still has.
     pub(super) request: Option<T::Request>,
-    /// Whoever waits for this request; [`None`] if it is submitted, to be collected.
+    /// The thread that waits for this request; [`None`] if it is submitted, to be collected.
     pub(super) caller: Option<T::Caller>,
-    pub(super) ticket: Ticket,
+    pub(super) sync: SyncId,
     pub(super) cookie: u64,
     /// It starts only if the one before it has succeeded.
     pub(super) linked: bool,
-    /// The one that it is linked to has not succeeded.
-    pub(super) doomed: bool,
-    /// What it is if it never starts, from the beginning.
+    /// The one that it is linked to has failed.
+    pub(super) link_failed: bool,
+    /// Result. `ECANCELED` until the job has run.
     pub(super) outcome: Result,
     pub(super) bytes: u64,
     submitted: u64,
 }
 
 impl<T: Types> Job<T> {
-    /// A request that is submitted at the time `now`, in nanoseconds; may sleep. `linked`: to the
-    /// one before it.
-    pub(crate) fn submitted(
-        request: T::Request,
-        cookie: u64,
-        linked: bool,
-        now: u64,
-    ) -> Result<Entry<Self>> {
-        Entry::new(Self {
-            request: Some(request),
-            caller: None,
-            ticket: Ticket(0),
-            cookie,
-            linked,
-            doomed: false,
-            outcome: Err(ECANCELED),
-            bytes: 0,
-            submitted: now,
-        })
+    /// One without a request.
+    const BLANK: Self = Self {
+        request: None,
+        caller: None,
+        sync: SyncId::NONE,
+        cookie: 0,
+        linked: false,
+        link_failed: false,
+        outcome: Err(ECANCELED),
+        bytes: 0,
+        submitted: 0,
+    };
+
+    /// Room for one; may sleep.
+    pub(crate) fn blank() -> Result<Entry<Self>> {
+        Entry::new(Self::BLANK)
     }
 
-    /// A request that `caller` waits for from the time `now` on, in nanoseconds; may sleep.
-    pub(crate) fn called(request: T::Request, caller: T::Caller, now: u64) -> Result<Entry<Self>> {
-        let mut job = Self::submitted(request, 0, false, now)?;
-        job.caller = Some(caller);
-        Ok(job)
+    /// Makes it blank again, and drops what it holds; may sleep.
+    pub(crate) fn clear(&mut self) {
+        *self = Self::BLANK;
     }
 
-    /// Room for the completion of a request that the engine does not give back; may sleep.
-    pub(crate) fn stand_in() -> Result<Entry<Self>> {
-        Entry::new(Self {
-            request: None,
-            caller: None,
-            ticket: Ticket(0),
-            cookie: 0,
-            linked: false,
-            doomed: false,
-            outcome: Ok(()),
-            bytes: 0,
-            submitted: 0,
-        })
+    /// Makes a blank one a request that is submitted at the time `now`, in nanoseconds. `linked`:
+    /// to the one before it.
+    pub(crate) fn submit(&mut self, request: T::Request, cookie: u64, linked: bool, now: u64) {
+        self.request = Some(request);
+        self.cookie = cookie;
+        self.linked = linked;
+        self.submitted = now;
     }
 
-    /// Makes a stand-in the completion of `other`.
-    pub(super) fn stand_for(&mut self, other: &Self, outcome: Result) {
+    /// Makes a blank one a request that `caller` waits for from the time `now` on, in nanoseconds.
+    pub(crate) fn submit_sync(&mut self, request: T::Request, caller: T::Caller, now: u64) {
+        self.submit(request, 0, false, now);
+        self.caller = Some(caller);
+    }
+
+    /// Makes a blank one the completion of `other`, which the engine still has.
+    pub(super) fn complete_for(&mut self, other: &Self, outcome: Result) {
         self.cookie = other.cookie;
         self.bytes = other.bytes;
         self.submitted = other.submitted;
@@ -88,7 +88,7 @@ impl<T: Types> Job<T> {
         self.request.as_ref()
     }
 
-    /// What its submitter calls it.
+    /// Its cookie.
     pub(crate) fn cookie(&self) -> u64 {
         self.cookie
     }
@@ -118,12 +118,12 @@ impl<T: Types> Job<T> {
         now.saturating_sub(self.submitted)
     }
 
-    /// Whether it can be collected, and is called `cookie` ([`None`]: whatever it is called).
-    pub(super) fn is_called(&self, cookie: Option<u64>) -> bool {
+    /// Whether it can be collected, and has this cookie ([`None`]: any).
+    pub(super) fn matches(&self, cookie: Option<u64>) -> bool {
         self.caller.is_none() && cookie.is_none_or(|cookie| cookie == self.cookie)
     }
 
-    /// Takes note of how it has ended.
+    /// Records how it has ended.
     pub(super) fn end(&mut self, outcome: Result) {
         self.outcome = outcome;
         if let Some(request) = &mut self.request {

@@ -3,19 +3,18 @@
 //! One lane: what waits in it, and what is completed.
 
 use super::{
-    lanes::Turn,
+    lanes::Place,
     Answer,
     Caller,
+    Change,
     Job,
     Owner,
-    Ticket,
+    SyncId,
     Types, //
 };
-use crate::kernel_ext::{
-    fifo::{
-        Entry,
-        Fifo, //
-    }, //
+use crate::kernel_ext::fifo::{
+    Entry,
+    Fifo, //
 };
 use kernel::prelude::*;
 
@@ -24,23 +23,30 @@ pub(crate) const DEPTH: usize = 1024;
 
 /// The requests of one context.
 pub(crate) struct Lane<T: Types> {
-    /// What waits is in here, and behind it what is in `waiting`. A search that cancels goes
-    /// through `waiting` a few requests at a time, and puts here what stays.
-    searched: Fifo<Job<T>>,
+    /// What waits is in here, and behind it what is in `waiting`. A scan that cancels goes through
+    /// `waiting` a few requests at a time, and puts here what stays.
+    scanned: Fifo<Job<T>>,
     waiting: Fifo<Job<T>>,
     completed: Fifo<Job<T>>,
-    /// While somebody searches `waiting`: how many are still to be looked at.
-    unsearched: Option<usize>,
+    /// While `waiting` is scanned.
+    scan: Option<Scan>,
     /// Accepted and not yet collected.
     pending: usize,
     pub(super) owner: T::Owner,
-    /// The neighbours in the ring of turns, while something waits.
-    pub(super) turn: Option<Turn>,
+}
+
+/// A scan of a lane, between two steps.
+struct Scan {
+    cookie: Option<u64>,
+    /// Requests that are still to be scanned.
+    left: usize,
+    /// The engine has taken one that was to be cancelled.
+    begun: bool,
 }
 
 /// What a lane has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Load {
+pub(crate) struct LaneState {
     /// Requests that wait for the engine.
     pub(crate) waiting: usize,
     /// Requests that the engine has: 0 or 1.
@@ -51,14 +57,14 @@ pub(crate) struct Load {
     pub(crate) outstanding: usize,
     /// Requests that there is room for.
     pub(crate) room: usize,
-    /// Nothing is taken any more.
+    /// Nothing is accepted any more.
     pub(crate) closed: bool,
 }
 
-/// A search for requests to cancel, a few at a time.
-pub(crate) struct Search {
-    /// What they are called; [`None`]: all.
-    pub(super) cookie: Option<u64>,
+/// A scan for requests to cancel, a few at a time.
+pub(crate) struct CancelScan {
+    /// Their cookie; [`None`]: all requests.
+    cookie: Option<u64>,
     /// How many were cancelled.
     pub(crate) cancelled: usize,
     /// One of them cannot be, for the engine has begun with it.
@@ -72,19 +78,18 @@ impl<T: Types> Lane<T> {
     /// A lane with nothing in it.
     pub(crate) fn new(owner: T::Owner) -> Self {
         Self {
-            searched: Fifo::new(),
+            scanned: Fifo::new(),
             waiting: Fifo::new(),
             completed: Fifo::new(),
-            unsearched: None,
+            scan: None,
             pending: 0,
             owner,
-            turn: None,
         }
     }
 
-    pub(super) fn load(&self) -> Load {
-        Load {
-            waiting: self.searched.len() + self.waiting.len(),
+    pub(super) fn state(&self) -> LaneState {
+        LaneState {
+            waiting: self.scanned.len() + self.waiting.len(),
             running: 0,
             completed: self.completed.len(),
             outstanding: self.pending - self.completed.len(),
@@ -93,9 +98,19 @@ impl<T: Types> Lane<T> {
         }
     }
 
-    /// Whether nothing waits.
-    pub(super) fn is_idle(&self) -> bool {
-        self.searched.is_empty() && self.waiting.is_empty()
+    /// The ring that the lane belongs to. What is being cancelled is left to the scan.
+    pub(super) fn place(&self) -> Place {
+        match self.front() {
+            None => Place::Nowhere,
+            Some(front) if !front.link_failed => Place::Turns,
+            Some(_) if self.scan.is_some() => Place::Nowhere,
+            Some(_) => Place::Failing,
+        }
+    }
+
+    /// What is to be done about a change.
+    pub(super) fn notice(&self, change: Change) -> <T::Owner as Owner<T>>::Notice {
+        self.owner.notice(change, self.completed.len())
     }
 
     /// Sets aside room for at most so many requests, and returns for how many.
@@ -105,14 +120,11 @@ impl<T: Types> Lane<T> {
         granted
     }
 
-    /// Gives back room: what was set aside, or is delivered.
-    pub(super) fn release(&mut self, room: usize) {
+    /// Gives back room: what was set aside, or is delivered. Returns whether there was none before.
+    pub(super) fn release(&mut self, room: usize) -> bool {
         let was_full = self.pending >= DEPTH;
         self.pending = self.pending.saturating_sub(room);
-        // Somebody may be waiting for room.
-        if was_full && room > 0 {
-            self.owner.changed();
-        }
+        was_full && room > 0
     }
 
     pub(super) fn push_last(&mut self, jobs: &mut Fifo<Job<T>>) {
@@ -120,65 +132,88 @@ impl<T: Types> Lane<T> {
     }
 
     pub(super) fn push_first(&mut self, job: Entry<Job<T>>) {
-        self.searched.push_front(job);
+        self.scanned.push_front(job);
     }
 
     fn pop(&mut self) -> Option<Entry<Job<T>>> {
-        let job = self.searched.pop_front();
-        job.or_else(|| self.pop_unsearched())
+        let job = self.scanned.pop_front();
+        job.or_else(|| self.pop_unscanned())
     }
 
-    fn pop_unsearched(&mut self) -> Option<Entry<Job<T>>> {
-        if let Some(left) = &mut self.unsearched {
-            *left = left.saturating_sub(1);
+    fn pop_unscanned(&mut self) -> Option<Entry<Job<T>>> {
+        if let Some(scan) = &mut self.scan {
+            scan.left = scan.left.saturating_sub(1);
         }
         self.waiting.pop_front()
     }
 
+    fn front(&self) -> Option<&Job<T>> {
+        self.scanned.front().or_else(|| self.waiting.front())
+    }
+
     fn front_mut(&mut self) -> Option<&mut Job<T>> {
-        match self.searched.front_mut() {
+        match self.scanned.front_mut() {
             Some(front) => Some(front),
             None => self.waiting.front_mut(),
         }
     }
 
-    /// Takes what is to be done first. What is linked to one that has not succeeded is completed
-    /// instead; but what is being cancelled is left to whoever does that.
+    /// Takes the first request, for the engine.
     pub(super) fn next(&mut self) -> Option<Entry<Job<T>>> {
-        if self.unsearched.is_some() && self.front_mut().is_some_and(|front| front.doomed) {
-            return None;
+        let job = self.pop()?;
+        if let Some(scan) = &mut self.scan {
+            scan.begun |= job.matches(scan.cookie);
         }
-        while let Some(mut job) = self.pop() {
-            if !job.doomed {
-                return Some(job);
-            }
-            self.doom_next();
-            job.end(Err(ECANCELED));
-            self.complete(job);
-        }
-        None
+        Some(job)
     }
 
-    /// The request before the next one has not succeeded.
-    pub(super) fn doom_next(&mut self) {
+    /// The request before the first one has failed.
+    pub(super) fn fail_next_link(&mut self) {
         if let Some(next) = self.front_mut() {
-            next.doomed = next.linked;
+            next.link_failed = next.linked;
+        }
+    }
+
+    /// Fails up to [`STEP`](Self::STEP) requests that are linked to one that has failed.
+    pub(super) fn fail_links(&mut self) {
+        for _ in 0..Self::STEP {
+            if self.place() != Place::Failing {
+                return;
+            }
+            if let Some(mut job) = self.pop() {
+                self.fail_next_link();
+                job.end(Err(ECANCELED));
+                self.complete(job);
+            }
         }
     }
 
     /// Takes a request that waits. Looks at all of them.
-    pub(super) fn take(&mut self, ticket: Ticket) -> Option<Entry<Job<T>>> {
-        let take_from = |list: &mut Fifo<Job<T>>| list.take(|job| job.ticket == ticket);
-        take_from(&mut self.searched).or_else(|| take_from(&mut self.waiting))
+    pub(super) fn take(&mut self, id: SyncId) -> Option<Entry<Job<T>>> {
+        if let Some(job) = self.scanned.take(|job| job.sync == id) {
+            return Some(job);
+        }
+        let mut position = 0;
+        let job = self.waiting.take(|job| {
+            position += 1;
+            job.sync == id
+        });
+        if let (Some(scan), Some(_)) = (&mut self.scan, &job) {
+            scan.left -= usize::from(position <= scan.left);
+        }
+        job
     }
 
-    /// Hands a request that has ended to whoever waits for it.
-    pub(super) fn complete(&mut self, mut job: Entry<Job<T>>) {
+    /// Completes a request: puts it where it is collected, or answers the thread that waits for it,
+    /// which is returned to be woken.
+    pub(super) fn complete(&mut self, mut job: Entry<Job<T>>) -> Option<T::Caller> {
         if let Some(caller) = job.caller.take() {
-            return caller.answer(Answer::Ended(job));
+            caller.answer(Answer::Ended(job));
+            return Some(caller);
         }
         self.owner.completed(&job);
         self.completed.push_back(job);
+        None
     }
 
     /// Takes completions out: all, or a few if there are more than `most`. Their room is to be
@@ -195,61 +230,64 @@ impl<T: Types> Lane<T> {
     pub(super) fn put_back(&mut self, mut taken: Fifo<Job<T>>) {
         taken.append(&mut self.completed);
         self.completed = taken;
-        self.owner.changed();
     }
 
-    /// Fails a few of the requests that wait, and returns whether there may be more.
-    pub(super) fn fail_some(&mut self, error: Error) -> bool {
+    /// Fails what waits, up to [`STEP`](Self::STEP) requests, or to one that a thread waits for,
+    /// which is returned to be woken. Returns whether there may be more.
+    pub(super) fn fail_batch(&mut self, error: Error) -> (bool, Option<T::Caller>) {
         for _ in 0..Self::STEP {
             let Some(mut job) = self.pop() else {
-                return false;
+                return (false, None);
             };
             job.end(Err(error));
-            self.complete(job);
+            let caller = self.complete(job);
+            if caller.is_some() {
+                return (true, caller);
+            }
         }
-        true
+        (true, None)
     }
 
-    /// Begins a search among what waits now.
-    pub(super) fn search(&mut self, cookie: Option<u64>) -> Search {
+    /// Begins a scan of what waits now, for requests to cancel. `begun`: the engine has one of them.
+    pub(super) fn cancel(&mut self, cookie: Option<u64>, begun: bool) -> CancelScan {
         let mut waiting = core::mem::replace(&mut self.waiting, Fifo::new());
-        self.searched.append(&mut waiting);
-        core::mem::swap(&mut self.searched, &mut self.waiting);
-        self.unsearched = Some(self.waiting.len());
-        Search {
+        self.scanned.append(&mut waiting);
+        core::mem::swap(&mut self.scanned, &mut self.waiting);
+        self.scan = Some(Scan {
+            cookie,
+            left: self.waiting.len(),
+            begun,
+        });
+        CancelScan {
             cookie,
             cancelled: 0,
             begun: false,
         }
     }
 
-    /// Goes on with a search, for a few requests, and returns whether there may be more. Each lane
-    /// has one search at a time.
-    pub(super) fn search_some(&mut self, search: &mut Search) -> bool {
+    /// Continues a scan, for up to [`STEP`](Self::STEP) requests; returns whether there may be more.
+    /// A lane has one scan at a time.
+    pub(super) fn cancel_step(&mut self, scan: &mut CancelScan) -> bool {
         for _ in 0..Self::STEP {
-            let job = match self.unsearched {
-                None | Some(0) => None,
-                Some(_) => self.pop_unsearched(),
-            };
+            let left = self.scan.as_ref().is_some_and(|scan| scan.left > 0);
+            let job = left.then(|| self.pop_unscanned()).flatten();
             let Some(mut job) = job else {
-                self.unsearched = None;
+                scan.begun |= self.scan.take().is_some_and(|scan| scan.begun);
                 return false;
             };
-            let wanted = job.is_called(search.cookie);
-            if wanted && job.is_begun() {
-                search.begun = true;
-            }
-            if !job.doomed && (!wanted || job.is_begun()) {
-                self.searched.push_back(job);
+            let wanted = job.matches(scan.cookie);
+            scan.begun |= wanted && job.is_begun();
+            if !job.link_failed && (!wanted || job.is_begun()) {
+                self.scanned.push_back(job);
                 continue;
             }
-            // The engine may come before the search goes on.
+            // The engine may come before the scan goes on.
             if let Some(next) = self.waiting.front_mut() {
-                next.doomed = next.linked;
+                next.link_failed = next.linked;
             }
             job.end(Err(ECANCELED));
             self.complete(job);
-            search.cancelled += 1;
+            scan.cancelled += 1;
         }
         true
     }

@@ -1,15 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The lanes, and the ring of turns that goes round those in which something waits.
+//! The lanes and their users, and whose turn it is: turns go round the users, and those of a user
+//! round the user's lanes.
 
 use super::{
     lane::{
-        Lane,
-        Search, //
+        CancelScan,
+        Lane, //
+    },
+    ring::{
+        Link,
+        Linked,
+        Ring, //
     },
     Job,
-    Owner,
-    Ticket,
+    SyncId,
     Types, //
 };
 use crate::{
@@ -28,27 +33,89 @@ use kernel::prelude::*;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LaneId(usize);
 
-/// A lane's neighbours in the ring of turns.
-#[derive(Clone, Copy)]
-pub(super) struct Turn {
-    before: LaneId,
-    after: LaneId,
+/// The number of a user who has lanes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct UserId(usize);
+
+/// A user who has lanes.
+pub(crate) struct User {
+    /// Those of the user's lanes that wait for a turn.
+    turns: Ring,
+    /// The neighbours among the users who wait for a turn.
+    link: Option<Link>,
+}
+
+impl Linked for User {
+    fn link(&mut self) -> &mut Option<Link> {
+        &mut self.link
+    }
+}
+
+/// Which ring a lane is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// None.
+    Nowhere,
+    /// That of its user: its first request can be given to the engine.
+    Turns,
+    /// Its first requests are linked to one that has failed, and are to fail, too.
+    Failing,
+}
+
+/// A lane among the others.
+pub(crate) struct Slot<T: Types> {
+    lane: KBox<Lane<T>>,
+    user: UserId,
+    place: Place,
+    link: Option<Link>,
+}
+
+impl<T: Types> Linked for Slot<T> {
+    fn link(&mut self) -> &mut Option<Link> {
+        &mut self.link
+    }
 }
 
 /// All lanes.
 ///
 /// # Invariants
 ///
-/// `next_turn` is in a ring, linked by `turn`, of the lanes in which a request waits; a lane whose
-/// requests were failed may be in it until its turn comes.
+/// `turns` is a ring of the users who have a lane whose [`Place`] is [`Place::Turns`], and each of
+/// these has a ring of those lanes; `failing` is a ring of the lanes whose place is
+/// [`Place::Failing`].
 pub(super) struct Lanes<T: Types> {
-    lanes: Slab<KBox<Lane<T>>>,
-    next_turn: Option<LaneId>,
+    lanes: Slab<Slot<T>>,
+    users: Slab<User>,
+    turns: Ring,
+    failing: Ring,
 }
 
-/// Where a walk through all lanes has come to.
+/// A position in a walk through all lanes.
 #[derive(Default)]
-pub(crate) struct Walk(usize);
+pub(crate) struct LaneCursor(usize);
+
+/// What must be allocated before a lane or a user can be added, and what is to be freed afterwards.
+pub(crate) struct Growth<T: Types> {
+    lanes: Option<Room<Slot<T>>>,
+    users: Option<Room<User>>,
+}
+
+/// How much is to be allocated; see [`Growth`].
+#[derive(Clone, Copy)]
+pub(crate) struct GrowRequest {
+    lanes: Option<usize>,
+    users: Option<usize>,
+}
+
+impl<T: Types> Growth<T> {
+    /// Allocates; may sleep.
+    pub(crate) fn new(request: GrowRequest) -> Result<Self> {
+        Ok(Self {
+            lanes: request.lanes.map(Room::new).transpose()?,
+            users: request.users.map(Room::new).transpose()?,
+        })
+    }
+}
 
 impl<T: Types> Lanes<T> {
     /// None.
@@ -56,29 +123,62 @@ impl<T: Types> Lanes<T> {
         // INVARIANT: no lanes.
         Self {
             lanes: Slab::new(),
-            next_turn: None,
+            users: Slab::new(),
+            turns: Ring::new(),
+            failing: Ring::new(),
         }
     }
 
-    /// How much room must be made by [`grow`](Self::grow) before the next lane; [`None`] if none.
-    pub(super) fn wants(&self) -> Option<usize> {
-        self.lanes.wants()
+    /// What must be allocated before the next user or lane; [`None`] if nothing.
+    pub(super) fn grow_request(&self) -> Option<GrowRequest> {
+        let (lanes, users) = (self.lanes.wants(), self.users.wants());
+        (lanes.is_some() || users.is_some()).then_some(GrowRequest { lanes, users })
     }
 
-    /// Makes room for more lanes. What is returned is to be dropped where one may sleep.
-    pub(super) fn grow(&mut self, room: Room<KBox<Lane<T>>>) -> Room<KBox<Lane<T>>> {
-        self.lanes.grow(room)
+    /// Makes room. What is returned is to be freed in process context.
+    pub(super) fn grow(&mut self, growth: Growth<T>) -> Growth<T> {
+        Growth {
+            lanes: growth.lanes.map(|room| self.lanes.grow(room)),
+            users: growth.users.map(|room| self.users.grow(room)),
+        }
     }
 
-    /// Adds a lane, or gives it back if there is no room.
-    pub(super) fn add(&mut self, lane: KBox<Lane<T>>) -> Result<LaneId, KBox<Lane<T>>> {
-        self.lanes.insert(lane).map(LaneId)
+    /// Adds a user; [`None`] if there is no room.
+    pub(super) fn add_user(&mut self) -> Option<UserId> {
+        let user = User {
+            turns: Ring::new(),
+            link: None,
+        };
+        self.users.insert(user).ok().map(UserId)
+    }
+
+    /// Removes a user who has no lanes.
+    pub(super) fn remove_user(&mut self, user: UserId) {
+        self.users.remove(user.0);
+    }
+
+    /// Adds a lane of a user, or gives it back if there is no room.
+    pub(super) fn add(
+        &mut self,
+        user: UserId,
+        lane: KBox<Lane<T>>,
+    ) -> Result<LaneId, KBox<Lane<T>>> {
+        let slot = Slot {
+            lane,
+            user,
+            place: Place::Nowhere,
+            link: None,
+        };
+        self.lanes
+            .insert(slot)
+            .map(LaneId)
+            .map_err(|slot| slot.lane)
     }
 
     /// Removes a lane, with all that it has.
     pub(super) fn remove(&mut self, lane: LaneId) -> Option<KBox<Lane<T>>> {
-        self.leave_ring(lane);
-        self.lanes.remove(lane.0)
+        self.move_to(lane, Place::Nowhere, None);
+        Some(self.lanes.remove(lane.0)?.lane)
     }
 
     /// How many there are.
@@ -87,170 +187,185 @@ impl<T: Types> Lanes<T> {
     }
 
     pub(super) fn get(&self, lane: LaneId) -> Option<&Lane<T>> {
-        Some(&**self.lanes.get(lane.0)?)
+        Some(&*self.lanes.get(lane.0)?.lane)
     }
 
     /// A lane, to change what does not wait in it.
     pub(super) fn get_mut(&mut self, lane: LaneId) -> Option<&mut Lane<T>> {
-        Some(&mut **self.lanes.get_mut(lane.0)?)
+        Some(&mut *self.lanes.get_mut(lane.0)?.lane)
     }
 
-    /// Has requests wait in a lane that there is, as its last ones. The engine is serving `served`.
-    pub(super) fn wait_last(
+    /// Puts requests at the end of a lane. The engine is serving `served`.
+    pub(super) fn push_last(
         &mut self,
         lane: LaneId,
         jobs: &mut Fifo<Job<T>>,
         served: Option<LaneId>,
     ) {
-        if let Some(at) = self.lanes.get_mut(lane.0) {
+        if let Some(at) = self.get_mut(lane) {
             at.push_last(jobs);
-            self.join_ring(lane, served);
+            self.place(lane, served);
         }
     }
 
-    /// Has a request wait in a lane that there is, as its first one. The lane has had its turn.
-    pub(super) fn wait_first(&mut self, lane: LaneId, job: Entry<Job<T>>) {
-        if let Some(at) = self.lanes.get_mut(lane.0) {
+    /// Puts a request at the head of a lane, which has had its turn.
+    pub(super) fn push_first(&mut self, lane: LaneId, job: Entry<Job<T>>) {
+        if let Some(at) = self.get_mut(lane) {
             at.push_first(job);
-            self.join_ring(lane, None);
+            self.place(lane, None);
         }
     }
 
-    /// Takes the first request of the lane whose turn it is; the next turn is that of the next
-    /// lane.
+    /// Takes the first request of the lane whose turn it is. The next turn is that of another user,
+    /// and this user's next one that of another lane, if there are any.
     pub(super) fn take_next(&mut self) -> Option<(LaneId, Entry<Job<T>>)> {
-        while let Some(id) = self.next_turn {
-            let lane = self.lanes.get_mut(id.0)?;
-            let job = lane.next();
-            // With nothing for the engine now, it comes again when there is.
-            let waits = job.is_some() && !lane.is_idle();
-            if let Some(turn) = lane.turn.filter(|_| waits) {
-                self.next_turn = Some(turn.after);
-            } else {
-                self.leave_ring(id);
-            }
-            if let Some(job) = job {
-                return Some((id, job));
-            }
-        }
-        None
+        let user = self.users.get_mut(self.turns.next()?)?;
+        let lane = LaneId(user.turns.next()?);
+        user.turns.rotate(&mut self.lanes);
+        self.turns.rotate(&mut self.users);
+        let job = self.get_mut(lane)?.next();
+        self.place(lane, None);
+        Some((lane, job?))
     }
 
     /// Takes a request that waits.
-    pub(super) fn take_waiting(&mut self, lane: LaneId, ticket: Ticket) -> Option<Entry<Job<T>>> {
-        let job = self.lanes.get_mut(lane.0)?.take(ticket);
-        self.leave_ring_if_idle(lane);
+    pub(super) fn take_waiting(&mut self, lane: LaneId, id: SyncId) -> Option<Entry<Job<T>>> {
+        let job = self.get_mut(lane)?.take(id);
+        self.place(lane, None);
         job
     }
 
-    /// Hands a request that has ended to whoever waits for it, or back if there is no such lane.
-    /// What is linked to one that has not succeeded will not start.
+    /// Completes a request of a lane, or gives it back if there is no such lane. What is linked to
+    /// one that has failed will fail, too.
     pub(super) fn complete(
         &mut self,
         lane: LaneId,
         job: Entry<Job<T>>,
-    ) -> Result<(), Entry<Job<T>>> {
-        let Some(at) = self.lanes.get_mut(lane.0) else {
+    ) -> Result<Option<T::Caller>, Entry<Job<T>>> {
+        let Some(at) = self.get_mut(lane) else {
             return Err(job);
         };
-        if job.outcome.is_err() {
-            at.doom_next();
+        let failed = job.outcome.is_err();
+        if failed {
+            at.fail_next_link();
         }
-        at.complete(job);
-        Ok(())
+        let caller = at.complete(job);
+        if failed {
+            self.place(lane, None);
+        }
+        Ok(caller)
     }
 
-    /// Fails what waits, a few requests of one lane, and returns whether there may be more. Tells
-    /// the owner of each lane that it goes by.
-    pub(super) fn fail_some(&mut self, walk: &mut Walk, error: Error) -> bool {
-        if let Some(lane) = self.lanes.get_mut(walk.0) {
-            if lane.fail_some(error) {
-                return true;
-            }
-            lane.owner.changed();
-            self.leave_ring(LaneId(walk.0));
-        }
-        walk.0 += 1;
-        walk.0 < self.lanes.end()
+    /// A lane whose first requests are linked to one that has failed.
+    pub(super) fn failing(&self) -> Option<LaneId> {
+        self.failing.next().map(LaneId)
     }
 
-    /// Adds what waits in a few lanes to `waiting`, and returns whether there may be more.
-    pub(super) fn count_some(&self, walk: &mut Walk, waiting: &mut usize) -> bool {
-        let end = self.lanes.end().min(walk.0 + Lane::<T>::STEP);
-        *waiting += (walk.0..end)
-            .filter_map(|lane| Some(self.lanes.get(lane)?.load().waiting))
+    /// Fails up to [`Lane::STEP`] requests that are linked to one that has failed.
+    pub(super) fn fail_links(&mut self, lane: LaneId) {
+        if let Some(at) = self.get_mut(lane) {
+            at.fail_links();
+            self.place(lane, None);
+        }
+    }
+
+    /// Fails what waits in the lane at the cursor, some of it, for `error`. The cursor moves on when
+    /// nothing waits there any more. Returns the lane, if there is one, and a thread to be woken.
+    pub(super) fn fail_batch(
+        &mut self,
+        cursor: &mut LaneCursor,
+        error: Error,
+    ) -> Option<(LaneId, Option<T::Caller>)> {
+        let lane = LaneId(cursor.0);
+        let Some(at) = self.get_mut(lane) else {
+            cursor.0 += 1;
+            return None;
+        };
+        let (more, caller) = at.fail_batch(error);
+        if !more {
+            cursor.0 += 1;
+        }
+        self.place(lane, None);
+        Some((lane, caller))
+    }
+
+    /// Whether the cursor is behind the last lane.
+    pub(super) fn is_end(&self, cursor: &LaneCursor) -> bool {
+        cursor.0 >= self.lanes.end()
+    }
+
+    /// Adds what waits in up to [`Lane::STEP`] lanes to `waiting`; returns whether there may be more.
+    pub(super) fn count_some(&self, cursor: &mut LaneCursor, waiting: &mut usize) -> bool {
+        let end = self.lanes.end().min(cursor.0 + Lane::<T>::STEP);
+        *waiting += (cursor.0..end)
+            .filter_map(|lane| Some(self.get(LaneId(lane))?.state().waiting))
             .sum::<usize>();
-        walk.0 = end;
-        walk.0 < self.lanes.end()
+        cursor.0 = end;
+        !self.is_end(cursor)
     }
 
-    /// Goes on with a search for requests to cancel, and returns whether there may be more.
-    pub(super) fn search_some(&mut self, lane: LaneId, search: &mut Search) -> bool {
-        let more = match self.lanes.get_mut(lane.0) {
-            Some(at) => at.search_some(search),
+    /// Continues a scan for requests to cancel; returns whether there may be more.
+    pub(super) fn cancel_step(&mut self, lane: LaneId, scan: &mut CancelScan) -> bool {
+        let more = match self.get_mut(lane) {
+            Some(at) => at.cancel_step(scan),
             None => false,
         };
-        if self.get(lane).is_some_and(Lane::is_idle) {
-            self.leave_ring(lane);
-        } else {
-            self.join_ring(lane, None);
-        }
+        self.place(lane, None);
         more
     }
 
-    fn leave_ring_if_idle(&mut self, lane: LaneId) {
-        if self.get(lane).is_some_and(Lane::is_idle) {
-            self.leave_ring(lane);
-        }
+    /// Puts a lane into the ring that it belongs to by what waits in it.
+    fn place(&mut self, lane: LaneId, served: Option<LaneId>) {
+        let place = self.get(lane).map_or(Place::Nowhere, Lane::place);
+        self.move_to(lane, place, served);
     }
 
-    /// Puts a lane into the ring of turns, unless it is in it, as the last one of those that wait:
-    /// the lane that is being served has had its turn, and comes after it.
-    fn join_ring(&mut self, lane: LaneId, served: Option<LaneId>) {
-        if self.turn_of(lane).is_some() {
-            return;
-        }
-        let served = served.filter(|served| self.turn_of(*served).is_some());
-        let after = served.or(self.next_turn).unwrap_or(lane);
-        let before = self.turn_of(after).map_or(lane, |turn| turn.before);
-        // INVARIANT: the ring goes from `before` through the lane to `after`, which were
-        // neighbours, or from the lane to itself.
-        self.link(before, lane);
-        self.link_back(after, lane);
-        if let Some(at) = self.lanes.get_mut(lane.0) {
-            at.turn = Some(Turn { before, after });
-        }
-        if self.next_turn.is_none() || self.next_turn == served {
-            self.next_turn = Some(lane);
-        }
-    }
-
-    /// Takes a lane out of the ring of turns, if it is in it.
-    fn leave_ring(&mut self, lane: LaneId) {
-        let Some(turn) = self.lanes.get_mut(lane.0).and_then(|at| at.turn.take()) else {
+    /// Puts a lane into a ring, as the last one of those that wait: the lane that is being served
+    /// has had its turn, and comes after it; so does its user.
+    fn move_to(&mut self, lane: LaneId, place: Place, served: Option<LaneId>) {
+        let Some(slot) = self.lanes.get_mut(lane.0) else {
             return;
         };
-        // INVARIANT: the ring is closed behind the lane.
-        self.link(turn.before, turn.after);
-        self.link_back(turn.after, turn.before);
-        if self.next_turn == Some(lane) {
-            self.next_turn = (turn.after != lane).then_some(turn.after);
+        let before = core::mem::replace(&mut slot.place, place);
+        let user = slot.user;
+        if before == place {
+            return;
+        }
+        match before {
+            Place::Nowhere => {}
+            Place::Turns => self.leave_turns(lane, user),
+            Place::Failing => self.failing.leave(&mut self.lanes, lane.0),
+        }
+        match place {
+            Place::Nowhere => {}
+            Place::Turns => self.join_turns(lane, user, served),
+            Place::Failing => self.failing.join(&mut self.lanes, lane.0, None),
         }
     }
 
-    fn turn_of(&self, lane: LaneId) -> Option<Turn> {
-        self.lanes.get(lane.0)?.turn
-    }
-
-    fn link(&mut self, lane: LaneId, after: LaneId) {
-        if let Some(turn) = self.lanes.get_mut(lane.0).and_then(|at| at.turn.as_mut()) {
-            turn.after = after;
+    fn join_turns(&mut self, lane: LaneId, user: UserId, served: Option<LaneId>) {
+        let served = served.and_then(|served| Some((served, self.lanes.get(served.0)?)));
+        let served_user = served.as_ref().map(|(_, slot)| slot.user.0);
+        let sibling = served
+            .filter(|(_, slot)| slot.user == user && slot.place == Place::Turns)
+            .map(|(served, _)| served.0);
+        let Some(of) = self.users.get_mut(user.0) else {
+            return;
+        };
+        let first = of.turns.next().is_none();
+        of.turns.join(&mut self.lanes, lane.0, sibling);
+        if first {
+            self.turns.join(&mut self.users, user.0, served_user);
         }
     }
 
-    fn link_back(&mut self, lane: LaneId, before: LaneId) {
-        if let Some(turn) = self.lanes.get_mut(lane.0).and_then(|at| at.turn.as_mut()) {
-            turn.before = before;
+    fn leave_turns(&mut self, lane: LaneId, user: UserId) {
+        let Some(of) = self.users.get_mut(user.0) else {
+            return;
+        };
+        of.turns.leave(&mut self.lanes, lane.0);
+        if of.turns.next().is_none() {
+            self.turns.leave(&mut self.users, user.0);
         }
     }
 }

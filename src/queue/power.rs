@@ -3,7 +3,7 @@
 //! A queue whose engine is at rest for a while, as the machine sleeps.
 
 use super::{
-    running::Step,
+    running::Stage,
     Piece,
     Queue,
     Request,
@@ -25,26 +25,26 @@ impl<T: Types> Queue<T> {
         self.paused = false;
     }
 
-    /// Takes note that the device memory has lost what was in it. A piece that the engine is not at
+    /// Records that the device memory has lost what was in it. A piece that the engine is not at
     /// any more is begun anew.
     pub(crate) fn forget(&mut self) {
         self.contents = Contents::Mixed;
         let running = self.running.as_ref().filter(|running| !running.started);
         let begun = running.and_then(|running| Some((running.request()?.user(), running.piece)));
-        let step = begun.map(|(user, piece)| self.first_step(user, piece));
-        if let (Some(running), Some(step)) = (&mut self.running, step) {
-            running.step = step;
+        let stage = begun.map(|(user, piece)| self.first_stage(user, piece));
+        if let (Some(running), Some(stage)) = (&mut self.running, stage) {
+            running.stage = stage;
         }
     }
 
     /// What a piece begins with. It is taken for granted that it is then done.
-    pub(super) fn first_step(&mut self, user: User, piece: Piece) -> Step {
+    pub(super) fn first_stage(&mut self, user: User, piece: Piece) -> Stage {
         let scrub = self.contents.needs_scrub(user, piece.access());
         self.contents = self.contents.after(user, piece.access());
         if scrub {
-            Step::Scrub
+            Stage::Scrub
         } else {
-            Step::First
+            Stage::First
         }
     }
 }

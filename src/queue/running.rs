@@ -51,7 +51,7 @@ impl Piece {
 
 /// Which transfer of a piece the engine is at. Each is followed by the next one that the piece has.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum Stage {
     Scrub,
     First,
     Second,
@@ -60,11 +60,11 @@ pub(super) enum Step {
 /// The request that the engine is at work on.
 pub(crate) struct Running<T: Types> {
     pub(super) job: Entry<Job<T>>,
-    /// The lane that it comes from; [`None`] if nobody waits for it.
+    /// The lane that it comes from; [`None`] if it has no owner any more.
     pub(super) lane: Option<LaneId>,
     pub(super) piece: Piece,
-    pub(super) step: Step,
-    /// Whether the engine has the transfer of `step`, or is to be given it.
+    pub(super) stage: Stage,
+    /// Whether the engine has the transfer of `stage`, or is to be given it.
     pub(super) started: bool,
     /// The transfer should have ended long ago.
     pub(super) overdue: bool,
@@ -78,19 +78,19 @@ impl<T: Types> Running<T> {
 
     /// The transfer that it is at; `zeros` is the bus address of as many as there is device memory.
     pub(super) fn transfer(&self, zeros: u64) -> Transfer {
-        match (self.step, self.piece) {
-            (Step::Scrub, _) => Transfer {
+        match (self.stage, self.piece) {
+            (Stage::Scrub, _) => Transfer {
                 direction: Direction::ToDevice,
                 address: zeros,
                 device: DeviceRange::WHOLE,
             },
             (_, Piece::One(transfer)) => transfer,
-            (Step::First, Piece::Copy { from, through, .. }) => Transfer {
+            (Stage::First, Piece::Copy { from, through, .. }) => Transfer {
                 direction: Direction::ToDevice,
                 address: from,
                 device: through,
             },
-            (Step::Second, Piece::Copy { to, through, .. }) => Transfer {
+            (Stage::Second, Piece::Copy { to, through, .. }) => Transfer {
                 direction: Direction::FromDevice,
                 address: to,
                 device: through,
@@ -98,8 +98,8 @@ impl<T: Types> Running<T> {
         }
     }
 
-    /// Whether it is of this lane, and can be collected.
-    pub(super) fn is_called(&self, lane: LaneId, cookie: Option<u64>) -> bool {
-        self.lane == Some(lane) && self.job.is_called(cookie)
+    /// Whether it is of this lane, can be collected, and has this cookie ([`None`]: any).
+    pub(super) fn matches(&self, lane: LaneId, cookie: Option<u64>) -> bool {
+        self.lane == Some(lane) && self.job.matches(cookie)
     }
 }

@@ -202,10 +202,13 @@ struct rdma_buffer {
  * EINTR     a signal handler ran while the engine was at work on this request;
  *           what has arrived in the destination range is undefined. (Before the
  *           engine starts, SA_RESTART and being stopped restart the call; after
- *           that only being stopped does.)
+ *           that only being stopped does. What is no signal to the program, as a
+ *           tracer, a frozen control group or its own io_uring, waits until the
+ *           request is done.)
  * EINVAL    no such operation or handle; a range that is empty or not wholly
  *           inside its buffer or the device memory; overlapping ranges
- * EIO       an earlier transfer never ended, and the engine is not usable
+ * EIO       an earlier transfer never ended, and the engine is not usable; or the
+ *           device was no bus master, and has moved nothing
  * ENOMEM    no memory for the request itself
  * ETIMEDOUT the transfer did not end within a second. The buffer stays with the
  *           device until it does.
@@ -254,7 +257,8 @@ struct rdma_submit {
  * @bytes:    out: bytes that have arrived; the request's length if all went well
  * @status:   out: 0, or an errno as a negative number:
  *            -ECANCELED  cancelled, or linked to one that has not succeeded
- *            -EIO        an earlier transfer never ended
+ *            -EIO        an earlier transfer never ended, or the device was no bus
+ *                        master, and has moved nothing
  *            -ENODEV     the device has gone before the end
  *            -ETIMEDOUT  the transfer did not end within a second
  * @reserved: out: 0
@@ -273,18 +277,21 @@ struct rdma_completion {
  *               0: do not wait
  * @max:         in: collect no more than so many, at least 1 and @min
  * @timeout_ns:  in: wait no longer than so many nanoseconds; 0: do not wait;
- *               less than 0: for ever
+ *               less than 0: for ever. out: if the call is interrupted, the time
+ *               that remains
  * @flags:       in: 0
  * @reserved:    in: 0
  *
  * Answers how many were collected, in the order in which they were completed:
- * less than @min if the time is over or a signal has come, or the device is gone
- * and no more will come. What cannot be written to @completions is not lost: it is
- * collected next time.
+ * less than @min if the time is over or a signal handler is to run, or the device
+ * is gone and no more will come. What cannot be written to @completions is not lost:
+ * it is collected next time.
  *
  * EAGAIN  nothing is there, and the file is O_NONBLOCK. (With O_NONBLOCK no call
  *         waits, whatever @min and @timeout_ns say.)
- * EINTR   a signal has come, and nothing is there; never restarted
+ * EINTR   a signal handler ran, and nothing is there; SA_RESTART does not restart
+ *         the call. (What runs no handler does not end it, as being stopped, a
+ *         tracer or a frozen control group: it goes on, to the same deadline.)
  * EINVAL  @max is 0 or less than @min, or @min is over RDMA_QUEUE_DEPTH
  * ENODEV  the device is gone, and all completions are collected
  */
@@ -322,10 +329,14 @@ struct rdma_cancel {
 };
 
 /**
- * struct rdma_eventfd - be told of completions by an eventfd (RDMA_IOC_EVENTFD)
- * @fd:    in: an eventfd(2), to whose counter each completion from now on adds 1;
- *         -1: none
+ * struct rdma_eventfd - signal completions by an eventfd (RDMA_IOC_EVENTFD)
+ * @fd:    in: an eventfd(2); -1: none
  * @flags: in: 0
+ *
+ * From now on, 1 is added to the counter of @fd when requests are completed, and
+ * when the device is gone. Requests that are completed together, as by
+ * RDMA_IOC_CANCEL, may add 1 for all: the counter says that there is something to
+ * collect, and not how much.
  *
  * A context has one at most; the new one replaces the old one. The descriptor can
  * be closed afterwards.

@@ -38,7 +38,10 @@ use src::{device_memory, kernel_ext, queue, request, slab, stats, transfer};
 use device_memory::{Access, Contents, User};
 use kernel::prelude::*;
 use kernel_ext::fifo::{Entry, Fifo};
-use queue::{Answer, Caller, GivenUp, Job, Lane, LaneId, Owner, Queue, Ticket, Types, Walk, DEPTH};
+use queue::{
+    Answer, CancelScan, Caller, Change, GivenUp, Growth, Job, Lane, LaneCursor, LaneId, Notice, Owner, Queue, SyncId, Types, UserId,
+    DEPTH,
+};
 use request::{Backing, Operation, Request, Span};
 use slab::{Room, Slab};
 use std::{
@@ -95,33 +98,76 @@ impl Types for Test {
 type TestQueue = Queue<Test>;
 type TestJob = Job<Test>;
 
-/// The owner of a lane: how often it was told of a completion, and of anything at all.
+/// The owner of a lane: how many completions it has seen, and the changes that it was notified of.
 #[derive(Clone, Default)]
-struct Waker(Rc<Cell<usize>>, Rc<Cell<usize>>);
+struct Waker {
+    completed: Rc<Cell<usize>>,
+    changes: Rc<RefCell<Vec<(Change, usize)>>>,
+}
+
+impl Waker {
+    fn completed(&self) -> usize {
+        self.completed.get()
+    }
+
+    /// The changes since the last call.
+    fn changes(&self) -> Vec<(Change, usize)> {
+        self.changes.take()
+    }
+}
 
 impl Owner<Test> for Waker {
+    type Notice = (Self, Change, usize);
+
     fn completed(&self, _: &TestJob) {
-        self.0.set(self.0.get() + 1);
-        self.changed();
+        self.completed.set(self.completed.get() + 1);
     }
 
-    fn changed(&self) {
-        self.1.set(self.1.get() + 1);
+    fn notice(&self, change: Change, completed: usize) -> Self::Notice {
+        (self.clone(), change, completed)
     }
 }
 
-/// Whoever waits for one request.
+/// A thread that waits for one request.
 #[derive(Clone, Default)]
-struct Answered(Rc<RefCell<Option<Answer<Test>>>>);
+struct Answered {
+    answer: Rc<RefCell<Option<Answer<Test>>>>,
+    woken: Rc<Cell<bool>>,
+}
 
 impl Caller<Test> for Answered {
-    fn answer(self, answer: Answer<Test>) {
-        assert!(self.0.borrow_mut().replace(answer).is_none(), "answered twice");
+    fn answer(&self, answer: Answer<Test>) {
+        assert!(self.answer.borrow_mut().replace(answer).is_none(), "answered twice");
     }
 }
 
-/// A request that somebody waits for.
-struct Call(Answered, Ticket);
+/// Does what is done when the lock is dropped.
+fn deliver(notice: Option<Notice<Test>>) {
+    match notice {
+        Some(Notice::Owner((waker, change, completed))) => waker.changes.borrow_mut().push((change, completed)),
+        Some(Notice::Caller(caller)) => caller.woken.set(true),
+        None => {}
+    }
+}
+
+fn finish(queue: &mut TestQueue) {
+    deliver(queue.finish(Ok(()), 0));
+    fail_links(queue);
+}
+
+/// What a kernel thread does after a request that others are linked to has failed.
+fn fail_links(queue: &mut TestQueue) {
+    while queue.has_failing() {
+        deliver(queue.fail_links().notice);
+    }
+}
+
+fn release(queue: &mut TestQueue, lane: LaneId, room: usize) {
+    deliver(queue.release(lane, room));
+}
+
+/// A request that a thread waits for.
+struct Call(Answered, SyncId);
 
 fn open() -> TestQueue {
     let mut queue = TestQueue::new();
@@ -129,13 +175,29 @@ fn open() -> TestQueue {
     queue
 }
 
-fn lane(queue: &mut TestQueue) -> (LaneId, Waker) {
-    if let Some(capacity) = queue.wants() {
-        drop(queue.grow(Room::new(capacity).unwrap()));
+/// Makes room for one more user and one more lane.
+fn grow(queue: &mut TestQueue) {
+    if let Some(request) = queue.grow_request() {
+        drop(queue.grow(Growth::new(request).unwrap()));
     }
+}
+
+fn user(queue: &mut TestQueue) -> UserId {
+    grow(queue);
+    queue.add_user().unwrap()
+}
+
+/// A lane of a user of its own.
+fn lane(queue: &mut TestQueue) -> (LaneId, Waker) {
+    let user = user(queue);
+    lane_of(queue, user)
+}
+
+fn lane_of(queue: &mut TestQueue, user: UserId) -> (LaneId, Waker) {
+    grow(queue);
     let waker = Waker::default();
     let lane = KBox::new(Lane::new(waker.clone()), GFP_KERNEL).unwrap();
-    let id = queue.add_lane(lane).ok().unwrap();
+    let id = queue.add_lane(user, lane).ok().unwrap();
     (id, waker)
 }
 
@@ -171,21 +233,43 @@ fn try_submit(
 ) -> Result<Call> {
     let caller = Answered::default();
     let mut jobs = Fifo::new();
-    jobs.push_back(Job::called(Request::new(operation, User(user)), caller.clone(), 0).unwrap());
-    let ticket = queue.call(lane, &mut jobs)?;
+    let mut job = Job::blank().unwrap();
+    job.submit_sync(Request::new(operation, User(user)), caller.clone(), 0);
+    jobs.push_back(job);
+    let id = queue.submit_sync(lane, &mut jobs)?;
     assert!(jobs.is_empty());
-    Ok(Call(caller, ticket))
+    Ok(Call(caller, id))
 }
 
 /// Closes the queue, and fails what waits.
 fn close(queue: &mut TestQueue, error: Error) {
-    queue.close(error);
+    deliver(queue.close(error));
     fail_waiting(queue);
 }
 
 fn fail_waiting(queue: &mut TestQueue) {
-    let mut walk = Walk::default();
-    while queue.fail_some(&mut walk) {}
+    let mut cursor = LaneCursor::default();
+    loop {
+        let step = queue.fail_batch(&mut cursor);
+        deliver(step.notice);
+        if !step.more {
+            return;
+        }
+    }
+}
+
+/// Whether the request that runs is timed out by this call.
+fn time_out(queue: &mut TestQueue, completion: &mut Option<Entry<TestJob>>) -> bool {
+    let notice = queue.time_out(completion);
+    let timed_out = notice.is_some();
+    deliver(notice.flatten());
+    timed_out
+}
+
+/// What a driver does with a request that the engine has, when the device goes.
+fn abort(queue: &mut TestQueue) {
+    let running = queue.take_running().unwrap();
+    deliver(queue.abort(running, 0));
 }
 
 /// Does all that is queued, and returns the transfers in their order.
@@ -195,7 +279,7 @@ fn drain(queue: &mut TestQueue) -> Vec<Transfer> {
         assert!(queue.is_busy());
         assert!(queue.start().is_none(), "the engine does one transfer at a time");
         transfers.push(transfer);
-        queue.finish(0);
+        finish(queue);
     }
     transfers
 }
@@ -205,7 +289,9 @@ fn addresses(transfers: &[Transfer]) -> Vec<u64> {
 }
 
 fn done(call: &Call) -> Option<Result> {
-    call.0 .0.borrow_mut().take().map(|answer| match answer {
+    let answer = call.0.answer.take();
+    assert_eq!(answer.is_some(), call.0.woken.get(), "woken with the answer, and not without");
+    answer.map(|answer| match answer {
         Answer::Ended(job) => job.outcome(),
         Answer::Failed(error) => Err(error),
     })
@@ -219,11 +305,13 @@ fn batch(
 ) -> Result {
     let mut jobs = Fifo::new();
     for (operation, cookie, linked) in requests {
-        jobs.push_back(Job::submitted(Request::new(operation, User(0)), cookie, linked, 0).unwrap());
+        let mut job = Job::blank().unwrap();
+        job.submit(Request::new(operation, User(0)), cookie, linked, 0);
+        jobs.push_back(job);
     }
     assert_eq!(queue.reserve(lane, jobs.len()), jobs.len());
     let count = jobs.len();
-    queue.submit(lane, &mut jobs).inspect_err(|_| queue.release(lane, count))
+    queue.submit(lane, &mut jobs).inspect_err(|_| release(queue, lane, count))
 }
 
 /// Completions as (cookie, bytes, outcome).
@@ -232,7 +320,7 @@ fn collect(queue: &mut TestQueue, lane: LaneId, most: usize) -> Vec<(u64, u64, R
     loop {
         let mut some = queue.collect(lane, most - all.len());
         if some.is_empty() {
-            queue.release(lane, all.len());
+            release(queue, lane, all.len());
             return all;
         }
         while let Some(job) = some.pop_front() {
@@ -243,9 +331,16 @@ fn collect(queue: &mut TestQueue, lane: LaneId, most: usize) -> Vec<(u64, u64, R
 }
 
 fn cancel(queue: &mut TestQueue, lane: LaneId, cookie: Option<u64>) -> (usize, bool) {
-    let mut search = queue.search(lane, cookie).unwrap();
-    while queue.search_some(lane, &mut search) {}
-    (search.cancelled, search.begun)
+    let mut scan = queue.cancel(lane, cookie).unwrap();
+    while cancel_step(queue, lane, &mut scan) {}
+    fail_links(queue);
+    (scan.cancelled, scan.begun)
+}
+
+fn cancel_step(queue: &mut TestQueue, lane: LaneId, scan: &mut CancelScan) -> bool {
+    let step = queue.cancel_step(lane, scan);
+    deliver(step.notice);
+    step.more
 }
 
 /// A xorshift generator: the same numbers each time.

@@ -3,6 +3,7 @@
 //! The engine while the machine goes to sleep, wakes up, or leaves this kernel.
 
 use super::{
+    deliver,
     Engine,
     OVERDUE_MS, //
 };
@@ -13,7 +14,7 @@ use crate::kernel_ext::{
 use kernel::prelude::*;
 
 impl Delayed<Engine<'_>> {
-    /// Sleeps until the engine has ended what it was given last, and takes note of it. Nothing is
+    /// Sleeps until the engine has ended what it was given last, and completes that. Nothing is
     /// started any more.
     ///
     /// # Errors
@@ -26,17 +27,24 @@ impl Delayed<Engine<'_>> {
                 // The interrupt handler may be late. It then finds nothing to do.
                 self.edu.acknowledge();
                 let mut work = self.device.work.lock();
-                work.queue.finish(clock::now());
-                self.advance(&mut work);
+                let notice = self.finish(&mut work, self.reached_memory());
+                drop(work);
+                deliver(notice);
                 Ok(())
             }
             Err(ETIMEDOUT) => Err(ETIMEDOUT),
             _ => {
-                Self::give_up(&mut self.device.work.lock());
-                self.device.fail_waiting();
+                self.abandon_all();
                 Err(ENODEV)
             }
         }
+    }
+
+    /// Fails all requests: the device is not to be used any more.
+    fn abandon_all(&self) {
+        let notice = self.abandon(&mut self.device.work.lock());
+        deliver(notice);
+        self.device.fail_waiting();
     }
 
     /// Brings the engine to rest until [`resume`](Self::resume). What waits goes on waiting, and
@@ -51,7 +59,7 @@ impl Delayed<Engine<'_>> {
             dev_err!(self.dev, "a transfer does not end: no suspend\n");
             let mut work = self.device.work.lock();
             work.queue.resume();
-            self.advance(&mut work);
+            self.advance(&mut work, clock::now());
             return Err(EBUSY);
         }
         self.enabled.clear_master();
@@ -68,8 +76,7 @@ impl Delayed<Engine<'_>> {
         // Another kernel may have had the device. What it has started must not reach our memory.
         self.come_to_rest().inspect_err(|error| {
             dev_err!(self.dev, "not fit to go on: {error:?}\n");
-            Self::give_up(&mut self.device.work.lock());
-            self.device.fail_waiting();
+            self.abandon_all();
         })?;
         self.enabled.set_master();
         let mut work = self.device.work.lock();
@@ -77,7 +84,7 @@ impl Delayed<Engine<'_>> {
             work.queue.forget();
         }
         work.queue.resume();
-        self.advance(&mut work);
+        self.advance(&mut work, clock::now());
         Ok(())
     }
 

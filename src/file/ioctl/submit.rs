@@ -33,11 +33,11 @@ pub(super) fn submit(context: &Context, mode: Mode, submit: uapi::Submit) -> Res
         return Err(EINVAL);
     }
     let array = UserPtr::from_addr(usize::try_from(submit.requests).map_err(|_| EFAULT)?);
-    let room = context.lane().reserve(count)?;
+    let mut room = context.lane().reserve(count)?;
     let batch = Batch {
         context,
         mode,
-        room: &room,
+        room: &mut room,
         array: UserSlice::new(array, count * size_of::<uapi::Request>()).reader(),
         accepted: Fifo::new(),
         chain: Fifo::new(),
@@ -47,17 +47,17 @@ pub(super) fn submit(context: &Context, mode: Mode, submit: uapi::Submit) -> Res
 }
 
 /// A batch of requests that is being read.
-struct Batch<'a> {
+struct Batch<'a, 'b> {
     context: &'a Context,
     mode: Mode,
-    room: &'a Reserved<'a>,
+    room: &'a mut Reserved<'b>,
     array: UserSliceReader,
     accepted: Fifo<Job>,
     /// The last requests, which are linked, and accepted all or not at all.
     chain: Fifo<Job>,
 }
 
-impl Batch<'_> {
+impl Batch<'_, '_> {
     /// Reads `count` requests, if there is room for all, and returns those that can be accepted.
     ///
     /// # Errors

@@ -247,10 +247,10 @@ impl<F: File> Table<F> {
     ) -> bindings::__poll_t {
         // SAFETY: By the requirement.
         let open = unsafe { super::of::<F>(file) };
-        // SAFETY: By the requirement; `File::wait_queue` promises that the queue lives as long as the
+        // SAFETY: By the requirement; `File::poll_queue` promises that the queue lives as long as the
         // file, which whoever polls it keeps open.
-        unsafe { bindings::poll_wait(file, open.wait_queue().as_ptr(), table) };
-        open.poll().0
+        unsafe { bindings::poll_wait(file, open.poll_queue().as_ptr(), table) };
+        open.poll().bits()
     }
 
     /// # Safety

@@ -97,9 +97,9 @@ fn random_operations_do_as_the_model_does() {
                 }
                 _ => {
                     if let Some(at) = running.take() {
-                        queue.finish(0);
+                        finish(&mut queue);
                         assert_eq!(queue.start().unwrap().direction, Direction::FromDevice);
-                        queue.finish(0);
+                        finish(&mut queue);
                         models[at].piece();
                     }
                     if random.below(4) == 0 {

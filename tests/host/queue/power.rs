@@ -13,7 +13,7 @@ fn while_paused_all_waits_and_nothing_starts() {
     assert_eq!(queue.start().unwrap().address, 0);
     queue.pause();
     // What the engine has ends, and is told.
-    queue.finish(0);
+    finish(&mut queue);
     assert_eq!(collect(&mut queue, a, 9), [(0, 1, Ok(()))]);
     assert!(queue.start().is_none());
     assert!(!queue.is_busy());
@@ -21,9 +21,9 @@ fn while_paused_all_waits_and_nothing_starts() {
     let call = submit(&mut queue, b, to_device(9, 1));
     batch(&mut queue, a, [(to_device(3, 1), 3, false)]).unwrap();
     assert!(queue.start().is_none());
-    assert_eq!((queue.load(a).waiting, queue.load(b).waiting), (3, 1));
+    assert_eq!((queue.state(a).waiting, queue.state(b).waiting), (3, 1));
     assert_eq!(queue.refuses(), None);
-    assert_eq!(waker.0.get(), 1);
+    assert_eq!(waker.completed(), 1);
     // Cancelling works, and so does giving up.
     assert_eq!(cancel(&mut queue, a, Some(2)), (1, false));
     assert!(matches!(queue.give_up(b, call.1), GivenUp::Waiting(_)));
@@ -42,7 +42,7 @@ fn a_pause_between_the_halves_lets_nobody_between() {
     submit(&mut queue, b, to_device(0xb, 1));
     assert_eq!(queue.start().unwrap().address, 0x1000);
     queue.pause();
-    queue.finish(0);
+    finish(&mut queue);
     assert!(queue.start().is_none());
     assert!(done(&ticket).is_none());
     queue.resume();
@@ -57,12 +57,11 @@ fn a_queue_that_closes_while_paused_starts_nothing_any_more() {
     batch(&mut queue, a, [(copy(0x1000, 0x2000, 4096), 1, false), (to_device(2, 1), 2, false)]).unwrap();
     queue.start().unwrap();
     queue.pause();
-    queue.finish(0);
+    finish(&mut queue);
     close(&mut queue, ENODEV);
     queue.resume();
     assert!(queue.start().is_none(), "not even the second half");
-    let running = queue.take_running().unwrap();
-    queue.abort(running, 0);
+    abort(&mut queue);
     let outcomes: Vec<_> = collect(&mut queue, a, 9).iter().map(|c| (c.0, c.2)).collect();
     assert_eq!(outcomes, [(2, Err(ENODEV)), (1, Err(ENODEV))]);
 }
@@ -76,7 +75,7 @@ fn a_lost_device_memory_is_scrubbed_and_a_piece_is_done_anew() {
     submit(&mut queue, a, copy(0x1000, 0x2000, 4096));
     queue.start().unwrap();
     queue.pause();
-    queue.finish(0);
+    finish(&mut queue);
     queue.forget();
     queue.resume();
     assert_eq!(addresses(&drain(&mut queue)), [0x1000, 0x2000]);
@@ -84,7 +83,7 @@ fn a_lost_device_memory_is_scrubbed_and_a_piece_is_done_anew() {
     submit_as(&mut queue, a, from_device(3, 0, 8), 1001);
     assert_eq!(queue.start().unwrap().address, ZEROS);
     queue.pause();
-    queue.finish(0);
+    finish(&mut queue);
     queue.forget();
     queue.resume();
     assert_eq!(addresses(&drain(&mut queue)), [ZEROS, 3]);

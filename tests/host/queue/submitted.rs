@@ -10,15 +10,15 @@ fn completions_wait_to_be_collected_in_their_order() {
     let (a, waker) = lane(&mut queue);
     batch(&mut queue, a, (0..100).map(|n| (to_device(n, 1 + n), n, false))).unwrap();
     assert_eq!(drain(&mut queue).len(), 100);
-    assert_eq!(waker.0.get(), 100);
-    assert_eq!(queue.load(a).completed, 100);
+    assert_eq!(waker.completed(), 100);
+    assert_eq!(queue.state(a).completed, 100);
     let expected: Vec<_> = (0..100).map(|n| (n, n + 1, Ok(()))).collect();
     assert_eq!(collect(&mut queue, a, 70), expected[..70]);
     let mut kept = queue.collect(a, 10);
     assert_eq!(kept.len(), 10);
     drop(kept.take_front(3));
-    queue.release(a, 3);
-    queue.put_back(a, kept);
+    release(&mut queue, a, 3);
+    deliver(queue.put_back(a, kept));
     assert_eq!(collect(&mut queue, a, 100), expected[73..]);
 }
 
@@ -28,7 +28,7 @@ fn what_is_not_collected_takes_room() {
     let (a, _) = lane(&mut queue);
     let (b, _) = lane(&mut queue);
     assert_eq!(queue.reserve(a, DEPTH - 10), DEPTH - 10);
-    queue.release(a, DEPTH - 10);
+    release(&mut queue, a, DEPTH - 10);
     batch(&mut queue, a, (0..DEPTH as u64).map(|n| (to_device(n, 1), n, false))).unwrap();
     assert_eq!(queue.reserve(a, 1), 0);
     assert_eq!(queue.reserve(b, 2 * DEPTH), DEPTH, "another lane has room of its own");
@@ -37,10 +37,10 @@ fn what_is_not_collected_takes_room() {
     let mut some = queue.collect(a, 5);
     assert_eq!(queue.reserve(a, 1), 0, "taken is not delivered");
     drop(some.take_front(2));
-    queue.release(a, 2);
-    queue.put_back(a, some);
+    release(&mut queue, a, 2);
+    deliver(queue.put_back(a, some));
     assert_eq!(queue.reserve(a, 100), 2);
-    queue.release(a, 2);
+    release(&mut queue, a, 2);
     assert_eq!(collect(&mut queue, a, 2 * DEPTH).len(), DEPTH - 2);
     assert_eq!(queue.reserve(a, 2 * DEPTH), DEPTH);
 }
@@ -54,17 +54,17 @@ fn what_is_linked_to_a_failure_does_not_start() {
     batch(&mut queue, a, requests().map(|(n, l)| (to_device(n as u64, 1), n as u64, l))).unwrap();
     // The first one never ends; those behind it fail, those linked to it too.
     queue.start().unwrap();
-    assert!(!queue.overdue(&mut None), "there is nothing to tell it with");
-    let mut stand_in = TestJob::stand_in().ok();
-    assert!(queue.overdue(&mut stand_in));
-    assert!(stand_in.is_none());
+    assert!(!time_out(&mut queue, &mut None), "there is nothing to complete it by");
+    let mut completion = TestJob::blank().ok();
+    assert!(time_out(&mut queue, &mut completion));
+    assert!(completion.is_none());
     fail_waiting(&mut queue);
-    assert_eq!(waker.0.get(), 6);
+    assert_eq!(waker.completed(), 6);
     let outcomes = collect(&mut queue, a, 10);
     assert_eq!(outcomes[0], (0, 0, Err(ETIMEDOUT)));
     assert!(outcomes[1..].iter().all(|(_, bytes, outcome)| *bytes == 0 && outcome.is_err()));
-    queue.finish(0);
-    assert_eq!(queue.load(a).outstanding, 0);
+    finish(&mut queue);
+    assert_eq!(queue.state(a).outstanding, 0);
     // Cancelling the middle of a chain takes its end along, and leaves its beginning.
     batch(&mut queue, a, requests().map(|(n, l)| (to_device(n as u64, 1), n as u64, l))).unwrap();
     assert_eq!(cancel(&mut queue, a, Some(1)), (2, false));
@@ -84,9 +84,9 @@ fn what_has_begun_is_not_cancelled() {
     batch(&mut queue, b, [(to_device(2, 1), 7, false)]).unwrap();
     queue.start().unwrap();
     assert_eq!(cancel(&mut queue, a, Some(7)), (0, true));
-    queue.finish(0);
+    finish(&mut queue);
     queue.start().unwrap();
-    queue.finish(0);
+    finish(&mut queue);
     // Between its pieces, too.
     assert_eq!(cancel(&mut queue, a, Some(7)), (0, true));
     assert_eq!(cancel(&mut queue, a, Some(9)), (0, false));
@@ -104,19 +104,19 @@ fn the_engine_does_not_get_what_is_being_cancelled() {
     let (b, _) = lane(&mut queue);
     batch(&mut queue, a, (0..1000).map(|n| (to_device(n, 1), n, n > 0))).unwrap();
     batch(&mut queue, a, [(to_device(5000, 1), 5000, false)]).unwrap();
-    let mut search = queue.search(a, Some(0)).unwrap();
-    assert!(queue.search_some(a, &mut search));
-    let told = waker.0.get();
+    let mut scan = queue.cancel(a, Some(0)).unwrap();
+    assert!(cancel_step(&mut queue, a, &mut scan));
+    let told = waker.completed();
     assert!(queue.start().is_none());
     batch(&mut queue, b, [(to_device(7, 1), 7, false)]).unwrap();
     assert_eq!(queue.start().unwrap().address, 7);
-    queue.finish(0);
+    finish(&mut queue);
     assert!(queue.start().is_none());
-    assert_eq!(waker.0.get(), told, "nothing was completed by the engine");
-    while queue.search_some(a, &mut search) {}
-    assert_eq!(search.cancelled, 1000);
+    assert_eq!(waker.completed(), told, "nothing was completed by the engine");
+    while cancel_step(&mut queue, a, &mut scan) {}
+    assert_eq!(scan.cancelled, 1000);
     assert_eq!(addresses(&drain(&mut queue)), [5000]);
-    assert_eq!(queue.load(a).completed, 1001);
+    assert_eq!(queue.state(a).completed, 1001);
 }
 
 /// A device that is gone has done nothing that can be relied on.
@@ -126,9 +126,8 @@ fn what_a_lost_device_was_doing_has_not_succeeded() {
     let (a, _) = lane(&mut queue);
     batch(&mut queue, a, [(to_device(1, 8), 7, false)]).unwrap();
     queue.start().unwrap();
-    queue.close(ENODEV);
-    let running = queue.take_running().unwrap();
-    queue.abort(running, 0);
+    deliver(queue.close(ENODEV));
+    abort(&mut queue);
     assert_eq!(collect(&mut queue, a, 9), [(7, 0, Err(ENODEV))]);
 }
 
@@ -141,7 +140,7 @@ fn calls_are_neither_cancelled_nor_collected() {
     assert_eq!(cancel(&mut queue, a, None), (1, false));
     assert_eq!(addresses(&drain(&mut queue)), [1]);
     assert_eq!(done(&call), Some(Ok(())));
-    assert_eq!(waker.0.get(), 1);
+    assert_eq!(waker.completed(), 1);
     assert_eq!(collect(&mut queue, a, 9), [(0, 0, Err(ECANCELED))]);
 }
 
@@ -153,11 +152,111 @@ fn what_runs_when_the_queue_closes_is_completed_at_the_end() {
     batch(&mut queue, a, (0..3).map(|n| (to_device(n, 1), n, false))).unwrap();
     queue.start().unwrap();
     close(&mut queue, ENODEV);
-    assert_eq!(queue.load(a).outstanding, 1);
+    assert_eq!(queue.state(a).outstanding, 1);
     assert_eq!(batch(&mut queue, a, [(to_device(9, 1), 9, false)]), Err(ENODEV));
-    let running = queue.take_running().unwrap();
-    queue.abort(running, 0);
+    abort(&mut queue);
     let outcomes: Vec<_> = collect(&mut queue, a, 9).iter().map(|c| (c.0, c.2)).collect();
     assert_eq!(outcomes, [(1, Err(ENODEV)), (2, Err(ENODEV)), (0, Err(ENODEV))]);
-    assert_eq!(queue.load(a).outstanding, 0);
+    assert_eq!(queue.state(a).outstanding, 0);
+}
+
+/// A copy ends a piece between the beginning of a scan and its first step, or begins with one: the engine has begun with
+/// it, and it is not unknown.
+#[test]
+fn what_begins_or_goes_on_during_a_scan_has_begun() {
+    let mut queue = open();
+    let (a, _) = lane(&mut queue);
+    batch(&mut queue, a, [(copy(0x1_0000, 0x2_0000, 8192), 7, false)]).unwrap();
+    for _ in 0..2 {
+        let mut scan = queue.cancel(a, Some(7)).unwrap();
+        for _ in 0..2 {
+            queue.start().unwrap();
+            finish(&mut queue);
+        }
+        while cancel_step(&mut queue, a, &mut scan) {}
+        assert_eq!((scan.cancelled, scan.begun), (0, true));
+        assert_eq!(cancel(&mut queue, a, Some(7)), (0, queue.state(a).completed == 0));
+    }
+    assert_eq!(collect(&mut queue, a, 9), [(7, 8192, Ok(()))]);
+}
+
+/// A step deals with a bounded number of requests, and notifies once.
+#[test]
+fn a_step_is_bounded_and_notifies_once() {
+    let mut queue = open();
+    let (a, waker) = lane(&mut queue);
+    let (b, _) = lane(&mut queue);
+    batch(&mut queue, a, (0..1000).map(|n| (to_device(n, 1), n, n > 0))).unwrap();
+    batch(&mut queue, b, [(to_device(0xb, 1), 0, false)]).unwrap();
+    queue.start().unwrap();
+    // What an interrupt handler does.
+    deliver(queue.finish(Err(EIO), 0));
+    assert_eq!(waker.completed(), 1);
+    assert_eq!(waker.changes(), [(Change::Completed, 1)]);
+    // Others go on, with a scrub: what the failed transfer has done is unknown.
+    for address in [ZEROS, 0xb] {
+        assert_eq!(queue.start().unwrap().address, address);
+        deliver(queue.finish(Ok(()), 0));
+    }
+    assert!(queue.start().is_none());
+    // What a kernel thread does.
+    let mut completed = 1;
+    while queue.has_failing() {
+        deliver(queue.fail_links().notice);
+        assert!(waker.completed() <= completed + 32);
+        completed = waker.completed();
+        assert_eq!(waker.changes(), [(Change::Completed, completed)]);
+    }
+    assert_eq!(completed, 1000);
+    let outcomes = collect(&mut queue, a, 1000);
+    assert_eq!(outcomes[0].2, Err(EIO));
+    assert!(outcomes[1..].iter().all(|(_, bytes, outcome)| *bytes == 0 && *outcome == Err(ECANCELED)));
+
+    waker.changes();
+    batch(&mut queue, a, (0..1000).map(|n| (to_device(n, 1), n, false))).unwrap();
+    let mut scan = queue.cancel(a, None).unwrap();
+    let mut more = true;
+    while more {
+        let before = waker.completed();
+        more = cancel_step(&mut queue, a, &mut scan);
+        assert!(waker.completed() <= before + 32);
+        assert_eq!(waker.changes().len(), usize::from(waker.completed() > before));
+    }
+    assert_eq!(scan.cancelled, 1000);
+}
+
+/// A transfer that has moved nothing fails its request alone, and nobody may see what is in the device memory.
+#[test]
+fn a_transfer_that_has_moved_nothing_fails_its_request() {
+    let mut queue = open();
+    let (a, _) = lane(&mut queue);
+    batch(&mut queue, a, [(copy(0x1000, 0x9000, 8192), 1, false), (from_device(3, 0, 1), 2, false)]).unwrap();
+    queue.start().unwrap();
+    deliver(queue.finish(Err(EIO), 0));
+    assert_eq!(addresses(&drain(&mut queue)), [ZEROS, 3]);
+    assert_eq!(collect(&mut queue, a, 9), [(1, 0, Err(EIO)), (2, 1, Ok(()))]);
+    assert_eq!(queue.stats.counters.transfers, 2);
+}
+
+/// What is in a lane can be used again, and nothing is left of what it was.
+#[test]
+fn a_job_that_is_cleared_is_blank() {
+    let mut queue = open();
+    let (a, _) = lane(&mut queue);
+    let memory = Memory::new(0x1000, 16);
+    let span = Span::new(memory.clone(), 0, 16).unwrap();
+    let operation = Operation::ToDevice(span, DeviceRange::new(0, 16).unwrap());
+    batch(&mut queue, a, [(operation, 7, false)]).unwrap();
+    drain(&mut queue);
+    let mut job = queue.collect(a, 1).pop_front().unwrap();
+    assert_eq!(memory.holders(), 2);
+    job.clear();
+    assert_eq!(memory.holders(), 1);
+    assert_eq!((job.cookie(), job.bytes(), job.outcome()), (0, 0, Err(ECANCELED)));
+    job.submit(Request::new(to_device(2, 1), User(0)), 8, false, 0);
+    let mut jobs = Fifo::new();
+    jobs.push_back(job);
+    queue.submit(a, &mut jobs).unwrap();
+    assert_eq!(addresses(&drain(&mut queue)), [2]);
+    assert_eq!(collect(&mut queue, a, 9), [(8, 1, Ok(()))]);
 }

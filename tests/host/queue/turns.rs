@@ -28,7 +28,7 @@ fn turns_go_round_the_lanes() {
     assert_eq!(queue.start().unwrap().address, 0);
     let late = lane(&mut queue).0;
     submit(&mut queue, late, to_device(0xffff, 1));
-    queue.finish(0);
+    finish(&mut queue);
     // The hog has just had its turn.
     let order = addresses(&drain(&mut queue));
     assert_eq!(order[..3], [0xffff, 1, 2]);
@@ -48,7 +48,7 @@ fn lanes_that_come_later_are_served_in_their_order() {
         submit(&mut queue, lanes[n], to_device(n as u64, 1));
         submit(&mut queue, lanes[n], to_device(n as u64, 1));
     }
-    queue.finish(0);
+    finish(&mut queue);
     assert_eq!(addresses(&drain(&mut queue)), [1, 2, 3, 0, 1, 2, 3, 0, 1]);
 }
 
@@ -80,7 +80,7 @@ fn whoever_gives_up_leaves_the_memory_with_the_engine() {
     assert!(matches!(queue.give_up(a, ticket.1), GivenUp::Begun));
     assert_eq!(memory.holders(), 2);
     assert!(!queue.has_orphans());
-    queue.finish(0);
+    finish(&mut queue);
     assert!(queue.has_orphans());
     assert_eq!(memory.holders(), 2);
     drop(queue.take_orphans());
@@ -96,7 +96,7 @@ fn what_has_not_begun_comes_back_at_once() {
     submit(&mut queue, a, to_device(3, 1));
     queue.start().unwrap();
     assert!(matches!(queue.give_up(a, second.1), GivenUp::Waiting(_)));
-    queue.finish(0);
+    finish(&mut queue);
     assert_eq!(addresses(&drain(&mut queue)), [3]);
 }
 
@@ -119,7 +119,7 @@ fn giving_up_between_the_halves_stops_there() {
     let ticket = submit(&mut queue, a, copy(0x1000, 0x2000, 4096));
     assert_eq!(queue.start().unwrap().address, 0x1000);
     assert!(matches!(queue.give_up(a, ticket.1), GivenUp::Begun));
-    queue.finish(0);
+    finish(&mut queue);
     assert!(queue.start().is_none(), "nobody wants the second half");
     assert!(queue.has_orphans());
 }
@@ -139,7 +139,7 @@ fn a_removed_lane_takes_its_requests_along() {
     drop(queue.remove_lane(a));
     // The one that runs is with the engine.
     assert_eq!(memory.holders(), 2);
-    queue.finish(0);
+    finish(&mut queue);
     assert_eq!(addresses(&drain(&mut queue)), [0xb]);
     drop(queue.take_orphans());
     assert_eq!(memory.holders(), 1);
@@ -148,7 +148,7 @@ fn a_removed_lane_takes_its_requests_along() {
     assert_eq!(again, a);
     submit(&mut queue, again, to_device(0xc, 1));
     assert_eq!(addresses(&drain(&mut queue)), [0xc]);
-    assert_eq!(waker.0.get(), 0);
+    assert_eq!(waker.completed(), 0);
 }
 
 #[test]
@@ -160,13 +160,15 @@ fn a_closed_queue_answers_everyone() {
     let waiting = submit(&mut queue, b, to_device(0xb, 1));
     queue.start().unwrap();
     close(&mut queue, ENODEV);
-    assert!(woken_a.1.get() > 0 && woken_b.1.get() > 0);
+    for woken in [woken_a, woken_b] {
+        assert!(woken.changes().iter().any(|(change, _)| *change == Change::Closed));
+    }
     assert_eq!(done(&running), Some(Err(ENODEV)));
     assert_eq!(done(&waiting), Some(Err(ENODEV)));
     assert_eq!(try_submit(&mut queue, a, to_device(1, 1), 0).err(), Some(ENODEV));
     // The transfer that runs is still the engine's, and nothing follows it.
     assert!(queue.is_busy());
-    queue.finish(0);
+    finish(&mut queue);
     assert!(queue.start().is_none());
     assert!(queue.has_orphans());
 }
@@ -177,10 +179,10 @@ fn closing_between_the_pieces_starts_no_other() {
     let (a, _) = lane(&mut queue);
     let ticket = submit(&mut queue, a, copy(0x1000, 0x9000, 3 * 4096));
     queue.start().unwrap();
-    queue.finish(0);
+    finish(&mut queue);
     queue.start().unwrap();
     close(&mut queue, ENODEV);
-    queue.finish(0);
+    finish(&mut queue);
     assert!(queue.start().is_none());
     assert_eq!(done(&ticket), Some(Err(ENODEV)));
 }
@@ -203,8 +205,8 @@ fn a_transfer_that_does_not_end_fails_but_stays_with_the_engine() {
     let stuck = submit(&mut queue, a, Operation::FromDevice(range, span));
     let behind = submit(&mut queue, b, to_device(2, 1));
     queue.start().unwrap();
-    assert!(queue.overdue(&mut None));
-    assert!(!queue.overdue(&mut None), "said once");
+    assert!(time_out(&mut queue, &mut None));
+    assert!(!time_out(&mut queue, &mut None), "once");
     fail_waiting(&mut queue);
     assert_eq!(done(&stuck), Some(Err(ETIMEDOUT)));
     assert_eq!(done(&behind), Some(Err(EIO)));
@@ -212,11 +214,107 @@ fn a_transfer_that_does_not_end_fails_but_stays_with_the_engine() {
     assert!(queue.start().is_none());
     assert_eq!(try_submit(&mut queue, b, to_device(1, 1), 0).err(), Some(EIO));
     // It ends after all.
-    queue.finish(0);
+    finish(&mut queue);
     drop(queue.take_orphans());
     assert_eq!(memory.holders(), 1);
     // What it did to the device memory is unknown: nobody may see that.
     let after = submit(&mut queue, b, from_device(3, 0, 1));
     assert_eq!(addresses(&drain(&mut queue)), [ZEROS, 3]);
     assert_eq!(done(&after), Some(Ok(())));
+}
+
+#[test]
+fn a_file_that_is_opened_takes_nothing_from_another_user() {
+    for files in [1, 1000] {
+        let mut queue = open();
+        let hog = user(&mut queue);
+        for n in 0..files {
+            let (id, _) = lane_of(&mut queue, hog);
+            for _ in 0..8 {
+                submit(&mut queue, id, copy(n << 32, n << 32 | 1 << 31, 4096));
+            }
+        }
+        queue.start().unwrap();
+        let neighbour = lane(&mut queue).0;
+        for _ in 0..3 {
+            submit(&mut queue, neighbour, to_device(7, 1));
+        }
+        finish(&mut queue);
+        let order = addresses(&drain(&mut queue));
+        // The other half of what runs, and then a turn each.
+        let turns: Vec<_> = (0..order.len()).filter(|n| order[*n] == 7).collect();
+        assert_eq!(turns, [1, 4, 7], "{files} files");
+    }
+}
+
+/// While a user waits, every other one gets at most one turn between two of the user's; and so do the
+/// lanes of a user among themselves.
+#[test]
+fn turns_go_round_users_and_round_their_lanes() {
+    let mut random = Random(5);
+    for _ in 0..100 {
+        let mut queue = open();
+        let users: Vec<_> = (0..1 + random.below(5)).map(|_| user(&mut queue)).collect();
+        let lanes: Vec<_> = (0..20)
+            .map(|_| {
+                let of = random.below(users.len() as u64) as usize;
+                (lane_of(&mut queue, users[of]).0, of)
+            })
+            .collect();
+        let mut waiting = vec![0u64; lanes.len()];
+        // How many turns each has had since the other one has last had one, while that was waiting.
+        let mut turns_of_users = vec![vec![0; users.len()]; users.len()];
+        let mut turns_of_lanes = vec![vec![0; lanes.len()]; lanes.len()];
+        for _ in 0..400 {
+            if random.below(2) == 0 {
+                let n = random.below(lanes.len() as u64) as usize;
+                let idle = waiting[n] == 0;
+                let of = lanes[n].1;
+                if idle {
+                    turns_of_lanes[n].fill(0);
+                }
+                if (0..lanes.len()).all(|m| lanes[m].1 != of || waiting[m] == 0) {
+                    turns_of_users[of].fill(0);
+                }
+                waiting[n] += 1;
+                submit(&mut queue, lanes[n].0, to_device(n as u64, 1));
+            } else if let Some(transfer) = queue.start() {
+                let n = transfer.address as usize;
+                let of = lanes[n].1;
+                waiting[n] -= 1;
+                turns_of_lanes[n].fill(0);
+                turns_of_users[of].fill(0);
+                for m in 0..lanes.len() {
+                    if m != n && lanes[m].1 == of && waiting[m] > 0 {
+                        turns_of_lanes[m][n] += 1;
+                        assert!(turns_of_lanes[m][n] <= 1);
+                    }
+                }
+                for user in 0..users.len() {
+                    if user != of && (0..lanes.len()).any(|m| lanes[m].1 == user && waiting[m] > 0) {
+                        turns_of_users[user][of] += 1;
+                        assert!(turns_of_users[user][of] <= 1);
+                    }
+                }
+                finish(&mut queue);
+            }
+        }
+        let left = drain(&mut queue).len() as u64;
+        assert_eq!(left, waiting.iter().sum::<u64>());
+    }
+}
+
+#[test]
+fn a_user_who_has_left_is_forgotten() {
+    let mut queue = open();
+    let first = user(&mut queue);
+    let (a, _) = lane_of(&mut queue, first);
+    submit(&mut queue, a, to_device(1, 1));
+    drop(queue.remove_lane(a));
+    queue.remove_user(first);
+    let second = user(&mut queue);
+    assert_eq!(first, second, "the number is used again");
+    let (b, _) = lane_of(&mut queue, second);
+    submit(&mut queue, b, to_device(2, 1));
+    assert_eq!(addresses(&drain(&mut queue)), [2]);
 }

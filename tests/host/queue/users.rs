@@ -84,7 +84,7 @@ fn random_users_never_see_each_others_bytes() {
                         assert!(bytes.iter().all(|byte| byte.is_none() || *byte == user))
                     }
                 }
-                queue.finish(0);
+                finish(&mut queue);
             }
         }
     }

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Promise 17: what watches a context by the thousand delays others no more than what watches an eventfd. The most urgent thread of
+ * a guest with one CPU measures it: how late it is at worst is for how long interrupts, or preemption, were off.
+ */
+#include "requests.h"
+
+#include <poll.h>
+#include <sched.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+
+enum { EPOLLS = 10000, THREADS = 1000, BATCH = 1000, PERIOD_US = 50, STACK = 64 << 10 };
+
+/* What the urgent thread may be late by for other reasons: a timer's interrupt, a switch. */
+enum { SLACK_US = 100 };
+
+static volatile bool urgent_ends;
+
+/* Wakes up periodically, before all others, and returns how late it was at worst, in microseconds. */
+static void *urgent(void *unused)
+{
+	struct sched_param priority = { .sched_priority = 90 };
+	struct timespec next;
+	int64_t worst = 0;
+
+	(void)unused;
+	if (pthread_setschedparam(pthread_self(), SCHED_FIFO, &priority))
+		return (void *)-1L;
+	clock_gettime(CLOCK_MONOTONIC, &next);
+	while (!urgent_ends) {
+		int64_t late;
+
+		next.tv_nsec += PERIOD_US * 1000;
+		next.tv_sec += next.tv_nsec / 1000000000;
+		next.tv_nsec %= 1000000000;
+		clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &next, NULL);
+		late = now() - (next.tv_sec * 1000000LL + next.tv_nsec / 1000);
+		worst = late > worst ? late : worst;
+		if (late > PERIOD_US)
+			clock_gettime(CLOCK_MONOTONIC, &next);
+	}
+	return (void *)worst;
+}
+
+/* How late the urgent thread is at worst while `deed` is done. */
+static long late_during(void (*deed)(int), int fd)
+{
+	pthread_t thread;
+	void *worst;
+
+	urgent_ends = false;
+	if (pthread_create(&thread, NULL, urgent, NULL))
+		return -1;
+	pause_us(10 * PERIOD_US);
+	deed(fd);
+	urgent_ends = true;
+	pthread_join(thread, &worst);
+	return (long)worst;
+}
+
+/* Adds 1 to an eventfd some times, and once more for those who wait for the first one. */
+static void signal_eventfd(int fd)
+{
+	for (int i = 0; i < 5; i++)
+		eventfd_write(fd, 1);
+}
+
+static void submit_and_cancel(int fd)
+{
+	static struct rdma_request requests[BATCH];
+	struct rdma_cancel all = { .flags = RDMA_CANCEL_ALL };
+
+	for (int i = 0; i < BATCH; i++)
+		requests[i] = (struct rdma_request){ .operation = RDMA_OP_TO_DEVICE, .length = 1, .cookie = i };
+	if (submit(fd, requests, BATCH) == BATCH)
+		call(fd, RDMA_IOC_CANCEL, &all);
+	pause_us(2 * TRANSFER_US);
+}
+
+FIXTURE(fanout)
+{
+	int fd, event;
+	int *epolls;
+};
+
+FIXTURE_SETUP(fanout)
+{
+	struct rlimit many = { EPOLLS + THREADS + 100, EPOLLS + THREADS + 100 };
+
+	if (!virtual_time())
+		SKIP(return, "the lateness is that of a guest in virtual time");
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &many));
+	self->fd = open_node(O_RDWR);
+	ASSERT_LE(0, self->fd);
+	/* The first buffer, for the requests. */
+	ASSERT_NE(NULL, map(self->fd, 0, PAGE, PROT_READ | PROT_WRITE));
+	self->event = eventfd(0, EFD_NONBLOCK);
+	self->epolls = calloc(EPOLLS, sizeof(*self->epolls));
+}
+
+FIXTURE_TEARDOWN(fanout)
+{
+	close(self->fd);
+	close(self->event);
+	free(self->epolls);
+}
+
+static int watch(int *epolls, int count, int fd)
+{
+	struct epoll_event wanted = { .events = EPOLLIN };
+	int i;
+
+	for (i = 0; i < count; i++) {
+		epolls[i] = epoll_create1(EPOLL_CLOEXEC);
+		if (epolls[i] < 0 || epoll_ctl(epolls[i], EPOLL_CTL_ADD, fd, &wanted))
+			break;
+	}
+	return i;
+}
+
+static void unwatch(int *epolls, int count)
+{
+	for (int i = 0; i < count; i++)
+		close(epolls[i]);
+}
+
+/* Each completion of a thousand, with ten thousand that watch for one. */
+TEST_F_TIMEOUT(fanout, epoll_watchers, 120)
+{
+	long usual, ours;
+
+	ASSERT_EQ(EPOLLS, watch(self->epolls, EPOLLS, self->event));
+	usual = late_during(signal_eventfd, self->event);
+	unwatch(self->epolls, EPOLLS);
+	ASSERT_EQ(EPOLLS, watch(self->epolls, EPOLLS, self->fd));
+	ours = late_during(submit_and_cancel, self->fd);
+	unwatch(self->epolls, EPOLLS);
+	ASSERT_LT(0, usual);
+	ASSERT_LT(0, ours);
+	EXPECT_GE(usual + SLACK_US, ours)
+		TH_LOG("late by %ld us, %ld with an eventfd", ours, usual);
+	FIGURE("%d epoll watchers", "late by %ld us at most, as %ld with an eventfd", EPOLLS, ours, usual);
+}
+
+struct sleeper {
+	pthread_t thread;
+	int fd;
+	bool waits;
+};
+
+static void *sleeper(void *argument)
+{
+	struct sleeper *sleeper = argument;
+	struct rdma_completion completion;
+	struct pollfd file = { .fd = sleeper->fd, .events = POLLIN };
+
+	if (sleeper->waits)
+		return (void *)(long)collect(sleeper->fd, &completion, 1, 1, FOREVER);
+	return (void *)(long)poll(&file, 1, -1);
+}
+
+/* How late the urgent thread is while a thousand threads are woken that sleep in poll(2), or in WAIT. */
+static long with_threads(int fd, bool waits, void (*deed)(int))
+{
+	static struct sleeper sleepers[THREADS];
+	pthread_attr_t small;
+	long late;
+	int i;
+
+	pthread_attr_init(&small);
+	pthread_attr_setstacksize(&small, STACK);
+	for (i = 0; i < THREADS; i++) {
+		sleepers[i] = (struct sleeper){ .fd = fd, .waits = waits };
+		if (pthread_create(&sleepers[i].thread, &small, sleeper, &sleepers[i]))
+			break;
+	}
+	pause_us(100000);
+	late = i == THREADS ? late_during(deed, fd) : -1;
+	while (i--)
+		pthread_join(sleepers[i].thread, NULL);
+	return late;
+}
+
+TEST_F_TIMEOUT(fanout, polling_threads, 120)
+{
+	long usual = with_threads(self->event, false, signal_eventfd);
+	long ours = with_threads(self->fd, false, submit_and_cancel);
+
+	ASSERT_LT(0, usual);
+	ASSERT_LT(0, ours);
+	EXPECT_GE(usual + SLACK_US, ours)
+		TH_LOG("late by %ld us, %ld with an eventfd", ours, usual);
+	FIGURE("%d threads in poll(2)", "late by %ld us at most, as %ld with an eventfd", THREADS, ours, usual);
+}
+
+TEST_F_TIMEOUT(fanout, waiting_threads, 120)
+{
+	long usual = with_threads(self->event, false, signal_eventfd);
+	long ours = with_threads(self->fd, true, submit_and_cancel);
+
+	ASSERT_LT(0, usual);
+	ASSERT_LT(0, ours);
+	EXPECT_GE(usual + SLACK_US, ours)
+		TH_LOG("late by %ld us, %ld with an eventfd", ours, usual);
+	FIGURE("%d threads in WAIT", "late by %ld us at most, as %ld with an eventfd", THREADS, ours, usual);
+}
+
+/* Who waits for more than there is sleeps on: a thousand threads that want all cost no wake-up. */
+TEST_F(fanout, woken_with_enough_only)
+{
+	struct rusage before, after;
+	struct rdma_completion completions[8];
+	struct rdma_request request = { .operation = RDMA_OP_TO_DEVICE, .length = 1 };
+	int i;
+
+	for (i = 0; i < 8; i++)
+		ASSERT_EQ(1, submit_one(self->fd, request));
+	getrusage(RUSAGE_THREAD, &before);
+	EXPECT_EQ(8, collect(self->fd, completions, 8, 8, FOREVER));
+	getrusage(RUSAGE_THREAD, &after);
+	EXPECT_EQ(1, after.ru_nvcsw - before.ru_nvcsw);
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Promise 18: no call ends, begins anew, or loses its deadline for what is no signal to the program: its own io_uring, a control group
+ * that is frozen, a tracer that comes and goes, a signal that it ignores.
+ */
+#include "requests.h"
+
+#include <linux/io_uring.h>
+#include <linux/time_types.h>
+#include <poll.h>
+#include <sys/mount.h>
+#include <sys/ptrace.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+
+/* How often a program is disturbed; how often its own io_uring does so. */
+enum { TIMES = 1000, PERIOD_US = 15000 };
+
+/* When the time is over, a call returns by then. */
+enum { SLACK_US = 20000 };
+
+/* A WAIT, or a poll(2), for which nothing comes. */
+enum { DEADLINE_US = 300000 };
+
+enum work { TRANSFER, READ, WRITE, WAIT_FOR_ALL, WAIT_IN_VAIN, POLL, WORKS };
+
+static const char *const work_names[] = { "TRANSFER", "read", "write", "WAIT for 3", "WAIT in vain", "poll" };
+
+/* What a child that goes on working has seen. */
+struct worker {
+	volatile bool ready, ends;
+	volatile int calls, transfers, wrong;
+	volatile int first_wrong;
+	volatile int64_t latest, earliest;
+};
+
+/* The answer that the work is to have, and how long it takes, in microseconds. */
+static int expected(enum work work, int64_t *time)
+{
+	*time = work == WAIT_FOR_ALL ? 3 * TRANSFER_US : work >= WAIT_IN_VAIN ? DEADLINE_US : TRANSFER_US;
+	switch (work) {
+	case READ:
+	case WRITE:
+		return 64;
+	case WAIT_FOR_ALL:
+		return 3;
+	default:
+		return 0;
+	}
+}
+
+static int do_work(int fd, enum work work, struct buffer *buffer)
+{
+	struct rdma_completion completions[3];
+	struct rdma_request request = { .operation = RDMA_OP_TO_DEVICE, .source = buffer->handle, .length = 64 };
+	struct rdma_request three[] = { request, request, request };
+	struct pollfd file = { .fd = fd, .events = POLLIN };
+
+	switch (work) {
+	case TRANSFER:
+		return call(fd, RDMA_IOC_TRANSFER, &request);
+	case READ:
+		return result(pread(fd, buffer->bytes, 64, 0));
+	case WRITE:
+		return result(pwrite(fd, buffer->bytes, 64, 0));
+	case WAIT_FOR_ALL:
+		if (submit(fd, three, 3) != 3)
+			return -EPROTO;
+		return collect(fd, completions, 3, 3, FOREVER);
+	case WAIT_IN_VAIN:
+		return collect(fd, completions, 1, 1, DEADLINE_US * 1000LL);
+	case POLL:
+		return result(poll(&file, 1, DEADLINE_US / 1000));
+	default:
+		return -EINVAL;
+	}
+}
+
+static void work_on(struct worker *worker, enum work work)
+{
+	static const int transfers[WORKS] = { 1, 1, 1, 3, 0, 0 };
+	int fd = open_node(O_RDWR);
+	struct buffer buffer;
+	int64_t time;
+	int right = expected(work, &time);
+
+	if (fd < 0 || allocate(fd, PAGE, &buffer))
+		_exit(1);
+	worker->earliest = INT64_MAX;
+	worker->ready = true;
+	while (!worker->ends) {
+		int64_t began = now(), took;
+		int answer = do_work(fd, work, &buffer);
+
+		took = now() - began;
+		worker->calls++;
+		worker->transfers += transfers[work];
+		if (answer != right && !worker->wrong++)
+			worker->first_wrong = answer;
+		/* What is late by a stop, or a frozen group, is so by the time that this has lasted: a millisecond. */
+		worker->latest = took - time > worker->latest ? took - time : worker->latest;
+		worker->earliest = took - time < worker->earliest ? took - time : worker->earliest;
+	}
+	close(fd);
+}
+
+static long transfers_so_far(void)
+{
+	char text[4096], *at;
+
+	if (read_text("/sys/kernel/debug/rdma/rdma0/counters", text, sizeof(text)))
+		return -1;
+	at = strstr(text, "transfers ");
+	return at ? atol(at + strlen("transfers ")) : -1;
+}
+
+/* An io_uring of the caller's with a timeout that goes on: each time is task work of the thread. */
+static bool ring_with_timer(int period_us)
+{
+	struct io_uring_params params = { .flags = IORING_SETUP_CQSIZE, .cq_entries = 32768 };
+	struct __kernel_timespec period = { .tv_nsec = period_us * 1000LL };
+	int ring = syscall(SYS_io_uring_setup, 8, &params);
+	struct io_uring_sqe *entries;
+	char *queue;
+
+	if (ring < 0)
+		return false;
+	queue = mmap(NULL, params.sq_off.array + params.sq_entries * sizeof(unsigned int), PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_POPULATE, ring, IORING_OFF_SQ_RING);
+	entries = mmap(NULL, params.sq_entries * sizeof(*entries), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, ring,
+		       IORING_OFF_SQES);
+	if (queue == MAP_FAILED || entries == MAP_FAILED)
+		return false;
+	entries[0] = (struct io_uring_sqe){
+		.opcode = IORING_OP_TIMEOUT,
+		.addr = (uintptr_t)&period,
+		.len = 1,
+		.timeout_flags = IORING_TIMEOUT_MULTISHOT,
+	};
+	*(unsigned int *)(queue + params.sq_off.array) = 0;
+	__atomic_store_n((unsigned int *)(queue + params.sq_off.tail), 1, __ATOMIC_RELEASE);
+	if (syscall(SYS_io_uring_enter, ring, 1, 0, 0, NULL, 0) != 1)
+		return false;
+	return true;
+}
+
+FIXTURE(uninterrupted)
+{
+	struct worker *worker;
+	pid_t pid;
+	char group[64];
+};
+
+FIXTURE_VARIANT(uninterrupted)
+{
+	enum work work;
+};
+
+FIXTURE_VARIANT_ADD(uninterrupted, transfer) { .work = TRANSFER };
+FIXTURE_VARIANT_ADD(uninterrupted, read) { .work = READ };
+FIXTURE_VARIANT_ADD(uninterrupted, write) { .work = WRITE };
+FIXTURE_VARIANT_ADD(uninterrupted, wait_for_all) { .work = WAIT_FOR_ALL };
+FIXTURE_VARIANT_ADD(uninterrupted, wait_in_vain) { .work = WAIT_IN_VAIN };
+FIXTURE_VARIANT_ADD(uninterrupted, poll) { .work = POLL };
+
+FIXTURE_SETUP(uninterrupted)
+{
+	if (!virtual_time())
+		SKIP(return, "a thousand transfers take so long in real time");
+	self->worker = shared_memory(sizeof(*self->worker));
+	ASSERT_NE(MAP_FAILED, self->worker);
+}
+
+FIXTURE_TEARDOWN(uninterrupted)
+{
+	if (self->pid > 0) {
+		kill(self->pid, SIGKILL);
+		waitpid(self->pid, NULL, __WALL);
+	}
+	if (*self->group)
+		rmdir(self->group);
+	munmap(self->worker, sizeof(*self->worker));
+}
+
+static void start(FIXTURE_DATA(uninterrupted) *self, enum work work, void (*prepare)(void))
+{
+	self->pid = fork();
+	if (!self->pid) {
+		if (prepare)
+			prepare();
+		work_on(self->worker, work);
+		_exit(0);
+	}
+	while (!self->worker->ready)
+		pause_us(1000);
+}
+
+/* The worker ends by itself, and has seen nothing of it all. */
+static void judge(struct __test_metadata *_metadata, FIXTURE_DATA(uninterrupted) *self, enum work work, long before,
+		  const char *disturbance)
+{
+	struct worker *worker = self->worker;
+	int status;
+
+	worker->ends = true;
+	ASSERT_EQ(self->pid, waitpid(self->pid, &status, 0));
+	self->pid = 0;
+	EXPECT_EQ(0, status);
+	EXPECT_LT(0, worker->calls);
+	EXPECT_EQ(0, worker->wrong)
+		TH_LOG("%d of %d calls, the first one with %d", worker->wrong, worker->calls, worker->first_wrong);
+	EXPECT_EQ(worker->transfers, transfers_so_far() - before);
+	EXPECT_LE(-1000, worker->earliest);
+	EXPECT_GE(SLACK_US, worker->latest);
+	FIGURE("%s disturbed by %s %d times", "%d of %d calls ended by it, %ld transfers too many, deadlines kept to %ld us",
+	       work_names[work], disturbance, TIMES, worker->wrong, worker->calls,
+	       transfers_so_far() - before - worker->transfers, (long)worker->latest);
+}
+
+TEST_F_TIMEOUT(uninterrupted, by_a_tracer_that_seizes, 600)
+{
+	long before = transfers_so_far();
+
+	start(self, variant->work, NULL);
+	for (int i = 0; i < TIMES; i++) {
+		int status;
+
+		pause_us(PERIOD_US);
+		ASSERT_EQ(0, ptrace(PTRACE_SEIZE, self->pid, NULL, NULL));
+		ASSERT_EQ(0, ptrace(PTRACE_INTERRUPT, self->pid, NULL, NULL));
+		ASSERT_EQ(self->pid, waitpid(self->pid, &status, __WALL));
+		ASSERT_TRUE(WIFSTOPPED(status));
+		ASSERT_EQ(0, ptrace(PTRACE_DETACH, self->pid, NULL, NULL));
+	}
+	judge(_metadata, self, variant->work, before, "strace -p");
+}
+
+TEST_F_TIMEOUT(uninterrupted, by_a_tracer_that_attaches, 600)
+{
+	long before = transfers_so_far();
+
+	start(self, variant->work, NULL);
+	for (int i = 0; i < TIMES; i++) {
+		int status;
+
+		pause_us(PERIOD_US);
+		ASSERT_EQ(0, ptrace(PTRACE_ATTACH, self->pid, NULL, NULL));
+		ASSERT_EQ(self->pid, waitpid(self->pid, &status, __WALL));
+		ASSERT_TRUE(WIFSTOPPED(status));
+		ASSERT_EQ(0, ptrace(PTRACE_DETACH, self->pid, NULL, NULL));
+	}
+	judge(_metadata, self, variant->work, before, "gdb -p");
+}
+
+/* Writes a file of the control group. */
+static int set(const char *group, const char *file, const char *text)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/%s", group, file);
+	return write_text(path, text);
+}
+
+static bool is_frozen(const char *group)
+{
+	char path[128], text[256];
+
+	snprintf(path, sizeof(path), "%s/cgroup.events", group);
+	return !read_text(path, text, sizeof(text)) && strstr(text, "frozen 1");
+}
+
+TEST_F_TIMEOUT(uninterrupted, by_a_frozen_group, 600)
+{
+	char root[] = "/tmp/cgroup.XXXXXX", pid[16];
+	long before = transfers_so_far();
+
+	ASSERT_NE(NULL, mkdtemp(root));
+	ASSERT_EQ(0, mount("none", root, "cgroup2", 0, NULL));
+	snprintf(self->group, sizeof(self->group), "%s/frozen", root);
+	ASSERT_EQ(0, mkdir(self->group, 0755));
+	start(self, variant->work, NULL);
+	snprintf(pid, sizeof(pid), "%d", self->pid);
+	ASSERT_EQ(0, set(self->group, "cgroup.procs", pid));
+	for (int i = 0; i < TIMES; i++) {
+		pause_us(PERIOD_US);
+		ASSERT_EQ(0, set(self->group, "cgroup.freeze", "1"));
+		while (!is_frozen(self->group))
+			pause_us(1000);
+		ASSERT_EQ(0, set(self->group, "cgroup.freeze", "0"));
+	}
+	judge(_metadata, self, variant->work, before, "a frozen group");
+	rmdir(self->group);
+	*self->group = '\0';
+	umount(root);
+	rmdir(root);
+}
+
+
+static void with_ring(void)
+{
+	if (!ring_with_timer(PERIOD_US))
+		_exit(2);
+}
+
+TEST_F_TIMEOUT(uninterrupted, by_its_own_io_uring, 600)
+{
+	long before = transfers_so_far();
+
+	start(self, variant->work, with_ring);
+	pause_us(TIMES * PERIOD_US);
+	judge(_metadata, self, variant->work, before, "its own io_uring");
+}
+
+static void with_ignored_timer(void)
+{
+	struct itimerval timer = { { 0, PERIOD_US }, { 0, PERIOD_US } };
+
+	signal(SIGALRM, SIG_IGN);
+	setitimer(ITIMER_REAL, &timer, NULL);
+}
+
+TEST_F_TIMEOUT(uninterrupted, by_a_timer_that_it_ignores, 600)
+{
+	long before = transfers_so_far();
+
+	start(self, variant->work, with_ignored_timer);
+	pause_us(TIMES * PERIOD_US);
+	judge(_metadata, self, variant->work, before, "an ignored timer");
+}
+
+TEST_HARNESS_MAIN
