@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* EVENTFD: one for each completion, from the moment on that it is set; and every descriptor that is none. */
+/* EVENTFD: signalled when requests are completed, from the moment on that it is set; and every descriptor that is none. */
 #include "requests.h"
 
 enum { SLACK_US = 2000 };
@@ -82,10 +82,15 @@ TEST_F(eventfd, as_a_semaphore)
 
 TEST_F(eventfd, of_cancelled_ones_too)
 {
+	int steps;
+
 	ASSERT_EQ(0, tell(self->fd, self->event));
 	ASSERT_EQ(DEPTH, submit_many(self->fd, &self->buffer, DEPTH, 0));
 	ASSERT_EQ(DEPTH - 1, cancel_all(self->fd));
-	EXPECT_EQ(DEPTH - 1, counted(self->event));
+	/* Some for each: as many as are completed together. */
+	steps = counted(self->event);
+	EXPECT_LE(1, steps);
+	EXPECT_GE(DEPTH / 16, steps);
 	pause_us(2 * TRANSFER_US);
 	EXPECT_EQ(1, counted(self->event));
 }

@@ -75,7 +75,7 @@ static void nothing(void)
 static void loop(void)
 {
 	for (long i = LOOPS; i; i--)
-		__asm__ volatile("");
+		__asm__ volatile("" : "+r"(i));
 }
 
 static void sleep_once(void)
