@@ -29,7 +29,7 @@ fi
 
 # The guest's first file system for a kernel of this release, in the build root; made by vm/image.
 image_of() {
-	echo "/boot/initramfs-$1-$(cat "$project"/vm/image "$project"/vm/guest/init | sha256sum | cut -c 1-12)"
+	echo "/boot/initramfs-$1-$(cat "$project"/vm/image "$project"/vm/guest/{init,hold-clock.c} | sha256sum | cut -c 1-12)"
 }
 
 # Further kernels to test on (vm/kernel): where each is, in the build root; its name tells what shaped it.

@@ -1,0 +1,36 @@
+#!/bin/bash
+# The virtual clock stands still while the guest waits for the host (vm/guest/hold-clock.c, vm/guest/qmp), and leaps while it waits for a timer.
+# shellcheck disable=SC2317 # the functions are called by name
+set -u
+. /usr/src/linux/tools/testing/selftests/kselftest/ktap_helpers.sh
+
+us() { echo "${EPOCHREALTIME/./}"; }
+
+# In microseconds of the guest, at most. Each takes a fraction of it; with leaps, minutes.
+in_time() { # LIMIT COMMAND...
+	local limit=$1 began took
+	shift
+	began=$(us)
+	"$@" >/dev/null || return
+	took=$(($(us) - began))
+	echo "# took $took us of the guest"
+	((took <= limit))
+}
+
+# Some 800 requests by 9p, and as many answers that are not there yet.
+files_of_the_host() {
+	echo 3 >/proc/sys/vm/drop_caches
+	in_time 1500000 cat /usr/src/linux/drivers/net/ethernet/intel/e1000*/*.[ch] /usr/src/linux/net/ipv4/*.c
+}
+
+monitor() { in_time 3000000 vm/guest/qmp query-status; }
+
+# 30 hours, which nobody waits for.
+timers() { ! in_time 100000000000 sleep 108000; }
+
+ktap_print_header
+ktap_set_plan 3
+for name in files_of_the_host monitor timers; do
+	ktap_test_result "$name" "$name"
+done
+ktap_finished

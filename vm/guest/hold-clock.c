@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Holds the guest's virtual clock (vm/boot --icount) while the guest waits for the host.
+ *
+ * QEMU lets the clock of an idle CPU leap to the next timer at once. That is right for a guest that waits for a timer or for a device, and
+ * wrong for one that waits for a file on the host: one timer after the other expires, and a timeout of minutes with them, in the millisecond that
+ * the host takes to read. So from each 9p request to its answer, this process runs when nothing else does. It spins on PAUSE, which leaves
+ * the emulator each time: some microseconds of the host, and one instruction, a nanosecond, of the guest.
+ */
+#define _GNU_SOURCE // for SCHED_IDLE
+#include <err.h>
+#include <linux/perf_event.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define EVENTS "/sys/kernel/tracing/events/9p/"
+#define PAGE 4096
+
+/* A request that is not answered in so many turns of the spin, some 20 s of the host, was flushed: its task was killed. */
+#define LOST_TURNS 20000000L
+
+/*
+ * Counts the hits of a tracepoint on the guest's one CPU. With `page`, makes a ring buffer for its events, whose head moves with each hit;
+ * otherwise, the events go into the buffer of `share_with`.
+ */
+static int count_hits(const char *tracepoint_id, int share_with, volatile struct perf_event_mmap_page **page)
+{
+	struct perf_event_attr attr = {
+		.type = PERF_TYPE_TRACEPOINT,
+		.size = sizeof(attr),
+		.sample_period = 1,
+		.wakeup_events = 1,
+	};
+	FILE *file = fopen(tracepoint_id, "re");
+	unsigned long long id;
+	int fd;
+
+	if (!file || fscanf(file, "%llu", &id) != 1)
+		err(1, "%s", tracepoint_id);
+	fclose(file);
+	attr.config = id;
+	fd = syscall(SYS_perf_event_open, &attr, -1, 0, share_with, PERF_FLAG_FD_OUTPUT | PERF_FLAG_FD_CLOEXEC);
+	if (fd < 0)
+		err(1, "perf_event_open");
+	if (page) {
+		/* Read-only, so that new events overwrite the oldest: only their number is of interest. */
+		*page = mmap(NULL, 2 * PAGE, PROT_READ, MAP_SHARED, fd, 0);
+		if (*page == MAP_FAILED)
+			err(1, "mmap");
+	}
+	return fd;
+}
+
+static int64_t hits(int fd)
+{
+	uint64_t count;
+
+	if (read(fd, &count, sizeof(count)) != sizeof(count))
+		err(1, "read");
+	return count;
+}
+
+/* Spins until the next request or answer; whether one came. */
+static int spin(volatile struct perf_event_mmap_page *page, uint64_t head)
+{
+	for (long turns = 0; page->data_head == head; turns++) {
+		if (turns == LOST_TURNS)
+			return 0;
+		__builtin_ia32_pause();
+	}
+	return 1;
+}
+
+int main(void)
+{
+	volatile struct perf_event_mmap_page *page;
+	struct sched_param none = { 0 };
+	int requests = count_hits(EVENTS "9p_client_req/id", -1, &page);
+	int answers = count_hits(EVENTS "9p_client_res/id", requests, NULL);
+	struct pollfd next = { .fd = requests, .events = POLLIN };
+	int64_t lost = hits(requests) - hits(answers);
+
+	if (mlockall(MCL_CURRENT | MCL_FUTURE) || sched_setscheduler(0, SCHED_IDLE, &none))
+		err(1, "hold-clock");
+	for (;;) {
+		uint64_t head = page->data_head;
+		int64_t waiting = hits(requests) - hits(answers) - lost;
+
+		if (waiting < 0) /* what was unanswered when the counting began has an answer */
+			lost += waiting;
+		if (waiting <= 0)
+			poll(&next, 1, -1);
+		else if (!spin(page, head))
+			lost += waiting;
+	}
+}
