@@ -1,0 +1,100 @@
+#!/usr/bin/python3 -B
+"""vm/patience.py SECONDS COMMAND ARGUMENT... : run a command, and end it when it has had so many seconds (status 124); 0 is for ever.
+
+Like timeout(1), but on a busy machine the seconds are longer: of the time in which the command wants a CPU, only the share in which it has one
+counts. Beside nine others on one CPU, a second takes ten. The time in which it sleeps counts in full.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+LOOK_SECONDS = 1
+GRACE_SECONDS = 5
+
+
+class Clock:
+    """Seconds that a process and its descendants have had, as far as the machine let them run."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.seconds = 0.0
+        self.last = time.monotonic()
+        self.threads: dict[str, tuple[int, int]] = {}
+
+    def look(self) -> float:
+        """The seconds until now; to be called every second or so."""
+        now = time.monotonic()
+        threads = self.schedstats()
+        ran, waited = (
+            sum(times[column] - self.threads.get(thread, (0, 0))[column] for thread, times in threads.items()) for column in (0, 1)
+        )
+        self.threads = threads
+        passed = now - self.last
+        self.last = now
+        wanted = ran + waited  # several threads can want more than there is
+        self.seconds += passed - (min(passed, wanted / 1e9) * waited / wanted if wanted else 0)
+        return self.seconds
+
+    def schedstats(self) -> dict[str, tuple[int, int]]:
+        """Of each thread: nanoseconds that it ran, and that it waited for a CPU. Source: Documentation/scheduler/sched-stats.rst"""
+        found = {}
+        for pid in descendants(self.pid):
+            for path in Path("/proc", str(pid), "task").glob("*/schedstat"):
+                with contextlib.suppress(OSError, ValueError):
+                    ran, waited, _ = map(int, path.read_text().split())
+                    found[path.parent.name] = (ran, waited)
+        return found
+
+
+def descendants(root: int) -> set[int]:
+    """A process and all its descendants."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(path.parent.name)] = int(path.read_text(errors="replace").rpartition(")")[2].split()[1])
+    found = {root}
+    while new := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= new
+    return found
+
+
+def ended(process: "subprocess.Popen[str]", seconds: float) -> bool:
+    """Wait for the end of a process, for so many of its seconds; whether it came."""
+    clock = Clock(process.pid)
+    while not seconds or clock.look() < seconds:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(LOOK_SECONDS)
+            return True
+    return False
+
+
+def end(process: "subprocess.Popen[str]") -> None:
+    """End a process and all its descendants; it may do so in order."""
+    doomed = descendants(process.pid)
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE_SECONDS)
+    for pid in doomed:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def main() -> int:
+    """Run the command; its status, as a shell has it."""
+    seconds, *command = sys.argv[1:]
+    signal.signal(signal.SIGINT, lambda *_: None)  # the terminal sends it to the command as well, which decides
+    with subprocess.Popen(command, close_fds=False) as process:
+        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        if ended(process, float(seconds)):
+            return process.returncode if process.returncode >= 0 else 128 - process.returncode
+        end(process)
+    return 124
+
+
+if __name__ == "__main__":
+    sys.exit(main())
