@@ -135,7 +135,7 @@ static size_t padding_of_a_completion(struct __test_metadata *_metadata, FIXTURE
 	return differing(&completions[0].reserved, 0, 4) + differing(&completions[1], JUNK, 2 * sizeof(completions[0]));
 }
 
-TEST_F_TIMEOUT(answers, padding, 600)
+TEST_F(answers, padding)
 {
 	int rounds = scale(200, 2000);
 	size_t wrong = 0;
@@ -314,7 +314,7 @@ static int addresses_in_log(const FIXTURE_DATA(answers) *self, int log)
 	return count;
 }
 
-TEST_F_TIMEOUT(answers, addresses, 120)
+TEST_F(answers, addresses)
 {
 	static const char *const files[] = {
 		"/sys/kernel/debug/rdma/rdma0/state", "/sys/kernel/debug/rdma/rdma0/counters",

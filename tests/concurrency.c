@@ -62,7 +62,7 @@ static void *copier(void *argument)
 	return NULL;
 }
 
-TEST_F_TIMEOUT(concurrency, contexts_of_threads, 60)
+TEST_F(concurrency, contexts_of_threads)
 {
 	struct copier copiers[THREADS];
 
@@ -77,7 +77,7 @@ TEST_F_TIMEOUT(concurrency, contexts_of_threads, 60)
 	}
 }
 
-TEST_F_TIMEOUT(concurrency, one_context_of_threads, 60)
+TEST_F(concurrency, one_context_of_threads)
 {
 	struct copier copiers[THREADS];
 
@@ -91,7 +91,7 @@ TEST_F_TIMEOUT(concurrency, one_context_of_threads, 60)
 	}
 }
 
-TEST_F_TIMEOUT(concurrency, processes, 60)
+TEST_F(concurrency, processes)
 {
 	for (int i = 0; i < THREADS; i++)
 		if (!fork()) {
@@ -267,7 +267,7 @@ static void *killing(void *argument)
 	return NULL;
 }
 
-TEST_F_TIMEOUT(concurrency, storm, 60)
+TEST_F(concurrency, storm)
 {
 	static void *(*const kinds[])(void *) = {
 		allocating, freeing, mapping, transferring, reading, opening, killing,
@@ -312,7 +312,7 @@ static void *racer(void *argument)
 	return NULL;
 }
 
-TEST_F_TIMEOUT(concurrency, first_buffer, 60)
+TEST_F(concurrency, first_buffer)
 {
 	for (int round = 0; round < 200; round++) {
 		struct racer racers[THREADS];

@@ -156,7 +156,7 @@ static void *submitter(void *argument)
 	return NULL;
 }
 
-TEST_F_TIMEOUT(depth, shared_by_threads, 120)
+TEST_F(depth, shared_by_threads)
 {
 	struct submitter submitters[4];
 	long accepted = 0, collected = 0;

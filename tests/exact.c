@@ -129,7 +129,7 @@ static int mismatches_now(FIXTURE_DATA(exact) *self)
 	return count;
 }
 
-TEST_F_TIMEOUT(exact, random_transfers, 30000)
+TEST_F(exact, random_transfers)
 {
 	uint64_t mismatches = 0, wanted = scale(2000, 50000), rounds[3] = { 0 };
 

@@ -36,7 +36,7 @@ FIXTURE_TEARDOWN(fail_nth)
 }
 
 #define CALL(name, before, call, after)                                                                                \
-	TEST_F_TIMEOUT(fail_nth, name, 300)                                                                             \
+	TEST_F(fail_nth, name)                                                                                         \
 	{                                                                                                              \
 		const struct sweep what = { #name, self->scene.fd, 1, before, call, after };                            \
                                                                                                                        \
@@ -501,7 +501,7 @@ static long read_debugfs(struct scene *self)
 CALL(fdinfo, NULL, read_fdinfo, NULL)
 CALL(debugfs, NULL, read_debugfs, NULL)
 
-TEST_F_TIMEOUT(fail_nth, nothing_is_left, 600)
+TEST_F(fail_nth, nothing_is_left)
 {
 	expect_nothing_left(_metadata, 29, 150);
 }

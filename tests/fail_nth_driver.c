@@ -70,7 +70,7 @@ static void bind_again(struct __test_metadata *_metadata, struct scene *self, lo
 }
 
 /* EBUSY comes from pci_request_region, for want of a note on who has the BAR. */
-TEST_F_TIMEOUT(coming, bind, 600)
+TEST_F(coming, bind)
 {
 	struct scene scene = { .knob = self->knob };
 	const struct sweep what = { "bind", -1, 1, NULL, write_address, use_and_unbind, EBUSY };
@@ -82,7 +82,7 @@ TEST_F_TIMEOUT(coming, bind, 600)
 	ASSERT_EQ(0, write_text(PCI "drivers/rdma/bind", pci_device));
 }
 
-TEST_F_TIMEOUT(coming, unbind, 600)
+TEST_F(coming, unbind)
 {
 	struct scene scene = { .knob = self->knob };
 	const struct sweep what = { "unbind", -1, 1, NULL, write_address, bind_again };
@@ -135,7 +135,7 @@ static int copy_of(const char *path)
  * What of loading is the module's own: its device numbers, its class, its driver. A module whose first deed is to refuse its parameters tells
  * how much comes before. (No device is probed: that is the test above. EINVAL comes from module_add_driver, for want of a folder in sysfs.)
  */
-TEST_F_TIMEOUT(coming, insmod, 600)
+TEST_F(coming, insmod)
 {
 	enum { MANY = 1 << 30 };
 	struct scene scene = { .knob = self->knob };
@@ -162,7 +162,7 @@ TEST_F_TIMEOUT(coming, insmod, 600)
 	EXPECT_EQ(0, access(NODE, F_OK));
 }
 
-TEST_F_TIMEOUT(coming, nothing_is_left, 600)
+TEST_F(coming, nothing_is_left)
 {
 	expect_nothing_left(_metadata, 3, 50);
 }

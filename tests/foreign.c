@@ -276,12 +276,12 @@ static void let_go_while_mapped(struct __test_metadata *_metadata, FIXTURE_DATA(
 	finish_reading(_metadata, self, by_close ? "close" : "FREE", rounds);
 }
 
-TEST_F_TIMEOUT(foreign, by_free, 20000)
+TEST_F(foreign, by_free)
 {
 	let_go_while_mapped(_metadata, self, false, virtual_time() ? scale(10000, 100000) : scale(1000, 10000));
 }
 
-TEST_F_TIMEOUT(foreign, by_close, 20000)
+TEST_F(foreign, by_close)
 {
 	let_go_while_mapped(_metadata, self, true, virtual_time() ? scale(1000, 10000) : scale(200, 2000));
 }
@@ -312,12 +312,12 @@ static void taken_while_mapped(struct __test_metadata *_metadata, FIXTURE_DATA(f
 	finish_reading(_metadata, self, what, rounds);
 }
 
-TEST_F_TIMEOUT(foreign, by_unbind, 20000)
+TEST_F(foreign, by_unbind)
 {
 	taken_while_mapped(_metadata, self, UNBIND, "unbind", virtual_time() ? scale(500, 5000) : scale(40, 400));
 }
 
-TEST_F_TIMEOUT(foreign, by_unplug, 20000)
+TEST_F(foreign, by_unplug)
 {
 	taken_while_mapped(_metadata, self, UNPLUG, "device_del", scale(10, 100));
 }

@@ -460,7 +460,7 @@ static void *user(void *argument)
 	return NULL;
 }
 
-TEST_F_TIMEOUT(gone, again_and_again_under_use, 120)
+TEST_F(gone, again_and_again_under_use)
 {
 	struct user users[2] = { 0 };
 	int64_t slowest = 0;

@@ -139,23 +139,23 @@ static void again_and_again(struct __test_metadata *_metadata, FIXTURE_DATA(held
 	}
 }
 
-TEST_F_TIMEOUT(held, unbind, 20000)
+TEST_F(held, unbind)
 {
 	again_and_again(_metadata, self, UNBIND, "unbind", virtual_time() ? scale(1000, 10000) : scale(40, 400));
 }
 
-TEST_F_TIMEOUT(held, remove, 20000)
+TEST_F(held, remove)
 {
 	again_and_again(_metadata, self, REMOVE, "remove and rescan", virtual_time() ? scale(300, 3000) : scale(10, 100));
 }
 
-TEST_F_TIMEOUT(held, unplug, 20000)
+TEST_F(held, unplug)
 {
 	again_and_again(_metadata, self, UNPLUG, "device_del", virtual_time() ? scale(100, 1000) : scale(10, 100));
 }
 
 /* Given to another driver, which there is not: then nobody binds it, until it is given back. */
-TEST_F_TIMEOUT(held, driver_override, 300)
+TEST_F(held, driver_override)
 {
 	int rounds = virtual_time() ? scale(40, 400) : scale(5, 50);
 	char path[128];
@@ -182,7 +182,7 @@ TEST_F_TIMEOUT(held, driver_override, 300)
 }
 
 /* The module stays while a file is open, or only its mapping is left; with both gone, it goes though their transfer is not over. */
-TEST_F_TIMEOUT(held, rmmod, 20000)
+TEST_F(held, rmmod)
 {
 	int rounds = virtual_time() ? scale(200, 2000) : scale(20, 200);
 	const char *module = light_module();

@@ -138,7 +138,7 @@ static bool comes_back(const char *what, long before)
 	return device_state(what) == before;
 }
 
-TEST_F_TIMEOUT(kill, in_every_wait, 20000)
+TEST_F(kill, in_every_wait)
 {
 	int rounds = virtual_time() ? scale(1000, 10000) : scale(105, 1050), late = 0;
 	long buffers = device_state("buffers "), memory = device_state("memory "), contexts = device_state("contexts ");

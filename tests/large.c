@@ -38,7 +38,7 @@ TEST_F(large, loads_little)
 	EXPECT_GE(1024, count);
 }
 
-TEST_F_TIMEOUT(large, every_page_is_its_own, 120)
+TEST_F(large, every_page_is_its_own)
 {
 	for (uint64_t at = 0; at < size; at += PAGE) {
 		uint64_t *words = (uint64_t *)(self->buffer.bytes + at);
@@ -57,7 +57,7 @@ TEST_F_TIMEOUT(large, every_page_is_its_own, 120)
 }
 
 /* Through the device and back, over the boundaries of pieces of any size, and at the very end. */
-TEST_F_TIMEOUT(large, transfers, 120)
+TEST_F(large, transfers)
 {
 	unsigned char *bytes = self->buffer.bytes, sent[DEVICE_MEMORY];
 	uint64_t most = 4 << 20, step = size / 16 > most ? size / 16 & -most : most;
@@ -83,7 +83,7 @@ TEST_F_TIMEOUT(large, transfers, 120)
 }
 
 /* What was taken for buffers that then did not fit is given back. */
-TEST_F_TIMEOUT(large, too_large, 120)
+TEST_F(large, too_large)
 {
 	struct rdma_alloc alloc = {};
 	int log = open_log();

@@ -221,7 +221,7 @@ static long one_round(FIXTURE_DATA(late) *self, enum path path, int round)
 	return strays < 0 || more < 0 ? -EIO : strays + more;
 }
 
-TEST_F_TIMEOUT(late, never, 20000)
+TEST_F(late, never)
 {
 	int rounds = scale(200, 2000);
 	long strays = 0;

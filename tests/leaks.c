@@ -137,7 +137,7 @@ static void orderly(struct __test_metadata *_metadata, int round)
 	close(fd);
 }
 
-TEST_F_TIMEOUT(leaks, open_allocate_map_and_all_back, 3000)
+TEST_F(leaks, open_allocate_map_and_all_back)
 {
 	go_round(_metadata, self, "open, allocate, map, all given back", orderly, cycles(4000));
 }
@@ -155,7 +155,7 @@ static void disorderly(struct __test_metadata *_metadata, int round)
 	munmap(buffer.bytes, buffer.size);
 }
 
-TEST_F_TIMEOUT(leaks, closed_with_everything_open, 3000)
+TEST_F(leaks, closed_with_everything_open)
 {
 	go_round(_metadata, self, "closed with everything open", disorderly, cycles(4000));
 }
@@ -181,7 +181,7 @@ static void failing(struct __test_metadata *_metadata, int round)
 	close(fd);
 }
 
-TEST_F_TIMEOUT(leaks, failures, 3000)
+TEST_F(leaks, failures)
 {
 	go_round(_metadata, self, "calls that fail", failing, cycles(1000));
 }
@@ -202,7 +202,7 @@ static void transferring(struct __test_metadata *_metadata, int round)
 	munmap(buffer.bytes, buffer.size);
 }
 
-TEST_F_TIMEOUT(leaks, transfers, 3000)
+TEST_F(leaks, transfers)
 {
 	go_round(_metadata, self, "transfers", transferring, cycles(400));
 }
@@ -224,7 +224,7 @@ static void dying(struct __test_metadata *_metadata, int round)
 	ASSERT_EQ(child, waitpid(child, NULL, 0));
 }
 
-TEST_F_TIMEOUT(leaks, deaths_in_mid_transfer, 3000)
+TEST_F(leaks, deaths_in_mid_transfer)
 {
 	go_round(_metadata, self, "killed in mid-transfer", dying, cycles(400));
 }
@@ -247,14 +247,14 @@ static void going(struct __test_metadata *_metadata, int round)
 	ASSERT_EQ(0, write_text("/sys/bus/pci/drivers/rdma/bind", address));
 }
 
-TEST_F_TIMEOUT(leaks, unbind_and_bind, 3000)
+TEST_F(leaks, unbind_and_bind)
 {
 	ASSERT_EQ(0, pci_address("rdma0", address));
 	go_round(_metadata, self, "unbind and bind with everything held", going, cycles(300));
 }
 
 /* Of all of these, some more; then the kernel looks for what nothing points to. It does not know pages, but all that describes them. */
-TEST_F_TIMEOUT(leaks, kmemleak, 600)
+TEST_F(leaks, kmemleak)
 {
 	static cycle *const kinds[] = { orderly, disorderly, failing, transferring, dying, going };
 	static char report[1 << 20];

@@ -91,7 +91,7 @@ TEST_F(lost, once)
 	EXPECT_EQ(0, log_lines(self->log, "lost interrupt"));
 }
 
-TEST_F_TIMEOUT(lost, a_hundred_times, 600)
+TEST_F(lost, a_hundred_times)
 {
 	int times = scale(100, 1000), recovered = 0, lines;
 

@@ -71,7 +71,7 @@ static int64_t work(struct __test_metadata *_metadata, FIXTURE_DATA(many) *self,
 	return now() - began;
 }
 
-TEST_F_TIMEOUT(many, work_at_the_same_time, 120)
+TEST_F(many, work_at_the_same_time)
 {
 	int64_t one = work(_metadata, self, 1), all = work(_metadata, self, DEVICES);
 	double ratio = (double)DEVICES * one / all;

@@ -154,7 +154,7 @@ static void compare_costs(struct __test_metadata *_metadata, const struct costs 
 	}
 }
 
-TEST_F_TIMEOUT(many_buffers, in_one_context, 300)
+TEST_F(many_buffers, in_one_context)
 {
 	struct costs few, many;
 	int64_t began, first_ns = 0, last_ns = 0;
@@ -214,7 +214,7 @@ TEST_F_TIMEOUT(many_buffers, in_one_context, 300)
 }
 
 /* The same with a queue that is full. CANCEL by cookie looks at all that waits; that is no part of the promise. */
-TEST_F_TIMEOUT(many_buffers, in_a_full_queue, 300)
+TEST_F(many_buffers, in_a_full_queue)
 {
 	static int64_t samples[SAMPLES];
 	struct rdma_completion completion;
@@ -242,7 +242,7 @@ TEST_F_TIMEOUT(many_buffers, in_a_full_queue, 300)
 }
 
 /* The same with all requests in other contexts. */
-TEST_F_TIMEOUT(many_buffers, in_many_contexts, 600)
+TEST_F(many_buffers, in_many_contexts)
 {
 	static struct rdma_completion completions[QUEUED];
 	static int fds[CONTEXTS];

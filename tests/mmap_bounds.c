@@ -83,7 +83,7 @@ static void try_all(struct __test_metadata *_metadata, FIXTURE_DATA(bounds) *sel
 		}
 }
 
-TEST_F_TIMEOUT(bounds, every_offset_and_length, 120)
+TEST_F(bounds, every_offset_and_length)
 {
 	for (uint64_t pages = 1; pages <= MOST_PAGES; pages++) {
 		struct buffer buffer;
@@ -98,7 +98,7 @@ TEST_F_TIMEOUT(bounds, every_offset_and_length, 120)
 	EXPECT_LT(17000, self->cases);
 }
 
-TEST_F_TIMEOUT(bounds, every_offset_and_length_of_the_first_buffer, 120)
+TEST_F(bounds, every_offset_and_length_of_the_first_buffer)
 {
 	for (uint64_t pages = 1; pages <= MOST_PAGES; pages++) {
 		int fd = open_node(O_RDWR);
@@ -118,7 +118,7 @@ TEST_F_TIMEOUT(bounds, every_offset_and_length_of_the_first_buffer, 120)
 }
 
 /* With neighbours: a range may not run from one buffer into the next. */
-TEST_F_TIMEOUT(bounds, several_buffers, 120)
+TEST_F(bounds, several_buffers)
 {
 	static const uint64_t sizes[] = { 2, 3, 1, 4 };
 	struct buffer buffers[ARRAY_SIZE(sizes)];

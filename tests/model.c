@@ -889,7 +889,7 @@ static void fill_up(struct __test_metadata *_metadata, struct context *context)
 	m.filling += m.accepted - before;
 }
 
-TEST_F_TIMEOUT(model, and_driver_agree, 3000)
+TEST_F(model, and_driver_agree)
 {
 	struct context *full = NULL;
 	int fills = 0, left = 0;

@@ -142,7 +142,7 @@ static void try_pair(struct __test_metadata *_metadata, FIXTURE_DATA(pairs) *sel
 	}
 }
 
-TEST_F_TIMEOUT(pairs, each_beside_each, 100000)
+TEST_F(pairs, each_beside_each)
 {
 	long pairs = 0, rounds = 0, answers = 0, refusals = 0;
 	struct buffer buffer;

@@ -94,7 +94,7 @@ static size_t strays(struct __test_metadata *_metadata, FIXTURE_DATA(quarantine)
 	return count;
 }
 
-TEST_F_TIMEOUT(quarantine, holds, 120)
+TEST_F(quarantine, holds)
 {
 	size_t count = 0;
 

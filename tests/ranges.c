@@ -100,7 +100,7 @@ static void every_range(struct __test_metadata *_metadata, FIXTURE_DATA(ranges) 
 }
 
 #define EVERY_RANGE(name, operation, move)					\
-	TEST_F_TIMEOUT(ranges, name, 120)					\
+	TEST_F(ranges, name)					\
 	{									\
 		every_range(_metadata, self, operation, move);			\
 		EXPECT_LT(10, right);						\

@@ -24,6 +24,10 @@
 #define PAGE 4096UL
 #define DEVICE_MEMORY RDMA_DEVICE_MEMORY_SIZE
 
+/* A case has no time limit of its own, which would go by the guest's clock: the host limits the test (tests.toml, vm/patience.py). */
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT (-1) /* for poll(2), in seconds: none */
+
 /* One transfer of the device, in microseconds. Source: QEMU, docs/specs/edu.rst, "DMA". */
 #define TRANSFER_US 100000
 

@@ -245,22 +245,22 @@ static void run_crowd(struct __test_metadata *_metadata, FIXTURE_DATA(sharing) *
 	cancel_all(self->other);
 }
 
-TEST_F_TIMEOUT(sharing, by_threads, 60)
+TEST_F(sharing, by_threads)
 {
 	run_crowd(_metadata, self, false, false);
 }
 
-TEST_F_TIMEOUT(sharing, by_processes, 60)
+TEST_F(sharing, by_processes)
 {
 	run_crowd(_metadata, self, true, false);
 }
 
-TEST_F_TIMEOUT(sharing, by_threads_one_at_a_time, 60)
+TEST_F(sharing, by_threads_one_at_a_time)
 {
 	run_crowd(_metadata, self, false, true);
 }
 
-TEST_F_TIMEOUT(sharing, by_processes_one_at_a_time, 60)
+TEST_F(sharing, by_processes_one_at_a_time)
 {
 	run_crowd(_metadata, self, true, true);
 }

@@ -88,7 +88,7 @@ static void batch(struct __test_metadata *_metadata, FIXTURE_DATA(submit) *self,
 	EXPECT_LE((int64_t)count * (TRANSFER_US - 1000), took);
 }
 
-TEST_F_TIMEOUT(submit, batches, 300)
+TEST_F(submit, batches)
 {
 	/* What an earlier test has left in flight. */
 	ASSERT_EQ(1, submit_many(self->fd, &self->one, 1, 0));
@@ -216,7 +216,7 @@ TEST_F(submit, bad_requests)
 }
 
 /* What comes before a bad one is accepted, and what comes behind it is not. */
-TEST_F_TIMEOUT(submit, bad_requests_among_good_ones, 300)
+TEST_F(submit, bad_requests_among_good_ones)
 {
 	static struct rdma_request bad[1024];
 	size_t count = bad_requests(self, bad);
@@ -313,7 +313,7 @@ TEST_F(submit, bad_arrays)
  * The array runs into an unmapped page, with each number of whole requests before it, and with a request across the edge: those
  * that can be read are accepted, and the next call says why no more were.
  */
-TEST_F_TIMEOUT(submit, arrays_that_end_early, 300)
+TEST_F(submit, arrays_that_end_early)
 {
 	enum { MOST = PAGE / sizeof(struct rdma_request) };
 

@@ -251,7 +251,7 @@ TEST_F(users, whoever_submits)
 }
 
 /* A write and a read of one user, with another user's between them in the turns: nobody sees the other's bytes. */
-TEST_F_TIMEOUT(users, in_turn, 120)
+TEST_F(users, in_turn)
 {
 	enum { COUNT = 40 };
 	uid_t users[] = { ALICE, BOB };
@@ -290,7 +290,7 @@ TEST_F_TIMEOUT(users, in_turn, 120)
 }
 
 /* Two users in turn, many times. */
-TEST_F_TIMEOUT(users, many_switches, 600)
+TEST_F(users, many_switches)
 {
 	int switches = scale(200, 2000);
 	size_t foreign = 0;

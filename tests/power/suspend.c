@@ -108,7 +108,7 @@ static const char *sleep_at_work(FIXTURE_DATA(suspend) * self, const char *level
 	return NULL;
 }
 
-TEST_F_TIMEOUT(suspend, goes_on_where_it_was, 300)
+TEST_F(suspend, goes_on_where_it_was)
 {
 	int count = scale(20, 100);
 
@@ -124,7 +124,7 @@ TEST_F_TIMEOUT(suspend, goes_on_where_it_was, 300)
 }
 
 /* Power is cut off, as far as QEMU has any: all devices are reset. */
-TEST_F_TIMEOUT(suspend, goes_on_after_real_sleep, 300)
+TEST_F(suspend, goes_on_after_real_sleep)
 {
 	unsigned char bytes[PAGE], before[PAGE];
 	int count = scale(5, 20);
@@ -146,7 +146,7 @@ TEST_F_TIMEOUT(suspend, goes_on_after_real_sleep, 300)
 }
 
 /* Pieces of two transfers, and a pause between any of them. */
-TEST_F_TIMEOUT(suspend, a_copy_goes_on, 120)
+TEST_F(suspend, a_copy_goes_on)
 {
 	struct buffer from, to;
 
@@ -211,7 +211,7 @@ static void *wait_again_and_again(void *argument)
 	return NULL;
 }
 
-TEST_F_TIMEOUT(suspend, who_waits_is_not_told, 120)
+TEST_F(suspend, who_waits_is_not_told)
 {
 	static void *(*const bodies[])(void *) = { wait_for_completion, wait_in_poll, read_device_memory };
 
@@ -250,7 +250,7 @@ TEST_F_TIMEOUT(suspend, who_waits_is_not_told, 120)
  * An image of the memory is made, and the machine goes on as if it came from there: in between, another kernel may have had the device. What
  * was in the device memory is not shown, and a copy that was half way through it is right all the same.
  */
-TEST_F_TIMEOUT(suspend, goes_on_from_an_image, 120)
+TEST_F(suspend, goes_on_from_an_image)
 {
 	unsigned char bytes[PAGE];
 	char states[64];
@@ -283,7 +283,7 @@ static void serve_again(struct __test_metadata *_metadata, FIXTURE_DATA(suspend)
 }
 
 /* The callbacks of a device without a driver, and of one that was refused. */
-TEST_F_TIMEOUT(suspend, without_a_device, 120)
+TEST_F(suspend, without_a_device)
 {
 	struct rdma_completion completions[REQUESTS];
 
@@ -300,7 +300,7 @@ TEST_F_TIMEOUT(suspend, without_a_device, 120)
 }
 
 /* Its registers are not there any more when the machine goes to sleep. */
-TEST_F_TIMEOUT(suspend, a_device_that_is_gone, 60)
+TEST_F(suspend, a_device_that_is_gone)
 {
 	struct rdma_completion completions[REQUESTS];
 	int config = open_config(ADDRESS);
@@ -329,7 +329,7 @@ static int inject(const char *command)
 }
 
 /* src/edu/inject.rs: the machine stays awake rather than cut a transfer off, which would look as if it had succeeded. */
-TEST_F_TIMEOUT(suspend, a_transfer_that_does_not_end, 60)
+TEST_F(suspend, a_transfer_that_does_not_end)
 {
 	struct rdma_completion completions[REQUESTS];
 	const char *wrong;
@@ -392,13 +392,13 @@ static void wake_up_to(struct __test_metadata *_metadata, FIXTURE_DATA(suspend) 
 }
 
 /* The machine sleeps for 1 s, and the device has come to rest within 0.1 s. */
-TEST_F_TIMEOUT(suspend, a_device_that_goes_meanwhile, 60)
+TEST_F(suspend, a_device_that_goes_meanwhile)
 {
 	wake_up_to(_metadata, self, "gone 600", 2000000);
 }
 
 /* The driver waits for 1 s for what it finds at work, before it gives up. */
-TEST_F_TIMEOUT(suspend, a_device_that_wakes_up_at_work, 60)
+TEST_F(suspend, a_device_that_wakes_up_at_work)
 {
 	wake_up_to(_metadata, self, "hang 600", 3000000);
 }
