@@ -11,6 +11,8 @@
 .DEFAULT_GOAL := help
 export KERNEL MIRROR KDIR V
 
+quiet = $(if $(V),,--silent)
+
 # Further kernels, made the first time, and the module for each.
 kernels = vm/setup $(1) && for kernel in $(1); do vm/modules --kernel $$kernel || exit; done
 
@@ -55,7 +57,7 @@ fuzz: modules samples tests-built ## fuzz the interface; SEED=1 CALLS=10000000, 
 	@vm/enter tests/fuzz/run $(FUZZ_KERNEL:%=--kernel %) $(SEED:%=--seed %) $(CALLS:%=--calls %) $(GROW:%=--grow %)
 
 bench: modules ## measure what requests and mappings cost, in instructions; build/bench/results.json
-	@vm/enter make --silent -C tests bench
+	@vm/enter make $(quiet) -C tests bench
 	@vm/enter tests/bench/run
 
 modules: setup ## build build/RELEASE/rdma.ko; with KDIR=, for that kernel tree
@@ -82,18 +84,20 @@ setup: ## make the build root; the other targets do so by themselves
 
 user: setup ## build the library, the tool rdmactl and their tests; build/user
 	@cd user && ../vm/cargo fetch --quiet
-	@vm/enter make --silent -C user
+	@vm/enter make $(quiet) -C user
 
 samples: samples-c user
 	@cd samples && ../vm/cargo fetch --quiet
-	@vm/enter make --silent -C samples rust
+	@vm/enter make $(quiet) -C samples rust
 
 samples-c: setup
-	@vm/enter make --silent -C samples c
+	@vm/enter make $(quiet) -C samples c
 
 tests-built: setup user
-	@vm/enter make --silent -j$$(nproc) -C tests
-	@cd tests/fuzz && ../../vm/cargo build --release --quiet
+	@vm/announce build/tests/.built "the tests" tests docs
+	@vm/enter make $(quiet) -j$$(nproc) -C tests
+	@cd tests/fuzz && ../../vm/cargo build --release $(if $(V),,--quiet)
+	@touch build/tests/.built
 
 .PHONY: deb fuzz help run test bench modules shell check rust-analyzer clean distclean setup user sample samples samples-c tests-built \
 	test-debug test-race test-long guarantees mutants
