@@ -488,7 +488,7 @@ static int64_t three(const struct user *user)
 	return answer ? answer : now() - began;
 }
 
-TEST_F_TIMEOUT(busy, hogs_are_not_in_the_way, 120)
+TEST_F(busy, hogs_are_not_in_the_way)
 {
 	struct sched_param first = { .sched_priority = 1 }, normal = { 0 };
 	int64_t alone = three(&self->small), took;

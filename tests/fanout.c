@@ -127,7 +127,7 @@ static void unwatch(int *epolls, int count)
 }
 
 /* Each completion of a thousand, with ten thousand that watch for one. */
-TEST_F_TIMEOUT(fanout, epoll_watchers, 120)
+TEST_F(fanout, epoll_watchers)
 {
 	long usual, ours;
 
@@ -183,7 +183,7 @@ static long with_threads(int fd, bool waits, void (*deed)(int))
 	return late;
 }
 
-TEST_F_TIMEOUT(fanout, polling_threads, 120)
+TEST_F(fanout, polling_threads)
 {
 	long usual = with_threads(self->event, false, signal_eventfd);
 	long ours = with_threads(self->fd, false, submit_and_cancel);
@@ -195,7 +195,7 @@ TEST_F_TIMEOUT(fanout, polling_threads, 120)
 	FIGURE("%d threads in poll(2)", "late by %ld us at most, as %ld with an eventfd", THREADS, ours, usual);
 }
 
-TEST_F_TIMEOUT(fanout, waiting_threads, 120)
+TEST_F(fanout, waiting_threads)
 {
 	long usual = with_threads(self->event, false, signal_eventfd);
 	long ours = with_threads(self->fd, true, submit_and_cancel);

@@ -219,7 +219,7 @@ static void judge(struct __test_metadata *_metadata, FIXTURE_DATA(uninterrupted)
 	       transfers_so_far() - before - worker->transfers, (long)worker->latest);
 }
 
-TEST_F_TIMEOUT(uninterrupted, by_a_tracer_that_seizes, 600)
+TEST_F(uninterrupted, by_a_tracer_that_seizes)
 {
 	long before = transfers_so_far();
 
@@ -237,7 +237,7 @@ TEST_F_TIMEOUT(uninterrupted, by_a_tracer_that_seizes, 600)
 	judge(_metadata, self, variant->work, before, "strace -p");
 }
 
-TEST_F_TIMEOUT(uninterrupted, by_a_tracer_that_attaches, 600)
+TEST_F(uninterrupted, by_a_tracer_that_attaches)
 {
 	long before = transfers_so_far();
 
@@ -271,7 +271,7 @@ static bool is_frozen(const char *group)
 	return !read_text(path, text, sizeof(text)) && strstr(text, "frozen 1");
 }
 
-TEST_F_TIMEOUT(uninterrupted, by_a_frozen_group, 600)
+TEST_F(uninterrupted, by_a_frozen_group)
 {
 	char root[] = "/tmp/cgroup.XXXXXX", pid[16];
 	long before = transfers_so_far();
@@ -304,7 +304,7 @@ static void with_ring(void)
 		_exit(2);
 }
 
-TEST_F_TIMEOUT(uninterrupted, by_its_own_io_uring, 600)
+TEST_F(uninterrupted, by_its_own_io_uring)
 {
 	long before = transfers_so_far();
 
@@ -321,7 +321,7 @@ static void with_ignored_timer(void)
 	setitimer(ITIMER_REAL, &timer, NULL);
 }
 
-TEST_F_TIMEOUT(uninterrupted, by_a_timer_that_it_ignores, 600)
+TEST_F(uninterrupted, by_a_timer_that_it_ignores)
 {
 	long before = transfers_so_far();
 
