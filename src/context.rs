@@ -13,7 +13,6 @@ use crate::{
         Lane, //
     },
     handle::Handle,
-    kernel_ext::vma::Populate,
     quota::Quota,
     request::{
         Operation,
@@ -86,7 +85,6 @@ pub(crate) struct Context {
     quota: Arc<Quota>,
     #[pin]
     lane: Lane,
-    populate: Populate,
     #[pin]
     handles: Mutex<Handles>,
 }
@@ -101,7 +99,6 @@ impl Context {
                 quota: device.context_quota()?,
                 lane <- Lane::new(device.clone()),
                 device,
-                populate: Populate::new(),
                 handles <- new_mutex!(
                     Handles {
                         first: None,
@@ -117,11 +114,6 @@ impl Context {
     /// The device of the file.
     pub(crate) fn device(&self) -> &Arc<Device> {
         &self.device
-    }
-
-    /// Which process wants its next mapping filled.
-    pub(crate) fn populate(&self) -> &Populate {
-        &self.populate
     }
 
     /// Makes a buffer of at least `size` bytes, which is not 0, and gives it a handle, once `tell`

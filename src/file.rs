@@ -22,8 +22,7 @@ use crate::{
         poll::{
             Events,
             PollQueue, //
-        },
-        vma::Populate, //
+        }, //
     },
     transfer::DEVICE_MEMORY_SIZE, //
 };
@@ -67,10 +66,6 @@ impl chrdev::File for Context {
 
     fn map(&self, first_page: usize, pages: usize) -> Result<Arc<Buffer>> {
         Context::map(self, first_page, pages)
-    }
-
-    fn populate(&self) -> &Populate {
-        Context::populate(self)
     }
 
     fn read(&self, mode: Mode, position: u64, to: &mut IovIterDest<'_>) -> Result<usize> {

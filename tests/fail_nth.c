@@ -201,12 +201,6 @@ static long mmap_handle(struct scene *self)
 	return self->bytes ? 0 : -errno;
 }
 
-static long mmap_populate(struct scene *self)
-{
-	self->bytes = map_buffer(self, MAP_POPULATE);
-	return self->bytes ? 0 : -errno;
-}
-
 static void unmap(struct __test_metadata *_metadata, struct scene *self, long answer)
 {
 	if (!answer) {
@@ -217,7 +211,6 @@ static void unmap(struct __test_metadata *_metadata, struct scene *self, long an
 }
 
 CALL(mmap_handle, NULL, mmap_handle, unmap)
-CALL(mmap_populate, NULL, mmap_populate, unmap)
 
 static void map_fresh(struct __test_metadata *_metadata, struct scene *self)
 {

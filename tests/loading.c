@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * How mappings are filled: with what surrounds a touched page, 2 MiB at a time where that can be, all at once where it is asked for;
+ * How mappings are filled: with what surrounds a touched page, 2 MiB at a time where that can be, and never before they are touched;
  * and that all which is done to mappings goes well with either.
  */
 #include "rdma_test.h"
@@ -136,6 +136,7 @@ TEST_F(loading, one_page_if_told)
 	long before;
 
 	ASSERT_EQ(0, madvise(self->bytes, SIZE, MADV_RANDOM));
+	EXPECT_EQ(0, loaded(self->bytes, PAGES)); /* with what of this program it touches */
 	before = faults();
 	for (size_t page = 3; page < PAGES; page += 100) {
 		EXPECT_EQ(tag(page), *(volatile uint64_t *)(self->bytes + page * PAGE));
@@ -376,69 +377,25 @@ TEST_F(loading, unbind)
 		pause_us(10000);
 }
 
-/* All there, and no fault afterwards. */
-static void expect_populated(struct __test_metadata *_metadata, const unsigned char *bytes)
+/* What fills a mapping of page cache loads nothing here, and does no harm. */
+TEST_F(loading, not_before_it_is_touched)
 {
-	long before;
+	static const int flags[] = { MAP_POPULATE, MAP_POPULATE | MAP_NONBLOCK, MAP_LOCKED };
 
-	ASSERT_NE(NULL, bytes);
-	EXPECT_EQ(PAGES, loaded(bytes, PAGES));
-	before = faults();
-	EXPECT_EQ(0, wrong(bytes, 0, PAGES));
-	for (size_t page = 0; page < PAGES; page++)
-		((volatile unsigned char *)bytes)[page * PAGE + 8] = 1;
-	EXPECT_EQ(before, faults());
-}
+	for (size_t i = 0; i < ARRAY_SIZE(flags); i++) {
+		unsigned char *bytes = map_at(self, variant->huge, PROT_READ | PROT_WRITE, flags[i]);
 
-TEST_F(loading, populate)
-{
-	unsigned char *bytes;
-
-	expect_populated(_metadata, map_at(self, variant->huge, PROT_READ | PROT_WRITE, MAP_POPULATE));
-	bytes = map_at(self, variant->huge, PROT_READ | PROT_WRITE, 0);
-	ASSERT_NE(NULL, bytes);
-	EXPECT_EQ(0, loaded(bytes, PAGES));
-	bytes = map_at(self, variant->huge, PROT_READ | PROT_WRITE, MAP_POPULATE | MAP_NONBLOCK);
-	ASSERT_NE(NULL, bytes);
-	EXPECT_EQ(0, loaded(bytes, PAGES));
-	bytes = map_at(self, variant->huge, PROT_NONE, MAP_POPULATE);
-	ASSERT_NE(NULL, bytes);
-	EXPECT_EQ(0, loaded(bytes, PAGES));
-	ASSERT_EQ(0, mprotect(bytes, SIZE, PROT_READ));
-	EXPECT_EQ(0, wrong(bytes, 0, PAGES));
-}
-
-TEST_F(loading, locked)
-{
-	unsigned char *bytes;
-
-	expect_populated(_metadata, map_at(self, variant->huge, PROT_READ | PROT_WRITE, MAP_LOCKED));
-	ASSERT_EQ(0, mlockall(MCL_FUTURE | MCL_ONFAULT));
-	bytes = map_at(self, variant->huge, PROT_READ | PROT_WRITE, 0);
-	ASSERT_NE(NULL, bytes);
-	EXPECT_EQ(0, loaded(bytes, PAGES));
-	ASSERT_EQ(0, mlockall(MCL_FUTURE));
-	expect_populated(_metadata, map_at(self, variant->huge, PROT_READ | PROT_WRITE, 0));
-	ASSERT_EQ(0, munlockall());
-}
-
-/* What one process asks for is not given to another one's mapping of the same file. */
-TEST_F(loading, populate_is_the_process_s_own)
-{
-	int status;
-	pid_t child;
-
-	/* This one fails after the flags were seen. */
-	EXPECT_EQ(MAP_FAILED, mmap(NULL, SIZE, PROT_READ, MAP_PRIVATE | MAP_POPULATE, self->fd, self->buffer.mmap_offset));
-	child = fork();
-	if (!child) {
-		unsigned char *bytes = map_at(self, variant->huge, PROT_READ, 0);
-
-		_exit(!bytes || loaded(bytes, PAGES));
+		ASSERT_NE(NULL, bytes);
+		EXPECT_EQ(0, loaded(bytes, PAGES));
+		EXPECT_EQ(0, mlock(bytes, SIZE));
+		EXPECT_EQ(0, loaded(bytes, PAGES));
+		EXPECT_EQ(-EINVAL, result(madvise(bytes, SIZE, 22 /* MADV_POPULATE_READ */)));
+		EXPECT_EQ(-EINVAL, result(madvise(bytes, SIZE, 23 /* MADV_POPULATE_WRITE */)));
+		EXPECT_EQ(0, loaded(bytes, PAGES));
+		EXPECT_EQ(0, wrong(bytes, 0, PAGES));
+		EXPECT_EQ(PAGES, loaded(bytes, PAGES));
+		ASSERT_EQ(0, munmap(bytes, SIZE));
 	}
-	ASSERT_EQ(child, waitpid(child, &status, 0));
-	EXPECT_EQ(0, status);
-	expect_populated(_metadata, map_at(self, variant->huge, PROT_READ | PROT_WRITE, MAP_POPULATE));
 }
 
 /* What the threads below share. */

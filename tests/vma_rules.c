@@ -2,6 +2,7 @@
 /* Promise 10, as a table: each thing that one can do with a mapping, and its documented answer. vma.c has what takes more than a call. */
 #include "rdma_test.h"
 
+#include <linux/userfaultfd.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
@@ -183,7 +184,7 @@ static long by_vmsplice(struct subject *s)
 	return answer;
 }
 
-/* A disk in memory, if this kernel has one; what it reads and writes directly, it pins. */
+/* A disk in memory, if this kernel has one (-EXDEV); what it reads and writes directly, it pins. */
 static long direct(struct subject *s, bool writing)
 {
 	int fd = open("/dev/ram0", O_RDWR | O_DIRECT | O_CLOEXEC);
@@ -207,10 +208,27 @@ static long advise_free(struct subject *s) { return advise(s, MADV_FREE); }
 static long advise_wipe(struct subject *s) { return advise(s, MADV_WIPEONFORK); }
 static long advise_cold(struct subject *s) { return advise(s, 20 /* MADV_COLD */); }
 static long advise_pageout(struct subject *s) { return advise(s, 21 /* MADV_PAGEOUT */); }
-static long advise_populate(struct subject *s) { return advise(s, 23 /* MADV_POPULATE_WRITE */); }
+static long advise_dontneed(struct subject *s) { return advise(s, MADV_DONTNEED); }
+static long advise_populate(struct subject *s) { return advise(s, 22 /* MADV_POPULATE_READ */); }
+static long advise_populate_for_writing(struct subject *s) { return advise(s, 23 /* MADV_POPULATE_WRITE */); }
 static long advise_collapse(struct subject *s) { return advise(s, 25 /* MADV_COLLAPSE */); }
 static long advise_guard(struct subject *s) { return advise(s, 102 /* MADV_GUARD_INSTALL */); }
 static long advise_willneed(struct subject *s) { return advise(s, MADV_WILLNEED); }
+
+/* Tracking of writes, which works for any memory that has pages (UFFD_FEATURE_WP_ASYNC). */
+static long track_writes(struct subject *s)
+{
+	int fd = syscall(SYS_userfaultfd, UFFD_USER_MODE_ONLY | O_CLOEXEC);
+	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_WP_ASYNC | UFFD_FEATURE_WP_UNPOPULATED };
+	struct uffdio_register range = { .range = { (uintptr_t)s->bytes, SIZE }, .mode = UFFDIO_REGISTER_MODE_WP };
+	long answer;
+
+	if (fd < 0 || ioctl(fd, UFFDIO_API, &api))
+		return -EXDEV;
+	answer = result(ioctl(fd, UFFDIO_REGISTER, &range));
+	close(fd);
+	return answer;
+}
 
 static long lock(struct subject *s) { return mlock(s->bytes, SIZE) || munlock(s->bytes, SIZE) ? -errno : 0; }
 static long sync_it(struct subject *s) { return result(msync(s->bytes, SIZE, MS_SYNC)); }
@@ -264,10 +282,13 @@ static const struct rule rules[] = {
 	{ "MADV_WIPEONFORK", advise_wipe, EINVAL },
 	{ "MADV_COLD", advise_cold, EINVAL },
 	{ "MADV_PAGEOUT", advise_pageout, EINVAL },
-	{ "MADV_POPULATE_WRITE", advise_populate, EINVAL },
+	{ "MADV_DONTNEED", advise_dontneed, EINVAL },
+	{ "MADV_POPULATE_READ", advise_populate, EINVAL },
+	{ "MADV_POPULATE_WRITE", advise_populate_for_writing, EINVAL },
 	{ "MADV_COLLAPSE", advise_collapse, EINVAL },
 	{ "MADV_GUARD_INSTALL", advise_guard, EINVAL },
 	{ "MADV_WILLNEED", advise_willneed, 0 },
+	{ "userfaultfd", track_writes, EINVAL },
 	{ "mlock, munlock", lock, 0 },
 	{ "msync", sync_it, EINVAL },
 };
@@ -303,7 +324,7 @@ TEST(vma_rules)
 		long answer = try_rule(_metadata, &rules[i]);
 
 		if (answer == -EXDEV) {
-			TH_LOG("%s: this kernel has no disk in memory", rules[i].what);
+			TH_LOG("%s: this kernel has none", rules[i].what);
 			continue;
 		}
 		EXPECT_EQ(-rules[i].answer, answer) TH_LOG("%s", rules[i].what);

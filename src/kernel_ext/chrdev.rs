@@ -21,10 +21,7 @@ use super::{
         Events,
         PollQueue, //
     },
-    vma::{
-        Mappable,
-        Populate, //
-    }, //
+    vma::Mappable, //
 };
 use core::ptr::NonNull;
 use kernel::{
@@ -100,9 +97,6 @@ pub(crate) trait File: Send + Sync + Sized + 'static {
 
     /// mmap(2): the memory that these pages of the file show, all of which it must have.
     fn map(&self, first_page: usize, pages: usize) -> Result<Arc<Self::Memory>>;
-
-    /// Room for a note.
-    fn populate(&self) -> &Populate;
 
     /// read(2) and its relatives, at this position. Returns how many bytes were read.
     fn read(&self, mode: Mode, position: u64, to: &mut IovIterDest<'_>) -> Result<usize>;

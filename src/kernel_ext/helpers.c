@@ -8,7 +8,6 @@
 #include <linux/cred.h>
 #include <linux/fs.h>
 #include <linux/mm.h>
-#include <linux/mman.h>
 #include <linux/scatterlist.h>
 #include <linux/sched/signal.h>
 
@@ -21,7 +20,6 @@ int rdma_helper_pending(void);
 unsigned long rdma_helper_jiffies(void);
 unsigned int rdma_helper_sleep_on(void);
 void rdma_helper_sleep_on_end(unsigned int cleared);
-bool rdma_helper_populates(unsigned long flags);
 vm_flags_t rdma_helper_vma_flags(const struct vm_area_desc *desc);
 void rdma_helper_vma_rules(struct vm_area_desc *desc);
 bool rdma_helper_has_page_table(const struct vm_fault *vmf);
@@ -126,12 +124,6 @@ void rdma_helper_sleep_on_end(unsigned int cleared)
 		set_thread_flag(TIF_NOTIFY_SIGNAL);
 	if (cleared & BIT(1))
 		set_thread_flag(TIF_SIGPENDING);
-}
-
-/* vma.rs */
-bool rdma_helper_populates(unsigned long flags)
-{
-	return (flags & (MAP_POPULATE | MAP_NONBLOCK)) == MAP_POPULATE;
 }
 
 /* vma.rs */

@@ -12,8 +12,7 @@ use super::{
         self,
         File, //
     },
-    coherent::Layout,
-    signal, //
+    coherent::Layout, //
 };
 use core::marker::PhantomData;
 use fault::Fault;
@@ -23,10 +22,7 @@ use kernel::{
         flags as flag,
         VmaRef, //
     },
-    page::{
-        PAGE_SHIFT,
-        PAGE_SIZE, //
-    },
+    page::PAGE_SHIFT,
     prelude::*,
     sync::{
         atomic::{
@@ -40,9 +36,6 @@ use kernel::{
 };
 
 extern "C" {
-    /// Whether mmap(2) with these flags is to fill the mapping.
-    fn rdma_helper_populates(flags: c_ulong) -> bool;
-
     /// The flags of a mapping that is being described.
     fn rdma_helper_vma_flags(desc: *const c_void) -> bindings::vm_flags_t;
 
@@ -87,62 +80,7 @@ impl Count {
     }
 }
 
-/// Which address space wants the mapping of a file filled that it is about to make
-/// (`MAP_POPULATE`; the kernel itself passes over mappings of page frames).
-///
-/// The flags of mmap(2) are known only when an address is looked for, somewhat earlier. Two
-/// processes that share the file and do this at the same time can have only one mapping filled.
-pub(crate) struct Populate(Atomic<usize>);
-
-impl Populate {
-    /// None.
-    pub(crate) const fn new() -> Self {
-        Self(Atomic::new(0))
-    }
-
-    /// The calling process makes a mapping with these flags.
-    pub(super) fn note(&self, flags: c_ulong) {
-        // SAFETY: Takes a number only.
-        if unsafe { rdma_helper_populates(flags) } {
-            self.0.store(Self::caller(), Relaxed);
-        } else if self.is_wanted() {
-            self.0.store(0, Relaxed);
-        }
-    }
-
-    fn is_wanted(&self) -> bool {
-        self.0.load(Relaxed) == Self::caller()
-    }
-
-    /// Stands for the address space of the caller.
-    fn caller() -> usize {
-        kernel::current!()
-            .mm()
-            .map_or(1, |mm| core::ptr::from_ref(mm).addr())
-    }
-}
-
-/// What is in the private data of a mapping until [`Operations::mapped`] puts its memory there:
-/// whether it is to be filled at once. Less than any address.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Fill {
-    No = 0,
-    Yes = 1,
-}
-
-impl Fill {
-    fn new(wanted: bool, flags: bindings::vm_flags_t) -> Self {
-        let locked = flags & LOCKED != 0 && flags & flag::LOCKONFAULT == 0;
-        let accessible = flags & (flag::READ | flag::WRITE) != 0;
-        if accessible && (wanted || locked) {
-            Self::Yes
-        } else {
-            Self::No
-        }
-    }
-}
-
-/// Makes a mapping of `file` follow our rules: it is shared, never executable, does not grow, is in
+/// Makes a mapping of a file of type `F` follow our rules: it is shared, never executable, does not grow, is in
 /// no core dump, and is inherited by a child.
 ///
 /// # Errors
@@ -151,8 +89,8 @@ impl Fill {
 ///
 /// # Safety
 ///
-/// `desc` must be a mapping of `file` that is being made.
-pub(super) unsafe fn prepare<F: File>(desc: *mut bindings::vm_area_desc, file: &F) -> Result {
+/// `desc` must be a mapping of a file of type `F` that is being made.
+pub(super) unsafe fn prepare<F: File>(desc: *mut bindings::vm_area_desc) -> Result {
     // SAFETY: By the requirement.
     let flags = unsafe { rdma_helper_vma_flags(desc.cast()) };
     // Not `SHARED`, which a mapping of a file that is open for reading only has not.
@@ -162,12 +100,11 @@ pub(super) unsafe fn prepare<F: File>(desc: *mut bindings::vm_area_desc, file: &
     if flags & flag::EXEC != 0 {
         return Err(EPERM);
     }
-    let fill = Fill::new(file.populate().is_wanted(), flags);
     // SAFETY: By the requirement. It will only ever have page frames that are inserted by number.
     unsafe { rdma_helper_vma_rules(desc.cast()) };
     // SAFETY: By the requirement, nobody else has it. The operations expect no more than this.
     unsafe {
-        (*desc).private_data = core::ptr::without_provenance_mut(fill as usize);
+        (*desc).private_data = core::ptr::null_mut();
         (*desc).vm_ops = &Operations::<F>::TABLE;
     }
     Ok(())
@@ -177,7 +114,7 @@ pub(super) unsafe fn prepare<F: File>(desc: *mut bindings::vm_area_desc, file: &
 ///
 /// Its private data is a reference to the memory, from [`mapped`](Self::mapped) or
 /// [`open`](Self::open) to [`close`](Self::close); before, and in what is left of a mapping that
-/// could not be made, a [`Fill`].
+/// could not be made, null.
 struct Operations<F>(PhantomData<F>);
 
 impl<F: File> Operations<F> {
@@ -199,8 +136,8 @@ impl<F: File> Operations<F> {
     unsafe fn memory<'a>(vma: *mut bindings::vm_area_struct) -> Option<ArcBorrow<'a, F::Memory>> {
         // SAFETY: By the requirement.
         let data = unsafe { (*vma).vm_private_data };
-        // SAFETY: What is no `Fill` is a reference, which the mapping holds.
-        (data.addr() >= PAGE_SIZE).then(|| unsafe { <Arc<F::Memory>>::borrow(data.cast()) })
+        // SAFETY: What is not null is a reference, which the mapping holds.
+        (!data.is_null()).then(|| unsafe { <Arc<F::Memory>>::borrow(data.cast()) })
     }
 
     /// Called when a mapping was made, and can be found by whoever empties all of them. An error
@@ -224,42 +161,9 @@ impl<F: File> Operations<F> {
             Err(e) => return e.to_errno(),
         };
         memory.mappings().0.add(1, Relaxed);
-        let memory = memory.into_foreign().cast();
-        // SAFETY: By the requirement, `data` can be read and written. `close` gives the reference
-        // back.
-        let fill = unsafe { data.replace(memory) };
-        if fill.addr() == Fill::Yes as usize {
-            // SAFETY: By the requirement.
-            unsafe { Self::populate(start, memory) };
-        }
+        // SAFETY: By the requirement, `data` can be written. `close` gives the reference back.
+        unsafe { *data = memory.into_foreign().cast() };
         0
-    }
-
-    /// Touches all pages of a mapping that was just made. What cannot be put in now faults later.
-    ///
-    /// # Safety
-    ///
-    /// As for [`mapped`](Self::mapped); `memory` is what the private data is about to be.
-    unsafe fn populate(start: c_ulong, memory: *mut c_void) {
-        let task = kernel::current!();
-        let Some(mm) = task.mm() else { return };
-        // SAFETY: By the requirement the address space is locked.
-        let raw = unsafe { bindings::find_vma(mm.as_raw(), start) };
-        // SAFETY: By the requirement there is a mapping at `start`, and nobody else has it.
-        unsafe { (*raw).vm_private_data = memory };
-        // SAFETY: As above.
-        let vma = unsafe { VmaRef::from_raw(raw) };
-
-        let mut address = start;
-        while address < vma.end() && !signal::is_fatal() {
-            // SAFETY: As above, and the address is in it. Reading is always allowed, and entries
-            // can be written if the mapping can.
-            let done = unsafe { bindings::handle_mm_fault(raw, address, 0, core::ptr::null_mut()) };
-            if done & FAILED != 0 {
-                return;
-            }
-            address = (address & !(Fault::WINDOW - 1)) + Fault::WINDOW;
-        }
     }
 
     /// Called when there is one more mapping: by fork, or when one is split or moved.
@@ -380,11 +284,3 @@ impl<F: File> Operations<F> {
         0
     }
 }
-
-/// `VM_LOCKED`
-const LOCKED: bindings::vm_flags_t = 1 << bindings::VMA_LOCKED_BIT;
-
-/// What says that a fault could not be handled.
-const FAILED: bindings::vm_fault_t = bindings::vm_fault_reason_VM_FAULT_OOM
-    | bindings::vm_fault_reason_VM_FAULT_SIGBUS
-    | bindings::vm_fault_reason_VM_FAULT_SIGSEGV;

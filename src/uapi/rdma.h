@@ -370,12 +370,15 @@ struct rdma_eventfd {
  *           and a length over RDMA_MAX_BUFFER_SIZE
  *   EDQUOT, ENOMEM  offset 0 for the first time: as RDMA_IOC_ALLOC
  *   EPERM   PROT_EXEC
- * Pages are loaded when they are touched, with those around them, of 4 MiB at
- * most; with MADV_RANDOM (madvise(2)), each by itself; with MAP_POPULATE or
- * MAP_LOCKED, all at once. From 2 MiB on, mmap(2) finds
- * addresses that are aligned for huge pages. When the device goes, every access is
- * answered with SIGBUS. mremap(2) moves a mapping but does not make it longer;
- * fork(2) hands it on; it is in no core dump.
+ * Pages are mapped on first access, together with up to 4 MiB around them; after
+ * MADV_RANDOM (madvise(2)), each by itself; after MADV_NOHUGEPAGE, without huge
+ * pages. What is mapped already stays. MAP_POPULATE, MAP_LOCKED and mlock(2) map
+ * nothing in advance, and MADV_POPULATE_READ and MADV_POPULATE_WRITE are answered
+ * with EINVAL, as for all mappings of page frames: to have no page fault later,
+ * access each page once. Buffers are never swapped out. From 2 MiB on, mmap(2)
+ * finds addresses that are aligned for huge pages. When the device goes, every
+ * access is answered with SIGBUS. mremap(2) moves a mapping but does not make it
+ * longer; fork(2) hands it on; it is in no core dump.
  *
  * read(2), write(2), pread(2), pwrite(2) and lseek(2) see the device memory as a
  * file of RDMA_DEVICE_MEMORY_SIZE bytes: reading at its end gives 0, writing

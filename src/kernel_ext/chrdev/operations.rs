@@ -213,9 +213,6 @@ impl<F: File> Table<F> {
         page: c_ulong,
         flags: c_ulong,
     ) -> c_ulong {
-        // SAFETY: By the requirement.
-        let open = unsafe { super::of::<F>(file) };
-        open.populate().note(flags);
         #[cfg(CONFIG_TRANSPARENT_HUGEPAGE)]
         use bindings::thp_get_unmapped_area as find;
         // As on a real-time kernel.
@@ -230,9 +227,7 @@ impl<F: File> Table<F> {
     /// Called by the kernel only, with a mapping of an open file that is being made.
     unsafe extern "C" fn mmap_prepare(desc: *mut bindings::vm_area_desc) -> c_int {
         // SAFETY: By the requirement.
-        let open = unsafe { super::of::<F>((*desc).file) };
-        // SAFETY: By the requirement.
-        match unsafe { vma::prepare(desc, &*open) } {
+        match unsafe { vma::prepare::<F>(desc) } {
             Ok(()) => 0,
             Err(e) => e.to_errno(),
         }
