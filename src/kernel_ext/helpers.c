@@ -23,6 +23,7 @@ void rdma_helper_sleep_on_end(unsigned int cleared);
 vm_flags_t rdma_helper_vma_flags(const struct vm_area_desc *desc);
 void rdma_helper_vma_rules(struct vm_area_desc *desc);
 bool rdma_helper_has_page_table(const struct vm_fault *vmf);
+bool rdma_helper_has_huge_page(const struct vm_fault *vmf);
 int rdma_helper_fill(struct vm_area_struct *vma, unsigned long address,
 		     unsigned long pfn, unsigned long pages);
 
@@ -140,12 +141,18 @@ void rdma_helper_vma_rules(struct vm_area_desc *desc)
 	vma_desc_clear_flags(desc, VMA_MAYEXEC_BIT);
 }
 
-/* vma.rs */
+/* vma/fault.rs */
 bool rdma_helper_has_page_table(const struct vm_fault *vmf)
 {
 	pmd_t pmd = pmdp_get_lockless(vmf->pmd);
 
 	return !pmd_none(pmd) && !pmd_leaf(pmd);
+}
+
+/* vma/fault.rs */
+bool rdma_helper_has_huge_page(const struct vm_fault *vmf)
+{
+	return pmd_leaf(pmdp_get_lockless(vmf->pmd));
 }
 
 struct rdma_fill {
@@ -170,7 +177,7 @@ static int rdma_fill(pte_t *pte, unsigned long address, void *data)
 }
 
 /*
- * vma.rs. All of the range must be below one page table. A loop for each entry
+ * vma/fault.rs. All of the range must be below one page table. A loop for each entry
  * takes a tenth of the instructions of vmf_insert_pfn().
  */
 int rdma_helper_fill(struct vm_area_struct *vma, unsigned long address,

@@ -1,19 +1,35 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is put in when a page is touched that is not there:
+//! What is mapped when a page is touched that is not there, or that is written and is mapped for
+//! reading. What the 2 MiB around it have already, in their entry of the table above page tables
+//! (PMD), decides first:
 //!
-//! - a *huge page*, where 2 MiB of the address space, all of it in the mapping, show 2 MiB of
-//!   memory that follows without a gap and is aligned alike, and no page table is there yet;
-//! - a window of *pages* otherwise, for which a page table is made; of one page, where
-//!   `MADV_RANDOM` says that what is around it will not be touched.
+//! - a *huge page* stays, and is made writable if that is what the fault is about;
+//! - a *page table* gets a window of pages; of one page after `MADV_RANDOM`;
+//! - where there is nothing, a huge page comes in if no advice says otherwise and all 2 MiB are in
+//!   the mapping and show memory that follows without a gap and is aligned alike; otherwise a page
+//!   table with a window of pages.
 //!
-//! The first depends on nothing but the bounds and the advice of the mapping and on where its
-//! memory is, which stay the same while its lock is held, as it is by whoever handles a fault. So, of all who handle
-//! faults in the same 2 MiB at one time, either all find a huge page in order or none does. A page
-//! table comes into such a place without a fault of ours only by mremap(2), and a huge page leaves
-//! it when the bounds change, both of which take the lock for writing, as madvise(2) does. So nobody makes a page table
-//! where somebody just puts in a huge page, nor the other way round, at both of which the kernel
-//! would warn.
+//! # Why nobody makes a page table where there is a huge page, nor the other way round
+//!
+//! The kernel would warn at both. The entry is read without its lock; it does not change into
+//! something else before it is used, for a fault holds the lock of the mapping for reading:
+//!
+//! - Where there is nothing, bounds, advice and memory decide. Bounds and advice change only with
+//!   the lock held for writing (madvise, mprotect, mremap, munmap, mmap over it), memory never. So
+//!   all who handle faults in the same 2 MiB at one time decide alike.
+//! - A huge page or a page table stays while a fault is handled. What removes pages with the lock
+//!   held for reading only passes over mappings of page frames (`VM_PFNMAP`), or refuses them:
+//!   `MADV_DONTNEED` and the like, userfaultfd, khugepaged, NUMA balancing, reclaim, the OOM reaper
+//!   (test `vma_rules`). An unbind empties the mappings when the guard is closed, so that no fault
+//!   is handled. clear_refs and fork hold the lock for writing.
+//!
+//! What is there may be from another time, when the advice was another one, and nothing is
+//! concluded from the advice of today: a huge page stays after `MADV_RANDOM`, and is read-only after
+//! clear_refs or mprotect; a page table stays after the advice is taken back, after mremap, which
+//! moves it or leaves it empty, and after munmap of a part. A huge page is always in the mapping as
+//! a whole, and shows what it should: the kernel removes it where bounds come to be inside it, and
+//! moves it only between addresses that are aligned alike (test `walk`).
 
 use super::super::coherent::Layout;
 use core::{
@@ -34,9 +50,15 @@ use kernel::{
 /// `VM_RAND_READ`
 const RANDOM: bindings::vm_flags_t = 1 << bindings::VMA_RAND_READ_BIT;
 
+/// Advice after which no huge page comes in: `VM_RAND_READ`, `VM_NOHUGEPAGE`.
+const NO_HUGE: bindings::vm_flags_t = RANDOM | 1 << bindings::VMA_NOHUGEPAGE_BIT;
+
 extern "C" {
     /// Whether there is a page table, even an empty one, for the address of a fault.
     fn rdma_helper_has_page_table(vmf: *const c_void) -> bool;
+
+    /// Whether there is a huge page at the address of a fault.
+    fn rdma_helper_has_huge_page(vmf: *const c_void) -> bool;
 
     /// Puts in page frames that follow each other, except where there is an entry already.
     fn rdma_helper_fill(vma: *mut c_void, address: c_ulong, pfn: c_ulong, pages: c_ulong) -> c_int;
@@ -112,7 +134,18 @@ impl Window {
     }
 }
 
-/// A page of a mapping that was touched and is not there.
+/// What the 2 MiB around a page have in their entry above page tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Present {
+    /// Nothing.
+    Nothing,
+    /// A page table, which may be empty.
+    PageTable,
+    /// A huge page.
+    HugePage,
+}
+
+/// A page of a mapping that was touched and is not there, or cannot be written.
 ///
 /// # Invariants
 ///
@@ -162,23 +195,49 @@ impl<'a> Fault<'a> {
         self.vma().start()..self.vma().end()
     }
 
-    /// Whether the program said that it touches one page here and one there (`MADV_RANDOM`).
-    fn is_random(&self) -> bool {
-        self.vma().flags() & RANDOM != 0
+    /// What there is for the 2 MiB around the address.
+    fn present(&self) -> Present {
+        // SAFETY: By the type invariant.
+        if unsafe { rdma_helper_has_page_table(self.0.cast()) } {
+            return Present::PageTable;
+        }
+        // SAFETY: As above.
+        if unsafe { rdma_helper_has_huge_page(self.0.cast()) } {
+            Present::HugePage
+        } else {
+            Present::Nothing
+        }
     }
 
-    /// Puts in the page that was touched, and those around it, and returns how many there are now.
+    /// Maps the page that was touched, and those around it, and returns how many there are now.
     /// `page` is its number in the memory.
     pub(super) fn load(&self, layout: &Layout, page: usize) -> Result<usize> {
-        let size = if self.is_random() {
+        let flags = self.vma().flags();
+        match self.present() {
+            Present::HugePage => {
+                let pfn = self.huge_frame(layout, page).ok_or(EFAULT)?;
+                return self.insert_huge(pfn).map(|()| Self::HUGE_PAGES);
+            }
+            Present::Nothing if flags & NO_HUGE == 0 => {
+                if let Some(pfn) = self.huge_frame(layout, page) {
+                    self.insert_huge(pfn)?;
+                    return Ok(Self::HUGE_PAGES + self.load_other_of_pair(layout, page));
+                }
+            }
+            Present::Nothing | Present::PageTable => {}
+        }
+        // MADV_RANDOM: what is around it will not be touched.
+        let size = if flags & RANDOM != 0 {
             PAGE_SIZE
         } else {
-            match self.load_huge(layout, page)? {
-                0 => Self::WINDOW,
-                pages => return Ok(pages),
-            }
+            Self::WINDOW
         };
         let window = Window::around(&self.mapping(), size, self.address(), page).ok_or(EFAULT)?;
+        self.fill(layout, &window)
+    }
+
+    /// Maps a window of pages.
+    fn fill(&self, layout: &Layout, window: &Window) -> Result<usize> {
         let mut done = 0;
         while done < window.pages() {
             let (pfn, pages) = window.run(layout, done)?;
@@ -194,28 +253,27 @@ impl<'a> Fault<'a> {
         Ok(done)
     }
 
-    /// Puts in the huge page that was touched, if that is in order, and the other one of the same
-    /// pair. Returns how many pages that is.
-    fn load_huge(&self, layout: &Layout, page: usize) -> Result<usize> {
-        if !self.insert_huge(layout, page)? {
-            return Ok(0);
-        }
-        let mut loaded = Self::HUGE_PAGES;
+    /// Maps the other one of the pair of huge pages that `page` is in, if there is nothing yet, and
+    /// returns how many pages that is. Nobody has touched it: what does not work can wait.
+    fn load_other_of_pair(&self, layout: &Layout, page: usize) -> usize {
         let even = page / Self::HUGE_PAGES % 2 == 0;
         let other = if even {
             Some(page + Self::HUGE_PAGES)
         } else {
             page.checked_sub(Self::HUGE_PAGES)
         };
-        if let (Some(page), Some(mut vmf)) = (other, self.beside(even)) {
-            // INVARIANT: by `beside`.
-            let other = Fault(&mut vmf, PhantomData);
-            // Nobody has touched it: what does not work can wait.
-            if other.insert_huge(layout, page) == Ok(true) {
-                loaded += Self::HUGE_PAGES;
-            }
+        let (Some(page), Some(mut vmf)) = (other, self.beside(even)) else {
+            return 0;
+        };
+        // INVARIANT: by `beside`.
+        let other = Fault(&mut vmf, PhantomData);
+        let Some(pfn) = other.huge_frame(layout, page) else {
+            return 0;
+        };
+        match other.present() {
+            Present::Nothing if other.insert_huge(pfn).is_ok() => Self::HUGE_PAGES,
+            _ => 0,
         }
-        Ok(loaded)
     }
 
     /// A fault for reading of the huge page after this one, or before it.
@@ -241,26 +299,26 @@ impl<'a> Fault<'a> {
         Some(vmf)
     }
 
-    /// Puts in one huge page, if that is in order. `page` is in it.
-    fn insert_huge(&self, layout: &Layout, page: usize) -> Result<bool> {
-        if !cfg!(CONFIG_TRANSPARENT_HUGEPAGE) {
-            return Ok(false);
+    /// The frame that a huge page around the address begins with, if there can be one. `page` is in
+    /// it.
+    fn huge_frame(&self, layout: &Layout, page: usize) -> Option<usize> {
+        // As for vfio and DRM: that huge pages are there for anonymous memory is not enough.
+        if !cfg!(CONFIG_ARCH_SUPPORTS_PMD_PFNMAP) {
+            return None;
         }
-        let window = Window::huge(&self.mapping(), self.address(), page);
-        let Some(pfn) = window.and_then(|window| window.huge_frame(layout)) else {
-            return Ok(false);
-        };
-        // SAFETY: By the type invariant.
-        if unsafe { rdma_helper_has_page_table(self.0.cast()) } {
-            return Ok(false);
-        }
+        Window::huge(&self.mapping(), self.address(), page)?.huge_frame(layout)
+    }
+
+    /// Maps the huge page around the address, or makes it writable. `pfn` is from
+    /// [`huge_frame`](Self::huge_frame).
+    fn insert_huge(&self, pfn: usize) -> Result {
         // SAFETY: By the type invariant.
         let write = unsafe { (*self.0).flags } & bindings::fault_flag_FAULT_FLAG_WRITE != 0;
         // SAFETY: By the type invariant the mapping is `VM_PFNMAP`, and shared, as `prepare` made
-        // it, and its lock is held; all of the huge page is in it. No page table comes there
-        // meanwhile, and nothing but this very page: see the head of this file.
+        // it, and its lock is held; all of the huge page is in it. No page table is or comes there,
+        // and nothing but this very page: see the head of this file.
         match unsafe { bindings::vmf_insert_pfn_pmd(self.0, pfn, write) } {
-            bindings::vm_fault_reason_VM_FAULT_NOPAGE => Ok(true),
+            bindings::vm_fault_reason_VM_FAULT_NOPAGE => Ok(()),
             bindings::vm_fault_reason_VM_FAULT_OOM => Err(ENOMEM),
             _ => Err(EFAULT),
         }
