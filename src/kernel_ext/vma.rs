@@ -204,10 +204,37 @@ impl<F: File> Operations<F> {
             return;
         }
         // SAFETY: fork(2) holds the lock of the address space.
-        let parent = unsafe { bindings::find_vma(mm.as_raw(), start) };
+        let parent = unsafe { bindings::vma_lookup(mm.as_raw(), start) };
+        // Another address space means fork(2) in this kernel. If it ever means something else, what
+        // is found here is not what is copied, and is left alone.
+        // SAFETY: By the requirement; what was found is there while the address space is locked.
+        if !unsafe { Self::is_copy(copy, parent) } {
+            return;
+        }
         // SAFETY: fork(2) holds the lock of the mapping, too, so that nothing comes back before it
-        // has copied it; the copy has the same bounds.
+        // has copied it; the range is in it, as `is_copy` has seen.
         unsafe { bindings::zap_vma_range(parent, start, end - start) };
+    }
+
+    /// Whether `copy` can be a copy of `original`: it shows the same part of the same memory.
+    ///
+    /// # Safety
+    ///
+    /// `copy` must be a mapping, and `original` one or null; neither changes meanwhile.
+    unsafe fn is_copy(
+        copy: *mut bindings::vm_area_struct,
+        original: *mut bindings::vm_area_struct,
+    ) -> bool {
+        let shows = |vma: *mut bindings::vm_area_struct| {
+            // SAFETY: By the requirement.
+            let (ops, memory) = unsafe { ((*vma).vm_ops, (*vma).vm_private_data) };
+            // SAFETY: As above.
+            let first_page = unsafe { (*vma).vm_pgoff };
+            // SAFETY: As above.
+            let vma = unsafe { VmaRef::from_raw(vma) };
+            (ops, memory, first_page, vma.start(), vma.end())
+        };
+        !original.is_null() && shows(copy) == shows(original)
     }
 
     /// Called when there is one mapping less.
