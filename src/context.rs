@@ -85,6 +85,9 @@ pub(crate) struct Context {
     quota: Arc<Quota>,
     #[pin]
     lane: Lane,
+    /// Held while the first buffer is made.
+    #[pin]
+    making_first: Mutex<()>,
     #[pin]
     handles: Mutex<Handles>,
 }
@@ -99,6 +102,7 @@ impl Context {
                 quota: device.context_quota()?,
                 lane <- Lane::new(device.clone()),
                 device,
+                making_first <- new_mutex!((), "rdma::FirstBuffer"),
                 handles <- new_mutex!(
                     Handles {
                         first: None,
@@ -141,9 +145,15 @@ impl Context {
     /// Sets a handle aside, for which there is no buffer yet.
     fn reserve(&self) -> Result<Handle> {
         let mut handles = self.handles.lock();
-        if let Some(capacity) = handles.others.wants() {
+        // Room is allocated, and freed, outside of the lock; others may take it meanwhile.
+        while let Some(capacity) = handles.others.wants() {
+            drop(handles);
             let room = Room::new(capacity)?;
-            drop(handles.others.grow(room));
+            handles = self.handles.lock();
+            let old = handles.others.grow(room);
+            drop(handles);
+            drop(old);
+            handles = self.handles.lock();
         }
         let index = handles.others.insert(None).map_err(|_| ENOMEM)?;
         Ok(Handle(u32::try_from(index + 1)?))
@@ -213,18 +223,10 @@ impl Context {
             return Err(EINVAL);
         }
 
-        let mut handles = self.handles.lock();
-        if handle == Handle::FIRST && handles.first.is_none() && first == 0 {
-            handles.first = Some(Buffer::new(
-                &self.device,
-                &self.quota,
-                pages << PAGE_SHIFT,
-                handle,
-            )?);
-        }
-        let buffer = handles.get(handle).cloned().ok_or(EINVAL)?;
-        drop(handles);
-
+        let buffer = match self.buffer(handle) {
+            Err(_) if first == 0 => self.make_first(pages)?,
+            buffer => buffer?,
+        };
         let offset = first - buffer.first_page();
         if offset + pages > buffer::pages(buffer.size()) {
             return Err(EINVAL);
@@ -232,6 +234,26 @@ impl Context {
         // Also a device that is gone has its buffers' handles; there is nothing to see in them.
         self.device.info()?;
         self.device.mapped(handle, offset, pages);
+        Ok(buffer)
+    }
+
+    /// Makes the first buffer, unless somebody else has just done so.
+    ///
+    /// The memory is allocated outside of the handles' lock: that may take long, and who looks at
+    /// the handles meanwhile does not wait for it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Buffer::new`].
+    fn make_first(&self, pages: usize) -> Result<Arc<Buffer>> {
+        // One at a time: a second one would be charged for a buffer that is not needed.
+        let _making = self.making_first.lock();
+        if let Ok(buffer) = self.buffer(Handle::FIRST) {
+            return Ok(buffer);
+        }
+        let bytes = pages << PAGE_SHIFT;
+        let buffer = Buffer::new(&self.device, &self.quota, bytes, Handle::FIRST)?;
+        self.handles.lock().first = Some(buffer.clone());
         Ok(buffer)
     }
 

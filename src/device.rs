@@ -6,11 +6,11 @@
 //! A [`Device`] lives for as long as the device is bound or a file of it is open; the [`Engine`]
 //! only while it is bound, and is reached through the guard.
 //!
-//! Lock order: address space of a process → handles of a context, search of a lane → guard (entered,
-//! not waited for) → memory of a buffer → registry of buffers; users of the device → the queue's lock.
-//! That one, `Work`, comes last, and nothing is allocated, freed or waited for under it. Innermost,
-//! under `Work`: the lock of `Call::answer`. Those of wait queues and of an eventfd are taken when
-//! `Work` is dropped.
+//! Lock order: address space of a process → making of a context's first buffer → handles of a
+//! context, cancelling in a lane → guard (entered, not waited for) → memory of a buffer → registry of
+//! buffers; users of the device → the queue's lock. That one, `Work`, comes last, and nothing is
+//! allocated, freed or waited for under it. Innermost, under `Work`: the lock of `Call::answer`. Those
+//! of wait queues and of an eventfd are taken when `Work` is dropped.
 
 mod call;
 mod engine;

@@ -2,6 +2,9 @@
 /* The smallest program: mmap at offset 0 makes the context's first buffer, once, of that length. */
 #include "rdma_test.h"
 
+#include <sched.h>
+#include <sys/wait.h>
+
 FIXTURE(first)
 {
 	int fd;
@@ -161,6 +164,103 @@ TEST_F(first, free)
 	EXPECT_EQ(-EINVAL, free_handle(self->fd, RDMA_FIRST_BUFFER));
 	EXPECT_EQ(-EINVAL, to_device(self->fd, &self->buffer, 0, 0, 1));
 	EXPECT_EQ(0x44, bytes[0]);
+}
+
+/* What two processes share in the tests below. */
+struct shared {
+	int ready;
+	volatile int64_t began, ended; /* when one of them maps; 0 until then */
+	volatile bool mapped;
+};
+
+/* Both are there. */
+static void meet(struct shared *shared)
+{
+	int64_t until = now() + 5000000;
+
+	__atomic_add_fetch(&shared->ready, 1, __ATOMIC_SEQ_CST);
+	while (__atomic_load_n(&shared->ready, __ATOMIC_SEQ_CST) < 2 && now() < until)
+		sched_yield();
+}
+
+/* Two who share the file map its first buffer at once: there is one, and both see it. */
+TEST_F(first, two_at_once)
+{
+	enum { ROUNDS = 60, PAGES = 64 };
+	struct shared *shared = shared_memory(sizeof(*shared));
+
+	for (int round = 0; round < ROUNDS; round++) {
+		struct rdma_buffer buffer = { .handle = RDMA_FIRST_BUFFER };
+		int fd = open_node(O_RDWR), status;
+		unsigned char *bytes;
+		pid_t child;
+
+		ASSERT_LE(0, fd);
+		memset(shared, 0, sizeof(*shared));
+		child = fork();
+		meet(shared);
+		bytes = map(fd, 0, PAGES * PAGE, PROT_READ | PROT_WRITE);
+		if (!child) {
+			if (bytes)
+				bytes[round] = 0x55;
+			_exit(!bytes);
+		}
+		ASSERT_EQ(child, waitpid(child, &status, 0));
+		ASSERT_EQ(0, status);
+		ASSERT_NE(NULL, bytes);
+		ASSERT_EQ(0x55, bytes[round]);
+		ASSERT_EQ(0, call(fd, RDMA_IOC_BUFFER, &buffer));
+		ASSERT_EQ(1, buffer.mappings);
+		close(fd);
+		munmap(bytes, PAGES * PAGE);
+	}
+}
+
+/* Maps the largest first buffer for which there is memory, in a child. */
+static void map_the_largest(int fd, struct shared *shared)
+{
+	for (uint64_t size = RDMA_MAX_BUFFER_SIZE / 2; size >= PAGE && !shared->mapped; size /= 2) {
+		shared->ended = 0;
+		shared->began = now();
+		shared->mapped = map(fd, 0, size, PROT_READ) != NULL;
+		shared->ended = now();
+	}
+	_exit(0);
+}
+
+/* Whoever looks at the file while a large buffer is made does not wait for it. */
+TEST_F(first, does_not_keep_fdinfo_waiting)
+{
+	enum { LONG_US = 20000 };
+	struct shared *shared = shared_memory(sizeof(*shared));
+	int64_t longest = 0, began = 0;
+	char path[64], text[4096];
+	int answers = 0;
+	pid_t child;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", self->fd);
+	child = fork();
+	if (!child)
+		map_the_largest(self->fd, shared);
+	while (!shared->mapped && !waitpid(child, NULL, WNOHANG)) {
+		int64_t asked = now(), took;
+
+		if (began != shared->began)
+			answers = 0;
+		began = shared->began;
+		ASSERT_EQ(0, read_text(path, text, sizeof(text)));
+		took = now() - asked;
+		longest = took > longest ? took : longest;
+		answers += began && asked >= began && !shared->ended;
+	}
+	while (waitpid(child, NULL, 0) >= 0)
+		;
+	TH_LOG("mapped in %" PRId64 " us, with %d answers, the latest after %" PRId64 " us", shared->ended - shared->began, answers,
+	       longest);
+	if (shared->ended - shared->began < LONG_US)
+		SKIP(return, "this guest has no memory for a buffer that takes long to make");
+	EXPECT_LT(2, answers);
+	EXPECT_GT((shared->ended - shared->began) / 2, longest);
 }
 
 TEST_HARNESS_MAIN
