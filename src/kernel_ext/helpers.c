@@ -24,7 +24,7 @@ vm_flags_t rdma_helper_vma_flags(const struct vm_area_desc *desc);
 void rdma_helper_vma_rules(struct vm_area_desc *desc);
 bool rdma_helper_has_page_table(const struct vm_fault *vmf);
 bool rdma_helper_has_huge_page(const struct vm_fault *vmf);
-int rdma_helper_fill(struct vm_area_struct *vma, unsigned long address,
+int rdma_helper_fill(const struct vm_fault *vmf, unsigned long address,
 		     unsigned long pfn, unsigned long pages);
 
 /* coherent.rs */
@@ -177,20 +177,46 @@ static int rdma_fill(pte_t *pte, unsigned long address, void *data)
 }
 
 /*
- * vma/fault.rs. All of the range must be below one page table. A loop for each entry
- * takes a tenth of the instructions of vmf_insert_pfn().
+ * As pte_offset_map_lock(), which modules cannot call, for a page table that
+ * stays while the lock of the mapping is held. (It is looked at once more all
+ * the same. If it is another one, nothing is filled in, and the access faults
+ * again.)
  */
-int rdma_helper_fill(struct vm_area_struct *vma, unsigned long address,
+static void rdma_fill_table(pmd_t *pmdp, unsigned long address,
+			    struct rdma_fill *fill)
+{
+	pmd_t pmd = pmdp_get_lockless(pmdp);
+	spinlock_t *lock = pte_lockptr(fill->mm, &pmd);
+
+	spin_lock(lock);
+	if (pmd_same(pmd, pmdp_get_lockless(pmdp)))
+		rdma_fill(pte_offset_kernel(&pmd, address), address, fill);
+	spin_unlock(lock);
+}
+
+/*
+ * vma/fault.rs. All of the range must be below the page table for the address
+ * of the fault, which is made if there is nothing yet. No huge page is there.
+ *
+ * A loop for each entry takes a tenth of the instructions of vmf_insert_pfn(),
+ * and apply_to_page_range(), which makes the page table, four hundred more than
+ * to lock one that is there.
+ */
+int rdma_helper_fill(const struct vm_fault *vmf, unsigned long address,
 		     unsigned long pfn, unsigned long pages)
 {
+	struct vm_area_struct *vma = vmf->vma;
 	struct rdma_fill fill = {
 		.mm = vma->vm_mm,
 		.entry = pte_mkspecial(pfn_pte(pfn, vma->vm_page_prot)),
 		.pages = pages,
 	};
 
-	return apply_to_page_range(vma->vm_mm, address, PAGE_SIZE, rdma_fill,
-				   &fill);
+	if (pmd_none(pmdp_get_lockless(vmf->pmd)))
+		return apply_to_page_range(vma->vm_mm, address, PAGE_SIZE,
+					   rdma_fill, &fill);
+	rdma_fill_table(vmf->pmd, address, &fill);
+	return 0;
 }
 
 /*

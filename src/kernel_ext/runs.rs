@@ -60,6 +60,13 @@ impl Runs {
     /// Where a position is found, and how many follow it without a gap, itself included: none if
     /// there is no such position.
     pub(super) fn find(&self, position: u64) -> (u64, u64) {
+        // As for most; this is called for each page fault.
+        if self.others.is_empty() {
+            return (
+                self.first.base + position,
+                self.end.saturating_sub(position),
+            );
+        }
         let after = self.others.partition_point(|run| run.at <= position);
         let run = match after.checked_sub(1).and_then(|i| self.others.get(i)) {
             Some(run) => run,

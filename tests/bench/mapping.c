@@ -115,7 +115,7 @@ static void *free_address(enum place place, size_t size)
 }
 
 /* The least of several rounds: what an interrupt adds is not meant. */
-static int measure(struct source source, size_t size, enum place place, int64_t *map, int64_t *unmap)
+static int measure(struct source source, size_t size, enum place place, int advice, int64_t *map, int64_t *unmap)
 {
 	void *hint = free_address(place, size);
 
@@ -126,6 +126,8 @@ static int measure(struct source source, size_t size, enum place place, int64_t 
 
 		if (bytes == MAP_FAILED)
 			return -1;
+		if (advice != MADV_NORMAL)
+			madvise((void *)bytes, size, advice);
 		for (size_t offset = 0; offset < size; offset += PAGE)
 			bytes[offset] = 1;
 		mapped = now();
@@ -148,12 +150,14 @@ int main(int argc, char **argv)
 		struct source (*make)(size_t size);
 		enum place place;
 		size_t size;
+		int advice;
 	} rows[] = {
 		{ "rdma", rdma, BESIDE, 64 << 10 },
 		{ "dma_heap system", dma_heap, BESIDE, 64 << 10 },
 		{ "udmabuf", udmabuf, BESIDE, 64 << 10 },
 		{ "rdma, 4 KiB entries", rdma, UNALIGNED, 4 << 20 },
 		{ "rdma, 2 MiB entries", rdma, ANYWHERE, 4 << 20 },
+		{ "rdma, MADV_RANDOM", rdma, ANYWHERE, 4 << 20, MADV_RANDOM },
 		{ "dma_heap system", dma_heap, ANYWHERE, 4 << 20 },
 		{ "udmabuf", udmabuf, ANYWHERE, 4 << 20 },
 	};
@@ -174,7 +178,7 @@ int main(int argc, char **argv)
 		struct source source = rows[i].make(rows[i].size);
 		int64_t map, unmap;
 
-		if (source.fd < 0 || measure(source, rows[i].size, rows[i].place, &map, &unmap)) {
+		if (source.fd < 0 || measure(source, rows[i].size, rows[i].place, rows[i].advice, &map, &unmap)) {
 			printf("%-20s %4zu KiB not here (%m)\n", rows[i].name, rows[i].size >> 10);
 			continue;
 		}

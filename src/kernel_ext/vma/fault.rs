@@ -61,14 +61,20 @@ extern "C" {
     fn rdma_helper_has_huge_page(vmf: *const c_void) -> bool;
 
     /// Puts in page frames that follow each other, except where there is an entry already.
-    fn rdma_helper_fill(vma: *mut c_void, address: c_ulong, pfn: c_ulong, pages: c_ulong) -> c_int;
+    fn rdma_helper_fill(
+        vmf: *const c_void,
+        address: c_ulong,
+        pfn: c_ulong,
+        pages: c_ulong,
+    ) -> c_int;
 }
 
 /// A part of a mapping that is put in together. Numbers only.
 ///
 /// # Invariants
 ///
-/// From `start` to `end` is all in the mapping, whole pages and not empty, and below one page table.
+/// From `start` to `end` is all in the mapping, whole pages and not empty, and below the page table
+/// of the address that it is around.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Window {
     start: usize,
@@ -243,11 +249,9 @@ impl<'a> Fault<'a> {
             let (pfn, pages) = window.run(layout, done)?;
             let address = window.start + (done << PAGE_SHIFT);
             // SAFETY: By the type invariant the mapping is `VM_PFNMAP`, as `prepare` made it, and
-            // its lock is held; by that of `Window` the range is in it and below one page table. No
-            // huge page is there: see the head of this file.
-            to_result(unsafe {
-                rdma_helper_fill(self.vma().as_ptr().cast(), address, pfn, pages)
-            })?;
+            // its lock is held; by that of `Window` the range is in it and below one page table,
+            // which is that of the fault. No huge page is there: see the head of this file.
+            to_result(unsafe { rdma_helper_fill(self.0.cast(), address, pfn, pages) })?;
             done += pages;
         }
         Ok(done)
