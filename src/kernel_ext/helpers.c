@@ -182,16 +182,19 @@ static int rdma_fill(pte_t *pte, unsigned long address, void *data)
  * the same. If it is another one, nothing is filled in, and the access faults
  * again.)
  */
-static void rdma_fill_table(pmd_t *pmdp, unsigned long address,
-			    struct rdma_fill *fill)
+static int rdma_fill_table(pmd_t *pmdp, pmd_t pmd, unsigned long address,
+			   struct rdma_fill *fill)
 {
-	pmd_t pmd = pmdp_get_lockless(pmdp);
-	spinlock_t *lock = pte_lockptr(fill->mm, &pmd);
+	spinlock_t *lock;
 
+	if (WARN_ON_ONCE(pmd_leaf(pmd)))
+		return -EFAULT;
+	lock = pte_lockptr(fill->mm, &pmd);
 	spin_lock(lock);
 	if (pmd_same(pmd, pmdp_get_lockless(pmdp)))
 		rdma_fill(pte_offset_kernel(&pmd, address), address, fill);
 	spin_unlock(lock);
+	return 0;
 }
 
 /*
@@ -206,17 +209,17 @@ int rdma_helper_fill(const struct vm_fault *vmf, unsigned long address,
 		     unsigned long pfn, unsigned long pages)
 {
 	struct vm_area_struct *vma = vmf->vma;
+	pmd_t pmd = pmdp_get_lockless(vmf->pmd);
 	struct rdma_fill fill = {
 		.mm = vma->vm_mm,
 		.entry = pte_mkspecial(pfn_pte(pfn, vma->vm_page_prot)),
 		.pages = pages,
 	};
 
-	if (pmd_none(pmdp_get_lockless(vmf->pmd)))
+	if (pmd_none(pmd))
 		return apply_to_page_range(vma->vm_mm, address, PAGE_SIZE,
 					   rdma_fill, &fill);
-	rdma_fill_table(vmf->pmd, address, &fill);
-	return 0;
+	return rdma_fill_table(vmf->pmd, pmd, address, &fill);
 }
 
 /*
