@@ -10,6 +10,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 
 enum { EPOLLS = 10000, THREADS = 1000, BATCH = 1000, PERIOD_US = 50, STACK = 64 << 10 };
 
@@ -221,6 +222,93 @@ TEST_F(fanout, woken_with_enough_only)
 	EXPECT_EQ(8, collect(self->fd, completions, 8, 8, FOREVER));
 	getrusage(RUSAGE_THREAD, &after);
 	EXPECT_EQ(1, after.ru_nvcsw - before.ru_nvcsw);
+}
+
+enum { FILES = 300, COPIES = 8, HOG = 1000, NEIGHBOUR = 1001 };
+
+/* A user opens many files, with copies in each, until it is killed. */
+static pid_t hog(int files, int ready)
+{
+	pid_t child = fork();
+
+	if (child)
+		return child;
+	if (setresuid(HOG, HOG, HOG))
+		_exit(1);
+	for (int i = 0; i < files; i++) {
+		struct rdma_request requests[COPIES];
+		struct buffer buffer;
+		int fd = open_node(O_RDWR);
+
+		if (fd < 0 || allocate(fd, 2 * PAGE, &buffer))
+			_exit(1);
+		for (int n = 0; n < COPIES; n++)
+			requests[n] = (struct rdma_request){
+				.operation = RDMA_OP_COPY,
+				.source = buffer.handle,
+				.destination = buffer.handle,
+				.destination_offset = PAGE,
+				.length = PAGE,
+			};
+		if (submit(fd, requests, COPIES) != COPIES)
+			_exit(1);
+	}
+	if (write(ready, "x", 1) != 1)
+		_exit(1);
+	for (;;)
+		pause();
+}
+
+/* How long a neighbour's read of 64 bytes takes, in microseconds. */
+static int64_t neighbours_read(int files)
+{
+	int64_t *took = shared_memory(sizeof(*took)), answer;
+	int ready[2];
+	char byte;
+	pid_t child, hogging;
+
+	if (pipe(ready))
+		return -1;
+	hogging = hog(files, ready[1]);
+	close(ready[1]);
+	*took = -1;
+	if (read(ready[0], &byte, 1) == 1) {
+		child = fork();
+		if (!child) {
+			char bytes[64];
+			int64_t began = now();
+			int fd;
+
+			if (setresuid(NEIGHBOUR, NEIGHBOUR, NEIGHBOUR))
+				_exit(1);
+			fd = open_node(O_RDWR);
+			if (pread(fd, bytes, sizeof(bytes), 0) == sizeof(bytes))
+				*took = now() - began;
+			_exit(0);
+		}
+		waitpid(child, NULL, 0);
+	}
+	close(ready[0]);
+	kill(hogging, SIGKILL);
+	waitpid(hogging, NULL, 0);
+	/* What the hog has left with the engine. */
+	pause_us(3 * TRANSFER_US);
+	answer = *took;
+	munmap(took, sizeof(*took));
+	return answer;
+}
+
+/* A turn of the hog that has begun, of two transfers and perhaps a scrub, then the neighbour's, with a scrub. */
+TEST_F(fanout, files_of_another_user)
+{
+	int64_t one = neighbours_read(1), many = neighbours_read(FILES);
+
+	ASSERT_LT(0, one);
+	ASSERT_LT(0, many);
+	EXPECT_GE(5 * TRANSFER_US + SLACK_US, one);
+	EXPECT_GE(5 * TRANSFER_US + SLACK_US, many);
+	FIGURE("a user with %d files, and with 1", "a neighbour's read takes %ld ms, and %ld", FILES, (long)many / 1000,
+	       (long)one / 1000);
 }
 
 TEST_HARNESS_MAIN
