@@ -27,6 +27,10 @@ use kernel::{
     prelude::*,
     static_lock_class,
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         new_spinlock_irq,
         Arc,
         SpinLockIrq, //
@@ -37,7 +41,7 @@ use kernel::{
 #[pin_data]
 pub(crate) struct Call {
     traced: Traced,
-    began: u64,
+    began: Atomic<u64>,
     #[pin]
     answer: SpinLockIrq<Option<Answer<Types>>>,
     #[pin]
@@ -45,17 +49,22 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// Without an answer, from the time `now` on, in nanoseconds.
-    pub(super) fn new(traced: Traced, now: u64) -> Result<Arc<Self>> {
+    /// Without an answer.
+    pub(super) fn new(traced: Traced) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 traced,
-                began: now,
+                began: Atomic::new(0),
                 answer <- new_spinlock_irq!(None, "rdma::Call"),
                 answered <- WaitQueue::new(c"rdma::Call", static_lock_class!()),
             }),
             GFP_KERNEL_ACCOUNT,
         )
+    }
+
+    /// Begins at the time `now`, in nanoseconds.
+    pub(super) fn begin(&self, now: u64) {
+        self.began.store(now, Relaxed);
     }
 
     /// Sleeps until the answer is there.
@@ -98,7 +107,7 @@ impl Caller<Types> for Arc<Call> {
     fn answer(&self, answer: Answer<Types>) {
         match &answer {
             Answer::Ended(job) => self.traced.completed(job),
-            Answer::Failed(error) => self.traced.failed(*error, self.began),
+            Answer::Failed(error) => self.traced.failed(*error, self.began.load(Relaxed)),
         }
         *self.answer.lock() = Some(answer);
     }

@@ -57,7 +57,8 @@ use kernel::{
         },
         new_mutex,
         Arc,
-        Mutex, //
+        Mutex,
+        UniqueArc, //
     },
     task::Kuid, //
 };
@@ -129,11 +130,18 @@ impl Notice {
     }
 }
 
-/// Blank jobs, for requests to come: a context that goes on submitting allocates no more.
+/// What requests to come are made of: a context that goes on submitting, or one of whose threads goes
+/// on calling, allocates no more.
 #[pin_data]
 struct Pool {
     #[pin]
-    jobs: Mutex<Fifo<Job>>,
+    spare: Mutex<Spare>,
+}
+
+/// Blank jobs, and a call that no thread is in.
+struct Spare {
+    jobs: Fifo<Job>,
+    call: Option<Pin<UniqueArc<Call>>>,
 }
 
 impl Pool {
@@ -142,28 +150,58 @@ impl Pool {
 
     fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            jobs <- new_mutex!(Fifo::new(), "rdma::Pool"),
+            spare <- new_mutex!(
+                Spare {
+                    jobs: Fifo::new(),
+                    call: None,
+                },
+                "rdma::Pool"
+            ),
         })
     }
 
-    /// Takes at most so many.
+    /// Takes at most so many jobs.
     fn take(&self, most: usize) -> Fifo<Job> {
-        let mut jobs = self.jobs.lock();
+        let jobs = &mut self.spare.lock().jobs;
         if jobs.len() <= most {
-            core::mem::replace(&mut jobs, Fifo::new())
+            core::mem::replace(jobs, Fifo::new())
         } else {
             jobs.take_front(most)
         }
     }
 
+    /// A blank job and a call, both of which may have to be allocated.
+    fn take_for_call(&self, traced: Traced) -> Result<(Entry<Job>, Arc<Call>)> {
+        let mut spare = self.spare.lock();
+        let (job, call) = (spare.jobs.pop_front(), spare.call.take());
+        drop(spare);
+        Ok((
+            job.map_or_else(Job::blank, Ok)?,
+            call.map_or_else(|| Call::new(traced), |call| Ok(call.into()))?,
+        ))
+    }
+
     /// Gives blank jobs back.
     fn give(&self, mut blank: Fifo<Job>) {
-        let mut jobs = self.jobs.lock();
-        if jobs.len() + blank.len() <= Self::MOST {
-            jobs.append(&mut blank);
+        let mut spare = self.spare.lock();
+        if spare.jobs.len() + blank.len() <= Self::MOST {
+            spare.jobs.append(&mut blank);
         }
-        drop(jobs);
+        drop(spare);
         // Those that are too many are freed here.
+    }
+
+    /// Gives back a blank job and a call that has been answered.
+    fn give_from_call(&self, blank: Entry<Job>, call: Arc<Call>) {
+        // What has answered it may still be about to drop it: then it is not kept.
+        let call = Arc::into_unique_or_drop(call);
+        let mut spare = self.spare.lock();
+        if spare.jobs.len() < Self::MOST {
+            spare.jobs.push_front(blank);
+        }
+        let old = core::mem::replace(&mut spare.call, call);
+        drop(spare);
+        drop(old);
     }
 }
 
@@ -287,15 +325,12 @@ impl Lane {
     /// As in `uapi/rdma.h`, `struct rdma_request`, from `EINTR` on.
     pub(crate) fn transfer(&self, operation: Operation<InUse>) -> Result {
         let now = clock::now();
-        let call = Call::new(self.traced, now)?;
-        let mut jobs = self.pool.take(1);
-        if jobs.is_empty() {
-            jobs.push_back(Job::blank()?);
-        }
-        if let Some(job) = jobs.front_mut() {
-            let request = Request::new(operation, Self::caller());
-            job.submit_sync(request, call.clone(), now);
-        }
+        let (mut job, call) = self.pool.take_for_call(self.traced)?;
+        call.begin(now);
+        let request = Request::new(operation, Self::caller());
+        job.submit_sync(request, call.clone(), now);
+        let mut jobs = Fifo::new();
+        jobs.push_back(job);
         self.traced.submitted(&jobs);
         let id = self
             .device
@@ -303,20 +338,18 @@ impl Lane {
             .and_then(|accepted| accepted)
             .inspect_err(|error| self.traced.refused(&jobs, *error))?;
         match call.wait() {
-            Ok(answer) => self.outcome(answer),
-            Err(_) => self.give_up(&call, id),
+            Ok(answer) => self.outcome(answer, call),
+            Err(_) => self.give_up(call, id),
         }
     }
 
     /// How a request has ended for the thread that has waited for it.
-    fn outcome(&self, answer: Answer<Types>) -> Result {
+    fn outcome(&self, answer: Answer<Types>, call: Arc<Call>) -> Result {
         match answer {
             Answer::Ended(mut job) => {
                 let outcome = job.outcome();
                 job.clear();
-                let mut blank = Fifo::new();
-                blank.push_back(job);
-                self.pool.give(blank);
+                self.pool.give_from_call(job, call);
                 outcome
             }
             Answer::Failed(error) => Err(error),
@@ -324,11 +357,11 @@ impl Lane {
     }
 
     /// What a signal makes of a request that a thread waits for.
-    fn give_up(&self, call: &Call, id: SyncId) -> Result {
+    fn give_up(&self, call: Arc<Call>, id: SyncId) -> Result {
         let given_up = self.device.work.lock().queue.give_up(self.id, id);
         match given_up {
             GivenUp::Ended => match call.answer() {
-                Some(answer) => self.outcome(answer),
+                Some(answer) => self.outcome(answer, call),
                 None => Err(ERESTARTNOHAND),
             },
             // Nothing has happened yet.

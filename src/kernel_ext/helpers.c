@@ -73,6 +73,10 @@ static enum rdma_pending rdma_pending(void)
 	sigset_t set;
 	int sig;
 
+	/* That is how io_uring cancels what its worker threads do. */
+	if ((current->flags & PF_IO_WORKER) &&
+	    test_thread_flag(TIF_NOTIFY_SIGNAL))
+		return RDMA_PENDING_SIGNAL;
 	/* Another thread has taken the signal that stops the process. */
 	if (!current->ptrace && (current->jobctl & JOBCTL_STOP_PENDING))
 		most = RDMA_PENDING_STOP;

@@ -50,20 +50,21 @@ impl Ring {
         number: usize,
         before: Option<usize>,
     ) {
+        if self.next.is_none() {
+            // INVARIANT: the ring leads from the value to itself.
+            Self::put(slab, number, number, number);
+            self.next = Some(number);
+            return;
+        }
         let at = before.filter(|at| Self::link_of(slab, *at).is_some());
         let after = at.or(self.next).unwrap_or(number);
-        let last = Self::link_of(slab, after).map_or(number, |link| link.before);
+        let last = Self::link_of(slab, after).map_or(after, |link| link.before);
         // INVARIANT: the ring leads from `last` through `number` to `after`, which were
-        // neighbours, or from `number` to itself.
+        // neighbours.
         Self::set(slab, last, |link| link.after = number);
         Self::set(slab, after, |link| link.before = number);
-        if let Some(value) = slab.get_mut(number) {
-            *value.link() = Some(Link {
-                before: last,
-                after,
-            });
-        }
-        if self.next.is_none() || self.next == at {
+        Self::put(slab, number, last, after);
+        if self.next == at {
             self.next = Some(number);
         }
     }
@@ -73,11 +74,16 @@ impl Ring {
         let Some(link) = slab.get_mut(number).and_then(|value| value.link().take()) else {
             return;
         };
+        if link.after == number {
+            // INVARIANT: it was the only one.
+            self.next = None;
+            return;
+        }
         // INVARIANT: the ring is closed around the value.
         Self::set(slab, link.before, |before| before.after = link.after);
         Self::set(slab, link.after, |after| after.before = link.before);
         if self.next == Some(number) {
-            self.next = (link.after != number).then_some(link.after);
+            self.next = Some(link.after);
         }
     }
 
@@ -86,6 +92,12 @@ impl Ring {
         let link = self.next.and_then(|next| Self::link_of(slab, next));
         if let Some(link) = link {
             self.next = Some(link.after);
+        }
+    }
+
+    fn put<V: Linked>(slab: &mut Slab<V>, number: usize, before: usize, after: usize) {
+        if let Some(value) = slab.get_mut(number) {
+            *value.link() = Some(Link { before, after });
         }
     }
 
