@@ -83,6 +83,12 @@ impl chrdev::File for Context {
         Context::write(self, mode.nonblocking, position, &bytes[..copied])
     }
 
+    fn sync(&self) -> Result {
+        // A write returns when its transfer is over, and a mapping shows the memory itself. What
+        // was written to a device that is gone is gone with it.
+        self.device().info().map(drop)
+    }
+
     fn poll_queue(&self) -> &PollQueue {
         self.lane().poll_queue()
     }

@@ -104,6 +104,10 @@ pub(crate) trait File: Send + Sync + Sized + 'static {
     /// write(2) and its relatives, at this position. Returns how many bytes were written.
     fn write(&self, mode: Mode, position: u64, from: &mut IovIterSource<'_>) -> Result<usize>;
 
+    /// fsync(2), fdatasync(2) and msync(2): returns when everything that [`write`](Self::write) has
+    /// returned for is where it is to stay.
+    fn sync(&self) -> Result;
+
     /// What is notified whenever [`poll`](Self::poll) may answer something else. What is returned lives
     /// as long as the file does.
     fn poll_queue(&self) -> &PollQueue;

@@ -59,6 +59,11 @@ impl<F: File> Table<F> {
         llseek: Some(Self::llseek),
         read_iter: Some(Self::read_iter),
         write_iter: Some(Self::write_iter),
+        // The kernel's own, by way of the two above: whole pages of a pipe at a time, at the
+        // position that they are given.
+        splice_read: Some(bindings::copy_splice_read),
+        splice_write: Some(bindings::iter_file_splice_write),
+        fsync: Some(Self::fsync),
         unlocked_ioctl: Some(Self::ioctl),
         #[cfg(CONFIG_COMPAT)]
         compat_ioctl: bindings::compat_ptr_ioctl,
@@ -178,6 +183,23 @@ impl<F: File> Table<F> {
             }
             // CAST: an errno is small.
             Err(e) => e.to_errno() as isize,
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel only, with an open file.
+    unsafe extern "C" fn fsync(
+        file: *mut bindings::file,
+        _start: bindings::loff_t,
+        _end: bindings::loff_t,
+        _data_only: c_int,
+    ) -> c_int {
+        // SAFETY: By the requirement.
+        let open = unsafe { super::of::<F>(file) };
+        match open.sync() {
+            Ok(()) => 0,
+            Err(e) => e.to_errno(),
         }
     }
 
