@@ -126,7 +126,7 @@ impl Driver for Edu {
             _ => (InterruptKind::Message, uapi::INTERRUPT_MSI, "MSI"),
         };
 
-        let zeros = Memory::new(pdev.as_ref(), DEVICE_MEMORY_SIZE as usize, || Ok(()))
+        let zeros = Memory::of_the_driver(pdev.as_ref(), DEVICE_MEMORY_SIZE as usize)
             .map_err(|e| unfit(pdev, "no memory for DMA within dma_bits", e))?;
         edu.run(Transfer {
             direction: Direction::ToDevice,

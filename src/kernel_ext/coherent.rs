@@ -34,6 +34,8 @@ use kernel::{
 
 extern "C" {
     fn rdma_helper_sg_pfn(sg: *mut bindings::scatterlist) -> c_ulong;
+    /// Of a `struct device *`.
+    fn rdma_helper_dma_by_page(dev: *mut c_void) -> bool;
 }
 
 /// What one call of the DMA API allocated.
@@ -83,8 +85,8 @@ impl Layout {
     }
 }
 
-/// Coherent memory of whole pages, zeroed when it is made. In one piece for the device where such
-/// is to be had, otherwise in as few as possible.
+/// Coherent memory of whole pages, zeroed when it is made, which takes no more pages than it has. In
+/// one piece for the device where such is to be had, otherwise in as few as possible.
 ///
 /// (The crate's `Coherent` takes no allocation flags but its own, and the strongest of them calls
 /// the OOM killer for whatever userspace asks for.)
@@ -95,6 +97,7 @@ impl Layout {
 pub(crate) struct Memory {
     dev: ARef<Device>,
     pieces: KVVec<Piece>,
+    flags: bindings::gfp_t,
     abandoned: Atomic<bool>,
 }
 
@@ -110,15 +113,31 @@ impl Memory {
     /// The largest piece that the page allocator has.
     const LARGEST: usize = PAGE_SIZE << bindings::MAX_PAGE_ORDER;
 
-    /// Allocates `size` bytes, which is not 0, rounded up to whole pages.
+    /// Allocates `size` bytes, which is not 0, rounded up to whole pages. They count in the memory
+    /// cgroup of the caller, except for those from an area that was set aside for DMA (CMA), which
+    /// no cgroup counts.
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`] if there is no such memory within the device's reach; what `proceed` says, which
-    /// is asked before each further piece. Nothing is logged.
+    /// [`ENOMEM`] if there is no such memory within the device's reach, or the cgroup may have no
+    /// more; what `proceed` says, which is asked before each further piece. Nothing is logged.
     pub(crate) fn new(
         dev: &Device<Bound>,
         size: usize,
+        proceed: impl Fn() -> Result,
+    ) -> Result<Self> {
+        Self::with_flags(dev, size, bindings::GFP_KERNEL_ACCOUNT, proceed)
+    }
+
+    /// As [`new`](Self::new), for the driver itself: no cgroup counts it.
+    pub(crate) fn of_the_driver(dev: &Device<Bound>, size: usize) -> Result<Self> {
+        Self::with_flags(dev, size, bindings::GFP_KERNEL, || Ok(()))
+    }
+
+    fn with_flags(
+        dev: &Device<Bound>,
+        size: usize,
+        flags: bindings::gfp_t,
         proceed: impl Fn() -> Result,
     ) -> Result<Self> {
         let size = size.checked_next_multiple_of(PAGE_SIZE).ok_or(ENOMEM)?;
@@ -126,13 +145,28 @@ impl Memory {
         let mut memory = Self {
             dev: dev.into(),
             pieces: KVVec::new(),
+            flags,
             abandoned: Atomic::new(false),
         };
-        match memory.add(dev, size) {
-            Err(e) if size == PAGE_SIZE => Err(e),
-            Err(_) => memory.add_pieces(dev, size, proceed).map(|()| memory),
-            Ok(()) => Ok(memory),
+        if Self::is_exact(dev, size) {
+            match memory.add(dev, size) {
+                Ok(()) => return Ok(memory),
+                Err(e) if size == PAGE_SIZE => return Err(e),
+                Err(_) => (),
+            }
         }
+        memory.add_pieces(dev, size, proceed)?;
+        Ok(memory)
+    }
+
+    /// Whether `size` bytes in one piece take no more than that: the page allocator has powers of
+    /// two, and rounds up. An IOMMU puts the piece together of pages; what is larger than anything
+    /// that the page allocator has can only be of an area set aside, which is cut to the page.
+    fn is_exact(dev: &Device<Bound>, size: usize) -> bool {
+        size.is_power_of_two()
+            || size > Self::LARGEST
+            // SAFETY: The device is valid.
+            || unsafe { rdma_helper_dma_by_page(raw(dev).cast()) }
     }
 
     /// What is not to be cut any smaller: single pages are to be had here and there, but taking and
@@ -163,11 +197,11 @@ impl Memory {
 
     fn add(&mut self, dev: &Device<Bound>, size: usize) -> Result {
         self.pieces.reserve(1, GFP_KERNEL)?;
+        let flags = self.flags | Self::effort(size);
         let mut bus = 0;
         // SAFETY: The device is valid and bound, and `bus` can be written.
-        let cpu = unsafe {
-            bindings::dma_alloc_attrs(raw(dev), size, &mut bus, Self::flags(size), Self::ATTRS)
-        };
+        let cpu =
+            unsafe { bindings::dma_alloc_attrs(raw(dev), size, &mut bus, flags, Self::ATTRS) };
         // INVARIANT: just allocated, for `dev`.
         let piece = Piece {
             cpu: NonNull::new(cpu.cast()).ok_or(ENOMEM)?,
@@ -178,15 +212,15 @@ impl Memory {
         Ok(self.pieces.push(piece, GFP_KERNEL)?)
     }
 
-    /// As `GFP_KERNEL`, but fails where that would call the OOM killer; and for more than the
-    /// smallest piece, where others' memory would have to be reclaimed.
-    fn flags(size: usize) -> bindings::gfp_t {
+    /// Fails where the OOM killer would be called, in a memory cgroup as well; and for more than
+    /// the smallest piece, where others' memory would have to be reclaimed.
+    fn effort(size: usize) -> bindings::gfp_t {
         let tries = if size > Self::SMALLEST {
             bindings::___GFP_NORETRY_BIT
         } else {
             bindings::___GFP_RETRY_MAYFAIL_BIT
         };
-        bindings::GFP_KERNEL | bindings::__GFP_ZERO | 1 << tries
+        bindings::__GFP_ZERO | 1 << tries
     }
 
     /// Where it is.

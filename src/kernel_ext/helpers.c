@@ -7,11 +7,13 @@
 #include <linux/anon_inodes.h>
 #include <linux/cred.h>
 #include <linux/fs.h>
+#include <linux/iommu-dma.h>
 #include <linux/mm.h>
 #include <linux/scatterlist.h>
 #include <linux/sched/signal.h>
 
 unsigned long rdma_helper_sg_pfn(struct scatterlist *sg);
+bool rdma_helper_dma_by_page(struct device *dev);
 struct file *rdma_helper_anon_file(void);
 struct user_struct *rdma_helper_current_user(void);
 unsigned long rdma_helper_memlock_limit(void);
@@ -31,6 +33,12 @@ int rdma_helper_fill(const struct vm_fault *vmf, unsigned long address,
 unsigned long rdma_helper_sg_pfn(struct scatterlist *sg)
 {
 	return page_to_pfn(sg_page(sg));
+}
+
+/* coherent.rs */
+bool rdma_helper_dma_by_page(struct device *dev)
+{
+	return use_dma_iommu(dev);
 }
 
 /* work.rs */

@@ -101,15 +101,15 @@ struct rdma_info {
  * @reserved:    in: 0
  *
  * The memory is charged to the user (RLIMIT_MEMLOCK, unless the caller has
- * CAP_IPC_LOCK), to the context and to the device, until it is freed. The kernel
- * log says why when there is none.
+ * CAP_IPC_LOCK), to the context, to the device and to the memory cgroup of the
+ * caller, until it is freed. The kernel log says why when there is none.
  *
  * EDQUOT  the context's or the device's quota is used up (the module's parameters
  *         context_mib and device_mib)
  * EINTR   a fatal signal came while the memory was being gathered
  * EINVAL  @size is 0 or too large
  * ENOMEM  there is no such memory within the device's reach, or it is more than
- *         RLIMIT_MEMLOCK
+ *         RLIMIT_MEMLOCK or the memory cgroup allows
  */
 struct rdma_alloc {
 	__u64 size;

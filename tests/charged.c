@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Promise 19: what is charged is what is taken. Buffers of every size, and what the page allocator, the quota, RLIMIT_MEMLOCK and the
+ * memory cgroup say of them.
+ */
+#include "memory.h"
+
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+enum {
+	SIZES = 260, /* pages of the largest; beyond that, some */
+	TOGETHER = 64, /* the largest of those that are there at the same time */
+	EACH = 8, /* buffers of each size, so that what others do meanwhile counts less */
+	ALICE = 1001,
+	BATCH = 64, /* pages that a CPU charges to a memory cgroup in advance; source: MEMCG_CHARGE_BATCH */
+};
+
+#define CGROUPS "/tmp/rdma-cgroups"
+#define CGROUP CGROUPS "/rdma"
+
+/* A number out of fdinfo, in pages. */
+static long told(int fd, const char *name)
+{
+	char path[64], text[4096], *line;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	if (read_text(path, text, sizeof(text)) || !(line = strstr(text, name)))
+		return -1;
+	return atol(line + strlen(name)) / (long)PAGE;
+}
+
+/* Pages that are free, whoever has them ready. */
+static long free_now(void)
+{
+	char text[8192];
+
+	if (read_text("/proc/meminfo", text, sizeof(text)))
+		return -1;
+	return (meminfo_kb(text, "\nMemFree:") + kept_by_cpus_kb()) * 1024 / PAGE;
+}
+
+static int make(int fd, size_t pages)
+{
+	struct rdma_alloc alloc = { .size = pages * PAGE };
+	int error = call(fd, RDMA_IOC_ALLOC, &alloc);
+
+	return error ?: alloc.size == pages * PAGE ? 0 : -EPROTO;
+}
+
+FIXTURE(charged)
+{
+	int fd;
+};
+
+FIXTURE_SETUP(charged)
+{
+	self->fd = open_node(O_RDWR);
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, chmod(NODE, 0666));
+}
+
+FIXTURE_TEARDOWN(charged)
+{
+	close(self->fd);
+}
+
+/* --- The page allocator. */
+
+/* How many pages more than they have `EACH` buffers of this size take; or an error. */
+static long taken_beyond(size_t pages)
+{
+	int fd = open_node(O_RDWR);
+	long before, taken, charged;
+
+	/* The first makes what the file has besides. */
+	if (fd < 0 || make(fd, pages))
+		return -ENOMEM;
+	before = free_now();
+	for (int i = 0; i < EACH; i++)
+		if (make(fd, pages))
+			return -ENOMEM;
+	taken = before - free_now();
+	charged = told(fd, "rdma-memory:");
+	close(fd);
+	return charged == (long)(pages * (EACH + 1)) ? taken - (long)pages * EACH : -EPROTO;
+}
+
+static bool has_iommu(void)
+{
+	return !access("/sys/class/rdma/rdma0/device/iommu_group", F_OK);
+}
+
+/*
+ * A page a buffer, for what describes it. For one that an IOMMU puts together the DMA API has 24 bytes a page besides: a pointer, an
+ * entry in the IOMMU's page table, and one in the kernel's.
+ */
+static void expect_exact(struct __test_metadata *_metadata, size_t pages, long *most)
+{
+	long beyond = taken_beyond(pages), allowed = EACH * (1 + (has_iommu() ? pages * 24 / PAGE : 0));
+
+	/* Somebody else may have needed memory just then. */
+	for (int i = 0; i < 3 && labs(beyond) > allowed; i++)
+		beyond = taken_beyond(pages);
+	EXPECT_GE(allowed, labs(beyond)) TH_LOG("%d buffers of %zu pages take %ld pages more than they have", EACH, pages, beyond);
+	*most = labs(beyond) > *most ? labs(beyond) : *most;
+}
+
+TEST_F_TIMEOUT(charged, every_size, 300)
+{
+	static const size_t larger[] = { 511, 513, 768, 1023, 1025 };
+	long most = 0;
+
+	for (size_t pages = 1; pages <= SIZES; pages++)
+		expect_exact(_metadata, pages, &most);
+	for (size_t i = 0; i < ARRAY_SIZE(larger); i++)
+		expect_exact(_metadata, larger[i], &most);
+	FIGURE("%d buffers of each of %zu sizes", "at most %.2f pages a buffer besides what is charged", EACH, SIZES + ARRAY_SIZE(larger),
+	       (double)most / EACH);
+}
+
+/* --- The memory cgroup. */
+
+static int mount_cgroups(void)
+{
+	mkdir(CGROUPS, 0755);
+	if (mount("none", CGROUPS, "cgroup2", 0, NULL) && errno != EBUSY)
+		return -errno;
+	return write_text(CGROUPS "/cgroup.subtree_control", "+memory");
+}
+
+static long cgroup_says(const char *name, const char *key)
+{
+	char path[128], text[4096], *line;
+
+	snprintf(path, sizeof(path), "%s/%s", CGROUP, name);
+	if (read_text(path, text, sizeof(text)) || !(line = strstr(text, key)))
+		return -1;
+	return atol(line + strlen(key));
+}
+
+/* What a child tells. */
+struct story {
+	long pages, buffers; /* that it got */
+	long charged, locked; /* pages, as fdinfo has it */
+	long more; /* pages in the cgroup that were not before */
+	int error; /* of the first that it did not get */
+	bool told; /* all of it; through memory, as even a byte in a pipe would take a page of the cgroup's */
+};
+
+FIXTURE(cgroup)
+{
+	struct story *story;
+	int fd;
+	int go[2];
+	pid_t child;
+};
+
+FIXTURE_SETUP(cgroup)
+{
+	ASSERT_EQ(0, mount_cgroups());
+	ASSERT_TRUE(!mkdir(CGROUP, 0755) || errno == EEXIST);
+	ASSERT_EQ(0, chmod(NODE, 0666));
+	self->story = shared_memory(PAGE);
+	memset(self->story, 0, PAGE);
+	self->fd = open_node(O_RDWR);
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, pipe2(self->go, O_CLOEXEC));
+	self->child = 0;
+}
+
+FIXTURE_TEARDOWN(cgroup)
+{
+	if (self->child) {
+		kill(self->child, SIGKILL);
+		waitpid(self->child, NULL, 0);
+	}
+	close(self->fd);
+	close(self->go[0]);
+	close(self->go[1]);
+	/* The last of what a dead process had in it goes a moment later. */
+	for (int i = 0; i < 100 && rmdir(CGROUP); i++)
+		pause_us(10000);
+	umount2(CGROUPS, MNT_DETACH);
+	rmdir(CGROUPS);
+}
+
+/* Makes buffers of so many pages, up to so many; all that the child needs for it is there. */
+static void make_as_many(struct story *story, int fd, size_t pages, long most)
+{
+	while (story->buffers < most && !(story->error = make(fd, pages))) {
+		story->buffers++;
+		story->pages += pages;
+	}
+}
+
+/* In a process of the cgroup, as another user, which then sleeps. */
+static int in_cgroup(FIXTURE_DATA(cgroup) *self, const char *max, void (*deed)(FIXTURE_DATA(cgroup) *))
+{
+	volatile bool *told = &self->story->told;
+	char pid[16], byte;
+	int error = write_text(CGROUP "/memory.max", max);
+
+	if (error)
+		return error;
+	self->child = fork();
+	if (!self->child) {
+		struct rlimit limit = { RLIM_INFINITY, RLIM_INFINITY };
+
+		if (setrlimit(RLIMIT_MEMLOCK, &limit) || mlockall(MCL_CURRENT) || read(self->go[0], &byte, 1) != 1 ||
+		    setresgid(ALICE, ALICE, ALICE) || setresuid(ALICE, ALICE, ALICE))
+			_exit(1);
+		deed(self);
+		*told = true;
+		for (;;)
+			pause();
+	}
+	snprintf(pid, sizeof(pid), "%d", self->child);
+	error = write_text(CGROUP "/cgroup.procs", pid);
+	if (error || write(self->go[1], "", 1) != 1)
+		return error ?: -errno;
+	while (!*told && !waitpid(self->child, NULL, WNOHANG))
+		pause_us(1000);
+	return *told ? 0 : -ECHILD;
+}
+
+/* Of each size one, all at the same time. */
+static void one_of_each(FIXTURE_DATA(cgroup) *self)
+{
+	long before = cgroup_says("memory.current", "");
+
+	for (size_t pages = 1; pages <= TOGETHER; pages++)
+		make_as_many(self->story, self->fd, pages, pages);
+	self->story->more = (cgroup_says("memory.current", "") - before) / (long)PAGE;
+	self->story->charged = told(self->fd, "rdma-memory:");
+	self->story->locked = told(self->fd, "rdma-memlock:");
+}
+
+TEST_F(cgroup, has_what_is_charged)
+{
+	struct story *story = self->story;
+	long before = free_now();
+
+	ASSERT_EQ(0, in_cgroup(self, "max", one_of_each));
+	ASSERT_EQ(TOGETHER, story->buffers);
+	ASSERT_EQ(TOGETHER * (TOGETHER + 1) / 2, story->pages);
+	EXPECT_EQ(story->pages, story->charged);
+	EXPECT_EQ(story->pages, story->locked);
+	EXPECT_LE(story->pages - BATCH, story->more);
+	EXPECT_GE(story->pages + TOGETHER + 2 * BATCH, story->more);
+	FIGURE("%ld pages in %ld buffers", "charged: %ld; RLIMIT_MEMLOCK: %ld; memory cgroup: %ld; taken: %ld with the process", story->pages,
+	       story->buffers, story->charged, story->locked, story->more, before - free_now());
+}
+
+static void large_ones(FIXTURE_DATA(cgroup) *self)
+{
+	make_as_many(self->story, self->fd, 16, 4096);
+}
+
+static void small_ones(FIXTURE_DATA(cgroup) *self)
+{
+	/* With room for what else there is to be had: objects, page tables. */
+	make_as_many(self->story, self->fd, 3, 4096);
+}
+
+/* A user gets what the cgroup may have, ENOMEM, and nobody is killed for it. */
+static void expect_limited(struct __test_metadata *_metadata, FIXTURE_DATA(cgroup) *self, void (*deed)(FIXTURE_DATA(cgroup) *))
+{
+	enum { MAX = 3 << 20 };
+	struct story *story = self->story;
+	int status;
+
+	ASSERT_EQ(0, in_cgroup(self, "3145728", deed));
+	TH_LOG("%ld KiB in %ld buffers, in a cgroup with memory.max of %d KiB", story->pages * 4, story->buffers, MAX / 1024);
+	EXPECT_EQ(-ENOMEM, story->error);
+	EXPECT_GE(MAX / PAGE, story->pages);
+	EXPECT_LE(MAX / PAGE / 2, story->pages);
+	EXPECT_EQ(0, cgroup_says("memory.events", "oom_kill "));
+	/* Others have what they want. */
+	EXPECT_EQ(0, make(self->fd, 256));
+	/* All of it comes back, although it is another process, outside, that closes the file last. */
+	kill(self->child, SIGKILL);
+	ASSERT_EQ(self->child, waitpid(self->child, &status, 0));
+	self->child = 0;
+	EXPECT_LE(story->pages * (long)PAGE, cgroup_says("memory.current", ""));
+	close(self->fd);
+	self->fd = -1;
+	pause_us(100000);
+	EXPECT_GE(2 * BATCH * PAGE, cgroup_says("memory.current", ""));
+}
+
+TEST_F(cgroup, limits)
+{
+	expect_limited(_metadata, self, large_ones);
+}
+
+TEST_F(cgroup, limits_small_ones)
+{
+	expect_limited(_metadata, self, small_ones);
+}
+
+TEST_HARNESS_MAIN
