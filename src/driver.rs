@@ -48,8 +48,12 @@ use kernel::{
     sync::Arc, //
 };
 
-/// Sensible values of the parameter `dma_bits`: a page at least has to fit.
-const DMA_BITS: core::ops::RangeInclusive<u32> = 12..=64;
+/// Sensible values of the parameter `dma_bits`. Below 24, x86 has no zone to give memory from
+/// (`ZONE_DMA`), and refuses the mask. With an IOMMU it does not, but the first allocation that fails
+/// for want of bus addresses makes the ones that follow fail, too, within any other mask, until an
+/// address is given back: with 12 bits there never is one (`max32_alloc_size` in
+/// `drivers/iommu/iova.c`).
+const DMA_BITS: core::ops::RangeInclusive<u32> = 24..=64;
 
 /// Sensible values of the parameters `context_mib` and `device_mib`: up to 1 TiB.
 const QUOTA_MIB: core::ops::RangeInclusive<u32> = 1..=1 << 20;
@@ -62,7 +66,8 @@ const QUOTA_MIB: core::ops::RangeInclusive<u32> = 1..=1 << 20;
 pub(crate) fn check_parameters() -> Result {
     let dma_bits = module_parameters::dma_bits.value();
     if !DMA_BITS.contains(&dma_bits) {
-        pr_err!("dma_bits={dma_bits} is not within 12 and 64\n");
+        let (least, most) = (DMA_BITS.start(), DMA_BITS.end());
+        pr_err!("dma_bits={dma_bits} is not within {least} and {most}\n");
         return Err(EINVAL);
     }
     for (name, mib) in [
@@ -103,10 +108,13 @@ impl Driver for Edu {
     type Bound<'bound> = Delayed<Engine<'bound>>;
     type File = Context;
 
+    fn dma_mask() -> Result<DmaMask> {
+        DmaMask::try_new(module_parameters::dma_bits.value())
+    }
+
     fn probe<'bound>(pdev: &'bound pci::Device<Core<'_>>) -> Result<Attach<'bound, Self>> {
         let dma_bits = module_parameters::dma_bits.value();
-        let enabled = Enabled::new(pdev, DmaMask::try_new(dma_bits)?)
-            .map_err(|e| unfit(pdev, "no memory for DMA within dma_bits", e))?;
+        let enabled = Enabled::new(pdev).map_err(|e| unfit(pdev, "cannot be switched on", e))?;
 
         let edu = edu::Edu::new(pdev)?;
         // What was started before us, by whomever, must not land in memory of ours.

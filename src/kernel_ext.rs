@@ -19,6 +19,7 @@ pub(crate) mod pci;
 mod pci_driver;
 pub(crate) mod poll;
 pub(crate) mod ratelimit;
+pub(crate) mod reach;
 mod runs;
 pub(crate) mod signal;
 pub(crate) mod trace;

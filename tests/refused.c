@@ -245,20 +245,48 @@ TEST_F(refused, busy)
 	self->address[0] = '\0';
 }
 
-/* A reach so short that the kernel has no memory for it. */
+/* A reach so short that there is no memory in it: the module is not loaded, and is the next time. */
 TEST_F(refused, unreachable_memory)
 {
-	int lines, errors;
-
-	log_lines(self->log, "");
-	ASSERT_EQ(0, load("dma_bits=12"));
 	ASSERT_TRUE(find("0x1234", "0x11e8", self->address));
-	lines_about(_metadata, self->log, self->address, &lines, &errors);
-	EXPECT_EQ(1, lines);
-	EXPECT_EQ(1, errors);
+	log_lines(self->log, "");
+	ASSERT_NE(0, load("dma_bits=12 2>&1"));
+	EXPECT_EQ(1, log_lines(self->log, "dma_bits=12 is not within 24 and 64"));
+	ASSERT_NE(0, load("dma_bits=23 2>&1"));
+	EXPECT_EQ(1, log_lines(self->log, "dma_bits=23 is not within 24 and 64"));
 	expect_undone(_metadata, self->address);
-	expect_refused(_metadata, self);
-	expect_usable_by_others(_metadata, self);
+	ASSERT_EQ(0, load(""));
+	EXPECT_TRUE(is_bound(self->address));
+}
+
+/* What this machine has not: memory that is encrypted, caches that the device does not see, a mask that the kernel has no memory for. */
+TEST_F(refused, injected)
+{
+	static const struct {
+		const char *fault, *reason;
+	} faults[] = {
+		{ "encrypted", "memory is encrypted" },
+		{ "not-coherent", "not coherent" },
+		{ "out-of-reach", "no memory is within 28-bit DMA" },
+	};
+
+	ASSERT_EQ(0, load(""));
+	ASSERT_EQ(0, pci_address("rdma0", self->address));
+	for (size_t i = 0; i < ARRAY_SIZE(faults); i++) {
+		char command[64];
+
+		snprintf(command, sizeof(command), "attach %s", faults[i].fault);
+		ASSERT_EQ(0, write_text("/sys/kernel/debug/rdma/rdma0/inject", command));
+		ASSERT_EQ(0, write_text(DRIVERS "rdma/unbind", self->address));
+		log_lines(self->log, "");
+		EXPECT_EQ(-ENODEV, write_text(DRIVERS "rdma/bind", self->address));
+		EXPECT_EQ(1, log_lines(self->log, faults[i].reason)) TH_LOG("%s", faults[i].fault);
+		EXPECT_FALSE(is_bound(self->address));
+		/* It was that, and nothing else. */
+		ASSERT_EQ(0, write_text(DRIVERS "rdma/bind", self->address));
+		EXPECT_EQ(0, access(NODE, F_OK));
+	}
+	FIGURE("%zu reasons, injected", "each refused, and in the log", ARRAY_SIZE(faults));
 }
 
 /* The oracle of it all: a device that is what it should be. */

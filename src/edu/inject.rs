@@ -9,6 +9,8 @@
 //! - `raise N`: N interrupts, for nothing, or late: for what one was lost for;
 //! - `hang [MS]`: the transfer that runs, or the next one, does not end;
 //! - `gone [MS]`: all registers read as all ones, and what is written goes nowhere;
+//! - `attach FAULT`: the next device that is attached is `encrypted`, `not-coherent` or
+//!   `out-of-reach`;
 //! - `clear`: all is well again, and a transfer that hung ends with its interrupt.
 //!
 //! With a number of milliseconds, from then on: when nobody can write here, because all sleep.
@@ -17,7 +19,10 @@ use super::{
     Edu,
     State, //
 };
-use crate::kernel_ext::clock;
+use crate::kernel_ext::{
+    clock,
+    reach, //
+};
 use kernel::{
     io::{
         register,
@@ -122,6 +127,9 @@ impl Edu<'_> {
         let faults = &self.faults;
         let mut words = command.split_ascii_whitespace();
         let name = words.next().ok_or(EINVAL)?;
+        if name == "attach" {
+            return reach::inject(words.next().ok_or(EINVAL)?);
+        }
         let number = words.next().map(|word| word.parse().map_err(|_| EINVAL));
         match (name, number.transpose()?) {
             ("lose", Some(count)) => faults.lose.store(count, Relaxed),

@@ -14,7 +14,8 @@ use super::{
         Number, //
     },
     guard::Guard,
-    pci_driver, //
+    pci_driver,
+    reach, //
 };
 use core::marker::PhantomData;
 use kernel::{
@@ -22,6 +23,7 @@ use kernel::{
         Bound,
         Core, //
     },
+    dma::DmaMask,
     driver,
     irq::{
         self,
@@ -54,7 +56,10 @@ pub(crate) trait Driver: Sized + Send + Sync + 'static {
     /// An open file of the node.
     type File: File;
 
-    /// Finds out about a device, and makes it ready. Logs why if it cannot.
+    /// The bus addresses that the devices reach.
+    fn dma_mask() -> Result<DmaMask>;
+
+    /// Finds out about a device, which has its mask, and makes it ready. Logs why if it cannot.
     fn probe<'bound>(pdev: &'bound pci::Device<Core<'_>>) -> Result<Attach<'bound, Self>>;
 
     /// The guard of what is bound.
@@ -209,7 +214,10 @@ impl<D: Driver> pci::Driver for Adapter<D> {
         pdev: &'bound pci::Device<Core<'_>>,
         _: Option<&'bound ()>,
     ) -> impl PinInit<Attached<'bound, D>, Error> + 'bound {
-        pin_init::pin_init_scope(move || Ok(Attached::new(pdev, D::probe(pdev)?)))
+        pin_init::pin_init_scope(move || {
+            reach::set(pdev, D::dma_mask()?)?;
+            Ok(Attached::new(pdev, D::probe(pdev)?))
+        })
     }
 }
 

@@ -5,7 +5,9 @@
  * has to be in it, for each of a thousand page-table entries.
  */
 #include <linux/anon_inodes.h>
+#include <linux/cc_platform.h>
 #include <linux/cred.h>
+#include <linux/dma-map-ops.h>
 #include <linux/fs.h>
 #include <linux/iommu-dma.h>
 #include <linux/mm.h>
@@ -14,6 +16,8 @@
 
 unsigned long rdma_helper_sg_pfn(struct scatterlist *sg);
 bool rdma_helper_dma_by_page(struct device *dev);
+bool rdma_helper_memory_is_encrypted(void);
+bool rdma_helper_dma_is_coherent(struct device *dev);
 struct file *rdma_helper_anon_file(void);
 struct user_struct *rdma_helper_current_user(void);
 unsigned long rdma_helper_memlock_limit(void);
@@ -39,6 +43,18 @@ unsigned long rdma_helper_sg_pfn(struct scatterlist *sg)
 bool rdma_helper_dma_by_page(struct device *dev)
 {
 	return use_dma_iommu(dev);
+}
+
+/* reach.rs */
+bool rdma_helper_memory_is_encrypted(void)
+{
+	return cc_platform_has(CC_ATTR_MEM_ENCRYPT);
+}
+
+/* reach.rs */
+bool rdma_helper_dma_is_coherent(struct device *dev)
+{
+	return dev_is_dma_coherent(dev);
 }
 
 /* work.rs */

@@ -10,10 +10,6 @@ use kernel::{
         Bound,
         Core, //
     },
-    dma::{
-        Device as _,
-        DmaMask, //
-    },
     pci,
     prelude::*, //
 };
@@ -43,15 +39,12 @@ pub(crate) const fn device_id((vendor, device): (u32, u32)) -> pci::DeviceId {
 pub(crate) struct Enabled<'bound>(&'bound pci::Device<Bound>);
 
 impl<'bound> Enabled<'bound> {
-    /// Switches the device on. It reaches memory within the mask, but not before it is made a bus
-    /// master.
+    /// Switches the device on. It reaches no memory before it is made a bus master.
     ///
     /// # Errors
     ///
-    /// Those of the kernel: [`EIO`] if it cannot give out memory within the mask.
-    pub(crate) fn new(pdev: &'bound pci::Device<Core<'_>>, mask: DmaMask) -> Result<Self> {
-        // SAFETY: The device is being probed: nobody allocates or maps memory for it yet.
-        unsafe { pdev.dma_set_mask_and_coherent(mask) }?;
+    /// Those of the kernel.
+    pub(crate) fn new(pdev: &'bound pci::Device<Core<'_>>) -> Result<Self> {
         pdev.enable_device_mem()?;
         // INVARIANT: just done.
         Ok(Self(pdev))
