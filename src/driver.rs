@@ -147,7 +147,7 @@ impl Driver for Edu {
             unfit(pdev, "cannot scrub the device memory", e)
         })?;
 
-        let number = Number::reserve().map_err(|e| unfit(pdev, "no free node", e))?;
+        let number = Number::reserve(pdev.as_ref()).map_err(|e| unfit(pdev, "no free node", e))?;
         let version = edu.version();
         let info = uapi::Info {
             abi_version: uapi::ABI_VERSION,

@@ -14,6 +14,7 @@ use super::{
         Number, //
     },
     guard::Guard,
+    pci as pci_ext,
     pci_driver,
     reach, //
 };
@@ -244,11 +245,14 @@ pub(crate) struct Module<D: Driver> {
 }
 
 impl<D: Driver> Module<D> {
-    /// Registers the region for the nodes, and then the driver.
+    /// Registers the region for the nodes, and then the driver. The devices that are there are
+    /// probed side by side, and get numbers in the order of their bus.
     pub(crate) fn new(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             region: chrdev::Registration::new(D::NAME)?,
+            _: { pci_ext::for_each_unbound(D::ID_TABLE, |device| region.keep_number(device))? },
             driver <- driver::Registration::new(D::NAME, module),
+            _: { region.free_kept_numbers() },
         })
     }
 }

@@ -135,6 +135,8 @@ const NODES: usize = 256;
 /// What a number of the region stands for.
 enum Slot<D> {
     Free,
+    /// For a device that is there and is yet to be probed. The pointer is only compared.
+    Kept(*const bindings::device),
     Reserved,
     Published(Arc<D>),
 }
@@ -152,7 +154,8 @@ pub(crate) struct Region<F: File> {
     debugfs: Dir,
 }
 
-// SAFETY: `class` is used under the lock of the region only; `F::Device` is `Send` and `Sync`.
+// SAFETY: `class` is used under the lock of the region only, and the devices that numbers are kept
+// for are not used at all; `F::Device` is `Send` and `Sync`.
 unsafe impl<F: File> Send for Region<F> {}
 
 impl<F: File> Drop for Region<F> {
@@ -221,6 +224,29 @@ impl<F: File> Registration<F> {
     }
 }
 
+impl<F: File> Registration<F> {
+    /// Keeps the next number for a device that is yet to be probed; none if all are taken.
+    pub(super) fn keep_number(&self, device: *const bindings::device) -> Result {
+        if let Some(region) = F::region().lock().as_mut() {
+            if region.slots.len() < NODES {
+                region.slots.push(Slot::Kept(device), GFP_KERNEL)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Frees the numbers that are still kept, when all devices that were there have been probed.
+    pub(super) fn free_kept_numbers(&self) {
+        if let Some(region) = F::region().lock().as_mut() {
+            for slot in &mut region.slots {
+                if matches!(slot, Slot::Kept(_)) {
+                    *slot = Slot::Free;
+                }
+            }
+        }
+    }
+}
+
 impl<F: File> Drop for Registration<F> {
     fn drop(&mut self) {
         let region = F::region().lock().take();
@@ -228,7 +254,8 @@ impl<F: File> Drop for Registration<F> {
     }
 }
 
-/// A number for a node, the lowest that was free; dropping it frees the number.
+/// A number for a node: what was kept for the device, or the lowest that was free; dropping it frees
+/// the number.
 ///
 /// # Invariants
 ///
@@ -239,16 +266,21 @@ pub(crate) struct Number<F: File> {
 }
 
 impl<F: File> Number<F> {
-    /// Reserves the lowest free number.
+    /// Reserves the number that was kept for the device, otherwise the lowest free one.
     ///
     /// # Errors
     ///
     /// [`ENOSPC`] if there is none.
-    pub(crate) fn reserve() -> Result<Self> {
+    pub(crate) fn reserve(device: &Device<Bound>) -> Result<Self> {
+        // CAST: `Device` is a transparent wrapper of `struct device`.
+        let device = core::ptr::from_ref(device).cast::<bindings::device>();
         let mut region = F::region().lock();
         let region = region.as_mut().ok_or(ENODEV)?;
         let slots = &mut region.slots;
-        let number = match slots.iter().position(|slot| matches!(slot, Slot::Free)) {
+        let kept = |slot: &Slot<_>| matches!(slot, Slot::Kept(of) if *of == device);
+        let free = |slot: &Slot<_>| matches!(slot, Slot::Free);
+        let number = slots.iter().position(kept);
+        let number = match number.or_else(|| slots.iter().position(free)) {
             Some(number) => {
                 slots[number] = Slot::Reserved;
                 number

@@ -5,6 +5,7 @@
  * has to be in it, for each of a thousand page-table entries.
  */
 #include <linux/anon_inodes.h>
+#include <linux/async.h>
 #include <linux/cc_platform.h>
 #include <linux/cred.h>
 #include <linux/dma-map-ops.h>
@@ -18,6 +19,7 @@ unsigned long rdma_helper_sg_pfn(struct scatterlist *sg);
 bool rdma_helper_dma_by_page(struct device *dev);
 bool rdma_helper_memory_is_encrypted(void);
 bool rdma_helper_dma_is_coherent(struct device *dev);
+void rdma_helper_finish_probes(void);
 struct file *rdma_helper_anon_file(void);
 struct user_struct *rdma_helper_current_user(void);
 unsigned long rdma_helper_memlock_limit(void);
@@ -55,6 +57,12 @@ bool rdma_helper_memory_is_encrypted(void)
 bool rdma_helper_dma_is_coherent(struct device *dev)
 {
 	return dev_is_dma_coherent(dev);
+}
+
+/* pci_driver.rs */
+void rdma_helper_finish_probes(void)
+{
+	async_synchronize_full();
 }
 
 /* work.rs */

@@ -11,7 +11,8 @@ use kernel::{
         Core, //
     },
     pci,
-    prelude::*, //
+    prelude::*,
+    types::ScopeGuard, //
 };
 
 /// An entry of a PCI id table, by vendor and device number.
@@ -84,6 +85,36 @@ impl Drop for Enabled<'_> {
         self.clear_master();
         // SAFETY: By the type invariant this undoes what `new` did.
         unsafe { bindings::pci_disable_device(raw(self.0)) };
+    }
+}
+
+/// Calls `f` with each device that is in the table and has no driver yet, in the order in which a
+/// new driver gets them.
+pub(super) fn for_each_unbound(
+    ids: pci::IdTable<()>,
+    mut f: impl FnMut(*const bindings::device) -> Result,
+) -> Result {
+    let any = bindings::PCI_ANY_ID as c_uint;
+    let mut last = core::ptr::null_mut();
+    loop {
+        // SAFETY: `last` is null or a device that we have a reference to, which this takes.
+        last = unsafe { bindings::pci_get_device(any, any, last) };
+        if last.is_null() {
+            return Ok(());
+        }
+        let reference = ScopeGuard::new(|| {
+            // SAFETY: We have a reference, and nobody uses the device after this.
+            unsafe { bindings::pci_dev_put(last) }
+        });
+        // SAFETY: The device is valid, and so is the table, which ends with an empty entry.
+        let is_ours = unsafe { !bindings::pci_match_id(ids.as_ptr(), last).is_null() };
+        // SAFETY: The device is valid. Whether it has a driver may change: this is a hint.
+        let is_free = unsafe { (*last).dev.driver.is_null() };
+        if is_ours && is_free {
+            // SAFETY: The device is valid.
+            f(unsafe { &raw const (*last).dev })?;
+        }
+        reference.dismiss();
     }
 }
 

@@ -23,6 +23,10 @@ use kernel::{
     types::Opaque, //
 };
 
+extern "C" {
+    fn rdma_helper_finish_probes();
+}
+
 /// What is asked of a driver besides what [`pci::Driver`] has. Called for a device that is bound,
 /// while it is neither bound nor unbound.
 pub(super) trait Driver: pci::Driver {
@@ -58,9 +62,23 @@ unsafe impl<T: Driver + 'static> RegistrationOps for Adapter<T> {
         unsafe {
             (*driver.get()).driver.pm = &Self::SLEEP;
             (*driver.get()).shutdown = Some(Self::shutdown);
+            (*driver.get()).driver.probe_type = bindings::probe_type_PROBE_PREFER_ASYNCHRONOUS;
         }
         // SAFETY: By the requirement, which is the same.
-        unsafe { pci::Adapter::<T>::register(driver, name, module) }
+        let registered = unsafe { pci::Adapter::<T>::register(driver, name, module) };
+        // The devices that are there are probed side by side; one that comes later, when it comes,
+        // so that whoever has the bus looked through finds its node afterwards.
+        // SAFETY: The driver core only reads this, a number, to choose between two right ways.
+        unsafe {
+            core::ptr::write_volatile(
+                &raw mut (*driver.get()).driver.probe_type,
+                bindings::probe_type_PROBE_DEFAULT_STRATEGY,
+            )
+        };
+        // SAFETY: Loading a module may wait for what is done asynchronously, and does so itself
+        // before it returns.
+        unsafe { rdma_helper_finish_probes() };
+        registered
     }
 
     unsafe fn unregister(driver: &Opaque<bindings::pci_driver>) {
