@@ -90,7 +90,7 @@ TEST_F(file_calls, sync_waits_for_nothing)
 	EXPECT_EQ(0, finish(&pending));
 }
 
-TEST_F(file_calls, programs)
+TEST_F_TIMEOUT(file_calls, programs, 120)
 {
 	EXPECT_EQ(0, system("sync " NODE));
 	EXPECT_EQ(0, system("dd if=/dev/zero of=" NODE " bs=4096 count=1 conv=fsync status=none"));
