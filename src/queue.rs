@@ -92,8 +92,10 @@ pub(crate) trait Request {
 /// What has changed in a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// More completions can be collected.
+    /// Requests are completed.
     Completed,
+    /// Completions that could not be delivered can be collected again.
+    PutBack,
     /// There is room for requests again.
     Room,
     /// The queue is closed: fewer completions are to come, or none.
@@ -270,10 +272,7 @@ impl<T: Types> Queue<T> {
     /// Gives back room that was set aside and not used, or whose completions are delivered.
     pub(crate) fn release(&mut self, lane: LaneId, room: usize) -> Option<Notice<T>> {
         let was_full = self.lanes.get_mut(lane)?.release(room);
-        if self.closed.is_some() {
-            // The last completion may be one that others wait for.
-            self.notice(lane, Change::Closed)
-        } else if was_full {
+        if was_full || self.closed.is_some() {
             self.notice(lane, Change::Room)
         } else {
             None
@@ -281,6 +280,12 @@ impl<T: Types> Queue<T> {
     }
 
     fn notice(&self, lane: LaneId, change: Change) -> Option<Notice<T>> {
+        // The last completion may be one too few for those who wait: no more will come.
+        let change = if self.closed.is_some() {
+            Change::Closed
+        } else {
+            change
+        };
         Some(Notice::Owner(self.lanes.get(lane)?.notice(change)))
     }
 
@@ -435,7 +440,7 @@ impl<T: Types> Queue<T> {
         completions: Fifo<Job<T>>,
     ) -> Option<Notice<T>> {
         self.lanes.get_mut(lane)?.put_back(completions);
-        self.notice(lane, Change::Completed)
+        self.notice(lane, Change::PutBack)
     }
 
     /// Takes a request from the thread that waits for it, which stops waiting.
@@ -543,7 +548,7 @@ impl<T: Types> Queue<T> {
         let notice = match failed {
             None => None,
             Some((_, Some(caller))) => Some(Notice::Caller(caller)),
-            Some((lane, None)) => self.notice(lane, Change::Closed),
+            Some((lane, None)) => self.notice(lane, Change::Completed),
         };
         Step {
             more: self.refuses().is_some() && !self.lanes.is_end(cursor),

@@ -156,7 +156,7 @@ TEST_F(misbehaving, submitted_with_a_transfer_without_end)
 			TH_LOG("request %d: %d", i, completions[i].status);
 		EXPECT_EQ(0, completions[i].bytes);
 	}
-	EXPECT_EQ(4, counted(event));
+	EXPECT_LE(1, counted(event));
 	ASSERT_EQ(2, take(other, completions, 8));
 	EXPECT_EQ(-EIO, completions[0].status);
 	EXPECT_EQ(-EIO, completions[1].status);

@@ -58,7 +58,7 @@ struct context {
 	int pending;
 	bool in_turn;
 	int eventfd;
-	long told; /* what the eventfd has to count */
+	long told; /* completions that the eventfd has to signal: those that come together may count as one */
 	struct pending thread;
 	struct job *called; /* what the thread waits for */
 };
@@ -696,7 +696,10 @@ static void check_buffer(struct __test_metadata *_metadata, struct context *cont
 static void check_eventfd(struct __test_metadata *_metadata, struct context *context)
 {
 	if (context->eventfd >= 0) {
-		ASSERT_EQ(context->told, counted(context->eventfd));
+		long count = counted(context->eventfd);
+
+		ASSERT_GE(context->told, count);
+		ASSERT_EQ(context->told > 0, count > 0);
 	}
 	context->told = 0;
 	if (chance(70))
@@ -933,9 +936,7 @@ TEST_F(model, and_driver_agree)
 
 		ASSERT_EQ(NULL, context->called);
 		ASSERT_EQ(NULL, context->waiting.first);
-		if (context->eventfd >= 0) {
-			EXPECT_EQ(context->told, counted(context->eventfd));
-		}
+		check_eventfd(_metadata, context);
 		EXPECT_EQ(DEVICE_MEMORY, pread(context->fd, device, DEVICE_MEMORY, 0));
 		EXPECT_EQ(0, memcmp(device, m.device, DEVICE_MEMORY));
 		close_context(_metadata, context);

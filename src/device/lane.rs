@@ -114,17 +114,17 @@ impl Notice {
     pub(super) fn deliver(self) {
         let waiters = &*self.waiters;
         match self.change {
-            Change::Completed => {
+            Change::Completed | Change::PutBack => {
                 waiters.collectors.wake_satisfied(self.completed);
                 waiters.pollers.notify(Events::READABLE);
             }
-            Change::Room => return waiters.pollers.notify(Events::WRITABLE),
+            Change::Room => waiters.pollers.notify(Events::WRITABLE),
             Change::Closed => {
                 waiters.collectors.wake_all();
                 waiters.pollers.notify(Events::READABLE | Events::GONE);
             }
         }
-        if let Some(eventfd) = self.eventfd {
+        if let (Change::Completed | Change::Closed, Some(eventfd)) = (self.change, self.eventfd) {
             eventfd.signal();
         }
     }
@@ -145,8 +145,8 @@ struct Spare {
 }
 
 impl Pool {
-    /// Jobs that are kept for later; some 200 bytes each.
-    const MOST: usize = 128;
+    /// Jobs that are kept for later, some 200 bytes each: as many as there can have been at a time.
+    const MOST: usize = queue::DEPTH;
 
     fn new() -> impl PinInit<Self> {
         pin_init!(Self {

@@ -148,13 +148,16 @@ fn calls_are_neither_cancelled_nor_collected() {
 #[test]
 fn what_runs_when_the_queue_closes_is_completed_at_the_end() {
     let mut queue = open();
-    let (a, _) = lane(&mut queue);
+    let (a, waker) = lane(&mut queue);
     batch(&mut queue, a, (0..3).map(|n| (to_device(n, 1), n, false))).unwrap();
     queue.start().unwrap();
     close(&mut queue, ENODEV);
     assert_eq!(queue.state(a).outstanding, 1);
     assert_eq!(batch(&mut queue, a, [(to_device(9, 1), 9, false)]), Err(ENODEV));
+    waker.changes();
     abort(&mut queue);
+    // Not only those who wait for three: no more will come.
+    assert_eq!(waker.changes(), [(Change::Closed, 3)]);
     let outcomes: Vec<_> = collect(&mut queue, a, 9).iter().map(|c| (c.0, c.2)).collect();
     assert_eq!(outcomes, [(1, Err(ENODEV)), (2, Err(ENODEV)), (0, Err(ENODEV))]);
     assert_eq!(queue.state(a).outstanding, 0);
