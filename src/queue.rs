@@ -546,9 +546,11 @@ impl<T: Types> Queue<T> {
             .refuses()
             .and_then(|error| self.lanes.fail_batch(cursor, error));
         let notice = match failed {
-            None => None,
-            Some((_, Some(caller))) => Some(Notice::Caller(caller)),
-            Some((lane, None)) => self.notice(lane, Change::Completed),
+            Some((_, _, Some(caller))) => Some(Notice::Caller(caller)),
+            Some((lane, completed, None)) if completed || self.closed.is_some() => {
+                self.notice(lane, Change::Completed)
+            }
+            _ => None,
         };
         Step {
             more: self.refuses().is_some() && !self.lanes.is_end(cursor),

@@ -270,23 +270,26 @@ impl<T: Types> Lanes<T> {
     }
 
     /// Fails what waits in the lane at the cursor, some of it, for `error`. The cursor moves on when
-    /// nothing waits there any more. Returns the lane, if there is one, and a thread to be woken.
+    /// nothing waits there any more. Returns the lane, if there is one, whether it has completions
+    /// more, and a thread to be woken.
     pub(super) fn fail_batch(
         &mut self,
         cursor: &mut LaneCursor,
         error: Error,
-    ) -> Option<(LaneId, Option<T::Caller>)> {
+    ) -> Option<(LaneId, bool, Option<T::Caller>)> {
         let lane = LaneId(cursor.0);
         let Some(at) = self.get_mut(lane) else {
             cursor.0 += 1;
             return None;
         };
+        let before = at.state().completed;
         let (more, caller) = at.fail_batch(error);
+        let completed = at.state().completed > before;
         if !more {
             cursor.0 += 1;
         }
         self.place(lane, None);
-        Some((lane, caller))
+        Some((lane, completed, caller))
     }
 
     /// Whether the cursor is behind the last lane.
