@@ -13,7 +13,7 @@
 //!
 //! What is called under the queue's lock is one step: it allocates and frees nothing, deals with
 //! [`Lane::STEP`] requests at most, and returns at most one [`Notice`], to be delivered when the lock
-//! is dropped. What an interrupt handler calls deals with one request. (The exception is
+//! is dropped. The interrupt handler's is such a step. (The exception is
 //! [`give_up`](Queue::give_up), which looks for a request among those of its lane.)
 //!
 //! No hardware and no bindings: also compiled and tested on the host.

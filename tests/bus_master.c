@@ -2,6 +2,7 @@
 /* Bus Master switched off behind the driver's back (setpci): transfers end in time and move nothing, which is no success. */
 #include "requests.h"
 
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 enum { COMMAND = 4, BUS_MASTER = 0x4, OWNER = 1000, OTHER = 1001 };
@@ -28,6 +29,7 @@ FIXTURE_SETUP(bus_master)
 
 	self->fd = open_node(O_RDWR);
 	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, chmod(NODE, 0666));
 	ASSERT_EQ(0, allocate(self->fd, 2 * PAGE, &self->buffer));
 	ASSERT_EQ(0, pci_address("rdma0", address));
 	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/config", address);
@@ -40,6 +42,7 @@ FIXTURE_TEARDOWN(bus_master)
 	EXPECT_EQ(0, set_bus_master(self->config, true));
 	close(self->config);
 	close(self->fd);
+	chmod(NODE, 0600);
 }
 
 /* What a child of this user reads from the device memory, or writes to it: its answer. */

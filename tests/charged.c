@@ -102,7 +102,7 @@ static void expect_exact(struct __test_metadata *_metadata, size_t pages, long *
 	long beyond = taken_beyond(pages), allowed = EACH * (1 + (has_iommu() ? pages * 24 / PAGE : 0));
 
 	/* Somebody else may have needed memory just then. */
-	for (int i = 0; i < 3 && labs(beyond) > allowed; i++)
+	for (int i = 0; i < 10 && labs(beyond) > allowed; i++)
 		beyond = taken_beyond(pages);
 	EXPECT_GE(allowed, labs(beyond)) TH_LOG("%d buffers of %zu pages take %ld pages more than they have", EACH, pages, beyond);
 	*most = labs(beyond) > *most ? labs(beyond) : *most;

@@ -10,6 +10,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 enum { EPOLLS = 10000, THREADS = 1000, BATCH = 1000, PERIOD_US = 50, STACK = 64 << 10 };
@@ -95,6 +96,7 @@ FIXTURE_SETUP(fanout)
 	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &many));
 	self->fd = open_node(O_RDWR);
 	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, chmod(NODE, 0666));
 	/* The first buffer, for the requests. */
 	ASSERT_NE(NULL, map(self->fd, 0, PAGE, PROT_READ | PROT_WRITE));
 	self->event = eventfd(0, EFD_NONBLOCK);
@@ -104,6 +106,7 @@ FIXTURE_SETUP(fanout)
 FIXTURE_TEARDOWN(fanout)
 {
 	close(self->fd);
+	chmod(NODE, 0600);
 	close(self->event);
 	free(self->epolls);
 }

@@ -242,7 +242,7 @@ struct rule {
 
 /*
  * Where the answer comes from: docs/rdma.4 for mmap, mremap and what pins memory; mmap(2), mprotect(2), madvise(2), mremap(2) for shared
- * mappings that have no pages of their own and are not to be expanded; fallocate(2) and fsync(2) for a device's node (MADV_REMOVE, msync).
+ * mappings that have no pages of their own and are not to be expanded; fallocate(2) for a device's node (MADV_REMOVE); rdma(4) (msync).
  */
 static const struct rule rules[] = {
 	{ "MAP_PRIVATE", private, EINVAL },
@@ -290,7 +290,7 @@ static const struct rule rules[] = {
 	{ "MADV_WILLNEED", advise_willneed, 0 },
 	{ "userfaultfd", track_writes, EINVAL },
 	{ "mlock, munlock", lock, 0 },
-	{ "msync", sync_it, EINVAL },
+	{ "msync", sync_it, 0 },
 };
 
 /* One rule, on a mapping of its own, some of which is loaded; what there was is there afterwards. */

@@ -98,13 +98,14 @@ impl<T: Types> Lane<T> {
         }
     }
 
-    /// The ring that the lane belongs to. What is being cancelled is left to the scan.
-    pub(super) fn place(&self) -> Place {
+    /// The ring that the lane belongs to; [`None`]: the one that it is in. What is being cancelled is
+    /// left to the scan.
+    pub(super) fn place(&self) -> Option<Place> {
         match self.front() {
-            None => Place::Nowhere,
-            Some(front) if !front.link_failed => Place::Turns,
-            Some(_) if self.scan.is_some() => Place::Nowhere,
-            Some(_) => Place::Failing,
+            None => Some(Place::Nowhere),
+            Some(front) if !front.link_failed => Some(Place::Turns),
+            Some(_) if self.scan.is_some() => None,
+            Some(_) => Some(Place::Failing),
         }
     }
 
@@ -158,8 +159,11 @@ impl<T: Types> Lane<T> {
         }
     }
 
-    /// Takes the first request, for the engine.
+    /// Takes the first request, for the engine, unless that is to fail.
     pub(super) fn next(&mut self) -> Option<Entry<Job<T>>> {
+        if self.front().is_some_and(|front| front.link_failed) {
+            return None;
+        }
         let job = self.pop()?;
         if let Some(scan) = &mut self.scan {
             scan.begun |= job.matches(scan.cookie);
@@ -177,7 +181,7 @@ impl<T: Types> Lane<T> {
     /// Fails up to [`STEP`](Self::STEP) requests that are linked to one that has failed.
     pub(super) fn fail_links(&mut self) {
         for _ in 0..Self::STEP {
-            if self.place() != Place::Failing {
+            if self.place() != Some(Place::Failing) {
                 return;
             }
             if let Some(mut job) = self.pop() {

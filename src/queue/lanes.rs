@@ -219,13 +219,18 @@ impl<T: Types> Lanes<T> {
     /// Takes the first request of the lane whose turn it is. The next turn is that of another user,
     /// and this user's next one that of another lane, if there are any.
     pub(super) fn take_next(&mut self) -> Option<(LaneId, Entry<Job<T>>)> {
-        let user = self.users.get_mut(self.turns.next()?)?;
-        let lane = LaneId(user.turns.next()?);
-        user.turns.rotate(&mut self.lanes);
-        self.turns.rotate(&mut self.users);
-        let job = self.get_mut(lane)?.next();
-        self.place(lane, None);
-        Some((lane, job?))
+        loop {
+            let user = self.users.get_mut(self.turns.next()?)?;
+            let lane = LaneId(user.turns.next()?);
+            user.turns.rotate(&mut self.lanes);
+            self.turns.rotate(&mut self.users);
+            if let Some(job) = self.get_mut(lane)?.next() {
+                self.place(lane, None);
+                return Some((lane, job));
+            }
+            // What is first in it is being cancelled. It comes again when that is done.
+            self.move_to(lane, Place::Nowhere, None);
+        }
     }
 
     /// Takes a request that waits.
@@ -251,6 +256,8 @@ impl<T: Types> Lanes<T> {
         }
         let caller = at.complete(job);
         if failed {
+            // A short chain is over with this, so that the lane keeps its turn.
+            at.fail_links();
             self.place(lane, None);
         }
         Ok(caller)
@@ -319,8 +326,9 @@ impl<T: Types> Lanes<T> {
 
     /// Puts a lane into the ring that it belongs to by what waits in it.
     fn place(&mut self, lane: LaneId, served: Option<LaneId>) {
-        let place = self.get(lane).map_or(Place::Nowhere, Lane::place);
-        self.move_to(lane, place, served);
+        if let Some(place) = self.get(lane).and_then(Lane::place) {
+            self.move_to(lane, place, served);
+        }
     }
 
     /// Puts a lane into a ring, as the last one of those that wait: the lane that is being served
