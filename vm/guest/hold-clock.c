@@ -21,8 +21,8 @@
 #define EVENTS "/sys/kernel/tracing/events/9p/"
 #define PAGE 4096
 
-/* A request that is not answered in so many turns of the spin, some 20 s of the host, was flushed: its task was killed. */
-#define LOST_TURNS 20000000L
+/* A request that is not answered in so many turns of the spin, some 1 s of the host, counts as lost: its task was killed, or the host is very slow. */
+#define LOST_TURNS 1000000L
 
 /*
  * Counts the hits of a tracepoint on the guest's one CPU. With `page`, makes a ring buffer for its events, whose head moves with each hit;
