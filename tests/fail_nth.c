@@ -496,7 +496,7 @@ CALL(debugfs, NULL, read_debugfs, NULL)
 
 TEST_F(fail_nth, nothing_is_left)
 {
-	expect_nothing_left(_metadata, 29, 150);
+	expect_nothing_left(_metadata, 28, 150);
 }
 
 TEST_HARNESS_MAIN
