@@ -103,7 +103,7 @@ pub(super) fn for_each_unbound(
             return Ok(());
         }
         let reference = ScopeGuard::new(|| {
-            // SAFETY: We have a reference, and nobody uses the device after this.
+            // SAFETY: We have a reference, and the device is not used after this.
             unsafe { bindings::pci_dev_put(last) }
         });
         // SAFETY: The device is valid, and so is the table, which ends with an empty entry.

@@ -67,7 +67,7 @@ unsafe impl<T: Driver + 'static> RegistrationOps for Adapter<T> {
         // SAFETY: By the requirement, which is the same.
         let registered = unsafe { pci::Adapter::<T>::register(driver, name, module) };
         // The devices that are there are probed side by side; one that comes later, when it comes,
-        // so that whoever has the bus looked through finds its node afterwards.
+        // so that its node is there when a rescan of the bus returns.
         // SAFETY: The driver core only reads this, a number, to choose between two right ways.
         unsafe {
             core::ptr::write_volatile(

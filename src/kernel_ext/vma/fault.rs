@@ -10,7 +10,7 @@
 //!   the mapping and show memory that follows without a gap and is aligned alike; otherwise a page
 //!   table with a window of pages.
 //!
-//! # Why nobody makes a page table where there is a huge page, nor the other way round
+//! # Why a huge page is never replaced by a page table, nor the other way round
 //!
 //! The kernel would warn at both. The entry is read without its lock; it does not change into
 //! something else before it is used, for a fault holds the lock of the mapping for reading:
@@ -258,7 +258,7 @@ impl<'a> Fault<'a> {
     }
 
     /// Maps the other one of the pair of huge pages that `page` is in, if there is nothing yet, and
-    /// returns how many pages that is. Nobody has touched it: what does not work can wait.
+    /// returns how many pages that is. It was not touched: if it cannot be mapped now, a later fault maps it.
     fn load_other_of_pair(&self, layout: &Layout, page: usize) -> usize {
         let even = page / Self::HUGE_PAGES % 2 == 0;
         let other = if even {
