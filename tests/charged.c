@@ -37,6 +37,7 @@ static long free_now(void)
 {
 	char text[8192];
 
+	refresh_counts();
 	if (read_text("/proc/meminfo", text, sizeof(text)))
 		return -1;
 	return (meminfo_kb(text, "\nMemFree:") + kept_by_cpus_kb()) * 1024 / PAGE;

@@ -19,6 +19,15 @@ static inline long meminfo_kb(const char *text, const char *name)
 	return line ? atol(line + strlen(name)) : 0;
 }
 
+/*
+ * Has the kernel's counts of pages be exact. Each CPU counts for itself at first, up to 125 pages a zone, and adds that to the common count
+ * later. Source: Documentation/admin-guide/sysctl/vm.rst, stat_refresh
+ */
+static inline void refresh_counts(void)
+{
+	write_text("/proc/sys/vm/stat_refresh", "1");
+}
+
 /* Free pages that CPUs keep for themselves, which MemFree leaves out. */
 static inline long kept_by_cpus_kb(void)
 {
@@ -43,6 +52,7 @@ static inline void count_pages(struct memory *memory)
 	char text[8192];
 
 	memory->free_kb = memory->unknown_kb = -1;
+	refresh_counts();
 	if (read_text("/proc/meminfo", text, sizeof(text)))
 		return;
 	memory->free_kb = meminfo_kb(text, "\nMemFree:");
