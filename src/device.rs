@@ -84,10 +84,13 @@ impl queue::Types for Types {
 pub(crate) type Job = queue::Job<Types>;
 type Queue = queue::Queue<Types>;
 
-/// The queue, and since when the engine is at work on what it was given last.
+/// The queue, and the time of what the engine does.
 struct Work {
     queue: Queue,
+    /// When it was given its last transfer.
     since: u64,
+    /// When the watchdog's timer expires, if it is armed.
+    checked_at: Option<u64>,
 }
 
 /// One device.
@@ -120,6 +123,7 @@ impl Device {
                     Work {
                         queue: Queue::new(),
                         since: clock::now(),
+                        checked_at: None,
                     },
                     "rdma::Work"
                 ),

@@ -3,7 +3,7 @@
 #include "registers.h"
 
 /* The driver looks at the latest this long after the start of a transfer. */
-enum { LOOK_US = 250000, SLACK_US = 20000 };
+enum { LOOK_US = 450000, SLACK_US = 20000 };
 
 FIXTURE(lost)
 {

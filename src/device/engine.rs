@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The queue on the hardware: starts what is next, from the interrupt handler too, and looks after
-//! what does not end.
+//! The queue on the hardware: starts what is next, from the interrupt handler too.
 
 mod power;
+mod watchdog;
 
 use super::{
     deliver,
@@ -16,16 +16,12 @@ use crate::{
     buffer,
     edu::{
         Edu,
-        State,
-        TRANSFER_TIME_MS, //
+        State, //
     },
     kernel_ext::{
         clock,
         coherent::Memory,
-        fifo::{
-            Entry,
-            Fifo, //
-        },
+        fifo::Fifo,
         pci::Enabled,
         ratelimit::Ratelimit,
         signal,
@@ -60,15 +56,9 @@ use kernel::{
         Bound, //
     },
     prelude::*,
-    sync::Arc,
-    time::msecs_to_jiffies, //
+    sync::Arc, //
 };
-
-/// After which time the device is checked, in case that an interrupt was lost.
-const LATE_MS: u32 = 2 * TRANSFER_TIME_MS;
-
-/// After which time a transfer that does not end has failed.
-const OVERDUE_MS: u32 = 10 * TRANSFER_TIME_MS;
+use watchdog::OVERDUE_MS;
 
 /// How the device interrupts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -266,9 +256,6 @@ impl Delayed<Engine<'_>> {
         let now = clock::now();
         let notice = work.queue.finish(transferred, now);
         self.advance(work, now);
-        if !work.queue.is_busy() {
-            self.disarm();
-        }
         notice
     }
 
@@ -279,7 +266,7 @@ impl Delayed<Engine<'_>> {
             self.edu.start(transfer);
             self.trace_start(transfer);
             work.since = now;
-            self.arm(msecs_to_jiffies(LATE_MS));
+            self.watch(work, now);
         }
         if work.queue.has_orphans() || work.queue.has_failing() {
             self.queue_now();
@@ -293,70 +280,6 @@ impl Delayed<Engine<'_>> {
         };
         let (offset, length) = (transfer.device.offset(), transfer.device.length());
         trace::start(self.device.number(), direction, offset, length);
-    }
-
-    /// How long the engine has been at work on its transfer, in milliseconds.
-    fn busy_ms(&self, work: &QueuedWork) -> Option<u32> {
-        let age_ms = clock::now().saturating_sub(work.since) / clock::NSEC_PER_MSEC;
-        let age_ms = u32::try_from(age_ms).unwrap_or(u32::MAX);
-        work.queue.is_busy().then_some(age_ms)
-    }
-
-    /// Checks a transfer that should have ended. `completion` is for its completion, should it never
-    /// end.
-    fn check_late(
-        &self,
-        work: &mut QueuedWork,
-        age_ms: u32,
-        completion: &mut Option<Entry<Job>>,
-    ) -> Checked {
-        let mut checked = Checked::default();
-        match self.edu.state() {
-            State::Idle if self.edu.is_there() => {
-                work.queue.stats.counters.watchdog_recoveries += 1;
-                let transferred = self.reached_memory();
-                checked.message = Some(match transferred {
-                    Ok(()) => Message::LostInterrupt,
-                    Err(_) => Message::NoBusMaster,
-                });
-                checked.notice = self.finish(work, transferred);
-                return checked;
-            }
-            State::Idle | State::Gone => {
-                checked.notice = self.abandon(work);
-                checked.fail = true;
-            }
-            State::Busy if age_ms >= OVERDUE_MS => {
-                if let Some(notice) = work.queue.time_out(completion) {
-                    checked.notice = notice;
-                    checked.fail = true;
-                    checked.message = Some(Message::NoEnd);
-                }
-            }
-            State::Busy => {}
-        }
-        if work.queue.is_busy() {
-            self.arm(msecs_to_jiffies(TRANSFER_TIME_MS));
-        }
-        checked
-    }
-
-    /// Logs what was found out. Not under the lock: a console can be slow.
-    fn log(&self, message: Message) {
-        match message {
-            Message::NoEnd => dev_err!(
-                self.dev,
-                "a transfer does not end; its memory stays with the device\n"
-            ),
-            _ if !self.lost_interrupt.allows() => {}
-            Message::LostInterrupt => {
-                dev_warn!(self.dev, "lost interrupt: a transfer had ended unnoticed\n");
-            }
-            Message::NoBusMaster => dev_err!(
-                self.dev,
-                "a transfer has moved nothing: Bus Master is off, which this driver has switched on\n"
-            ),
-        }
     }
 
     /// Accepts nothing any more, and ends what the engine has: the device is gone. What waits is to
@@ -415,28 +338,6 @@ impl Delayed<Engine<'_>> {
     }
 }
 
-/// What comes of checking a transfer that should have ended.
-#[derive(Default)]
-struct Checked {
-    /// What waits is to be failed.
-    fail: bool,
-    /// To be delivered without the lock.
-    notice: Option<Notice<Types>>,
-    /// To be logged without the lock.
-    message: Option<Message>,
-}
-
-/// What is found out about a transfer that should have ended.
-#[derive(Clone, Copy)]
-enum Message {
-    /// It had ended, and no interrupt has come.
-    LostInterrupt,
-    /// The same, and the device is no bus master.
-    NoBusMaster,
-    /// It does not end.
-    NoEnd,
-}
-
 impl Work for Engine<'_> {
     fn work(this: &Delayed<Self>) {
         let orphans = this.device.work.lock().queue.take_orphans();
@@ -444,26 +345,10 @@ impl Work for Engine<'_> {
         drop(orphans);
         this.device.fail_links();
         this.kick();
-        // If this allocation fails, the next run retries.
-        let mut completion = Job::blank().ok();
-        let mut work = this.device.work.lock();
-        let checked = match this.busy_ms(&work) {
-            None => Checked::default(),
-            Some(age_ms) if age_ms >= LATE_MS => {
-                this.check_late(&mut work, age_ms, &mut completion)
-            }
-            Some(age_ms) => {
-                this.arm(msecs_to_jiffies(LATE_MS - age_ms));
-                Checked::default()
-            }
-        };
-        drop(work);
-        deliver(checked.notice);
-        if let Some(message) = checked.message {
-            this.log(message);
-        }
-        if checked.fail {
-            this.device.fail_waiting();
-        }
+        this.check_late();
+    }
+
+    fn expired(this: &Delayed<Self>) {
+        this.check_time();
     }
 }

@@ -6,8 +6,8 @@
 //! other way round: dropping a [`Delayed`] takes the work back, and waits for it if it runs, so
 //! that it may use what exists only while the driver is bound.
 //!
-//! The timer is apart from the work, as that of the kernel's `delayed_work` is not: one that is armed
-//! and disarmed with each transfer then costs as little as a timer does.
+//! The timer is apart from the work, as that of the kernel's `delayed_work` is not: where there is
+//! nothing to do when it expires, no thread is woken.
 //!
 //! C headers: `include/linux/workqueue.h`, `include/linux/timer.h`
 
@@ -32,14 +32,19 @@ extern "C" {
 pub(crate) trait Work: Sync + Sized {
     /// Does the work, in a kernel thread. May queue it again.
     fn work(this: &Delayed<Self>);
+
+    /// The time is over for which the timer was armed. Called in a soft interrupt.
+    fn expired(this: &Delayed<Self>) {
+        this.queue_now();
+    }
 }
 
-/// A value, the work on it, and a timer that queues the work.
+/// A value, the work on it, and a timer for it.
 ///
 /// # Invariants
 ///
 /// `work` is initialised, and calls [`Work::work`] on the value around it; `timer` is initialised,
-/// and queues `work`.
+/// and calls [`Work::expired`] on the value around it.
 #[pin_data(PinnedDrop)]
 #[repr(C)]
 pub(crate) struct Delayed<T: Work> {
@@ -86,7 +91,7 @@ impl<T: Work> Delayed<T> {
                     bindings::timer_init_key(
                         slot,
                         Some(Self::fire),
-                        bindings::TIMER_IRQSAFE,
+                        0,
                         c"rdma::Delayed".as_char_ptr(),
                         timer_key.as_ptr(),
                     )
@@ -97,20 +102,13 @@ impl<T: Work> Delayed<T> {
         })
     }
 
-    /// Has the work done after `delay`, also where it is arranged for another time. Also in
-    /// interrupt handlers.
+    /// Has the timer expire after `delay`, also where it is armed for another time. Also in interrupt
+    /// handlers.
     pub(crate) fn arm(&self, delay: Jiffies) {
         // SAFETY: Takes nothing.
         let now = unsafe { rdma_helper_jiffies() };
         // SAFETY: By the type invariant `timer` is initialised.
         unsafe { bindings::mod_timer(self.timer.get(), now.wrapping_add(delay)) };
-    }
-
-    /// Takes back what [`arm`](Self::arm) has arranged, unless its time has come. Also in interrupt
-    /// handlers.
-    pub(crate) fn disarm(&self) {
-        // SAFETY: By the type invariant `timer` is initialised.
-        unsafe { bindings::timer_delete(self.timer.get()) };
     }
 
     /// Has the work done as soon as possible. Also in interrupt handlers.
@@ -141,7 +139,7 @@ impl<T: Work> Delayed<T> {
         // SAFETY: By the requirement; `Opaque` is transparent.
         let this = unsafe { kernel::container_of!(Opaque::cast_from(timer), Self, timer) };
         // SAFETY: As above; dropping a `Delayed<T>` waits for this function.
-        unsafe { &*this }.queue_now();
+        T::expired(unsafe { &*this });
     }
 }
 
@@ -273,16 +271,6 @@ mod tests {
         seen.at_work.wait_for_completion();
         drop(work);
         assert_eq!(seen.ended.load(Relaxed), 1);
-        Ok(())
-    }
-
-    #[test]
-    fn not_queued_by_a_timer_that_is_disarmed() -> Result {
-        let (seen, work) = slow(false)?;
-        work.arm(msecs_to_jiffies(30));
-        work.disarm();
-        fsleep(Delta::from_millis(60));
-        assert_eq!(seen.begun.load(Relaxed), 0);
         Ok(())
     }
 

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The watchdog: looks after a transfer that does not end in time.
+
+use super::{
+    deliver,
+    Engine,
+    Job,
+    QueuedWork,
+    Types, //
+};
+use crate::{
+    edu::{
+        State,
+        TRANSFER_TIME_MS, //
+    },
+    kernel_ext::{
+        clock,
+        fifo::Entry,
+        work::Delayed, //
+    },
+    queue::Notice, //
+};
+use kernel::{
+    prelude::*,
+    time::msecs_to_jiffies, //
+};
+
+/// After which time the device is checked, in case that an interrupt was lost.
+const LATE_MS: u32 = 2 * TRANSFER_TIME_MS;
+
+/// After which time a transfer that does not end has failed.
+pub(super) const OVERDUE_MS: u32 = 10 * TRANSFER_TIME_MS;
+
+/// What comes of checking a transfer that should have ended.
+#[derive(Default)]
+struct Checked {
+    /// What waits is to be failed.
+    fail: bool,
+    /// To be delivered without the lock.
+    notice: Option<Notice<Types>>,
+    /// To be logged without the lock.
+    message: Option<Message>,
+}
+
+/// What is found out about a transfer that should have ended.
+#[derive(Clone, Copy)]
+enum Message {
+    /// It had ended, and no interrupt has come.
+    LostInterrupt,
+    /// The same, and the device is no bus master.
+    NoBusMaster,
+    /// It does not end.
+    NoEnd,
+}
+
+impl Delayed<Engine<'_>> {
+    /// Has a transfer that begins `now` checked once it is late, and not later than twice that time.
+    /// A timer that does so already is left alone: to move it costs more than all else that a transfer
+    /// does to the queue.
+    pub(super) fn watch(&self, work: &mut QueuedWork, now: u64) {
+        let late = now + u64::from(LATE_MS) * clock::NSEC_PER_MSEC;
+        if work.checked_at.is_none_or(|at| at < late) {
+            self.check_after(work, 2 * LATE_MS, now);
+        }
+    }
+
+    /// Has the timer expire after so many milliseconds.
+    fn check_after(&self, work: &mut QueuedWork, ms: u32, now: u64) {
+        work.checked_at = Some(now + u64::from(ms) * clock::NSEC_PER_MSEC);
+        self.arm(msecs_to_jiffies(ms));
+    }
+
+    /// The timer has expired. No thread is woken for a transfer that is in time, or for an idle engine.
+    pub(super) fn check_time(&self) {
+        let mut work = self.device.work.lock();
+        work.checked_at = None;
+        let now = clock::now();
+        match self.busy_ms(&work, now) {
+            None => {}
+            Some(age_ms) if age_ms >= LATE_MS => self.queue_now(),
+            Some(age_ms) => self.check_after(&mut work, LATE_MS - age_ms, now),
+        }
+    }
+
+    /// How long the engine has been at work on its transfer, in milliseconds.
+    fn busy_ms(&self, work: &QueuedWork, now: u64) -> Option<u32> {
+        let age_ms = now.saturating_sub(work.since) / clock::NSEC_PER_MSEC;
+        let age_ms = u32::try_from(age_ms).unwrap_or(u32::MAX);
+        work.queue.is_busy().then_some(age_ms)
+    }
+
+    /// How long it has been, if it is late.
+    fn late_ms(&self, work: &QueuedWork) -> Option<u32> {
+        let age_ms = self.busy_ms(work, clock::now());
+        age_ms.filter(|age_ms| *age_ms >= LATE_MS)
+    }
+
+    /// Checks whether the transfer that the engine is at is late, and recovers from it.
+    pub(super) fn check_late(&self) {
+        if self.late_ms(&self.device.work.lock()).is_none() {
+            return;
+        }
+        // If this allocation fails, the next check retries.
+        let mut completion = Job::blank().ok();
+        let mut work = self.device.work.lock();
+        let checked = match self.late_ms(&work) {
+            Some(age_ms) => self.recover(&mut work, age_ms, &mut completion),
+            None => Checked::default(),
+        };
+        drop(work);
+        deliver(checked.notice);
+        if let Some(message) = checked.message {
+            self.log(message);
+        }
+        if checked.fail {
+            self.device.fail_waiting();
+        }
+    }
+
+    /// Recovers from a transfer that should have ended. `completion` is for its completion, should it
+    /// never end.
+    fn recover(
+        &self,
+        work: &mut QueuedWork,
+        age_ms: u32,
+        completion: &mut Option<Entry<Job>>,
+    ) -> Checked {
+        let mut checked = Checked::default();
+        match self.edu.state() {
+            State::Idle if self.edu.is_there() => {
+                work.queue.stats.counters.watchdog_recoveries += 1;
+                let transferred = self.reached_memory();
+                checked.message = Some(match transferred {
+                    Ok(()) => Message::LostInterrupt,
+                    Err(_) => Message::NoBusMaster,
+                });
+                checked.notice = self.finish(work, transferred);
+                return checked;
+            }
+            State::Idle | State::Gone => {
+                checked.notice = self.abandon(work);
+                checked.fail = true;
+            }
+            State::Busy if age_ms >= OVERDUE_MS => {
+                if let Some(notice) = work.queue.time_out(completion) {
+                    checked.notice = notice;
+                    checked.fail = true;
+                    checked.message = Some(Message::NoEnd);
+                }
+            }
+            State::Busy => {}
+        }
+        if work.queue.is_busy() {
+            self.check_after(work, TRANSFER_TIME_MS, clock::now());
+        }
+        checked
+    }
+
+    /// Logs what was found out. Not under the lock: a console can be slow.
+    fn log(&self, message: Message) {
+        match message {
+            Message::NoEnd => dev_err!(
+                self.dev,
+                "a transfer does not end; its memory stays with the device\n"
+            ),
+            _ if !self.lost_interrupt.allows() => {}
+            Message::LostInterrupt => {
+                dev_warn!(self.dev, "lost interrupt: a transfer had ended unnoticed\n");
+            }
+            Message::NoBusMaster => dev_err!(
+                self.dev,
+                "a transfer has moved nothing: Bus Master is off, which this driver has switched on\n"
+            ),
+        }
+    }
+}
