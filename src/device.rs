@@ -13,48 +13,54 @@
 //! of wait queues and of an eventfd are taken when `Work` is dropped.
 
 mod call;
+mod client;
+mod debugfs;
 mod engine;
-mod lane;
+
 mod snapshot;
 mod traced;
 mod users;
 
+pub(crate) use client::{
+    Lane,
+    Reserved, //
+};
 pub(crate) use engine::{
     Engine,
     InterruptKind, //
 };
-pub(crate) use lane::{
-    Lane,
-    Reserved, //
-};
 pub(crate) use snapshot::Activity;
 
 use crate::{
-    buffer::{
-        InUse,
-        Registry, //
-    },
     driver,
-    handle::Handle,
+    engines::request,
     kernel_ext::{
-        attach::BoundOf,
-        clock,
-        guard::Guard,
-        mapping::Mappings,
-        trace, //
+        driver::{
+            attach::BoundOf,
+            trace, //
+        },
+        mm::mapping::Mappings,
+        sync::{
+            clock,
+            guard::Guard, //
+        }, //
     },
-    queue::{
+    memory::{
+        buffer::Registry,
+        handle::Handle,
+        hold::BufferHold,
+        quota::{
+            Limits,
+            Quota, //
+        }, //
+    },
+    schedule::{
         self,
         LaneCursor,
         Notice,
+        PageFaults,
         Step, //
     },
-    quota::{
-        Limits,
-        Quota, //
-    },
-    request,
-    stats::PageFaults,
     uapi, //
 };
 use call::Call;
@@ -69,20 +75,20 @@ use kernel::{
 use users::Users;
 
 /// A request as this driver has it.
-pub(crate) type Request = request::Request<InUse>;
+pub(crate) type Request = request::Request<BufferHold>;
 
 /// What goes through the queue of a device, and to whom.
 pub(crate) struct Types;
 
-impl queue::Types for Types {
+impl schedule::QueueTypes for Types {
     type Request = Request;
-    type Owner = lane::Owner;
+    type Owner = client::Owner;
     type Caller = Arc<Call>;
 }
 
 /// A request on its way through the queue.
-pub(crate) type Job = queue::Job<Types>;
-type Queue = queue::Queue<Types>;
+pub(crate) type Job = schedule::Job<Types>;
+type Queue = schedule::Queue<Types>;
 
 /// The queue, and the time of what the engine does.
 struct Work {

@@ -3,36 +3,40 @@
 //! Which devices there are drivers for, what makes one fit, and what is built of it.
 
 use crate::{
-    context::Context,
     device::{
         Device,
         Engine,
         InterruptKind, //
     },
-    edu,
+    engines::{
+        edu,
+        transfer::{
+            DeviceRange,
+            Direction,
+            Transfer,
+            DEVICE_MEMORY_SIZE, //
+        }, //
+    },
+    file::context::Context,
     kernel_ext::{
-        attach::{
-            Attach,
-            BoundOf,
-            Driver, //
+        driver::{
+            attach::{
+                Attach,
+                BoundOf,
+                Driver, //
+            },
+            pci::{
+                device_id,
+                Enabled, //
+            },
+            work::Delayed, //
         },
-        chrdev::Number,
-        coherent::Memory,
-        guard::Guard,
-        pci::{
-            device_id,
-            Enabled, //
-        },
-        work::Delayed, //
+        fs::chrdev::Number,
+        mm::coherent::Memory,
+        sync::guard::Guard, //
     },
+    memory::quota::Limits,
     module_parameters,
-    quota::Limits,
-    transfer::{
-        DeviceRange,
-        Direction,
-        Transfer,
-        DEVICE_MEMORY_SIZE, //
-    },
     uapi, //
 };
 use kernel::{

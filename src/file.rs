@@ -5,26 +5,29 @@
 //! Userspace is read and written here only, and never inside the guard of the device: whoever
 //! handles a page fault of the caller may take for ever.
 
+pub(crate) mod context;
 mod fdinfo;
 mod ioctl;
 
 use crate::{
-    buffer::Buffer,
-    context::Context,
     device::Device,
+    engines::transfer::DEVICE_MEMORY_SIZE,
+    file::context::Context,
     kernel_ext::{
-        chrdev::{
-            self,
-            region,
-            Mode, //
+        fs::{
+            chrdev::{
+                self,
+                region,
+                Mode, //
+            },
+            poll::{
+                Events,
+                PollQueue, //
+            }, //
         },
-        mapping::Mappings,
-        poll::{
-            Events,
-            PollQueue, //
-        }, //
+        mm::mapping::Mappings, //
     },
-    transfer::DEVICE_MEMORY_SIZE, //
+    memory::buffer::Buffer, //
 };
 use kernel::{
     iov::{

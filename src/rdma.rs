@@ -6,26 +6,17 @@
 //! a PCI device (QEMU's `edu`), and maps the buffers into the program, which so works on the same
 //! bytes as the device.
 //!
-//! Calls run one way: [`file`] → [`context`] → {[`buffer`], [`queue`]} → [`edu`]; everything may
-//! use [`kernel_ext`], and [`driver`] stands on top and builds the rest. The interrupt runs [`edu`]
-//! → [`queue`] → [`context`] → wake.
+//! Calls run one way: [`file`] → [`device`] → {[`memory`], [`schedule`]} → [`engines`]; everything may
+//! use [`kernel_ext`], and [`driver`] stands on top and builds the rest. The interrupt runs
+//! [`device`] → [`engines`] → [`schedule`] → wake.
 
-mod buffer;
-mod context;
-mod debugfs;
 mod device;
-mod device_memory;
 mod driver;
-mod edu;
+mod engines;
 mod file;
-mod handle;
 mod kernel_ext;
-mod queue;
-mod quota;
-mod request;
-mod slab;
-mod stats;
-mod transfer;
+mod memory;
+mod schedule;
 mod uapi;
 
 use kernel::prelude::*;
@@ -38,7 +29,7 @@ module! {
     license: "GPL",
     params: {
         dma_bits: u32 {
-            default: crate::edu::DEFAULT_DMA_BITS,
+            default: crate::engines::edu::DEFAULT_DMA_BITS,
             description: "Bits of a bus address that the device keeps (its dma_mask property): 28",
         },
         context_mib: u32 {
@@ -60,14 +51,14 @@ module! {
 #[pin_data]
 struct RdmaModule {
     #[pin]
-    module: kernel_ext::attach::Module<driver::Edu>,
+    module: kernel_ext::driver::attach::Module<driver::Edu>,
 }
 
 impl kernel::InPlaceModule for RdmaModule {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             _: { driver::check_parameters()? },
-            module <- kernel_ext::attach::Module::new(module),
+            module <- kernel_ext::driver::attach::Module::new(module),
         })
     }
 }

@@ -5,7 +5,7 @@
 //! The header is the source of truth and says what everything means; `tests/host/abi.rs` compares
 //! the two, field by field.
 
-use crate::kernel_ext::abi::uapi_struct;
+use crate::kernel_ext::fs::abi::uapi_struct;
 use kernel::ioctl::{
     _IOR,
     _IOW,

@@ -181,7 +181,7 @@ class Text(unittest.TestCase):
 
     def test_what_the_driver_asks_of_its_device(self) -> None:
         table = re.findall(r"^\| `(\w+)` \|", (PROJECT / "docs/your-own-driver.md").read_text(), re.MULTILINE)
-        sources = [PROJECT / "src/edu.rs", PROJECT / "src/edu/inject.rs"]
+        sources = [PROJECT / "src/engines/edu.rs", PROJECT / "src/engines/edu/inject.rs"]
         names = [name for path in sources for name in re.findall(r"pub\(crate\) (?:fn|const) (\w+)", path.read_text())]
         self.assertEqual(sorted(table), sorted(set(names)))
 

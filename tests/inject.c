@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A device that is made to seem faulty from within the driver (src/edu/inject.rs), where the kernel is configured for that: what lost.c,
+ * A device that is made to seem faulty from within the driver (src/engines/edu/inject.rs), where the kernel is configured for that: what lost.c,
  * misbehaving.c, blind.c and gone.c cannot play from outside. Under the sanitizers, too.
  */
 #include "registers.h"

@@ -133,10 +133,10 @@ def observing() -> Iterator[str]:
     _, sections = rendered()
     words = set(re.split(r"[ ,]+", sections["FILES"]))
     for file, pattern in (
-        ("src/debugfs.rs", r'"(\w+) \w[^"]*\\n"|"(\w+) \{\}\\n"|name: c"(\w+)"'),
-        ("src/stats.rs", r'^            \("(\w+)", self'),
+        ("src/device/debugfs.rs", r'"(\w+) \w[^"]*\\n"|"(\w+) \{\}\\n"|name: c"(\w+)"'),
+        ("src/schedule/stats.rs", r'^            \("(\w+)", self'),
         ("src/file/fdinfo.rs", r'"(rdma-[\w-]+):'),
-        ("src/kernel_ext/trace.h", r"^TRACE_EVENT\((\w+),"),
+        ("src/kernel_ext/driver/trace.h", r"^TRACE_EVENT\((\w+),"),
     ):
         found = {"".join(match) for match in re.findall(pattern, (PROJECT / file).read_text(), re.MULTILINE)}
         for name in sorted(found - words):

@@ -7,7 +7,7 @@ use super::{
     Types, //
 };
 use crate::{
-    kernel_ext::{
+    kernel_ext::sync::{
         signal::{
             Pending,
             SleepOn, //
@@ -17,7 +17,7 @@ use crate::{
             Woken, //
         }, //
     },
-    queue::{
+    schedule::{
         Answer,
         Caller, //
     }, //

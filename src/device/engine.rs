@@ -13,40 +13,48 @@ use super::{
     Work as QueuedWork, //
 };
 use crate::{
-    buffer,
-    edu::{
-        Edu,
-        State, //
-    },
-    kernel_ext::{
-        clock,
-        coherent::Memory,
-        fifo::Fifo,
-        pci::Enabled,
-        ratelimit::Ratelimit,
-        signal,
-        trace::{
-            self,
-            Teardown, //
+    engines::{
+        edu::{
+            Edu,
+            State, //
         },
-        work::{
-            Delayed,
-            Work, //
+        transfer::{
+            Direction,
+            Transfer, //
         }, //
     },
-    queue::{
+    kernel_ext::{
+        collections::fifo::Fifo,
+        driver::{
+            pci::Enabled,
+            ratelimit::Ratelimit,
+            trace::{
+                self,
+                Teardown, //
+            },
+            work::{
+                Delayed,
+                Work, //
+            }, //
+        },
+        mm::coherent::Memory,
+        sync::{
+            clock,
+            signal, //
+        }, //
+    },
+    memory::{
+        buffer,
+        quota::{
+            Charge,
+            Quota,
+            Refused, //
+        }, //
+    },
+    schedule::{
         LaneId,
         Notice,
         SyncId, //
-    },
-    quota::{
-        Charge,
-        Quota,
-        Refused, //
-    },
-    transfer::{
-        Direction,
-        Transfer, //
     },
     uapi, //
 };
@@ -181,7 +189,7 @@ impl Delayed<Engine<'_>> {
     ///
     /// # Errors
     ///
-    /// Those of [`Queue::submit`](crate::queue::Queue::submit).
+    /// Those of [`Queue::submit`](crate::schedule::Queue::submit).
     pub(crate) fn submit(&self, lane: LaneId, jobs: &mut Fifo<Job>, now: u64) -> Result {
         let mut work = self.device.work.lock();
         work.queue.submit(lane, jobs)?;

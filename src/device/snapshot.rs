@@ -4,9 +4,11 @@
 
 use super::Device;
 use crate::{
-    kernel_ext::clock,
-    queue::LaneCursor,
-    stats::Stats, //
+    kernel_ext::sync::clock,
+    schedule::{
+        LaneCursor,
+        Stats, //
+    }, //
 };
 use kernel::prelude::*;
 

@@ -4,11 +4,11 @@
 
 use super::Job;
 use crate::{
+    engines::request::Operation,
     kernel_ext::{
-        fifo::Fifo,
-        trace, //
+        collections::fifo::Fifo,
+        driver::trace, //
     },
-    request::Operation,
     uapi, //
 };
 use kernel::prelude::*;

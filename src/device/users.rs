@@ -9,7 +9,7 @@ use super::{
     Device,
     Types, //
 };
-use crate::queue::{
+use crate::schedule::{
     Growth,
     UserId, //
 };

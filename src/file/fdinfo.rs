@@ -3,10 +3,12 @@
 //! `/proc/PID/fdinfo/FD`: what an open file has. Lines only come, and none goes.
 
 use crate::{
-    buffer::bytes,
-    context::Context,
-    queue::LaneState,
-    quota::Quota, //
+    file::context::Context,
+    memory::{
+        buffer::bytes,
+        quota::Quota, //
+    },
+    schedule::LaneState, //
 };
 use kernel::seq_file::{
     seq_print,

@@ -6,25 +6,27 @@ mod submit;
 mod wait;
 
 use crate::{
-    buffer::{
-        Buffer,
-        InUse, //
+    engines::{
+        request::{
+            Operation,
+            Span, //
+        },
+        transfer::{
+            DeviceRange,
+            DEVICE_MEMORY_SIZE, //
+        }, //
     },
-    context::Context,
-    handle::Handle,
-    kernel_ext::{
+    file::context::Context,
+    kernel_ext::fs::{
         chrdev::Mode,
         eventfd::EventFd, //
     },
-    queue,
-    request::{
-        Operation,
-        Span, //
+    memory::{
+        buffer::Buffer,
+        handle::Handle,
+        hold::BufferHold, //
     },
-    transfer::{
-        DeviceRange,
-        DEVICE_MEMORY_SIZE, //
-    },
+    schedule,
     uapi, //
 };
 use kernel::{
@@ -42,7 +44,7 @@ use kernel::{
 };
 
 static_assert!(uapi::DEVICE_MEMORY_SIZE == DEVICE_MEMORY_SIZE);
-static_assert!(uapi::QUEUE_DEPTH as usize == queue::DEPTH);
+static_assert!(uapi::QUEUE_DEPTH as usize == schedule::DEPTH);
 
 /// Does what userspace asks for, and returns the answer: a number, or 0.
 ///
@@ -149,15 +151,20 @@ fn eventfd(context: &Context, request: uapi::Eventfd) -> Result {
 }
 
 /// Makes an operation of what userspace asks for, with all of it but the flags checked.
-fn decode(context: &Context, mode: Mode, request: &uapi::Request) -> Result<Operation<InUse>> {
+fn decode(context: &Context, mode: Mode, request: &uapi::Request) -> Result<Operation<BufferHold>> {
     if request.reserved != [0; 2] {
         return Err(EINVAL);
     }
     let source = || {
         let handle = Handle(request.source);
-        context.span(handle, InUse::new, request.source_offset, request.length)
+        context.span(
+            handle,
+            BufferHold::new,
+            request.source_offset,
+            request.length,
+        )
     };
-    let destination = |holder: fn(Arc<Buffer>) -> InUse| {
+    let destination = |holder: fn(Arc<Buffer>) -> BufferHold| {
         let handle = Handle(request.destination);
         context.span(handle, holder, request.destination_offset, request.length)
     };
@@ -171,14 +178,18 @@ fn decode(context: &Context, mode: Mode, request: &uapi::Request) -> Result<Oper
         uapi::OP_FROM_DEVICE if request.source == 0 => {
             let range = DeviceRange::new(request.source_offset, request.length)?;
             permit(mode.read)?;
-            Ok(Operation::FromDevice(range, destination(InUse::new)?))
+            Ok(Operation::FromDevice(range, destination(BufferHold::new)?))
         }
         uapi::OP_COPY => {
             permit(mode.write)?;
             let within = request.source == request.destination;
             let source = source()?;
             // It is one request on the buffer.
-            let destination = destination(if within { InUse::too } else { InUse::new })?;
+            let destination = destination(if within {
+                BufferHold::uncounted
+            } else {
+                BufferHold::new
+            })?;
             if within && Span::overlap(&source, &destination) {
                 return Err(EINVAL);
             }

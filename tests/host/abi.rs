@@ -4,7 +4,9 @@
 
 #[path = "../../src/kernel_ext"]
 mod kernel_ext {
-    pub(crate) mod abi;
+    pub(crate) mod fs {
+        pub(crate) mod abi;
+    }
 }
 #[path = "../../src/uapi.rs"]
 mod uapi;

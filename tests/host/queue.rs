@@ -7,14 +7,15 @@
 
 #[path = "../../src"]
 mod src {
-    pub(crate) mod device_memory;
-    pub(crate) mod queue;
-    pub(crate) mod request;
-    pub(crate) mod slab;
-    pub(crate) mod stats;
-    pub(crate) mod transfer;
+    #[allow(unused_imports)] // What the driver uses beside.
+    pub(crate) mod schedule;
+    pub(crate) mod engines {
+        pub(crate) mod device_memory;
+        pub(crate) mod request;
+        pub(crate) mod transfer;
+    }
     pub(crate) mod kernel_ext {
-        pub(crate) mod fifo;
+        pub(crate) mod collections;
     }
 }
 #[path = "queue/requests.rs"]
@@ -33,23 +34,23 @@ mod model;
 mod collections;
 
 // Where the driver has them.
-use src::{device_memory, kernel_ext, queue, request, slab, stats, transfer};
+use src::{engines, kernel_ext, schedule};
 
-use device_memory::{Access, Contents, User};
+use engines::device_memory::{Access, Contents, User};
 use kernel::prelude::*;
-use kernel_ext::fifo::{Entry, Fifo};
-use queue::{
-    Answer, CancelScan, Caller, Change, GivenUp, Growth, Job, Lane, LaneCursor, LaneId, Notice, Owner, Queue, SyncId, Types, UserId,
+use kernel_ext::collections::fifo::{Entry, Fifo};
+use schedule::{
+    Answer, CancelScan, Caller, Change, GivenUp, Growth, Job, Lane, LaneCursor, LaneId, Notice, Owner, Queue, QueueTypes, SyncId, UserId,
     DEPTH,
 };
-use request::{Backing, Operation, Request, Span};
-use slab::{Room, Slab};
+use engines::request::{Backing, Operation, Request, Span};
+use kernel_ext::collections::slab::{Room, Slab};
 use std::{
     cell::{Cell, RefCell},
     collections::{HashMap, VecDeque},
     rc::Rc,
 };
-use transfer::{DeviceRange, Direction, Transfer, DEVICE_MEMORY_SIZE};
+use engines::transfer::{DeviceRange, Direction, Transfer, DEVICE_MEMORY_SIZE};
 
 const ZEROS: u64 = 0xdead_0000;
 
@@ -89,7 +90,7 @@ impl Backing for Memory {
 
 struct Test;
 
-impl Types for Test {
+impl QueueTypes for Test {
     type Request = Request<Memory>;
     type Owner = Waker;
     type Caller = Answered;

@@ -7,42 +7,46 @@
 
 #[path = "../../src"]
 mod src {
-    pub(crate) mod quota;
+    pub(crate) mod memory {
+        pub(crate) mod quota;
+    }
 }
 
-/// The driver's `kernel_ext::memlock` for the host: the test says who the caller is.
+/// The driver's `kernel_ext::mm::memlock` for the host: the test says who the caller is.
 mod kernel_ext {
-    pub(crate) mod memlock {
-        use kernel::sync::atomic::Atomic;
-        use std::{cell::RefCell, sync::Arc};
+    pub(crate) mod mm {
+        pub(crate) mod memlock {
+            use kernel::sync::atomic::Atomic;
+            use std::{cell::RefCell, sync::Arc};
 
-        #[derive(Clone)]
-        pub(crate) struct User(Arc<Atomic<usize>>);
+            #[derive(Clone)]
+            pub(crate) struct User(Arc<Atomic<usize>>);
 
-        thread_local! {
-            static CALLER: RefCell<Option<(User, usize)>> = const { RefCell::new(None) };
-        }
-
-        impl User {
-            pub(crate) fn new(locked: usize) -> Self {
-                Self(Arc::new(Atomic::new(locked)))
+            thread_local! {
+                static CALLER: RefCell<Option<(User, usize)>> = const { RefCell::new(None) };
             }
 
-            /// Has this thread be the user's from now on, who may lock so many pages.
-            pub(crate) fn calls(&self, limit: usize) {
-                CALLER.set(Some((self.clone(), limit)));
-            }
+            impl User {
+                pub(crate) fn new(locked: usize) -> Self {
+                    Self(Arc::new(Atomic::new(locked)))
+                }
 
-            pub(crate) fn limited() -> Option<(Self, usize)> {
-                CALLER.with_borrow(|caller| caller.clone())
-            }
+                /// Has this thread be the user's from now on, who may lock so many pages.
+                pub(crate) fn calls(&self, limit: usize) {
+                    CALLER.set(Some((self.clone(), limit)));
+                }
 
-            pub(crate) fn locked(&self) -> &Atomic<usize> {
-                &self.0
-            }
+                pub(crate) fn limited() -> Option<(Self, usize)> {
+                    CALLER.with_borrow(|caller| caller.clone())
+                }
 
-            pub(crate) fn references(&self) -> usize {
-                Arc::strong_count(&self.0)
+                pub(crate) fn locked(&self) -> &Atomic<usize> {
+                    &self.0
+                }
+
+                pub(crate) fn references(&self) -> usize {
+                    Arc::strong_count(&self.0)
+                }
             }
         }
     }
@@ -52,8 +56,8 @@ use kernel::{
     prelude::*,
     sync::{atomic::Relaxed, Arc},
 };
-use kernel_ext::memlock::User;
-use src::quota::{Charge, Quota, Refused};
+use kernel_ext::mm::memlock::User;
+use src::memory::quota::{Charge, Quota, Refused};
 use std::{sync::Barrier, thread};
 
 fn quota(limit: usize) -> Arc<Quota> {

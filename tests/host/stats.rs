@@ -7,10 +7,12 @@
 
 #[path = "../../src"]
 mod src {
-    pub(crate) mod stats;
+    pub(crate) mod schedule {
+        pub(crate) mod stats;
+    }
 }
 
-use src::stats::{Counters, Histogram, PageFaults, Stats};
+use src::schedule::stats::{Counters, Histogram, PageFaults, Stats};
 use std::{collections::HashSet, thread};
 
 fn buckets(latencies: &[u64]) -> Vec<(u64, u64)> {

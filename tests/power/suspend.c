@@ -328,7 +328,7 @@ static int inject(const char *command)
 	return write_text("/sys/kernel/debug/rdma/rdma0/inject", command);
 }
 
-/* src/edu/inject.rs: the machine stays awake rather than cut a transfer off, which would look as if it had succeeded. */
+/* src/engines/edu/inject.rs: the machine stays awake rather than cut a transfer off, which would look as if it had succeeded. */
 TEST_F(suspend, a_transfer_that_does_not_end)
 {
 	struct rdma_completion completions[REQUESTS];

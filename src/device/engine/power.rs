@@ -8,8 +8,8 @@ use super::{
     OVERDUE_MS, //
 };
 use crate::kernel_ext::{
-    clock,
-    work::Delayed, //
+    driver::work::Delayed,
+    sync::clock, //
 };
 use kernel::prelude::*;
 

@@ -10,16 +10,16 @@ use super::{
     Types, //
 };
 use crate::{
-    edu::{
+    engines::edu::{
         State,
         TRANSFER_TIME_MS, //
     },
     kernel_ext::{
-        clock,
-        fifo::Entry,
-        work::Delayed, //
+        collections::fifo::Entry,
+        driver::work::Delayed,
+        sync::clock, //
     },
-    queue::Notice, //
+    schedule::Notice, //
 };
 use kernel::{
     prelude::*,

@@ -4,16 +4,16 @@
 
 use super::decode;
 use crate::{
-    context::Context,
     device::{
         Job,
         Reserved, //
     },
+    file::context::Context,
     kernel_ext::{
-        chrdev::Mode,
-        fifo::Fifo, //
+        collections::fifo::Fifo,
+        fs::chrdev::Mode, //
     },
-    queue,
+    schedule,
     uapi, //
 };
 use kernel::{
@@ -29,7 +29,7 @@ use kernel::{
 pub(super) fn submit(context: &Context, mode: Mode, submit: uapi::Submit) -> Result<usize> {
     // CAST: `u32` fits into `usize`.
     let count = submit.count as usize;
-    if submit.flags != 0 || submit.reserved != 0 || count == 0 || count > queue::DEPTH {
+    if submit.flags != 0 || submit.reserved != 0 || count == 0 || count > schedule::DEPTH {
         return Err(EINVAL);
     }
     let array = UserPtr::from_addr(usize::try_from(submit.requests).map_err(|_| EFAULT)?);

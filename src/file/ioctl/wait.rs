@@ -3,14 +3,14 @@
 //! `RDMA_IOC_WAIT`: completions become an array.
 
 use crate::{
-    context::Context,
     device::Job,
+    file::context::Context,
     kernel_ext::{
-        chrdev::Mode,
-        clock,
-        fifo::Fifo, //
+        collections::fifo::Fifo,
+        fs::chrdev::Mode,
+        sync::clock, //
     },
-    queue,
+    schedule,
     uapi, //
 };
 use core::mem::offset_of;
@@ -28,7 +28,7 @@ pub(super) fn wait(context: &Context, mode: Mode, argument: UserPtr) -> Result<u
     let wait: uapi::Wait = super::get(argument)?;
     // CAST: `u32` fits into `usize`.
     let (min, max) = (wait.min as usize, wait.max as usize);
-    let wrong = max == 0 || min > max || min > queue::DEPTH;
+    let wrong = max == 0 || min > max || min > schedule::DEPTH;
     if wait.flags != 0 || wait.reserved != 0 || wrong {
         return Err(EINVAL);
     }

@@ -299,7 +299,7 @@ fn files_are_read_into_buffers() {
     assert!(is_same(&buffer[..count], &expected));
 }
 
-/// Whose transfer does not end does not get its buffer back, as the device has it; all others do. src/edu/inject.rs.
+/// Whose transfer does not end does not get its buffer back, as the device has it; all others do. src/engines/edu/inject.rs.
 #[test]
 #[ignore = "wants fault injection: make test-debug"]
 fn a_transfer_that_does_not_end() {

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `/sys/kernel/debug/rdma/rdmaN`: what a device is at, what has happened on it, how long requests
+//! take.
+//!
+//! For people who look for what is wrong; the files and their lines may change. No address is in
+//! them.
+
+use crate::{
+    device::{
+        Activity,
+        Device, //
+    },
+    kernel_ext::fs::debugfs::{
+        Entry,
+        Shown, //
+    },
+    memory::buffer::bytes, //
+};
+use kernel::seq_file::{
+    seq_print,
+    SeqFile, //
+};
+
+#[cfg(CONFIG_FAULT_INJECTION)]
+use crate::kernel_ext::fs::debugfs::command::Command;
+
+impl Shown for Device {
+    const ENTRIES: &'static [Entry<Self>] = &[
+        Entry {
+            name: c"state",
+            show: state,
+        },
+        Entry {
+            name: c"counters",
+            show: counters,
+        },
+        Entry {
+            name: c"latency",
+            show: latency,
+        },
+    ];
+
+    #[cfg(CONFIG_FAULT_INJECTION)]
+    const COMMANDS: &'static [Command<Self>] = &[Command {
+        name: c"inject",
+        run: |device, command| device.enter(|engine| engine.inject(command))?,
+    }];
+}
+
+/// What is so now, a line each.
+fn state(device: &Device, to: &SeqFile) {
+    let snapshot = device.snapshot();
+    match snapshot.activity {
+        Activity::Idle => seq_print!(to, "engine idle\n"),
+        Activity::Busy(ms) => seq_print!(to, "engine busy for {ms} ms\n"),
+        Activity::Stuck(ms) => seq_print!(to, "engine stuck for {ms} ms\n"),
+        Activity::Gone => seq_print!(to, "engine gone\n"),
+    }
+    seq_print!(to, "contexts {}\n", snapshot.contexts);
+    seq_print!(to, "queued {}\n", device.waiting());
+    seq_print!(to, "buffers {}\n", device.buffers().len());
+    seq_print!(to, "memory {}\n", bytes(device.quota().used()));
+    seq_print!(to, "memory_limit {}\n", bytes(device.quota().limit()));
+}
+
+/// `name value`, a line each.
+fn counters(device: &Device, to: &SeqFile) {
+    for (name, value) in device.snapshot().stats.counters.named() {
+        seq_print!(to, "{name} {value}\n");
+    }
+    seq_print!(to, "page_faults {}\n", device.page_faults());
+}
+
+/// For each class of latencies that there were, from how many nanoseconds on, and how many
+/// requests.
+fn latency(device: &Device, to: &SeqFile) {
+    for (from, count) in device.snapshot().stats.latency.non_empty() {
+        seq_print!(to, "{from} {count}\n");
+    }
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the engine can be told: one transfer, checked when it is made.
+//!
+//! No hardware and no bindings: also compiled and tested on the host.
+
+use kernel::prelude::*;
+
+/// Bytes of device memory. Source: QEMU, `docs/specs/edu.rst`, "DMA".
+pub(crate) const DEVICE_MEMORY_SIZE: u64 = 4096;
+
+/// A part of the device memory.
+///
+/// # Invariants
+///
+/// `length` is not 0, and `offset + length` is at most [`DEVICE_MEMORY_SIZE`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DeviceRange {
+    offset: u64,
+    length: u64,
+}
+
+impl DeviceRange {
+    /// All of the device memory.
+    pub(crate) const WHOLE: Self = Self {
+        offset: 0,
+        length: DEVICE_MEMORY_SIZE,
+    };
+
+    /// The `length` bytes at `offset`; [`EINVAL`] where there are no such bytes.
+    pub(crate) fn new(offset: u64, length: u64) -> Result<Self> {
+        match offset.checked_add(length) {
+            // INVARIANT: just checked.
+            Some(end) if length > 0 && end <= DEVICE_MEMORY_SIZE => Ok(Self { offset, length }),
+            _ => Err(EINVAL),
+        }
+    }
+
+    /// The first `length` bytes of device memory, which every copy goes through; at most all.
+    ///
+    /// Returns [`None`] for no bytes.
+    pub(crate) fn staging(length: u64) -> Option<Self> {
+        // INVARIANT: not 0, and at most all.
+        (length > 0).then_some(Self {
+            offset: 0,
+            length: length.min(DEVICE_MEMORY_SIZE),
+        })
+    }
+
+    /// The range without its first `done` bytes, cut to at most `most` bytes.
+    ///
+    /// Returns [`None`] if nothing is left.
+    pub(crate) fn rest(self, done: u64, most: u64) -> Option<Self> {
+        let length = self.length.checked_sub(done)?.min(most);
+
+        // INVARIANT: a part of a range that is inside the device memory, and not empty.
+        (length > 0).then_some(Self {
+            offset: self.offset + done,
+            length,
+        })
+    }
+
+    /// Bytes from the start of the device memory.
+    pub(crate) fn offset(self) -> u64 {
+        self.offset
+    }
+
+    /// Bytes, at least 1.
+    pub(crate) fn length(self) -> u64 {
+        self.length
+    }
+}
+
+/// Which way the bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// From coherent memory to device memory.
+    ToDevice,
+    /// From device memory to coherent memory.
+    FromDevice,
+}
+
+/// What the engine does in one go.
+///
+/// That the bytes at `address` are coherent memory of this device is upheld by whoever gives them
+/// out, [`Backing`](crate::engines::request::Backing).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Transfer {
+    /// Which way.
+    pub(crate) direction: Direction,
+    /// Bus address of the first byte in coherent memory.
+    pub(crate) address: u64,
+    /// Where in the device memory, and how many bytes.
+    pub(crate) device: DeviceRange,
+}

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The driver core: PCI devices, interrupts, work, the log and tracepoints.
+
+pub(crate) mod attach;
+pub(crate) mod pci;
+mod pci_driver;
+pub(crate) mod ratelimit;
+pub(crate) mod reach;
+pub(crate) mod trace;
+pub(crate) mod work;

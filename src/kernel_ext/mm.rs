@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory: coherent allocations, mappings and their page faults.
+
+pub(crate) mod coherent;
+pub(crate) mod mapping;
+pub(crate) mod memlock;
+mod runs;
+pub(crate) mod vma;

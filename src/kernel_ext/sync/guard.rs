@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A guard around what exists only while a driver is bound to its device.
+//!
+//! Open files outlive the device. Each call from userspace enters the guard to get at the device,
+//! and unbinding closes it: nobody enters any more, and those inside are waited for. Nobody may
+//! wait for userspace inside: no copying from or to it, no sleeping until something is done.
+//!
+//! Entering costs a few instructions on memory of this CPU (SRCU), and may be nested: a page fault
+//! on one of our mappings enters it wherever the fault happens.
+
+use core::marker::PhantomData;
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            Acquire,
+            Atomic,
+            Release, //
+        },
+        Srcu, //
+    },
+    types::ForLt, //
+};
+
+/// Guards an `F::Of<'bound>`, where `'bound` is the time for which the driver is bound.
+///
+/// # Invariants
+///
+/// `inside` is null, or points to an `F::Of<'_>` that is valid until a call of
+/// [`close`](Self::close) has returned.
+#[pin_data]
+pub(crate) struct Guard<F: ForLt> {
+    #[pin]
+    readers: Srcu,
+    inside: Atomic<*mut c_void>,
+    _guards: PhantomData<fn() -> F>,
+}
+
+// SAFETY: The guard gives out shared references to what is inside, to any thread; `F::Of` being
+// `Sync` is demanded by `open`, without which there is nothing inside.
+unsafe impl<F: ForLt> Send for Guard<F> {}
+// SAFETY: As above.
+unsafe impl<F: ForLt> Sync for Guard<F> {}
+
+impl<F: ForLt> Guard<F> {
+    /// A guard that is closed.
+    pub(crate) fn new() -> impl PinInit<Self, Error> {
+        // INVARIANT: null.
+        try_pin_init!(Self {
+            readers <- kernel::new_srcu!("rdma::Guard"),
+            inside: Atomic::new(core::ptr::null_mut()),
+            _guards: PhantomData,
+        })
+    }
+
+    /// Calls `f` with what is inside.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] if the guard is closed.
+    pub(crate) fn enter<R>(&self, f: impl for<'a> FnOnce(&'a F::Of<'a>) -> R) -> Result<R> {
+        let _reader = self.readers.read_lock();
+        let inside = self.inside.load(Acquire);
+        if inside.is_null() {
+            return Err(ENODEV);
+        }
+        // SAFETY: By the type invariant it is valid until `close` has returned, which waits for
+        // `_reader`. A lifetime does not change the layout, and the higher-ranked closure can
+        // neither choose the lifetime nor keep anything of it.
+        Ok(f(unsafe { &*inside.cast::<F::Of<'_>>() }))
+    }
+
+    /// Whether it is closed. Those inside may be waited for.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inside.load(Acquire).is_null()
+    }
+
+    /// Opens the guard.
+    ///
+    /// # Safety
+    ///
+    /// `inside` must stay valid, for all that its lifetime stands for, until `close` has returned.
+    pub(in crate::kernel_ext) unsafe fn open<'bound>(&self, inside: &F::Of<'bound>)
+    where
+        F::Of<'bound>: Sync,
+    {
+        // INVARIANT: by the safety requirement.
+        self.inside
+            .store(core::ptr::from_ref(inside).cast_mut().cast(), Release);
+    }
+
+    /// Closes the guard, and returns when nobody is inside any more.
+    pub(in crate::kernel_ext) fn close(&self) {
+        self.inside.store(core::ptr::null_mut(), Release);
+        self.readers.synchronize_expedited();
+    }
+}
+
+#[kunit_tests(rdma_guard)]
+mod tests {
+    use super::*;
+    use kernel::{
+        sync::{
+            atomic::Relaxed,
+            Arc,
+            Completion, //
+        },
+        time::{
+            delay::fsleep,
+            Delta, //
+        },
+        workqueue, //
+    };
+
+    /// A guard, and what happens around it.
+    #[pin_data]
+    struct Scene {
+        #[pin]
+        guard: Guard<ForLt!(u32)>,
+        #[pin]
+        inside: Completion,
+        has_left: Atomic<bool>,
+    }
+
+    static VALUE: u32 = 42;
+
+    /// A guard around `VALUE`.
+    fn open() -> Result<Arc<Scene>> {
+        let scene = Arc::pin_init(
+            try_pin_init!(Scene {
+                guard <- Guard::new(),
+                inside <- Completion::new(),
+                has_left: Atomic::new(false),
+            }),
+            GFP_KERNEL,
+        )?;
+        // SAFETY: It is there for ever.
+        unsafe { scene.guard.open(&VALUE) };
+        Ok(scene)
+    }
+
+    #[test]
+    fn closed_at_first() -> Result {
+        let guard = KBox::pin_init(Guard::<ForLt!(u32)>::new(), GFP_KERNEL)?;
+        assert!(guard.is_closed());
+        assert_eq!(guard.enter(|value| *value), Err(ENODEV));
+        Ok(())
+    }
+
+    #[test]
+    fn open_until_it_is_closed() -> Result {
+        let scene = open()?;
+        assert!(!scene.guard.is_closed());
+        assert_eq!(scene.guard.enter(|value| *value), Ok(VALUE));
+        scene.guard.close();
+        assert!(scene.guard.is_closed());
+        assert_eq!(scene.guard.enter(|value| *value), Err(ENODEV));
+        Ok(())
+    }
+
+    #[test]
+    fn entered_from_within() -> Result {
+        let scene = open()?;
+        let guard = &scene.guard;
+        let sum = guard.enter(|outer| guard.enter(|inner| outer + inner));
+        assert_eq!(sum, Ok(Ok(2 * VALUE)));
+        scene.guard.close();
+        Ok(())
+    }
+
+    #[test]
+    fn closing_waits_for_who_is_inside() -> Result {
+        let scene = open()?;
+        let other = scene.clone();
+        workqueue::system_unbound().try_spawn(GFP_KERNEL, move || {
+            let _ = other.guard.enter(|_| {
+                other.inside.complete_all();
+                fsleep(Delta::from_millis(50));
+                other.has_left.store(true, Relaxed);
+            });
+        })?;
+        scene.inside.wait_for_completion();
+        assert!(!scene.has_left.load(Relaxed));
+        scene.guard.close();
+        assert!(scene.has_left.load(Relaxed));
+        Ok(())
+    }
+
+    #[test]
+    fn opened_again() -> Result {
+        let scene = open()?;
+        scene.guard.close();
+        // SAFETY: It is there for ever.
+        unsafe { scene.guard.open(&VALUE) };
+        assert_eq!(scene.guard.enter(|value| *value), Ok(VALUE));
+        scene.guard.close();
+        Ok(())
+    }
+}

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A coherent buffer and who holds it.
+//!
+//! A buffer is held by its handle, by each mapping and by each request: it is freed with the last
+//! of them. Its memory goes earlier if the device does, for memory of a device must be freed before
+//! that is unbound; whoever still holds the buffer then finds it empty.
+
+use crate::{
+    device::Device,
+    kernel_ext::mm::{
+        coherent::{
+            Layout,
+            Memory, //
+        },
+        vma::{
+            Count,
+            Mappable, //
+        }, //
+    },
+    memory::{
+        handle::Handle,
+        quota::{
+            Charge,
+            Quota, //
+        }, //
+    }, //
+};
+use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
+    page::{
+        PAGE_SHIFT,
+        PAGE_SIZE, //
+    },
+    prelude::*,
+    rbtree::RBTree,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        new_mutex,
+        Arc,
+        Mutex, //
+    }, //
+};
+
+/// Memory that can be taken away from whoever holds it.
+#[pin_data]
+struct Revocable {
+    #[pin]
+    memory: Mutex<Option<Charged>>,
+}
+
+/// Memory, and whom it is charged to.
+struct Charged {
+    memory: Memory,
+    _charge: Charge,
+}
+
+impl Revocable {
+    fn new(memory: Charged) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self { memory <- new_mutex!(Some(memory), "rdma::Revocable") }),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+
+    /// Does `f` with the memory; [`ENODEV`] if it was taken away.
+    fn with<R>(&self, f: impl FnOnce(&Memory) -> R) -> Result<R> {
+        Ok(f(&self.memory.lock().as_ref().ok_or(ENODEV)?.memory))
+    }
+
+    fn take(&self) -> Option<Charged> {
+        self.memory.lock().take()
+    }
+}
+
+/// All buffers of a device, to be found when it goes.
+#[pin_data]
+pub(crate) struct Registry {
+    #[pin]
+    live: Mutex<Live>,
+}
+
+struct Live {
+    memories: RBTree<u64, Arc<Revocable>>,
+    count: usize,
+    last_id: u64,
+}
+
+impl Registry {
+    /// Without buffers.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            live <- new_mutex!(
+                Live {
+                    memories: RBTree::new(),
+                    count: 0,
+                    last_id: 0,
+                },
+                "rdma::Registry"
+            ),
+        })
+    }
+
+    fn insert(&self, memory: Arc<Revocable>) -> Result<u64> {
+        let mut live = self.live.lock();
+        let id = live.last_id + 1;
+        live.memories
+            .try_create_and_insert(id, memory, GFP_KERNEL_ACCOUNT)?;
+        live.last_id = id;
+        live.count += 1;
+        Ok(id)
+    }
+
+    fn remove(&self, id: u64) -> Option<Arc<Revocable>> {
+        let mut live = self.live.lock();
+        let memory = live.memories.remove(&id)?;
+        live.count -= 1;
+        Some(memory)
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.live.lock().count
+    }
+
+    /// Takes the memory of all buffers away and frees it.
+    ///
+    /// Nobody makes or drops a buffer any more, the guard being closed; no page is mapped; the
+    /// device does not touch the memory.
+    pub(crate) fn revoke_all(&self) {
+        let mut live = self.live.lock();
+        let all = core::mem::replace(&mut live.memories, RBTree::new());
+        live.count = 0;
+        drop(live);
+        for memory in all.values() {
+            drop(memory.take());
+        }
+    }
+}
+
+/// A coherent buffer.
+pub(crate) struct Buffer {
+    device: Arc<Device>,
+    memory: Arc<Revocable>,
+    id: u64,
+    pub(super) layout: Layout,
+    pub(super) size: usize,
+    mappings: Count,
+    pub(super) requests: Atomic<u32>,
+    handle: Handle,
+}
+
+impl Buffer {
+    /// Allocates `size` bytes, rounded up to whole pages and zeroed, which a context with this
+    /// quota calls `handle`.
+    ///
+    /// # Errors
+    ///
+    /// [`EDQUOT`] and [`ENOMEM`], and the reason is in the log; [`EINTR`] if the process is being
+    /// killed; [`ENODEV`] if the device is gone.
+    pub(crate) fn new(
+        device: &Arc<Device>,
+        quota: &Arc<Quota>,
+        size: usize,
+        handle: Handle,
+    ) -> Result<Arc<Self>> {
+        // All of it inside the guard: memory that the registry does not have would outlive the
+        // device.
+        let buffer = device.enter(|engine| -> Result<Self> {
+            let charge = engine.charge(quota, size.div_ceil(PAGE_SIZE))?;
+            let memory = engine.allocate(size)?;
+            let (layout, size) = (memory.layout()?, memory.size());
+            let memory = Revocable::new(Charged {
+                memory,
+                _charge: charge,
+            })?;
+            let id = device.buffers().insert(memory.clone())?;
+            Ok(Self {
+                device: device.clone(),
+                memory,
+                id,
+                layout,
+                size,
+                mappings: Count::new(),
+                requests: Atomic::new(0),
+                handle,
+            })
+        })??;
+        Ok(Arc::new(buffer, GFP_KERNEL_ACCOUNT)?)
+    }
+
+    /// Bytes, whole pages.
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Where the buffer begins in the file, in pages.
+    pub(crate) fn first_page(&self) -> usize {
+        self.handle.first_page()
+    }
+
+    /// How many mappings of it there are.
+    pub(crate) fn mappings(&self) -> u32 {
+        self.mappings.get()
+    }
+
+    /// Requests on it that are not over.
+    pub(crate) fn requests(&self) -> u32 {
+        self.requests.load(Relaxed)
+    }
+
+    /// Copies its first bytes out, as many as `to` has.
+    pub(crate) fn copy_to(&self, to: &mut [u8]) -> Result {
+        self.memory.with(|memory| memory.copy_to(to))
+    }
+
+    /// Copies `from` over its first bytes.
+    pub(crate) fn copy_from(&self, from: &[u8]) -> Result {
+        self.memory.with(|memory| memory.copy_from(from))
+    }
+
+    /// Has the memory never freed: the device may still write to it.
+    pub(crate) fn abandon(&self) {
+        let _ = self.memory.with(Memory::abandon);
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        // If the guard is closed, the memory is freed by whoever closed it.
+        let _ = self.device.enter(|_| {
+            self.device.buffers().remove(self.id);
+            drop(self.memory.take());
+        });
+    }
+}
+
+impl Mappable for Buffer {
+    fn with_layout<R>(&self, f: impl FnOnce(&Layout) -> R) -> Result<R> {
+        // Inside the guard: after it is closed the mappings are emptied, and must stay so.
+        self.device.enter(|_| f(&self.layout))
+    }
+
+    fn first_page(&self) -> usize {
+        self.handle.first_page()
+    }
+
+    fn mappings(&self) -> &Count {
+        &self.mappings
+    }
+
+    fn faulted(&self, page: usize, loaded: Result<usize>) {
+        self.device.faulted(self.handle, page, loaded);
+    }
+}
+
+/// Pages of this many bytes.
+pub(crate) fn pages(bytes: usize) -> usize {
+    bytes >> PAGE_SHIFT
+}
+
+/// Bytes of this many pages.
+pub(crate) fn bytes(pages: usize) -> u64 {
+    // CAST: `usize` is at most 64 bits.
+    (pages as u64) << PAGE_SHIFT
+}

@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One lane: what waits in it, and what is completed.
+
+use super::job::{
+    Answer,
+    Caller,
+    Change,
+    Job,
+    Owner,
+    QueueTypes,
+    SyncId, //
+};
+use crate::kernel_ext::collections::fifo::{
+    Entry,
+    Fifo, //
+};
+use kernel::prelude::*;
+
+/// Requests that a lane accepts before completions must be collected. `RDMA_QUEUE_DEPTH`
+pub(crate) const DEPTH: usize = 1024;
+
+/// A lane's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LaneId(pub(super) usize);
+
+/// The number of a user who has lanes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct UserId(pub(super) usize);
+
+/// Which ring a lane is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// None.
+    Nowhere,
+    /// That of its user: its first request can be given to the engine.
+    Turns,
+    /// Its first requests are linked to one that has failed, and are to fail, too.
+    Failing,
+}
+
+/// The requests of one context.
+pub(crate) struct Lane<T: QueueTypes> {
+    /// What waits is in here, and behind it what is in `waiting`. A scan that cancels goes through
+    /// `waiting` a few requests at a time, and puts here what stays.
+    scanned: Fifo<Job<T>>,
+    waiting: Fifo<Job<T>>,
+    completed: Fifo<Job<T>>,
+    /// While `waiting` is scanned.
+    scan: Option<Scan>,
+    /// Accepted and not yet collected.
+    pending: usize,
+    pub(super) owner: T::Owner,
+}
+
+/// A scan of a lane, between two steps.
+struct Scan {
+    cookie: Option<u64>,
+    /// Requests that are still to be scanned.
+    left: usize,
+    /// The engine has taken one that was to be cancelled.
+    begun: bool,
+}
+
+/// What a lane has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LaneState {
+    /// Requests that wait for the engine.
+    pub(crate) waiting: usize,
+    /// Requests that the engine has: 0 or 1.
+    pub(crate) running: usize,
+    /// Completions that wait to be collected.
+    pub(crate) completed: usize,
+    /// Completions that are still to come or being delivered, and room set aside for more.
+    pub(crate) outstanding: usize,
+    /// Requests that there is room for.
+    pub(crate) room: usize,
+    /// Nothing is accepted any more.
+    pub(crate) closed: bool,
+}
+
+/// A scan for requests to cancel, a few at a time.
+pub(crate) struct CancelScan {
+    /// Their cookie; [`None`]: all requests.
+    cookie: Option<u64>,
+    /// How many were cancelled.
+    pub(crate) cancelled: usize,
+    /// One of them cannot be, for the engine has begun with it.
+    pub(crate) begun: bool,
+}
+
+impl<T: QueueTypes> Lane<T> {
+    /// Requests that are dealt with while the lock is held.
+    pub(super) const STEP: usize = 32;
+
+    /// A lane with nothing in it.
+    pub(crate) fn new(owner: T::Owner) -> Self {
+        Self {
+            scanned: Fifo::new(),
+            waiting: Fifo::new(),
+            completed: Fifo::new(),
+            scan: None,
+            pending: 0,
+            owner,
+        }
+    }
+
+    pub(super) fn state(&self) -> LaneState {
+        LaneState {
+            waiting: self.scanned.len() + self.waiting.len(),
+            running: 0,
+            completed: self.completed.len(),
+            outstanding: self.pending - self.completed.len(),
+            room: DEPTH.saturating_sub(self.pending),
+            closed: false,
+        }
+    }
+
+    /// The ring that the lane belongs to; [`None`]: the one that it is in. What is being cancelled is
+    /// left to the scan.
+    pub(super) fn place(&self) -> Option<Place> {
+        match self.front() {
+            None => Some(Place::Nowhere),
+            Some(front) if !front.link_failed => Some(Place::Turns),
+            Some(_) if self.scan.is_some() => None,
+            Some(_) => Some(Place::Failing),
+        }
+    }
+
+    /// What is to be done about a change.
+    pub(super) fn notice(&self, change: Change) -> <T::Owner as Owner<T>>::Notice {
+        self.owner.notice(change, self.completed.len())
+    }
+
+    /// Sets aside room for at most so many requests, and returns for how many.
+    pub(super) fn reserve(&mut self, most: usize) -> usize {
+        let granted = most.min(DEPTH.saturating_sub(self.pending));
+        self.pending += granted;
+        granted
+    }
+
+    /// Gives back room: what was set aside, or is delivered. Returns whether there was none before.
+    pub(super) fn release(&mut self, room: usize) -> bool {
+        let was_full = self.pending >= DEPTH;
+        self.pending = self.pending.saturating_sub(room);
+        was_full && room > 0
+    }
+
+    pub(super) fn push_last(&mut self, jobs: &mut Fifo<Job<T>>) {
+        self.waiting.append(jobs);
+    }
+
+    pub(super) fn push_first(&mut self, job: Entry<Job<T>>) {
+        self.scanned.push_front(job);
+    }
+
+    fn pop(&mut self) -> Option<Entry<Job<T>>> {
+        let job = self.scanned.pop_front();
+        job.or_else(|| self.pop_unscanned())
+    }
+
+    fn pop_unscanned(&mut self) -> Option<Entry<Job<T>>> {
+        if let Some(scan) = &mut self.scan {
+            scan.left = scan.left.saturating_sub(1);
+        }
+        self.waiting.pop_front()
+    }
+
+    fn front(&self) -> Option<&Job<T>> {
+        self.scanned.front().or_else(|| self.waiting.front())
+    }
+
+    fn front_mut(&mut self) -> Option<&mut Job<T>> {
+        match self.scanned.front_mut() {
+            Some(front) => Some(front),
+            None => self.waiting.front_mut(),
+        }
+    }
+
+    /// Takes the first request, for the engine, unless that is to fail.
+    pub(super) fn next(&mut self) -> Option<Entry<Job<T>>> {
+        if self.front().is_some_and(|front| front.link_failed) {
+            return None;
+        }
+        let job = self.pop()?;
+        if let Some(scan) = &mut self.scan {
+            scan.begun |= job.matches(scan.cookie);
+        }
+        Some(job)
+    }
+
+    /// The request before the first one has failed.
+    pub(super) fn fail_next_link(&mut self) {
+        if let Some(next) = self.front_mut() {
+            next.link_failed = next.linked;
+        }
+    }
+
+    /// Fails up to [`STEP`](Self::STEP) requests that are linked to one that has failed.
+    pub(super) fn fail_links(&mut self) {
+        for _ in 0..Self::STEP {
+            if self.place() != Some(Place::Failing) {
+                return;
+            }
+            if let Some(mut job) = self.pop() {
+                self.fail_next_link();
+                job.end(Err(ECANCELED));
+                self.complete(job);
+            }
+        }
+    }
+
+    /// Takes a request that waits. Looks at all of them.
+    pub(super) fn take(&mut self, id: SyncId) -> Option<Entry<Job<T>>> {
+        if let Some(job) = self.scanned.take(|job| job.sync == id) {
+            return Some(job);
+        }
+        let mut position = 0;
+        let job = self.waiting.take(|job| {
+            position += 1;
+            job.sync == id
+        });
+        if let (Some(scan), Some(_)) = (&mut self.scan, &job) {
+            scan.left -= usize::from(position <= scan.left);
+        }
+        job
+    }
+
+    /// Completes a request: puts it where it is collected, or answers the thread that waits for it,
+    /// which is returned to be woken.
+    pub(super) fn complete(&mut self, mut job: Entry<Job<T>>) -> Option<T::Caller> {
+        if let Some(caller) = job.caller.take() {
+            caller.answer(Answer::Ended(job));
+            return Some(caller);
+        }
+        self.owner.completed(&job);
+        self.completed.push_back(job);
+        None
+    }
+
+    /// Takes completions out: all, or a few if there are more than `most`. Their room is to be
+    /// [given back](Self::release) when they are delivered.
+    pub(super) fn collect(&mut self, most: usize) -> Fifo<Job<T>> {
+        if self.completed.len() <= most {
+            core::mem::replace(&mut self.completed, Fifo::new())
+        } else {
+            self.completed.take_front(most.min(Self::STEP))
+        }
+    }
+
+    /// Puts back completions that could not be delivered, before all others.
+    pub(super) fn put_back(&mut self, mut taken: Fifo<Job<T>>) {
+        taken.append(&mut self.completed);
+        self.completed = taken;
+    }
+
+    /// Fails what waits, up to [`STEP`](Self::STEP) requests, or to one that a thread waits for,
+    /// which is returned to be woken. Returns whether there may be more.
+    pub(super) fn fail_batch(&mut self, error: Error) -> (bool, Option<T::Caller>) {
+        for _ in 0..Self::STEP {
+            let Some(mut job) = self.pop() else {
+                return (false, None);
+            };
+            job.end(Err(error));
+            let caller = self.complete(job);
+            if caller.is_some() {
+                return (true, caller);
+            }
+        }
+        (true, None)
+    }
+
+    /// Begins a scan of what waits now, for requests to cancel. `begun`: the engine has one of them.
+    pub(super) fn cancel(&mut self, cookie: Option<u64>, begun: bool) -> CancelScan {
+        let mut waiting = core::mem::replace(&mut self.waiting, Fifo::new());
+        self.scanned.append(&mut waiting);
+        core::mem::swap(&mut self.scanned, &mut self.waiting);
+        self.scan = Some(Scan {
+            cookie,
+            left: self.waiting.len(),
+            begun,
+        });
+        CancelScan {
+            cookie,
+            cancelled: 0,
+            begun: false,
+        }
+    }
+
+    /// Continues a scan, for up to [`STEP`](Self::STEP) requests; returns whether there may be more.
+    /// A lane has one scan at a time.
+    pub(super) fn cancel_step(&mut self, scan: &mut CancelScan) -> bool {
+        for _ in 0..Self::STEP {
+            let left = self.scan.as_ref().is_some_and(|scan| scan.left > 0);
+            let job = left.then(|| self.pop_unscanned()).flatten();
+            let Some(mut job) = job else {
+                scan.begun |= self.scan.take().is_some_and(|scan| scan.begun);
+                return false;
+            };
+            let wanted = job.matches(scan.cookie);
+            scan.begun |= wanted && job.is_begun();
+            if !job.link_failed && (!wanted || job.is_begun()) {
+                self.scanned.push_back(job);
+                continue;
+            }
+            // The engine may come before the scan goes on.
+            if let Some(next) = self.waiting.front_mut() {
+                next.link_failed = next.linked;
+            }
+            job.end(Err(ECANCELED));
+            self.complete(job);
+            scan.cancelled += 1;
+        }
+        true
+    }
+}

@@ -1,0 +1,368 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The lanes and their users, and whose turn it is: turns go round the users, and those of a user
+//! round the user's lanes.
+
+use super::{
+    job::{
+        Job,
+        QueueTypes,
+        SyncId, //
+    },
+    lane::{
+        CancelScan,
+        Lane,
+        LaneId,
+        Place,
+        UserId, //
+    },
+    ring::{
+        Link,
+        Linked,
+        Ring, //
+    }, //
+};
+use crate::kernel_ext::collections::{
+    fifo::{
+        Entry,
+        Fifo, //
+    },
+    slab::{
+        Room,
+        Slab, //
+    }, //
+};
+use kernel::prelude::*;
+
+/// A user who has lanes.
+pub(crate) struct User {
+    /// Those of the user's lanes that wait for a turn.
+    turns: Ring,
+    /// The neighbours among the users who wait for a turn.
+    link: Option<Link>,
+}
+
+impl Linked for User {
+    fn link(&mut self) -> &mut Option<Link> {
+        &mut self.link
+    }
+}
+
+/// A lane among the others.
+pub(crate) struct Slot<T: QueueTypes> {
+    lane: KBox<Lane<T>>,
+    user: UserId,
+    place: Place,
+    link: Option<Link>,
+}
+
+impl<T: QueueTypes> Linked for Slot<T> {
+    fn link(&mut self) -> &mut Option<Link> {
+        &mut self.link
+    }
+}
+
+/// All lanes.
+///
+/// # Invariants
+///
+/// `turns` is a ring of the users who have a lane whose [`Place`] is [`Place::Turns`], and each of
+/// these has a ring of those lanes; `failing` is a ring of the lanes whose place is
+/// [`Place::Failing`].
+pub(super) struct Lanes<T: QueueTypes> {
+    lanes: Slab<Slot<T>>,
+    users: Slab<User>,
+    turns: Ring,
+    failing: Ring,
+}
+
+/// A position in a walk through all lanes.
+#[derive(Default)]
+pub(crate) struct LaneCursor(usize);
+
+/// What must be allocated before a lane or a user can be added, and what is to be freed afterwards.
+pub(crate) struct Growth<T: QueueTypes> {
+    lanes: Option<Room<Slot<T>>>,
+    users: Option<Room<User>>,
+}
+
+/// How much is to be allocated; see [`Growth`].
+#[derive(Clone, Copy)]
+pub(crate) struct GrowRequest {
+    lanes: Option<usize>,
+    users: Option<usize>,
+}
+
+impl<T: QueueTypes> Growth<T> {
+    /// Allocates; may sleep.
+    pub(crate) fn new(request: GrowRequest) -> Result<Self> {
+        Ok(Self {
+            lanes: request.lanes.map(Room::new).transpose()?,
+            users: request.users.map(Room::new).transpose()?,
+        })
+    }
+}
+
+impl<T: QueueTypes> Lanes<T> {
+    /// None.
+    pub(super) const fn new() -> Self {
+        // INVARIANT: no lanes.
+        Self {
+            lanes: Slab::new(),
+            users: Slab::new(),
+            turns: Ring::new(),
+            failing: Ring::new(),
+        }
+    }
+
+    /// What must be allocated before the next user or lane; [`None`] if nothing.
+    pub(super) fn grow_request(&self) -> Option<GrowRequest> {
+        let (lanes, users) = (self.lanes.wants(), self.users.wants());
+        (lanes.is_some() || users.is_some()).then_some(GrowRequest { lanes, users })
+    }
+
+    /// Makes room. What is returned is to be freed in process context.
+    pub(super) fn grow(&mut self, growth: Growth<T>) -> Growth<T> {
+        Growth {
+            lanes: growth.lanes.map(|room| self.lanes.grow(room)),
+            users: growth.users.map(|room| self.users.grow(room)),
+        }
+    }
+
+    /// Adds a user; [`None`] if there is no room.
+    pub(super) fn add_user(&mut self) -> Option<UserId> {
+        let user = User {
+            turns: Ring::new(),
+            link: None,
+        };
+        self.users.insert(user).ok().map(UserId)
+    }
+
+    /// Removes a user who has no lanes.
+    pub(super) fn remove_user(&mut self, user: UserId) {
+        self.users.remove(user.0);
+    }
+
+    /// Adds a lane of a user, or gives it back if there is no room.
+    pub(super) fn add(
+        &mut self,
+        user: UserId,
+        lane: KBox<Lane<T>>,
+    ) -> Result<LaneId, KBox<Lane<T>>> {
+        let slot = Slot {
+            lane,
+            user,
+            place: Place::Nowhere,
+            link: None,
+        };
+        self.lanes
+            .insert(slot)
+            .map(LaneId)
+            .map_err(|slot| slot.lane)
+    }
+
+    /// Removes a lane, with all that it has.
+    pub(super) fn remove(&mut self, lane: LaneId) -> Option<KBox<Lane<T>>> {
+        self.move_to(lane, Place::Nowhere, None);
+        Some(self.lanes.remove(lane.0)?.lane)
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.lanes.len()
+    }
+
+    pub(super) fn get(&self, lane: LaneId) -> Option<&Lane<T>> {
+        Some(&*self.lanes.get(lane.0)?.lane)
+    }
+
+    /// A lane, to change what does not wait in it.
+    pub(super) fn get_mut(&mut self, lane: LaneId) -> Option<&mut Lane<T>> {
+        Some(&mut *self.lanes.get_mut(lane.0)?.lane)
+    }
+
+    /// Puts requests at the end of a lane. The engine is serving `served`.
+    pub(super) fn push_last(
+        &mut self,
+        lane: LaneId,
+        jobs: &mut Fifo<Job<T>>,
+        served: Option<LaneId>,
+    ) {
+        if let Some(at) = self.get_mut(lane) {
+            at.push_last(jobs);
+            self.place(lane, served);
+        }
+    }
+
+    /// Puts a request at the head of a lane, which has had its turn.
+    pub(super) fn push_first(&mut self, lane: LaneId, job: Entry<Job<T>>) {
+        if let Some(at) = self.get_mut(lane) {
+            at.push_first(job);
+            self.place(lane, None);
+        }
+    }
+
+    /// Takes the first request of the lane whose turn it is. The next turn is that of another user,
+    /// and this user's next one that of another lane, if there are any.
+    pub(super) fn take_next(&mut self) -> Option<(LaneId, Entry<Job<T>>)> {
+        loop {
+            let user = self.users.get_mut(self.turns.next()?)?;
+            let lane = LaneId(user.turns.next()?);
+            user.turns.rotate(&mut self.lanes);
+            self.turns.rotate(&mut self.users);
+            if let Some(job) = self.get_mut(lane)?.next() {
+                self.place(lane, None);
+                return Some((lane, job));
+            }
+            // What is first in it is being cancelled. It comes again when that is done.
+            self.move_to(lane, Place::Nowhere, None);
+        }
+    }
+
+    /// Takes a request that waits.
+    pub(super) fn take_waiting(&mut self, lane: LaneId, id: SyncId) -> Option<Entry<Job<T>>> {
+        let job = self.get_mut(lane)?.take(id);
+        self.place(lane, None);
+        job
+    }
+
+    /// Completes a request of a lane, or gives it back if there is no such lane. What is linked to
+    /// one that has failed will fail, too.
+    pub(super) fn complete(
+        &mut self,
+        lane: LaneId,
+        job: Entry<Job<T>>,
+    ) -> Result<Option<T::Caller>, Entry<Job<T>>> {
+        let Some(at) = self.get_mut(lane) else {
+            return Err(job);
+        };
+        let failed = job.outcome.is_err();
+        if failed {
+            at.fail_next_link();
+        }
+        let caller = at.complete(job);
+        if failed {
+            // A short chain is over with this, so that the lane keeps its turn.
+            at.fail_links();
+            self.place(lane, None);
+        }
+        Ok(caller)
+    }
+
+    /// A lane whose first requests are linked to one that has failed.
+    pub(super) fn failing(&self) -> Option<LaneId> {
+        self.failing.next().map(LaneId)
+    }
+
+    /// Fails up to [`Lane::STEP`] requests that are linked to one that has failed.
+    pub(super) fn fail_links(&mut self, lane: LaneId) {
+        if let Some(at) = self.get_mut(lane) {
+            at.fail_links();
+            self.place(lane, None);
+        }
+    }
+
+    /// Fails what waits in the lane at the cursor, some of it, for `error`. The cursor moves on when
+    /// nothing waits there any more. Returns the lane, if there is one, whether it has completions
+    /// more, and a thread to be woken.
+    pub(super) fn fail_batch(
+        &mut self,
+        cursor: &mut LaneCursor,
+        error: Error,
+    ) -> Option<(LaneId, bool, Option<T::Caller>)> {
+        let lane = LaneId(cursor.0);
+        let Some(at) = self.get_mut(lane) else {
+            cursor.0 += 1;
+            return None;
+        };
+        let before = at.state().completed;
+        let (more, caller) = at.fail_batch(error);
+        let completed = at.state().completed > before;
+        if !more {
+            cursor.0 += 1;
+        }
+        self.place(lane, None);
+        Some((lane, completed, caller))
+    }
+
+    /// Whether the cursor is behind the last lane.
+    pub(super) fn is_end(&self, cursor: &LaneCursor) -> bool {
+        cursor.0 >= self.lanes.end()
+    }
+
+    /// Adds what waits in up to [`Lane::STEP`] lanes to `waiting`; returns whether there may be more.
+    pub(super) fn count_some(&self, cursor: &mut LaneCursor, waiting: &mut usize) -> bool {
+        let end = self.lanes.end().min(cursor.0 + Lane::<T>::STEP);
+        *waiting += (cursor.0..end)
+            .filter_map(|lane| Some(self.get(LaneId(lane))?.state().waiting))
+            .sum::<usize>();
+        cursor.0 = end;
+        !self.is_end(cursor)
+    }
+
+    /// Continues a scan for requests to cancel; returns whether there may be more.
+    pub(super) fn cancel_step(&mut self, lane: LaneId, scan: &mut CancelScan) -> bool {
+        let more = match self.get_mut(lane) {
+            Some(at) => at.cancel_step(scan),
+            None => false,
+        };
+        self.place(lane, None);
+        more
+    }
+
+    /// Puts a lane into the ring that it belongs to by what waits in it.
+    fn place(&mut self, lane: LaneId, served: Option<LaneId>) {
+        if let Some(place) = self.get(lane).and_then(Lane::place) {
+            self.move_to(lane, place, served);
+        }
+    }
+
+    /// Puts a lane into a ring, as the last one of those that wait: the lane that is being served
+    /// has had its turn, and comes after it; so does its user.
+    fn move_to(&mut self, lane: LaneId, place: Place, served: Option<LaneId>) {
+        let Some(slot) = self.lanes.get_mut(lane.0) else {
+            return;
+        };
+        let before = core::mem::replace(&mut slot.place, place);
+        let user = slot.user;
+        if before == place {
+            return;
+        }
+        match before {
+            Place::Nowhere => {}
+            Place::Turns => self.leave_turns(lane, user),
+            Place::Failing => self.failing.leave(&mut self.lanes, lane.0),
+        }
+        match place {
+            Place::Nowhere => {}
+            Place::Turns => self.join_turns(lane, user, served),
+            Place::Failing => self.failing.join(&mut self.lanes, lane.0, None),
+        }
+    }
+
+    fn join_turns(&mut self, lane: LaneId, user: UserId, served: Option<LaneId>) {
+        let served = served.and_then(|served| Some((served, self.lanes.get(served.0)?)));
+        let served_user = served.as_ref().map(|(_, slot)| slot.user.0);
+        let sibling = served
+            .filter(|(_, slot)| slot.user == user && slot.place == Place::Turns)
+            .map(|(served, _)| served.0);
+        let Some(of) = self.users.get_mut(user.0) else {
+            return;
+        };
+        let first = of.turns.next().is_none();
+        of.turns.join(&mut self.lanes, lane.0, sibling);
+        if first {
+            self.turns.join(&mut self.users, user.0, served_user);
+        }
+    }
+
+    fn leave_turns(&mut self, lane: LaneId, user: UserId) {
+        let Some(of) = self.users.get_mut(user.0) else {
+            return;
+        };
+        of.turns.leave(&mut self.lanes, lane.0);
+        if of.turns.next().is_none() {
+            self.turns.leave(&mut self.users, user.0);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Rings of values in a [`Slab`], each linked to its neighbours by their numbers.
+//!
+//! Everything is O(1), and nothing is allocated: each value has room for its own [`Link`]. A value
+//! is in one ring at most.
+
+use crate::kernel_ext::collections::slab::Slab;
+
+/// The neighbours of a value in a ring.
+#[derive(Clone, Copy)]
+pub(super) struct Link {
+    before: usize,
+    after: usize,
+}
+
+/// A value that can be in a ring.
+pub(super) trait Linked {
+    /// Its neighbours; [`None`] if it is in no ring.
+    fn link(&mut self) -> &mut Option<Link>;
+}
+
+/// A ring, and which of its values comes next.
+///
+/// # Invariants
+///
+/// `next` is [`None`], or the number of a value from which following [`Link::after`] leads through
+/// all values of the ring and back; [`Link::before`] leads the other way.
+pub(super) struct Ring {
+    next: Option<usize>,
+}
+
+impl Ring {
+    /// An empty ring.
+    pub(super) const fn new() -> Self {
+        // INVARIANT: empty.
+        Self { next: None }
+    }
+
+    /// The number of the next value.
+    pub(super) fn next(&self) -> Option<usize> {
+        self.next
+    }
+
+    /// Puts a value that is in no ring in front of `before`, if that is in this ring, or else as the
+    /// last one.
+    pub(super) fn join<V: Linked>(
+        &mut self,
+        slab: &mut Slab<V>,
+        number: usize,
+        before: Option<usize>,
+    ) {
+        if self.next.is_none() {
+            // INVARIANT: the ring leads from the value to itself.
+            Self::put(slab, number, number, number);
+            self.next = Some(number);
+            return;
+        }
+        let at = before.filter(|at| Self::link_of(slab, *at).is_some());
+        let after = at.or(self.next).unwrap_or(number);
+        let last = Self::link_of(slab, after).map_or(after, |link| link.before);
+        // INVARIANT: the ring leads from `last` through `number` to `after`, which were
+        // neighbours.
+        Self::set(slab, last, |link| link.after = number);
+        Self::set(slab, after, |link| link.before = number);
+        Self::put(slab, number, last, after);
+        if self.next == at {
+            self.next = Some(number);
+        }
+    }
+
+    /// Takes a value out that is in this ring.
+    pub(super) fn leave<V: Linked>(&mut self, slab: &mut Slab<V>, number: usize) {
+        let Some(link) = slab.get_mut(number).and_then(|value| value.link().take()) else {
+            return;
+        };
+        if link.after == number {
+            // INVARIANT: it was the only one.
+            self.next = None;
+            return;
+        }
+        // INVARIANT: the ring is closed around the value.
+        Self::set(slab, link.before, |before| before.after = link.after);
+        Self::set(slab, link.after, |after| after.before = link.before);
+        if self.next == Some(number) {
+            self.next = Some(link.after);
+        }
+    }
+
+    /// Makes the next value the last one.
+    pub(super) fn rotate<V: Linked>(&mut self, slab: &mut Slab<V>) {
+        let link = self.next.and_then(|next| Self::link_of(slab, next));
+        if let Some(link) = link {
+            self.next = Some(link.after);
+        }
+    }
+
+    fn put<V: Linked>(slab: &mut Slab<V>, number: usize, before: usize, after: usize) {
+        if let Some(value) = slab.get_mut(number) {
+            *value.link() = Some(Link { before, after });
+        }
+    }
+
+    fn link_of<V: Linked>(slab: &mut Slab<V>, number: usize) -> Option<Link> {
+        *slab.get_mut(number)?.link()
+    }
+
+    fn set<V: Linked>(slab: &mut Slab<V>, number: usize, change: impl FnOnce(&mut Link)) {
+        let link = slab.get_mut(number).and_then(|value| value.link().as_mut());
+        if let Some(link) = link {
+            change(link);
+        }
+    }
+}
