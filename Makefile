@@ -46,7 +46,7 @@ test-long: modules samples tests-built ## run those that can go on for hours, fo
 
 guarantees: modules samples tests-built ## run all that proves a promise, and print the table; docs/guarantees.md
 	@$(call kernels,debug kcsan rt)
-	@for lane in test debug race; do vm/enter tests/run --rows --lane $$lane; done; vm/enter tests/guarantees --write
+	@for lane in test debug race; do vm/enter tests/run --rows --lane $$lane; done; vm/enter tests/harness/guarantees --write
 
 mutants: modules samples tests-built ## break the driver on purpose, and see that the tests notice; M=name for one
 	@$(call kernels,debug kcsan)

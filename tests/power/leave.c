@@ -6,9 +6,9 @@
  * runs the guest judges it. The next kernel of a kexec is told by its command line (which gives it to us in the environment) where that memory
  * is, and leaves it alone; it powers off when it is the one of round LAST.
  */
-#include "../monitor.h"
-#include "../registers.h"
-#include "../requests.h"
+#include "monitor.h"
+#include "registers.h"
+#include "requests.h"
 
 #include <linux/reboot.h>
 #include <stdarg.h>

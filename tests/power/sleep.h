@@ -3,8 +3,8 @@
 #ifndef SLEEP_H
 #define SLEEP_H
 
-#include "../registers.h"
-#include "../requests.h"
+#include "registers.h"
+#include "requests.h"
 
 #include <sys/mount.h>
 

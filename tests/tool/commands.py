@@ -11,9 +11,9 @@ import time
 import xml.etree.ElementTree
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "harness"))
 import ktap  # noqa: E402
-from tool.rdmactl import DRIVER, STRANGER, TOOL, Case, load, unload, valid  # noqa: E402
+from rdmactl import DRIVER, STRANGER, TOOL, Case, load, unload, valid  # noqa: E402
 
 INSTANCES = Path("/sys/kernel/tracing/instances")
 

@@ -9,9 +9,9 @@ import threading
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "harness"))
 import ktap  # noqa: E402
-from tool.rdmactl import DRIVER, STRANGER, TOOL, Case, valid  # noqa: E402
+from rdmactl import DRIVER, STRANGER, TOOL, Case, valid  # noqa: E402
 
 
 class Copy(Case):

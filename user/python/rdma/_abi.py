@@ -1,4 +1,4 @@
-"""The interface, as src/uapi/rdma.h has it; tests/python_module.py compares the two."""
+"""The interface, as src/uapi/rdma.h has it; tests/python/module.py compares the two."""
 
 import ctypes
 from ctypes import c_int32 as s32

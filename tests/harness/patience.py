@@ -1,5 +1,5 @@
 #!/usr/bin/python3 -B
-"""tests/patience.py : vm/patience.py ends what takes too long, all of it, and counts only the time that a busy machine has for it."""
+"""tests/harness/patience.py : vm/patience.py ends what takes too long, all of it, and counts only the time that a busy machine has for it."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import ktap
 
-PATIENCE = Path(__file__).resolve().parent.parent / "vm/patience.py"
+PATIENCE = Path(__file__).resolve().parent.parent.parent / "vm/patience.py"
 LOOP = "while :; do :; done"
 
 

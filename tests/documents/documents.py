@@ -1,5 +1,5 @@
 #!/usr/bin/python3 -B
-"""tests/documents.py host|guest : every command in every document is run, and says what the document says.
+"""tests/documents/documents.py host|guest : every command in every document is run, and says what the document says.
 
 A block of commands is ```console; a comment before it, which readers do not see, tells where it is run:
 
@@ -19,9 +19,10 @@ import unittest
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import ktap
+PROJECT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(PROJECT / "tests/harness"))
+import ktap  # noqa: E402
 
-PROJECT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted(
     path.relative_to(PROJECT) for where in (".", "docs", "packaging", "samples", "user") for path in (PROJECT / where).glob("*.md")
 )

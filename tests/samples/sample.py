@@ -1,5 +1,5 @@
 #!/usr/bin/python3 -B
-"""tests/sample.py NAME : run a sample as `make sample` does, and see that what it shows is so. Runs in the guest; the sample loads the driver."""
+"""tests/samples/sample.py NAME : run a sample as `make sample` does, and see that what it shows is so. Runs in the guest; the sample loads the driver."""
 
 import re
 import subprocess
@@ -8,9 +8,10 @@ import unittest
 import xml.etree.ElementTree
 from pathlib import Path
 
-import ktap
+PROJECT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(PROJECT / "tests/harness"))
+import ktap  # noqa: E402
 
-PROJECT = Path(__file__).resolve().parent.parent
 OUTPUT = Path("/output")
 
 

@@ -4,7 +4,7 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
+MANIFEST = Path(__file__).resolve().parent.parent / "tests.toml"
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Guest:
 
 def load() -> tuple[dict[str, Guest], list[Test]]:
     """All guests, by name, and all tests, in the manifest's order."""
-    manifest = tomllib.loads((HERE / "tests.toml").read_text())
+    manifest = tomllib.loads(MANIFEST.read_text())
     guests = {name: Guest(**entry) for name, entry in manifest["vm"].items()}
     tests = []
     for name, fields in manifest["test"].items():
@@ -57,5 +57,5 @@ def load() -> tuple[dict[str, Guest], list[Test]]:
 
 def promises() -> dict[int, str]:
     """The rows of the guarantees: number and words."""
-    manifest = tomllib.loads((HERE / "tests.toml").read_text())
+    manifest = tomllib.loads(MANIFEST.read_text())
     return {int(number): words for number, words in manifest["promise"].items()}

@@ -1,5 +1,5 @@
 #!/bin/bash
-# tests/package.sh : the Debian packages do on a clean machine what they are for. Runs in the build root; takes build/deb/*.deb (`make deb`).
+# tests/system/package.sh : the Debian packages do on a clean machine what they are for. Runs in the build root; takes build/deb/*.deb (`make deb`).
 #
 # The clean machine is the build root with a layer of its own over it, in which the headers lack the Rust metadata again, as Debian's do,
 # and dpkg leaves nothing out.

@@ -1,5 +1,5 @@
 #!/usr/bin/python3 -B
-"""tests/manual.py : docs/rdma.4 renders without a warning, says what the header says, in the same words, and its example compiles."""
+"""tests/documents/manual.py : docs/rdma.4 renders without a warning, says what the header says, in the same words, and its example compiles."""
 
 import re
 import subprocess
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parent.parent.parent
 PAGE = PROJECT / "docs/rdma.4"
 HEADER = (PROJECT / "src/uapi/rdma.h").read_text()
 

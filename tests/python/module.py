@@ -1,5 +1,5 @@
 #!/usr/bin/python3 -B
-"""tests/python_module.py : the Python module as pip has installed it, with NumPy and a device. Runs in the guest, with the driver loaded."""
+"""tests/python/module.py : the Python module as pip has installed it, with NumPy and a device. Runs in the guest, with the driver loaded."""
 
 import ctypes
 import errno
@@ -14,11 +14,11 @@ import time
 import unittest
 from pathlib import Path
 
-import ktap
 import numpy
 
-PROJECT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(PROJECT / "build/user/python"))
+PROJECT = Path(__file__).resolve().parent.parent.parent
+sys.path[:0] = [str(PROJECT / "tests/harness"), str(PROJECT / "build/user/python")]
+import ktap  # noqa: E402
 import rdma  # noqa: E402
 from rdma import _abi  # noqa: E402
 

@@ -5,9 +5,10 @@ import re
 import sys
 from pathlib import Path
 
-from manifest import load
+PROJECT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(PROJECT / "tests/harness"))
+from manifest import load  # noqa: E402
 
-PROJECT = Path(__file__).resolve().parent.parent
 DOCUMENT = (PROJECT / "docs/safety.md").read_text()
 UNSAFE = re.compile(r"\bunsafe\b")
 

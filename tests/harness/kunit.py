@@ -1,5 +1,5 @@
 #!/usr/bin/python3 -B
-"""tests/kunit.py : what the module's own tests said when it was loaded, each that the sources have.
+"""tests/harness/kunit.py : what the module's own tests said when it was loaded, each that the sources have.
 
 A kernel without KUnit, or one that does not run it, has none of them, and says nothing about it: so those that should be there are counted.
 """

@@ -1,5 +1,5 @@
 #!/usr/bin/python3 -B
-"""tests/bitness.py PROGRAM[:OPTION...]... : run test programs as 32-bit ones; each has the cases that it has as 64-bit one, and passes them.
+"""tests/abi/bitness.py PROGRAM[:OPTION...]... : run test programs as 32-bit ones; each has the cases that it has as 64-bit one, and passes them.
 
 (As 64-bit ones they are tests of their own.) Runs in the guest, with the driver loaded. Says so for each program, in KTAP; what a program says
 of a case that did not pass is seen.
