@@ -24,7 +24,7 @@ deb: setup ## make Debian's packages, into build/deb
 	@packaging/build-deb
 
 run: modules samples-c ## boot Debian's kernel, load the driver, let the samples move data through the device
-	@vm/boot -- samples/run.sh
+	@vm/boot -- samples/tour
 
 sample: modules samples ## show what mapping and DMA are for, in the guest; S=name: samples/README.md has the names
 	@samples/boot $(S)

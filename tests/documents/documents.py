@@ -24,7 +24,7 @@ sys.path.insert(0, str(PROJECT / "tests/harness"))
 import ktap  # noqa: E402
 
 DOCUMENTS = sorted(
-    path.relative_to(PROJECT) for where in (".", "docs", "packaging", "samples", "user") for path in (PROJECT / where).glob("*.md")
+    path.relative_to(PROJECT) for where in (".", "docs", "packaging", "samples", "samples/*", "tests", "user") for path in PROJECT.glob(f"{where}/*.md")
 )
 WHERE = re.compile(r"<!-- (run: guest|run: copy|run: make|not run: \S.*) -->")
 TARGETS = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
@@ -152,7 +152,7 @@ class Text(unittest.TestCase):
 
     def test_the_tour_is_what_make_run_shows(self) -> None:
         readme = (PROJECT / "README.md").read_text()
-        tour = (PROJECT / "samples/run.sh").read_text()
+        tour = (PROJECT / "samples/tour").read_text()
         block = readme.split("```\nThe kernel is Debian's own")[1].split("```")[0]
         shown = re.findall(r"^\$ (.*)$", block, re.MULTILINE)
         run = re.findall(r"^run ['\"](.*)['\"]$", tour, re.MULTILINE)

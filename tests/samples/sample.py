@@ -25,7 +25,7 @@ class Sample(unittest.TestCase):
     def setUpClass(cls) -> None:
         OUTPUT.mkdir(exist_ok=True)
         with subprocess.Popen(
-            [PROJECT / f"samples/{cls.name}.sh"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+            [PROJECT / "samples" / cls.name / "run"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
         ) as sample:
             for line in sample.stdout:
                 print("# |", line, end="", flush=True)
@@ -38,13 +38,13 @@ class Sample(unittest.TestCase):
 
     def test_manual(self) -> None:
         """Each command that the manual shows is run, and its picture is there."""
-        section = (PROJECT / "samples/README.md").read_text().split(f"\n## {self.name}\n")[1].split("\n## ")[0]
-        commands = re.findall(r"^[$>] .*", section, re.MULTILINE)
+        manual = (PROJECT / "samples" / self.name / "README.md").read_text()
+        commands = re.findall(r"^[$>] .*", manual, re.MULTILINE)
         self.assertTrue(commands)
         for command in commands:
             self.assertIn(f"\n{command}\n", self.said)
-        for picture in re.findall(r"\]\((pictures/.*?)\)", section):
-            xml.etree.ElementTree.parse(PROJECT / "samples" / picture)
+        for picture in re.findall(r"\]\((.*?\.svg)\)", manual):
+            xml.etree.ElementTree.parse(PROJECT / "samples" / self.name / picture)
 
     def numbers(self, pattern: str) -> list[tuple[float, ...]]:
         """The numbers in all lines of this pattern."""

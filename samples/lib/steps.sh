@@ -1,8 +1,8 @@
 # What the samples' scripts share: what happens is said, the command is shown, and then what it really says. Any step that fails ends it.
-# Each sample's begins with the machine that it is for: `# guest:` and the options of vm/boot. (run.sh is the tour of `make run`.)
+# Each sample's begins with the machine that it is for: `# guest:` and the options of vm/boot. (samples/tour is what `make run` shows.)
 # shellcheck shell=bash
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 . vm/guest/environment
 
 # Pictures and their tables go here: out of the guest, where the host has given it a place.

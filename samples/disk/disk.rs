@@ -5,6 +5,7 @@
 //! What the kernel writes comes through a socket, straight into buffers, one for each device that has a part of it; the engines take all
 //! parts at the same time. Many requests can be under way.
 
+#[path = "../lib/nbd.rs"]
 mod nbd;
 
 use std::{cell::RefCell, io, path::PathBuf, rc::Rc};

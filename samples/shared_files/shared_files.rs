@@ -5,6 +5,7 @@
 //! Commands on the input, a line each, of which the answer is a line: `send AT LENGTH` has the engine fetch bytes of the disk to the
 //! start of the device memory, `receive AT LENGTH` has it put them back.
 
+#[path = "../lib/nbd.rs"]
 mod nbd;
 
 use std::{fs::File, io::Read, path::PathBuf};
