@@ -180,6 +180,11 @@ class Text(unittest.TestCase):
             files = re.findall(r"`((?:src|tests|docs|vm|samples|user|packaging)/[\w./-]*)`", text)
             self.assertEqual([name for name in files if not (PROJECT / name).exists()], [], document)
 
+    def test_folders_of_tests(self) -> None:
+        listed = re.findall(r"`(\w+)/`", "".join(re.findall(r"^\| `.*?\|", (PROJECT / "tests/README.md").read_text(), re.MULTILINE)))
+        there = [path.name for path in (PROJECT / "tests").iterdir() if path.is_dir() and path.name != "__pycache__"]
+        self.assertEqual(sorted(listed), sorted(there))
+
     def test_what_the_driver_asks_of_its_device(self) -> None:
         table = re.findall(r"^\| `(\w+)` \|", (PROJECT / "docs/your-own-driver.md").read_text(), re.MULTILINE)
         sources = [PROJECT / "src/engines/edu.rs", PROJECT / "src/engines/edu/inject.rs"]
