@@ -33,7 +33,10 @@ pub(crate) use snapshot::Activity;
 
 use crate::{
     driver,
-    engines::request,
+    engines::{
+        request,
+        HardwarePlan, //
+    },
     kernel_ext::{
         driver::{
             attach::BoundOf,
@@ -82,6 +85,7 @@ pub(crate) struct Types;
 
 impl schedule::QueueTypes for Types {
     type Request = Request;
+    type Plan = HardwarePlan;
     type Owner = client::Owner;
     type Caller = Arc<Call>;
 }
@@ -93,7 +97,7 @@ type Queue = schedule::Queue<Types>;
 /// The queue, and the time of what the engine does.
 struct Work {
     queue: Queue,
-    /// When it was given its last transfer.
+    /// When it began with its oldest transfer.
     since: u64,
     /// When the watchdog's timer expires, if it is armed.
     checked_at: Option<u64>,
@@ -173,6 +177,11 @@ impl Device {
         self.enter(|_| self.info)
     }
 
+    /// Bytes of memory that the device has.
+    pub(crate) fn memory_size(&self) -> u64 {
+        self.info.device_memory_size
+    }
+
     /// What there may be in buffers.
     pub(crate) fn quota(&self) -> &Arc<Quota> {
         &self.quota
@@ -217,9 +226,13 @@ impl Device {
 
     /// Accepts no requests any more, for this reason, and fails those that wait.
     fn close(&self, error: Error) {
-        let notice = self.work.lock().queue.close(error);
-        deliver(notice);
+        self.work.lock().queue.close(error);
         self.fail_waiting();
+    }
+
+    /// Aborts what the engine has had, which is gone.
+    fn abort_active(&self) {
+        self.in_steps(|queue| queue.abort_one(clock::now()));
     }
 
     /// Fails what waits in the queue, if it accepts no requests.

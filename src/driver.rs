@@ -10,12 +10,9 @@ use crate::{
     },
     engines::{
         edu,
-        transfer::{
-            DeviceRange,
-            Direction,
-            Transfer,
-            DEVICE_MEMORY_SIZE, //
-        }, //
+        DmaEngine,
+        Hardware,
+        Model, //
     },
     file::context::Context,
     kernel_ext::{
@@ -117,12 +114,15 @@ impl Driver for Edu {
     }
 
     fn probe<'bound>(pdev: &'bound pci::Device<Core<'_>>) -> Result<Attach<'bound, Self>> {
+        let model = Model::Edu;
         let dma_bits = module_parameters::dma_bits.value();
         let enabled = Enabled::new(pdev).map_err(|e| unfit(pdev, "cannot be switched on", e))?;
 
-        let edu = edu::Edu::new(pdev)?;
-        // What was started before us, by whomever, must not land in memory of ours.
-        edu.settle(10 * edu::TRANSFER_TIME_MS)
+        let hardware = Hardware::new(model, pdev)?;
+        let abilities = hardware.abilities();
+        // What was started before this driver was bound must not land in memory of ours.
+        hardware
+            .wait_idle(abilities.overdue_ms)
             .map_err(|e| unfit(pdev, "a transfer from before does not end", e))?;
         pdev.set_master();
 
@@ -138,28 +138,24 @@ impl Driver for Edu {
             _ => (InterruptKind::Message, uapi::INTERRUPT_MSI, "MSI"),
         };
 
-        let zeros = Memory::of_the_driver(pdev.as_ref(), DEVICE_MEMORY_SIZE as usize)
+        // CAST: a small number.
+        let zeros = Memory::of_the_driver(pdev.as_ref(), abilities.memory.max(1) as usize)
             .map_err(|e| unfit(pdev, "no memory for DMA within dma_bits", e))?;
-        edu.run(Transfer {
-            direction: Direction::ToDevice,
-            address: zeros.address(),
-            device: DeviceRange::WHOLE,
-        })
-        .map_err(|e| {
+        let plan = hardware.prepare(&zeros).map_err(|e| {
             // Before the zeros go that the device may still be reading.
             enabled.clear_master();
             unfit(pdev, "cannot scrub the device memory", e)
         })?;
 
         let number = Number::reserve(pdev.as_ref()).map_err(|e| unfit(pdev, "no free node", e))?;
-        let version = edu.version();
+        let (major, minor) = abilities.version;
         let info = uapi::Info {
             abi_version: uapi::ABI_VERSION,
-            device_memory_size: uapi::DEVICE_MEMORY_SIZE,
-            max_transfer_size: DEVICE_MEMORY_SIZE,
+            device_memory_size: abilities.memory,
+            max_transfer_size: abilities.largest,
             dma_bits,
             interrupt,
-            hardware_version: u32::from(version.major) << 8 | u32::from(version.minor),
+            hardware_version: u32::from(major) << 8 | u32::from(minor),
             queue_depth: uapi::QUEUE_DEPTH,
             ..Default::default()
         };
@@ -167,13 +163,13 @@ impl Driver for Edu {
         let device = Device::new(number.get() as u32, info, limits())?;
         let engine = Engine::new(
             pdev.as_ref(),
-            edu,
+            (hardware, plan),
             enabled,
             zeros,
             device.clone(),
             dma_bits,
             kind,
-        );
+        )?;
         let bound = Arc::pin_init(
             Delayed::new(
                 engine,
@@ -185,9 +181,8 @@ impl Driver for Edu {
 
         dev_info!(
             pdev,
-            "edu {}.{}, {interrupt_name}, {dma_bits}-bit DMA: /dev/rdma{}\n",
-            version.major,
-            version.minor,
+            "{} {major}.{minor}, {interrupt_name}, {dma_bits}-bit DMA: /dev/rdma{}\n",
+            model.name(),
             number.get()
         );
         Ok(Attach {

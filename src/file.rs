@@ -11,7 +11,6 @@ mod ioctl;
 
 use crate::{
     device::Device,
-    engines::transfer::DEVICE_MEMORY_SIZE,
     file::context::Context,
     kernel_ext::{
         fs::{
@@ -49,14 +48,16 @@ impl chrdev::File for Context {
     type Memory = Buffer;
     type Region = NODES;
 
-    const SIZE: u64 = DEVICE_MEMORY_SIZE;
-
     fn region() -> &'static GlobalLock<NODES> {
         &NODES
     }
 
     fn open(device: Arc<Device>) -> Result<Arc<Self>> {
         Context::new(device)
+    }
+
+    fn size(&self) -> u64 {
+        self.device().memory_size()
     }
 
     fn mappings(&self) -> &Mappings {
@@ -72,17 +73,17 @@ impl chrdev::File for Context {
     }
 
     fn read(&self, mode: Mode, position: u64, to: &mut IovIterDest<'_>) -> Result<usize> {
-        let mut bytes = room(to.len())?;
+        let mut bytes = bounce_buffer(self, to.len())?;
         let read = Context::read(self, mode.nonblocking, position, &mut bytes)?;
         let copied = to.copy_to_iter(&bytes[..read]);
-        some(copied, read)
+        check_copied(copied, read)
     }
 
     fn write(&self, mode: Mode, position: u64, from: &mut IovIterSource<'_>) -> Result<usize> {
         let wanted = from.len();
-        let mut bytes = room(wanted)?;
+        let mut bytes = bounce_buffer(self, wanted)?;
         let copied = from.copy_from_iter(&mut bytes);
-        some(copied, wanted)?;
+        check_copied(copied, wanted)?;
         Context::write(self, mode.nonblocking, position, &bytes[..copied])
     }
 
@@ -116,15 +117,14 @@ impl chrdev::File for Context {
     }
 }
 
-/// Room for what one call can read or write: no more than there is device memory.
-fn room(wanted: usize) -> Result<KVec<u8>> {
-    // CAST: a small constant.
-    let bytes = wanted.min(DEVICE_MEMORY_SIZE as usize);
-    Ok(KVec::zeroed(bytes, GFP_KERNEL)?)
+/// A buffer for what one call can read or write, no more than there is device memory.
+fn bounce_buffer(context: &Context, wanted: usize) -> Result<KVec<u8>> {
+    let size = usize::try_from(context.device().memory_size())?;
+    Ok(KVec::zeroed(wanted.min(size), GFP_KERNEL)?)
 }
 
-/// What was copied; [`EFAULT`] if that is nothing of what was wanted.
-fn some(copied: usize, wanted: usize) -> Result<usize> {
+/// The bytes that were copied; [`EFAULT`] if that is nothing of what was wanted.
+fn check_copied(copied: usize, wanted: usize) -> Result<usize> {
     if copied == 0 && wanted > 0 {
         Err(EFAULT)
     } else {

@@ -4,15 +4,20 @@
 //!
 //! No hardware and no bindings: also compiled and tested on the host.
 
+mod flight;
 mod job;
 mod lane;
 mod lanes;
-mod power;
 mod queue;
+mod recovery;
 mod ring;
-mod running;
 mod stats;
+mod turns;
 
+pub(crate) use flight::{
+    Flight,
+    Issue, //
+};
 pub(crate) use job::{
     Answer,
     Caller,
@@ -20,7 +25,6 @@ pub(crate) use job::{
     Job,
     Owner,
     QueueTypes,
-    Request,
     SyncId, //
 };
 pub(crate) use lane::{
@@ -41,7 +45,6 @@ pub(crate) use queue::{
     Queue,
     Step, //
 };
-pub(crate) use running::Piece;
 pub(crate) use stats::{
     PageFaults,
     Stats, //

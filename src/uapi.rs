@@ -14,8 +14,6 @@ use kernel::ioctl::{
 
 /// `RDMA_ABI_VERSION`
 pub(crate) const ABI_VERSION: u32 = 1;
-/// `RDMA_DEVICE_MEMORY_SIZE`, in bytes.
-pub(crate) const DEVICE_MEMORY_SIZE: u64 = 4096;
 /// `RDMA_FIRST_BUFFER`
 pub(crate) const FIRST_BUFFER: u32 = 0;
 /// `RDMA_MAX_BUFFER_SIZE`, in bytes.

@@ -15,9 +15,9 @@ use super::{
     Work, //
 };
 use crate::{
-    engines::{
-        device_memory::User,
-        request::Operation, //
+    engines::request::{
+        Operation,
+        Uid, //
     },
     kernel_ext::{
         collections::fifo::{
@@ -249,7 +249,7 @@ pub(crate) struct Reserved<'a> {
     lane: &'a Lane,
     room: usize,
     blank: Fifo<Job>,
-    user: User,
+    user: Uid,
     now: u64,
 }
 
@@ -321,8 +321,8 @@ impl Lane {
         self.device.work.lock().queue.state(self.id)
     }
 
-    fn caller() -> User {
-        User(Kuid::current_euid().into_raw().val)
+    fn caller() -> Uid {
+        Uid(Kuid::current_euid().into_raw().val)
     }
 
     /// Has the engine do an operation, and waits until it is done.

@@ -14,14 +14,15 @@ use super::{
 };
 use crate::{
     engines::{
-        edu::{
-            Edu,
-            State, //
-        },
         transfer::{
             Direction,
             Transfer, //
-        }, //
+        },
+        Abilities,
+        DmaEngine,
+        Hardware,
+        HardwarePlan,
+        Progress, //
     },
     kernel_ext::{
         collections::fifo::Fifo,
@@ -52,6 +53,8 @@ use crate::{
         }, //
     },
     schedule::{
+        Flight,
+        Issue,
         LaneId,
         Notice,
         SyncId, //
@@ -66,7 +69,6 @@ use kernel::{
     prelude::*,
     sync::Arc, //
 };
-use watchdog::OVERDUE_MS;
 
 /// How the device interrupts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +82,8 @@ pub(crate) enum InterruptKind {
 /// The engine of a bound device.
 pub(crate) struct Engine<'bound> {
     // The order is that of taking it down.
-    edu: Edu<'bound>,
+    hardware: Hardware<'bound>,
+    abilities: Abilities,
     enabled: Enabled<'bound>,
     dev: &'bound device::Device<Bound>,
     zeros: Memory,
@@ -93,19 +96,27 @@ pub(crate) struct Engine<'bound> {
 }
 
 impl<'bound> Engine<'bound> {
-    /// The engine of a device that was just scrubbed from `zeros`.
+    /// The engine of a device that is [prepared](Hardware::prepare) from `zeros`, and whose requests
+    /// `plan` cuts.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
     pub(crate) fn new(
         dev: &'bound device::Device<Bound>,
-        edu: Edu<'bound>,
+        (hardware, plan): (Hardware<'bound>, HardwarePlan),
         enabled: Enabled<'bound>,
         zeros: Memory,
         device: Arc<Device>,
         dma_bits: u32,
         interrupt_kind: InterruptKind,
-    ) -> Self {
-        device.work.lock().queue.open(zeros.address());
-        Self {
-            edu,
+    ) -> Result<Self> {
+        let abilities = hardware.abilities();
+        let flight = Flight::new(abilities.depth)?;
+        device.work.lock().queue.open(plan, flight);
+        Ok(Self {
+            hardware,
+            abilities,
             enabled,
             dev,
             zeros,
@@ -115,7 +126,7 @@ impl<'bound> Engine<'bound> {
             refused: Ratelimit::new(),
             no_memory: Ratelimit::new(),
             lost_interrupt: Ratelimit::new(),
-        }
+        })
     }
 
     /// What outlives it.
@@ -146,7 +157,7 @@ impl<'bound> Engine<'bound> {
     /// Has the device seem faulty.
     #[cfg(CONFIG_FAULT_INJECTION)]
     pub(crate) fn inject(&self, command: &str) -> Result {
-        self.edu.inject(command)
+        self.hardware.inject(command)
     }
 
     /// Whether what takes long may go on: neither an unbind nor a kill waits for it.
@@ -221,28 +232,44 @@ impl Delayed<Engine<'_>> {
 
     /// The interrupt handler. Returns whether the interrupt was ours.
     pub(crate) fn interrupt(&self) -> bool {
-        let ours = self.edu.acknowledge();
+        let ours = self.hardware.acknowledge();
         trace::interrupt(self.device.number(), ours);
         if !ours {
             return false;
         }
         let mut work = self.device.work.lock();
         work.queue.stats.counters.interrupts += 1;
-        let mut notice = None;
-        if work.queue.is_busy() && self.edu.state() == State::Idle {
-            // A message is a write to memory, as the device's transfers are. A line is none, and
-            // proves nothing.
-            let transferred = match self.interrupt_kind {
-                InterruptKind::Message => Ok(()),
-                InterruptKind::Line => self.reached_memory(),
-            };
-            notice = self.finish(&mut work, transferred);
-        } else {
+        let mut ended = self.reap(&mut work);
+        if ended.is_none() {
             work.queue.stats.counters.spurious_interrupts += 1;
         }
-        drop(work);
-        deliver(notice);
+        // Between two transfers, others get the lock.
+        while let Some(notice) = ended {
+            let more = self.abilities.depth > 1;
+            drop(work);
+            deliver(notice);
+            if !more {
+                return true;
+            }
+            work = self.device.work.lock();
+            ended = self.reap(&mut work);
+        }
         true
+    }
+
+    /// Records the end of the oldest transfer, and starts what is next. [`None`] if it has not ended.
+    fn reap(&self, work: &mut QueuedWork) -> Option<Option<Notice<Types>>> {
+        let slot = work.queue.oldest_slot()?;
+        let Progress::Ended(outcome) = self.hardware.progress(slot) else {
+            return None;
+        };
+        // A message is a write to memory, as the device's transfers are. A line is none, and
+        // proves nothing.
+        let transferred = outcome.and_then(|()| match self.interrupt_kind {
+            InterruptKind::Message => Ok(()),
+            InterruptKind::Line => self.reached_memory(),
+        });
+        Some(self.finish(work, transferred))
     }
 
     /// Whether the device may have moved the bytes of the transfer that has just ended: while it is
@@ -259,26 +286,52 @@ impl Delayed<Engine<'_>> {
         }
     }
 
-    /// Records the end of a transfer, and starts what is next.
+    /// Records the end of the oldest transfer, and starts what is next.
     fn finish(&self, work: &mut QueuedWork, transferred: Result) -> Option<Notice<Types>> {
         let now = clock::now();
         let notice = work.queue.finish(transferred, now);
+        if transferred.is_err() {
+            self.hardware.restart();
+        }
+        work.since = now;
         self.advance(work, now);
         notice
     }
 
-    /// Gives the engine what is next, if it has nothing to do, and has a kernel thread do what is
-    /// not done under the lock.
+    /// Gives the engine what is next, as much as it can have, and has a kernel thread do what is not
+    /// done under the lock.
     fn advance(&self, work: &mut QueuedWork, now: u64) {
-        if let Some(transfer) = work.queue.start() {
-            self.edu.start(transfer);
-            self.trace_start(transfer);
-            work.since = now;
+        let was_idle = !work.queue.is_busy();
+        if let Some(last) = self.post_all_but_one(work) {
+            // Nothing follows it that could tell of its end.
+            self.post(last.slot, last.transfer, true);
+            self.hardware.kick();
+            if was_idle {
+                work.since = now;
+            }
             self.watch(work, now);
         }
         if work.queue.has_orphans() || work.queue.has_failing() {
             self.queue_now();
         }
+    }
+
+    fn post_all_but_one(&self, work: &mut QueuedWork) -> Option<Issue<Types>> {
+        let mut last = work.queue.issue()?;
+        while let Some(next) = work.queue.issue() {
+            let Issue {
+                slot,
+                transfer,
+                interrupt,
+            } = core::mem::replace(&mut last, next);
+            self.post(slot, transfer, interrupt);
+        }
+        Some(last)
+    }
+
+    fn post(&self, slot: usize, transfer: Transfer, interrupt: bool) {
+        self.hardware.post(slot, transfer, interrupt);
+        self.trace_start(transfer);
     }
 
     fn trace_start(&self, transfer: Transfer) {
@@ -290,17 +343,12 @@ impl Delayed<Engine<'_>> {
         trace::start(self.device.number(), direction, offset, length);
     }
 
-    /// Accepts nothing any more, and ends what the engine has: the device is gone. What waits is to
-    /// be failed.
-    fn abandon(&self, work: &mut QueuedWork) -> Option<Notice<Types>> {
+    /// Accepts nothing any more: the device is gone. What the engine has is to be aborted, and what
+    /// waits to be failed.
+    fn abandon(&self, work: &mut QueuedWork) {
         // One that only seems to be gone reaches no memory that is freed from here on.
         self.enabled.clear_master();
-        let closed = work.queue.close(ENODEV);
-        // What it has done of it is unknown.
-        let running = work.queue.take_running();
-        let aborted = running.and_then(|running| work.queue.abort(running, clock::now()));
-        // A request with a thread that waits for it has no owner any more when it is aborted.
-        closed.or(aborted)
+        work.queue.close(ENODEV);
     }
 
     /// Brings the device to rest: nothing of what is bound is used by anyone after this. The guard
@@ -313,7 +361,8 @@ impl Delayed<Engine<'_>> {
         self.device.mappings().zap();
         trace::teardown(dev, Teardown::Zapped);
 
-        let still_running = self.edu.settle(OVERDUE_MS) == Err(ETIMEDOUT);
+        let still_running = self.hardware.abort().is_err()
+            && self.hardware.wait_idle(self.abilities.overdue_ms) == Err(ETIMEDOUT);
         self.enabled.clear_master();
         let step = if still_running {
             Teardown::Stuck
@@ -322,27 +371,33 @@ impl Delayed<Engine<'_>> {
         };
         trace::teardown(dev, step);
 
-        let mut work = self.device.work.lock();
-        let running = work.queue.take_running();
-        drop(work);
         if still_running {
-            dev_err!(
-                self.dev,
-                "a transfer does not end; its memory is never freed\n"
-            );
-            self.zeros.abandon();
-            if let Some(request) = running.as_ref().and_then(|running| running.request()) {
-                request.memories().for_each(|used| used.buffer().abandon());
-            }
+            self.keep_memory();
         }
-        let mut work = self.device.work.lock();
-        let notice = running.and_then(|running| work.queue.abort(running, clock::now()));
-        let orphans = work.queue.take_orphans();
-        drop(work);
-        deliver(notice);
-        drop(orphans);
+        self.device.abort_active();
+        drop(self.device.work.lock().queue.take_orphans());
         self.device.buffers().revoke_all();
         trace::teardown(dev, Teardown::Freed);
+    }
+
+    /// Has no memory freed that the device may still write to.
+    fn keep_memory(&self) {
+        dev_err!(
+            self.dev,
+            "a transfer does not end; its memory is never freed\n"
+        );
+        self.zeros.abandon();
+        loop {
+            let active = self.device.work.lock().queue.take_active();
+            let Some(active) = active else {
+                return;
+            };
+            if let Some(request) = active.request() {
+                request.memories().for_each(|used| used.buffer().abandon());
+            }
+            let notice = self.device.work.lock().queue.abort(active, clock::now());
+            deliver(notice);
+        }
     }
 }
 

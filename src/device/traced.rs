@@ -4,7 +4,10 @@
 
 use super::Job;
 use crate::{
-    engines::request::Operation,
+    engines::{
+        plan::Payload,
+        request::Operation, //
+    },
     kernel_ext::{
         collections::fifo::Fifo,
         driver::trace, //

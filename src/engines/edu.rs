@@ -5,13 +5,20 @@
 //! Source: QEMU, `docs/specs/edu.rst` and `hw/misc/edu.c`. To drive another PCI device with the
 //! rest of this driver, replace this file and the folder beside it.
 
+pub(crate) mod device_memory;
 #[cfg(CONFIG_FAULT_INJECTION)]
 mod inject;
+pub(crate) mod plan;
 mod regs;
 
-use crate::engines::transfer::{
-    Direction,
-    Transfer, //
+use super::{
+    transfer::{
+        Direction,
+        Transfer, //
+    },
+    Abilities,
+    DmaEngine,
+    Progress, //
 };
 use kernel::{
     device::Bound,
@@ -23,30 +30,23 @@ use kernel::{
     prelude::*,
     time::Delta, //
 };
+use plan::Plan;
 
 /// PCI vendor and device. Source: QEMU, `docs/specs/edu.rst`.
 pub(crate) const PCI_ID: (u32, u32) = (0x1234, 0x11e8);
 
 /// How long a transfer takes. Source: `DMA_CYCLES` and `edu_dma_timer` in QEMU, `hw/misc/edu.c`.
-pub(crate) const TRANSFER_TIME_MS: u32 = 100;
+const TRANSFER_TIME_MS: u32 = 100;
 
-/// How often to look where no interrupt tells of a transfer's end. A sleep takes up to a quarter longer.
-const LOOK_MS: u32 = TRANSFER_TIME_MS / 20;
+/// After which time a transfer that does not end has failed.
+const OVERDUE_MS: u32 = 10 * TRANSFER_TIME_MS;
+
+/// How often the engine is polled where no interrupt is raised. A sleep takes up to a quarter longer.
+const POLL_INTERVAL_MS: u32 = TRANSFER_TIME_MS / 20;
 
 /// Bits of a bus address that the device keeps; the rest is cut off silently. Default of the
 /// `dma_mask` property of QEMU's `edu`.
 pub(crate) const DEFAULT_DMA_BITS: u32 = 28;
-
-/// What the engine is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
-    /// Nothing: a transfer can be started.
-    Idle,
-    /// A transfer, which cannot be stopped.
-    Busy,
-    /// The device answers with all ones: it is gone, and so is what it was doing.
-    Gone,
-}
 
 /// One `edu` device, mapped.
 ///
@@ -56,18 +56,10 @@ pub(crate) enum State {
 /// when a register is used, and not when it is compiled: it knows a BAR as aligned to 4 bytes.)
 pub(crate) struct Edu<'bound> {
     bar: pci::Bar<'bound, { regs::BAR_SIZE }>,
-    version: Version,
+    /// Major and minor.
+    version: (u8, u8),
     #[cfg(CONFIG_FAULT_INJECTION)]
     faults: inject::Faults,
-}
-
-/// The hardware's version.
-#[derive(Clone, Copy)]
-pub(crate) struct Version {
-    /// Major.
-    pub(crate) major: u8,
-    /// Minor.
-    pub(crate) minor: u8,
 }
 
 impl<'bound> Edu<'bound> {
@@ -76,7 +68,7 @@ impl<'bound> Edu<'bound> {
     /// # Errors
     ///
     /// [`ENODEV`] if it is not; says why in the log.
-    pub(crate) fn new(pdev: &'bound pci::Device<Bound>) -> Result<Self> {
+    pub(super) fn new(pdev: &'bound pci::Device<Bound>) -> Result<Self> {
         let size = pdev.resource_len(0)?;
         if size < regs::BAR_SIZE as u64 {
             dev_err!(
@@ -120,82 +112,29 @@ impl<'bound> Edu<'bound> {
         // INVARIANT: just tried.
         Ok(Self {
             bar,
-            version: Version {
-                major: identification.major().cast::<u8>().get(),
-                minor: identification.minor().cast::<u8>().get(),
-            },
+            version: (
+                identification.major().cast::<u8>().get(),
+                identification.minor().cast::<u8>().get(),
+            ),
             #[cfg(CONFIG_FAULT_INJECTION)]
             faults: inject::Faults::new(),
         })
     }
 
-    /// The hardware's version.
-    pub(crate) fn version(&self) -> Version {
-        self.version
-    }
-
-    /// What the engine is doing.
-    pub(crate) fn state(&self) -> State {
-        #[cfg(CONFIG_FAULT_INJECTION)]
-        if let Some(state) = self.faults.state() {
-            return state;
-        }
-        let Ok(command) = self.bar.try_read(regs::DMA_COMMAND) else {
-            return State::Gone;
+    /// Scrubs the device memory from `zeros`, as many bytes, without an interrupt. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// [`ETIMEDOUT`] if the transfer does not end, [`ENODEV`] if the device is gone.
+    pub(super) fn scrub(&self, zeros: u64) -> Result<Plan> {
+        let whole = Transfer {
+            direction: Direction::ToDevice,
+            address: zeros,
+            device: device_memory::WHOLE,
         };
-        if u64::from(command) == u64::MAX {
-            State::Gone
-        } else if command.run() {
-            State::Busy
-        } else {
-            State::Idle
-        }
-    }
-
-    /// Whether the device answers as itself. One that does not decode its registers any more reads
-    /// as all ones or as zeros, and so as [`State::Idle`] too.
-    pub(crate) fn is_there(&self) -> bool {
-        #[cfg(CONFIG_FAULT_INJECTION)]
-        if self.faults.is_gone() {
-            return false;
-        }
-        self.bar.read(regs::IDENTIFICATION).magic().get() == regs::MAGIC
-    }
-
-    /// Starts a transfer, which ends with an interrupt.
-    ///
-    /// The engine must be [`State::Idle`]: otherwise the device ignores all of it.
-    pub(crate) fn start(&self, transfer: Transfer) {
-        self.command(transfer, true);
-    }
-
-    /// Does a transfer without an interrupt, and sleeps until it is over.
-    ///
-    /// # Errors
-    ///
-    /// [`ETIMEDOUT`] if it does not end in ten times its time, [`ENODEV`] if the device goes
-    /// meanwhile.
-    pub(crate) fn run(&self, transfer: Transfer) -> Result {
-        self.command(transfer, false);
-        self.settle(10 * TRANSFER_TIME_MS)
-    }
-
-    /// Sleeps until no transfer runs any more, for at most so many milliseconds.
-    ///
-    /// # Errors
-    ///
-    /// [`ETIMEDOUT`] if one still runs, [`ENODEV`] if the device is gone.
-    pub(crate) fn settle(&self, most_ms: u32) -> Result {
-        let state = read_poll_timeout(
-            || Ok(self.state()),
-            |state| *state != State::Busy,
-            Delta::from_millis(i64::from(LOOK_MS)),
-            Delta::from_millis(i64::from(most_ms)),
-        )?;
-        match state {
-            State::Gone => Err(ENODEV),
-            _ => Ok(()),
-        }
+        self.command(whole, false);
+        self.wait_idle(OVERDUE_MS)?;
+        Ok(Plan::new(zeros))
     }
 
     fn command(&self, transfer: Transfer, interrupt: bool) {
@@ -221,11 +160,36 @@ impl<'bound> Edu<'bound> {
         let _ = self.bar.try_write_reg(count);
         let _ = self.bar.try_write_reg(command);
     }
+}
 
-    /// Acknowledges what raised the interrupt, and returns whether this device had raised one.
-    ///
-    /// MSI is a message, not a level: look at [`state`](Self::state) after this, not before.
-    pub(crate) fn acknowledge(&self) -> bool {
+impl DmaEngine for Edu<'_> {
+    fn abilities(&self) -> Abilities {
+        Abilities {
+            memory: device_memory::SIZE,
+            largest: device_memory::SIZE,
+            depth: 1,
+            late_ms: 2 * TRANSFER_TIME_MS,
+            overdue_ms: OVERDUE_MS,
+            version: self.version,
+        }
+    }
+
+    fn responds(&self) -> bool {
+        #[cfg(CONFIG_FAULT_INJECTION)]
+        if self.faults.is_gone() {
+            return false;
+        }
+        self.bar.read(regs::IDENTIFICATION).magic().get() == regs::MAGIC
+    }
+
+    /// It begins at once.
+    fn post(&self, _slot: usize, transfer: Transfer, interrupt: bool) {
+        self.command(transfer, interrupt);
+    }
+
+    fn kick(&self) {}
+
+    fn acknowledge(&self) -> bool {
         let causes: u32 = self.bar.read(regs::INTERRUPT_STATUS).into();
         if causes == 0 || causes == u32::MAX {
             return false;
@@ -238,4 +202,42 @@ impl<'bound> Edu<'bound> {
         }
         true
     }
+
+    /// It reports no errors. One that does not decode its registers any more reads as all ones, or as
+    /// zeros, and so as one that has ended.
+    fn progress(&self, _slot: usize) -> Progress {
+        #[cfg(CONFIG_FAULT_INJECTION)]
+        if let Some(progress) = self.faults.progress() {
+            return progress;
+        }
+        let Ok(command) = self.bar.try_read(regs::DMA_COMMAND) else {
+            return Progress::Gone;
+        };
+        if u64::from(command) == u64::MAX {
+            Progress::Gone
+        } else if command.run() {
+            Progress::Running
+        } else {
+            Progress::Ended(Ok(()))
+        }
+    }
+
+    fn wait_idle(&self, most_ms: u32) -> Result {
+        let progress = read_poll_timeout(
+            || Ok(self.progress(0)),
+            |progress| *progress != Progress::Running,
+            Delta::from_millis(i64::from(POLL_INTERVAL_MS)),
+            Delta::from_millis(i64::from(most_ms)),
+        )?;
+        match progress {
+            Progress::Gone => Err(ENODEV),
+            _ => Ok(()),
+        }
+    }
+
+    fn abort(&self) -> Result {
+        Err(EOPNOTSUPP)
+    }
+
+    fn restart(&self) {}
 }

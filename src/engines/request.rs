@@ -1,19 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One request, and how it is cut into pieces that the engine can do.
+//! One request: what is to be moved, and who asks for it.
 //!
 //! No hardware and no bindings: also compiled and tested on the host.
 
-use crate::{
-    engines::{
-        device_memory::User,
-        transfer::{
-            DeviceRange,
-            Direction,
-            Transfer, //
-        }, //
-    },
-    schedule, //
+use super::{
+    plan::Payload,
+    transfer::DeviceRange, //
 };
 use kernel::prelude::*;
 
@@ -68,7 +61,7 @@ impl<B: Backing> Span<B> {
     }
 
     /// Bus address of the byte after `done` bytes, and how many bytes can be moved from there.
-    fn bus(&self, done: u64) -> (u64, u64) {
+    pub(super) fn bus(&self, done: u64) -> (u64, u64) {
         let (address, run) = self.memory.bus(self.offset + done);
         (address, run.min(self.length - done))
     }
@@ -84,21 +77,20 @@ pub(crate) enum Operation<B> {
     Copy(Span<B>, Span<B>),
 }
 
-/// An operation, who asked for it, and how far it has come.
+/// A user, by the kernel's own number (not that of a user namespace).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Uid(pub(crate) u32);
+
+/// An operation, and who asks for it.
 pub(crate) struct Request<B> {
     operation: Operation<B>,
-    user: User,
-    done: u64,
+    user: Uid,
 }
 
 impl<B: Backing> Request<B> {
-    /// A request of `user`, of which nothing is done yet.
-    pub(crate) fn new(operation: Operation<B>, user: User) -> Self {
-        Self {
-            operation,
-            user,
-            done: 0,
-        }
+    /// A request of `user`.
+    pub(crate) fn new(operation: Operation<B>, user: Uid) -> Self {
+        Self { operation, user }
     }
 
     /// The memory that it reads or writes.
@@ -115,54 +107,19 @@ impl<B: Backing> Request<B> {
         &self.operation
     }
 
-    /// Bytes to move, at least 1.
-    pub(crate) fn length(&self) -> u64 {
+    /// Who asks for it.
+    pub(crate) fn user(&self) -> Uid {
+        self.user
+    }
+}
+
+impl<B: Backing> Payload for Request<B> {
+    fn length(&self) -> u64 {
         match &self.operation {
             Operation::ToDevice(span, _)
             | Operation::FromDevice(_, span)
             | Operation::Copy(span, _) => span.length(),
         }
-    }
-}
-
-impl<B: Backing> schedule::Request for Request<B> {
-    fn user(&self) -> User {
-        self.user
-    }
-
-    fn piece(&self) -> Option<schedule::Piece> {
-        match &self.operation {
-            Operation::ToDevice(source, device) => {
-                let (address, run) = source.bus(self.done);
-                Some(schedule::Piece::One(Transfer {
-                    direction: Direction::ToDevice,
-                    address,
-                    device: device.rest(self.done, run)?,
-                }))
-            }
-            Operation::FromDevice(device, destination) => {
-                let (address, run) = destination.bus(self.done);
-                Some(schedule::Piece::One(Transfer {
-                    direction: Direction::FromDevice,
-                    address,
-                    device: device.rest(self.done, run)?,
-                }))
-            }
-            Operation::Copy(source, destination) => {
-                let (from, readable) = source.bus(self.done);
-                let (to, writable) = destination.bus(self.done);
-                Some(schedule::Piece::Copy {
-                    from,
-                    to,
-                    through: DeviceRange::staging(readable.min(writable))?,
-                })
-            }
-        }
-    }
-
-    fn advance(&mut self, bytes: u64) -> bool {
-        self.done += bytes;
-        self.done >= self.length()
     }
 
     fn ended(&mut self) {

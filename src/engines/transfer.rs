@@ -6,14 +6,11 @@
 
 use kernel::prelude::*;
 
-/// Bytes of device memory. Source: QEMU, `docs/specs/edu.rst`, "DMA".
-pub(crate) const DEVICE_MEMORY_SIZE: u64 = 4096;
-
 /// A part of the device memory.
 ///
 /// # Invariants
 ///
-/// `length` is not 0, and `offset + length` is at most [`DEVICE_MEMORY_SIZE`].
+/// `length` is not 0, and all of the range is inside the device memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DeviceRange {
     offset: u64,
@@ -21,36 +18,31 @@ pub(crate) struct DeviceRange {
 }
 
 impl DeviceRange {
-    /// All of the device memory.
-    pub(crate) const WHOLE: Self = Self {
-        offset: 0,
-        length: DEVICE_MEMORY_SIZE,
-    };
-
-    /// The `length` bytes at `offset`; [`EINVAL`] where there are no such bytes.
-    pub(crate) fn new(offset: u64, length: u64) -> Result<Self> {
+    /// The `length` bytes at `offset` of the `memory` bytes that a device has; [`EINVAL`] where there
+    /// are no such bytes.
+    pub(crate) fn new(offset: u64, length: u64, memory: u64) -> Result<Self> {
         match offset.checked_add(length) {
             // INVARIANT: just checked.
-            Some(end) if length > 0 && end <= DEVICE_MEMORY_SIZE => Ok(Self { offset, length }),
+            Some(end) if length > 0 && end <= memory => Ok(Self { offset, length }),
             _ => Err(EINVAL),
         }
     }
 
-    /// The first `length` bytes of device memory, which every copy goes through; at most all.
-    ///
-    /// Returns [`None`] for no bytes.
-    pub(crate) fn staging(length: u64) -> Option<Self> {
+    /// The first `length` bytes of the `memory` bytes that a device has; at most all. [`None`] for no
+    /// bytes.
+    pub(crate) const fn first(length: u64, memory: u64) -> Option<Self> {
+        let length = if length < memory { length } else { memory };
+        if length == 0 {
+            return None;
+        }
         // INVARIANT: not 0, and at most all.
-        (length > 0).then_some(Self {
-            offset: 0,
-            length: length.min(DEVICE_MEMORY_SIZE),
-        })
+        Some(Self { offset: 0, length })
     }
 
     /// The range without its first `done` bytes, cut to at most `most` bytes.
     ///
     /// Returns [`None`] if nothing is left.
-    pub(crate) fn rest(self, done: u64, most: u64) -> Option<Self> {
+    pub(crate) fn remainder(self, done: u64, most: u64) -> Option<Self> {
         let length = self.length.checked_sub(done)?.min(most);
 
         // INVARIANT: a part of a range that is inside the device memory, and not empty.

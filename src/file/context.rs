@@ -13,8 +13,7 @@ use crate::{
             Span, //
         },
         transfer::{
-            DeviceRange,
-            DEVICE_MEMORY_SIZE, //
+            DeviceRange, //
         }, //
     },
     kernel_ext::collections::slab::{
@@ -269,7 +268,7 @@ impl Context {
     ///
     /// [`EAGAIN`] if it would take a transfer, and is `nonblocking`; those of [`Lane::transfer`].
     pub(crate) fn read(&self, nonblocking: bool, position: u64, to: &mut [u8]) -> Result<usize> {
-        let Some((range, bytes)) = Self::device_memory(position, to.len()) else {
+        let Some((range, bytes)) = self.device_memory(position, to.len()) else {
             return Ok(0);
         };
         if nonblocking {
@@ -293,7 +292,7 @@ impl Context {
         if from.is_empty() {
             return Ok(0);
         }
-        let (range, bytes) = Self::device_memory(position, from.len()).ok_or(ENOSPC)?;
+        let (range, bytes) = self.device_memory(position, from.len()).ok_or(ENOSPC)?;
         if nonblocking {
             return Err(EAGAIN);
         }
@@ -304,13 +303,22 @@ impl Context {
         Ok(bytes)
     }
 
+    /// The `length` bytes at `offset` of the device memory.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] where there are no such bytes.
+    pub(crate) fn device_range(&self, offset: u64, length: u64) -> Result<DeviceRange> {
+        DeviceRange::new(offset, length, self.device.memory_size())
+    }
+
     /// The part of the device memory from `position` on, of at most so many bytes, and how many it
     /// has.
-    fn device_memory(position: u64, most: usize) -> Option<(DeviceRange, usize)> {
-        let left = DEVICE_MEMORY_SIZE.checked_sub(position)?;
-        // CAST: no more than `DEVICE_MEMORY_SIZE`, which fits.
+    fn device_memory(&self, position: u64, most: usize) -> Option<(DeviceRange, usize)> {
+        let left = self.device.memory_size().checked_sub(position)?;
+        // CAST: no more than `most`.
         let bytes = left.min(most as u64) as usize;
-        let range = DeviceRange::new(position, bytes as u64).ok()?;
+        let range = self.device_range(position, bytes as u64).ok()?;
         Some((range, bytes))
     }
 }

@@ -6,15 +6,9 @@ mod submit;
 mod wait;
 
 use crate::{
-    engines::{
-        request::{
-            Operation,
-            Span, //
-        },
-        transfer::{
-            DeviceRange,
-            DEVICE_MEMORY_SIZE, //
-        }, //
+    engines::request::{
+        Operation,
+        Span, //
     },
     file::context::Context,
     kernel_ext::fs::{
@@ -43,7 +37,6 @@ use kernel::{
     }, //
 };
 
-static_assert!(uapi::DEVICE_MEMORY_SIZE == DEVICE_MEMORY_SIZE);
 static_assert!(uapi::QUEUE_DEPTH as usize == schedule::DEPTH);
 
 /// Does what userspace asks for, and returns the answer: a number, or 0.
@@ -171,12 +164,12 @@ fn decode(context: &Context, mode: Mode, request: &uapi::Request) -> Result<Oper
 
     match request.operation {
         uapi::OP_TO_DEVICE if request.destination == 0 => {
-            let range = DeviceRange::new(request.destination_offset, request.length)?;
+            let range = context.device_range(request.destination_offset, request.length)?;
             permit(mode.write)?;
             Ok(Operation::ToDevice(source()?, range))
         }
         uapi::OP_FROM_DEVICE if request.source == 0 => {
-            let range = DeviceRange::new(request.source_offset, request.length)?;
+            let range = context.device_range(request.source_offset, request.length)?;
             permit(mode.read)?;
             Ok(Operation::FromDevice(range, destination(BufferHold::new)?))
         }

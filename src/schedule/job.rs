@@ -2,9 +2,11 @@
 
 //! A request on its way through the queue, and what the queue asks of what it is made of.
 
-use super::running::Piece;
 use crate::{
-    engines::device_memory::User,
+    engines::plan::{
+        Payload,
+        Plan, //
+    },
     kernel_ext::collections::fifo::Entry, //
 };
 use kernel::prelude::*;
@@ -12,27 +14,20 @@ use kernel::prelude::*;
 /// What goes through a queue, and to whom.
 pub(crate) trait QueueTypes: Sized {
     /// A request.
-    type Request: Request;
+    type Request: Payload;
+    /// What cuts requests into transfers.
+    type Plan: Plan<Self::Request>;
     /// The owner of a lane.
     type Owner: Owner<Self>;
     /// A thread that waits for one request.
     type Caller: Caller<Self>;
 }
 
-/// What the queue needs to know of a request.
-pub(crate) trait Request {
-    /// Who asked for it.
-    fn user(&self) -> User;
+/// What cuts the requests of `T`.
+pub(crate) type PlanOf<T> = <T as QueueTypes>::Plan;
 
-    /// The next piece of it; [`None`] if nothing is left to do.
-    fn piece(&self) -> Option<Piece>;
-
-    /// Records that `bytes` more are done, and returns whether that is all.
-    fn advance(&mut self, bytes: u64) -> bool;
-
-    /// Records that it is over. Its memory is held on, to be released in process context.
-    fn ended(&mut self);
-}
+/// Where in a piece of a request of `T` the next transfer is.
+pub(super) type StageOf<T> = <PlanOf<T> as Plan<<T as QueueTypes>::Request>>::Stage;
 
 /// What has changed in a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -50,6 +50,10 @@ pub(crate) struct Lane<T: QueueTypes> {
     scan: Option<Scan>,
     /// Accepted and not yet collected.
     pending: usize,
+    /// Requests that the engine has.
+    pub(super) active: usize,
+    /// The number of one of these, the rest of which is to be issued.
+    pub(super) continues: Option<usize>,
     pub(super) owner: T::Owner,
 }
 
@@ -67,7 +71,7 @@ struct Scan {
 pub(crate) struct LaneState {
     /// Requests that wait for the engine.
     pub(crate) waiting: usize,
-    /// Requests that the engine has: 0 or 1.
+    /// Requests that the engine has.
     pub(crate) running: usize,
     /// Completions that wait to be collected.
     pub(crate) completed: usize,
@@ -77,6 +81,14 @@ pub(crate) struct LaneState {
     pub(crate) room: usize,
     /// Nothing is accepted any more.
     pub(crate) closed: bool,
+}
+
+/// What a lane does in its turn.
+pub(super) enum Next<T: QueueTypes> {
+    /// It goes on with a request that the engine has, by its number.
+    Continue(usize),
+    /// It begins with another request.
+    Begin(Entry<Job<T>>),
 }
 
 /// A scan for requests to cancel, a few at a time.
@@ -101,6 +113,8 @@ impl<T: QueueTypes> Lane<T> {
             completed: Fifo::new(),
             scan: None,
             pending: 0,
+            active: 0,
+            continues: None,
             owner,
         }
     }
@@ -108,7 +122,7 @@ impl<T: QueueTypes> Lane<T> {
     pub(super) fn state(&self) -> LaneState {
         LaneState {
             waiting: self.scanned.len() + self.waiting.len(),
-            running: 0,
+            running: self.active,
             completed: self.completed.len(),
             outstanding: self.pending - self.completed.len(),
             room: DEPTH.saturating_sub(self.pending),
@@ -119,12 +133,21 @@ impl<T: QueueTypes> Lane<T> {
     /// The ring that the lane belongs to; [`None`]: the one that it is in. What is being cancelled is
     /// left to the scan.
     pub(super) fn place(&self) -> Option<Place> {
+        if self.continues.is_some() {
+            return Some(Place::Turns);
+        }
         match self.front() {
             None => Some(Place::Nowhere),
+            Some(front) if !front.link_failed && self.waits_for_link(front) => Some(Place::Nowhere),
             Some(front) if !front.link_failed => Some(Place::Turns),
             Some(_) if self.scan.is_some() => None,
             Some(_) => Some(Place::Failing),
         }
+    }
+
+    /// Whether a request, the first one, is linked to one that the engine has.
+    fn waits_for_link(&self, front: &Job<T>) -> bool {
+        front.linked && self.active > 0
     }
 
     /// What is to be done about a change.
@@ -150,8 +173,20 @@ impl<T: QueueTypes> Lane<T> {
         self.waiting.append(jobs);
     }
 
+    /// Has the rest of the request of this number not be issued.
+    pub(super) fn stop_continuing(&mut self, number: usize) {
+        self.continues.take_if(|continues| *continues == number);
+    }
+
+    /// Puts a request back that the engine has had.
     pub(super) fn push_first(&mut self, job: Entry<Job<T>>) {
+        self.active -= 1;
         self.scanned.push_front(job);
+    }
+
+    /// Whether the first request is linked to the one before it.
+    pub(super) fn begins_with_link(&self) -> bool {
+        self.front().is_some_and(|front| front.linked)
     }
 
     fn pop(&mut self) -> Option<Entry<Job<T>>> {
@@ -177,16 +212,21 @@ impl<T: QueueTypes> Lane<T> {
         }
     }
 
-    /// Takes the first request, for the engine, unless that is to fail.
-    pub(super) fn next(&mut self) -> Option<Entry<Job<T>>> {
-        if self.front().is_some_and(|front| front.link_failed) {
+    /// Takes what the engine is to be given next, if there is something.
+    pub(super) fn next(&mut self) -> Option<Next<T>> {
+        if let Some(number) = self.continues.take() {
+            return Some(Next::Continue(number));
+        }
+        let front = self.front()?;
+        if front.link_failed || self.waits_for_link(front) {
             return None;
         }
         let job = self.pop()?;
         if let Some(scan) = &mut self.scan {
             scan.begun |= job.matches(scan.cookie);
         }
-        Some(job)
+        self.active += 1;
+        Some(Next::Begin(job))
     }
 
     /// The request before the first one has failed.

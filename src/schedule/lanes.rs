@@ -13,6 +13,7 @@ use super::{
         CancelScan,
         Lane,
         LaneId,
+        Next,
         Place,
         UserId, //
     },
@@ -194,25 +195,26 @@ impl<T: QueueTypes> Lanes<T> {
         }
     }
 
-    /// Puts a request at the head of a lane, which has had its turn.
-    pub(super) fn push_first(&mut self, lane: LaneId, job: Entry<Job<T>>) {
+    /// Puts a request that the engine has had, by its number, at the head of its lane.
+    pub(super) fn push_first(&mut self, lane: LaneId, number: usize, job: Entry<Job<T>>) {
         if let Some(at) = self.get_mut(lane) {
+            at.stop_continuing(number);
             at.push_first(job);
             self.place(lane, None);
         }
     }
 
-    /// Takes the first request of the lane whose turn it is. The next turn is that of another user,
-    /// and this user's next one that of another lane, if there are any.
-    pub(super) fn take_next(&mut self) -> Option<(LaneId, Entry<Job<T>>)> {
+    /// Takes what the lane whose turn it is gives to the engine. The next turn is that of another user,
+    /// and this user's next one that of another lane, if there are any. The lane is to be
+    /// [placed](Self::place) when its turn is over.
+    pub(super) fn take_next(&mut self) -> Option<(LaneId, Next<T>)> {
         loop {
             let user = self.users.get_mut(self.turns.next()?)?;
             let lane = LaneId(user.turns.next()?);
             user.turns.rotate(&mut self.lanes);
             self.turns.rotate(&mut self.users);
-            if let Some(job) = self.get_mut(lane)?.next() {
-                self.place(lane, None);
-                return Some((lane, job));
+            if let Some(next) = self.get_mut(lane)?.next() {
+                return Some((lane, next));
             }
             // What is first in it is being cancelled. It comes again when that is done.
             self.move_to(lane, Place::Nowhere, None);
@@ -236,6 +238,7 @@ impl<T: QueueTypes> Lanes<T> {
         let Some(at) = self.get_mut(lane) else {
             return Err(job);
         };
+        at.active -= 1;
         let failed = job.outcome.is_err();
         if failed {
             at.fail_next_link();
@@ -244,9 +247,35 @@ impl<T: QueueTypes> Lanes<T> {
         if failed {
             // A short chain is over with this, so that the lane keeps its turn.
             at.fail_links();
+        }
+        if failed || at.begins_with_link() {
             self.place(lane, None);
         }
         Ok(caller)
+    }
+
+    /// Records that the rest of a request which the engine has, by its number, is to be issued in
+    /// another turn.
+    pub(super) fn continue_later(&mut self, lane: LaneId, number: usize) {
+        if let Some(at) = self.get_mut(lane) {
+            at.continues = Some(number);
+        }
+    }
+
+    /// Has the rest of a request, by its number, not be issued.
+    pub(super) fn stop_continuing(&mut self, lane: LaneId, number: usize) {
+        if let Some(at) = self.get_mut(lane) {
+            at.stop_continuing(number);
+        }
+    }
+
+    /// Takes a request that the engine has, by its number, from its lane.
+    pub(super) fn detach(&mut self, lane: LaneId, number: usize) {
+        if let Some(at) = self.get_mut(lane) {
+            at.active -= 1;
+            at.stop_continuing(number);
+            self.place(lane, None);
+        }
     }
 
     /// A lane whose first requests are linked to one that has failed.
@@ -311,7 +340,7 @@ impl<T: QueueTypes> Lanes<T> {
     }
 
     /// Puts a lane into the ring that it belongs to by what waits in it.
-    fn place(&mut self, lane: LaneId, served: Option<LaneId>) {
+    pub(super) fn place(&mut self, lane: LaneId, served: Option<LaneId>) {
         if let Some(place) = self.get(lane).and_then(Lane::place) {
             self.move_to(lane, place, served);
         }

@@ -19,14 +19,12 @@
 //! No hardware and no bindings: also compiled and tested on the host.
 
 use super::{
+    flight::Flight,
     job::{
-        Answer,
-        Caller,
         Change,
         Job,
         Owner,
         QueueTypes,
-        Request,
         SyncId, //
     },
     lane::{
@@ -42,22 +40,11 @@ use super::{
         LaneCursor,
         Lanes, //
     },
-    running::{
-        Piece,
-        Running,
-        Stage, //
-    },
     stats::Stats, //
 };
-use crate::{
-    engines::{
-        device_memory::Contents,
-        transfer::Transfer, //
-    },
-    kernel_ext::collections::fifo::{
-        Entry,
-        Fifo, //
-    }, //
+use crate::kernel_ext::collections::fifo::{
+    Entry,
+    Fifo, //
 };
 use kernel::prelude::*;
 
@@ -90,24 +77,31 @@ pub(crate) enum GivenUp<T: QueueTypes> {
 }
 
 /// Who gets the engine next.
-///
-/// # Invariants
-///
-/// While `running` is there and `started`, the engine has that transfer, or has ended it unnoticed.
 pub(crate) struct Queue<T: QueueTypes> {
-    lanes: Lanes<T>,
-    pub(super) running: Option<Running<T>>,
+    pub(super) lanes: Lanes<T>,
+    pub(super) flight: Flight<T>,
+    pub(super) turn: Option<Turn>,
+    pub(super) plan: Option<T::Plan>,
     orphans: Fifo<Job<T>>,
-    pub(super) contents: Contents,
     last_sync: u64,
     /// Why nothing new is taken, if so.
-    closed: Option<Error>,
+    pub(super) closed: Option<Error>,
     /// Nothing is started.
     pub(super) paused: bool,
-    /// Bus address of zeros, as many as there is device memory.
-    zeros: u64,
+    /// A transfer is overdue.
+    pub(super) stuck: bool,
     /// What has happened.
     pub(crate) stats: Stats,
+}
+
+/// The turn of a lane, whose request is being cut.
+#[derive(Clone, Copy)]
+pub(super) struct Turn {
+    pub(super) lane: LaneId,
+    /// The number of its request.
+    pub(super) active: usize,
+    /// What is left of the quantum.
+    pub(super) quantum: u64,
 }
 
 impl<T: QueueTypes> Queue<T> {
@@ -115,23 +109,23 @@ impl<T: QueueTypes> Queue<T> {
     pub(crate) fn new() -> Self {
         Self {
             lanes: Lanes::new(),
-            running: None,
+            flight: Flight::none(),
+            turn: None,
+            plan: None,
             orphans: Fifo::new(),
-            contents: Contents::Mixed,
             last_sync: 0,
             closed: Some(ENODEV),
             paused: false,
-            zeros: 0,
+            stuck: false,
             stats: Stats::new(),
         }
     }
 
-    /// Takes requests from now on. The device memory is all zeros, and so is that at bus address
-    /// `zeros`, as many bytes.
-    pub(crate) fn open(&mut self, zeros: u64) {
+    /// Takes requests from now on, which `plan` cuts for the slots of `flight`.
+    pub(crate) fn open(&mut self, plan: T::Plan, flight: Flight<T>) {
+        self.plan = Some(plan);
+        self.flight = flight;
         self.closed = None;
-        self.zeros = zeros;
-        self.contents = Contents::Zeros;
     }
 
     /// What must be allocated for [`grow`](Self::grow) before the next user or lane; [`None`] if
@@ -167,10 +161,8 @@ impl<T: QueueTypes> Queue<T> {
     /// Removes a lane. What is returned, with all that waits in it, is to be dropped in process
     /// context; what the engine has becomes an orphan.
     pub(crate) fn remove_lane(&mut self, lane: LaneId) -> Option<KBox<Lane<T>>> {
-        let running = self.running.as_mut();
-        if let Some(running) = running.filter(|running| running.lane == Some(lane)) {
-            running.lane = None;
-            self.stats.counters.quarantined += 1;
+        while let Some(number) = self.flight.find(|active| active.lane == Some(lane)) {
+            self.abandon(number);
         }
         self.lanes.remove(lane)
     }
@@ -189,10 +181,6 @@ impl<T: QueueTypes> Queue<T> {
     pub(crate) fn state(&self, lane: LaneId) -> LaneState {
         let mut state = self.lanes.get(lane).map(Lane::state).unwrap_or_default();
         state.closed = self.closed.is_some();
-        let running = self.running.as_ref();
-        state.running = running
-            .is_some_and(|running| running.lane == Some(lane))
-            .into();
         state
     }
 
@@ -211,7 +199,7 @@ impl<T: QueueTypes> Queue<T> {
         }
     }
 
-    fn notice(&self, lane: LaneId, change: Change) -> Option<Notice<T>> {
+    pub(super) fn notice(&self, lane: LaneId, change: Change) -> Option<Notice<T>> {
         // The last completion may be one too few for those who wait: no more will come.
         let change = if self.closed.is_some() {
             Change::Closed
@@ -232,7 +220,8 @@ impl<T: QueueTypes> Queue<T> {
         if let Some(error) = self.refuses() {
             return Err(error);
         }
-        let served = self.running.as_ref().and_then(|running| running.lane);
+        let served = self.turn.map(|turn| turn.lane);
+        let served = served.or_else(|| self.flight.newest_lane());
         self.lanes.push_last(lane, jobs, served);
         Ok(())
     }
@@ -255,107 +244,7 @@ impl<T: QueueTypes> Queue<T> {
 
     /// Why nothing new is taken, if so.
     pub(crate) fn refuses(&self) -> Option<Error> {
-        let stuck = self.running.as_ref().is_some_and(|running| running.overdue);
-        self.closed.or(stuck.then_some(EIO))
-    }
-
-    /// The transfer to start now, if there is one. From then on the engine has it.
-    pub(crate) fn start(&mut self) -> Option<Transfer> {
-        if self.paused || self.closed.is_some() {
-            return None;
-        }
-        if self.running.is_none() {
-            self.running = self.begin();
-        }
-        let running = self.running.as_mut().filter(|running| !running.started)?;
-        running.started = true;
-        Some(running.transfer(self.zeros))
-    }
-
-    /// Takes the first request of the lane whose turn it is.
-    fn begin(&mut self) -> Option<Running<T>> {
-        let (lane, job) = self.lanes.take_next()?;
-        // What waits has a request, and that is never empty: one with nothing left to do is not
-        // put back.
-        let request = job.request()?;
-        let (user, piece) = (request.user(), request.piece()?);
-        Some(Running {
-            job,
-            lane: Some(lane),
-            piece,
-            stage: self.first_stage(user, piece),
-            started: false,
-            overdue: false,
-        })
-    }
-
-    /// Whether the engine has a transfer whose end has not been noticed.
-    pub(crate) fn is_busy(&self) -> bool {
-        self.running.as_ref().is_some_and(|running| running.started)
-    }
-
-    /// Records that the engine's transfer has ended, at the time `now` in nanoseconds. It has moved
-    /// all of its bytes, unless `transferred` is an error.
-    pub(crate) fn finish(&mut self, transferred: Result, now: u64) -> Option<Notice<T>> {
-        let mut running = self.running.take_if(|running| running.started)?;
-        if transferred.is_ok() {
-            self.stats.counters.transfers += 1;
-            self.stats.counters.bytes += running.transfer(self.zeros).device.length();
-        }
-        if running.overdue || transferred.is_err() {
-            // What it did to the device memory is unknown.
-            self.contents = Contents::Mixed;
-            return self.end(running, transferred.and(Err(ETIMEDOUT)), now);
-        }
-        let next = match (running.stage, running.piece) {
-            (Stage::Scrub, _) => Stage::First,
-            (Stage::First, Piece::Copy { .. }) => Stage::Second,
-            _ => return self.piece_done(running, now),
-        };
-        if running.lane.is_some() && self.closed.is_none() {
-            running.stage = next;
-            running.started = false;
-            self.running = Some(running);
-            return None;
-        }
-        if running.stage == Stage::Scrub {
-            self.contents = Contents::Zeros;
-        }
-        self.end(running, Err(self.closed.unwrap_or(ECANCELED)), now)
-    }
-
-    fn piece_done(&mut self, mut running: Running<T>, now: u64) -> Option<Notice<T>> {
-        let bytes = running.piece.bytes();
-        running.job.bytes += bytes;
-        let request = running.job.request.as_mut();
-        if request.is_none_or(|request| request.advance(bytes)) || running.lane.is_none() {
-            return self.end(running, Ok(()), now);
-        }
-        if let Some(error) = self.closed {
-            return self.end(running, Err(error), now);
-        }
-        // The next piece has its turn after one of each other lane.
-        self.lanes.push_first(running.lane?, running.job);
-        None
-    }
-
-    /// Completes a request.
-    fn end(&mut self, mut running: Running<T>, outcome: Result, now: u64) -> Option<Notice<T>> {
-        running.job.end(outcome);
-        self.stats.counters.completed += 1;
-        self.stats.latency.record(running.job.age(now));
-        let Some(lane) = running.lane else {
-            self.orphans.push_back(running.job);
-            return None;
-        };
-        match self.lanes.complete(lane, running.job) {
-            Ok(Some(caller)) => Some(Notice::Caller(caller)),
-            Ok(None) => self.notice(lane, Change::Completed),
-            Err(job) => {
-                self.orphans.push_back(job);
-                None
-            }
-        }
+        self.closed.or(self.stuck.then_some(EIO))
     }
 
     /// Takes completions out of a lane: all, or a few if there are more than `most`. Their room is
@@ -377,11 +266,8 @@ impl<T: QueueTypes> Queue<T> {
 
     /// Takes a request from the thread that waits for it, which stops waiting.
     pub(crate) fn give_up(&mut self, lane: LaneId, id: SyncId) -> GivenUp<T> {
-        if let Some(running) = self.running.as_mut().filter(|r| r.job.sync == id) {
-            running.lane = None;
-            // The thread has a reference of its own: this frees nothing.
-            drop(running.job.caller.take());
-            self.stats.counters.quarantined += 1;
+        if let Some(number) = self.flight.find(|active| active.job.sync == id) {
+            self.abandon(number);
             return GivenUp::Begun;
         }
         match self.lanes.take_waiting(lane, id) {
@@ -392,9 +278,8 @@ impl<T: QueueTypes> Queue<T> {
 
     /// Begins to cancel the requests of a lane that have this cookie ([`None`]: all).
     pub(crate) fn cancel(&mut self, lane: LaneId, cookie: Option<u64>) -> Option<CancelScan> {
-        let running = self.running.as_ref();
-        let begun = running.is_some_and(|running| running.matches(lane, cookie));
-        Some(self.lanes.get_mut(lane)?.cancel(cookie, begun))
+        let begun = self.flight.find(|active| active.matches(lane, cookie));
+        Some(self.lanes.get_mut(lane)?.cancel(cookie, begun.is_some()))
     }
 
     /// Continues to cancel.
@@ -432,48 +317,14 @@ impl<T: QueueTypes> Queue<T> {
         }
     }
 
-    /// Completes the running request with `ETIMEDOUT`, if need be by `completion`; the request itself
-    /// stays with the engine. All others are to be [failed](Self::fail_batch) from now on. Returns
-    /// [`None`] if that has been done before, or there is nothing to complete it by.
-    pub(crate) fn time_out(
-        &mut self,
-        completion: &mut Option<Entry<Job<T>>>,
-    ) -> Option<Option<Notice<T>>> {
-        let running = self.running.as_mut();
-        let running = running.filter(|running| running.started && !running.overdue)?;
-        let collected = running.lane.is_some() && running.job.caller.is_none();
-        if collected && completion.is_none() {
-            return None;
-        }
-        running.overdue = true;
-        let Some(lane) = running.lane.take() else {
-            return Some(None);
-        };
-        self.stats.counters.quarantined += 1;
-        if let Some(caller) = running.job.caller.take() {
-            caller.answer(Answer::Failed(ETIMEDOUT));
-            return Some(Some(Notice::Caller(caller)));
-        }
-        if let Some(mut completed) = completion.take() {
-            completed.complete_for(&running.job, Err(ETIMEDOUT));
-            *completion = self.lanes.complete(lane, completed).err();
-        }
-        Some(self.notice(lane, Change::Completed))
-    }
-
-    /// Accepts nothing new from now on. What waits is to be [failed](Self::fail_batch).
-    pub(crate) fn close(&mut self, error: Error) -> Option<Notice<T>> {
-        self.closed = Some(error);
-        let running = self.running.as_mut()?;
-        let caller = running.job.caller.take()?;
-        running.lane = None;
-        self.stats.counters.quarantined += 1;
-        caller.answer(Answer::Failed(error));
-        Some(Notice::Caller(caller))
-    }
-
     /// Fails some of the requests that wait in any lane, if none is accepted now.
     pub(crate) fn fail_batch(&mut self, cursor: &mut LaneCursor) -> Step<T> {
+        if let Some(caller) = self.fail_caller() {
+            return Step {
+                more: true,
+                notice: Some(Notice::Caller(caller)),
+            };
+        }
         let failed = self
             .refuses()
             .and_then(|error| self.lanes.fail_batch(cursor, error));
@@ -505,15 +356,8 @@ impl<T: QueueTypes> Queue<T> {
         !self.orphans.is_empty()
     }
 
-    /// Takes the request that the engine has, to be given to [`abort`](Self::abort). For teardown,
-    /// when nothing is started any more.
-    pub(crate) fn take_running(&mut self) -> Option<Running<T>> {
-        self.running.take()
-    }
-
-    /// Ends a request that was taken from the engine, at the time `now` in nanoseconds.
-    pub(crate) fn abort(&mut self, running: Running<T>, now: u64) -> Option<Notice<T>> {
-        let error = self.closed.unwrap_or(ECANCELED);
-        self.end(running, Err(error), now)
+    /// Puts a request without an owner where it waits to be dropped in process context.
+    pub(super) fn add_orphan(&mut self, job: Entry<Job<T>>) {
+        self.orphans.push_back(job);
     }
 }

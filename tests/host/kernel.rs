@@ -74,6 +74,33 @@ pub mod prelude {
         }
     }
 
+    /// `KVec`, with the functions that the driver uses.
+    pub struct KVec<T>(Vec<T>);
+
+    impl<T> KVec<T> {
+        pub const fn new() -> Self {
+            Self(Vec::new())
+        }
+
+        pub fn push(&mut self, value: T, _: Flags) -> Result {
+            self.0.push(value);
+            Ok(())
+        }
+    }
+
+    impl<T> core::ops::Deref for KVec<T> {
+        type Target = [T];
+        fn deref(&self) -> &[T] {
+            &self.0
+        }
+    }
+
+    impl<T> core::ops::DerefMut for KVec<T> {
+        fn deref_mut(&mut self) -> &mut [T] {
+            &mut self.0
+        }
+    }
+
     /// `KVVec`, which never grows by itself.
     pub struct KVVec<T>(Vec<T>);
 

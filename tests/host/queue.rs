@@ -10,7 +10,11 @@ mod src {
     #[allow(unused_imports)] // What the driver uses beside.
     pub(crate) mod schedule;
     pub(crate) mod engines {
-        pub(crate) mod device_memory;
+        pub(crate) mod edu {
+            pub(crate) mod device_memory;
+            pub(crate) mod plan;
+        }
+        pub(crate) mod plan;
         pub(crate) mod request;
         pub(crate) mod transfer;
     }
@@ -36,21 +40,24 @@ mod collections;
 // Where the driver has them.
 use src::{engines, kernel_ext, schedule};
 
-use engines::device_memory::{Access, Contents, User};
+use engines::edu::{
+    device_memory::{Access, Contents, SIZE, WHOLE},
+    plan::Plan,
+};
 use kernel::prelude::*;
 use kernel_ext::collections::fifo::{Entry, Fifo};
 use schedule::{
-    Answer, CancelScan, Caller, Change, GivenUp, Growth, Job, Lane, LaneCursor, LaneId, Notice, Owner, Queue, QueueTypes, SyncId, UserId,
+    Answer, CancelScan, Caller, Change, Flight, GivenUp, Growth, Job, Lane, LaneCursor, LaneId, Notice, Owner, Queue, QueueTypes, SyncId, UserId,
     DEPTH,
 };
-use engines::request::{Backing, Operation, Request, Span};
+use engines::request::{Backing, Operation, Request, Span, Uid};
 use kernel_ext::collections::slab::{Room, Slab};
 use std::{
     cell::{Cell, RefCell},
     collections::{HashMap, VecDeque},
     rc::Rc,
 };
-use engines::transfer::{DeviceRange, Direction, Transfer, DEVICE_MEMORY_SIZE};
+use engines::transfer::{DeviceRange, Direction, Transfer};
 
 const ZEROS: u64 = 0xdead_0000;
 
@@ -92,6 +99,7 @@ struct Test;
 
 impl QueueTypes for Test {
     type Request = Request<Memory>;
+    type Plan = Plan;
     type Owner = Waker;
     type Caller = Answered;
 }
@@ -151,6 +159,19 @@ fn deliver(notice: Option<Notice<Test>>) {
     }
 }
 
+/// What the driver of an engine of depth 1 does.
+trait OneSlot {
+    fn start(&mut self) -> Option<Transfer>;
+}
+
+impl OneSlot for TestQueue {
+    fn start(&mut self) -> Option<Transfer> {
+        let issue = self.issue()?;
+        assert_eq!(issue.slot, 0);
+        Some(issue.transfer)
+    }
+}
+
 fn finish(queue: &mut TestQueue) {
     deliver(queue.finish(Ok(()), 0));
     fail_links(queue);
@@ -172,7 +193,7 @@ struct Call(Answered, SyncId);
 
 fn open() -> TestQueue {
     let mut queue = TestQueue::new();
-    queue.open(ZEROS);
+    queue.open(Plan::new(ZEROS), Flight::new(1).unwrap());
     queue
 }
 
@@ -204,12 +225,12 @@ fn lane_of(queue: &mut TestQueue, user: UserId) -> (LaneId, Waker) {
 
 fn to_device(address: u64, length: u64) -> Operation<Memory> {
     let span = Span::new(Memory::new(address, length), 0, length).unwrap();
-    Operation::ToDevice(span, DeviceRange::new(0, length).unwrap())
+    Operation::ToDevice(span, DeviceRange::new(0, length, SIZE).unwrap())
 }
 
 fn from_device(address: u64, offset: u64, length: u64) -> Operation<Memory> {
     let span = Span::new(Memory::new(address, length), 0, length).unwrap();
-    Operation::FromDevice(DeviceRange::new(offset, length).unwrap(), span)
+    Operation::FromDevice(DeviceRange::new(offset, length, SIZE).unwrap(), span)
 }
 
 fn copy(from: u64, to: u64, length: u64) -> Operation<Memory> {
@@ -235,7 +256,7 @@ fn try_submit(
     let caller = Answered::default();
     let mut jobs = Fifo::new();
     let mut job = Job::blank().unwrap();
-    job.submit_sync(Request::new(operation, User(user)), caller.clone(), 0);
+    job.submit_sync(Request::new(operation, Uid(user)), caller.clone(), 0);
     jobs.push_back(job);
     let id = queue.submit_sync(lane, &mut jobs)?;
     assert!(jobs.is_empty());
@@ -244,7 +265,7 @@ fn try_submit(
 
 /// Closes the queue, and fails what waits.
 fn close(queue: &mut TestQueue, error: Error) {
-    deliver(queue.close(error));
+    queue.close(error);
     fail_waiting(queue);
 }
 
@@ -269,8 +290,8 @@ fn time_out(queue: &mut TestQueue, completion: &mut Option<Entry<TestJob>>) -> b
 
 /// What a driver does with a request that the engine has, when the device goes.
 fn abort(queue: &mut TestQueue) {
-    let running = queue.take_running().unwrap();
-    deliver(queue.abort(running, 0));
+    let active = queue.take_active().unwrap();
+    deliver(queue.abort(active, 0));
 }
 
 /// Does all that is queued, and returns the transfers in their order.
@@ -307,7 +328,7 @@ fn batch(
     let mut jobs = Fifo::new();
     for (operation, cookie, linked) in requests {
         let mut job = Job::blank().unwrap();
-        job.submit(Request::new(operation, User(0)), cookie, linked, 0);
+        job.submit(Request::new(operation, Uid(0)), cookie, linked, 0);
         jobs.push_back(job);
     }
     assert_eq!(queue.reserve(lane, jobs.len()), jobs.len());

@@ -5,11 +5,18 @@
 use super::{
     deliver,
     Engine,
-    OVERDUE_MS, //
+    Types, //
 };
-use crate::kernel_ext::{
-    driver::work::Delayed,
-    sync::clock, //
+use crate::{
+    engines::{
+        DmaEngine,
+        Progress, //
+    },
+    kernel_ext::{
+        driver::work::Delayed,
+        sync::clock, //
+    },
+    schedule::Notice, //
 };
 use kernel::prelude::*;
 
@@ -22,14 +29,13 @@ impl Delayed<Engine<'_>> {
     /// [`ETIMEDOUT`] if it does not end. [`ENODEV`] if the device is gone; all that waits has then
     /// failed.
     fn come_to_rest(&self) -> Result {
-        match self.edu.settle(OVERDUE_MS) {
-            Ok(()) if self.edu.is_there() => {
+        match self.hardware.wait_idle(self.abilities.overdue_ms) {
+            Ok(()) if self.hardware.responds() => {
                 // The interrupt handler may be late. It then finds nothing to do.
-                self.edu.acknowledge();
-                let mut work = self.device.work.lock();
-                let notice = self.finish(&mut work, self.reached_memory());
-                drop(work);
-                deliver(notice);
+                self.hardware.acknowledge();
+                while let Some(notice) = self.reap_checked() {
+                    deliver(notice);
+                }
                 Ok(())
             }
             Err(ETIMEDOUT) => Err(ETIMEDOUT),
@@ -40,10 +46,23 @@ impl Delayed<Engine<'_>> {
         }
     }
 
+    /// Records the end of the oldest transfer of an idle engine, if it reached memory or not.
+    fn reap_checked(&self) -> Option<Option<Notice<Types>>> {
+        let mut work = self.device.work.lock();
+        let slot = work.queue.oldest_slot()?;
+        match self.hardware.progress(slot) {
+            Progress::Ended(outcome) => {
+                let transferred = outcome.and_then(|()| self.reached_memory());
+                Some(self.finish(&mut work, transferred))
+            }
+            _ => None,
+        }
+    }
+
     /// Fails all requests: the device is not to be used any more.
     fn abandon_all(&self) {
-        let notice = self.abandon(&mut self.device.work.lock());
-        deliver(notice);
+        self.abandon(&mut self.device.work.lock());
+        self.device.abort_active();
         self.device.fail_waiting();
     }
 
@@ -81,7 +100,7 @@ impl Delayed<Engine<'_>> {
         self.enabled.set_master();
         let mut work = self.device.work.lock();
         if !kept {
-            work.queue.forget();
+            work.queue.invalidate();
         }
         work.queue.resume();
         self.advance(&mut work, clock::now());

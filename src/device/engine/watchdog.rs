@@ -10,9 +10,9 @@ use super::{
     Types, //
 };
 use crate::{
-    engines::edu::{
-        State,
-        TRANSFER_TIME_MS, //
+    engines::{
+        DmaEngine,
+        Progress, //
     },
     kernel_ext::{
         collections::fifo::Entry,
@@ -26,17 +26,15 @@ use kernel::{
     time::msecs_to_jiffies, //
 };
 
-/// After which time the device is checked, in case that an interrupt was lost.
-const LATE_MS: u32 = 2 * TRANSFER_TIME_MS;
-
-/// After which time a transfer that does not end has failed.
-pub(super) const OVERDUE_MS: u32 = 10 * TRANSFER_TIME_MS;
-
 /// What comes of checking a transfer that should have ended.
 #[derive(Default)]
 struct Checked {
     /// What waits is to be failed.
     fail: bool,
+    /// The device is gone, and what the engine had is to be aborted.
+    gone: bool,
+    /// There may be another transfer to be checked.
+    again: bool,
     /// To be delivered without the lock.
     notice: Option<Notice<Types>>,
     /// To be logged without the lock.
@@ -52,6 +50,8 @@ enum Message {
     NoBusMaster,
     /// It does not end.
     NoEnd,
+    /// It did not end, and is stopped.
+    Aborted,
 }
 
 impl Delayed<Engine<'_>> {
@@ -59,9 +59,9 @@ impl Delayed<Engine<'_>> {
     /// A timer that does so already is left alone: to move it costs more than all else that a transfer
     /// does to the queue.
     pub(super) fn watch(&self, work: &mut QueuedWork, now: u64) {
-        let late = now + u64::from(LATE_MS) * clock::NSEC_PER_MSEC;
+        let late = now + u64::from(self.abilities.late_ms) * clock::NSEC_PER_MSEC;
         if work.checked_at.is_none_or(|at| at < late) {
-            self.check_after(work, 2 * LATE_MS, now);
+            self.check_after(work, 2 * self.abilities.late_ms, now);
         }
     }
 
@@ -78,8 +78,8 @@ impl Delayed<Engine<'_>> {
         let now = clock::now();
         match self.busy_ms(&work, now) {
             None => {}
-            Some(age_ms) if age_ms >= LATE_MS => self.queue_now(),
-            Some(age_ms) => self.check_after(&mut work, LATE_MS - age_ms, now),
+            Some(age_ms) if age_ms >= self.abilities.late_ms => self.queue_now(),
+            Some(age_ms) => self.check_after(&mut work, self.abilities.late_ms - age_ms, now),
         }
     }
 
@@ -93,28 +93,33 @@ impl Delayed<Engine<'_>> {
     /// How long it has been, if it is late.
     fn late_ms(&self, work: &QueuedWork) -> Option<u32> {
         let age_ms = self.busy_ms(work, clock::now());
-        age_ms.filter(|age_ms| *age_ms >= LATE_MS)
+        age_ms.filter(|age_ms| *age_ms >= self.abilities.late_ms)
     }
 
     /// Checks whether the transfer that the engine is at is late, and recovers from it.
     pub(super) fn check_late(&self) {
-        if self.late_ms(&self.device.work.lock()).is_none() {
-            return;
-        }
-        // If this allocation fails, the next check retries.
-        let mut completion = Job::blank().ok();
-        let mut work = self.device.work.lock();
-        let checked = match self.late_ms(&work) {
-            Some(age_ms) => self.recover(&mut work, age_ms, &mut completion),
-            None => Checked::default(),
-        };
-        drop(work);
-        deliver(checked.notice);
-        if let Some(message) = checked.message {
-            self.log(message);
-        }
-        if checked.fail {
-            self.device.fail_waiting();
+        while self.late_ms(&self.device.work.lock()).is_some() {
+            // If this allocation fails, the next check retries.
+            let mut completion = Job::blank().ok();
+            let mut work = self.device.work.lock();
+            let checked = match self.late_ms(&work) {
+                Some(age_ms) => self.recover(&mut work, age_ms, &mut completion),
+                None => Checked::default(),
+            };
+            drop(work);
+            deliver(checked.notice);
+            if let Some(message) = checked.message {
+                self.log(message);
+            }
+            if checked.gone {
+                self.device.abort_active();
+            }
+            if checked.fail {
+                self.device.fail_waiting();
+            }
+            if !checked.again {
+                return;
+            }
         }
     }
 
@@ -127,34 +132,51 @@ impl Delayed<Engine<'_>> {
         completion: &mut Option<Entry<Job>>,
     ) -> Checked {
         let mut checked = Checked::default();
-        match self.edu.state() {
-            State::Idle if self.edu.is_there() => {
+        let slot = work.queue.oldest_slot().unwrap_or_default();
+        match self.hardware.progress(slot) {
+            Progress::Ended(outcome) if self.hardware.responds() => {
                 work.queue.stats.counters.watchdog_recoveries += 1;
-                let transferred = self.reached_memory();
+                let transferred = outcome.and_then(|()| self.reached_memory());
                 checked.message = Some(match transferred {
                     Ok(()) => Message::LostInterrupt,
                     Err(_) => Message::NoBusMaster,
                 });
                 checked.notice = self.finish(work, transferred);
+                checked.again = true;
                 return checked;
             }
-            State::Idle | State::Gone => {
-                checked.notice = self.abandon(work);
+            Progress::Ended(_) | Progress::Gone => {
+                self.abandon(work);
+                checked.gone = true;
                 checked.fail = true;
             }
-            State::Busy if age_ms >= OVERDUE_MS => {
-                if let Some(notice) = work.queue.time_out(completion) {
-                    checked.notice = notice;
-                    checked.fail = true;
-                    checked.message = Some(Message::NoEnd);
-                }
+            Progress::Running if age_ms >= self.abilities.overdue_ms => {
+                self.stop_overdue(work, completion, &mut checked);
             }
-            State::Busy => {}
+            Progress::Running => {}
         }
         if work.queue.is_busy() {
-            self.check_after(work, TRANSFER_TIME_MS, clock::now());
+            self.check_after(work, self.abilities.late_ms / 2, clock::now());
         }
         checked
+    }
+
+    /// Fails a transfer that does not end: alone, if the engine can be stopped.
+    fn stop_overdue(
+        &self,
+        work: &mut QueuedWork,
+        completion: &mut Option<Entry<Job>>,
+        checked: &mut Checked,
+    ) {
+        if self.hardware.abort().is_ok() {
+            checked.message = Some(Message::Aborted);
+            checked.notice = self.finish(work, Err(ETIMEDOUT));
+        } else if let Some(notice) = work.queue.time_out(completion) {
+            checked.message = Some(Message::NoEnd);
+            checked.notice = notice;
+            checked.fail = true;
+            checked.again = true;
+        }
     }
 
     /// Logs what was found out. Not under the lock: a console can be slow.
@@ -165,6 +187,7 @@ impl Delayed<Engine<'_>> {
                 "a transfer does not end; its memory stays with the device\n"
             ),
             _ if !self.lost_interrupt.allows() => {}
+            Message::Aborted => dev_err!(self.dev, "a transfer did not end: it is stopped\n"),
             Message::LostInterrupt => {
                 dev_warn!(self.dev, "lost interrupt: a transfer had ended unnoticed\n");
             }

@@ -15,13 +15,13 @@
 //!
 //! With a number of milliseconds, from then on: when nobody can write here, because all sleep.
 
-use super::{
-    Edu,
-    State, //
-};
-use crate::kernel_ext::{
-    driver::reach,
-    sync::clock, //
+use super::Edu;
+use crate::{
+    engines::Progress,
+    kernel_ext::{
+        driver::reach,
+        sync::clock, //
+    }, //
 };
 use kernel::{
     io::{
@@ -87,12 +87,12 @@ impl Faults {
         what as u32 == if begun { stored } else { Shows::Itself as u32 }
     }
 
-    /// What the engine seems to be doing; [`None`]: what it does.
-    pub(super) fn state(&self) -> Option<State> {
+    /// What seems to have become of the transfer; [`None`]: what has.
+    pub(super) fn progress(&self) -> Option<Progress> {
         if self.is_gone() {
-            Some(State::Gone)
+            Some(Progress::Gone)
         } else {
-            self.shows(Shows::Hung).then_some(State::Busy)
+            self.shows(Shows::Hung).then_some(Progress::Running)
         }
     }
 

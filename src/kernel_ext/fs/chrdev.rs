@@ -86,11 +86,11 @@ pub(crate) trait File: Send + Sync + Sized + 'static {
     /// The region that the nodes are in; see [`region!`].
     fn region() -> &'static GlobalLock<Self::Region>;
 
-    /// Size of what reading, writing and seeking see, in bytes.
-    const SIZE: u64;
-
     /// Called when a node is opened. Dropped when the last descriptor is closed.
     fn open(device: Arc<Self::Device>) -> Result<Arc<Self>>;
+
+    /// Size of what reading, writing and seeking see, in bytes.
+    fn size(&self) -> u64;
 
     /// Where the mappings of the file are to be found. What is returned lives as long as the file
     /// does.

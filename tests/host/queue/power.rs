@@ -76,7 +76,7 @@ fn a_lost_device_memory_is_scrubbed_and_a_piece_is_done_anew() {
     queue.start().unwrap();
     queue.pause();
     finish(&mut queue);
-    queue.forget();
+    queue.invalidate();
     queue.resume();
     assert_eq!(addresses(&drain(&mut queue)), [0x1000, 0x2000]);
     // A read after its scrub.
@@ -84,13 +84,13 @@ fn a_lost_device_memory_is_scrubbed_and_a_piece_is_done_anew() {
     assert_eq!(queue.start().unwrap().address, ZEROS);
     queue.pause();
     finish(&mut queue);
-    queue.forget();
+    queue.invalidate();
     queue.resume();
     assert_eq!(addresses(&drain(&mut queue)), [ZEROS, 3]);
     // A reader's own bytes.
     submit_as(&mut queue, a, to_device(4, 4096), 1001);
     drain(&mut queue);
-    queue.forget();
+    queue.invalidate();
     submit_as(&mut queue, a, from_device(5, 0, 8), 1001);
     assert_eq!(addresses(&drain(&mut queue)), [ZEROS, 5]);
 }

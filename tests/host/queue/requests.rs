@@ -10,7 +10,7 @@ fn device_ranges_stay_inside() {
     for offset in edges {
         for length in edges {
             let fits = length > 0 && u128::from(offset) + u128::from(length) <= 4096;
-            assert_eq!(DeviceRange::new(offset, length).is_ok(), fits, "{offset} {length}");
+            assert_eq!(DeviceRange::new(offset, length, SIZE).is_ok(), fits, "{offset} {length}");
             let span = Span::new(Memory::new(0, 4096), offset, length);
             assert_eq!(span.is_ok(), fits, "{offset} {length}");
         }
@@ -72,7 +72,7 @@ fn pieces_end_where_memory_is_not_contiguous() {
     assert_eq!(lengths.iter().sum::<u64>(), 8000);
 
     let destination = Span::new(Memory::in_runs(0, 4096, 1024), 512, 2048).unwrap();
-    let range = DeviceRange::new(1000, 2048).unwrap();
+    let range = DeviceRange::new(1000, 2048, SIZE).unwrap();
     submit(&mut queue, a, Operation::FromDevice(range, destination));
     let parts: Vec<_> =
         drain(&mut queue).iter().map(|t| (t.address, t.device.offset(), t.device.length())).collect();

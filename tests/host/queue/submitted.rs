@@ -126,7 +126,7 @@ fn what_a_lost_device_was_doing_has_not_succeeded() {
     let (a, _) = lane(&mut queue);
     batch(&mut queue, a, [(to_device(1, 8), 7, false)]).unwrap();
     queue.start().unwrap();
-    deliver(queue.close(ENODEV));
+    queue.close(ENODEV);
     abort(&mut queue);
     assert_eq!(collect(&mut queue, a, 9), [(7, 0, Err(ENODEV))]);
 }
@@ -248,7 +248,7 @@ fn a_job_that_is_cleared_is_blank() {
     let (a, _) = lane(&mut queue);
     let memory = Memory::new(0x1000, 16);
     let span = Span::new(memory.clone(), 0, 16).unwrap();
-    let operation = Operation::ToDevice(span, DeviceRange::new(0, 16).unwrap());
+    let operation = Operation::ToDevice(span, DeviceRange::new(0, 16, SIZE).unwrap());
     batch(&mut queue, a, [(operation, 7, false)]).unwrap();
     drain(&mut queue);
     let mut job = queue.collect(a, 1).pop_front().unwrap();
@@ -256,7 +256,7 @@ fn a_job_that_is_cleared_is_blank() {
     job.clear();
     assert_eq!(memory.holders(), 1);
     assert_eq!((job.cookie(), job.bytes(), job.outcome()), (0, 0, Err(ECANCELED)));
-    job.submit(Request::new(to_device(2, 1), User(0)), 8, false, 0);
+    job.submit(Request::new(to_device(2, 1), Uid(0)), 8, false, 0);
     let mut jobs = Fifo::new();
     jobs.push_back(job);
     queue.submit(a, &mut jobs).unwrap();

@@ -74,7 +74,7 @@ fn whoever_gives_up_leaves_the_memory_with_the_engine() {
     let (a, _) = lane(&mut queue);
     let memory = Memory::new(0x1000, 16);
     let span = Span::new(memory.clone(), 0, 16).unwrap();
-    let operation = Operation::FromDevice(DeviceRange::new(0, 16).unwrap(), span);
+    let operation = Operation::FromDevice(DeviceRange::new(0, 16, SIZE).unwrap(), span);
     let ticket = submit(&mut queue, a, operation);
     queue.start().unwrap();
     assert!(matches!(queue.give_up(a, ticket.1), GivenUp::Begun));
@@ -132,7 +132,7 @@ fn a_removed_lane_takes_its_requests_along() {
     let memory = Memory::new(0x1000, 4096);
     for _ in 0..3 {
         let span = Span::new(memory.clone(), 0, 4096).unwrap();
-        submit(&mut queue, a, Operation::ToDevice(span, DeviceRange::WHOLE));
+        submit(&mut queue, a, Operation::ToDevice(span, WHOLE));
     }
     submit(&mut queue, b, to_device(0xb, 1));
     queue.start().unwrap();
@@ -201,7 +201,7 @@ fn a_transfer_that_does_not_end_fails_but_stays_with_the_engine() {
     let (b, _) = lane(&mut queue);
     let memory = Memory::new(0x1000, 16);
     let span = Span::new(memory.clone(), 0, 16).unwrap();
-    let range = DeviceRange::new(0, 16).unwrap();
+    let range = DeviceRange::new(0, 16, SIZE).unwrap();
     let stuck = submit(&mut queue, a, Operation::FromDevice(range, span));
     let behind = submit(&mut queue, b, to_device(2, 1));
     queue.start().unwrap();

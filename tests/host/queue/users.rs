@@ -26,7 +26,7 @@ fn another_user_sees_zeros() {
     let order = drain(&mut queue);
     // Lanes take turns; what matters is that a scrub is between the first write and the second.
     assert_eq!(addresses(&order), [6, ZEROS, 7, 8]);
-    assert_eq!((order[1].direction, order[1].device), (Direction::ToDevice, DeviceRange::WHOLE));
+    assert_eq!((order[1].direction, order[1].device), (Direction::ToDevice, WHOLE));
     // A whole write needs no scrub.
     submit_as(&mut queue, a, to_device(9, 4096), 1000);
     assert_eq!(addresses(&drain(&mut queue)), [9]);
@@ -34,10 +34,10 @@ fn another_user_sees_zeros() {
 
 #[test]
 fn nobody_sees_what_a_copy_has_left_of_two_users() {
-    let (a, b, c) = (User(1), User(2), User(3));
-    let read = Access::Transfer(Direction::FromDevice, DeviceRange::new(0, 1).unwrap());
-    let part = Access::PassThrough(DeviceRange::new(0, 100).unwrap());
-    let whole = Access::PassThrough(DeviceRange::WHOLE);
+    let (a, b, c) = (Uid(1), Uid(2), Uid(3));
+    let read = Access::Transfer(Direction::FromDevice, DeviceRange::new(0, 1, SIZE).unwrap());
+    let part = Access::PassThrough(DeviceRange::new(0, 100, SIZE).unwrap());
+    let whole = Access::PassThrough(WHOLE);
 
     let mixed = Contents::Of(a).after(b, part);
     for user in [a, b, c] {
@@ -58,7 +58,7 @@ fn random_users_never_see_each_others_bytes() {
     for _ in 0..200 {
         let mut queue = open();
         let lanes: Vec<_> = (0..3).map(|_| lane(&mut queue).0).collect();
-        let mut memory = vec![None; DEVICE_MEMORY_SIZE as usize];
+        let mut memory = vec![None; SIZE as usize];
         for _ in 0..60 {
             // The user stands in the address.
             let user = random.below(3);

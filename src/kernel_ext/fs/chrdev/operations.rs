@@ -126,9 +126,11 @@ impl<F: File> Table<F> {
         offset: bindings::loff_t,
         whence: c_int,
     ) -> bindings::loff_t {
-        // CAST: the size is a small constant.
         // SAFETY: By the requirement.
-        unsafe { bindings::fixed_size_llseek(file, offset, whence, F::SIZE as bindings::loff_t) }
+        let size = unsafe { super::of::<F>(file) }.size();
+        // CAST: a size is less than half of what `u64` reaches.
+        // SAFETY: By the requirement.
+        unsafe { bindings::fixed_size_llseek(file, offset, whence, size as bindings::loff_t) }
     }
 
     /// # Safety
@@ -179,7 +181,7 @@ impl<F: File> Table<F> {
             .and_then(|position| f(kiocb.file(), mode, position));
         match done {
             Ok(bytes) => {
-                // CAST: no more than `F::SIZE`.
+                // CAST: no more than a buffer has.
                 *kiocb.ki_pos_mut() += bytes as i64;
                 bytes as isize
             }

@@ -8,14 +8,22 @@
 //!
 //! No hardware and no bindings: also compiled and tested on the host.
 
-use crate::engines::transfer::{
-    DeviceRange,
-    Direction, //
+use crate::engines::{
+    request::Uid,
+    transfer::{
+        DeviceRange,
+        Direction, //
+    }, //
 };
 
-/// A user, by the kernel's own number (not that of a user namespace).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct User(pub(crate) u32);
+/// Bytes of it. Source: QEMU, `docs/specs/edu.rst`, "DMA".
+pub(crate) const SIZE: u64 = 4096;
+
+/// All of it.
+pub(crate) const WHOLE: DeviceRange = match DeviceRange::first(SIZE, SIZE) {
+    Some(whole) => whole,
+    None => panic!(),
+};
 
 /// What a request wants with the device memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +40,7 @@ pub(crate) enum Contents {
     /// Zeros: anyone may see them.
     Zeros,
     /// Bytes that this user alone may see.
-    Of(User),
+    Of(Uid),
     /// Bytes of more than one user, or unknown ones: nobody may see them.
     Mixed,
 }
@@ -41,7 +49,7 @@ impl Contents {
     /// Whether the device memory must be scrubbed before `user` gets `access`.
     ///
     /// Also a partial write needs it: the writer could read the rest afterwards.
-    pub(crate) fn needs_scrub(self, user: User, access: Access) -> bool {
+    pub(crate) fn needs_scrub(self, user: Uid, access: Access) -> bool {
         let foreign = match self {
             Self::Zeros => false,
             Self::Of(owner) => owner != user,
@@ -49,14 +57,14 @@ impl Contents {
         };
         let shows = match access {
             Access::Transfer(Direction::FromDevice, _) => true,
-            Access::Transfer(Direction::ToDevice, range) => range != DeviceRange::WHOLE,
+            Access::Transfer(Direction::ToDevice, range) => range != WHOLE,
             Access::PassThrough(_) => false,
         };
         foreign && shows
     }
 
     /// What there is after `user` had `access` (and the scrub that it needed).
-    pub(crate) fn after(self, user: User, access: Access) -> Self {
+    pub(crate) fn after(self, user: Uid, access: Access) -> Self {
         let before = if self.needs_scrub(user, access) {
             Self::Zeros
         } else {
@@ -66,7 +74,7 @@ impl Contents {
             Access::Transfer(Direction::FromDevice, _) => before,
             Access::Transfer(Direction::ToDevice, _) => Self::Of(user),
             Access::PassThrough(range) => match before {
-                _ if range == DeviceRange::WHOLE => Self::Of(user),
+                _ if range == WHOLE => Self::Of(user),
                 Self::Zeros => Self::Of(user),
                 Self::Of(owner) if owner == user => Self::Of(user),
                 _ => Self::Mixed,

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Cuts requests into pieces that `edu` can do: one transfer, or the two of a copy through the device
+//! memory, led by a scrub of the device memory where it shows another user's bytes.
+//!
+//! No hardware and no bindings: also compiled and tested on the host.
+
+use super::device_memory::{
+    Access,
+    Contents,
+    SIZE,
+    WHOLE, //
+};
+use crate::engines::{
+    plan::{
+        self,
+        Cut, //
+    },
+    request::{
+        Backing,
+        Operation,
+        Request, //
+    },
+    transfer::{
+        DeviceRange,
+        Direction,
+        Transfer, //
+    }, //
+};
+
+/// Between the transfers of a piece, the engine does nothing else.
+#[derive(Clone, Copy)]
+pub(crate) enum Piece {
+    /// One transfer.
+    One(Transfer),
+    /// Two transfers: from one bus address to the device memory, and on to another.
+    Copy {
+        from: u64,
+        to: u64,
+        through: DeviceRange,
+    },
+}
+
+impl Piece {
+    /// The piece of a request that comes after `issued` bytes of it. [`None`] if nothing is left.
+    fn of<B: Backing>(request: &Request<B>, issued: u64) -> Option<Self> {
+        match request.operation() {
+            Operation::ToDevice(source, device) => {
+                let (address, run) = source.bus(issued);
+                Some(Self::One(Transfer {
+                    direction: Direction::ToDevice,
+                    address,
+                    device: device.remainder(issued, run)?,
+                }))
+            }
+            Operation::FromDevice(device, destination) => {
+                let (address, run) = destination.bus(issued);
+                Some(Self::One(Transfer {
+                    direction: Direction::FromDevice,
+                    address,
+                    device: device.remainder(issued, run)?,
+                }))
+            }
+            Operation::Copy(source, destination) => {
+                let (from, readable) = source.bus(issued);
+                let (to, writable) = destination.bus(issued);
+                Some(Self::Copy {
+                    from,
+                    to,
+                    through: DeviceRange::first(readable.min(writable), SIZE)?,
+                })
+            }
+        }
+    }
+
+    fn access(self) -> Access {
+        match self {
+            Self::One(transfer) => Access::Transfer(transfer.direction, transfer.device),
+            Self::Copy { through, .. } => Access::PassThrough(through),
+        }
+    }
+}
+
+/// Which transfer of a piece comes next.
+#[derive(Default)]
+pub(crate) enum Stage {
+    /// The first one of the next piece.
+    #[default]
+    Begin,
+    /// The one after the scrub.
+    Scrubbed(Piece),
+    /// The second one of a copy.
+    Staged(Piece),
+}
+
+/// Cuts requests for one `edu` device.
+pub(crate) struct Plan {
+    contents: Contents,
+    /// Bus address of zeros, as many as there is device memory.
+    zeros: u64,
+}
+
+impl Plan {
+    /// For a device whose memory is all zeros, and so is that at bus address `zeros`, as many bytes.
+    pub(crate) fn new(zeros: u64) -> Self {
+        Self {
+            contents: Contents::Zeros,
+            zeros,
+        }
+    }
+
+    /// Whether the device memory is to be scrubbed before a piece. It is taken for granted that the
+    /// piece is then done: until it is, the contents are those of fewer users.
+    fn needs_scrub<B: Backing>(&mut self, request: &Request<B>, piece: Piece) -> bool {
+        let (user, access) = (request.user(), piece.access());
+        let scrub = self.contents.needs_scrub(user, access);
+        self.contents = self.contents.after(user, access);
+        scrub
+    }
+
+    fn cut_scrub(&self) -> Cut<Transfer> {
+        let transfer = Transfer {
+            direction: Direction::ToDevice,
+            address: self.zeros,
+            device: WHOLE,
+        };
+        Self::cut_inner(transfer)
+    }
+
+    /// One that another one of the piece follows.
+    fn cut_inner(transfer: Transfer) -> Cut<Transfer> {
+        Cut {
+            transfer,
+            moves: transfer.device.length(),
+            completes: 0,
+            cost: 0,
+            ends_piece: false,
+        }
+    }
+
+    /// The last one of a piece. It costs the quantum, however long it is: so does its time.
+    fn cut_last(transfer: Transfer) -> Cut<Transfer> {
+        Cut {
+            transfer,
+            moves: transfer.device.length(),
+            completes: transfer.device.length(),
+            cost: SIZE,
+            ends_piece: true,
+        }
+    }
+
+    fn cut_first(piece: Piece, stage: &mut Stage) -> Cut<Transfer> {
+        match piece {
+            Piece::One(transfer) => Self::cut_last(transfer),
+            Piece::Copy { from, through, .. } => {
+                *stage = Stage::Staged(piece);
+                Self::cut_inner(Transfer {
+                    direction: Direction::ToDevice,
+                    address: from,
+                    device: through,
+                })
+            }
+        }
+    }
+
+    fn cut_second(piece: Piece) -> Cut<Transfer> {
+        match piece {
+            Piece::One(transfer) => Self::cut_last(transfer),
+            Piece::Copy { to, through, .. } => Self::cut_last(Transfer {
+                direction: Direction::FromDevice,
+                address: to,
+                device: through,
+            }),
+        }
+    }
+}
+
+impl<B: Backing> plan::Plan<Request<B>> for Plan {
+    type Transfer = Transfer;
+    type Stage = Stage;
+
+    fn quantum(&self) -> u64 {
+        SIZE
+    }
+
+    fn cut(
+        &mut self,
+        request: &Request<B>,
+        issued: u64,
+        stage: &mut Stage,
+        _most: u64,
+    ) -> Option<Cut<Transfer>> {
+        match core::mem::take(stage) {
+            Stage::Begin => {
+                let piece = Piece::of(request, issued)?;
+                if self.needs_scrub(request, piece) {
+                    *stage = Stage::Scrubbed(piece);
+                    Some(self.cut_scrub())
+                } else {
+                    Some(Self::cut_first(piece, stage))
+                }
+            }
+            Stage::Scrubbed(piece) => Some(Self::cut_first(piece, stage)),
+            Stage::Staged(piece) => Some(Self::cut_second(piece)),
+        }
+    }
+
+    fn invalidate(&mut self) {
+        self.contents = Contents::Mixed;
+    }
+}

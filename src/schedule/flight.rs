@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the engine has: requests with transfers in its slots, which end in their order.
+
+use super::{
+    job::{
+        Job,
+        PlanOf,
+        QueueTypes,
+        StageOf, //
+    },
+    lane::LaneId, //
+};
+use crate::{
+    engines::plan::Plan,
+    kernel_ext::collections::{
+        fifo::Entry,
+        slab::{
+            Room,
+            Slab, //
+        }, //
+    }, //
+};
+use kernel::prelude::*;
+
+/// A request of which the engine has transfers, or is to be given the next one.
+pub(crate) struct Active<T: QueueTypes> {
+    pub(super) job: Entry<Job<T>>,
+    /// The lane that it comes from; [`None`] if it has no owner any more.
+    pub(super) lane: Option<LaneId>,
+    /// Bytes of it that are cut into transfers.
+    pub(super) issued: u64,
+    pub(super) stage: StageOf<T>,
+    /// Slots that it has.
+    pub(super) slots: usize,
+    /// It should have ended long ago.
+    pub(super) overdue: bool,
+}
+
+impl<T: QueueTypes> Active<T> {
+    pub(super) fn new(job: Entry<Job<T>>, lane: LaneId) -> Self {
+        Self {
+            issued: job.bytes,
+            job,
+            lane: Some(lane),
+            stage: Default::default(),
+            slots: 0,
+            overdue: false,
+        }
+    }
+
+    /// The request.
+    pub(crate) fn request(&self) -> Option<&T::Request> {
+        self.job.request()
+    }
+
+    /// Whether it is of this lane, can be collected, and has this cookie ([`None`]: any).
+    pub(super) fn matches(&self, lane: LaneId, cookie: Option<u64>) -> bool {
+        self.lane == Some(lane) && self.job.matches(cookie)
+    }
+
+    /// Has all of it that has not arrived cut anew.
+    pub(super) fn restart(&mut self) {
+        self.issued = self.job.bytes;
+        self.stage = Default::default();
+    }
+}
+
+/// A transfer that the engine has.
+pub(super) struct Slot {
+    /// The number of its request.
+    pub(super) active: usize,
+    pub(super) moves: u64,
+    pub(super) completes: u64,
+}
+
+/// What the engine has.
+///
+/// # Invariants
+///
+/// The slots in use are `used` ones from `oldest` on, modulo their number. The requests are one more
+/// than there are slots: each has a slot, but for the one that is being cut.
+pub(crate) struct Flight<T: QueueTypes> {
+    active: Slab<Active<T>>,
+    slots: KVec<Option<Slot>>,
+    oldest: usize,
+    used: usize,
+}
+
+impl<T: QueueTypes> Flight<T> {
+    /// Without slots.
+    pub(crate) const fn none() -> Self {
+        // INVARIANT: no slots.
+        Self {
+            active: Slab::new(),
+            slots: KVec::new(),
+            oldest: 0,
+            used: 0,
+        }
+    }
+
+    /// With so many slots. May sleep.
+    pub(crate) fn new(depth: usize) -> Result<Self> {
+        let mut flight = Self::none();
+        for _ in 0..depth {
+            flight.slots.push(None, GFP_KERNEL)?;
+        }
+        drop(flight.active.grow(Room::new(depth + 1)?));
+        // INVARIANT: none is used.
+        Ok(flight)
+    }
+
+    /// Whether the engine has no transfer.
+    pub(super) fn is_idle(&self) -> bool {
+        self.used == 0
+    }
+
+    /// Whether it has as many as it can have.
+    pub(super) fn is_full(&self) -> bool {
+        self.used == self.slots.len()
+    }
+
+    /// Adds a request that is to be cut; returns its number.
+    pub(super) fn add(&mut self, active: Active<T>) -> Option<usize> {
+        self.active.insert(active).ok()
+    }
+
+    pub(super) fn get_mut(&mut self, number: usize) -> Option<&mut Active<T>> {
+        self.active.get_mut(number)
+    }
+
+    pub(super) fn remove(&mut self, number: usize) -> Option<Active<T>> {
+        self.active.remove(number)
+    }
+
+    /// The number of the first request for which `wanted` is true.
+    pub(super) fn find(&self, wanted: impl Fn(&Active<T>) -> bool) -> Option<usize> {
+        let mut numbers = 0..self.active.end();
+        numbers.find(|number| self.active.get(*number).is_some_and(&wanted))
+    }
+
+    /// Puts a transfer into the next slot; returns its number.
+    pub(super) fn post(&mut self, slot: Slot) -> Option<usize> {
+        if self.is_full() {
+            return None;
+        }
+        self.get_mut(slot.active)?.slots += 1;
+        let mut number = self.oldest + self.used;
+        if number >= self.slots.len() {
+            number -= self.slots.len();
+        }
+        *self.slots.get_mut(number)? = Some(slot);
+        // INVARIANT: the slot behind the last one is used now.
+        self.used += 1;
+        Some(number)
+    }
+
+    /// The slot of the transfer that ends next.
+    pub(super) fn oldest(&self) -> Option<usize> {
+        (self.used > 0).then_some(self.oldest)
+    }
+
+    /// The request whose transfer was posted last, if that has not ended.
+    pub(super) fn newest_lane(&self) -> Option<LaneId> {
+        let last = (self.oldest + self.used.checked_sub(1)?) % self.slots.len();
+        self.active
+            .get(self.slots.get(last)?.as_ref()?.active)?
+            .lane
+    }
+
+    /// Takes the transfer out that ends next.
+    pub(super) fn reap(&mut self) -> Option<Slot> {
+        let slot = self.slots.get_mut(self.oldest)?.take()?;
+        // INVARIANT: the first slot in use is vacant now.
+        self.used -= 1;
+        self.oldest += 1;
+        if self.oldest == self.slots.len() {
+            self.oldest = 0;
+        }
+        self.get_mut(slot.active)?.slots -= 1;
+        Some(slot)
+    }
+
+    /// Takes the transfer out that was posted last; returns the number of its request.
+    pub(super) fn unpost(&mut self) -> Option<usize> {
+        let last = (self.oldest + self.used.checked_sub(1)?) % self.slots.len();
+        let slot = self.slots.get_mut(last)?.take()?;
+        // INVARIANT: the last slot in use is vacant now.
+        self.used -= 1;
+        self.get_mut(slot.active)?.slots -= 1;
+        Some(slot.active)
+    }
+}
+
+/// A transfer to be given to the engine.
+pub(crate) struct Issue<T: QueueTypes> {
+    /// The slot that it goes into.
+    pub(crate) slot: usize,
+    /// What is to be done.
+    pub(crate) transfer: <PlanOf<T> as Plan<T::Request>>::Transfer,
+    /// Whether something waits for its end.
+    pub(crate) interrupt: bool,
+}

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the engine is given next, and what becomes of a request when its transfers have ended.
+
+use super::{
+    flight::{
+        Active,
+        Issue,
+        Slot, //
+    },
+    job::{
+        Change,
+        QueueTypes, //
+    },
+    lane::Next,
+    queue::{
+        Notice,
+        Queue,
+        Turn, //
+    }, //
+};
+use crate::engines::plan::{
+    Payload,
+    Plan, //
+};
+use kernel::prelude::*;
+
+impl<T: QueueTypes> Queue<T> {
+    /// The transfer to give to the engine now, if there is one. From then on the engine has it.
+    pub(crate) fn issue(&mut self) -> Option<Issue<T>> {
+        if self.paused || self.stuck || self.closed.is_some() || self.flight.is_full() {
+            return None;
+        }
+        loop {
+            let turn = match self.turn {
+                Some(turn) => turn,
+                None => self.begin_turn()?,
+            };
+            match self.cut(turn) {
+                Some(issue) => return Some(issue),
+                None => self.end_turn(),
+            }
+        }
+    }
+
+    /// Begins the turn of the next lane.
+    fn begin_turn(&mut self) -> Option<Turn> {
+        let quantum = self.plan.as_ref()?.quantum();
+        let (lane, next) = self.lanes.take_next()?;
+        let active = match next {
+            Next::Continue(number) => number,
+            Next::Begin(job) => self.flight.add(Active::new(job, lane))?,
+        };
+        let turn = Turn {
+            lane,
+            active,
+            quantum,
+        };
+        self.turn = Some(turn);
+        Some(turn)
+    }
+
+    /// Cuts the next transfer of a turn. [`None`] if there is none.
+    fn cut(&mut self, turn: Turn) -> Option<Issue<T>> {
+        let active = self.flight.get_mut(turn.active)?;
+        let request = active.job.request.as_ref()?;
+        let plan = self.plan.as_mut()?;
+        let cut = plan.cut(request, active.issued, &mut active.stage, turn.quantum)?;
+        active.issued += cut.completes;
+        let is_last = cut.ends_piece && active.issued >= request.length();
+        let waited_for = active.job.caller.is_some();
+        let slot = self.flight.post(Slot {
+            active: turn.active,
+            moves: cut.moves,
+            completes: cut.completes,
+        })?;
+        let quantum = turn.quantum.saturating_sub(cut.cost);
+        let goes_on = !cut.ends_piece || quantum > 0 && (!is_last || self.begin_next(turn));
+        match &mut self.turn {
+            Some(turn) if goes_on => turn.quantum = quantum,
+            _ => self.end_turn_after(turn, is_last),
+        }
+        Some(Issue {
+            slot,
+            transfer: cut.transfer,
+            interrupt: is_last && (waited_for || self.turn.is_none()),
+        })
+    }
+
+    /// Has a turn go on with the next request of its lane, if there is one.
+    fn begin_next(&mut self, turn: Turn) -> bool {
+        let next = self.lanes.get_mut(turn.lane).and_then(|lane| lane.next());
+        let Some(Next::Begin(job)) = next else {
+            return false;
+        };
+        let active = self.flight.add(Active::new(job, turn.lane));
+        if let (Some(turn), Some(active)) = (&mut self.turn, active) {
+            turn.active = active;
+        }
+        true
+    }
+
+    fn end_turn_after(&mut self, turn: Turn, is_last: bool) {
+        if !is_last {
+            self.lanes.continue_later(turn.lane, turn.active);
+        }
+        self.end_turn();
+    }
+
+    /// Ends the turn, if there is one, and gives its lane the turn after those of others.
+    pub(super) fn end_turn(&mut self) {
+        if let Some(turn) = self.turn.take() {
+            self.lanes.place(turn.lane, None);
+        }
+    }
+
+    /// Whether the engine has a transfer whose end has not been noticed.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.flight.is_idle()
+    }
+
+    /// The slot of the transfer that ends next.
+    pub(crate) fn oldest_slot(&self) -> Option<usize> {
+        self.flight.oldest()
+    }
+
+    /// Records that the transfer of the oldest slot has ended, at the time `now` in nanoseconds. It has
+    /// moved all of its bytes, unless `transferred` is an error: then the engine does none of those
+    /// behind it, which are issued anew.
+    pub(crate) fn finish(&mut self, transferred: Result, now: u64) -> Option<Notice<T>> {
+        let slot = self.flight.reap()?;
+        let number = slot.active;
+        if transferred.is_ok() {
+            self.stats.counters.transfers += 1;
+            self.stats.counters.bytes += slot.moves;
+        }
+        let active = self.flight.get_mut(number)?;
+        let outcome = if active.overdue {
+            transferred.and(Err(ETIMEDOUT))
+        } else {
+            transferred
+        };
+        if outcome.is_err() {
+            self.restart_others(number);
+            return self.end(number, outcome, now);
+        }
+        active.job.bytes += slot.completes;
+        if active.slots > 0 {
+            return None;
+        }
+        let is_whole = active
+            .job
+            .request()
+            .is_none_or(|request| active.job.bytes >= request.length());
+        if active.lane.is_none() || is_whole {
+            return self.end(number, Ok(()), now);
+        }
+        if let Some(error) = self.closed {
+            return self.end(number, Err(error), now);
+        }
+        self.return_to_lane(number);
+        None
+    }
+
+    /// Puts a request that has no slot back into its lane, unless its turn goes on.
+    fn return_to_lane(&mut self, number: usize) {
+        if self.turn.is_some_and(|turn| turn.active == number) {
+            return;
+        }
+        let Some(active) = self.flight.remove(number) else {
+            return;
+        };
+        match active.lane {
+            Some(lane) => self.lanes.push_first(lane, number, active.job),
+            None => self.add_orphan(active.job),
+        }
+    }
+
+    /// The engine does nothing of what it has: has the requests other than that of this number issued
+    /// anew.
+    fn restart_others(&mut self, number: usize) {
+        if let Some(plan) = &mut self.plan {
+            plan.invalidate();
+        }
+        if self.flight.is_idle() {
+            return;
+        }
+        self.end_turn();
+        // The newest first: each is put before those that come after it.
+        while let Some(newest) = self.flight.unpost() {
+            let is_other = newest != number;
+            let active = self.flight.get_mut(newest);
+            if let Some(active) = active.filter(|active| is_other && active.slots == 0) {
+                active.restart();
+                self.return_to_lane(newest);
+            }
+        }
+    }
+
+    /// Takes the request of this number from the engine, and completes it.
+    fn end(&mut self, number: usize, outcome: Result, now: u64) -> Option<Notice<T>> {
+        let active = self.flight.remove(number)?;
+        let is_in_turn = self.turn.is_some_and(|turn| turn.active == number);
+        self.stuck = self.stuck && self.flight.find(|active| active.overdue).is_some();
+        let notice = self.complete(active, outcome, now);
+        if is_in_turn {
+            self.end_turn();
+        }
+        notice
+    }
+
+    /// Completes a request that was taken from the engine.
+    pub(super) fn complete(
+        &mut self,
+        mut active: Active<T>,
+        outcome: Result,
+        now: u64,
+    ) -> Option<Notice<T>> {
+        active.job.end(outcome);
+        self.stats.counters.completed += 1;
+        self.stats.latency.record(active.job.age(now));
+        let Some(lane) = active.lane else {
+            self.add_orphan(active.job);
+            return None;
+        };
+        match self.lanes.complete(lane, active.job) {
+            Ok(Some(caller)) => Some(Notice::Caller(caller)),
+            Ok(None) => self.notice(lane, Change::Completed),
+            Err(job) => {
+                self.add_orphan(job);
+                None
+            }
+        }
+    }
+}
