@@ -388,14 +388,14 @@ impl Delayed<Engine<'_>> {
         );
         self.zeros.abandon();
         loop {
-            let active = self.device.work.lock().queue.take_active();
-            let Some(active) = active else {
+            let taken = self.device.work.lock().queue.take_active();
+            let Some(taken) = taken else {
                 return;
             };
-            if let Some(request) = active.request() {
+            if let Some(request) = taken.request() {
                 request.memories().for_each(|used| used.buffer().abandon());
             }
-            let notice = self.device.work.lock().queue.abort(active, clock::now());
+            let notice = self.device.work.lock().queue.abort(taken, clock::now());
             deliver(notice);
         }
     }

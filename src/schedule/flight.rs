@@ -7,25 +7,21 @@ use super::{
         Job,
         PlanOf,
         QueueTypes,
-        StageOf, //
+        StageOf,
+        SyncId, //
     },
     lane::LaneId, //
 };
 use crate::{
     engines::plan::Plan,
-    kernel_ext::collections::{
-        fifo::Entry,
-        slab::{
-            Room,
-            Slab, //
-        }, //
-    }, //
+    kernel_ext::collections::fifo::Entry, //
 };
 use kernel::prelude::*;
 
 /// A request of which the engine has transfers, or is to be given the next one.
-pub(crate) struct Active<T: QueueTypes> {
-    pub(super) job: Entry<Job<T>>,
+pub(super) struct Active<T: QueueTypes> {
+    /// [`None`]: this number is vacant.
+    pub(super) job: Option<Entry<Job<T>>>,
     /// The lane that it comes from; [`None`] if it has no owner any more.
     pub(super) lane: Option<LaneId>,
     /// Bytes of it that are cut into transfers.
@@ -35,34 +31,44 @@ pub(crate) struct Active<T: QueueTypes> {
     pub(super) slots: usize,
     /// It should have ended long ago.
     pub(super) overdue: bool,
+    /// The next vacant number, while this one is.
+    next_vacant: usize,
 }
 
 impl<T: QueueTypes> Active<T> {
-    pub(super) fn new(job: Entry<Job<T>>, lane: LaneId) -> Self {
-        Self {
-            issued: job.bytes,
-            job,
-            lane: Some(lane),
-            stage: Default::default(),
-            slots: 0,
-            overdue: false,
-        }
-    }
-
-    /// The request.
-    pub(crate) fn request(&self) -> Option<&T::Request> {
-        self.job.request()
-    }
-
     /// Whether it is of this lane, can be collected, and has this cookie ([`None`]: any).
     pub(super) fn matches(&self, lane: LaneId, cookie: Option<u64>) -> bool {
-        self.lane == Some(lane) && self.job.matches(cookie)
+        let job = self.job.as_ref();
+        self.lane == Some(lane) && job.is_some_and(|job| job.matches(cookie))
+    }
+
+    /// Whether it is the one of this id, which a thread waits for.
+    pub(super) fn is(&self, id: SyncId) -> bool {
+        self.job.as_ref().is_some_and(|job| job.sync == id)
+    }
+
+    /// Whether a thread waits for it.
+    pub(super) fn waited_for(&self) -> bool {
+        self.job.as_ref().is_some_and(|job| job.caller.is_some())
     }
 
     /// Has all of it that has not arrived cut anew.
     pub(super) fn restart(&mut self) {
-        self.issued = self.job.bytes;
+        self.issued = self.job.as_ref().map_or(0, |job| job.bytes);
         self.stage = Default::default();
+    }
+}
+
+/// A request that was taken from the engine, and its lane, if it has an owner.
+pub(crate) struct Taken<T: QueueTypes> {
+    pub(super) job: Entry<Job<T>>,
+    pub(super) lane: Option<LaneId>,
+}
+
+impl<T: QueueTypes> Taken<T> {
+    /// The request.
+    pub(crate) fn request(&self) -> Option<&T::Request> {
+        self.job.request()
     }
 }
 
@@ -79,23 +85,26 @@ pub(super) struct Slot {
 /// # Invariants
 ///
 /// The slots in use are `used` ones from `oldest` on, modulo their number. The requests are one more
-/// than there are slots: each has a slot, but for the one that is being cut.
+/// than there are slots: each has a slot, but for the one that is being cut. `vacant` begins a chain of
+/// the vacant ones.
 pub(crate) struct Flight<T: QueueTypes> {
-    active: Slab<Active<T>>,
+    active: KVec<Active<T>>,
     slots: KVec<Option<Slot>>,
     oldest: usize,
     used: usize,
+    vacant: usize,
 }
 
 impl<T: QueueTypes> Flight<T> {
     /// Without slots.
-    pub(crate) const fn none() -> Self {
+    pub(super) const fn none() -> Self {
         // INVARIANT: no slots.
         Self {
-            active: Slab::new(),
+            active: KVec::new(),
             slots: KVec::new(),
             oldest: 0,
             used: 0,
+            vacant: 0,
         }
     }
 
@@ -105,8 +114,19 @@ impl<T: QueueTypes> Flight<T> {
         for _ in 0..depth {
             flight.slots.push(None, GFP_KERNEL)?;
         }
-        drop(flight.active.grow(Room::new(depth + 1)?));
-        // INVARIANT: none is used.
+        for number in 0..depth + 1 {
+            let vacant = Active {
+                job: None,
+                lane: None,
+                issued: 0,
+                stage: Default::default(),
+                slots: 0,
+                overdue: false,
+                next_vacant: number + 1,
+            };
+            flight.active.push(vacant, GFP_KERNEL)?;
+        }
+        // INVARIANT: none is used, and the chain goes through all of them.
         Ok(flight)
     }
 
@@ -121,22 +141,38 @@ impl<T: QueueTypes> Flight<T> {
     }
 
     /// Adds a request that is to be cut; returns its number.
-    pub(super) fn add(&mut self, active: Active<T>) -> Option<usize> {
-        self.active.insert(active).ok()
+    pub(super) fn add(&mut self, job: Entry<Job<T>>, lane: LaneId) -> Option<usize> {
+        let number = self.vacant;
+        let active = self.active.get_mut(number)?;
+        // INVARIANT: the chain goes on behind the one that is taken now.
+        self.vacant = active.next_vacant;
+        active.issued = job.bytes;
+        active.job = Some(job);
+        active.lane = Some(lane);
+        Some(number)
     }
 
     pub(super) fn get_mut(&mut self, number: usize) -> Option<&mut Active<T>> {
         self.active.get_mut(number)
     }
 
-    pub(super) fn remove(&mut self, number: usize) -> Option<Active<T>> {
-        self.active.remove(number)
+    /// Takes a request out that has no slots.
+    pub(super) fn remove(&mut self, number: usize) -> Option<Taken<T>> {
+        let active = self.active.get_mut(number)?;
+        let job = active.job.take()?;
+        let lane = active.lane.take();
+        active.stage = Default::default();
+        active.overdue = false;
+        // INVARIANT: the chain begins with the one that is vacant now.
+        active.next_vacant = self.vacant;
+        self.vacant = number;
+        Some(Taken { job, lane })
     }
 
     /// The number of the first request for which `wanted` is true.
     pub(super) fn find(&self, wanted: impl Fn(&Active<T>) -> bool) -> Option<usize> {
-        let mut numbers = 0..self.active.end();
-        numbers.find(|number| self.active.get(*number).is_some_and(&wanted))
+        let mut all = self.active.iter();
+        all.position(|active| active.job.is_some() && wanted(active))
     }
 
     /// Puts a transfer into the next slot; returns its number.

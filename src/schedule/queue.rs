@@ -266,7 +266,7 @@ impl<T: QueueTypes> Queue<T> {
 
     /// Takes a request from the thread that waits for it, which stops waiting.
     pub(crate) fn give_up(&mut self, lane: LaneId, id: SyncId) -> GivenUp<T> {
-        if let Some(number) = self.flight.find(|active| active.job.sync == id) {
+        if let Some(number) = self.flight.find(|active| active.is(id)) {
             self.abandon(number);
             return GivenUp::Begun;
         }

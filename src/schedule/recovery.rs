@@ -3,7 +3,7 @@
 //! Requests that are abandoned by their owner, overdue, or with an engine that is paused or gone.
 
 use super::{
-    flight::Active,
+    flight::Taken,
     job::{
         Answer,
         Caller,
@@ -32,15 +32,15 @@ impl<T: QueueTypes> Queue<T> {
             return;
         };
         // The thread has a reference of its own: this frees nothing.
-        drop(active.job.caller.take());
+        drop(active.job.as_mut().and_then(|job| job.caller.take()));
         let (lane, slots) = (active.lane.take(), active.slots);
         self.stats.counters.quarantined += 1;
         if let Some(lane) = lane {
             self.lanes.detach(lane, number);
         }
         if slots == 0 {
-            if let Some(active) = self.flight.remove(number) {
-                self.add_orphan(active.job);
+            if let Some(taken) = self.flight.remove(number) {
+                self.add_orphan(taken.job);
             }
         }
     }
@@ -64,7 +64,8 @@ impl<T: QueueTypes> Queue<T> {
             .flight
             .find(|active| active.slots > 0 && !active.overdue)?;
         let active = self.flight.get_mut(number)?;
-        let is_collected = active.lane.is_some() && active.job.caller.is_none();
+        let job = active.job.as_mut()?;
+        let is_collected = active.lane.is_some() && job.caller.is_none();
         if is_collected && completion.is_none() {
             return None;
         }
@@ -74,14 +75,14 @@ impl<T: QueueTypes> Queue<T> {
             return Some(None);
         };
         self.stats.counters.quarantined += 1;
-        if let Some(caller) = active.job.caller.take() {
+        if let Some(caller) = job.caller.take() {
             caller.answer(Answer::Failed(ETIMEDOUT));
             self.stop_turn(number);
             self.lanes.detach(lane, number);
             return Some(Some(Notice::Caller(caller)));
         }
         if let Some(mut completed) = completion.take() {
-            completed.complete_for(&active.job, Err(ETIMEDOUT));
+            completed.complete_for(job, Err(ETIMEDOUT));
             self.stop_turn(number);
             self.lanes.stop_continuing(lane, number);
             *completion = self.lanes.complete(lane, completed).err();
@@ -98,10 +99,10 @@ impl<T: QueueTypes> Queue<T> {
     /// Answers one of the threads that wait for what the engine has, if the queue is closed.
     pub(super) fn fail_caller(&mut self) -> Option<T::Caller> {
         let error = self.closed?;
-        let number = self.flight.find(|active| active.job.caller.is_some())?;
+        let number = self.flight.find(|active| active.waited_for())?;
         self.stop_turn(number);
         let active = self.flight.get_mut(number)?;
-        let caller = active.job.caller.take()?;
+        let caller = active.job.as_mut()?.caller.take()?;
         caller.answer(Answer::Failed(error));
         let lane = active.lane.take();
         self.stats.counters.quarantined += 1;
@@ -113,7 +114,7 @@ impl<T: QueueTypes> Queue<T> {
 
     /// Takes one of the requests that the engine has, to be given to [`abort`](Self::abort). For
     /// teardown: nothing is started any more, and none of the transfers will end.
-    pub(crate) fn take_active(&mut self) -> Option<Active<T>> {
+    pub(crate) fn take_active(&mut self) -> Option<Taken<T>> {
         self.turn = None;
         while self.flight.unpost().is_some() {}
         let number = self.flight.find(|_| true)?;
@@ -121,17 +122,17 @@ impl<T: QueueTypes> Queue<T> {
     }
 
     /// Ends a request that was taken from the engine, at the time `now` in nanoseconds.
-    pub(crate) fn abort(&mut self, active: Active<T>, now: u64) -> Option<Notice<T>> {
+    pub(crate) fn abort(&mut self, taken: Taken<T>, now: u64) -> Option<Notice<T>> {
         let error = self.closed.unwrap_or(ECANCELED);
-        self.complete(active, Err(error), now)
+        self.complete(taken, Err(error), now)
     }
 
     /// Aborts one of the requests that the engine has had, at the time `now` in nanoseconds.
     pub(crate) fn abort_one(&mut self, now: u64) -> Step<T> {
-        let active = self.take_active();
+        let taken = self.take_active();
         Step {
-            more: active.is_some(),
-            notice: active.and_then(|active| self.abort(active, now)),
+            more: taken.is_some(),
+            notice: taken.and_then(|taken| self.abort(taken, now)),
         }
     }
 

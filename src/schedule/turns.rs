@@ -4,9 +4,9 @@
 
 use super::{
     flight::{
-        Active,
         Issue,
-        Slot, //
+        Slot,
+        Taken, //
     },
     job::{
         Change,
@@ -27,10 +27,15 @@ use kernel::prelude::*;
 
 impl<T: QueueTypes> Queue<T> {
     /// The transfer to give to the engine now, if there is one. From then on the engine has it.
+    #[inline]
     pub(crate) fn issue(&mut self) -> Option<Issue<T>> {
-        if self.paused || self.stuck || self.closed.is_some() || self.flight.is_full() {
+        if self.flight.is_full() || self.paused || self.stuck || self.closed.is_some() {
             return None;
         }
+        self.issue_next()
+    }
+
+    fn issue_next(&mut self) -> Option<Issue<T>> {
         loop {
             let turn = match self.turn {
                 Some(turn) => turn,
@@ -49,7 +54,7 @@ impl<T: QueueTypes> Queue<T> {
         let (lane, next) = self.lanes.take_next()?;
         let active = match next {
             Next::Continue(number) => number,
-            Next::Begin(job) => self.flight.add(Active::new(job, lane))?,
+            Next::Begin(job) => self.flight.add(job, lane)?,
         };
         let turn = Turn {
             lane,
@@ -63,12 +68,13 @@ impl<T: QueueTypes> Queue<T> {
     /// Cuts the next transfer of a turn. [`None`] if there is none.
     fn cut(&mut self, turn: Turn) -> Option<Issue<T>> {
         let active = self.flight.get_mut(turn.active)?;
-        let request = active.job.request.as_ref()?;
+        let job = active.job.as_ref()?;
+        let request = job.request.as_ref()?;
         let plan = self.plan.as_mut()?;
         let cut = plan.cut(request, active.issued, &mut active.stage, turn.quantum)?;
         active.issued += cut.completes;
         let is_last = cut.ends_piece && active.issued >= request.length();
-        let waited_for = active.job.caller.is_some();
+        let waited_for = job.caller.is_some();
         let slot = self.flight.post(Slot {
             active: turn.active,
             moves: cut.moves,
@@ -93,7 +99,7 @@ impl<T: QueueTypes> Queue<T> {
         let Some(Next::Begin(job)) = next else {
             return false;
         };
-        let active = self.flight.add(Active::new(job, turn.lane));
+        let active = self.flight.add(job, turn.lane);
         if let (Some(turn), Some(active)) = (&mut self.turn, active) {
             turn.active = active;
         }
@@ -144,14 +150,13 @@ impl<T: QueueTypes> Queue<T> {
             self.restart_others(number);
             return self.end(number, outcome, now);
         }
-        active.job.bytes += slot.completes;
+        let job = active.job.as_mut()?;
+        job.bytes += slot.completes;
         if active.slots > 0 {
             return None;
         }
-        let is_whole = active
-            .job
-            .request()
-            .is_none_or(|request| active.job.bytes >= request.length());
+        let request = job.request.as_ref();
+        let is_whole = request.is_none_or(|request| job.bytes >= request.length());
         if active.lane.is_none() || is_whole {
             return self.end(number, Ok(()), now);
         }
@@ -167,12 +172,12 @@ impl<T: QueueTypes> Queue<T> {
         if self.turn.is_some_and(|turn| turn.active == number) {
             return;
         }
-        let Some(active) = self.flight.remove(number) else {
+        let Some(Taken { job, lane }) = self.flight.remove(number) else {
             return;
         };
-        match active.lane {
-            Some(lane) => self.lanes.push_first(lane, number, active.job),
-            None => self.add_orphan(active.job),
+        match lane {
+            Some(lane) => self.lanes.push_first(lane, number, job),
+            None => self.add_orphan(job),
         }
     }
 
@@ -199,10 +204,10 @@ impl<T: QueueTypes> Queue<T> {
 
     /// Takes the request of this number from the engine, and completes it.
     fn end(&mut self, number: usize, outcome: Result, now: u64) -> Option<Notice<T>> {
-        let active = self.flight.remove(number)?;
+        let taken = self.flight.remove(number)?;
         let is_in_turn = self.turn.is_some_and(|turn| turn.active == number);
         self.stuck = self.stuck && self.flight.find(|active| active.overdue).is_some();
-        let notice = self.complete(active, outcome, now);
+        let notice = self.complete(taken, outcome, now);
         if is_in_turn {
             self.end_turn();
         }
@@ -212,18 +217,19 @@ impl<T: QueueTypes> Queue<T> {
     /// Completes a request that was taken from the engine.
     pub(super) fn complete(
         &mut self,
-        mut active: Active<T>,
+        taken: Taken<T>,
         outcome: Result,
         now: u64,
     ) -> Option<Notice<T>> {
-        active.job.end(outcome);
+        let Taken { mut job, lane } = taken;
+        job.end(outcome);
         self.stats.counters.completed += 1;
-        self.stats.latency.record(active.job.age(now));
-        let Some(lane) = active.lane else {
-            self.add_orphan(active.job);
+        self.stats.latency.record(job.age(now));
+        let Some(lane) = lane else {
+            self.add_orphan(job);
             return None;
         };
-        match self.lanes.complete(lane, active.job) {
+        match self.lanes.complete(lane, job) {
             Ok(Some(caller)) => Some(Notice::Caller(caller)),
             Ok(None) => self.notice(lane, Change::Completed),
             Err(job) => {

@@ -190,7 +190,7 @@ impl<B: Backing> plan::Plan<Request<B>> for Plan {
         stage: &mut Stage,
         _most: u64,
     ) -> Option<Cut<Transfer>> {
-        match core::mem::take(stage) {
+        match *stage {
             Stage::Begin => {
                 let piece = Piece::of(request, issued)?;
                 if self.needs_scrub(request, piece) {
@@ -200,8 +200,14 @@ impl<B: Backing> plan::Plan<Request<B>> for Plan {
                     Some(Self::cut_first(piece, stage))
                 }
             }
-            Stage::Scrubbed(piece) => Some(Self::cut_first(piece, stage)),
-            Stage::Staged(piece) => Some(Self::cut_second(piece)),
+            Stage::Scrubbed(piece) => {
+                *stage = Stage::Begin;
+                Some(Self::cut_first(piece, stage))
+            }
+            Stage::Staged(piece) => {
+                *stage = Stage::Begin;
+                Some(Self::cut_second(piece))
+            }
         }
     }
 
