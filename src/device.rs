@@ -12,15 +12,19 @@
 //! allocated, freed or waited for under it. Innermost, under `Work`: the lock of `Call::answer`. Those
 //! of wait queues and of an eventfd are taken when `Work` is dropped.
 
+mod bound;
 mod call;
 mod client;
 mod debugfs;
 mod engine;
-
 mod snapshot;
 mod traced;
 mod users;
 
+pub(crate) use bound::{
+    BoundEngine,
+    EngineGuard, //
+};
 pub(crate) use client::{
     Lane,
     Reserved, //
@@ -32,21 +36,17 @@ pub(crate) use engine::{
 pub(crate) use snapshot::Activity;
 
 use crate::{
-    driver,
     engines::{
         request,
         HardwarePlan, //
     },
     kernel_ext::{
         driver::{
-            attach::BoundOf,
-            trace, //
+            trace,
+            work::Delayed, //
         },
         mm::mapping::Mappings,
-        sync::{
-            clock,
-            guard::Guard, //
-        }, //
+        sync::clock, //
     },
     memory::{
         buffer::Registry,
@@ -107,8 +107,7 @@ struct Work {
 #[pin_data]
 pub(crate) struct Device {
     number: u32,
-    #[pin]
-    guard: Guard<BoundOf<driver::Edu>>,
+    guard: Arc<EngineGuard>,
     #[pin]
     work: SpinLockIrq<Work>,
     #[pin]
@@ -124,11 +123,16 @@ pub(crate) struct Device {
 
 impl Device {
     /// The device of this node, that answers [`ENODEV`] to everything until its guard is opened.
-    pub(crate) fn new(number: u32, info: uapi::Info, limits: Limits) -> Result<Arc<Self>> {
+    pub(crate) fn new(
+        number: u32,
+        guard: Arc<EngineGuard>,
+        info: uapi::Info,
+        limits: Limits,
+    ) -> Result<Arc<Self>> {
         Arc::pin_init(
             try_pin_init!(Self {
                 number,
-                guard <- Guard::new(),
+                guard,
                 work <- new_spinlock_irq!(
                     Work {
                         queue: Queue::new(),
@@ -155,7 +159,7 @@ impl Device {
     }
 
     /// The guard that unbinding closes.
-    pub(crate) fn guard(&self) -> &Guard<BoundOf<driver::Edu>> {
+    pub(crate) fn guard(&self) -> &EngineGuard {
         &self.guard
     }
 
@@ -164,7 +168,7 @@ impl Device {
     /// # Errors
     ///
     /// [`ENODEV`] if it is gone.
-    pub(crate) fn enter<R>(&self, f: impl FnOnce(&driver::Bound<'_>) -> R) -> Result<R> {
+    pub(crate) fn enter<R>(&self, f: impl FnOnce(&Delayed<Engine<'_>>) -> R) -> Result<R> {
         self.guard.enter(|engine| f(engine))
     }
 

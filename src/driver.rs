@@ -4,8 +4,10 @@
 
 use crate::{
     device::{
+        BoundEngine,
         Device,
         Engine,
+        EngineGuard,
         InterruptKind, //
     },
     engines::{
@@ -19,18 +21,15 @@ use crate::{
         driver::{
             attach::{
                 Attach,
-                BoundOf,
                 Driver, //
             },
             pci::{
                 device_id,
                 Enabled, //
-            },
-            work::Delayed, //
+            }, //
         },
         fs::chrdev::Number,
-        mm::coherent::Memory,
-        sync::guard::Guard, //
+        mm::coherent::Memory, //
     },
     memory::quota::Limits,
     module_parameters,
@@ -98,22 +97,22 @@ kernel::pci_device_table!(PCI_TABLE, (), [(device_id(edu::PCI_ID), ())]);
 /// The driver for `edu`.
 pub(crate) struct Edu;
 
-/// What there is of the device while the driver is bound to it.
-pub(crate) type Bound<'bound> = <Edu as Driver>::Bound<'bound>;
-
 impl Driver for Edu {
     const NAME: &'static CStr = c"rdma";
     const NODE_NAME: &'static CStr = c"rdma%d";
     const ID_TABLE: pci::IdTable<()> = &PCI_TABLE;
 
-    type Bound<'bound> = Delayed<Engine<'bound>>;
+    type Bound = BoundEngine;
     type File = Context;
 
     fn dma_mask() -> Result<DmaMask> {
         DmaMask::try_new(module_parameters::dma_bits.value())
     }
 
-    fn probe<'bound>(pdev: &'bound pci::Device<Core<'_>>) -> Result<Attach<'bound, Self>> {
+    fn probe<'bound>(
+        pdev: &'bound pci::Device<Core<'_>>,
+        guard: &Arc<EngineGuard>,
+    ) -> Result<Attach<'bound, Self>> {
         let model = Model::Edu;
         let dma_bits = module_parameters::dma_bits.value();
         let enabled = Enabled::new(pdev).map_err(|e| unfit(pdev, "cannot be switched on", e))?;
@@ -160,7 +159,7 @@ impl Driver for Edu {
             ..Default::default()
         };
         // CAST: there are few nodes.
-        let device = Device::new(number.get() as u32, info, limits())?;
+        let device = Device::new(number.get() as u32, guard.clone(), info, limits())?;
         let engine = Engine::new(
             pdev.as_ref(),
             (hardware, plan),
@@ -170,15 +169,6 @@ impl Driver for Edu {
             dma_bits,
             kind,
         )?;
-        let bound = Arc::pin_init(
-            Delayed::new(
-                engine,
-                kernel::static_lock_class!(),
-                kernel::static_lock_class!(),
-            ),
-            GFP_KERNEL,
-        )?;
-
         dev_info!(
             pdev,
             "{} {major}.{minor}, {interrupt_name}, {dma_bits}-bit DMA: /dev/rdma{}\n",
@@ -186,35 +176,11 @@ impl Driver for Edu {
             number.get()
         );
         Ok(Attach {
-            bound,
+            bound: engine,
             vectors,
             number,
             device,
         })
-    }
-
-    fn guard<'a>(bound: &'a Bound<'_>) -> &'a Guard<BoundOf<Self>> {
-        bound.device().guard()
-    }
-
-    fn interrupt(bound: &Bound<'_>) -> bool {
-        bound.interrupt()
-    }
-
-    fn stop(bound: &Bound<'_>) {
-        bound.stop();
-    }
-
-    fn suspend(bound: &Bound<'_>) -> Result {
-        bound.suspend()
-    }
-
-    fn resume(bound: &Bound<'_>, kept: bool) -> Result {
-        bound.resume(kept)
-    }
-
-    fn shutdown(bound: &Bound<'_>) {
-        bound.shutdown();
     }
 }
 

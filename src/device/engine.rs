@@ -129,11 +129,6 @@ impl<'bound> Engine<'bound> {
         })
     }
 
-    /// What outlives it.
-    pub(crate) fn device(&self) -> &Arc<Device> {
-        &self.device
-    }
-
     /// Charges a context with pages of memory, the device and the caller too, or says in the log
     /// why it cannot.
     pub(crate) fn charge(&self, context: &Arc<Quota>, pages: usize) -> Result<Charge> {

@@ -3,14 +3,19 @@
 //! What ties a driver to a PCI device: interrupt, guard and node, put up in this order and taken
 //! down in the reverse one.
 //!
-//! They are made here, inside of what the driver core owns, and never handed out: whoever could
-//! leak one could have the interrupt, or a system call, find the device after it is gone.
+//! They are made here, inside of what the driver core owns, and never handed out: safe code that
+//! could leak one could have the interrupt, a timer or a system call find the device after it is
+//! gone. A driver hands in the values that they are made of, and gets shared references.
 
 use crate::kernel_ext::{
     driver::{
         pci as pci_ext,
         pci_driver,
-        reach, //
+        reach,
+        work::{
+            Delayed,
+            Work, //
+        }, //
     },
     fs::chrdev::{
         self,
@@ -38,9 +43,51 @@ use kernel::{
         IrqVectorRegistration, //
     },
     prelude::*,
+    static_lock_class,
     sync::Arc,
     types::ForLt, //
 };
+
+/// What there is of a device while a driver is bound to it, and what the driver core asks of it.
+///
+/// Implemented for a type that only names it, as for `ForLt` of the crate.
+pub(crate) trait BoundDevice: 'static {
+    /// The device itself.
+    type Of<'bound>: Work + Send + Sync + 'bound;
+
+    /// The interrupt handler. Returns whether this device had raised the interrupt.
+    fn interrupt(bound: &Delayed<Self::Of<'_>>) -> bool;
+
+    /// Brings the device to rest. The guard is closed; the interrupt still works.
+    fn stop(bound: &Delayed<Self::Of<'_>>);
+
+    /// Brings the device to rest until the machine has slept; calls go on coming in.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be done: the machine then stays awake, and all is as before.
+    fn suspend(bound: &Delayed<Self::Of<'_>>) -> Result;
+
+    /// Lets the device go on, which may have lost its own memory meanwhile if not `kept`.
+    ///
+    /// # Errors
+    ///
+    /// If the device is not fit for it; it will not be used any more.
+    fn resume(bound: &Delayed<Self::Of<'_>>, kept: bool) -> Result;
+
+    /// Brings the device to rest for good: this kernel goes. Calls go on coming in.
+    fn shutdown(bound: &Delayed<Self::Of<'_>>);
+}
+
+/// Stands for a [`BoundDevice`] with its work where a type without a lifetime is wanted.
+pub(crate) struct BoundOf<B>(PhantomData<fn() -> B>);
+
+impl<B: BoundDevice> ForLt for BoundOf<B> {
+    type Of<'bound> = Delayed<B::Of<'bound>>;
+}
+
+/// The guard around a [`BoundDevice`].
+pub(crate) type GuardOf<B> = Guard<BoundOf<B>>;
 
 /// A driver for a PCI device with one interrupt and one node.
 pub(crate) trait Driver: Sized + Send + Sync + 'static {
@@ -54,7 +101,7 @@ pub(crate) trait Driver: Sized + Send + Sync + 'static {
     const ID_TABLE: pci::IdTable<()>;
 
     /// What there is of the device while the driver is bound to it.
-    type Bound<'bound>: Send + Sync + 'bound;
+    type Bound: BoundDevice;
 
     /// An open file of the node.
     type File: File;
@@ -63,46 +110,18 @@ pub(crate) trait Driver: Sized + Send + Sync + 'static {
     fn dma_mask() -> Result<DmaMask>;
 
     /// Finds out about a device, which has its mask, and makes it ready. Logs why if it cannot.
-    fn probe<'bound>(pdev: &'bound pci::Device<Core<'_>>) -> Result<Attach<'bound, Self>>;
-
-    /// The guard of what is bound.
-    fn guard<'a>(bound: &'a Self::Bound<'_>) -> &'a Guard<BoundOf<Self>>;
-
-    /// The interrupt handler. Returns whether this device had raised the interrupt.
-    fn interrupt(bound: &Self::Bound<'_>) -> bool;
-
-    /// Brings the device to rest. Nobody is inside the guard any more; the interrupt still works.
-    fn stop(bound: &Self::Bound<'_>);
-
-    /// Brings the device to rest until the machine has slept; calls go on coming in.
     ///
-    /// # Errors
-    ///
-    /// If it cannot be done: the machine then stays awake, and all is as before.
-    fn suspend(bound: &Self::Bound<'_>) -> Result;
-
-    /// Lets the device go on, which may have lost its own memory meanwhile if not `kept`.
-    ///
-    /// # Errors
-    ///
-    /// If the device is not fit for it; it will not be used any more.
-    fn resume(bound: &Self::Bound<'_>, kept: bool) -> Result;
-
-    /// Brings the device to rest for good: this kernel goes. Calls go on coming in.
-    fn shutdown(bound: &Self::Bound<'_>);
-}
-
-/// Stands for the `Bound` of a driver where a type without a lifetime is wanted.
-pub(crate) struct BoundOf<D>(PhantomData<fn() -> D>);
-
-impl<D: Driver> ForLt for BoundOf<D> {
-    type Of<'bound> = D::Bound<'bound>;
+    /// `guard` is closed. It opens around what is returned when that is attached.
+    fn probe<'bound>(
+        pdev: &'bound pci::Device<Core<'_>>,
+        guard: &Arc<GuardOf<Self::Bound>>,
+    ) -> Result<Attach<'bound, Self>>;
 }
 
 /// A device that was found to be right, ready to be attached.
 pub(crate) struct Attach<'bound, D: Driver> {
     /// What there is of the device.
-    pub(crate) bound: Arc<D::Bound<'bound>>,
+    pub(crate) bound: <D::Bound as BoundDevice>::Of<'bound>,
     /// Its interrupt.
     pub(crate) vectors: IrqVectorRegistration<'bound>,
     /// The number of its node.
@@ -115,18 +134,21 @@ pub(crate) struct Attach<'bound, D: Driver> {
 ///
 /// # Invariants
 ///
-/// The guard of `bound` is open with it. `irq` belongs to `vectors`.
+/// `guard` is open around `bound`, of which there is no reference outside of this and `irq`. `irq`
+/// belongs to `vectors`.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Attached<'bound, D: Driver> {
     node: Option<Node<D::File>>,
-    irq: Pin<KBox<irq::Registration<'bound, Interrupt<'bound, D>>>>,
+    irq: Pin<KBox<irq::Registration<'bound, Interrupt<'bound, D::Bound>>>>,
     vectors: KBox<IrqVectorRegistration<'bound>>,
-    bound: Arc<D::Bound<'bound>>,
+    bound: Arc<Delayed<<D::Bound as BoundDevice>::Of<'bound>>>,
+    guard: Arc<GuardOf<D::Bound>>,
 }
 
 impl<'bound, D: Driver> Attached<'bound, D> {
     fn new(
         pdev: &'bound pci::Device<Bound>,
+        guard: Arc<GuardOf<D::Bound>>,
         attach: Attach<'bound, D>,
     ) -> impl PinInit<Self, Error> + 'bound {
         let Attach {
@@ -136,33 +158,44 @@ impl<'bound, D: Driver> Attached<'bound, D> {
             device,
         } = attach;
         try_pin_init!(Self {
+            bound: Self::make_bound(bound)?,
             vectors: KBox::new(vectors, GFP_KERNEL)?,
             irq: Self::request_irq(vectors, bound.clone())?,
             node: None,
             _: {
                 // SAFETY: Dropping `Self` closes the guard, before anything of `bound` goes away.
                 // The driver core owns `Self` and drops it before the device is unbound.
-                unsafe { D::guard(&bound).open(&bound) };
+                unsafe { guard.open(bound) };
             },
-            bound,
             // INVARIANT: just opened. From here on, `drop` undoes it.
             _: {
                 let module = kernel::module::this_module::<crate::LocalModule>();
                 match Node::new(number, D::NODE_NAME, pdev.as_ref(), device, module) {
                     Ok(made) => *node = Some(made),
                     Err(e) => {
-                        Self::detach(bound);
+                        Self::detach(&guard, bound);
                         return Err(e);
                     }
                 }
             },
+            guard,
         })
+    }
+
+    fn make_bound(
+        bound: <D::Bound as BoundDevice>::Of<'bound>,
+    ) -> Result<Arc<Delayed<<D::Bound as BoundDevice>::Of<'bound>>>> {
+        let (work_key, timer_key) = (static_lock_class!(), static_lock_class!());
+        // SAFETY: `Attached` has it, which the driver core owns and drops before the device is
+        // unbound; the reference in the interrupt handler is gone by then.
+        let bound = unsafe { Delayed::new(bound, work_key, timer_key) };
+        Arc::pin_init(bound, GFP_KERNEL)
     }
 
     fn request_irq(
         vectors: &KBox<IrqVectorRegistration<'bound>>,
-        bound: Arc<D::Bound<'bound>>,
-    ) -> Result<Pin<KBox<irq::Registration<'bound, Interrupt<'bound, D>>>>> {
+        bound: Arc<Delayed<<D::Bound as BoundDevice>::Of<'bound>>>,
+    ) -> Result<Pin<KBox<irq::Registration<'bound, Interrupt<'bound, D::Bound>>>>> {
         // SAFETY: The vectors are in a box, and dropped after the interrupt, as the fields of
         // `Attached` say: they are there for as long as the interrupt is.
         let vectors: &'bound IrqVectorRegistration<'bound> =
@@ -170,15 +203,15 @@ impl<'bound, D: Driver> Attached<'bound, D> {
         let request = vectors.index(0)?.into();
         // SAFETY: Goes into `Attached`, which the driver core owns and drops.
         let registration = unsafe {
-            irq::Registration::new(request, Flags::SHARED, D::NAME, Ok(Interrupt::<D>(bound)))
+            irq::Registration::new(request, Flags::SHARED, D::NAME, Ok(Interrupt(bound)))
         };
         KBox::pin_init(registration, GFP_KERNEL)
     }
 
     /// Closes the guard, and brings the device to rest.
-    fn detach(bound: &Arc<D::Bound<'bound>>) {
-        D::guard(bound).close();
-        D::stop(bound);
+    fn detach(guard: &GuardOf<D::Bound>, bound: &Delayed<<D::Bound as BoundDevice>::Of<'bound>>) {
+        guard.close();
+        D::Bound::stop(bound);
     }
 }
 
@@ -187,16 +220,16 @@ impl<D: Driver> PinnedDrop for Attached<'_, D> {
     fn drop(self: Pin<&mut Self>) {
         let this = self.project();
         drop(this.node.take());
-        Self::detach(this.bound);
+        Self::detach(this.guard, this.bound);
     }
 }
 
 /// The interrupt handler of a device.
-struct Interrupt<'bound, D: Driver>(Arc<D::Bound<'bound>>);
+struct Interrupt<'bound, B: BoundDevice>(Arc<Delayed<B::Of<'bound>>>);
 
-impl<D: Driver> irq::Handler for Interrupt<'_, D> {
+impl<B: BoundDevice> irq::Handler for Interrupt<'_, B> {
     fn handle(&self) -> IrqReturn {
-        if D::interrupt(&self.0) {
+        if B::interrupt(&self.0) {
             IrqReturn::Handled
         } else {
             IrqReturn::None
@@ -219,22 +252,24 @@ impl<D: Driver> pci::Driver for Adapter<D> {
     ) -> impl PinInit<Attached<'bound, D>, Error> + 'bound {
         pin_init::pin_init_scope(move || {
             reach::set(pdev, D::dma_mask()?)?;
-            Ok(Attached::new(pdev, D::probe(pdev)?))
+            let guard = Arc::pin_init(Guard::new(), GFP_KERNEL)?;
+            let attach = D::probe(pdev, &guard)?;
+            Ok(Attached::new(pdev, guard, attach))
         })
     }
 }
 
 impl<D: Driver> pci_driver::Driver for Adapter<D> {
     fn suspend(attached: Pin<&Attached<'_, D>>) -> Result {
-        D::suspend(&attached.bound)
+        D::Bound::suspend(&attached.bound)
     }
 
     fn resume(attached: Pin<&Attached<'_, D>>, kept: bool) -> Result {
-        D::resume(&attached.bound, kept)
+        D::Bound::resume(&attached.bound, kept)
     }
 
     fn shutdown(attached: Pin<&Attached<'_, D>>) {
-        D::shutdown(&attached.bound);
+        D::Bound::shutdown(&attached.bound);
     }
 }
 

@@ -65,7 +65,11 @@ unsafe impl<T: Work> Sync for Delayed<T> {}
 impl<T: Work> Delayed<T> {
     /// A value whose work is not queued. The keys are for lockdep: one for the work and one for its
     /// timer, which fires in interrupts, as the work does not run.
-    pub(crate) fn new(
+    ///
+    /// # Safety
+    ///
+    /// It must be dropped, and not leaked, before what `value` borrows goes away.
+    pub(in crate::kernel_ext) unsafe fn new(
         value: T,
         work_key: Pin<&'static LockClassKey>,
         timer_key: Pin<&'static LockClassKey>,
@@ -222,11 +226,10 @@ mod tests {
             seen: seen.clone(),
             again,
         };
-        let work = Arc::pin_init(
-            Delayed::new(work, static_lock_class!(), static_lock_class!()),
-            GFP_KERNEL,
-        )?;
-        Ok((seen, work))
+        let (work_key, timer_key) = (static_lock_class!(), static_lock_class!());
+        // SAFETY: It borrows nothing.
+        let work = unsafe { Delayed::new(work, work_key, timer_key) };
+        Ok((seen, Arc::pin_init(work, GFP_KERNEL)?))
     }
 
     #[test]

@@ -45,7 +45,7 @@ unsafe impl<F: ForLt> Sync for Guard<F> {}
 
 impl<F: ForLt> Guard<F> {
     /// A guard that is closed.
-    pub(crate) fn new() -> impl PinInit<Self, Error> {
+    pub(in crate::kernel_ext) fn new() -> impl PinInit<Self, Error> {
         // INVARIANT: null.
         try_pin_init!(Self {
             readers <- kernel::new_srcu!("rdma::Guard"),
