@@ -107,12 +107,12 @@ struct Work {
 #[pin_data]
 pub(crate) struct Device {
     number: u32,
-    guard: Arc<EngineGuard>,
+    guard: EngineGuard,
     #[pin]
     work: SpinLockIrq<Work>,
     #[pin]
     buffers: Registry,
-    mappings: Mappings,
+    mappings: Arc<Mappings>,
     info: uapi::Info,
     quota: Arc<Quota>,
     limits: Limits,
@@ -125,7 +125,8 @@ impl Device {
     /// The device of this node, that answers [`ENODEV`] to everything until its guard is opened.
     pub(crate) fn new(
         number: u32,
-        guard: Arc<EngineGuard>,
+        guard: EngineGuard,
+        mappings: Arc<Mappings>,
         info: uapi::Info,
         limits: Limits,
     ) -> Result<Arc<Self>> {
@@ -142,7 +143,7 @@ impl Device {
                     "rdma::Work"
                 ),
                 buffers <- Registry::new(),
-                mappings: Mappings::new()?,
+                mappings,
                 info,
                 quota: Quota::new(limits.device)?,
                 limits,
@@ -224,7 +225,7 @@ impl Device {
     }
 
     /// All mappings.
-    pub(crate) fn mappings(&self) -> &Mappings {
+    pub(crate) fn mappings(&self) -> &Arc<Mappings> {
         &self.mappings
     }
 

@@ -29,7 +29,10 @@ use crate::{
             }, //
         },
         fs::chrdev::Number,
-        mm::coherent::Memory, //
+        mm::{
+            coherent::Memory,
+            mapping::Mappings, //
+        }, //
     },
     memory::quota::Limits,
     module_parameters,
@@ -111,7 +114,8 @@ impl Driver for Edu {
 
     fn probe<'bound>(
         pdev: &'bound pci::Device<Core<'_>>,
-        guard: &Arc<EngineGuard>,
+        guard: &EngineGuard,
+        mappings: &Arc<Mappings>,
     ) -> Result<Attach<'bound, Self>> {
         let model = Model::Edu;
         let dma_bits = module_parameters::dma_bits.value();
@@ -159,7 +163,13 @@ impl Driver for Edu {
             ..Default::default()
         };
         // CAST: there are few nodes.
-        let device = Device::new(number.get() as u32, guard.clone(), info, limits())?;
+        let device = Device::new(
+            number.get() as u32,
+            guard.clone(),
+            mappings.clone(),
+            info,
+            limits(),
+        )?;
         let engine = Engine::new(
             pdev.as_ref(),
             (hardware, plan),

@@ -136,7 +136,7 @@ impl<'bound> Hardware<'bound> {
     /// # Errors
     ///
     /// [`ETIMEDOUT`] if the transfer does not end, [`ENODEV`] if the device is gone.
-    pub(crate) fn prepare(&self, zeros: &Memory) -> Result<HardwarePlan> {
+    pub(crate) fn prepare(&self, zeros: &Memory<'_>) -> Result<HardwarePlan> {
         match self {
             Self::Edu(edu) => edu.scrub(zeros.address()),
         }

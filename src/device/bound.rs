@@ -3,12 +3,15 @@
 //! The engine as the driver core sees it: attached, interrupted, suspended, taken down.
 
 use super::Engine;
-use crate::kernel_ext::driver::{
-    attach::{
-        BoundDevice,
-        GuardOf, //
+use crate::kernel_ext::{
+    driver::{
+        attach::{
+            BoundDevice,
+            GuardOf, //
+        },
+        work::Delayed, //
     },
-    work::Delayed, //
+    mm::mapping::Closed, //
 };
 use kernel::prelude::*;
 
@@ -25,8 +28,8 @@ impl BoundDevice for BoundEngine {
         engine.interrupt()
     }
 
-    fn stop(engine: &Delayed<Engine<'_>>) {
-        engine.stop();
+    fn stop(engine: &Delayed<Engine<'_>>, mappings: Closed<'_>) {
+        engine.stop(mappings);
     }
 
     fn suspend(engine: &Delayed<Engine<'_>>) -> Result {

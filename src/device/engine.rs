@@ -38,7 +38,10 @@ use crate::{
                 Work, //
             }, //
         },
-        mm::coherent::Memory,
+        mm::{
+            coherent::Memory,
+            mapping::Closed, //
+        },
         sync::{
             clock,
             signal, //
@@ -86,7 +89,7 @@ pub(crate) struct Engine<'bound> {
     abilities: Abilities,
     enabled: Enabled<'bound>,
     dev: &'bound device::Device<Bound>,
-    zeros: Memory,
+    zeros: Memory<'bound>,
     device: Arc<Device>,
     dma_bits: u32,
     interrupt_kind: InterruptKind,
@@ -106,7 +109,7 @@ impl<'bound> Engine<'bound> {
         dev: &'bound device::Device<Bound>,
         (hardware, plan): (Hardware<'bound>, HardwarePlan),
         enabled: Enabled<'bound>,
-        zeros: Memory,
+        zeros: Memory<'bound>,
         device: Arc<Device>,
         dma_bits: u32,
         interrupt_kind: InterruptKind,
@@ -167,7 +170,7 @@ impl<'bound> Engine<'bound> {
     }
 
     /// Allocates coherent memory, or says in the log why it cannot.
-    pub(crate) fn allocate(&self, size: usize) -> Result<Memory> {
+    pub(crate) fn allocate(&self, size: usize) -> Result<Memory<'bound>> {
         // What can never be had must not first drive others out of their memory.
         let reach = 1usize.checked_shl(self.dma_bits).unwrap_or(usize::MAX);
         let memory = if size > reach {
@@ -348,12 +351,12 @@ impl Delayed<Engine<'_>> {
 
     /// Brings the device to rest: nothing of what is bound is used by anyone after this. The guard
     /// is closed, and nobody is inside.
-    pub(crate) fn stop(&self) {
+    pub(crate) fn stop(&self, mappings: Closed<'_>) {
         let dev = self.device.number();
         self.device.close(ENODEV);
         trace::teardown(dev, Teardown::Closed);
         trace::zap(dev);
-        self.device.mappings().zap();
+        let emptied = mappings.zap();
         trace::teardown(dev, Teardown::Zapped);
 
         let still_running = self.hardware.abort().is_err()
@@ -371,7 +374,7 @@ impl Delayed<Engine<'_>> {
         }
         self.device.abort_active();
         drop(self.device.work.lock().queue.take_orphans());
-        self.device.buffers().revoke_all();
+        self.device.buffers().revoke_all(&emptied);
         trace::teardown(dev, Teardown::Freed);
     }
 

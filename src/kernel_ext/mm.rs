@@ -6,4 +6,5 @@ pub(crate) mod coherent;
 pub(crate) mod mapping;
 pub(crate) mod memlock;
 mod runs;
+pub(crate) mod shared;
 pub(crate) mod vma;

@@ -9,14 +9,12 @@
 use crate::{
     device::Device,
     kernel_ext::mm::{
-        coherent::{
-            Layout,
-            Memory, //
+        mapping::Emptied,
+        shared::{
+            Revocable,
+            Shared, //
         },
-        vma::{
-            Count,
-            Mappable, //
-        }, //
+        vma::Mappable, //
     },
     memory::{
         handle::Handle,
@@ -45,37 +43,6 @@ use kernel::{
     }, //
 };
 
-/// Memory that can be taken away from whoever holds it.
-#[pin_data]
-struct Revocable {
-    #[pin]
-    memory: Mutex<Option<Charged>>,
-}
-
-/// Memory, and whom it is charged to.
-struct Charged {
-    memory: Memory,
-    _charge: Charge,
-}
-
-impl Revocable {
-    fn new(memory: Charged) -> Result<Arc<Self>> {
-        Arc::pin_init(
-            pin_init!(Self { memory <- new_mutex!(Some(memory), "rdma::Revocable") }),
-            GFP_KERNEL_ACCOUNT,
-        )
-    }
-
-    /// Does `f` with the memory; [`ENODEV`] if it was taken away.
-    fn with<R>(&self, f: impl FnOnce(&Memory) -> R) -> Result<R> {
-        Ok(f(&self.memory.lock().as_ref().ok_or(ENODEV)?.memory))
-    }
-
-    fn take(&self) -> Option<Charged> {
-        self.memory.lock().take()
-    }
-}
-
 /// All buffers of a device, to be found when it goes.
 #[pin_data]
 pub(crate) struct Registry {
@@ -84,7 +51,7 @@ pub(crate) struct Registry {
 }
 
 struct Live {
-    memories: RBTree<u64, Arc<Revocable>>,
+    memories: RBTree<u64, Arc<Revocable<Charge>>>,
     count: usize,
     last_id: u64,
 }
@@ -104,7 +71,7 @@ impl Registry {
         })
     }
 
-    fn insert(&self, memory: Arc<Revocable>) -> Result<u64> {
+    fn insert(&self, memory: Arc<Revocable<Charge>>) -> Result<u64> {
         let mut live = self.live.lock();
         let id = live.last_id + 1;
         live.memories
@@ -114,7 +81,7 @@ impl Registry {
         Ok(id)
     }
 
-    fn remove(&self, id: u64) -> Option<Arc<Revocable>> {
+    fn remove(&self, id: u64) -> Option<Arc<Revocable<Charge>>> {
         let mut live = self.live.lock();
         let memory = live.memories.remove(&id)?;
         live.count -= 1;
@@ -126,17 +93,16 @@ impl Registry {
         self.live.lock().count
     }
 
-    /// Takes the memory of all buffers away and frees it.
+    /// Takes the memory of all buffers away and frees it. The device must not touch it any more.
     ///
-    /// Nobody makes or drops a buffer any more, the guard being closed; no page is mapped; the
-    /// device does not touch the memory.
-    pub(crate) fn revoke_all(&self) {
+    /// Nobody makes or drops a buffer any more, the guard being closed.
+    pub(crate) fn revoke_all(&self, emptied: &Emptied<'_>) {
         let mut live = self.live.lock();
         let all = core::mem::replace(&mut live.memories, RBTree::new());
         live.count = 0;
         drop(live);
         for memory in all.values() {
-            drop(memory.take());
+            memory.revoke(emptied);
         }
     }
 }
@@ -144,11 +110,8 @@ impl Registry {
 /// A coherent buffer.
 pub(crate) struct Buffer {
     device: Arc<Device>,
-    memory: Arc<Revocable>,
+    pub(super) memory: Shared<Charge>,
     id: u64,
-    pub(super) layout: Layout,
-    pub(super) size: usize,
-    mappings: Count,
     pub(super) requests: Atomic<u32>,
     handle: Handle,
 }
@@ -172,19 +135,12 @@ impl Buffer {
         let buffer = device.enter(|engine| -> Result<Self> {
             let charge = engine.charge(quota, size.div_ceil(PAGE_SIZE))?;
             let memory = engine.allocate(size)?;
-            let (layout, size) = (memory.layout()?, memory.size());
-            let memory = Revocable::new(Charged {
-                memory,
-                _charge: charge,
-            })?;
-            let id = device.buffers().insert(memory.clone())?;
+            let memory = Shared::new(device.mappings(), memory, charge, handle.first_page())?;
+            let id = device.buffers().insert(memory.memory().clone())?;
             Ok(Self {
                 device: device.clone(),
                 memory,
                 id,
-                layout,
-                size,
-                mappings: Count::new(),
                 requests: Atomic::new(0),
                 handle,
             })
@@ -194,17 +150,17 @@ impl Buffer {
 
     /// Bytes, whole pages.
     pub(crate) fn size(&self) -> usize {
-        self.size
+        self.memory.size()
     }
 
     /// Where the buffer begins in the file, in pages.
     pub(crate) fn first_page(&self) -> usize {
-        self.handle.first_page()
+        self.memory.first_page()
     }
 
     /// How many mappings of it there are.
     pub(crate) fn mappings(&self) -> u32 {
-        self.mappings.get()
+        self.memory.count()
     }
 
     /// Requests on it that are not over.
@@ -214,17 +170,17 @@ impl Buffer {
 
     /// Copies its first bytes out, as many as `to` has.
     pub(crate) fn copy_to(&self, to: &mut [u8]) -> Result {
-        self.memory.with(|memory| memory.copy_to(to))
+        self.memory.memory().with(|memory| memory.copy_to(to))
     }
 
     /// Copies `from` over its first bytes.
     pub(crate) fn copy_from(&self, from: &[u8]) -> Result {
-        self.memory.with(|memory| memory.copy_from(from))
+        self.memory.memory().with(|memory| memory.copy_from(from))
     }
 
     /// Has the memory never freed: the device may still write to it.
     pub(crate) fn abandon(&self) {
-        let _ = self.memory.with(Memory::abandon);
+        let _ = self.memory.memory().with(|memory| memory.abandon());
     }
 }
 
@@ -233,23 +189,16 @@ impl Drop for Buffer {
         // If the guard is closed, the memory is freed by whoever closed it.
         let _ = self.device.enter(|_| {
             self.device.buffers().remove(self.id);
-            drop(self.memory.take());
+            self.memory.free();
         });
     }
 }
 
 impl Mappable for Buffer {
-    fn with_layout<R>(&self, f: impl FnOnce(&Layout) -> R) -> Result<R> {
-        // Inside the guard: after it is closed the mappings are emptied, and must stay so.
-        self.device.enter(|_| f(&self.layout))
-    }
+    type Charge = Charge;
 
-    fn first_page(&self) -> usize {
-        self.handle.first_page()
-    }
-
-    fn mappings(&self) -> &Count {
-        &self.mappings
+    fn memory(&self) -> &Shared<Charge> {
+        &self.memory
     }
 
     fn faulted(&self, page: usize, loaded: Result<usize>) {

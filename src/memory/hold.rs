@@ -48,11 +48,11 @@ impl BufferHold {
 impl Backing for BufferHold {
     fn size(&self) -> u64 {
         // CAST: `usize` is at most 64 bits.
-        self.buffer.size as u64
+        self.buffer.memory.size() as u64
     }
 
     fn bus(&self, offset: u64) -> (u64, u64) {
-        self.buffer.layout.bus(offset)
+        self.buffer.memory.bus(offset)
     }
 
     fn ended(&mut self) {

@@ -23,6 +23,10 @@ use crate::kernel_ext::{
         Node,
         Number, //
     },
+    mm::mapping::{
+        Closed,
+        Mappings, //
+    },
     sync::guard::Guard, //
 };
 use core::marker::PhantomData;
@@ -58,8 +62,9 @@ pub(crate) trait BoundDevice: 'static {
     /// The interrupt handler. Returns whether this device had raised the interrupt.
     fn interrupt(bound: &Delayed<Self::Of<'_>>) -> bool;
 
-    /// Brings the device to rest. The guard is closed; the interrupt still works.
-    fn stop(bound: &Delayed<Self::Of<'_>>);
+    /// Brings the device to rest. The guard is closed; the interrupt still works. Memory that
+    /// programs map, and that is not revoked here, is never freed.
+    fn stop(bound: &Delayed<Self::Of<'_>>, mappings: Closed<'_>);
 
     /// Brings the device to rest until the machine has slept; calls go on coming in.
     ///
@@ -111,10 +116,12 @@ pub(crate) trait Driver: Sized + Send + Sync + 'static {
 
     /// Finds out about a device, which has its mask, and makes it ready. Logs why if it cannot.
     ///
-    /// `guard` is closed. It opens around what is returned when that is attached.
+    /// `guard` is closed. It opens around what is returned when that is attached. `mappings` are for
+    /// the files of the node.
     fn probe<'bound>(
         pdev: &'bound pci::Device<Core<'_>>,
-        guard: &Arc<GuardOf<Self::Bound>>,
+        guard: &GuardOf<Self::Bound>,
+        mappings: &Arc<Mappings>,
     ) -> Result<Attach<'bound, Self>>;
 }
 
@@ -134,21 +141,22 @@ pub(crate) struct Attach<'bound, D: Driver> {
 ///
 /// # Invariants
 ///
-/// `guard` is open around `bound`, of which there is no reference outside of this and `irq`. `irq`
-/// belongs to `vectors`.
+/// The gate of `mappings` is open around `bound`, and is opened once. There is no reference to `bound`
+/// but this and that of `irq`, which belongs to `vectors`.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Attached<'bound, D: Driver> {
     node: Option<Node<D::File>>,
     irq: Pin<KBox<irq::Registration<'bound, Interrupt<'bound, D::Bound>>>>,
     vectors: KBox<IrqVectorRegistration<'bound>>,
     bound: Arc<Delayed<<D::Bound as BoundDevice>::Of<'bound>>>,
-    guard: Arc<GuardOf<D::Bound>>,
+    mappings: Arc<Mappings>,
 }
 
 impl<'bound, D: Driver> Attached<'bound, D> {
     fn new(
         pdev: &'bound pci::Device<Bound>,
-        guard: Arc<GuardOf<D::Bound>>,
+        guard: GuardOf<D::Bound>,
+        mappings: Arc<Mappings>,
         attach: Attach<'bound, D>,
     ) -> impl PinInit<Self, Error> + 'bound {
         let Attach {
@@ -173,12 +181,12 @@ impl<'bound, D: Driver> Attached<'bound, D> {
                 match Node::new(number, D::NODE_NAME, pdev.as_ref(), device, module) {
                     Ok(made) => *node = Some(made),
                     Err(e) => {
-                        Self::detach(&guard, bound);
+                        Self::detach(&mappings, bound);
                         return Err(e);
                     }
                 }
             },
-            guard,
+            mappings,
         })
     }
 
@@ -209,9 +217,9 @@ impl<'bound, D: Driver> Attached<'bound, D> {
     }
 
     /// Closes the guard, and brings the device to rest.
-    fn detach(guard: &GuardOf<D::Bound>, bound: &Delayed<<D::Bound as BoundDevice>::Of<'bound>>) {
-        guard.close();
-        D::Bound::stop(bound);
+    fn detach(mappings: &Mappings, bound: &Delayed<<D::Bound as BoundDevice>::Of<'bound>>) {
+        // SAFETY: By the type invariant it is not opened again.
+        D::Bound::stop(bound, unsafe { Closed::new(mappings) });
     }
 }
 
@@ -220,7 +228,7 @@ impl<D: Driver> PinnedDrop for Attached<'_, D> {
     fn drop(self: Pin<&mut Self>) {
         let this = self.project();
         drop(this.node.take());
-        Self::detach(this.guard, this.bound);
+        Self::detach(this.mappings, this.bound);
     }
 }
 
@@ -252,9 +260,10 @@ impl<D: Driver> pci::Driver for Adapter<D> {
     ) -> impl PinInit<Attached<'bound, D>, Error> + 'bound {
         pin_init::pin_init_scope(move || {
             reach::set(pdev, D::dma_mask()?)?;
-            let guard = Arc::pin_init(Guard::new(), GFP_KERNEL)?;
-            let attach = D::probe(pdev, &guard)?;
-            Ok(Attached::new(pdev, guard, attach))
+            let guard = Guard::new()?;
+            let mappings = Mappings::new(pdev.as_ref(), guard.gate().clone())?;
+            let attach = D::probe(pdev, &guard, &mappings)?;
+            Ok(Attached::new(pdev, guard, mappings, attach))
         })
     }
 }

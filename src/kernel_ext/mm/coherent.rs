@@ -8,7 +8,10 @@
 //! C header: `include/linux/dma-mapping.h`
 
 use crate::kernel_ext::mm::runs::Runs;
-use core::ptr::NonNull;
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
 use kernel::{
     bindings,
     device::{
@@ -50,7 +53,7 @@ struct Piece {
 }
 
 /// Where memory is, on the bus and for the CPU. These are numbers: they keep nothing alive.
-pub(crate) struct Layout {
+pub(in crate::kernel_ext) struct Layout {
     bus: Runs,
     frames: Runs,
 }
@@ -72,7 +75,7 @@ impl Layout {
 
     /// Bus address of the byte at `offset`, and how many bytes follow it without a gap, itself
     /// included; none beyond the end.
-    pub(crate) fn bus(&self, offset: u64) -> (u64, u64) {
+    pub(in crate::kernel_ext) fn bus(&self, offset: u64) -> (u64, u64) {
         self.bus.find(offset)
     }
 
@@ -93,20 +96,22 @@ impl Layout {
 ///
 /// # Invariants
 ///
-/// All `pieces` were allocated for `dev`, and nothing has freed them.
-pub(crate) struct Memory {
+/// All `pieces` were allocated for `dev`, which is bound for as long as `'bound`, and nothing has freed
+/// them.
+pub(crate) struct Memory<'bound> {
     dev: ARef<Device>,
+    _bound: PhantomData<&'bound Device<Bound>>,
     pieces: KVVec<Piece>,
     flags: bindings::gfp_t,
     abandoned: Atomic<bool>,
 }
 
 // SAFETY: The memory may be used and freed by any thread.
-unsafe impl Send for Memory {}
+unsafe impl Send for Memory<'_> {}
 // SAFETY: What is shared is copied as a whole, whatever anyone else does to it; see `copy_to`.
-unsafe impl Sync for Memory {}
+unsafe impl Sync for Memory<'_> {}
 
-impl Memory {
+impl<'bound> Memory<'bound> {
     // CAST: a small constant.
     const ATTRS: c_ulong = bindings::DMA_ATTR_NO_WARN as c_ulong;
 
@@ -122,7 +127,7 @@ impl Memory {
     /// [`ENOMEM`] if there is no such memory within the device's reach, or the cgroup may have no
     /// more; what `proceed` says, which is asked before each further piece. Nothing is logged.
     pub(crate) fn new(
-        dev: &Device<Bound>,
+        dev: &'bound Device<Bound>,
         size: usize,
         proceed: impl Fn() -> Result,
     ) -> Result<Self> {
@@ -130,12 +135,12 @@ impl Memory {
     }
 
     /// As [`new`](Self::new), for the driver itself: no cgroup counts it.
-    pub(crate) fn of_the_driver(dev: &Device<Bound>, size: usize) -> Result<Self> {
+    pub(crate) fn of_the_driver(dev: &'bound Device<Bound>, size: usize) -> Result<Self> {
         Self::with_flags(dev, size, bindings::GFP_KERNEL, || Ok(()))
     }
 
     fn with_flags(
-        dev: &Device<Bound>,
+        dev: &'bound Device<Bound>,
         size: usize,
         flags: bindings::gfp_t,
         proceed: impl Fn() -> Result,
@@ -144,6 +149,7 @@ impl Memory {
         // INVARIANT: no pieces.
         let mut memory = Self {
             dev: dev.into(),
+            _bound: PhantomData,
             pieces: KVVec::new(),
             flags,
             abandoned: Atomic::new(false),
@@ -223,8 +229,23 @@ impl Memory {
         bindings::__GFP_ZERO | 1 << tries
     }
 
+    /// The same, for as long as anyone likes.
+    ///
+    /// # Safety
+    ///
+    /// It must be dropped while the device is bound, or [abandoned](Self::abandon).
+    pub(in crate::kernel_ext) unsafe fn into_static(self) -> Memory<'static> {
+        // SAFETY: A lifetime does not change the layout. What it stands for is the caller's.
+        unsafe { core::mem::transmute(self) }
+    }
+
+    /// The device that it was allocated for.
+    pub(in crate::kernel_ext) fn device(&self) -> &Device {
+        &self.dev
+    }
+
     /// Where it is.
-    pub(crate) fn layout(&self) -> Result<Layout> {
+    pub(in crate::kernel_ext) fn layout(&self) -> Result<Layout> {
         let mut layout = Layout {
             bus: Runs::new(),
             frames: Runs::new(),
@@ -309,7 +330,7 @@ impl Memory {
     }
 }
 
-impl Drop for Memory {
+impl Drop for Memory<'_> {
     fn drop(&mut self) {
         if self.abandoned.load(Relaxed) {
             return;
@@ -368,7 +389,7 @@ mod tests {
 
     /// Looks at all of the memory, page by page: returns whether each is below `limit` on the bus,
     /// has a frame, and is zeroed as far as can be seen.
-    fn is_in_order(memory: &Memory, limit: u64) -> Result<bool> {
+    fn is_in_order(memory: &Memory<'_>, limit: u64) -> Result<bool> {
         let layout = memory.layout()?;
         let pages = memory.size() >> PAGE_SHIFT;
         let end = memory.size() as u64;

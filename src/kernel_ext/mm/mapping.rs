@@ -8,12 +8,18 @@
 //!
 //! C headers: `include/linux/fs.h`, `include/linux/mm.h`
 
+use crate::kernel_ext::sync::guard::Gate;
 use core::ptr::NonNull;
 use kernel::{
     bindings,
+    device::{
+        Device,
+        DeviceContext, //
+    },
     error::from_err_ptr,
     fs::File,
-    prelude::*, //
+    prelude::*,
+    sync::Arc, //
 };
 
 extern "C" {
@@ -21,12 +27,17 @@ extern "C" {
     fn rdma_helper_anon_file() -> *mut c_void;
 }
 
-/// The address space of a device's memory.
+/// The address space of a device's memory. Pages are put into its mappings while the gate is open.
 ///
 /// # Invariants
 ///
 /// Holds a reference to a file whose inode no other file has.
-pub(crate) struct Mappings(NonNull<bindings::file>);
+pub(crate) struct Mappings {
+    file: NonNull<bindings::file>,
+    gate: Arc<Gate>,
+    /// Only compared.
+    device: *const bindings::device,
+}
 
 // SAFETY: A reference to a file may be used and put by any thread.
 unsafe impl Send for Mappings {}
@@ -34,12 +45,33 @@ unsafe impl Send for Mappings {}
 unsafe impl Sync for Mappings {}
 
 impl Mappings {
-    /// An address space with no mappings.
-    pub(crate) fn new() -> Result<Self> {
+    /// An address space with no mappings, for memory of `device`, which is there until the gate is
+    /// closed.
+    pub(in crate::kernel_ext) fn new<Ctx: DeviceContext>(
+        device: &Device<Ctx>,
+        gate: Arc<Gate>,
+    ) -> Result<Arc<Self>> {
         // SAFETY: Takes nothing, and may be called by anyone.
         let file = from_err_ptr(unsafe { rdma_helper_anon_file() })?;
         // INVARIANT: the file is new, and so is its inode.
-        NonNull::new(file.cast()).map(Self).ok_or(ENOMEM)
+        let mappings = Self {
+            file: NonNull::new(file.cast()).ok_or(ENOMEM)?,
+            gate,
+            // CAST: `Device` is a transparent wrapper of `struct device`.
+            device: core::ptr::from_ref(device).cast(),
+        };
+        Ok(Arc::new(mappings, GFP_KERNEL)?)
+    }
+
+    /// The gate that is closed before the mappings are emptied.
+    pub(in crate::kernel_ext) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// Whether they are those of memory of `device`.
+    pub(in crate::kernel_ext) fn are_of<Ctx: DeviceContext>(&self, device: &Device<Ctx>) -> bool {
+        // CAST: as in `new`.
+        core::ptr::eq(self.device, core::ptr::from_ref(device).cast())
     }
 
     /// Has the mappings of `file` found here. The file is being opened.
@@ -52,21 +84,67 @@ impl Mappings {
         unsafe { (*file.as_ptr()).f_mapping = self.address_space() };
     }
 
-    /// Removes every page from every mapping. What is touched afterwards faults anew.
-    pub(crate) fn zap(&self) {
-        // SAFETY: By the type invariant the address space is valid. 0 bytes from 0 are all.
-        unsafe { bindings::unmap_mapping_range(self.address_space(), 0, 0, 1) };
+    /// Whether the mappings of `file` are found here.
+    ///
+    /// # Safety
+    ///
+    /// `file` must be open.
+    pub(in crate::kernel_ext) unsafe fn have_adopted(&self, file: *const bindings::file) -> bool {
+        // SAFETY: By the requirement; `f_mapping` does not change after `adopt`.
+        core::ptr::eq(unsafe { (*file).f_mapping }, self.address_space())
     }
 
     fn address_space(&self) -> *mut bindings::address_space {
         // SAFETY: By the type invariant the file is valid; `f_mapping` of this one never changes.
-        unsafe { (*self.0.as_ptr()).f_mapping }
+        unsafe { (*self.file.as_ptr()).f_mapping }
+    }
+}
+
+/// Mappings whose gate is closed: no page is put in any more.
+///
+/// # Invariants
+///
+/// The gate is closed, and stays so.
+pub(crate) struct Closed<'a>(&'a Mappings);
+
+impl<'a> Closed<'a> {
+    /// Closes the gate, and returns when nobody is inside any more.
+    ///
+    /// # Safety
+    ///
+    /// The gate must not be opened again.
+    pub(in crate::kernel_ext) unsafe fn new(mappings: &'a Mappings) -> Self {
+        mappings.gate.close();
+        // INVARIANT: just closed, and by the requirement for good.
+        Self(mappings)
+    }
+
+    /// Removes every page from every mapping. What is touched afterwards is a SIGBUS.
+    pub(crate) fn zap(self) -> Emptied<'a> {
+        // SAFETY: By the type invariant the address space is valid. 0 bytes from 0 are all.
+        unsafe { bindings::unmap_mapping_range(self.0.address_space(), 0, 0, 1) };
+        // INVARIANT: just emptied; by the type invariant nothing is put in again.
+        Emptied(self.0)
+    }
+}
+
+/// Shows that mappings are empty, and stay so: what they have shown can be freed.
+///
+/// # Invariants
+///
+/// There is no page in the mappings, and none is put in.
+pub(crate) struct Emptied<'a>(&'a Mappings);
+
+impl Emptied<'_> {
+    /// Whether it is these mappings that are empty.
+    pub(in crate::kernel_ext) fn are(&self, mappings: &Mappings) -> bool {
+        core::ptr::eq(self.0, mappings)
     }
 }
 
 impl Drop for Mappings {
     fn drop(&mut self) {
         // SAFETY: By the type invariant we hold a reference.
-        unsafe { bindings::fput(self.0.as_ptr()) };
+        unsafe { bindings::fput(self.file.as_ptr()) };
     }
 }

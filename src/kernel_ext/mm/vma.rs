@@ -7,13 +7,7 @@
 
 mod fault;
 
-use crate::kernel_ext::{
-    fs::chrdev::{
-        self,
-        File, //
-    },
-    mm::coherent::Layout, //
-};
+use crate::kernel_ext::mm::shared::Shared;
 use core::marker::PhantomData;
 use fault::Fault;
 use kernel::{
@@ -25,10 +19,6 @@ use kernel::{
     page::PAGE_SHIFT,
     prelude::*,
     sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
         Arc,
         ArcBorrow, //
     },
@@ -43,44 +33,38 @@ extern "C" {
     fn rdma_helper_vma_rules(desc: *mut c_void);
 }
 
-/// Memory that can be mapped. Each mapping holds a reference to it.
+/// What mappings show. Each holds a reference to it.
+///
+/// The memory is borrowed from `self`, and so is there for as long as the mapping holds that.
 pub(crate) trait Mappable: Send + Sync + Sized + 'static {
-    /// Calls `f` with where the memory is. It is not freed meanwhile, and afterwards not before all
-    /// mappings were emptied.
-    ///
-    /// Called with the lock of the mapping (or of the whole address space) held.
-    ///
-    /// # Errors
-    ///
-    /// Any error is a SIGBUS for whoever touched a page.
-    fn with_layout<R>(&self, f: impl FnOnce(&Layout) -> R) -> Result<R>;
+    /// Whom memory is charged to.
+    type Charge: Send + Unpin;
 
-    /// Where it begins in the file, in pages.
-    fn first_page(&self) -> usize;
-
-    /// Its mappings.
-    fn mappings(&self) -> &Count;
+    /// The memory.
+    fn memory(&self) -> &Shared<Self::Charge>;
 
     /// Takes note that a page was touched, and how many were put in, or why none.
     fn faulted(&self, page: usize, loaded: Result<usize>);
 }
 
-/// How many mappings there are of something.
-pub(crate) struct Count(Atomic<u32>);
+/// Files that can be mapped.
+pub(in crate::kernel_ext) trait Files {
+    /// What their mappings show.
+    type Memory: Mappable;
 
-impl Count {
-    /// None.
-    pub(crate) const fn new() -> Self {
-        Self(Atomic::new(0))
-    }
-
-    /// How many there are.
-    pub(crate) fn get(&self) -> u32 {
-        self.0.load(Relaxed)
-    }
+    /// What these pages of a file show.
+    ///
+    /// # Safety
+    ///
+    /// `file` must be one of these files, and open.
+    unsafe fn at(
+        file: *mut bindings::file,
+        first_page: usize,
+        pages: usize,
+    ) -> Result<Arc<Self::Memory>>;
 }
 
-/// Makes a mapping of a file of type `F` follow our rules: it is shared, never executable, does not grow, is in
+/// Makes a mapping of one of the files `F` follow our rules: it is shared, never executable, does not grow, is in
 /// no core dump, and is inherited by a child.
 ///
 /// # Errors
@@ -89,8 +73,8 @@ impl Count {
 ///
 /// # Safety
 ///
-/// `desc` must be a mapping of a file of type `F` that is being made.
-pub(in crate::kernel_ext) unsafe fn prepare<F: File>(desc: *mut bindings::vm_area_desc) -> Result {
+/// `desc` must be a mapping of one of these files that is being made.
+pub(in crate::kernel_ext) unsafe fn prepare<F: Files>(desc: *mut bindings::vm_area_desc) -> Result {
     // SAFETY: By the requirement.
     let flags = unsafe { rdma_helper_vma_flags(desc.cast()) };
     // Not `SHARED`, which a mapping of a file that is open for reading only has not.
@@ -110,14 +94,14 @@ pub(in crate::kernel_ext) unsafe fn prepare<F: File>(desc: *mut bindings::vm_are
     Ok(())
 }
 
-/// What the kernel calls for a mapping of a file of type `F`.
+/// What the kernel calls for a mapping of one of the files `F`.
 ///
 /// Its private data is a reference to the memory, from [`mapped`](Self::mapped) or
 /// [`open`](Self::open) to [`close`](Self::close); before, and in what is left of a mapping that
 /// could not be made, null.
 struct Operations<F>(PhantomData<F>);
 
-impl<F: File> Operations<F> {
+impl<F: Files> Operations<F> {
     const TABLE: bindings::vm_operations_struct = bindings::vm_operations_struct {
         open: Some(Self::open),
         close: Some(Self::close),
@@ -154,13 +138,13 @@ impl<F: File> Operations<F> {
         file: *const bindings::file,
         data: *mut *mut c_void,
     ) -> c_int {
-        // SAFETY: By the requirement: a mapping by `prepare` is one of a file of type `F`.
-        let file = unsafe { chrdev::of::<F>(file.cast_mut()) };
-        let memory = match file.map(first_page, (end - start) >> PAGE_SHIFT) {
+        let pages = (end - start) >> PAGE_SHIFT;
+        // SAFETY: By the requirement: a mapping by `prepare` is one of a file of `F`.
+        let memory = match unsafe { F::at(file.cast_mut(), first_page, pages) } {
             Ok(memory) => memory,
             Err(e) => return e.to_errno(),
         };
-        memory.mappings().0.add(1, Relaxed);
+        memory.memory().add_mapping();
         // SAFETY: By the requirement, `data` can be written. `close` gives the reference back.
         unsafe { *data = memory.into_foreign().cast() };
         0
@@ -174,7 +158,7 @@ impl<F: File> Operations<F> {
     unsafe extern "C" fn open(vma: *mut bindings::vm_area_struct) {
         // SAFETY: By the requirement; the mapping that was copied holds a reference meanwhile.
         if let Some(memory) = unsafe { Self::memory(vma) } {
-            memory.mappings().0.add(1, Relaxed);
+            memory.memory().add_mapping();
             // One more reference, which `close` gives back.
             let _ = Arc::from(memory).into_foreign();
         }
@@ -186,7 +170,7 @@ impl<F: File> Operations<F> {
     /// that none is copied: both fault anew.
     ///
     /// The kernel copies what it has read before it takes the locks (`copy_huge_pmd`, 7.3). What
-    /// `Mappings::zap` removes in between would come back in the child, and stay.
+    /// `Closed::zap` removes in between would come back in the child, and stay.
     ///
     /// # Safety
     ///
@@ -245,7 +229,7 @@ impl<F: File> Operations<F> {
     unsafe extern "C" fn close(vma: *mut bindings::vm_area_struct) {
         // SAFETY: By the requirement.
         if let Some(memory) = unsafe { Self::memory(vma) } {
-            memory.mappings().0.fetch_sub(1, Relaxed);
+            memory.memory().remove_mapping();
             // SAFETY: By the requirement; `mapped` or `open` put the reference in, and nobody
             // borrows from it after this.
             drop(unsafe { <Arc<F::Memory>>::from_foreign((*vma).vm_private_data.cast()) });
@@ -258,13 +242,21 @@ impl<F: File> Operations<F> {
     ///
     /// `vmf` must be a fault in a mapping with these operations.
     unsafe extern "C" fn fault(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
+        // SAFETY: By the requirement.
+        let vma = unsafe { (*vmf).__bindgen_anon_1.vma };
         // SAFETY: By the requirement; the mapping is there until the fault is handled.
-        let memory = unsafe { Self::memory((*vmf).__bindgen_anon_1.vma) };
+        let memory = unsafe { Self::memory(vma) };
         let loaded = memory.ok_or(ENXIO).and_then(|memory| {
+            let shared = memory.memory();
+            // SAFETY: The mapping keeps its file open.
+            if !unsafe { shared.mappings().have_adopted((*vma).vm_file) } {
+                // It would not be emptied before the memory is freed.
+                return Err(ENXIO);
+            }
             // SAFETY: By the requirement.
             let fault = unsafe { Fault::new(vmf) };
-            let page = fault.page().wrapping_sub(memory.first_page());
-            let loaded = memory
+            let page = fault.page().wrapping_sub(shared.first_page());
+            let loaded = shared
                 .with_layout(|layout| fault.load(layout, page))
                 .and_then(|loaded| loaded);
             memory.faulted(page, loaded);

@@ -18,22 +18,64 @@ use kernel::{
             Atomic,
             Release, //
         },
+        Arc,
         Srcu, //
     },
     types::ForLt, //
 };
 
-/// Guards an `F::Of<'bound>`, where `'bound` is the time for which the driver is bound.
+/// A guard, whatever is inside.
 ///
 /// # Invariants
 ///
-/// `inside` is null, or points to an `F::Of<'_>` that is valid until a call of
+/// `inside` is null, or points to what [`Guard::open`] was given, which is valid until a call of
 /// [`close`](Self::close) has returned.
 #[pin_data]
-pub(crate) struct Guard<F: ForLt> {
+pub(in crate::kernel_ext) struct Gate {
     #[pin]
     readers: Srcu,
     inside: Atomic<*mut c_void>,
+}
+
+impl Gate {
+    /// Calls `f` with what is inside.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] if the gate is closed.
+    fn with<R>(&self, f: impl FnOnce(*mut c_void) -> R) -> Result<R> {
+        let _reader = self.readers.read_lock();
+        let inside = self.inside.load(Acquire);
+        if inside.is_null() {
+            return Err(ENODEV);
+        }
+        Ok(f(inside))
+    }
+
+    /// Calls `f` inside.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] if the gate is closed.
+    pub(in crate::kernel_ext) fn enter<R>(&self, f: impl FnOnce() -> R) -> Result<R> {
+        self.with(|_| f())
+    }
+
+    /// Closes the gate, and returns when nobody is inside any more.
+    pub(in crate::kernel_ext) fn close(&self) {
+        self.inside.store(core::ptr::null_mut(), Release);
+        self.readers.synchronize_expedited();
+    }
+}
+
+/// Guards an `F::Of<'bound>`, where `'bound` is the time for which the driver is bound. Clones are
+/// the same guard.
+///
+/// # Invariants
+///
+/// What is inside of `gate`, if it is not null, is an `F::Of<'_>`.
+pub(crate) struct Guard<F: ForLt> {
+    gate: Arc<Gate>,
     _guards: PhantomData<fn() -> F>,
 }
 
@@ -43,15 +85,34 @@ unsafe impl<F: ForLt> Send for Guard<F> {}
 // SAFETY: As above.
 unsafe impl<F: ForLt> Sync for Guard<F> {}
 
+impl<F: ForLt> Clone for Guard<F> {
+    fn clone(&self) -> Self {
+        // INVARIANT: as that of `self`.
+        Self {
+            gate: self.gate.clone(),
+            _guards: PhantomData,
+        }
+    }
+}
+
 impl<F: ForLt> Guard<F> {
     /// A guard that is closed.
-    pub(in crate::kernel_ext) fn new() -> impl PinInit<Self, Error> {
+    pub(in crate::kernel_ext) fn new() -> Result<Self> {
         // INVARIANT: null.
-        try_pin_init!(Self {
+        let gate = try_pin_init!(Gate {
             readers <- kernel::new_srcu!("rdma::Guard"),
             inside: Atomic::new(core::ptr::null_mut()),
+        });
+        // INVARIANT: nothing is inside.
+        Ok(Self {
+            gate: Arc::pin_init(gate, GFP_KERNEL)?,
             _guards: PhantomData,
         })
+    }
+
+    /// The guard without what is inside.
+    pub(in crate::kernel_ext) fn gate(&self) -> &Arc<Gate> {
+        &self.gate
     }
 
     /// Calls `f` with what is inside.
@@ -60,40 +121,32 @@ impl<F: ForLt> Guard<F> {
     ///
     /// [`ENODEV`] if the guard is closed.
     pub(crate) fn enter<R>(&self, f: impl for<'a> FnOnce(&'a F::Of<'a>) -> R) -> Result<R> {
-        let _reader = self.readers.read_lock();
-        let inside = self.inside.load(Acquire);
-        if inside.is_null() {
-            return Err(ENODEV);
-        }
-        // SAFETY: By the type invariant it is valid until `close` has returned, which waits for
-        // `_reader`. A lifetime does not change the layout, and the higher-ranked closure can
-        // neither choose the lifetime nor keep anything of it.
-        Ok(f(unsafe { &*inside.cast::<F::Of<'_>>() }))
+        // SAFETY: By the type invariants it is an `F::Of<'_>` that is valid until `close` has
+        // returned, which waits for this. A lifetime does not change the layout, and the
+        // higher-ranked closure can neither choose the lifetime nor keep anything of it.
+        self.gate
+            .with(|inside| f(unsafe { &*inside.cast::<F::Of<'_>>() }))
     }
 
     /// Whether it is closed. Those inside may be waited for.
     pub(crate) fn is_closed(&self) -> bool {
-        self.inside.load(Acquire).is_null()
+        self.gate.inside.load(Acquire).is_null()
     }
 
     /// Opens the guard.
     ///
     /// # Safety
     ///
-    /// `inside` must stay valid, for all that its lifetime stands for, until `close` has returned.
+    /// `inside` must stay valid, for all that its lifetime stands for, until [`Gate::close`]
+    /// has returned.
     pub(in crate::kernel_ext) unsafe fn open<'bound>(&self, inside: &F::Of<'bound>)
     where
         F::Of<'bound>: Sync,
     {
         // INVARIANT: by the safety requirement.
-        self.inside
+        self.gate
+            .inside
             .store(core::ptr::from_ref(inside).cast_mut().cast(), Release);
-    }
-
-    /// Closes the guard, and returns when nobody is inside any more.
-    pub(in crate::kernel_ext) fn close(&self) {
-        self.inside.store(core::ptr::null_mut(), Release);
-        self.readers.synchronize_expedited();
     }
 }
 
@@ -103,7 +156,6 @@ mod tests {
     use kernel::{
         sync::{
             atomic::Relaxed,
-            Arc,
             Completion, //
         },
         time::{
@@ -116,7 +168,6 @@ mod tests {
     /// A guard, and what happens around it.
     #[pin_data]
     struct Scene {
-        #[pin]
         guard: Guard<ForLt!(u32)>,
         #[pin]
         inside: Completion,
@@ -129,7 +180,7 @@ mod tests {
     fn open() -> Result<Arc<Scene>> {
         let scene = Arc::pin_init(
             try_pin_init!(Scene {
-                guard <- Guard::new(),
+                guard: Guard::new()?,
                 inside <- Completion::new(),
                 has_left: Atomic::new(false),
             }),
@@ -142,7 +193,7 @@ mod tests {
 
     #[test]
     fn closed_at_first() -> Result {
-        let guard = KBox::pin_init(Guard::<ForLt!(u32)>::new(), GFP_KERNEL)?;
+        let guard = Guard::<ForLt!(u32)>::new()?;
         assert!(guard.is_closed());
         assert_eq!(guard.enter(|value| *value), Err(ENODEV));
         Ok(())
@@ -153,7 +204,7 @@ mod tests {
         let scene = open()?;
         assert!(!scene.guard.is_closed());
         assert_eq!(scene.guard.enter(|value| *value), Ok(VALUE));
-        scene.guard.close();
+        scene.guard.gate().close();
         assert!(scene.guard.is_closed());
         assert_eq!(scene.guard.enter(|value| *value), Err(ENODEV));
         Ok(())
@@ -165,7 +216,7 @@ mod tests {
         let guard = &scene.guard;
         let sum = guard.enter(|outer| guard.enter(|inner| outer + inner));
         assert_eq!(sum, Ok(Ok(2 * VALUE)));
-        scene.guard.close();
+        scene.guard.gate().close();
         Ok(())
     }
 
@@ -182,7 +233,7 @@ mod tests {
         })?;
         scene.inside.wait_for_completion();
         assert!(!scene.has_left.load(Relaxed));
-        scene.guard.close();
+        scene.guard.gate().close();
         assert!(scene.has_left.load(Relaxed));
         Ok(())
     }
@@ -190,11 +241,11 @@ mod tests {
     #[test]
     fn opened_again() -> Result {
         let scene = open()?;
-        scene.guard.close();
+        scene.guard.gate().close();
         // SAFETY: It is there for ever.
         unsafe { scene.guard.open(&VALUE) };
         assert_eq!(scene.guard.enter(|value| *value), Ok(VALUE));
-        scene.guard.close();
+        scene.guard.gate().close();
         Ok(())
     }
 }

@@ -253,7 +253,7 @@ impl<F: File> Table<F> {
     /// Called by the kernel only, with a mapping of an open file that is being made.
     unsafe extern "C" fn mmap_prepare(desc: *mut bindings::vm_area_desc) -> c_int {
         // SAFETY: By the requirement.
-        match unsafe { vma::prepare::<F>(desc) } {
+        match unsafe { vma::prepare::<Self>(desc) } {
             Ok(()) => 0,
             Err(e) => e.to_errno(),
         }
@@ -282,5 +282,18 @@ impl<F: File> Table<F> {
         let open = unsafe { super::of::<F>(file) };
         // SAFETY: By the requirement.
         open.show_fdinfo(unsafe { SeqFile::from_raw(to) });
+    }
+}
+
+impl<F: File> vma::Files for Table<F> {
+    type Memory = F::Memory;
+
+    unsafe fn at(
+        file: *mut bindings::file,
+        first_page: usize,
+        pages: usize,
+    ) -> Result<Arc<F::Memory>> {
+        // SAFETY: By the requirement.
+        unsafe { super::of::<F>(file) }.map(first_page, pages)
     }
 }
