@@ -61,7 +61,7 @@ impl<B: Backing> Span<B> {
     }
 
     /// Bus address of the byte after `done` bytes, and how many bytes can be moved from there.
-    pub(super) fn bus(&self, done: u64) -> (u64, u64) {
+    pub(crate) fn bus(&self, done: u64) -> (u64, u64) {
         let (address, run) = self.memory.bus(self.offset + done);
         (address, run.min(self.length - done))
     }

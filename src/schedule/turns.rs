@@ -190,15 +190,26 @@ impl<T: QueueTypes> Queue<T> {
         if self.flight.is_idle() {
             return;
         }
-        self.end_turn();
         // The newest first: each is put before those that come after it.
-        while let Some(newest) = self.flight.unpost() {
-            let is_other = newest != number;
-            let active = self.flight.get_mut(newest);
-            if let Some(active) = active.filter(|active| is_other && active.slots == 0) {
-                active.restart();
-                self.return_to_lane(newest);
+        let mut newest = self.turn.map(|turn| turn.active);
+        self.end_turn();
+        loop {
+            if let Some(newest) = newest.filter(|newest| *newest != number) {
+                self.restart(newest);
             }
+            newest = self.flight.unpost();
+            if newest.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Has a request, by its number, issued anew, if it has no slots.
+    fn restart(&mut self, number: usize) {
+        let active = self.flight.get_mut(number);
+        if let Some(active) = active.filter(|active| active.slots == 0) {
+            active.restart();
+            self.return_to_lane(number);
         }
     }
 

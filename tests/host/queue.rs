@@ -32,6 +32,8 @@ mod users;
 mod submitted;
 #[path = "queue/power.rs"]
 mod power;
+#[path = "queue/deep.rs"]
+mod deep;
 #[path = "queue/model.rs"]
 mod model;
 #[path = "queue/collections.rs"]

@@ -89,3 +89,60 @@ fn random_users_never_see_each_others_bytes() {
         }
     }
 }
+
+/// The same with several slots, and transfers that fail: what these have done is unknown.
+#[test]
+fn users_of_many_slots_never_see_each_others_bytes() {
+    let mut random = Random(3);
+    for _ in 0..200 {
+        let depth = 1 + random.below(6) as usize;
+        let mut queue = TestQueue::new();
+        queue.open(Plan::new(ZEROS), Flight::new(depth).unwrap());
+        let lanes: Vec<_> = (0..3).map(|_| lane(&mut queue).0).collect();
+        let mut memory = vec![None; SIZE as usize];
+        let mut posted = VecDeque::new();
+        for _ in 0..300 {
+            let user = random.below(3);
+            let address = (user + 1) << 32;
+            let length = if random.below(3) == 0 { 4096 } else { 1 + random.below(4096) };
+            match random.below(8) {
+                0..=2 => {
+                    let operation = match random.below(3) {
+                        0 => to_device(address, length),
+                        1 => from_device(address, random.below(4097 - length), length),
+                        _ => copy(address, address, 1 + random.below(9000)),
+                    };
+                    submit_as(&mut queue, lanes[random.below(3) as usize], operation, user as u32);
+                }
+                3..=4 => {
+                    while let Some(issue) = queue.issue() {
+                        posted.push_back(issue.transfer);
+                    }
+                }
+                _ => {
+                    let Some(transfer) = posted.pop_front() else {
+                        continue;
+                    };
+                    let failed = random.below(6) == 0;
+                    let from = transfer.device.offset() as usize;
+                    // One that fails may have done a part of it.
+                    let length = transfer.device.length() as usize / if failed { 2 } else { 1 };
+                    let bytes = &mut memory[from..from + length];
+                    let user = Some(transfer.address >> 32);
+                    match transfer.direction {
+                        Direction::ToDevice if transfer.address == ZEROS => bytes.fill(None),
+                        Direction::ToDevice => bytes.fill(user),
+                        Direction::FromDevice => {
+                            assert!(bytes.iter().all(|byte| byte.is_none() || *byte == user))
+                        }
+                    }
+                    if failed {
+                        posted.clear();
+                    }
+                    deliver(queue.finish(if failed { Err(EIO) } else { Ok(()) }, 0));
+                    fail_links(&mut queue);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,487 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Engines that the hardware at hand is not: several slots, copies without a device memory, segments, transfers that fail or
+//! are stopped.
+
+use super::*;
+use engines::plan::{self, Cut, Payload};
+
+/// A run of bytes that one transfer copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Segment {
+    from: u64,
+    to: u64,
+    length: u64,
+}
+
+/// Cuts copies for an engine that does them directly, in up to `segments` runs a transfer.
+struct Direct {
+    quantum: u64,
+    largest: u64,
+    segments: usize,
+    /// What a transfer costs besides its bytes.
+    overhead: u64,
+}
+
+impl plan::Plan<Request<Memory>> for Direct {
+    type Transfer = Vec<Segment>;
+    type Stage = ();
+
+    fn quantum(&self) -> u64 {
+        self.quantum
+    }
+
+    fn cut(&mut self, request: &Request<Memory>, issued: u64, _: &mut (), most: u64) -> Option<Cut<Vec<Segment>>> {
+        let Operation::Copy(source, destination) = request.operation() else {
+            panic!("an engine without memory");
+        };
+        let most = most.saturating_sub(self.overhead).clamp(1, self.largest);
+        let (mut segments, mut moves) = (Vec::new(), 0);
+        while segments.len() < self.segments && issued + moves < request.length() && moves < most {
+            let (from, readable) = source.bus(issued + moves);
+            let (to, writable) = destination.bus(issued + moves);
+            let length = readable.min(writable).min(most - moves);
+            segments.push(Segment { from, to, length });
+            moves += length;
+        }
+        (moves > 0).then_some(Cut {
+            transfer: segments,
+            moves,
+            completes: moves,
+            cost: moves + self.overhead,
+            ends_piece: true,
+        })
+    }
+
+    fn invalidate(&mut self) {}
+}
+
+struct Deep;
+
+impl QueueTypes for Deep {
+    type Request = Request<Memory>;
+    type Plan = Direct;
+    type Owner = Silent;
+    type Caller = Waits;
+}
+
+/// The owner of a lane, which the test asks instead.
+struct Silent;
+
+impl Owner<Deep> for Silent {
+    type Notice = ();
+    fn completed(&self, _: &Job<Deep>) {}
+    fn notice(&self, _: Change, _: usize) {}
+}
+
+/// A thread that waits for one request.
+#[derive(Clone, Default)]
+struct Waits(Rc<RefCell<Option<Result>>>);
+
+impl Caller<Deep> for Waits {
+    fn answer(&self, answer: Answer<Deep>) {
+        let outcome = match answer {
+            Answer::Ended(job) => job.outcome(),
+            Answer::Failed(error) => Err(error),
+        };
+        assert!(self.0.borrow_mut().replace(outcome).is_none(), "answered twice");
+    }
+}
+
+/// A request as the test knows it.
+struct Asked {
+    lane: usize,
+    length: u64,
+    linked: bool,
+    moved: u64,
+    /// The one before it in its lane.
+    before: Option<usize>,
+    outcome: Option<Result>,
+    /// The thread that waits for it, and the id of that.
+    call: Option<(Waits, SyncId)>,
+    abandoned: bool,
+}
+
+/// A queue, the engine that it is for, and what is known of each request. The number of a request stands in its addresses.
+struct Machine {
+    queue: Queue<Deep>,
+    depth: usize,
+    lanes: Vec<LaneId>,
+    /// What the engine has, in its order: slot, transfer.
+    posted: VecDeque<(usize, Vec<Segment>)>,
+    next_slot: Option<usize>,
+    asked: Vec<Asked>,
+    last: Vec<Option<usize>>,
+    /// Bytes that the engine has moved for each lane.
+    served: Vec<u64>,
+}
+
+impl Machine {
+    fn new(depth: usize, plan: Direct, lanes: usize) -> Self {
+        let mut queue = Queue::<Deep>::new();
+        queue.open(plan, Flight::new(depth).unwrap());
+        let lanes: Vec<_> = (0..lanes)
+            .map(|_| {
+                for _ in 0..2 {
+                    if let Some(request) = queue.grow_request() {
+                        drop(queue.grow(Growth::new(request).unwrap()));
+                    }
+                }
+                let user = queue.add_user().unwrap();
+                queue.add_lane(user, KBox::new(Lane::new(Silent), GFP_KERNEL).unwrap()).ok().unwrap()
+            })
+            .collect();
+        Self {
+            queue,
+            depth,
+            posted: VecDeque::new(),
+            next_slot: None,
+            asked: Vec::new(),
+            last: vec![None; lanes.len()],
+            served: vec![0; lanes.len()],
+            lanes,
+        }
+    }
+
+    /// A copy of so many bytes, in runs; its number is in its addresses.
+    fn job(&mut self, lane: usize, length: u64, run: u64, linked: bool, call: Option<Waits>) -> Entry<Job<Deep>> {
+        let number = self.asked.len();
+        let base = (number as u64 + 1) << 32;
+        let memory = |at| Span::new(Memory::in_runs(base | at, length, run), 0, length).unwrap();
+        let request = Request::new(Operation::Copy(memory(0), memory(1 << 31)), Uid(0));
+        let mut job = Job::blank().unwrap();
+        match &call {
+            Some(call) => job.submit_sync(request, call.clone(), 0),
+            None => job.submit(request, number as u64, linked, 0),
+        }
+        self.asked.push(Asked {
+            lane,
+            length,
+            linked,
+            moved: 0,
+            before: self.last[lane].replace(number),
+            outcome: None,
+            call: None,
+            abandoned: false,
+        });
+        job
+    }
+
+    fn batch(&mut self, lane: usize, lengths: &[(u64, u64, bool)]) {
+        let mut jobs = Fifo::new();
+        for &(length, run, linked) in lengths {
+            let job = self.job(lane, length, run, linked, None);
+            jobs.push_back(job);
+        }
+        let count = jobs.len();
+        assert_eq!(self.queue.reserve(self.lanes[lane], count), count);
+        self.queue.submit(self.lanes[lane], &mut jobs).unwrap();
+    }
+
+    fn call(&mut self, lane: usize, length: u64) {
+        let waits = Waits::default();
+        let mut jobs = Fifo::new();
+        let number = self.asked.len();
+        let job = self.job(lane, length, length, false, Some(waits.clone()));
+        jobs.push_back(job);
+        let id = self.queue.submit_sync(self.lanes[lane], &mut jobs).unwrap();
+        self.asked[number].call = Some((waits, id));
+    }
+
+    fn number_of(transfer: &[Segment]) -> usize {
+        (transfer[0].from >> 32) as usize - 1
+    }
+
+    /// Gives the engine all that it can have.
+    fn post(&mut self) {
+        while let Some(issue) = self.queue.issue() {
+            assert!(self.posted.len() < self.depth);
+            if let Some(slot) = self.next_slot {
+                assert_eq!(issue.slot, slot, "one after the other");
+            }
+            self.next_slot = Some((issue.slot + 1) % self.depth);
+            let number = Self::number_of(&issue.transfer);
+            let asked = &self.asked[number];
+            assert!(asked.outcome.is_none() && !asked.abandoned);
+            if asked.linked && asked.moved == 0 {
+                let before = asked.before.unwrap();
+                assert_eq!(self.asked[before].outcome, Some(Ok(())), "linked to one that has not succeeded");
+            }
+            self.posted.push_back((issue.slot, issue.transfer));
+        }
+    }
+
+    /// The oldest transfer ends.
+    fn end(&mut self, outcome: Result) {
+        let Some((slot, transfer)) = self.posted.pop_front() else {
+            assert!(!self.queue.is_busy());
+            return;
+        };
+        assert_eq!(self.queue.oldest_slot(), Some(slot));
+        let number = Self::number_of(&transfer);
+        if outcome.is_ok() {
+            for segment in &transfer {
+                let asked = &mut self.asked[number];
+                // Each byte once, and in order: where it is, says which one it is. (Runs are twice their length apart.)
+                assert_eq!(segment.to, segment.from | 1 << 31);
+                asked.moved += segment.length;
+                assert!(asked.moved <= asked.length);
+                self.served[asked.lane] += segment.length;
+            }
+        } else {
+            // The engine does none of those behind it.
+            self.posted.clear();
+            self.next_slot = None;
+        }
+        drop(self.queue.finish(outcome, 0));
+        while self.queue.has_failing() {
+            drop(self.queue.fail_links().notice);
+        }
+        self.look();
+    }
+
+    /// Sees which requests have ended.
+    fn look(&mut self) {
+        for lane in 0..self.lanes.len() {
+            let mut completed = self.queue.collect(self.lanes[lane], DEPTH);
+            drop(self.queue.release(self.lanes[lane], completed.len()));
+            while let Some(job) = completed.pop_front() {
+                let asked = &mut self.asked[job.cookie() as usize];
+                assert!(asked.outcome.replace(job.outcome()).is_none(), "completed twice");
+                if job.outcome().is_ok() {
+                    assert_eq!((asked.moved, job.bytes()), (asked.length, asked.length));
+                } else {
+                    assert_eq!(asked.moved, job.bytes());
+                }
+            }
+        }
+        for asked in &mut self.asked {
+            let answered = asked.call.as_ref().and_then(|(waits, _)| *waits.0.borrow());
+            if asked.outcome.is_none() && answered.is_some() {
+                asked.outcome = answered;
+                assert!(answered != Some(Ok(())) || asked.moved == asked.length);
+            }
+        }
+        drop(self.queue.take_orphans());
+    }
+
+    fn cancel(&mut self, lane: usize, cookie: Option<u64>) {
+        let mut scan = self.queue.cancel(self.lanes[lane], cookie).unwrap();
+        while self.queue.cancel_step(self.lanes[lane], &mut scan).more {}
+        self.look();
+    }
+
+    /// The thread of a call stops waiting.
+    fn give_up(&mut self, number: usize) {
+        let asked = &self.asked[number];
+        let Some((_, id)) = asked.call.as_ref().filter(|_| asked.outcome.is_none() && !asked.abandoned) else {
+            return;
+        };
+        let (lane, id) = (self.lanes[asked.lane], *id);
+        let has_slot = self.posted.iter().any(|(_, transfer)| Self::number_of(transfer) == number);
+        match self.queue.give_up(lane, id) {
+            GivenUp::Begun => assert!(has_slot),
+            GivenUp::Waiting(_) => assert!(!has_slot),
+            GivenUp::Ended => panic!("it has no answer"),
+        }
+        self.asked[number].abandoned = true;
+    }
+}
+
+fn direct(segments: usize, overhead: u64) -> Direct {
+    Direct { quantum: 64 << 10, largest: 16 << 10, segments, overhead }
+}
+
+/// Random batches, links, calls, cancellations, failures and stops: each request is done once, in order, or not at all, and
+/// ends once.
+#[test]
+fn random_operations_on_engines_of_many_slots() {
+    for seed in 1..=150 {
+        let mut random = Random(seed * 0x9e37_79b9);
+        let depth = [1, 2, 3, 8, 64][random.below(5) as usize];
+        let plan = direct(1 + random.below(4) as usize, random.below(2) * 512);
+        let mut machine = Machine::new(depth, plan, 4);
+        for _ in 0..300 {
+            let lane = random.below(4) as usize;
+            match random.below(16) {
+                0..=2 => {
+                    let mut linked = false;
+                    let lengths: Vec<_> = (0..1 + random.below(8))
+                        .map(|_| {
+                            let most = [100, 5_000, 200_000][random.below(3) as usize];
+                            let length = 1 + random.below(most);
+                            let run = [length, 4096, 1000][random.below(3) as usize];
+                            let request = (length, run, linked);
+                            linked = random.below(3) == 0;
+                            request
+                        })
+                        .collect();
+                    machine.batch(lane, &lengths);
+                }
+                3 => machine.call(lane, 1 + random.below(100_000)),
+                4 => {
+                    let cookie = random.below(machine.asked.len() as u64 + 1);
+                    machine.cancel(lane, (random.below(8) > 0).then_some(cookie));
+                }
+                5 if !machine.asked.is_empty() => {
+                    let number = random.below(machine.asked.len() as u64) as usize;
+                    machine.give_up(number);
+                }
+                6 if random.below(4) == 0 => machine.end(Err(EIO)),
+                7 if random.below(4) == 0 => machine.end(Err(ETIMEDOUT)),
+                8 => {
+                    machine.queue.pause();
+                    assert!(machine.queue.issue().is_none());
+                    machine.queue.resume();
+                }
+                9..=12 => machine.end(Ok(())),
+                _ => machine.post(),
+            }
+        }
+        loop {
+            machine.post();
+            if machine.posted.is_empty() {
+                break;
+            }
+            machine.end(Ok(()));
+        }
+        machine.look();
+        for (number, asked) in machine.asked.iter().enumerate() {
+            assert!(asked.outcome.is_some() || asked.abandoned, "seed {seed}: {number} has not ended");
+        }
+    }
+}
+
+/// What a lane gets is counted in bytes: one that asks for much at a time gets no more than one that asks for little.
+#[test]
+fn turns_are_of_bytes_and_not_of_requests() {
+    for overhead in [0, 512] {
+        let mut machine = Machine::new(8, direct(1, overhead), 3);
+        let mut cost = [0u64; 3];
+        for _ in 0..4000 {
+            // All three always have something to do.
+            for (lane, length) in [(0, 100), (1, 5_000), (2, 1 << 20)] {
+                while machine.queue.state(machine.lanes[lane]).waiting < 200.min((4 << 20) / length as usize) {
+                    machine.batch(lane, &[(length, length, false)]);
+                }
+            }
+            machine.post();
+            let lane = machine.asked[Machine::number_of(&machine.posted[0].1)].lane;
+            cost[lane] += machine.posted[0].1.iter().map(|segment| segment.length).sum::<u64>() + overhead;
+            machine.end(Ok(()));
+        }
+        let (least, most) = (cost.iter().min().unwrap(), cost.iter().max().unwrap());
+        assert!(*least > 200_000 && most - least <= 2 * (64 << 10), "{cost:?}");
+    }
+}
+
+/// One that comes waits for what is in flight and for a turn of each other lane, however much these have asked for.
+#[test]
+fn a_newcomer_waits_for_what_is_in_flight_and_a_turn_of_each() {
+    for depth in [1, 4, 32] {
+        let mut machine = Machine::new(depth, direct(1, 0), 3);
+        for _ in 0..10 {
+            machine.batch(0, &[(1 << 20, 1 << 20, false)]);
+            machine.batch(1, &[(1 << 20, 1 << 20, false)]);
+        }
+        for _ in 0..100 {
+            machine.post();
+            machine.end(Ok(()));
+        }
+        machine.post();
+        let before: u64 = machine.served.iter().sum();
+        machine.batch(2, &[(1, 1, false)]);
+        while machine.served[2] == 0 {
+            machine.post();
+            machine.end(Ok(()));
+        }
+        let waited = machine.served.iter().sum::<u64>() - before;
+        assert!(waited <= depth as u64 * (16 << 10) + 2 * (64 << 10), "depth {depth}: {waited} bytes");
+    }
+}
+
+/// A request that others are linked to keeps them back, wherever the slots are; what is not linked goes on.
+#[test]
+fn links_hold_over_slots() {
+    let mut machine = Machine::new(8, direct(1, 0), 2);
+    machine.batch(0, &[(20_000, 20_000, false), (100, 100, true), (100, 100, false)]);
+    machine.batch(1, &[(100, 100, false)]);
+    machine.post();
+    let numbers: Vec<_> = machine.posted.iter().map(|(_, transfer)| Machine::number_of(transfer)).collect();
+    assert_eq!(numbers, [0, 0, 3]);
+    machine.end(Ok(()));
+    machine.post();
+    assert_eq!(machine.posted.len(), 2, "half of it is no success");
+    machine.end(Ok(()));
+    machine.post();
+    let numbers: Vec<_> = machine.posted.iter().map(|(_, transfer)| Machine::number_of(transfer)).collect();
+    assert_eq!(numbers, [3, 1, 2]);
+}
+
+/// The transfer that fails takes its request along; those behind it are cut anew, in their order.
+#[test]
+fn a_failure_has_the_others_issued_anew() {
+    let mut machine = Machine::new(8, direct(1, 0), 2);
+    machine.batch(0, &[(40_000, 40_000, false), (100, 100, false)]);
+    machine.batch(1, &[(30_000, 30_000, false)]);
+    machine.post();
+    assert_eq!(machine.posted.len(), 6);
+    machine.end(Ok(()));
+    machine.end(Err(EIO));
+    assert_eq!(machine.asked[0].outcome, Some(Err(EIO)));
+    assert_eq!(machine.asked[0].moved, 16 << 10);
+    machine.post();
+    let mut numbers: Vec<_> = machine.posted.iter().map(|(_, transfer)| Machine::number_of(transfer)).collect();
+    numbers.sort();
+    assert_eq!(numbers, [1, 2, 2]);
+    while !machine.posted.is_empty() {
+        machine.end(Ok(()));
+    }
+    assert_eq!((machine.asked[1].outcome, machine.asked[2].outcome), (Some(Ok(())), Some(Ok(()))));
+}
+
+/// With many in flight, closing answers all, and what the engine has had is aborted.
+#[test]
+fn a_queue_that_closes_with_many_in_flight_answers_all() {
+    let mut machine = Machine::new(8, direct(1, 0), 3);
+    machine.batch(0, &[(100_000, 100_000, false), (100, 100, true)]);
+    machine.call(1, 50_000);
+    machine.call(2, 50_000);
+    machine.post();
+    assert_eq!(machine.posted.len(), 8);
+    machine.queue.close(ENODEV);
+    let mut cursor = LaneCursor::default();
+    while machine.queue.fail_batch(&mut cursor).more {}
+    machine.look();
+    for number in [1, 2, 3] {
+        assert_eq!(machine.asked[number].outcome, Some(Err(ENODEV)), "{number}");
+    }
+    while machine.queue.abort_one(0).more {}
+    machine.look();
+    assert_eq!(machine.asked[0].outcome, Some(Err(ENODEV)));
+    assert!(!machine.queue.is_busy() && machine.queue.issue().is_none());
+}
+
+/// An engine that cannot be stopped keeps all that it has; each is failed once.
+#[test]
+fn all_that_a_stuck_engine_has_is_timed_out() {
+    let mut machine = Machine::new(4, direct(1, 0), 2);
+    machine.batch(0, &[(100, 100, false), (100, 100, false)]);
+    machine.call(1, 100);
+    machine.post();
+    let mut timed_out = 0;
+    while machine.queue.time_out(&mut Some(Job::blank().unwrap())).is_some() {
+        timed_out += 1;
+    }
+    assert_eq!(timed_out, 3);
+    machine.look();
+    assert!(machine.asked.iter().all(|asked| asked.outcome == Some(Err(ETIMEDOUT))));
+    assert_eq!(machine.queue.refuses(), Some(EIO));
+    // They end after all.
+    for _ in 0..3 {
+        machine.posted.pop_front();
+        drop(machine.queue.finish(Ok(()), 0));
+    }
+    machine.look();
+    assert_eq!(machine.queue.refuses(), None);
+}
