@@ -49,7 +49,6 @@ guarantees: modules samples tests-built ## run all that proves a promise, and pr
 	@for lane in test debug race; do vm/enter tests/run --rows --lane $$lane; done; vm/enter tests/harness/guarantees --write
 
 mutants: modules samples tests-built ## break the driver on purpose, and see that the tests notice; M=name for one
-	@$(call kernels,debug kcsan)
 	@tests/mutants/run $(M)
 
 fuzz: modules samples tests-built ## fuzz the interface; SEED=1 CALLS=10000000, FUZZ_KERNEL=debug, GROW=300 (seconds) for the corpus
