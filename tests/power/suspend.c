@@ -311,7 +311,8 @@ TEST_F(suspend, a_device_that_is_gone)
 	ASSERT_EQ(0, write_config(config, PCI_COMMAND, command & ~PCI_COMMAND_MEMORY));
 	ASSERT_EQ(0, go_to_sleep("mem", "devices"));
 	ASSERT_EQ(REQUESTS, collect(self->fd, completions, REQUESTS, REQUESTS, 5000 * MS));
-	for (int i = 0; i < REQUESTS; i++)
+	/* The first transfer may have ended by then: QEMU times it in whole milliseconds. */
+	for (int i = completions[0].status ? 0 : 1; i < REQUESTS; i++)
 		EXPECT_EQ(-ENODEV, completions[i].status);
 	EXPECT_EQ(-ENODEV, submit_one(self->fd, writing(&self->from, 0, 0, 1, 0)));
 	EXPECT_EQ(-ENODEV, take(self->fd, completions, 1));
