@@ -59,6 +59,12 @@ static inline int sleep_for(const char *seconds)
 	return write_text("/sys/module/suspend/parameters/pm_test_delay", seconds);
 }
 
+/* How many milliseconds it may take to freeze all threads, which would be 20 s. */
+static inline int freeze_within(const char *ms)
+{
+	return write_text("/sys/power/pm_freeze_timeout", ms);
+}
+
 /* From now on. */
 static inline int start_tracing(void)
 {

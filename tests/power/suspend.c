@@ -22,6 +22,8 @@ FIXTURE_SETUP(suspend)
 	self->seed = seed ? strtoul(seed, NULL, 10) : 1;
 	mount("debugfs", "/sys/kernel/debug", "debugfs", 0, NULL);
 	ASSERT_EQ(0, sleep_for("0"));
+	/* Half of what a transfer takes: a thread that waits for one is frozen before it ends. */
+	ASSERT_EQ(0, freeze_within("50"));
 	self->fd = open_node(O_RDWR);
 	ASSERT_LE(0, self->fd);
 	ASSERT_EQ(0, allocate(self->fd, PAGE, &self->from));
