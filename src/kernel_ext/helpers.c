@@ -14,6 +14,7 @@
 #include <linux/mm.h>
 #include <linux/scatterlist.h>
 #include <linux/sched/signal.h>
+#include <linux/wait.h>
 
 unsigned long rdma_helper_sg_pfn(struct scatterlist *sg);
 bool rdma_helper_dma_by_page(struct device *dev);
@@ -26,6 +27,7 @@ unsigned long rdma_helper_memlock_limit(void);
 bool rdma_helper_fatal_signal_pending(void);
 int rdma_helper_pending(void);
 unsigned long rdma_helper_jiffies(void);
+bool rdma_helper_has_sleeper(struct wait_queue_head *head);
 unsigned int rdma_helper_sleep_on(void);
 void rdma_helper_sleep_on_end(unsigned int cleared);
 vm_flags_t rdma_helper_vma_flags(const struct vm_area_desc *desc);
@@ -69,6 +71,12 @@ void rdma_helper_finish_probes(void)
 unsigned long rdma_helper_jiffies(void)
 {
 	return jiffies;
+}
+
+/* wait.rs */
+bool rdma_helper_has_sleeper(struct wait_queue_head *head)
+{
+	return wq_has_sleeper(head);
 }
 
 /* signal.rs */

@@ -13,7 +13,10 @@ use super::{
     lane::LaneId, //
 };
 use crate::{
-    engines::plan::Plan,
+    engines::plan::{
+        Payload,
+        Plan, //
+    },
     kernel_ext::collections::fifo::Entry, //
 };
 use kernel::prelude::*;
@@ -24,6 +27,8 @@ pub(super) struct Active<T: QueueTypes> {
     pub(super) job: Option<Entry<Job<T>>>,
     /// The lane that it comes from; [`None`] if it has no owner any more.
     pub(super) lane: Option<LaneId>,
+    /// Bytes of it.
+    pub(super) length: u64,
     /// Bytes of it that are cut into transfers.
     pub(super) issued: u64,
     pub(super) stage: StageOf<T>,
@@ -118,6 +123,7 @@ impl<T: QueueTypes> Flight<T> {
             let vacant = Active {
                 job: None,
                 lane: None,
+                length: 0,
                 issued: 0,
                 stage: Default::default(),
                 slots: 0,
@@ -146,6 +152,7 @@ impl<T: QueueTypes> Flight<T> {
         let active = self.active.get_mut(number)?;
         // INVARIANT: the chain goes on behind the one that is taken now.
         self.vacant = active.next_vacant;
+        active.length = job.request.as_ref().map_or(0, Payload::length);
         active.issued = job.bytes;
         active.job = Some(job);
         active.lane = Some(lane);

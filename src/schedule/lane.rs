@@ -213,6 +213,7 @@ impl<T: QueueTypes> Lane<T> {
     }
 
     /// Takes what the engine is to be given next, if there is something.
+    #[inline]
     pub(super) fn next(&mut self) -> Option<Next<T>> {
         if let Some(number) = self.continues.take() {
             return Some(Next::Continue(number));

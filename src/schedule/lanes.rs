@@ -341,8 +341,12 @@ impl<T: QueueTypes> Lanes<T> {
 
     /// Puts a lane into the ring that it belongs to by what waits in it.
     pub(super) fn place(&mut self, lane: LaneId, served: Option<LaneId>) {
-        if let Some(place) = self.get(lane).and_then(Lane::place) {
-            self.move_to(lane, place, served);
+        let Some(slot) = self.lanes.get(lane.0) else {
+            return;
+        };
+        match slot.lane.place() {
+            Some(place) if place != slot.place => self.move_to(lane, place, served),
+            _ => {}
         }
     }
 

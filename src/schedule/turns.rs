@@ -19,10 +19,7 @@ use super::{
         Turn, //
     }, //
 };
-use crate::engines::plan::{
-    Payload,
-    Plan, //
-};
+use crate::engines::plan::Plan;
 use kernel::prelude::*;
 
 impl<T: QueueTypes> Queue<T> {
@@ -73,7 +70,7 @@ impl<T: QueueTypes> Queue<T> {
         let plan = self.plan.as_mut()?;
         let cut = plan.cut(request, active.issued, &mut active.stage, turn.quantum)?;
         active.issued += cut.completes;
-        let is_last = cut.ends_piece && active.issued >= request.length();
+        let is_last = cut.ends_piece && active.issued >= active.length;
         let waited_for = job.caller.is_some();
         let slot = self.flight.post(Slot {
             active: turn.active,
@@ -155,8 +152,7 @@ impl<T: QueueTypes> Queue<T> {
         if active.slots > 0 {
             return None;
         }
-        let request = job.request.as_ref();
-        let is_whole = request.is_none_or(|request| job.bytes >= request.length());
+        let is_whole = job.bytes >= active.length;
         if active.lane.is_none() || is_whole {
             return self.end(number, Ok(()), now);
         }

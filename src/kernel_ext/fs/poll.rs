@@ -65,6 +65,9 @@ impl PollQueue {
     /// Wakes those who poll for one of these events; with `EPOLLEXCLUSIVE`, one of them. Also in
     /// interrupt handlers.
     pub(crate) fn notify(&self, events: Events) {
+        if !self.queue.has_sleeper() {
+            return;
+        }
         // CAST: the kernel passes the bits of events as a pointer (`poll_to_key`).
         let key = core::ptr::without_provenance_mut(events.0 as usize);
         // SAFETY: The queue is initialised. What poll(2) and epoll(7) put in takes such a key.

@@ -23,6 +23,11 @@ use kernel::{
     types::Opaque, //
 };
 
+extern "C" {
+    /// Whether there is an entry in the queue, after a full memory barrier.
+    fn rdma_helper_has_sleeper(head: *mut bindings::wait_queue_head) -> bool;
+}
+
 /// Why a thread that slept is awake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Woken {
@@ -89,7 +94,16 @@ impl WaitQueue {
         self.wake((&raw mut count).cast());
     }
 
+    /// Whether something waits for what the caller has changed before. Costs a tenth of a wake-up.
+    pub(in crate::kernel_ext) fn has_sleeper(&self) -> bool {
+        // SAFETY: By the type invariant.
+        unsafe { rdma_helper_has_sleeper(self.head.get()) }
+    }
+
     fn wake(&self, key: *mut c_void) {
+        if !self.has_sleeper() {
+            return;
+        }
         // SAFETY: By the type invariant; `key` is null or that of a number, as `wake_if_satisfied`
         // expects.
         unsafe { bindings::__wake_up(self.head.get(), TASK_NORMAL, 0, key) };
