@@ -137,6 +137,9 @@ pub(crate) struct Attach<'bound, D: Driver> {
     pub(crate) device: Arc<<D::File as File>::Device>,
 }
 
+/// A requested interrupt of a device.
+type Irq<'bound, B> = Pin<KBox<irq::Registration<'bound, Interrupt<'bound, B>>>>;
+
 /// An attached device. The order of the fields is that of taking it down.
 ///
 /// # Invariants
@@ -146,7 +149,7 @@ pub(crate) struct Attach<'bound, D: Driver> {
 #[pin_data(PinnedDrop)]
 pub(crate) struct Attached<'bound, D: Driver> {
     node: Option<Node<D::File>>,
-    irq: Pin<KBox<irq::Registration<'bound, Interrupt<'bound, D::Bound>>>>,
+    irq: Irq<'bound, D::Bound>,
     vectors: KBox<IrqVectorRegistration<'bound>>,
     bound: Arc<Delayed<<D::Bound as BoundDevice>::Of<'bound>>>,
     mappings: Arc<Mappings>,
@@ -203,7 +206,7 @@ impl<'bound, D: Driver> Attached<'bound, D> {
     fn request_irq(
         vectors: &KBox<IrqVectorRegistration<'bound>>,
         bound: Arc<Delayed<<D::Bound as BoundDevice>::Of<'bound>>>,
-    ) -> Result<Pin<KBox<irq::Registration<'bound, Interrupt<'bound, D::Bound>>>>> {
+    ) -> Result<Irq<'bound, D::Bound>> {
         // SAFETY: The vectors are in a box, and dropped after the interrupt, as the fields of
         // `Attached` say: they are there for as long as the interrupt is.
         let vectors: &'bound IrqVectorRegistration<'bound> =

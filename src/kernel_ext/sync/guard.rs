@@ -121,11 +121,12 @@ impl<F: ForLt> Guard<F> {
     ///
     /// [`ENODEV`] if the guard is closed.
     pub(crate) fn enter<R>(&self, f: impl for<'a> FnOnce(&'a F::Of<'a>) -> R) -> Result<R> {
-        // SAFETY: By the type invariants it is an `F::Of<'_>` that is valid until `close` has
-        // returned, which waits for this. A lifetime does not change the layout, and the
-        // higher-ranked closure can neither choose the lifetime nor keep anything of it.
-        self.gate
-            .with(|inside| f(unsafe { &*inside.cast::<F::Of<'_>>() }))
+        self.gate.with(|inside| {
+            // SAFETY: By the type invariants it is an `F::Of<'_>` that is valid until `close` has
+            // returned, which waits for this. A lifetime does not change the layout, and the
+            // higher-ranked closure can neither choose the lifetime nor keep anything of it.
+            f(unsafe { &*inside.cast::<F::Of<'_>>() })
+        })
     }
 
     /// Whether it is closed. Those inside may be waited for.
