@@ -16,7 +16,7 @@ use crate::{
         fs::{
             chrdev::{
                 self,
-                region,
+                region::region,
                 Mode, //
             },
             poll::{
@@ -35,22 +35,14 @@ use kernel::{
     },
     prelude::*,
     seq_file::SeqFile,
-    sync::{
-        Arc,
-        GlobalLock, //
-    }, //
+    sync::Arc, //
 };
 
-region!(pub(crate) NODES: Region<Context>);
+region!(Context, Arc<Device>);
 
 impl chrdev::File for Context {
     type Device = Device;
     type Memory = Buffer;
-    type Region = NODES;
-
-    fn region() -> &'static GlobalLock<NODES> {
-        &NODES
-    }
 
     fn open(device: Arc<Device>) -> Result<Arc<Self>> {
         Context::new(device)

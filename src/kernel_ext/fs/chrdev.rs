@@ -8,24 +8,18 @@
 //!
 //! C headers: `include/linux/cdev.h`, `include/linux/fs.h`, `include/linux/device/class.h`
 
+mod file;
 mod operations;
+pub(crate) mod region;
 
-use crate::kernel_ext::{
-    fs::{
-        debugfs::{
-            Dir,
-            Files,
-            Shown, //
-        },
-        poll::{
-            Events,
-            PollQueue, //
-        }, //
-    },
-    mm::{
-        mapping::Mappings,
-        vma::Mappable, //
-    }, //
+pub(crate) use file::{
+    File,
+    Mode, //
+};
+
+use crate::kernel_ext::fs::debugfs::{
+    Dir,
+    Files, //
 };
 use core::ptr::NonNull;
 use kernel::{
@@ -38,151 +32,15 @@ use kernel::{
         from_err_ptr,
         to_result, //
     },
-    iov::{
-        IovIterDest,
-        IovIterSource, //
-    },
     prelude::*,
-    seq_file::SeqFile,
-    sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
-        lock::mutex::MutexBackend,
-        Arc,
-        ArcBorrow,
-        GlobalLock,
-        GlobalLockBackend, //
-    },
-    types::{
-        ForeignOwnable,
-        ScopeGuard, //
-    }, //
+    sync::Arc,
+    types::ScopeGuard, //
 };
-
-/// How a file is open at the time of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Mode {
-    /// For reading.
-    pub(crate) read: bool,
-    /// For writing.
-    pub(crate) write: bool,
-    /// The call must not wait (`O_NONBLOCK`).
-    pub(crate) nonblocking: bool,
-}
-
-/// An open file of a node.
-pub(crate) trait File: Send + Sync + Sized + 'static {
-    /// What a node stands for. It is shown in debugfs, too.
-    type Device: Shown;
-
-    /// What its mappings show.
-    type Memory: Mappable;
-
-    /// The lock of the region; see [`region!`].
-    type Region: GlobalLockBackend<Item = Option<Region<Self>>, Backend = MutexBackend>;
-
-    /// The region that the nodes are in; see [`region!`].
-    fn region() -> &'static GlobalLock<Self::Region>;
-
-    /// Called when a node is opened. Dropped when the last descriptor is closed.
-    fn open(device: Arc<Self::Device>) -> Result<Arc<Self>>;
-
-    /// Size of what reading, writing and seeking see, in bytes.
-    fn size(&self) -> u64;
-
-    /// Where the mappings of the file are to be found. What is returned lives as long as the file
-    /// does.
-    fn mappings(&self) -> &Mappings;
-
-    /// ioctl(2). Returns what the call does, at most [`i32::MAX`].
-    fn ioctl(&self, mode: Mode, command: u32, argument: usize) -> Result<usize>;
-
-    /// mmap(2): the memory that these pages of the file show, all of which it must have.
-    fn map(&self, first_page: usize, pages: usize) -> Result<Arc<Self::Memory>>;
-
-    /// read(2) and its relatives, at this position. Returns how many bytes were read.
-    fn read(&self, mode: Mode, position: u64, to: &mut IovIterDest<'_>) -> Result<usize>;
-
-    /// write(2) and its relatives, at this position. Returns how many bytes were written.
-    fn write(&self, mode: Mode, position: u64, from: &mut IovIterSource<'_>) -> Result<usize>;
-
-    /// fsync(2), fdatasync(2) and msync(2): returns when everything that [`write`](Self::write) has
-    /// returned for is where it is to stay.
-    fn sync(&self) -> Result;
-
-    /// What is notified whenever [`poll`](Self::poll) may answer something else. What is returned lives
-    /// as long as the file does.
-    fn poll_queue(&self) -> &PollQueue;
-
-    /// poll(2): what is so now.
-    fn poll(&self) -> Events;
-
-    /// `/proc/PID/fdinfo/FD`: lines of `name:<tab>value`.
-    fn show_fdinfo(&self, to: &SeqFile);
-}
-
-/// The open file behind a pointer from the kernel.
-///
-/// # Safety
-///
-/// `file` must be a file of a node of `F` that is open for as long as `'a`.
-pub(in crate::kernel_ext) unsafe fn of<'a, F: File>(file: *mut bindings::file) -> ArcBorrow<'a, F> {
-    // SAFETY: By the requirement; it was put in when the file was opened.
-    unsafe { <Arc<F>>::borrow((*file).private_data.cast()) }
-}
-
-/// Nodes that there can be.
-const NODES: usize = 256;
-
-/// What a number of the region stands for.
-enum Slot<D> {
-    Free,
-    /// For a device that is there and is yet to be probed. The pointer is only compared.
-    Kept(*const bindings::device),
-    Reserved,
-    Published(Arc<D>),
-}
-
-/// A region of device numbers, the class of the nodes in it, and what they stand for.
-///
-/// # Invariants
-///
-/// `first` begins a region of [`NODES`] device numbers that is ours, and `class` is a class of
-/// ours.
-pub(crate) struct Region<F: File> {
-    first: bindings::dev_t,
-    class: NonNull<bindings::class>,
-    slots: KVec<Slot<F::Device>>,
-    debugfs: Dir,
-}
-
-// SAFETY: `class` is used under the lock of the region only, and the devices that numbers are kept
-// for are not used at all; `F::Device` is `Send` and `Sync`.
-unsafe impl<F: File> Send for Region<F> {}
-
-impl<F: File> Drop for Region<F> {
-    fn drop(&mut self) {
-        // SAFETY: By the type invariant the class is ours.
-        unsafe { bindings::class_destroy(self.class.as_ptr()) };
-        // CAST: a small constant.
-        // SAFETY: By the type invariant the region is ours.
-        unsafe { bindings::unregister_chrdev_region(self.first, NODES as c_uint) };
-    }
-}
-
-/// Declares the region that the nodes of a [`File`] type are in, as a static of this name.
-macro_rules! region {
-    ($visibility:vis $name:ident: Region<$file:ty>) => {
-        ::kernel::sync::global_lock! {
-            // SAFETY: `Registration::new` initialises it, without which nothing uses it.
-            $visibility unsafe(uninit) static $name:
-                Mutex<Option<$crate::kernel_ext::fs::chrdev::Region<$file>>> = None;
-        }
-    };
-}
-pub(crate) use region;
+use region::{
+    Region,
+    Slot,
+    NODES, //
+};
 
 /// The region of a file type, registered; dropping it undoes that.
 pub(crate) struct Registration<F: File>(core::marker::PhantomData<fn() -> F>);
@@ -194,13 +52,7 @@ impl<F: File> Registration<F> {
     ///
     /// [`EBUSY`] the second time.
     pub(in crate::kernel_ext) fn new(name: &'static CStr) -> Result<Self> {
-        /// A module has one region, in its life.
-        static ONCE: Atomic<bool> = Atomic::new(false);
-        if ONCE.xchg(true, Relaxed) {
-            return Err(EBUSY);
-        }
-        // SAFETY: `ONCE` lets nobody come here again, and nobody uses the lock before this.
-        unsafe { F::region().init() };
+        region::init::<F>()?;
 
         let mut first = 0;
         // CAST: a small constant.
@@ -217,13 +69,13 @@ impl<F: File> Registration<F> {
         // SAFETY: The name is static.
         let class = from_err_ptr(unsafe { bindings::class_create(name.as_char_ptr()) })?;
         numbers.dismiss();
-        *F::region().lock() = Some(Region {
+        region::replace::<F>(Some(Region {
             // INVARIANT: both are ours now.
             first,
             class: NonNull::new(class).ok_or(ENOMEM)?,
             slots: KVec::new(),
             debugfs: Dir::new(name),
-        });
+        }))?;
         Ok(Self(core::marker::PhantomData))
     }
 }
@@ -231,30 +83,29 @@ impl<F: File> Registration<F> {
 impl<F: File> Registration<F> {
     /// Keeps the next number for a device that is yet to be probed; none if all are taken.
     pub(in crate::kernel_ext) fn keep_number(&self, device: *const bindings::device) -> Result {
-        if let Some(region) = F::region().lock().as_mut() {
+        region::with::<F, _>(|region| {
             if region.slots.len() < NODES {
                 region.slots.push(Slot::Kept(device), GFP_KERNEL)?;
             }
-        }
-        Ok(())
+            Ok(())
+        })?
     }
 
     /// Frees the numbers that are still kept, when all devices that were there have been probed.
     pub(in crate::kernel_ext) fn free_kept_numbers(&self) {
-        if let Some(region) = F::region().lock().as_mut() {
+        let _ = region::with::<F, _>(|region| {
             for slot in &mut region.slots {
                 if matches!(slot, Slot::Kept(_)) {
                     *slot = Slot::Free;
                 }
             }
-        }
+        });
     }
 }
 
 impl<F: File> Drop for Registration<F> {
     fn drop(&mut self) {
-        let region = F::region().lock().take();
-        drop(region);
+        let _ = region::replace::<F>(None);
     }
 }
 
@@ -278,23 +129,7 @@ impl<F: File> Number<F> {
     pub(crate) fn reserve(device: &Device<Bound>) -> Result<Self> {
         // CAST: `Device` is a transparent wrapper of `struct device`.
         let device = core::ptr::from_ref(device).cast::<bindings::device>();
-        let mut region = F::region().lock();
-        let region = region.as_mut().ok_or(ENODEV)?;
-        let slots = &mut region.slots;
-        let kept = |slot: &Slot<_>| matches!(slot, Slot::Kept(of) if *of == device);
-        let free = |slot: &Slot<_>| matches!(slot, Slot::Free);
-        let number = slots.iter().position(kept);
-        let number = match number.or_else(|| slots.iter().position(free)) {
-            Some(number) => {
-                slots[number] = Slot::Reserved;
-                number
-            }
-            None if slots.len() < NODES => {
-                slots.push(Slot::Reserved, GFP_KERNEL)?;
-                slots.len() - 1
-            }
-            None => return Err(ENOSPC),
-        };
+        let number = region::with::<F, _>(|region| Self::reserve_in(&mut region.slots, device))??;
         // INVARIANT: just reserved.
         Ok(Self {
             number,
@@ -302,19 +137,36 @@ impl<F: File> Number<F> {
         })
     }
 
+    fn reserve_in(
+        slots: &mut KVec<Slot<Arc<F::Device>>>,
+        device: *const bindings::device,
+    ) -> Result<usize> {
+        let kept = |slot: &Slot<_>| matches!(slot, Slot::Kept(of) if *of == device);
+        let free = |slot: &Slot<_>| matches!(slot, Slot::Free);
+        let number = slots.iter().position(kept);
+        match number.or_else(|| slots.iter().position(free)) {
+            Some(number) => {
+                slots[number] = Slot::Reserved;
+                Ok(number)
+            }
+            None if slots.len() < NODES => {
+                slots.push(Slot::Reserved, GFP_KERNEL)?;
+                Ok(slots.len() - 1)
+            }
+            None => Err(ENOSPC),
+        }
+    }
+
     /// The number.
     pub(crate) fn get(&self) -> usize {
         self.number
     }
 
-    fn set(&self, slot: Slot<F::Device>) {
-        let old = match F::region().lock().as_mut() {
-            Some(region) => region
-                .slots
-                .get_mut(self.number)
-                .map(|at| core::mem::replace(at, slot)),
-            None => None,
-        };
+    fn set(&self, slot: Slot<Arc<F::Device>>) {
+        let old = region::with::<F, _>(|region| {
+            let at = region.slots.get_mut(self.number);
+            at.map(|at| core::mem::replace(at, slot))
+        });
         // Outside of the lock.
         drop(old);
     }
@@ -352,11 +204,7 @@ impl<F: File> Node<F> {
         device: Arc<F::Device>,
         module: &'static ThisModule,
     ) -> Result<Self> {
-        let (first, class) = {
-            let region = F::region().lock();
-            let region = region.as_ref().ok_or(ENODEV)?;
-            (region.first, region.class)
-        };
+        let (first, class) = region::with::<F, _>(|region| (region.first, region.class))?;
         // CAST: less than `NODES`.
         let device_number = first + number.number as bindings::dev_t;
 
@@ -390,18 +238,15 @@ impl<F: File> Node<F> {
         undo.dismiss();
         // SAFETY: Just made, and there until it is destroyed.
         let node: &Device = unsafe { Device::from_raw(node) };
-        let region = F::region().lock();
-        let debugfs = region
-            .as_ref()
-            .map(|region| Files::new(&region.debugfs, node.name(), device));
-        drop(region);
+        let debugfs =
+            region::with::<F, _>(|region| Files::new(&region.debugfs, node.name(), device));
         // INVARIANT: both were just made.
         Ok(Self {
             cdev,
             class,
             device_number,
             number,
-            _debugfs: debugfs,
+            _debugfs: debugfs.ok(),
         })
     }
 }

@@ -108,7 +108,7 @@ impl<T: Shown> Files<T> {
         // SAFETY: `dir` is a directory or an error; `shown` stays until it is removed.
         #[cfg(CONFIG_FAULT_INJECTION)]
         unsafe {
-            command::create(dir.0, &shown)
+            command::create(dir.0, &shown, T::COMMANDS)
         };
         Self {
             _dir: dir,

@@ -2,14 +2,18 @@
 
 //! What the kernel calls for an open file, and how that becomes a call of [`File`].
 
-use crate::kernel_ext::{
-    fs::chrdev::{
+use super::{
+    file::{
+        self,
         File,
-        Mode,
-        Slot, //
+        Mode, //
     },
-    mm::vma, //
+    region::{
+        self,
+        Slot, //
+    }, //
 };
+use crate::kernel_ext::mm::vma;
 use core::marker::PhantomData;
 use kernel::{
     bindings,
@@ -84,16 +88,14 @@ impl<F: File> Table<F> {
         let opened = || -> Result<Arc<F>> {
             // SAFETY: `inode` is that of a character device.
             let device_number = unsafe { (*inode).i_rdev };
-            let device = {
-                let region = F::region().lock();
-                let region = region.as_ref().ok_or(ENXIO)?;
+            let device = region::with::<F, _>(|region| {
                 // CAST: the difference of two numbers of one region is small.
                 match region.slots.get((device_number - region.first) as usize) {
-                    Some(Slot::Published(device)) => device.clone(),
-                    _ => return Err(ENXIO),
+                    Some(Slot::Published(device)) => Some(device.clone()),
+                    _ => None,
                 }
-            };
-            F::open(device)
+            });
+            F::open(device.ok().flatten().ok_or(ENXIO)?)
         };
         match opened() {
             Ok(open) => {
@@ -127,7 +129,7 @@ impl<F: File> Table<F> {
         whence: c_int,
     ) -> bindings::loff_t {
         // SAFETY: By the requirement.
-        let size = unsafe { super::of::<F>(file) }.size();
+        let size = unsafe { file::of::<F>(file) }.size();
         // CAST: a size is less than half of what `u64` reaches.
         // SAFETY: By the requirement.
         unsafe { bindings::fixed_size_llseek(file, offset, whence, size as bindings::loff_t) }
@@ -200,7 +202,7 @@ impl<F: File> Table<F> {
         _data_only: c_int,
     ) -> c_int {
         // SAFETY: By the requirement.
-        let open = unsafe { super::of::<F>(file) };
+        let open = unsafe { file::of::<F>(file) };
         match open.sync() {
             Ok(()) => 0,
             Err(e) => e.to_errno(),
@@ -216,7 +218,7 @@ impl<F: File> Table<F> {
         argument: c_ulong,
     ) -> c_long {
         // SAFETY: By the requirement.
-        let open = unsafe { super::of::<F>(file) };
+        let open = unsafe { file::of::<F>(file) };
         // SAFETY: By the requirement; ioctl has no fdget_pos region.
         let mode = mode(unsafe { KernelFile::from_raw_file(file) });
         match open.ioctl(mode, command, argument) {
@@ -267,7 +269,7 @@ impl<F: File> Table<F> {
         table: *mut bindings::poll_table_struct,
     ) -> bindings::__poll_t {
         // SAFETY: By the requirement.
-        let open = unsafe { super::of::<F>(file) };
+        let open = unsafe { file::of::<F>(file) };
         // SAFETY: By the requirement; `File::poll_queue` promises that the queue lives as long as the
         // file, which whoever polls it keeps open.
         unsafe { bindings::poll_wait(file, open.poll_queue().as_ptr(), table) };
@@ -279,7 +281,7 @@ impl<F: File> Table<F> {
     /// Called by the kernel only, with an open file and a `seq_file` that nobody else has.
     unsafe extern "C" fn show_fdinfo(to: *mut bindings::seq_file, file: *mut bindings::file) {
         // SAFETY: By the requirement.
-        let open = unsafe { super::of::<F>(file) };
+        let open = unsafe { file::of::<F>(file) };
         // SAFETY: By the requirement.
         open.show_fdinfo(unsafe { SeqFile::from_raw(to) });
     }
@@ -294,6 +296,6 @@ impl<F: File> vma::Files for Table<F> {
         pages: usize,
     ) -> Result<Arc<F::Memory>> {
         // SAFETY: By the requirement.
-        unsafe { super::of::<F>(file) }.map(first_page, pages)
+        unsafe { file::of::<F>(file) }.map(first_page, pages)
     }
 }

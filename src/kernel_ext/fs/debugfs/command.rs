@@ -2,7 +2,6 @@
 
 //! Files in debugfs that take commands of root, for tests: only in a kernel with fault injection.
 
-use crate::kernel_ext::fs::debugfs::Shown;
 use core::marker::PhantomData;
 use kernel::{
     bindings,
@@ -30,8 +29,12 @@ const LONGEST: usize = 64;
 /// # Safety
 ///
 /// `dir` must be a directory in debugfs or an error, and `shown` must stay until it is removed.
-pub(in crate::kernel_ext) unsafe fn create<T: Shown>(dir: *mut bindings::dentry, shown: &Arc<T>) {
-    for command in T::COMMANDS {
+pub(super) unsafe fn create<T: Send + Sync + 'static>(
+    dir: *mut bindings::dentry,
+    shown: &Arc<T>,
+    commands: &'static [Command<T>],
+) {
+    for command in commands {
         // CAST: the operations give out shared references only.
         // SAFETY: The name is copied; by the requirement; the operations are those of files that
         // take commands for a `T`; the command is static.
@@ -52,7 +55,7 @@ pub(in crate::kernel_ext) unsafe fn create<T: Shown>(dir: *mut bindings::dentry,
 /// and what goes with it a `Command<T>`, of which there is one for ever.
 struct Table<T>(PhantomData<T>);
 
-impl<T: Shown> Table<T> {
+impl<T: Send + Sync + 'static> Table<T> {
     const TABLE: bindings::file_operations = bindings::file_operations {
         owner: kernel::module::this_module::<crate::LocalModule>().as_ptr(),
         open: Some(bindings::simple_open),
