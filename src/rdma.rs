@@ -10,10 +10,13 @@
 //! use [`kernel_ext`], and [`driver`] stands on top and builds the rest. The interrupt runs
 //! [`device`] → [`engines`] → [`schedule`] → wake.
 
+#![deny(unsafe_code)]
+
 mod device;
 mod driver;
 mod engines;
 mod file;
+#[allow(unsafe_code, reason = "All of it is here.")]
 mod kernel_ext;
 mod memory;
 mod schedule;

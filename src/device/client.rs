@@ -532,6 +532,7 @@ impl Lane {
 }
 
 #[pinned_drop]
+#[allow(unsafe_code, reason = "For the macro, which is of the crate.")]
 impl PinnedDrop for Lane {
     fn drop(self: Pin<&mut Self>) {
         let left = self.device.work.lock().queue.remove_lane(self.id);

@@ -20,8 +20,10 @@ macro_rules! uapi_struct {
         ::kernel::prelude::static_assert!(::core::mem::size_of::<$name>() == $size);
         ::kernel::prelude::static_assert!(0 $(+ ::core::mem::size_of::<$type>())* == $size);
 
+        #[allow(unsafe_code, reason = "For the macro, which is of `kernel_ext`.")]
         // SAFETY: All fields are integers or arrays of integers, for which all bytes are valid.
         unsafe impl ::kernel::transmute::FromBytes for $name {}
+        #[allow(unsafe_code, reason = "For the macro, which is of `kernel_ext`.")]
         // SAFETY: As above, and there is no padding: the sizes of the fields add up, as asserted.
         unsafe impl ::kernel::transmute::AsBytes for $name {}
     };
