@@ -6,9 +6,11 @@
 //! a PCI device (QEMU's `edu`), and maps the buffers into the program, which so works on the same
 //! bytes as the device.
 //!
-//! Calls run one way: [`file`] → [`device`] → {[`memory`], [`schedule`]} → [`engines`]; everything may
-//! use [`kernel_ext`], and [`driver`] stands on top and builds the rest. The interrupt runs
-//! [`device`] → [`engines`] → [`schedule`] → wake.
+//! Files import from the rooms below their own, in this order: [`driver`], which builds the rest and
+//! which nothing else imports; [`file`]; [`device`]; [`memory`] and [`schedule`]; [`engines`];
+//! [`uapi`]; [`kernel_ext`], in which all `unsafe` is. `tests/documents/architecture.py` checks that.
+//!
+//! The interrupt runs from [`device`] to [`engines`] and [`schedule`], and wakes those who wait.
 
 #![deny(unsafe_code)]
 
