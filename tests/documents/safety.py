@@ -27,14 +27,36 @@ def missing_tests() -> list[str]:
     """Tests that the last column of a table names, and that are not there."""
     tests = {test.name for test in load()[1]}
     rows = [line.strip().strip("|").split("|") for line in DOCUMENT.splitlines() if line.startswith("| ") and line.count("|") == 4]
-    named = [name for cells in rows if not cells[0].strip().startswith("`src") for name in re.findall(r"`([\w-]+)`", cells[-1])]
-    return [name for name in named if name not in tests]
+    named = [name for cells in rows if not cells[0].strip().startswith("`src") for name in re.findall(r"`([\w-]+)`", cells[-1]) if "`src" not in cells[-1]]
+    return [name for name in named if name not in tests and not name.startswith("refused-")]
 
 
 def missing_names() -> list[str]:
     """Functions that are named behind a file and not in it."""
     pairs = re.findall(r"`(src/[\w./]+)`, ((?:`\w+`(?:, )?)+)", DOCUMENT)
     return [f"{path}: {name}" for path, names in pairs for name in re.findall(r"`(\w+)`", names) if name not in (PROJECT / path).read_text()]
+
+
+def missing_contracts() -> list[str]:
+    """Files that are named for a contract, and have none of this name."""
+    rows = re.findall(r"^\| [^|]+ \| `(src/[\w./]+)`, `(\w+)` \| `(src/[\w./]+)`", DOCUMENT, re.MULTILINE)
+    wrong = [f"{path}: no unsafe at {name}" for path, name, _ in rows if not contract(path, name)]
+    return wrong or ([] if rows else ["no contract is named"])
+
+
+def contract(path: str, name: str) -> bool:
+    """Whether what has this name in a file is unsafe. A type is if it has something unsafe, and a private function if it uses such."""
+    text = re.sub(r"//.*", "", (PROJECT / path).read_text().split("#[kunit_tests")[0])
+    items = re.finditer(rf"^( *)([^\n]*)\b(fn|struct|trait|impl[^\n]*)\s+{name}\b.*?^\1\}}", text, re.MULTILINE | re.DOTALL)
+    return any(UNSAFE.search(item[2] if "pub" in item[2] and item[3] == "fn" else item[0]) for item in items)
+
+
+def unproven() -> list[str]:
+    """Mutants that the compiler is to refuse, named and not there, or there and not named; and ones that touch files with `unsafe`."""
+    named = set(re.findall(r"`(refused-[\w-]+)`", DOCUMENT))
+    patches = {path.stem: path.read_text() for path in (PROJECT / "tests/mutants").glob("*.patch") if re.search(r"^Refused:", path.read_text(), re.MULTILINE)}
+    touching = [f"{name} changes src/kernel_ext" for name, text in patches.items() if "+++ b/src/kernel_ext" in text]
+    return sorted(named ^ set(patches)) + touching
 
 
 def wrong_counts() -> list[str]:
@@ -53,7 +75,7 @@ def unsafe_elsewhere() -> list[str]:
 
 def main() -> int:
     """Check it all."""
-    checks = [missing_files, missing_tests, missing_names, wrong_counts, unsafe_elsewhere]
+    checks = [missing_files, missing_tests, missing_names, missing_contracts, unproven, wrong_counts, unsafe_elsewhere]
     print(f"TAP version 13\n1..{len(checks)}")
     failed = 0
     for number, check in enumerate(checks, 1):
