@@ -12,7 +12,7 @@ use crate::{
     },
     engines::{
         edu,
-        DmaEngine,
+        engine::DmaEngine,
         Hardware,
         Model, //
     },

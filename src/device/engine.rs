@@ -14,15 +14,17 @@ use super::{
 };
 use crate::{
     engines::{
+        engine::{
+            Abilities,
+            DmaEngine,
+            Progress, //
+        },
         transfer::{
             Direction,
             Transfer, //
         },
-        Abilities,
-        DmaEngine,
         Hardware,
-        HardwarePlan,
-        Progress, //
+        HardwarePlan, //
     },
     kernel_ext::{
         collections::fifo::Fifo,

@@ -7,18 +7,22 @@
 
 pub(crate) mod device_memory;
 #[cfg(CONFIG_FAULT_INJECTION)]
+mod faults;
+#[cfg(CONFIG_FAULT_INJECTION)]
 mod inject;
 pub(crate) mod plan;
 mod regs;
 
 use super::{
+    engine::{
+        Abilities,
+        DmaEngine,
+        Progress, //
+    },
     transfer::{
         Direction,
         Transfer, //
-    },
-    Abilities,
-    DmaEngine,
-    Progress, //
+    }, //
 };
 use kernel::{
     device::Bound,
@@ -59,7 +63,7 @@ pub(crate) struct Edu<'bound> {
     /// Major and minor.
     version: (u8, u8),
     #[cfg(CONFIG_FAULT_INJECTION)]
-    faults: inject::Faults,
+    faults: faults::Faults,
 }
 
 impl<'bound> Edu<'bound> {
@@ -117,7 +121,7 @@ impl<'bound> Edu<'bound> {
                 identification.minor().cast::<u8>().get(),
             ),
             #[cfg(CONFIG_FAULT_INJECTION)]
-            faults: inject::Faults::new(),
+            faults: faults::Faults::new(),
         })
     }
 

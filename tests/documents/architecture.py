@@ -41,10 +41,6 @@ CIRCLES: set[Import] = {
     ("device::engine", "device"),
     ("device::traced", "device"),
     ("device::users", "device"),
-    # What an engine is belongs below the engines that there are, and the choice among them above.
-    ("engines::edu", "engines"),
-    ("engines::edu::inject", "engines"),
-    ("engines::edu::inject", "engines::edu"),
     # What the calls share belongs below them.
     ("file::ioctl::submit", "file::ioctl"),
     ("file::ioctl::wait", "file::ioctl"),

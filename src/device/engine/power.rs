@@ -8,7 +8,7 @@ use super::{
     Types, //
 };
 use crate::{
-    engines::{
+    engines::engine::{
         DmaEngine,
         Progress, //
     },

@@ -10,7 +10,7 @@ use super::{
     Types, //
 };
 use crate::{
-    engines::{
+    engines::engine::{
         DmaEngine,
         Progress, //
     },
