@@ -32,7 +32,7 @@ pub(crate) enum Model {
 }
 
 impl Model {
-    /// How it is called.
+    /// The name for the log.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Edu => "edu",
@@ -40,7 +40,7 @@ impl Model {
     }
 }
 
-/// What cuts requests for the engine of a device.
+/// Divides requests into transfers for the engine of a device.
 pub(crate) type HardwarePlan = edu::plan::Plan;
 
 /// The engine of a device that the driver is bound to.
@@ -50,19 +50,19 @@ pub(crate) enum Hardware<'bound> {
 }
 
 impl<'bound> Hardware<'bound> {
-    /// Maps the device and makes sure that it is one, and alive.
+    /// Maps the device and checks its identification.
     ///
     /// # Errors
     ///
-    /// [`ENODEV`] if it is not; says why in the log.
+    /// [`ENODEV`] if it does not respond as expected; the log says why.
     pub(crate) fn new(model: Model, pdev: &'bound pci::Device<Bound>) -> Result<Self> {
         match model {
             Model::Edu => Edu::new(pdev).map(Self::Edu),
         }
     }
 
-    /// Makes a device that is idle and a bus master ready for requests: its memory, if it has any, is
-    /// filled from `zeros`, as many bytes. Returns what cuts requests for it. Sleeps.
+    /// Prepares an idle device, which is a bus master, for requests: fills its memory from `zeros`, which
+    /// has the same size. Returns the plan that divides requests for it. Sleeps.
     ///
     /// # Errors
     ///
@@ -132,7 +132,7 @@ impl DmaEngine for Hardware<'_> {
 
 #[cfg(CONFIG_FAULT_INJECTION)]
 impl Hardware<'_> {
-    /// Has the device seem faulty.
+    /// Injects a fault.
     pub(crate) fn inject(&self, command: &str) -> Result {
         match self {
             Self::Edu(edu) => edu.inject(command),

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! All that is known of the hardware, QEMU's `edu`: what it is, one transfer, its interrupt.
+//! The engine of QEMU's `edu` device: identification, one transfer, the interrupt.
 //!
-//! Source: QEMU, `docs/specs/edu.rst` and `hw/misc/edu.c`. To drive another PCI device with the
-//! rest of this driver, replace this file and the folder beside it.
+//! Source: QEMU, `docs/specs/edu.rst` and `hw/misc/edu.c`.
 
 pub(crate) mod device_memory;
 #[cfg(CONFIG_FAULT_INJECTION)]
@@ -67,11 +66,11 @@ pub(crate) struct Edu<'bound> {
 }
 
 impl<'bound> Edu<'bound> {
-    /// Maps the device and makes sure that it is one, and alive.
+    /// Maps the device and checks its identification and liveness registers.
     ///
     /// # Errors
     ///
-    /// [`ENODEV`] if it is not; says why in the log.
+    /// [`ENODEV`] if one of them is wrong; the log says why.
     pub(super) fn new(pdev: &'bound pci::Device<Bound>) -> Result<Self> {
         let size = pdev.resource_len(0)?;
         if size < regs::BAR_SIZE as u64 {
@@ -125,7 +124,7 @@ impl<'bound> Edu<'bound> {
         })
     }
 
-    /// Scrubs the device memory from `zeros`, as many bytes, without an interrupt. Sleeps.
+    /// Fills the device memory from `zeros`, which has the same size, without an interrupt. Sleeps.
     ///
     /// # Errors
     ///
@@ -186,7 +185,7 @@ impl DmaEngine for Edu<'_> {
         self.bar.read(regs::IDENTIFICATION).magic().get() == regs::MAGIC
     }
 
-    /// It begins at once.
+    /// The transfer begins at once.
     fn post(&self, _slot: usize, transfer: Transfer, interrupt: bool) {
         self.command(transfer, interrupt);
     }
@@ -207,8 +206,8 @@ impl DmaEngine for Edu<'_> {
         true
     }
 
-    /// It reports no errors. One that does not decode its registers any more reads as all ones, or as
-    /// zeros, and so as one that has ended.
+    /// The device reports no errors. If it no longer decodes its registers, they read as all ones, or as
+    /// zeros, which is the value after the end of a transfer.
     fn progress(&self, _slot: usize) -> Progress {
         #[cfg(CONFIG_FAULT_INJECTION)]
         if let Some(progress) = self.faults.progress() {

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How a request becomes transfers: what the scheduler asks of the part of an engine that cuts
-//! requests.
+//! The interface between the scheduler and the part of an engine that divides requests into transfers.
 //!
 //! No hardware and no bindings: also compiled and tested on the host.
 
-/// What is to be moved.
+/// The data that a request moves.
 pub(crate) trait Payload {
     /// Bytes, at least 1.
     fn length(&self) -> u64;
@@ -14,36 +13,36 @@ pub(crate) trait Payload {
     fn ended(&mut self);
 }
 
-/// A transfer that was cut off a request.
+/// The next transfer of a request.
 pub(crate) struct Cut<T> {
-    /// What the engine is to do.
+    /// The transfer.
     pub(crate) transfer: T,
     /// Bytes that it moves.
     pub(crate) moves: u64,
-    /// Bytes of the request that have arrived once it has ended; 0 if others must end first.
+    /// Bytes of the request that are complete when it has ended; 0 if another transfer must follow.
     pub(crate) completes: u64,
-    /// What it takes of the quantum of a turn.
+    /// The part of a turn's quantum that it uses.
     pub(crate) cost: u64,
     /// Whether other requests may come between this transfer and the next one of the request.
     pub(crate) ends_piece: bool,
 }
 
-/// Cuts requests of type `R` into transfers. Called under the queue's lock.
+/// Divides requests of type `R` into transfers. Called under the queue's lock.
 ///
-/// The engine does the transfers in the order in which they are cut. After one that has failed it
-/// does none of those behind it: they are cut anew.
+/// The engine does the transfers in the order in which [`cut`](Self::cut) returns them. After a
+/// transfer has failed, the engine does none of the later ones; `cut` returns them again.
 pub(crate) trait Plan<R> {
-    /// What the engine is to do.
+    /// A transfer.
     type Transfer;
 
-    /// Which transfer of a piece comes next; by default the first one.
+    /// The position within a piece; by default its first transfer.
     type Stage: Default;
 
-    /// What the transfers of one turn may cost together.
+    /// The cost that a turn may have.
     fn quantum(&self) -> u64;
 
-    /// Cuts the next transfer off `request`, `issued` bytes of which are cut already. It costs no more
-    /// than `most`, unless the engine cannot do less. [`None`] if nothing is left of the request.
+    /// Returns the transfer of `request` that follows its first `issued` bytes. Its cost is at most
+    /// `most`, unless the engine has no smaller transfer. Returns [`None`] at the end of the request.
     fn cut(
         &mut self,
         request: &R,
@@ -52,6 +51,6 @@ pub(crate) trait Plan<R> {
         most: u64,
     ) -> Option<Cut<Self::Transfer>>;
 
-    /// Records that it is unknown what the transfers have done that were cut.
+    /// Records that the effects of earlier transfers on the device are unknown.
     fn invalidate(&mut self);
 }

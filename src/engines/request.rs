@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One request: what is to be moved, and who asks for it.
+//! A request: the operation, and the user who submitted it.
 //!
 //! No hardware and no bindings: also compiled and tested on the host.
 
@@ -21,11 +21,11 @@ pub(crate) trait Backing {
     /// `offset` is less than [`size`](Self::size).
     fn bus(&self, offset: u64) -> (u64, u64);
 
-    /// Takes note that a request on it is over, which still holds it.
+    /// Called when a request on it has ended. The request still holds it.
     fn ended(&mut self);
 }
 
-/// A part of some coherent memory, held for as long as the request lives.
+/// A part of coherent memory, which the request holds.
 ///
 /// # Invariants
 ///
@@ -50,7 +50,7 @@ impl<B: Backing> Span<B> {
         }
     }
 
-    /// Whether two parts of the same memory have a byte in common.
+    /// Whether two parts of the same memory overlap.
     pub(crate) fn overlap(one: &Self, other: &Self) -> bool {
         one.offset < other.offset + other.length && other.offset < one.offset + one.length
     }
@@ -67,7 +67,7 @@ impl<B: Backing> Span<B> {
     }
 }
 
-/// What is to be done.
+/// What a request does.
 pub(crate) enum Operation<B> {
     /// Coherent memory to device memory. Both are of the same length.
     ToDevice(Span<B>, DeviceRange),
@@ -81,7 +81,7 @@ pub(crate) enum Operation<B> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Uid(pub(crate) u32);
 
-/// An operation, and who asks for it.
+/// An operation, and the user who submitted it.
 pub(crate) struct Request<B> {
     operation: Operation<B>,
     user: Uid,
@@ -102,12 +102,12 @@ impl<B: Backing> Request<B> {
         [Some(one), other].into_iter().flatten()
     }
 
-    /// What is to be done.
+    /// The operation.
     pub(crate) fn operation(&self) -> &Operation<B> {
         &self.operation
     }
 
-    /// Who asks for it.
+    /// The user who submitted it.
     pub(crate) fn user(&self) -> Uid {
         self.user
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the engine can be told: one transfer, checked when it is made.
+//! One transfer, which is validated when it is created.
 //!
 //! No hardware and no bindings: also compiled and tested on the host.
 
@@ -63,7 +63,7 @@ impl DeviceRange {
     }
 }
 
-/// Which way the bytes go.
+/// The direction of a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
     /// From coherent memory to device memory.
@@ -72,16 +72,16 @@ pub(crate) enum Direction {
     FromDevice,
 }
 
-/// What the engine does in one go.
+/// One transfer of the engine.
 ///
-/// That the bytes at `address` are coherent memory of this device is upheld by whoever gives them
-/// out, [`Backing`](crate::engines::request::Backing).
+/// The bytes at `address` must be coherent memory of this device. This is guaranteed by the type that
+/// returns bus addresses, [`Backing`](crate::engines::request::Backing).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Transfer {
-    /// Which way.
+    /// The direction.
     pub(crate) direction: Direction,
     /// Bus address of the first byte in coherent memory.
     pub(crate) address: u64,
-    /// Where in the device memory, and how many bytes.
+    /// The range of the device memory.
     pub(crate) device: DeviceRange,
 }

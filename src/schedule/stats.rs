@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What has happened on a device since it was bound: counters, and how long requests take.
+//! Counters and a histogram of latencies since the device was bound.
 //!
-//! All but the page faults is changed under the queue's lock, and so is plain numbers: counting is
-//! an addition, and a copy of it all is true of one moment.
+//! All of them but the page faults are protected by the queue's lock, so that a copy is a consistent
+//! snapshot.
 //!
 //! No hardware and no bindings: also compiled and tested on the host.
 
@@ -12,29 +12,29 @@ use kernel::sync::atomic::{
     Relaxed, //
 };
 
-/// What has happened, in numbers.
+/// Counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counters {
     /// Transfers that the engine has ended.
     pub(crate) transfers: u64,
     /// Bytes that they moved.
     pub(crate) bytes: u64,
-    /// Interrupts that the device had raised.
+    /// Interrupts that the device has raised.
     pub(crate) interrupts: u64,
-    /// Of these, the ones at which no transfer had ended.
+    /// Interrupts at which no transfer had ended.
     pub(crate) spurious_interrupts: u64,
-    /// Transfers whose end only the watchdog noticed.
+    /// Transfers whose end was found by the watchdog.
     pub(crate) watchdog_recoveries: u64,
-    /// Requests that stayed with the engine after whoever waited for them had left.
+    /// Requests that the engine kept after their owner had abandoned them.
     pub(crate) quarantined: u64,
-    /// Requests that were taken back before they were begun with.
+    /// Requests that were cancelled before they were started.
     pub(crate) cancelled: u64,
-    /// Requests that were done, whatever came of them.
+    /// Requests that have ended, with any result.
     pub(crate) completed: u64,
 }
 
 impl Counters {
-    /// All of them, with their names.
+    /// All counters with their names.
     pub(crate) fn named(&self) -> [(&'static str, u64); 8] {
         [
             ("transfers", self.transfers),
@@ -49,8 +49,8 @@ impl Counters {
     }
 }
 
-/// How often something took how long, in classes that double: bucket `n` counts what took at least
-/// `2^n` nanoseconds and less than twice that. The first one also counts what took none.
+/// A histogram of durations. Bucket `n` counts durations from `2^n` to less than `2^(n+1)` nanoseconds;
+/// bucket 0 also counts 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Histogram {
     buckets: [u64; Self::BUCKETS],
@@ -60,21 +60,21 @@ impl Histogram {
     // CAST: 64.
     const BUCKETS: usize = u64::BITS as usize;
 
-    /// One in which nothing is counted yet.
+    /// An empty histogram.
     pub(crate) const fn new() -> Self {
         Self {
             buckets: [0; Self::BUCKETS],
         }
     }
 
-    /// Counts something that took so many nanoseconds.
+    /// Adds a duration in nanoseconds.
     pub(crate) fn record(&mut self, nanoseconds: u64) {
         // CAST: less than 64.
         let bucket = nanoseconds.max(1).ilog2() as usize;
         self.buckets[bucket] += 1;
     }
 
-    /// The buckets in which something is: from how many nanoseconds on, and how often.
+    /// The lower bound in nanoseconds and the count of each bucket that is not empty.
     pub(crate) fn non_empty(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         let buckets = self.buckets.iter().enumerate();
         buckets
@@ -86,17 +86,17 @@ impl Histogram {
     }
 }
 
-/// What happens under the queue's lock.
+/// Statistics that the queue's lock protects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stats {
-    /// In numbers.
+    /// Counters.
     pub(crate) counters: Counters,
-    /// From when a request is submitted until it is done.
+    /// Time from submission to the end of a request.
     pub(crate) latency: Histogram,
 }
 
 impl Stats {
-    /// Nothing has happened yet.
+    /// All zeros.
     pub(crate) fn new() -> Self {
         Self {
             counters: Counters::default(),
@@ -105,21 +105,21 @@ impl Stats {
     }
 }
 
-/// Counts page faults, which take no lock of ours.
+/// Counts page faults, which do not take the queue's lock.
 pub(crate) struct PageFaults(Atomic<u64>);
 
 impl PageFaults {
-    /// None yet.
+    /// Zero.
     pub(crate) const fn new() -> Self {
         Self(Atomic::new(0))
     }
 
-    /// Counts one.
+    /// Adds one.
     pub(crate) fn count(&self) {
         self.0.add(1, Relaxed);
     }
 
-    /// How many there were.
+    /// The number of page faults.
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whose bytes are in the device memory, and who may see them.
+//! The owner of the bytes in the device memory, and when the memory must be scrubbed.
 //!
-//! The device memory outlives everything (not even a reset of the machine clears it) and is shared
-//! by all users of the node. It belongs to the user who wrote it last; before anyone else sees any
-//! of it, it is scrubbed.
+//! The device memory is never cleared, not even by a reset of the machine, and all users of the node
+//! share it. It belongs to the user who wrote it last. It is scrubbed before another user can read
+//! any of it.
 //!
 //! No hardware and no bindings: also compiled and tested on the host.
 
@@ -25,30 +25,30 @@ pub(crate) const WHOLE: DeviceRange = match DeviceRange::first(SIZE, SIZE) {
     None => panic!(),
 };
 
-/// What a request wants with the device memory.
+/// How a request accesses the device memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// One transfer between it and a buffer.
+    /// One transfer between the device memory and a buffer.
     Transfer(Direction, DeviceRange),
-    /// The bytes go in and out again on their way between two buffers.
+    /// A copy between two buffers passes through this range.
     PassThrough(DeviceRange),
 }
 
-/// Whose bytes are in the device memory.
+/// The owner of the bytes in the device memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Contents {
-    /// Zeros: anyone may see them.
+    /// Zeros, which all users may read.
     Zeros,
-    /// Bytes that this user alone may see.
+    /// Bytes of this user, which no other user may read.
     Of(Uid),
-    /// Bytes of more than one user, or unknown ones: nobody may see them.
+    /// Bytes of several users, or unknown bytes, which no user may read.
     Mixed,
 }
 
 impl Contents {
     /// Whether the device memory must be scrubbed before `user` gets `access`.
     ///
-    /// Also a partial write needs it: the writer could read the rest afterwards.
+    /// A partial write needs a scrub, too, because the user can read the rest afterwards.
     pub(crate) fn needs_scrub(self, user: Uid, access: Access) -> bool {
         let foreign = match self {
             Self::Zeros => false,
@@ -63,7 +63,7 @@ impl Contents {
         foreign && shows
     }
 
-    /// What there is after `user` had `access` (and the scrub that it needed).
+    /// The contents after `user` had `access`, and after the scrub if one was needed.
     pub(crate) fn after(self, user: Uid, access: Access) -> Self {
         let before = if self.needs_scrub(user, access) {
             Self::Zeros

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a device that seems faulty shows of itself; see [`inject`](super::inject).
+//! The register values that an injected fault simulates; see [`inject`](super::inject).
 
 use crate::{
     engines::engine::Progress,
@@ -13,7 +13,7 @@ use kernel::sync::atomic::{
     Release, //
 };
 
-/// What the device shows.
+/// The simulated state of the device.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shows {
     Itself = 0,
@@ -21,17 +21,17 @@ pub(super) enum Shows {
     AllOnes = 2,
 }
 
-/// The faults that a device has now.
+/// The injected faults of a device.
 pub(super) struct Faults {
     shows: Atomic<u32>,
-    /// When it begins to show that, in nanoseconds.
+    /// The time at which the fault begins, in nanoseconds.
     since: Atomic<u64>,
-    /// Interrupts that are still to get lost.
+    /// The number of interrupts that are still to be lost.
     pub(super) lose: Atomic<u32>,
 }
 
 impl Faults {
-    /// None.
+    /// No faults.
     pub(super) const fn new() -> Self {
         Self {
             shows: Atomic::new(Shows::Itself as u32),
@@ -43,7 +43,7 @@ impl Faults {
     pub(super) fn show(&self, what: Shows, after_ms: u32) {
         let since = clock::now() + u64::from(after_ms) * clock::NSEC_PER_MSEC;
         self.since.store(since, Relaxed);
-        // Whoever sees what it shows sees since when, too.
+        // Release: a reader of `shows` also reads this value of `since`.
         self.shows.store(what as u32, Release);
     }
 
@@ -53,7 +53,7 @@ impl Faults {
         what as u32 == if begun { stored } else { Shows::Itself as u32 }
     }
 
-    /// What seems to have become of the transfer; [`None`]: what has.
+    /// The simulated progress of the transfer; [`None`] without a fault.
     pub(super) fn progress(&self) -> Option<Progress> {
         if self.is_gone() {
             Some(Progress::Gone)
@@ -62,12 +62,12 @@ impl Faults {
         }
     }
 
-    /// Whether the device does not seem to be there.
+    /// Whether the device is simulated to be gone.
     pub(super) fn is_gone(&self) -> bool {
         self.shows(Shows::AllOnes)
     }
 
-    /// Whether the interrupt that has come is one that the driver does not get.
+    /// Whether the interrupt that was raised is to be lost.
     pub(super) fn loses_interrupt(&self) -> bool {
         if !self.shows(Shows::Itself) {
             return true;

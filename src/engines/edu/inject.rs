@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Faults of the device on demand, for tests: only in a kernel with fault injection.
+//! Injects device faults, for tests; only in kernels with fault injection.
 //!
-//! The device itself goes on working. What the driver sees of it is what a faulty one would show, a
-//! command at a time, as root writes it to `/sys/kernel/debug/rdma/rdmaN/inject`:
+//! The device itself keeps working. The driver sees the values that a faulty device would return. Root
+//! writes one command at a time to `/sys/kernel/debug/rdma/rdmaN/inject`:
 //!
-//! - `lose N`: the next N interrupts get lost;
-//! - `raise N`: N interrupts, for nothing, or late: for what one was lost for;
-//! - `hang [MS]`: the transfer that runs, or the next one, does not end;
-//! - `gone [MS]`: all registers read as all ones, and what is written goes nowhere;
-//! - `attach FAULT`: the next device that is attached is `encrypted`, `not-coherent` or
+//! - `lose N`: the next N interrupts are lost;
+//! - `raise N`: the device raises N interrupts, spurious ones or, after `lose`, late ones;
+//! - `hang [MS]`: the running transfer, or the next one, does not end;
+//! - `gone [MS]`: all registers read as all ones, and writes have no effect;
+//! - `attach FAULT`: the next device that is attached has the fault `encrypted`, `not-coherent` or
 //!   `out-of-reach`;
-//! - `clear`: all is well again, and a transfer that hung ends with its interrupt.
+//! - `clear`: removes all faults; a transfer that hung ends and raises its interrupt.
 //!
-//! With a number of milliseconds, from then on: when nobody can write here, because all sleep.
+//! MS delays the fault by so many milliseconds, for tests in which all processes are frozen by then.
 
 use super::{
     faults::Shows,
@@ -40,11 +40,11 @@ register! {
 const DMA_CAUSE: u32 = 0x100;
 
 impl Edu<'_> {
-    /// Does what `command` says.
+    /// Runs a command.
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] if it is none of those above.
+    /// [`EINVAL`] if there is no such command.
     pub(crate) fn inject(&self, command: &str) -> Result {
         let faults = &self.faults;
         let mut words = command.split_ascii_whitespace();
@@ -71,7 +71,7 @@ impl Edu<'_> {
         Ok(())
     }
 
-    /// Has the device raise an interrupt.
+    /// Makes the device raise an interrupt.
     fn raise(&self) {
         self.bar.write_reg(INTERRUPT_RAISE::from(DMA_CAUSE));
     }
