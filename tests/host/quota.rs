@@ -151,9 +151,9 @@ fn a_lowered_limit() {
     assert!(Charge::new(&context, &device, 2).is_ok());
 }
 
-/// Whoever frees a buffer need not be whoever made it.
+/// A process can free a buffer that another process has allocated.
 #[test]
-fn given_back_to_whoever_was_charged() {
+fn given_back_to_the_user_who_was_charged() {
     let (payer, other) = (User::new(0), User::new(0));
     payer.calls(8);
     let (context, device) = (quota(100), quota(100));

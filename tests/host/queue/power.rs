@@ -12,7 +12,7 @@ fn while_paused_all_waits_and_nothing_starts() {
     batch(&mut queue, a, (0..3).map(|n| (to_device(n, 1), n, false))).unwrap();
     assert_eq!(queue.start().unwrap().address, 0);
     queue.pause();
-    // What the engine has ends, and is told.
+    // The running transfer ends, and its request completes.
     finish(&mut queue);
     assert_eq!(collect(&mut queue, a, 9), [(0, 1, Ok(()))]);
     assert!(queue.start().is_none());
@@ -34,7 +34,7 @@ fn while_paused_all_waits_and_nothing_starts() {
 }
 
 #[test]
-fn a_pause_between_the_halves_lets_nobody_between() {
+fn a_pause_between_the_halves_of_a_piece_lets_no_other_lane_in() {
     let mut queue = open();
     let (a, _) = lane(&mut queue);
     let (b, _) = lane(&mut queue);

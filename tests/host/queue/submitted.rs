@@ -144,7 +144,7 @@ fn calls_are_neither_cancelled_nor_collected() {
     assert_eq!(collect(&mut queue, a, 9), [(0, 0, Err(ECANCELED))]);
 }
 
-/// The request that runs is handed back when the device goes, and not before its lane is told.
+/// The running request completes when the device goes, after its lane is notified of the closed queue.
 #[test]
 fn what_runs_when_the_queue_closes_is_completed_at_the_end() {
     let mut queue = open();
@@ -228,7 +228,7 @@ fn a_step_is_bounded_and_notifies_once() {
     assert_eq!(scan.cancelled, 1000);
 }
 
-/// A transfer that has moved nothing fails its request alone, and nobody may see what is in the device memory.
+/// A transfer that has moved nothing fails its request alone, and the device memory is scrubbed before it is read.
 #[test]
 fn a_transfer_that_has_moved_nothing_fails_its_request() {
     let mut queue = open();

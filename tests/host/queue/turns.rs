@@ -69,7 +69,7 @@ fn shares_of_many_lanes_are_equal() {
 }
 
 #[test]
-fn whoever_gives_up_leaves_the_memory_with_the_engine() {
+fn an_abandoned_request_keeps_its_memory_with_the_engine() {
     let mut queue = open();
     let (a, _) = lane(&mut queue);
     let memory = Memory::new(0x1000, 16);
@@ -120,7 +120,7 @@ fn giving_up_between_the_halves_stops_there() {
     assert_eq!(queue.start().unwrap().address, 0x1000);
     assert!(matches!(queue.give_up(a, ticket.1), GivenUp::Begun));
     finish(&mut queue);
-    assert!(queue.start().is_none(), "nobody wants the second half");
+    assert!(queue.start().is_none(), "the second half has no owner");
     assert!(queue.has_orphans());
 }
 
@@ -217,7 +217,7 @@ fn a_transfer_that_does_not_end_fails_but_stays_with_the_engine() {
     finish(&mut queue);
     drop(queue.take_orphans());
     assert_eq!(memory.holders(), 1);
-    // What it did to the device memory is unknown: nobody may see that.
+    // Its effect on the device memory is unknown, so that no user may read that.
     let after = submit(&mut queue, b, from_device(3, 0, 1));
     assert_eq!(addresses(&drain(&mut queue)), [ZEROS, 3]);
     assert_eq!(done(&after), Some(Ok(())));

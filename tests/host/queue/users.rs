@@ -33,7 +33,7 @@ fn another_user_sees_zeros() {
 }
 
 #[test]
-fn nobody_sees_what_a_copy_has_left_of_two_users() {
+fn no_user_reads_what_a_copy_has_left_of_two_users() {
     let (a, b, c) = (Uid(1), Uid(2), Uid(3));
     let read = Access::Transfer(Direction::FromDevice, DeviceRange::new(0, 1, SIZE).unwrap());
     let part = Access::PassThrough(DeviceRange::new(0, 100, SIZE).unwrap());
