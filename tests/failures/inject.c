@@ -11,7 +11,7 @@
 #define THERE "/sys/kernel/debug/rdma/rdma0/"
 #define DRIVER "/sys/bus/pci/drivers/rdma/"
 
-enum { LOOK_US = 250000, OVERDUE_US = 1000000, SLACK_US = 30000 };
+enum { LOOK_US = 450000, OVERDUE_US = 1000000, SLACK_US = 30000 };
 
 FIXTURE(inject)
 {
