@@ -17,8 +17,8 @@ use crate::{
         }, //
     },
     kernel_ext::collections::slab::{
-        Room,
         Slab, //
+        SlabGrowth,
     },
     memory::{
         buffer::{
@@ -148,12 +148,12 @@ impl Context {
     /// Sets a handle aside, for which there is no buffer yet.
     fn reserve(&self) -> Result<Handle> {
         let mut handles = self.handles.lock();
-        // Room is allocated, and freed, outside of the lock; others may take it meanwhile.
-        while let Some(capacity) = handles.others.wants() {
+        // The memory is allocated, and freed, outside of the lock; others may take it meanwhile.
+        while let Some(capacity) = handles.others.grow_request() {
             drop(handles);
-            let room = Room::new(capacity)?;
+            let growth = SlabGrowth::new(capacity)?;
             handles = self.handles.lock();
-            let old = handles.others.grow(room);
+            let old = handles.others.grow(growth);
             drop(handles);
             drop(old);
             handles = self.handles.lock();

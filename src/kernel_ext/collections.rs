@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Containers that allocate nothing under a lock.
+//! Containers that do not allocate under a lock.
 
 pub(crate) mod fifo;
 pub(crate) mod slab;

@@ -29,8 +29,8 @@ use crate::kernel_ext::collections::{
         Fifo, //
     },
     slab::{
-        Room,
         Slab, //
+        SlabGrowth,
     }, //
 };
 use kernel::prelude::*;
@@ -83,8 +83,8 @@ pub(crate) struct LaneCursor(usize);
 
 /// What must be allocated before a lane or a user can be added, and what is to be freed afterwards.
 pub(crate) struct Growth<T: QueueTypes> {
-    lanes: Option<Room<Slot<T>>>,
-    users: Option<Room<User>>,
+    lanes: Option<SlabGrowth<Slot<T>>>,
+    users: Option<SlabGrowth<User>>,
 }
 
 /// How much is to be allocated; see [`Growth`].
@@ -98,8 +98,8 @@ impl<T: QueueTypes> Growth<T> {
     /// Allocates; may sleep.
     pub(crate) fn new(request: GrowRequest) -> Result<Self> {
         Ok(Self {
-            lanes: request.lanes.map(Room::new).transpose()?,
-            users: request.users.map(Room::new).transpose()?,
+            lanes: request.lanes.map(SlabGrowth::new).transpose()?,
+            users: request.users.map(SlabGrowth::new).transpose()?,
         })
     }
 }
@@ -118,7 +118,7 @@ impl<T: QueueTypes> Lanes<T> {
 
     /// What must be allocated before the next user or lane; [`None`] if nothing.
     pub(super) fn grow_request(&self) -> Option<GrowRequest> {
-        let (lanes, users) = (self.lanes.wants(), self.users.wants());
+        let (lanes, users) = (self.lanes.grow_request(), self.users.grow_request());
         (lanes.is_some() || users.is_some()).then_some(GrowRequest { lanes, users })
     }
 

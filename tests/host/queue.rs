@@ -53,7 +53,7 @@ use schedule::{
     DEPTH,
 };
 use engines::request::{Backing, Operation, Request, Span, Uid};
-use kernel_ext::collections::slab::{Room, Slab};
+use kernel_ext::collections::slab::{Slab, SlabGrowth};
 use std::{
     cell::{Cell, RefCell},
     collections::{HashMap, VecDeque},

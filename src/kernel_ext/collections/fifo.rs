@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A first-in-first-out list that takes no memory of its own.
+//! An intrusive first-in-first-out list.
 //!
-//! Each [`Entry`] is allocated before it is put in, where one may sleep; putting in and taking out
-//! is a few instructions and cannot fail, so that an interrupt handler can do it under a spinlock.
+//! Each [`Entry`] is allocated in process context, before it is inserted. Insertion and removal take a
+//! few instructions and cannot fail, so that an interrupt handler can do them under a spinlock.
 //!
-//! Uses the kernel's boxes only: also compiled and tested on the host.
+//! Of the kernel, this file uses `KBox` only; it is also compiled and tested on the host.
 
 use core::{
     marker::PhantomData,
@@ -20,21 +20,21 @@ use kernel::{
     prelude::*, //
 };
 
-struct Node<T> {
+struct ListNode<T> {
     value: T,
-    next: *mut Node<T>,
+    next: *mut ListNode<T>,
 }
 
-/// A value that can be put into a [`Fifo`], owned by whoever has it.
-pub(crate) struct Entry<T>(KBox<Node<T>>);
+/// Owns a value that can be inserted into a [`Fifo`].
+pub(crate) struct Entry<T>(KBox<ListNode<T>>);
 
-// SAFETY: An entry owns its value; `next` is meaningless outside a `Fifo`.
+// SAFETY: An entry owns its value, and `next` is not dereferenced while the entry is outside a `Fifo`.
 unsafe impl<T: Send> Send for Entry<T> {}
 
 impl<T> Entry<T> {
-    /// Allocates an entry, which is charged to the caller's control group; may sleep.
+    /// Allocates an entry, which is charged to the memory cgroup of the caller. May sleep.
     pub(crate) fn new(value: T) -> Result<Self> {
-        let node = Node {
+        let node = ListNode {
             value,
             next: ptr::null_mut(),
         };
@@ -60,23 +60,23 @@ impl<T> DerefMut for Entry<T> {
 ///
 /// # Invariants
 ///
-/// `head` is null or begins a chain, linked by `next` and ended by null, of nodes that came from
-/// `KBox::into_raw` and that this list alone owns. Unless `head` is null, `tail` is the last of
-/// them. `length` is how many they are.
+/// `head` is null or the first of a chain of nodes, which are linked by `next`; the `next` of the last
+/// one is null. All nodes come from `KBox::into_raw` and are owned by this list alone. Unless `head` is
+/// null, `tail` is the last node. `length` is the number of nodes.
 pub(crate) struct Fifo<T> {
-    head: *mut Node<T>,
-    tail: *mut Node<T>,
+    head: *mut ListNode<T>,
+    tail: *mut ListNode<T>,
     length: usize,
-    _owns: PhantomData<KBox<Node<T>>>,
+    _owns: PhantomData<KBox<ListNode<T>>>,
 }
 
 // SAFETY: By the type invariant the list owns its nodes as a vector of boxes would.
 unsafe impl<T: Send> Send for Fifo<T> {}
 
 impl<T> Fifo<T> {
-    /// An empty list.
+    /// Creates an empty list.
     pub(crate) const fn new() -> Self {
-        // INVARIANT: empty.
+        // INVARIANT: `head` is null, and there are no nodes.
         Self {
             head: ptr::null_mut(),
             tail: ptr::null_mut(),
@@ -85,59 +85,59 @@ impl<T> Fifo<T> {
         }
     }
 
-    /// Whether there is nothing in it.
+    /// Returns whether the list is empty.
     pub(crate) fn is_empty(&self) -> bool {
         self.head.is_null()
     }
 
-    /// How many are in it.
+    /// Returns the number of entries.
     pub(crate) fn len(&self) -> usize {
         self.length
     }
 
-    /// The first value.
+    /// Returns the first value.
     pub(crate) fn front(&self) -> Option<&T> {
-        // SAFETY: By the type invariant `head` is null or a node of ours, which `self` borrows.
+        // SAFETY: By the type invariant, `head` is null or a valid node, which `self` owns and borrows.
         unsafe { self.head.as_ref() }.map(|node| &node.value)
     }
 
-    /// The first value, to change it.
+    /// Returns a mutable reference to the first value.
     pub(crate) fn front_mut(&mut self) -> Option<&mut T> {
-        // SAFETY: By the type invariant `head` is null or a node of ours, which `self` borrows.
+        // SAFETY: By the type invariant, `head` is null or a valid node, which `self` owns and borrows.
         unsafe { self.head.as_mut() }.map(|node| &mut node.value)
     }
 
-    /// Puts an entry in as the last one.
+    /// Appends an entry.
     pub(crate) fn push_back(&mut self, entry: Entry<T>) {
         let node = KBox::into_raw(entry.0);
-        // SAFETY: `node` was just taken out of its box, and so is valid and ours.
+        // SAFETY: `node` was just returned by `KBox::into_raw`, so it is valid and not shared.
         unsafe { (*node).next = ptr::null_mut() };
         if self.head.is_null() {
             self.head = node;
         } else {
-            // SAFETY: `head` is not null, so by the type invariant `tail` is a node of ours.
+            // SAFETY: `head` is not null, so by the type invariant, `tail` is a valid node that `self` owns.
             unsafe { (*self.tail).next = node };
         }
-        // INVARIANT: `node` is ours, linked from the former last node or `head`, and ends the
-        // chain.
+        // INVARIANT: `node` came from `KBox::into_raw`, is linked from the former last node or from
+        // `head`, and is the last of the chain.
         self.tail = node;
         self.length += 1;
     }
 
-    /// Puts an entry in as the first one.
+    /// Prepends an entry.
     pub(crate) fn push_front(&mut self, entry: Entry<T>) {
         let node = KBox::into_raw(entry.0);
-        // SAFETY: `node` was just taken out of its box, and so is valid and ours.
+        // SAFETY: `node` was just returned by `KBox::into_raw`, so it is valid and not shared.
         unsafe { (*node).next = self.head };
         if self.head.is_null() {
             self.tail = node;
         }
-        // INVARIANT: `node` is ours and is followed by the former chain.
+        // INVARIANT: `node` came from `KBox::into_raw` and is followed by the former chain.
         self.head = node;
         self.length += 1;
     }
 
-    /// Puts all entries of another list behind those of this one, and leaves that empty.
+    /// Appends all entries of `other`, which is empty afterwards.
     pub(crate) fn append(&mut self, other: &mut Self) {
         let other = core::mem::replace(other, Self::new());
         if other.head.is_null() {
@@ -146,16 +146,16 @@ impl<T> Fifo<T> {
         if self.head.is_null() {
             self.head = other.head;
         } else {
-            // SAFETY: `head` is not null, so by the type invariant `tail` is a node of ours.
+            // SAFETY: `head` is not null, so by the type invariant, `tail` is a valid node that `self` owns.
             unsafe { (*self.tail).next = other.head };
         }
-        // INVARIANT: the other chain goes on where ours ended, and is not the other list's any more.
+        // INVARIANT: The chain of `other` follows the chain of `self`, and `other` no longer owns it.
         self.tail = other.tail;
         self.length += other.length;
         core::mem::forget(other);
     }
 
-    /// Takes the first `most` entries out, or all if there are fewer.
+    /// Removes up to `most` entries from the front and returns them as a list.
     pub(crate) fn take_front(&mut self, most: usize) -> Self {
         let mut taken = Self::new();
         while taken.len() < most {
@@ -167,31 +167,31 @@ impl<T> Fifo<T> {
         taken
     }
 
-    /// The values, from the first one on.
+    /// Returns an iterator over the values, from first to last.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         let mut next = self.head;
         core::iter::from_fn(move || {
-            // SAFETY: By the type invariant `next`, being in the chain or its end, is null or a
-            // node of ours, which `self` borrows.
+            // SAFETY: By the type invariant, `next` is null or a node of the chain, which `self` owns
+            // and borrows.
             let node = unsafe { next.as_ref() }?;
             next = node.next;
             Some(&node.value)
         })
     }
 
-    /// Takes the first entry out.
+    /// Removes the first entry and returns it.
     pub(crate) fn pop_front(&mut self) -> Option<Entry<T>> {
         self.unlink(ptr::null_mut())
     }
 
-    /// Takes the first entry out for which `wanted` says so.
+    /// Removes the first entry for which `wanted` returns true, and returns it.
     ///
-    /// Looks at one entry after the other: for lists that are short, or off the hot path.
+    /// This is O(n), for lists that are short, or outside of the hot path.
     pub(crate) fn take(&mut self, mut wanted: impl FnMut(&T) -> bool) -> Option<Entry<T>> {
         let mut before = ptr::null_mut();
         let mut node = self.head;
         while !node.is_null() {
-            // SAFETY: By the type invariant `node`, being in the chain, is a node of ours.
+            // SAFETY: By the type invariant, `node`, which is in the chain, is valid and owned by `self`.
             if wanted(unsafe { &(*node).value }) {
                 return self.unlink(before);
             }
@@ -202,29 +202,29 @@ impl<T> Fifo<T> {
         None
     }
 
-    /// Takes out the node after `before`, or the first one if `before` is null.
+    /// Removes the node after `before`, or the first node if `before` is null, and returns it.
     ///
-    /// `before` is null or a node in the chain.
-    fn unlink(&mut self, before: *mut Node<T>) -> Option<Entry<T>> {
+    /// `before` must be null or a node in the chain.
+    fn unlink(&mut self, before: *mut ListNode<T>) -> Option<Entry<T>> {
         let link = if before.is_null() {
             &mut self.head
         } else {
-            // SAFETY: `before` is in the chain, so by the type invariant it is a node of ours.
+            // SAFETY: `before` is in the chain, so it is valid and owned by `self`, by the type invariant.
             unsafe { &mut (*before).next }
         };
         let node = *link;
         if node.is_null() {
             return None;
         }
-        // SAFETY: `node` is in the chain, so by the type invariant it is a node of ours.
-        // INVARIANT: the chain goes on behind `node`, which no longer belongs to it.
+        // SAFETY: `node` is in the chain, so it is valid and owned by `self`, by the type invariant.
+        // INVARIANT: The chain continues after `node`, which is no longer part of it.
         *link = unsafe { (*node).next };
         if self.tail == node {
             self.tail = before;
         }
         self.length -= 1;
-        // SAFETY: By the type invariant `node` came from `KBox::into_raw`, and it was just
-        // unlinked, so that nobody else has it.
+        // SAFETY: By the type invariant, `node` came from `KBox::into_raw`; it was just unlinked, so
+        // there is no other pointer to it.
         Some(Entry(unsafe { KBox::from_raw(node) }))
     }
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Values named by small numbers that are used again.
+//! A slab: maps small, reusable numbers to values.
 //!
-//! Everything is O(1). Room is made apart from putting in, so that a slab behind a spinlock grows
-//! outside of it.
+//! All operations are O(1) except [`Slab::grow`]. Memory is allocated separately from insertion, so
+//! that a slab that a spinlock protects is given memory that was allocated outside of the lock.
 //!
-//! No hardware and no bindings: also compiled and tested on the host.
+//! This file uses no bindings; it is also compiled and tested on the host.
 
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
@@ -14,25 +14,25 @@ use kernel::{
 
 enum Slot<T> {
     Taken(T),
-    /// The next vacant slot.
+    /// Contains the number of the next vacant slot.
     Vacant(Option<usize>),
 }
 
-/// Room for some more values; see [`Slab::grow`].
-pub(crate) struct Room<T>(KVVec<Slot<T>>);
+/// Memory for a larger slab; see [`Slab::grow`].
+pub(crate) struct SlabGrowth<T>(KVVec<Slot<T>>);
 
-impl<T> Room<T> {
-    /// Allocates room for `capacity` values in all; may sleep.
+impl<T> SlabGrowth<T> {
+    /// Allocates memory for a slab of `capacity` values. May sleep.
     pub(crate) fn new(capacity: usize) -> Result<Self> {
         Ok(Self(KVVec::with_capacity(capacity, GFP_KERNEL_ACCOUNT)?))
     }
 }
 
-/// Values named by small numbers.
+/// Maps small, reusable numbers to values.
 ///
 /// # Invariants
 ///
-/// `vacant` begins a chain of all vacant slots; `taken` counts the others.
+/// `vacant` is the head of a list of all vacant slots; `taken` is the number of the other slots.
 pub(crate) struct Slab<T> {
     slots: KVVec<Slot<T>>,
     vacant: Option<usize>,
@@ -40,7 +40,7 @@ pub(crate) struct Slab<T> {
 }
 
 impl<T> Slab<T> {
-    /// An empty slab.
+    /// Creates an empty slab.
     pub(crate) const fn new() -> Self {
         Self {
             slots: KVVec::new(),
@@ -49,38 +49,40 @@ impl<T> Slab<T> {
         }
     }
 
-    /// How much [`Room`] it needs before the next value can be put in; [`None`] if it has some.
-    pub(crate) fn wants(&self) -> Option<usize> {
+    /// Returns the capacity of the [`SlabGrowth`] that is needed before the next insertion, or [`None`] if
+    /// there is a vacant slot.
+    pub(crate) fn grow_request(&self) -> Option<usize> {
         let full = self.vacant.is_none() && self.slots.len() == self.slots.capacity();
         full.then(|| (self.slots.len() * 2).max(4))
     }
 
-    /// Moves into the larger `room`, and gives the old one back to be freed where one may sleep.
-    pub(crate) fn grow(&mut self, mut room: Room<T>) -> Room<T> {
-        if room.0.capacity() > self.slots.capacity() {
+    /// Moves the values into the memory of `growth`, if that is larger, and returns the old memory, which
+    /// the caller frees after it has released its lock.
+    pub(crate) fn grow(&mut self, mut growth: SlabGrowth<T>) -> SlabGrowth<T> {
+        if growth.0.capacity() > self.slots.capacity() {
             for slot in self.slots.drain_all() {
-                // There is more room than there was, so that no slot is ever refused.
-                let _ = room.0.push_within_capacity(slot);
+                // The new capacity is larger than the old one, so this cannot fail.
+                let _ = growth.0.push_within_capacity(slot);
             }
-            core::mem::swap(&mut self.slots, &mut room.0);
+            core::mem::swap(&mut self.slots, &mut growth.0);
         }
-        room
+        growth
     }
 
-    /// Puts `value` in and returns its number, or gives it back if there is no room.
+    /// Inserts `value` and returns its number. Returns `value` as the error if the slab is full.
     pub(crate) fn insert(&mut self, value: T) -> Result<usize, T> {
         let Some(number) = self.vacant else {
-            if self.wants().is_some() {
+            if self.grow_request().is_some() {
                 return Err(value);
             }
-            // INVARIANT: there is room, as was just checked, so that nothing is refused.
+            // INVARIANT: The capacity was just checked, so this cannot fail and adds a taken slot.
             self.taken += 1;
             let _ = self.slots.push_within_capacity(Slot::Taken(value));
             return Ok(self.slots.len() - 1);
         };
         match self.slots.get_mut(number) {
             Some(slot) => {
-                // INVARIANT: the chain goes on behind the slot that is now taken.
+                // INVARIANT: The list continues with the slot after the one that is now taken.
                 if let Slot::Vacant(next) = core::mem::replace(slot, Slot::Taken(value)) {
                     self.vacant = next;
                     self.taken += 1;
@@ -91,13 +93,13 @@ impl<T> Slab<T> {
         }
     }
 
-    /// Takes out the value with this number.
+    /// Removes the value with this number and returns it.
     pub(crate) fn remove(&mut self, number: usize) -> Option<T> {
         let slot = self.slots.get_mut(number)?;
         if matches!(slot, Slot::Vacant(_)) {
             return None;
         }
-        // INVARIANT: the slot is vacant, and the chain begins with it.
+        // INVARIANT: The slot is now vacant and is the head of the list.
         self.taken -= 1;
         match core::mem::replace(slot, Slot::Vacant(self.vacant.replace(number))) {
             Slot::Taken(value) => Some(value),
@@ -105,7 +107,7 @@ impl<T> Slab<T> {
         }
     }
 
-    /// The value with this number.
+    /// Returns the value with this number.
     pub(crate) fn get(&self, number: usize) -> Option<&T> {
         match self.slots.get(number)? {
             Slot::Taken(value) => Some(value),
@@ -113,7 +115,7 @@ impl<T> Slab<T> {
         }
     }
 
-    /// The value with this number, to change it.
+    /// Returns a mutable reference to the value with this number.
     pub(crate) fn get_mut(&mut self, number: usize) -> Option<&mut T> {
         match self.slots.get_mut(number)? {
             Slot::Taken(value) => Some(value),
@@ -121,12 +123,12 @@ impl<T> Slab<T> {
         }
     }
 
-    /// How many values there are.
+    /// Returns the number of values.
     pub(crate) fn len(&self) -> usize {
         self.taken
     }
 
-    /// All numbers are less than this.
+    /// Returns an exclusive upper bound of all numbers in use.
     pub(crate) fn end(&self) -> usize {
         self.slots.len()
     }

@@ -11,8 +11,8 @@ fn a_slab_uses_numbers_again_and_grows_apart() {
     let mut model = HashMap::new();
     let mut random = Random(2);
     for n in 0..5000 {
-        if let Some(capacity) = slab.wants() {
-            drop(slab.grow(Room::new(capacity).unwrap()));
+        if let Some(capacity) = slab.grow_request() {
+            drop(slab.grow(SlabGrowth::new(capacity).unwrap()));
         }
         if random.below(3) > 0 {
             let number = slab.insert(n).unwrap();
