@@ -113,7 +113,7 @@ pub(crate) struct Device {
     #[pin]
     buffers: Registry,
     mappings: Arc<Mappings>,
-    info: uapi::Info,
+    info: uapi::rdma_device_info,
     quota: Arc<Quota>,
     limits: Limits,
     page_faults: PageFaults,
@@ -127,7 +127,7 @@ impl Device {
         number: u32,
         guard: EngineGuard,
         mappings: Arc<Mappings>,
-        info: uapi::Info,
+        info: uapi::rdma_device_info,
         limits: Limits,
     ) -> Result<Arc<Self>> {
         Arc::pin_init(
@@ -178,7 +178,7 @@ impl Device {
     /// # Errors
     ///
     /// [`ENODEV`] if it is gone.
-    pub(crate) fn info(&self) -> Result<uapi::Info> {
+    pub(crate) fn info(&self) -> Result<uapi::rdma_device_info> {
         self.enter(|_| self.info)
     }
 
@@ -200,7 +200,7 @@ impl Device {
     /// Takes note that pages of a buffer were mapped, from its page `offset` on.
     pub(crate) fn mapped(&self, handle: Handle, offset: usize, pages: usize) {
         // CAST: `usize` is at most 64 bits.
-        trace::map(self.number, handle.0, offset as u64, pages as u64);
+        trace::map(self.number, handle.number(), offset as u64, pages as u64);
     }
 
     /// Takes note that a page of a buffer was touched, and how many were put in, or why none.
@@ -211,7 +211,13 @@ impl Device {
             Err(error) => (0, Err(error)),
         };
         // CAST: `usize` is at most 64 bits.
-        trace::fault(self.number, handle.0, page as u64, pages as u64, outcome);
+        trace::fault(
+            self.number,
+            handle.number(),
+            page as u64,
+            pages as u64,
+            outcome,
+        );
     }
 
     /// How often pages were touched that were not there.

@@ -137,8 +137,8 @@ impl Driver for Edu {
             .alloc_irq_vectors(1, 1, types)
             .map_err(|e| unfit(pdev, "no interrupt", e))?;
         let (kind, interrupt, interrupt_name) = match vectors.irq_type() {
-            IrqType::Intx => (InterruptKind::Line, uapi::INTERRUPT_INTX, "INTx"),
-            _ => (InterruptKind::Message, uapi::INTERRUPT_MSI, "MSI"),
+            IrqType::Intx => (InterruptKind::Line, uapi::RDMA_INTERRUPT_INTX, "INTx"),
+            _ => (InterruptKind::Message, uapi::RDMA_INTERRUPT_MSI, "MSI"),
         };
 
         // CAST: a small number.
@@ -152,14 +152,21 @@ impl Driver for Edu {
 
         let number = Number::reserve(pdev.as_ref()).map_err(|e| unfit(pdev, "no free node", e))?;
         let (major, minor) = abilities.version;
-        let info = uapi::Info {
-            abi_version: uapi::ABI_VERSION,
+        let info = uapi::rdma_device_info {
+            abi_version: uapi::RDMA_ABI_VERSION,
+            operations: operations(abilities.memory),
+            capabilities: 0,
             device_memory_size: abilities.memory,
             max_transfer_size: abilities.largest,
+            max_buffer_size: uapi::RDMA_MAX_BUFFER_SIZE.into(),
+            queue_depth: uapi::RDMA_QUEUE_DEPTH,
+            // CAST: a small number.
+            engine_depth: abilities.depth as u32,
+            address_alignment: 1,
+            length_alignment: 1,
             dma_bits,
             interrupt,
             hardware_version: u32::from(major) << 8 | u32::from(minor),
-            queue_depth: uapi::QUEUE_DEPTH,
             ..Default::default()
         };
         // CAST: there are few nodes.
@@ -192,6 +199,15 @@ impl Driver for Edu {
             device,
         })
     }
+}
+
+/// The operations of a device that has so many bytes of memory, as bits.
+fn operations(memory: u64) -> u32 {
+    let copy = 1 << uapi::RDMA_OP_COPY;
+    if memory == 0 {
+        return copy;
+    }
+    copy | 1 << uapi::RDMA_OP_TO_DEVICE | 1 << uapi::RDMA_OP_FROM_DEVICE
 }
 
 /// Says, once, why a device is refused: to [`ENODEV`] the driver core adds no line of its own.

@@ -157,7 +157,7 @@ static void send_burst(struct direction *d)
 		.length = d->length[slot],
 		.cookie = slot,
 	};
-	struct rdma_submit submit = { .requests = (unsigned long)&request, .count = 1 };
+	struct rdma_submit submit = { .requests = (unsigned long)&request, .count = 1, .request_size = sizeof(request) };
 
 	if (d->way == COPY) {
 		check(pwrite(d->device, d->in + slot * BURST, d->length[slot], 0) == d->length[slot], d->node);
@@ -173,7 +173,7 @@ static void send_burst(struct direction *d)
 static void take_bursts(struct direction *d)
 {
 	struct rdma_completion done[RING];
-	struct rdma_wait wait = { .completions = (unsigned long)done, .max = RING };
+	struct rdma_wait wait = { .completions = (unsigned long)done, .max = RING, .completion_size = sizeof(*done) };
 	int count = ioctl(d->device, RDMA_IOC_WAIT, &wait);
 
 	check(count >= 0, "wait");

@@ -409,8 +409,9 @@ impl Lane {
     ///
     /// # Errors
     ///
-    /// [`ENODEV`] if there are none, and no more will come. [`ERESTARTNOHAND`] if there are none and a
-    /// signal comes, or if what comes is no signal: that restarts the call, which `until` allows.
+    /// [`ENODEV`] if there are none, and no more will come. [`ERESTARTSYS`] if there are none and a
+    /// signal comes, or if what comes is no signal: a call that is restarted waits for the same
+    /// `until`.
     pub(crate) fn collect(&self, min: usize, most: usize, until: Option<u64>) -> Result<Fifo<Job>> {
         let mut ended = Ended::NotYet;
         loop {
@@ -441,11 +442,11 @@ impl Lane {
         let over = lane.closed && lane.outstanding == 0;
         match (lane.completed, ended) {
             (0, _) if over => Err(ENODEV),
-            (0, Ended::BySignal) => Err(ERESTARTNOHAND),
+            (0, Ended::BySignal) => Err(ERESTARTSYS),
             (completed, _) if completed >= min || over => Ok(true),
             (_, Ended::NotYet) => Ok(false),
             (_, Ended::ByTime | Ended::BySignal) => Ok(true),
-            (_, Ended::ToRestart) => Err(ERESTARTNOHAND),
+            (_, Ended::ToRestart) => Err(ERESTARTSYS),
         }
     }
 

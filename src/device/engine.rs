@@ -336,8 +336,8 @@ impl Delayed<Engine<'_>> {
 
     fn trace_start(&self, transfer: Transfer) {
         let direction = match transfer.direction {
-            Direction::ToDevice => uapi::OP_TO_DEVICE,
-            Direction::FromDevice => uapi::OP_FROM_DEVICE,
+            Direction::ToDevice => uapi::RDMA_OP_TO_DEVICE,
+            Direction::FromDevice => uapi::RDMA_OP_FROM_DEVICE,
         };
         let (offset, length) = (transfer.device.offset(), transfer.device.length());
         trace::start(self.device.number(), direction, offset, length);

@@ -37,9 +37,9 @@ impl Traced {
                 continue;
             };
             let operation = match request.operation() {
-                Operation::ToDevice(..) => uapi::OP_TO_DEVICE,
-                Operation::FromDevice(..) => uapi::OP_FROM_DEVICE,
-                Operation::Copy(..) => uapi::OP_COPY,
+                Operation::ToDevice(..) => uapi::RDMA_OP_TO_DEVICE,
+                Operation::FromDevice(..) => uapi::RDMA_OP_FROM_DEVICE,
+                Operation::Copy(..) => uapi::RDMA_OP_COPY,
             };
             trace::submit(
                 self.device,

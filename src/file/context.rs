@@ -159,7 +159,7 @@ impl Context {
             handles = self.handles.lock();
         }
         let index = handles.others.insert(None).map_err(|_| ENOMEM)?;
-        Ok(Handle(u32::try_from(index + 1)?))
+        Handle::of_index(index)
     }
 
     /// Gives a handle back. The buffer stays for as long as something else holds it.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Files: the character device, poll, eventfd, debugfs.
+//! Files: the character device, poll, eventfd, debugfs, and structures in userspace.
 
-pub(crate) mod abi;
 pub(crate) mod chrdev;
 pub(crate) mod debugfs;
 pub(crate) mod eventfd;
 pub(crate) mod poll;
+pub(crate) mod uaccess;

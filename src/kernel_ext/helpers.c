@@ -14,6 +14,7 @@
 #include <linux/mm.h>
 #include <linux/scatterlist.h>
 #include <linux/sched/signal.h>
+#include <linux/uaccess.h>
 #include <linux/wait.h>
 
 unsigned long rdma_helper_sg_pfn(struct scatterlist *sg);
@@ -30,6 +31,10 @@ unsigned long rdma_helper_jiffies(void);
 bool rdma_helper_has_sleeper(struct wait_queue_head *head);
 unsigned int rdma_helper_sleep_on(void);
 void rdma_helper_sleep_on_end(unsigned int cleared);
+int rdma_helper_copy_struct_from_user(void *to, size_t to_size,
+				      const void __user *from, size_t from_size);
+int rdma_helper_copy_struct_to_user(void __user *to, size_t to_size,
+				    const void *from, size_t from_size);
 vm_flags_t rdma_helper_vma_flags(const struct vm_area_desc *desc);
 void rdma_helper_vma_rules(struct vm_area_desc *desc);
 bool rdma_helper_has_page_table(const struct vm_fault *vmf);
@@ -169,6 +174,20 @@ void rdma_helper_sleep_on_end(unsigned int cleared)
 		set_thread_flag(TIF_NOTIFY_SIGNAL);
 	if (cleared & BIT(1))
 		set_thread_flag(TIF_SIGPENDING);
+}
+
+/* uaccess.rs */
+int rdma_helper_copy_struct_from_user(void *to, size_t to_size,
+				      const void __user *from, size_t from_size)
+{
+	return copy_struct_from_user(to, to_size, from, from_size);
+}
+
+/* uaccess.rs */
+int rdma_helper_copy_struct_to_user(void __user *to, size_t to_size,
+				    const void *from, size_t from_size)
+{
+	return copy_struct_to_user(to, to_size, from, from_size, NULL);
 }
 
 /* vma.rs */

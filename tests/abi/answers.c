@@ -76,20 +76,20 @@ static size_t padding_of_all(struct __test_metadata *_metadata, FIXTURE_DATA(ans
 {
 	const struct buffer *buffer = &self->buffers[round % BUFFERS];
 	struct rdma_alloc alloc = { .size = PAGE, .mmap_offset = UINT64_MAX, .handle = UINT32_MAX };
-	struct rdma_buffer info = {
+	struct rdma_buffer_info info = {
 		.handle = buffer->handle, .size = UINT64_MAX, .mmap_offset = UINT64_MAX, .mappings = UINT32_MAX,
 	};
 	size_t wrong = 0;
 
-	EXPECT_EQ(0, ask(self, RDMA_IOC_INFO, NULL));
-	wrong += COUNT_RESERVED(rdma_info) + beside(self, sizeof(struct rdma_info));
+	EXPECT_EQ(0, ask(self, RDMA_IOC_DEVICE_INFO, NULL));
+	wrong += COUNT_RESERVED(rdma_device_info) + beside(self, sizeof(struct rdma_device_info));
 
 	EXPECT_EQ(0, ask(self, RDMA_IOC_ALLOC, &alloc));
 	wrong += COUNT_RESERVED(rdma_alloc) + (ANSWER(rdma_alloc)->flags != 0) + beside(self, sizeof(alloc));
 	EXPECT_EQ(0, free_handle(self->fd, ANSWER(rdma_alloc)->handle));
 
-	EXPECT_EQ(0, ask(self, RDMA_IOC_BUFFER, &info));
-	wrong += COUNT_RESERVED(rdma_buffer) + (ANSWER(rdma_buffer)->flags != 0) + beside(self, sizeof(info));
+	EXPECT_EQ(0, ask(self, RDMA_IOC_BUFFER_INFO, &info));
+	wrong += COUNT_RESERVED(rdma_buffer_info) + (ANSWER(rdma_buffer_info)->flags != 0) + beside(self, sizeof(info));
 	return wrong;
 }
 
@@ -97,11 +97,11 @@ static size_t padding_of_all(struct __test_metadata *_metadata, FIXTURE_DATA(ans
 static size_t changed_by_others(struct __test_metadata *_metadata, FIXTURE_DATA(answers) *self)
 {
 	struct rdma_request request = writing(&self->buffers[0], 0, 0, 16, 5);
-	struct rdma_submit submit = { .requests = (uintptr_t)&request, .count = 1 };
+	struct rdma_submit submit = { .requests = (uintptr_t)&request, .count = 1, .request_size = sizeof(request) };
 	struct rdma_cancel cancel = { .cookie = 4711 };
 	struct rdma_eventfd eventfd = { .fd = -1 };
 	struct rdma_alloc alloc = { .size = 0, .handle = 1 };
-	struct rdma_buffer info = { .handle = 0x7fffffff, .size = 1 };
+	struct rdma_buffer_info info = { .handle = 0x7fffffff, .size = 1 };
 	struct rdma_free free = { .handle = 0x7fffffff };
 	const struct {
 		unsigned long number;
@@ -110,7 +110,7 @@ static size_t changed_by_others(struct __test_metadata *_metadata, FIXTURE_DATA(
 	} calls[] = {
 		{ RDMA_IOC_SUBMIT, &submit, 1 },      { RDMA_IOC_CANCEL, &cancel, -ENOENT },
 		{ RDMA_IOC_EVENTFD, &eventfd, 0 },    { RDMA_IOC_ALLOC, &alloc, -EINVAL },
-		{ RDMA_IOC_BUFFER, &info, -EINVAL }, { RDMA_IOC_FREE, &free, -EINVAL },
+		{ RDMA_IOC_BUFFER_INFO, &info, -EINVAL }, { RDMA_IOC_FREE, &free, -EINVAL },
 	};
 	size_t wrong = 0;
 
@@ -264,14 +264,14 @@ static int addresses_in_answers(struct __test_metadata *_metadata, FIXTURE_DATA(
 	struct rdma_completion completions[16] = { 0 };
 	int count = 0, got;
 
-	EXPECT_EQ(0, ask(self, RDMA_IOC_INFO, NULL));
-	count += addresses_in_bytes(self, self->framed.bytes, sizeof(struct rdma_info));
+	EXPECT_EQ(0, ask(self, RDMA_IOC_DEVICE_INFO, NULL));
+	count += addresses_in_bytes(self, self->framed.bytes, sizeof(struct rdma_device_info));
 	EXPECT_EQ(0, ask(self, RDMA_IOC_ALLOC, &alloc));
 	count += addresses_in_bytes(self, self->framed.bytes, sizeof(alloc));
 	for (int i = 0; i < BUFFERS - 1; i++) {
-		struct rdma_buffer info = { .handle = self->buffers[i].handle };
+		struct rdma_buffer_info info = { .handle = self->buffers[i].handle };
 
-		EXPECT_EQ(0, ask(self, RDMA_IOC_BUFFER, &info));
+		EXPECT_EQ(0, ask(self, RDMA_IOC_BUFFER_INFO, &info));
 		count += addresses_in_bytes(self, self->framed.bytes, sizeof(info));
 	}
 	got = collect(self->fd, completions, 8, 16, FOREVER);

@@ -54,10 +54,10 @@ struct subject {
 #define ZERO(type, member) { offsetof(struct type, member), sizeof(((struct type *)0)->member) }
 
 static const struct subject subjects[] = {
-	{ "INFO", RDMA_IOC_INFO, true },
+	{ "DEVICE_INFO", RDMA_IOC_DEVICE_INFO, true },
 	{ "ALLOC", RDMA_IOC_ALLOC, true, { ZERO(rdma_alloc, flags), ZERO(rdma_alloc, reserved) } },
-	{ "FREE", RDMA_IOC_FREE, false, { ZERO(rdma_free, flags) } },
-	{ "BUFFER", RDMA_IOC_BUFFER, true, { ZERO(rdma_buffer, flags), ZERO(rdma_buffer, reserved) } },
+	{ "FREE", RDMA_IOC_FREE, false, { ZERO(rdma_free, flags), ZERO(rdma_free, reserved) } },
+	{ "BUFFER_INFO", RDMA_IOC_BUFFER_INFO, true, { ZERO(rdma_buffer_info, flags), ZERO(rdma_buffer_info, reserved) } },
 	{ "TRANSFER", RDMA_IOC_TRANSFER, false, { ZERO(rdma_request, flags), ZERO(rdma_request, reserved) } },
 	{ "SUBMIT", RDMA_IOC_SUBMIT, false, { ZERO(rdma_submit, flags), ZERO(rdma_submit, reserved) } },
 	{ "WAIT", RDMA_IOC_WAIT, false, { ZERO(rdma_wait, flags), ZERO(rdma_wait, reserved) } },
@@ -66,14 +66,14 @@ static const struct subject subjects[] = {
 	  false,
 	  { ZERO(rdma_cancel, flags), ZERO(rdma_cancel, reserved) },
 	  RDMA_CANCEL_ALL },
-	{ "EVENTFD", RDMA_IOC_EVENTFD, false, { ZERO(rdma_eventfd, flags) } },
+	{ "EVENTFD", RDMA_IOC_EVENTFD, false, { ZERO(rdma_eventfd, flags), ZERO(rdma_eventfd, reserved) } },
 };
 
 union argument {
-	struct rdma_info info;
+	struct rdma_device_info info;
 	struct rdma_alloc alloc;
 	struct rdma_free free;
-	struct rdma_buffer buffer;
+	struct rdma_buffer_info buffer;
 	struct rdma_request request;
 	struct rdma_submit submit;
 	struct rdma_wait wait;
@@ -96,17 +96,21 @@ static union argument right(const FIXTURE_DATA(hostile) *self, unsigned long num
 	case RDMA_IOC_FREE:
 		argument.free = (struct rdma_free){ .handle = self->buffer.handle };
 		break;
-	case RDMA_IOC_BUFFER:
-		argument.buffer = (struct rdma_buffer){ .handle = self->buffer.handle };
+	case RDMA_IOC_BUFFER_INFO:
+		argument.buffer = (struct rdma_buffer_info){ .handle = self->buffer.handle };
 		break;
 	case RDMA_IOC_TRANSFER:
 		argument.request = one_request;
 		break;
 	case RDMA_IOC_SUBMIT:
-		argument.submit = (struct rdma_submit){ .requests = (uintptr_t)&one_request, .count = 1 };
+		argument.submit = (struct rdma_submit){
+			.requests = (uintptr_t)&one_request, .count = 1, .request_size = sizeof(one_request),
+		};
 		break;
 	case RDMA_IOC_WAIT:
-		argument.wait = (struct rdma_wait){ .completions = (uintptr_t)&one_completion, .max = 1 };
+		argument.wait = (struct rdma_wait){
+			.completions = (uintptr_t)&one_completion, .max = 1, .completion_size = sizeof(one_completion),
+		};
 		break;
 	case RDMA_IOC_CANCEL:
 		argument.cancel = (struct rdma_cancel){ .cookie = 4711 };
@@ -143,7 +147,7 @@ static void look_before(struct __test_metadata *_metadata, FIXTURE_DATA(hostile)
 static void look_after(struct __test_metadata *_metadata, FIXTURE_DATA(hostile) *self, struct witness *witness)
 {
 	struct rdma_completion completions[2];
-	struct rdma_buffer info = { .handle = self->buffer.handle };
+	struct rdma_buffer_info info = { .handle = self->buffer.handle };
 	struct rdma_alloc alloc = { .size = PAGE };
 
 	/* Nothing was queued or cancelled, and nothing collected. */
@@ -152,7 +156,7 @@ static void look_after(struct __test_metadata *_metadata, FIXTURE_DATA(hostile) 
 	EXPECT_EQ(1, take(self->fd, completions, 2));
 	EXPECT_EQ(42, completions[0].cookie);
 	/* No buffer came or went. */
-	EXPECT_EQ(0, call(self->fd, RDMA_IOC_BUFFER, &info));
+	EXPECT_EQ(0, call(self->fd, RDMA_IOC_BUFFER_INFO, &info));
 	EXPECT_EQ(2 * PAGE, info.size);
 	EXPECT_EQ(0, info.requests);
 	EXPECT_EQ(0, call(self->fd, RDMA_IOC_ALLOC, &alloc));
@@ -241,16 +245,16 @@ TEST_F(hostile, pointers_into_read_only_memory)
 TEST_F(hostile, pointers_to_pages_of_all_kinds)
 {
 	static const int forbidden[] = { PROT_NONE, PROT_EXEC };
-	struct rdma_info *info;
+	struct rdma_device_info *info;
 
 	for (size_t i = 0; i < ARRAY_SIZE(forbidden); i++) {
 		ASSERT_EQ(0, mprotect(self->page, PAGE, forbidden[i]));
-		EXPECT_EQ(-EFAULT, call(self->fd, RDMA_IOC_INFO, self->page));
+		EXPECT_EQ(-EFAULT, call(self->fd, RDMA_IOC_DEVICE_INFO, self->page));
 	}
 	ASSERT_EQ(0, mprotect(self->page, PAGE, PROT_READ | PROT_WRITE));
 	ASSERT_EQ(0, madvise(self->page, PAGE, MADV_DONTNEED));
 	info = (void *)(self->page + PAGE - 8);
-	EXPECT_EQ(0, call(self->fd, RDMA_IOC_INFO, info));
+	EXPECT_EQ(0, call(self->fd, RDMA_IOC_DEVICE_INFO, info));
 	EXPECT_EQ(RDMA_ABI_VERSION, info->abi_version);
 }
 
@@ -471,7 +475,9 @@ TEST_F(hostile, depth_after_a_wait_into_nothing)
 TEST_F(hostile, wait_writes_what_it_says)
 {
 	struct rdma_completion *array = (void *)self->page;
-	struct rdma_wait wait = { .completions = (uintptr_t)array, .max = UINT32_MAX };
+	struct rdma_wait wait = {
+		.completions = (uintptr_t)array, .max = UINT32_MAX, .completion_size = sizeof(*array),
+	};
 
 	make_completions(_metadata, self, 1000, 9);
 	memset(self->page, FILL, 2 * PAGE);
@@ -512,8 +518,10 @@ TEST_F(hostile, arrays_elsewhere)
 	look_before(_metadata, self, &witness);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		for (uint32_t count = 1; count <= DEPTH; count *= 32) {
-			struct rdma_submit submit = { .requests = bad[i], .count = count };
-			struct rdma_wait wait = { .completions = bad[i], .max = count };
+			struct rdma_submit submit = { .requests = bad[i], .count = count, .request_size = size };
+			struct rdma_wait wait = {
+				.completions = bad[i], .max = count, .completion_size = sizeof(struct rdma_completion),
+			};
 
 			EXPECT_EQ(-EFAULT, call(self->fd, RDMA_IOC_SUBMIT, &submit))
 				TH_LOG("%#llx", (unsigned long long)bad[i]);
@@ -550,23 +558,22 @@ TEST_F(hostile, counts)
 	look_after(_metadata, self, &witness);
 }
 
-TEST_F(hostile, timeouts)
+TEST_F(hostile, deadlines)
 {
-	static const int64_t longest[] = { INT64_MAX, INT64_MAX - 1, INT64_MIN, -1, -2 };
-	static const int64_t shortest[] = { 0, 1, 1000 };
+	static const int64_t far[] = { INT64_MAX, INT64_MAX - 1, 1LL << 62 };
+	static const int64_t past[] = { INT64_MIN, INT64_MIN + 1, -1, 0, 1 };
 	struct rdma_completion completion;
 	int64_t began;
 
-	for (size_t i = 0; i < ARRAY_SIZE(longest); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(far); i++) {
 		ASSERT_EQ(1, submit_many(self->fd, &self->buffer, 1, 0));
 		began = now();
-		EXPECT_EQ(1, collect(self->fd, &completion, 1, 1, longest[i]))
-			TH_LOG("%lld ns", (long long)longest[i]);
+		EXPECT_EQ(1, collect_until(self->fd, &completion, 1, 1, far[i])) TH_LOG("%lld ns", (long long)far[i]);
 		EXPECT_LE(TRANSFER_US / 2, now() - began);
 	}
-	for (size_t i = 0; i < ARRAY_SIZE(shortest); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(past); i++) {
 		began = now();
-		EXPECT_EQ(0, collect(self->fd, &completion, 1, 1, shortest[i]));
+		EXPECT_EQ(0, collect_until(self->fd, &completion, 1, 1, past[i])) TH_LOG("%lld ns", (long long)past[i]);
 		EXPECT_GE(TRANSFER_US, now() - began);
 	}
 }
@@ -647,7 +654,9 @@ TEST_F(hostile, arguments_in_a_buffer)
 
 	for (int i = 0; i < 64; i++)
 		requests[i] = writing(&self->buffer, 0, 0, PAGE, i);
-	*submit = (struct rdma_submit){ .requests = (uintptr_t)requests, .count = 64 };
+	*submit = (struct rdma_submit){
+		.requests = (uintptr_t)requests, .count = 64, .request_size = sizeof(*requests),
+	};
 	EXPECT_EQ(64, call(self->fd, RDMA_IOC_SUBMIT, submit));
 	/* Into a page that nobody has touched through this mapping. */
 	fresh = map(self->fd, self->buffer.offset, 2 * PAGE, PROT_READ | PROT_WRITE);
@@ -848,7 +857,7 @@ TEST_F(slow, alloc)
 	struct uffdio_register range = { .range = { (uintptr_t)self->missing, PAGE }, .mode = UFFDIO_REGISTER_MODE_WP };
 	struct uffdio_writeprotect protect = { .range = range.range, .mode = UFFDIO_WRITEPROTECT_MODE_WP };
 	struct rdma_alloc *slow = (struct rdma_alloc *)self->missing;
-	struct rdma_buffer asked = {};
+	struct rdma_buffer_info asked = {};
 	struct uffdio_writeprotect permit = { .range = range.range };
 	struct buffer another;
 	uint32_t next;
@@ -866,7 +875,7 @@ TEST_F(slow, alloc)
 		wait_for_fault(_metadata, self);
 
 		asked.handle = next;
-		EXPECT_EQ(-EINVAL, call(self->fd, RDMA_IOC_BUFFER, &asked));
+		EXPECT_EQ(-EINVAL, call(self->fd, RDMA_IOC_BUFFER_INFO, &asked));
 		EXPECT_EQ(-EINVAL, free_handle(self->fd, next));
 		ASSERT_EQ(0, allocate(self->fd, PAGE, &another));
 		EXPECT_NE(next, another.handle);
@@ -924,7 +933,7 @@ struct target {
 	struct rdma_eventfd eventfd;
 	struct rdma_alloc alloc;
 	struct rdma_free free;
-	struct rdma_buffer buffer;
+	struct rdma_buffer_info buffer;
 	struct rdma_request transfer;
 	struct rdma_request requests[BATCH];
 };
@@ -991,8 +1000,16 @@ struct flipping {
 static struct target right_target(const FIXTURE_DATA(flipped) *self)
 {
 	struct target target = {
-		.submit = { .requests = (uintptr_t)self->target->requests, .count = BATCH },
-		.wait = { .completions = (uintptr_t)self->arrays[0], .max = DEPTH },
+		.submit = {
+			.requests = (uintptr_t)self->target->requests,
+			.count = BATCH,
+			.request_size = sizeof(struct rdma_request),
+		},
+		.wait = {
+			.completions = (uintptr_t)self->arrays[0],
+			.max = DEPTH,
+			.completion_size = sizeof(struct rdma_completion),
+		},
 		.cancel = { .flags = RDMA_CANCEL_ALL },
 		.eventfd = { .fd = self->eventfd },
 		.alloc = { .size = PAGE },
@@ -1056,6 +1073,8 @@ static void *flipper(void *argument)
 	struct flipping *flipping = argument;
 	FIXTURE_DATA(flipped) *self = flipping->self;
 	volatile struct target *target = self->target;
+	static const int64_t timeouts[] = { 0, 10 * MS, FOREVER };
+	static const uint32_t sizes[VALUES] = { 0, 23, 24, 25, 63, 64, 65, UINT32_MAX };
 	static const uint32_t counts[VALUES] = { 0, 1, BATCH, BATCH, DEPTH, DEPTH + 1, UINT32_MAX, 1U << 31 };
 	uint64_t addresses[VALUES] = {
 		(uintptr_t)self->arrays[0],
@@ -1073,7 +1092,7 @@ static void *flipper(void *argument)
 
 	while (!*flipping->over) {
 		flipping->calls++;
-		switch (rand_r(&seed) % 12) {
+		switch (rand_r(&seed) % 13) {
 		case 0:
 			target->submit.count = counts[rand_r(&seed) % VALUES];
 			break;
@@ -1091,7 +1110,7 @@ static void *flipper(void *argument)
 			target->wait.min = rand_r(&seed) % 4;
 			break;
 		case 5:
-			target->wait.timeout_ns = (int64_t)(rand_r(&seed) % 3) * 10 * MS - 1;
+			target->wait.deadline_ns = deadline(timeouts[rand_r(&seed) % 3]);
 			break;
 		case 6:
 			target->cancel.flags = rand_r(&seed) % 3;
@@ -1104,10 +1123,15 @@ static void *flipper(void *argument)
 			target->alloc.size = rand_r(&seed) % 2 ? PAGE * (1 + rand_r(&seed) % 4) : UINT64_MAX;
 			target->alloc.flags = rand_r(&seed) % 4 == 0;
 			/* Never one of those that the requests are on. */
-			target->free.handle = 5 + rand_r(&seed) % 8;
+			target->free.handle = 6 + rand_r(&seed) % 8;
 			break;
 		case 9:
 			flip_request(self, &target->transfer, &seed);
+			break;
+		case 10:
+			target->submit.request_size = sizes[rand_r(&seed) % VALUES];
+			/* Never more than the arrays have room for. */
+			target->wait.completion_size = sizes[rand_r(&seed) % 3];
 			break;
 		default:
 			flip_request(self, &target->requests[rand_r(&seed) % BATCH], &seed);
@@ -1123,9 +1147,9 @@ static void *caller(void *argument)
 {
 	static const unsigned long numbers[] = {
 		RDMA_IOC_SUBMIT, RDMA_IOC_SUBMIT, RDMA_IOC_SUBMIT,  RDMA_IOC_SUBMIT, RDMA_IOC_WAIT, RDMA_IOC_WAIT,
-		RDMA_IOC_WAIT,	 RDMA_IOC_CANCEL, RDMA_IOC_EVENTFD, RDMA_IOC_ALLOC,  RDMA_IOC_FREE, RDMA_IOC_BUFFER,
+		RDMA_IOC_WAIT,	 RDMA_IOC_CANCEL, RDMA_IOC_EVENTFD, RDMA_IOC_ALLOC,  RDMA_IOC_FREE, RDMA_IOC_BUFFER_INFO,
 	};
-	static const int known[] = { EFAULT, EINVAL, EAGAIN, EINTR, ENOMEM, EALREADY, ENOENT, EDQUOT, EBADF };
+	static const int known[] = { E2BIG, EFAULT, EINVAL, EAGAIN, EINTR, ENOMEM, EALREADY, ENOENT, EDQUOT, EBADF };
 	struct flipping *flipping = argument;
 	FIXTURE_DATA(flipped) *self = flipping->self;
 	struct target *target = self->target;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* INFO tells what is so: every field of the answer, for every way of opening the node. */
+/* DEVICE_INFO tells what is so: every field of the answer, for every way of opening the node. */
 #include "rdma_test.h"
 
 /* The interrupt that this module, in this guest, has to use. */
@@ -25,7 +25,7 @@ static uint32_t expected_dma_bits(void)
 FIXTURE(info)
 {
 	int fd;
-	struct rdma_info info;
+	struct rdma_device_info info;
 };
 
 FIXTURE_VARIANT(info)
@@ -42,7 +42,7 @@ FIXTURE_SETUP(info)
 	self->fd = open_node(variant->flags);
 	ASSERT_LE(0, self->fd);
 	memset(&self->info, 0xff, sizeof(self->info));
-	ASSERT_EQ(0, call(self->fd, RDMA_IOC_INFO, &self->info));
+	ASSERT_EQ(0, call(self->fd, RDMA_IOC_DEVICE_INFO, &self->info));
 }
 
 FIXTURE_TEARDOWN(info)
@@ -53,7 +53,9 @@ FIXTURE_TEARDOWN(info)
 TEST_F(info, interface)
 {
 	EXPECT_EQ(RDMA_ABI_VERSION, self->info.abi_version);
-	EXPECT_EQ(0, self->info.capabilities);
+	EXPECT_EQ(1 << RDMA_OP_TO_DEVICE | 1 << RDMA_OP_FROM_DEVICE | 1 << RDMA_OP_COPY, self->info.operations);
+	EXPECT_EQ(RDMA_MAX_BUFFER_SIZE, self->info.max_buffer_size);
+	EXPECT_EQ(RDMA_QUEUE_DEPTH, self->info.queue_depth);
 	for (size_t i = 0; i < ARRAY_SIZE(self->info.reserved); i++) {
 		EXPECT_EQ(0, self->info.reserved[i]);
 	}
@@ -63,6 +65,10 @@ TEST_F(info, device)
 {
 	EXPECT_EQ(DEVICE_MEMORY, self->info.device_memory_size);
 	EXPECT_EQ(DEVICE_MEMORY, self->info.max_transfer_size);
+	EXPECT_EQ(0, self->info.capabilities);
+	EXPECT_EQ(1, self->info.engine_depth);
+	EXPECT_EQ(1, self->info.address_alignment);
+	EXPECT_EQ(1, self->info.length_alignment);
 	EXPECT_EQ(0x100, self->info.hardware_version);
 	EXPECT_EQ(expected_dma_bits(), self->info.dma_bits);
 }

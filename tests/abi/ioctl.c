@@ -3,14 +3,17 @@
 #include "rdma_test.h"
 
 static const unsigned long known[] = {
-	RDMA_IOC_INFO,	   RDMA_IOC_ALLOC,  RDMA_IOC_FREE, RDMA_IOC_BUFFER, RDMA_IOC_TRANSFER,
+	RDMA_IOC_DEVICE_INFO,	   RDMA_IOC_ALLOC,  RDMA_IOC_FREE, RDMA_IOC_BUFFER_INFO, RDMA_IOC_TRANSFER,
 	RDMA_IOC_SUBMIT, RDMA_IOC_WAIT, RDMA_IOC_CANCEL,  RDMA_IOC_EVENTFD,
 };
 
+/* Whatever size of structure it is for. */
 static bool is_known(unsigned long number)
 {
+	const unsigned long size = (unsigned long)_IOC_SIZEMASK << _IOC_SIZESHIFT;
+
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
-		if (number == known[i])
+		if ((number & ~size) == (known[i] & ~size))
 			return true;
 	return false;
 }
@@ -47,7 +50,7 @@ TEST_F(ioctl, unknown_numbers)
 					      sizeof(struct rdma_submit),
 					      sizeof(struct rdma_wait),
 					      sizeof(struct rdma_alloc),
-					      sizeof(struct rdma_info),
+					      sizeof(struct rdma_device_info),
 					      sizeof(struct rdma_request),
 					      sizeof(struct rdma_request) + 8,
 					      256,
@@ -75,7 +78,7 @@ TEST_F(ioctl, other_magic)
 
 	for (unsigned int magic = 0; magic < 256; magic++)
 		if (magic != RDMA_IOC_MAGIC)
-			served += !call(self->fd, _IOR(magic, 0x00, struct rdma_info), self->page);
+			served += !call(self->fd, _IOR(magic, 0x00, struct rdma_device_info), self->page);
 	EXPECT_EQ(0, served);
 }
 
@@ -111,7 +114,7 @@ TEST_F(ioctl, answers_into_read_only_memory)
 
 	*alloc = (struct rdma_alloc){ .size = PAGE };
 	ASSERT_EQ(0, mprotect(self->page, PAGE, PROT_READ));
-	EXPECT_EQ(-EFAULT, call(self->fd, RDMA_IOC_INFO, self->page));
+	EXPECT_EQ(-EFAULT, call(self->fd, RDMA_IOC_DEVICE_INFO, self->page));
 	EXPECT_EQ(-EFAULT, call(self->fd, RDMA_IOC_ALLOC, self->page));
 }
 
@@ -147,9 +150,9 @@ TEST_F(ioctl, answers_stay_inside_the_structure)
 	struct rdma_alloc alloc = { .size = PAGE };
 
 	memset(self->page, 0xa5, PAGE);
-	ASSERT_EQ(0, call(self->fd, RDMA_IOC_INFO, place));
+	ASSERT_EQ(0, call(self->fd, RDMA_IOC_DEVICE_INFO, place));
 	EXPECT_EQ(0, differing(self->page, 0xa5, 512));
-	EXPECT_EQ(0, differing(place + sizeof(struct rdma_info), 0xa5, PAGE - 512 - sizeof(struct rdma_info)));
+	EXPECT_EQ(0, differing(place + sizeof(struct rdma_device_info), 0xa5, PAGE - 512 - sizeof(struct rdma_device_info)));
 
 	memset(self->page, 0xa5, PAGE);
 	memcpy(place, &alloc, sizeof(alloc));
@@ -193,17 +196,17 @@ static int call32(int fd, unsigned int number, void *argument)
 TEST_F(ioctl, 32_bit_programs)
 {
 	unsigned char *low = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
-	struct rdma_info *info = (void *)low;
+	struct rdma_device_info *info = (void *)low;
 	struct rdma_alloc *alloc = (void *)low;
 	struct rdma_request *request = (void *)low;
 	struct rdma_free *free = (void *)low;
 	struct buffer buffer;
 
 	ASSERT_NE(MAP_FAILED, low);
-	if (call32(-1, RDMA_IOC_INFO, low) != -EBADF)
+	if (call32(-1, RDMA_IOC_DEVICE_INFO, low) != -EBADF)
 		SKIP(return, "this kernel runs no 32-bit programs");
 
-	ASSERT_EQ(0, call32(self->fd, RDMA_IOC_INFO, low));
+	ASSERT_EQ(0, call32(self->fd, RDMA_IOC_DEVICE_INFO, low));
 	EXPECT_EQ(RDMA_ABI_VERSION, info->abi_version);
 	EXPECT_EQ(DEVICE_MEMORY, info->device_memory_size);
 
@@ -227,7 +230,7 @@ TEST_F(ioctl, 32_bit_programs)
 	EXPECT_EQ(0, call32(self->fd, RDMA_IOC_FREE, low));
 	EXPECT_EQ(-EINVAL, call32(self->fd, RDMA_IOC_FREE, low));
 	EXPECT_EQ(-ENOTTY, call32(self->fd, _IOC(_IOC_READ, RDMA_IOC_MAGIC, 0x7f, 4), low));
-	EXPECT_EQ(-EFAULT, call32(self->fd, RDMA_IOC_INFO, NULL));
+	EXPECT_EQ(-EFAULT, call32(self->fd, RDMA_IOC_DEVICE_INFO, NULL));
 }
 
 TEST_HARNESS_MAIN

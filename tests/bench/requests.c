@@ -62,6 +62,9 @@ static int open_context(void)
 	return fd;
 }
 
+/* What ALLOC gives to the first buffer of every context. */
+#define FIRST_HANDLE (RDMA_FIRST_BUFFER + 1)
+
 static struct rdma_alloc allocate(int fd)
 {
 	struct rdma_alloc alloc = { .size = PAGE };
@@ -73,7 +76,11 @@ static struct rdma_alloc allocate(int fd)
 
 static void submit(int fd, int count)
 {
-	struct rdma_submit argument = { .requests = (uintptr_t)requests, .count = count };
+	struct rdma_submit argument = {
+		.requests = (uintptr_t)requests,
+		.count = count,
+		.request_size = sizeof(*requests),
+	};
 
 	if (ioctl(fd, RDMA_IOC_SUBMIT, &argument) != count)
 		err(1, "SUBMIT of %d", count);
@@ -81,7 +88,13 @@ static void submit(int fd, int count)
 
 static void collect(int fd, int count)
 {
-	struct rdma_wait argument = { .completions = (uintptr_t)completions, .min = count, .max = count, .timeout_ns = -1 };
+	struct rdma_wait argument = {
+		.completions = (uintptr_t)completions,
+		.min = count,
+		.max = count,
+		.completion_size = sizeof(*completions),
+		.deadline_ns = RDMA_WAIT_FOREVER,
+	};
 
 	if (ioctl(fd, RDMA_IOC_WAIT, &argument) != count)
 		err(1, "WAIT for %d", count);
@@ -114,8 +127,7 @@ static void calls(int busy, int fd, const uint32_t *handles, int buffers, int co
 		for (int round = 0; round < ROUNDS; round++) {
 			int64_t times[4];
 
-			/* 1 is the first handle of every context. */
-			requests[0] = (struct rdma_request){ .operation = RDMA_OP_TO_DEVICE, .source = 1, .length = 1 };
+			requests[0] = (struct rdma_request){ .operation = RDMA_OP_TO_DEVICE, .source = FIRST_HANDLE, .length = 1 };
 			submit(busy, 1);
 			/* Buffers from all over the table. */
 			for (int j = 0; j < batch; j++)
@@ -291,7 +303,7 @@ static void interrupts_of_many(const int *fds, int contexts)
 	struct timespec time = { TRANSFERS / 10 + 1, 0 };
 	struct marks marks;
 
-	requests[0] = (struct rdma_request){ .operation = RDMA_OP_TO_DEVICE, .source = 1, .length = 1 };
+	requests[0] = (struct rdma_request){ .operation = RDMA_OP_TO_DEVICE, .source = FIRST_HANDLE, .length = 1 };
 	for (int i = 0; i < contexts; i++)
 		submit(fds[i], 1);
 	write_file(TRACING "trace", "");

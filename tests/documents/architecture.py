@@ -41,9 +41,6 @@ CIRCLES: set[Import] = {
     ("device::engine", "device"),
     ("device::traced", "device"),
     ("device::users", "device"),
-    # What the calls share belongs below them.
-    ("file::ioctl::submit", "file::ioctl"),
-    ("file::ioctl::wait", "file::ioctl"),
 }
 
 USE = re.compile(r"^[ \t]*(pub(?:\([^)]*\))?\s+)?use\s+([^;]+);", re.MULTILINE)

@@ -7,7 +7,7 @@ enum { MOST = 100, SIZE = 4 << 20 };
 FIXTURE(reach)
 {
 	int fd;
-	struct rdma_info info;
+	struct rdma_device_info info;
 	volatile void *registers;
 };
 
@@ -17,7 +17,7 @@ FIXTURE_SETUP(reach)
 
 	self->fd = open_node(O_RDWR);
 	ASSERT_LE(0, self->fd);
-	ASSERT_EQ(0, call(self->fd, RDMA_IOC_INFO, &self->info));
+	ASSERT_EQ(0, call(self->fd, RDMA_IOC_DEVICE_INFO, &self->info));
 	ASSERT_EQ(0, pci_address("rdma0", address));
 	self->registers = map_registers(address, PAGE);
 	ASSERT_NE(NULL, self->registers) TH_LOG("this needs a kernel with iomem=relaxed");

@@ -16,11 +16,11 @@ FIXTURE_SETUP(line)
 	static const char *const nodes[] = { "/dev/rdma0", "/dev/rdma1" };
 
 	for (int i = 0; i < 2; i++) {
-		struct rdma_info info;
+		struct rdma_device_info info;
 
 		self->fds[i] = open(nodes[i], O_RDWR | O_CLOEXEC);
 		ASSERT_LE(0, self->fds[i]);
-		ASSERT_EQ(0, call(self->fds[i], RDMA_IOC_INFO, &info));
+		ASSERT_EQ(0, call(self->fds[i], RDMA_IOC_DEVICE_INFO, &info));
 		ASSERT_EQ(RDMA_INTERRUPT_INTX, info.interrupt);
 		ASSERT_EQ(0, allocate(self->fds[i], 2 * PAGE, &self->buffers[i]));
 		fill(self->buffers[i].bytes, PAGE, i);

@@ -211,7 +211,8 @@ TEST_F(transfer, unused_handles)
 
 TEST_F(transfer, unknown_handles)
 {
-	struct buffer gone, unknown = { .handle = 0x7fffffff }, none = { .handle = 0 };
+	struct buffer gone, unknown = { .handle = 0x7fffffff }, none = { .handle = RDMA_FIRST_BUFFER },
+		      nothing = { .handle = RDMA_NO_BUFFER };
 
 	ASSERT_EQ(0, allocate(self->fd, PAGE, &gone));
 	ASSERT_EQ(0, release(self->fd, &gone));
@@ -222,6 +223,10 @@ TEST_F(transfer, unknown_handles)
 	EXPECT_EQ(-EINVAL, to_device(self->fd, &unknown, 0, 0, 1));
 	EXPECT_EQ(-EINVAL, to_device(self->fd, &none, 0, 0, 1));
 	EXPECT_EQ(-EINVAL, copy(self->fd, &self->one, 0, &none, 0, 1));
+	EXPECT_EQ(-EINVAL, to_device(self->fd, &nothing, 0, 0, 1));
+	EXPECT_EQ(-EINVAL, from_device(self->fd, &nothing, 0, 0, 1));
+	EXPECT_EQ(-EINVAL, copy(self->fd, &self->one, 0, &nothing, 0, 1));
+	EXPECT_EQ(-EINVAL, copy(self->fd, &nothing, 0, &self->one, 0, 1));
 	EXPECT_EQ(0, to_device(self->fd, &self->one, 0, 0, 1));
 }
 

@@ -138,16 +138,16 @@ CALL(free, allocate_other, call_free, free_if_failed)
 
 static long call_info(struct scene *self)
 {
-	struct rdma_info info;
+	struct rdma_device_info info;
 
-	return call(self->fd, RDMA_IOC_INFO, &info);
+	return call(self->fd, RDMA_IOC_DEVICE_INFO, &info);
 }
 
 static long call_buffer(struct scene *self)
 {
-	struct rdma_buffer buffer = { .handle = self->buffer.handle };
+	struct rdma_buffer_info buffer = { .handle = self->buffer.handle };
 
-	return call(self->fd, RDMA_IOC_BUFFER, &buffer);
+	return call(self->fd, RDMA_IOC_BUFFER_INFO, &buffer);
 }
 
 CALL(info, NULL, call_info, NULL)
@@ -157,9 +157,9 @@ CALL(buffer, NULL, call_buffer, NULL)
 
 static int mappings(struct scene *self)
 {
-	struct rdma_buffer buffer = { .handle = self->buffer.handle };
+	struct rdma_buffer_info buffer = { .handle = self->buffer.handle };
 
-	return call(self->fd, RDMA_IOC_BUFFER, &buffer) ?: (int)buffer.mappings;
+	return call(self->fd, RDMA_IOC_BUFFER_INFO, &buffer) ?: (int)buffer.mappings;
 }
 
 static unsigned char *map_buffer(struct scene *self, int flags)

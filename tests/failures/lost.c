@@ -17,14 +17,14 @@ FIXTURE(lost)
 
 FIXTURE_SETUP(lost)
 {
-	struct rdma_info info;
+	struct rdma_device_info info;
 	char address[32];
 
 	self->fd = open_node(O_RDWR);
 	ASSERT_LE(0, self->fd);
 	ASSERT_EQ(0, allocate(self->fd, 2 * PAGE, &self->buffer));
 	fill(self->buffer.bytes, PAGE, 1);
-	ASSERT_EQ(0, call(self->fd, RDMA_IOC_INFO, &info));
+	ASSERT_EQ(0, call(self->fd, RDMA_IOC_DEVICE_INFO, &info));
 	self->msi = info.interrupt == RDMA_INTERRUPT_MSI;
 	ASSERT_EQ(0, pci_address("rdma0", address));
 	self->config = open_config(address);

@@ -150,10 +150,10 @@ static inline int move_bytes(void *to, const void *from, size_t length)
 /* A mapping of one of the buffers, whole; NULL if there is none now. */
 static inline unsigned char *map_some(struct worker *worker, size_t *size)
 {
-	struct rdma_buffer info = { .handle = some_handle(worker) };
+	struct rdma_buffer_info info = { .handle = some_handle(worker) };
 	unsigned char *bytes;
 
-	if (judge(worker, "BUFFER", call(worker->place->fd, RDMA_IOC_BUFFER, &info)))
+	if (judge(worker, "BUFFER", call(worker->place->fd, RDMA_IOC_BUFFER_INFO, &info)))
 		return NULL;
 	*size = info.size;
 	bytes = map(worker->place->fd, info.mmap_offset, info.size, PROT_READ | PROT_WRITE);
@@ -166,12 +166,12 @@ static inline unsigned char *map_some(struct worker *worker, size_t *size)
 static inline void opens(struct worker *worker)
 {
 	int fd = judge(worker, "open", open_node(O_RDWR | (any(worker, 2) ? O_NONBLOCK : 0)));
-	struct rdma_info info;
+	struct rdma_device_info info;
 	unsigned char *bytes;
 
 	if (fd < 0)
 		return;
-	judge(worker, "INFO", call(fd, RDMA_IOC_INFO, &info));
+	judge(worker, "INFO", call(fd, RDMA_IOC_DEVICE_INFO, &info));
 	bytes = map(fd, 0, 2 * PAGE, PROT_READ | PROT_WRITE);
 	judge(worker, "mmap at 0", bytes ? 0 : -errno);
 	close(fd);
@@ -377,12 +377,12 @@ static inline void polls(struct worker *worker)
 
 static inline void looks_at_fdinfo(struct worker *worker)
 {
-	struct rdma_info info;
+	struct rdma_device_info info;
 	char path[64], text[4096];
 
 	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", worker->place->fd);
 	judge(worker, "fdinfo", read_text(path, text, sizeof(text)));
-	judge(worker, "INFO", call(worker->place->fd, RDMA_IOC_INFO, &info));
+	judge(worker, "INFO", call(worker->place->fd, RDMA_IOC_DEVICE_INFO, &info));
 }
 
 /* What root has to look at: debugfs, and the tracepoints while they are switched on and off. */

@@ -10,11 +10,15 @@
 
 #define DEPTH RDMA_QUEUE_DEPTH
 #define MS 1000000LL /* in nanoseconds */
-#define FOREVER (-1LL)
+#define FOREVER INT64_MAX
 
 static inline int submit(int fd, const struct rdma_request *requests, uint32_t count)
 {
-	struct rdma_submit argument = { .requests = (uintptr_t)requests, .count = count };
+	struct rdma_submit argument = {
+		.requests = (uintptr_t)requests,
+		.count = count,
+		.request_size = sizeof(*requests),
+	};
 
 	return call(fd, RDMA_IOC_SUBMIT, &argument);
 }
@@ -24,16 +28,33 @@ static inline int submit_one(int fd, struct rdma_request request)
 	return submit(fd, &request, 1);
 }
 
-static inline int collect(int fd, struct rdma_completion *completions, uint32_t min, uint32_t max, int64_t timeout_ns)
+/* When a time from now is over, as rdma_wait.deadline_ns has it; 0 and FOREVER are what they are there. */
+static inline int64_t deadline(int64_t timeout_ns)
+{
+	struct timespec time;
+
+	if (timeout_ns == 0 || timeout_ns == FOREVER)
+		return timeout_ns ? RDMA_WAIT_FOREVER : 0;
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return time.tv_sec * 1000 * MS + time.tv_nsec + timeout_ns;
+}
+
+static inline int collect_until(int fd, struct rdma_completion *completions, uint32_t min, uint32_t max, int64_t deadline_ns)
 {
 	struct rdma_wait argument = {
 		.completions = (uintptr_t)completions,
 		.min = min,
 		.max = max,
-		.timeout_ns = timeout_ns,
+		.completion_size = sizeof(*completions),
+		.deadline_ns = deadline_ns,
 	};
 
 	return call(fd, RDMA_IOC_WAIT, &argument);
+}
+
+static inline int collect(int fd, struct rdma_completion *completions, uint32_t min, uint32_t max, int64_t timeout_ns)
+{
+	return collect_until(fd, completions, min, max, deadline(timeout_ns));
 }
 
 /* What is there now, up to so many. */

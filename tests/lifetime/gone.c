@@ -55,14 +55,14 @@ FIXTURE_TEARDOWN(gone)
 
 TEST_F(gone, calls_answer_enodev)
 {
-	struct rdma_info info;
+	struct rdma_device_info info;
 	struct rdma_alloc alloc = { .size = PAGE };
-	struct rdma_buffer buffer = { 0 };
+	struct rdma_buffer_info buffer = { 0 };
 	struct rdma_completion completion;
 	char bytes[16];
 
 	ASSERT_LE(0, leave(self, variant->way));
-	EXPECT_EQ(-ENODEV, call(self->fd, RDMA_IOC_INFO, &info));
+	EXPECT_EQ(-ENODEV, call(self->fd, RDMA_IOC_DEVICE_INFO, &info));
 	EXPECT_EQ(-ENODEV, call(self->fd, RDMA_IOC_ALLOC, &alloc));
 	EXPECT_EQ(-ENODEV, to_device(self->fd, &self->buffer, 0, 0, 1));
 	EXPECT_EQ(-ENODEV, from_device(self->fd, &self->buffer, 0, 0, 1));
@@ -75,7 +75,7 @@ TEST_F(gone, calls_answer_enodev)
 	EXPECT_EQ(ENODEV, errno);
 	EXPECT_EQ(-ENODEV, free_handle(self->fd, self->buffer.handle));
 	buffer.handle = self->buffer.handle;
-	EXPECT_EQ(-ENODEV, call(self->fd, RDMA_IOC_BUFFER, &buffer));
+	EXPECT_EQ(-ENODEV, call(self->fd, RDMA_IOC_BUFFER_INFO, &buffer));
 	EXPECT_EQ(-ENODEV, submit_many(self->fd, &self->buffer, 1, 0));
 	EXPECT_EQ(-ENODEV, take(self->fd, &completion, 1));
 	EXPECT_EQ(-ENODEV, collect(self->fd, &completion, 1, 1, FOREVER));
@@ -122,12 +122,12 @@ TEST_F(gone, mappings_answer_sigbus)
 /* The old file and the old mapping have nothing to do with the device that came back. */
 TEST_F(gone, what_was_held_stays_dead)
 {
-	struct rdma_info info;
+	struct rdma_device_info info;
 
 	ASSERT_LE(0, leave(self, variant->way));
 	ASSERT_EQ(0, back(self, variant->way));
 	EXPECT_TRUE(works());
-	EXPECT_EQ(-ENODEV, call(self->fd, RDMA_IOC_INFO, &info));
+	EXPECT_EQ(-ENODEV, call(self->fd, RDMA_IOC_DEVICE_INFO, &info));
 	EXPECT_EQ(-ENODEV, to_device(self->fd, &self->buffer, 0, 0, 1));
 	EXPECT_FALSE(readable(self->buffer.bytes));
 	EXPECT_EQ(0, munmap(self->buffer.bytes, PAGES * PAGE));

@@ -66,7 +66,7 @@ static int hold(struct holder *holder, int round)
 static const char *wrong_answer(struct holder *holder, bool ended)
 {
 	struct rdma_completion completions[8];
-	struct rdma_info info;
+	struct rdma_device_info info;
 	struct rdma_alloc alloc = { .size = PAGE };
 	int collected;
 
@@ -86,7 +86,7 @@ static const char *wrong_answer(struct holder *holder, bool ended)
 		return "WAIT";
 	if (polled(holder->fd) != (POLLHUP | POLLERR))
 		return "poll";
-	if (take(holder->fd, completions, 8) != -ENODEV || call(holder->fd, RDMA_IOC_INFO, &info) != -ENODEV ||
+	if (take(holder->fd, completions, 8) != -ENODEV || call(holder->fd, RDMA_IOC_DEVICE_INFO, &info) != -ENODEV ||
 	    call(holder->fd, RDMA_IOC_ALLOC, &alloc) != -ENODEV ||
 	    to_device(holder->fd, &holder->buffer, 0, 0, 1) != -ENODEV || submit_many(holder->fd, &holder->buffer, 1, 0) != -ENODEV)
 		return "an ioctl";

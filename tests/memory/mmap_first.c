@@ -147,8 +147,8 @@ TEST_F(first, beside_alloc)
 	bytes = map(self->fd, 0, PAGE, PROT_READ | PROT_WRITE);
 	ASSERT_NE(NULL, bytes);
 	ASSERT_EQ(0, allocate(self->fd, PAGE, &two));
-	EXPECT_NE(0, one.handle);
-	EXPECT_NE(0, two.handle);
+	EXPECT_NE(RDMA_FIRST_BUFFER, one.handle);
+	EXPECT_NE(RDMA_FIRST_BUFFER, two.handle);
 	memset(bytes, 0x33, PAGE);
 	EXPECT_EQ(0, differing(one.bytes, 0, PAGE));
 	EXPECT_EQ(0, differing(two.bytes, 0, PAGE));
@@ -190,7 +190,7 @@ TEST_F(first, two_at_once)
 	struct shared *shared = shared_memory(sizeof(*shared));
 
 	for (int round = 0; round < ROUNDS; round++) {
-		struct rdma_buffer buffer = { .handle = RDMA_FIRST_BUFFER };
+		struct rdma_buffer_info buffer = { .handle = RDMA_FIRST_BUFFER };
 		int fd = open_node(O_RDWR), status;
 		unsigned char *bytes;
 		pid_t child;
@@ -209,7 +209,7 @@ TEST_F(first, two_at_once)
 		ASSERT_EQ(0, status);
 		ASSERT_NE(NULL, bytes);
 		ASSERT_EQ(0x55, bytes[round]);
-		ASSERT_EQ(0, call(fd, RDMA_IOC_BUFFER, &buffer));
+		ASSERT_EQ(0, call(fd, RDMA_IOC_BUFFER_INFO, &buffer));
 		ASSERT_EQ(1, buffer.mappings);
 		close(fd);
 		munmap(bytes, PAGES * PAGE);

@@ -324,8 +324,8 @@ TEST_F(vma, is_memory_for_the_driver_s_own_calls)
 	struct rdma_alloc *alloc;
 
 	ASSERT_NE(NULL, fresh);
-	EXPECT_EQ(0, call(self->fd, RDMA_IOC_INFO, fresh));
-	EXPECT_EQ(RDMA_ABI_VERSION, ((struct rdma_info *)fresh)->abi_version);
+	EXPECT_EQ(0, call(self->fd, RDMA_IOC_DEVICE_INFO, fresh));
+	EXPECT_EQ(RDMA_ABI_VERSION, ((struct rdma_device_info *)fresh)->abi_version);
 
 	fresh = map(self->fd, self->buffer.offset + PAGE, PAGE, PROT_READ | PROT_WRITE);
 	ASSERT_NE(NULL, fresh);

@@ -25,9 +25,9 @@ FIXTURE_TEARDOWN(depth)
 
 TEST_F(depth, told)
 {
-	struct rdma_info info;
+	struct rdma_device_info info;
 
-	ASSERT_EQ(0, call(self->fd, RDMA_IOC_INFO, &info));
+	ASSERT_EQ(0, call(self->fd, RDMA_IOC_DEVICE_INFO, &info));
 	EXPECT_EQ(DEPTH, info.queue_depth);
 }
 

@@ -223,9 +223,11 @@ TEST_F(eventfd, what_is_refused_changes_nothing)
 	EXPECT_EQ(-EBADF, tell(self->fd, 999));
 	EXPECT_EQ(-EINVAL, tell(self->fd, self->fd));
 	for (int bit = 0; bit < 32; bit++) {
-		struct rdma_eventfd argument = { .fd = -1, .flags = 1U << bit };
+		struct rdma_eventfd flag = { .fd = -1, .flags = 1U << bit };
+		struct rdma_eventfd reserved = { .fd = -1, .reserved = 1ULL << 2 * bit };
 
-		EXPECT_EQ(-EINVAL, call(self->fd, RDMA_IOC_EVENTFD, &argument)) TH_LOG("bit %d", bit);
+		EXPECT_EQ(-EINVAL, call(self->fd, RDMA_IOC_EVENTFD, &flag)) TH_LOG("bit %d", bit);
+		EXPECT_EQ(-EINVAL, call(self->fd, RDMA_IOC_EVENTFD, &reserved)) TH_LOG("bit %d", 2 * bit);
 	}
 	ASSERT_EQ(1, submit_many(self->fd, &self->buffer, 1, 0));
 	EXPECT_EQ(0, drain(self->fd, 1));

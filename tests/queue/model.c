@@ -682,10 +682,10 @@ static void do_free(struct __test_metadata *_metadata, struct context *context)
 static void check_buffer(struct __test_metadata *_metadata, struct context *context)
 {
 	struct memory *memory = any_memory(context);
-	struct rdma_buffer info = { .handle = memory->buffer.handle };
+	struct rdma_buffer_info info = { .handle = memory->buffer.handle };
 
 	ASSERT_EQ(0, differs(memory)) TH_LOG("handle %u", memory->buffer.handle);
-	ASSERT_EQ(0, call(context->fd, RDMA_IOC_BUFFER, &info));
+	ASSERT_EQ(0, call(context->fd, RDMA_IOC_BUFFER_INFO, &info));
 	ASSERT_EQ(memory->buffer.size, info.size);
 	ASSERT_EQ(memory->buffer.offset, info.mmap_offset);
 	ASSERT_EQ(memory->requests, info.requests);

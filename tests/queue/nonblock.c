@@ -54,9 +54,9 @@ TEST_F(nonblock, what_takes_a_transfer)
 TEST_F(nonblock, what_takes_none)
 {
 	char bytes[16] = "";
-	struct rdma_info info;
+	struct rdma_device_info info;
 
-	EXPECT_EQ(0, call(self->fd, RDMA_IOC_INFO, &info));
+	EXPECT_EQ(0, call(self->fd, RDMA_IOC_DEVICE_INFO, &info));
 	EXPECT_EQ(-EINVAL, to_device(self->fd, &self->buffer, 0, 0, 0));
 	EXPECT_EQ(-EINVAL, to_device(self->fd, &self->buffer, 0, 1, DEVICE_MEMORY));
 	EXPECT_EQ(0, read(self->fd, bytes, 0));

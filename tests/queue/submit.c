@@ -278,13 +278,15 @@ TEST_F(submit, bad_counts)
 	EXPECT_EQ(0, take(self->fd, self->completions, 1));
 }
 
+#define SUBMIT_ONE(request) .requests = (uintptr_t)&request, .count = 1, .request_size = sizeof(request)
+
 TEST_F(submit, reserved_fields)
 {
 	const struct rdma_request request = writing(&self->one, 0, 0, 1, 0);
 
-	for (int bit = 0; bit < 64; bit++) {
-		struct rdma_submit flag = { .requests = (uintptr_t)&request, .count = 1, .flags = 1U << bit % 32 };
-		struct rdma_submit reserved = { .requests = (uintptr_t)&request, .count = 1, .reserved = 1ULL << bit };
+	for (int bit = 0; bit < 32; bit++) {
+		struct rdma_submit flag = { SUBMIT_ONE(request), .flags = 1U << bit };
+		struct rdma_submit reserved = { SUBMIT_ONE(request), .reserved = 1U << bit };
 
 		EXPECT_EQ(-EINVAL, call(self->fd, RDMA_IOC_SUBMIT, &flag)) TH_LOG("bit %d", bit);
 		EXPECT_EQ(-EINVAL, call(self->fd, RDMA_IOC_SUBMIT, &reserved)) TH_LOG("bit %d", bit);
@@ -300,7 +302,9 @@ TEST_F(submit, bad_arrays)
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		for (uint32_t count = 1; count <= DEPTH; count *= 32) {
-			struct rdma_submit argument = { .requests = bad[i], .count = count };
+			struct rdma_submit argument = {
+				.requests = bad[i], .count = count, .request_size = sizeof(struct rdma_request),
+			};
 
 			EXPECT_EQ(-EFAULT, call(self->fd, RDMA_IOC_SUBMIT, &argument))
 				TH_LOG("%u at %#" PRIx64, count, bad[i]);
@@ -369,10 +373,10 @@ TEST_F(submit, array_in_a_buffer)
 
 /* --- BUFFER. */
 
-static int ask(int fd, struct rdma_buffer *answer, uint32_t handle)
+static int ask(int fd, struct rdma_buffer_info *answer, uint32_t handle)
 {
-	*answer = (struct rdma_buffer){ .handle = handle };
-	return call(fd, RDMA_IOC_BUFFER, answer);
+	*answer = (struct rdma_buffer_info){ .handle = handle };
+	return call(fd, RDMA_IOC_BUFFER_INFO, answer);
 }
 
 TEST_F(submit, what_a_buffer_is_doing)
@@ -382,7 +386,7 @@ TEST_F(submit, what_a_buffer_is_doing)
 		copying(&self->two, 0, &self->one, 0, 1, 2),
 		copying(&self->two, 0, &self->two, 1, 1, 3),
 	};
-	struct rdma_buffer buffer;
+	struct rdma_buffer_info buffer;
 	unsigned char *another;
 
 	ASSERT_EQ(0, ask(self->fd, &buffer, self->one.handle));
@@ -421,19 +425,19 @@ TEST_F(submit, what_a_buffer_is_doing)
 
 TEST_F(submit, what_no_buffer_is_doing)
 {
-	struct rdma_buffer buffer;
+	struct rdma_buffer_info buffer;
 	uint32_t handles[] = { RDMA_FIRST_BUFFER, self->two.handle + 1, UINT32_MAX, 0x80000000 };
 
 	for (size_t i = 0; i < ARRAY_SIZE(handles); i++) {
 		EXPECT_EQ(-EINVAL, ask(self->fd, &buffer, handles[i]));
 	}
 	for (int bit = 0; bit < 64; bit++) {
-		buffer = (struct rdma_buffer){ .handle = self->one.handle, .flags = 1U << bit % 32 };
-		EXPECT_EQ(-EINVAL, call(self->fd, RDMA_IOC_BUFFER, &buffer)) TH_LOG("bit %d", bit);
+		buffer = (struct rdma_buffer_info){ .handle = self->one.handle, .flags = 1U << bit % 32 };
+		EXPECT_EQ(-EINVAL, call(self->fd, RDMA_IOC_BUFFER_INFO, &buffer)) TH_LOG("bit %d", bit);
 		for (size_t i = 0; i < ARRAY_SIZE(buffer.reserved); i++) {
-			buffer = (struct rdma_buffer){ .handle = self->one.handle };
+			buffer = (struct rdma_buffer_info){ .handle = self->one.handle };
 			buffer.reserved[i] = 1ULL << bit;
-			EXPECT_EQ(-EINVAL, call(self->fd, RDMA_IOC_BUFFER, &buffer)) TH_LOG("bit %d", bit);
+			EXPECT_EQ(-EINVAL, call(self->fd, RDMA_IOC_BUFFER_INFO, &buffer)) TH_LOG("bit %d", bit);
 		}
 	}
 	ASSERT_EQ(0, free_handle(self->fd, self->one.handle));

@@ -41,6 +41,8 @@ TEST_F(wait, nothing_there)
 	EXPECT_EQ(0, differing(self->completions, 0xa5, sizeof(self->completions)));
 }
 
+#define WAIT_FOR_ONE(array) .completions = (uintptr_t)(array), .max = 1, .completion_size = sizeof(struct rdma_completion)
+
 TEST_F(wait, bad_arguments)
 {
 	static const struct {
@@ -56,8 +58,9 @@ TEST_F(wait, bad_arguments)
 	}
 	for (int bit = 0; bit < 32; bit++) {
 		struct rdma_wait argument[] = {
-			{ .completions = (uintptr_t)self->completions, .max = 1, .flags = 1U << bit },
-			{ .completions = (uintptr_t)self->completions, .max = 1, .reserved = 1U << bit },
+			{ WAIT_FOR_ONE(self->completions), .flags = 1U << bit },
+			{ WAIT_FOR_ONE(self->completions), .reserved = 1ULL << bit },
+			{ WAIT_FOR_ONE(self->completions), .reserved = 1ULL << 32 << bit },
 		};
 
 		for (size_t i = 0; i < ARRAY_SIZE(argument); i++) {
@@ -102,16 +105,31 @@ TEST_F(wait, timeout_with_some_there)
 
 TEST_F(wait, no_end_of_time)
 {
-	static const int64_t timeouts[] = { -1, INT64_MIN, INT64_MAX, INT64_MAX - 1 };
+	static const int64_t deadlines[] = { RDMA_WAIT_FOREVER, RDMA_WAIT_FOREVER - 1, 1LL << 62 };
 
-	for (size_t i = 0; i < ARRAY_SIZE(timeouts); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(deadlines); i++) {
 		int64_t began = now();
 
 		ASSERT_EQ(1, submit_many(self->fd, &self->buffer, 1, i));
-		EXPECT_EQ(1, collect(self->fd, self->completions, 1, 1, timeouts[i]));
+		EXPECT_EQ(1, collect_until(self->fd, self->completions, 1, 1, deadlines[i]));
 		EXPECT_EQ(i, self->completions[0].cookie);
 		EXPECT_GE(TRANSFER_US + SLACK_US, now() - began);
 	}
+}
+
+/* Nothing waits for a time that is over, and what is there is collected. */
+TEST_F(wait, deadlines_in_the_past)
+{
+	const int64_t past[] = { INT64_MIN, -1, 0, 1, deadline(-1) };
+	int64_t began = now();
+
+	for (size_t i = 0; i < ARRAY_SIZE(past); i++) {
+		EXPECT_EQ(0, collect_until(self->fd, self->completions, 1, 1, past[i]));
+	}
+	EXPECT_GE(AT_ONCE_US, now() - began);
+	ASSERT_EQ(1, submit_many(self->fd, &self->buffer, 1, 0));
+	pause_us(2 * TRANSFER_US);
+	EXPECT_EQ(1, collect_until(self->fd, self->completions, 2, 2, deadline(-1)));
 }
 
 TEST_F(wait, minimum)
@@ -206,18 +224,38 @@ static void alarm_after(int64_t microseconds, int flags)
 /* The harness has its own alarm in another process. */
 TEST_F(wait, interrupted_with_nothing_there)
 {
-	static const int flags[] = { 0, SA_RESTART };
 	static const int64_t timeouts[] = { FOREVER, 5000 * MS };
 
-	for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
-		for (size_t j = 0; j < ARRAY_SIZE(timeouts); j++) {
-			int64_t began = now();
+	for (size_t i = 0; i < ARRAY_SIZE(timeouts); i++) {
+		int64_t began = now();
 
-			alarm_after(EARLY_US, flags[i]);
-			EXPECT_EQ(-EINTR, collect(self->fd, self->completions, 1, 1, timeouts[j]));
-			EXPECT_EQ(1, handled);
-			EXPECT_GE(EARLY_US + AT_ONCE_US, now() - began);
-		}
+		alarm_after(EARLY_US, 0);
+		EXPECT_EQ(-EINTR, collect(self->fd, self->completions, 1, 1, timeouts[i]));
+		EXPECT_EQ(1, handled);
+		EXPECT_GE(EARLY_US + AT_ONCE_US, now() - began);
+	}
+}
+
+/* SA_RESTART restarts the call, which keeps its deadline, however often a handler runs. */
+TEST_F(wait, restarted_with_nothing_there)
+{
+	const struct itimerval often = { { 0, EARLY_US }, { 0, EARLY_US } }, never = { 0 };
+	int64_t began = now();
+
+	alarm_after(EARLY_US, SA_RESTART);
+	ASSERT_EQ(0, setitimer(ITIMER_REAL, &often, NULL));
+	EXPECT_EQ(0, collect(self->fd, self->completions, 1, 1, 500 * MS));
+	EXPECT_LE(500000, now() - began);
+	EXPECT_GE(500000 + SLACK_US, now() - began);
+	EXPECT_LE(20, handled);
+
+	/* And collects what comes. */
+	ASSERT_EQ(1, submit_many(self->fd, &self->buffer, 1, 7));
+	handled = 0;
+	EXPECT_EQ(1, collect(self->fd, self->completions, 1, 1, FOREVER));
+	EXPECT_EQ(7, self->completions[0].cookie);
+	EXPECT_LT(0, handled);
+	ASSERT_EQ(0, setitimer(ITIMER_REAL, &never, NULL));
 }
 
 TEST_F(wait, interrupted_with_some_there)
@@ -267,7 +305,9 @@ TEST_F(wait, bad_arrays)
 	pause_us(4 * TRANSFER_US);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		for (uint32_t max = 1; max <= 3; max++) {
-			struct rdma_wait argument = { .completions = bad[i], .max = max };
+			struct rdma_wait argument = {
+				.completions = bad[i], .max = max, .completion_size = sizeof(struct rdma_completion),
+			};
 
 			EXPECT_EQ(-EFAULT, call(self->fd, RDMA_IOC_WAIT, &argument)) TH_LOG("%#" PRIx64, bad[i]);
 		}

@@ -224,11 +224,11 @@ static void *opening(void *argument)
 
 	while (!storm->over) {
 		int fd = open_node(O_RDWR);
-		struct rdma_info info;
+		struct rdma_device_info info;
 		unsigned char *bytes;
 
 		note(storm, 5, fd, 0, 0);
-		note(storm, 5, call(fd, RDMA_IOC_INFO, &info), 0, 0);
+		note(storm, 5, call(fd, RDMA_IOC_DEVICE_INFO, &info), 0, 0);
 		bytes = map(fd, 0, PAGE, PROT_READ | PROT_WRITE);
 		note(storm, 5, bytes ? 0 : -errno, -ENOMEM, 0);
 		close(fd);

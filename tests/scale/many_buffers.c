@@ -98,7 +98,7 @@ static struct costs measure(struct __test_metadata *_metadata, FIXTURE_DATA(many
 	for (int i = 0; i < SAMPLES; i++) {
 		const struct buffer *buffer = &some[any(count)];
 		struct rdma_request request = writing(buffer, 0, 0, PAGE, i);
-		struct rdma_buffer info = { .handle = buffer->handle };
+		struct rdma_buffer_info info = { .handle = buffer->handle };
 		struct rdma_alloc alloc = { .size = PAGE };
 		struct rdma_completion completion;
 		int64_t at[CALLS + 1];
@@ -110,7 +110,7 @@ static struct costs measure(struct __test_metadata *_metadata, FIXTURE_DATA(many
 		at[MAP] = now_ns();
 		bytes = map(fd, alloc.mmap_offset, PAGE, PROT_READ | PROT_WRITE);
 		at[BUFFER] = now_ns();
-		answers[BUFFER] = call(fd, RDMA_IOC_BUFFER, &info);
+		answers[BUFFER] = call(fd, RDMA_IOC_BUFFER_INFO, &info);
 		at[SUBMIT] = now_ns();
 		answers[SUBMIT] = submit(fd, &request, 1);
 		at[CANCEL] = now_ns();
@@ -178,10 +178,10 @@ TEST_F(many_buffers, in_one_context)
 
 	/* Each is one of its own. */
 	for (int i = 0; i < BUFFERS; i++) {
-		struct rdma_buffer info = { .handle = buffers[i].handle };
+		struct rdma_buffer_info info = { .handle = buffers[i].handle };
 
 		ASSERT_EQ(i, *(uint64_t *)buffers[i].bytes);
-		ASSERT_EQ(0, call(self->fd, RDMA_IOC_BUFFER, &info));
+		ASSERT_EQ(0, call(self->fd, RDMA_IOC_BUFFER_INFO, &info));
 		ASSERT_EQ(PAGE, info.size);
 		ASSERT_EQ(buffers[i].offset, info.mmap_offset);
 	}

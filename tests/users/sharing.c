@@ -17,9 +17,9 @@ static int executed(int fd, uint32_t handle, uint64_t offset)
 	struct buffer buffer = { .handle = handle, .size = 2 * PAGE, .offset = offset };
 	struct rdma_completion completions[BEFORE];
 	unsigned char expected[PAGE];
-	struct rdma_info info;
+	struct rdma_device_info info;
 
-	if (call(fd, RDMA_IOC_INFO, &info))
+	if (call(fd, RDMA_IOC_DEVICE_INFO, &info))
 		return 1;
 	buffer.bytes = map(fd, offset, 2 * PAGE, PROT_READ | PROT_WRITE);
 	fill(expected, PAGE, SEED);
@@ -45,9 +45,9 @@ __attribute__((constructor)) static void main_of_executed(int argc, char **argv)
 	if (argc == 5 && !strcmp(argv[1], "--executed"))
 		_exit(executed(atoi(argv[2]), atoi(argv[3]), strtoull(argv[4], NULL, 0)));
 	if (argc == 3 && !strcmp(argv[1], "--is-open")) {
-		struct rdma_info info;
+		struct rdma_device_info info;
 
-		_exit(-call(atoi(argv[2]), RDMA_IOC_INFO, &info));
+		_exit(-call(atoi(argv[2]), RDMA_IOC_DEVICE_INFO, &info));
 	}
 	if (argc == 2 && !strcmp(argv[1], "--sleep")) {
 		/* One byte tells that we are here; the end of standard input, that we are wanted no more. */
@@ -422,7 +422,7 @@ TEST_F(sharing, the_parent_exits_first)
 /* Handles are the context's, and not those of a process. */
 TEST_F(sharing, a_childs_handles_are_ours)
 {
-	struct rdma_buffer info = { 0 };
+	struct rdma_buffer_info info = { 0 };
 	struct buffer *made = (void *)self->shared;
 	pid_t child = fork();
 
@@ -430,7 +430,7 @@ TEST_F(sharing, a_childs_handles_are_ours)
 		_exit(allocate(self->fd, PAGE, made) || free_handle(self->fd, self->buffer.handle));
 	EXPECT_EQ(0, status_of(child));
 	info.handle = made->handle;
-	EXPECT_EQ(0, call(self->fd, RDMA_IOC_BUFFER, &info));
+	EXPECT_EQ(0, call(self->fd, RDMA_IOC_BUFFER_INFO, &info));
 	EXPECT_EQ(0, info.mappings);
 	EXPECT_EQ(made->offset, info.mmap_offset);
 	EXPECT_EQ(0, to_device(self->fd, made, 0, 0, PAGE));

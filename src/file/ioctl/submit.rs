@@ -2,7 +2,13 @@
 
 //! `RDMA_IOC_SUBMIT`: an array of requests becomes a list of jobs.
 
-use super::decode;
+use super::{
+    argument::{
+        passed,
+        Argument, //
+    },
+    request::decode, //
+};
 use crate::{
     device::{
         Job,
@@ -16,29 +22,29 @@ use crate::{
     schedule,
     uapi, //
 };
-use kernel::{
-    prelude::*,
-    uaccess::{
-        UserPtr,
-        UserSlice,
-        UserSliceReader, //
-    }, //
-};
+use kernel::prelude::*;
+
+passed!(input rdma_submit: 24);
 
 /// Queues as many requests as can be accepted, from the first one on, and returns how many.
-pub(super) fn submit(context: &Context, mode: Mode, submit: uapi::Submit) -> Result<usize> {
+pub(super) fn submit(
+    context: &Context,
+    mode: Mode,
+    argument: Argument<uapi::rdma_submit>,
+) -> Result<usize> {
+    let submit = argument.read(0)?;
     // CAST: `u32` fits into `usize`.
     let count = submit.count as usize;
-    if submit.flags != 0 || submit.reserved != 0 || count == 0 || count > schedule::DEPTH {
+    if count == 0 || count > schedule::DEPTH {
         return Err(EINVAL);
     }
-    let array = UserPtr::from_addr(usize::try_from(submit.requests).map_err(|_| EFAULT)?);
+    let request = Argument::first_of(submit.requests, submit.request_size)?;
     let mut room = context.lane().reserve(count)?;
     let batch = Batch {
         context,
         mode,
         room: &mut room,
-        array: UserSlice::new(array, count * size_of::<uapi::Request>()).reader(),
+        request,
         accepted: Fifo::new(),
         chain: Fifo::new(),
     };
@@ -51,7 +57,8 @@ struct Batch<'a, 'b> {
     context: &'a Context,
     mode: Mode,
     room: &'a mut Reserved<'b>,
-    array: UserSliceReader,
+    /// The next one.
+    request: Argument<uapi::rdma_request>,
     accepted: Fifo<Job>,
     /// The last requests, which are linked, and accepted all or not at all.
     chain: Fifo<Job>,
@@ -90,13 +97,11 @@ impl Batch<'_, '_> {
     /// Reads one request, which may be linked to the one before it, and returns whether the next
     /// one is linked to it.
     fn next(&mut self, linked: bool) -> Result<bool> {
-        let request: uapi::Request = self.array.read()?;
-        if request.flags & !uapi::REQUEST_LINK != 0 {
-            return Err(EINVAL);
-        }
+        let request = self.request.read(uapi::RDMA_REQUEST_LINK)?;
+        self.request = self.request.next();
         let operation = decode(self.context, self.mode, &request)?;
         let job = self.room.job(operation, request.cookie, linked)?;
         self.chain.push_back(job);
-        Ok(request.flags & uapi::REQUEST_LINK != 0)
+        Ok(request.flags & uapi::RDMA_REQUEST_LINK != 0)
     }
 }

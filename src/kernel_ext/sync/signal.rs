@@ -5,7 +5,7 @@
 //! An interruptible sleep is also interrupted by what a thread only has to do on its way to
 //! userspace, and that changes nothing for the program: task work (io_uring has its timers and
 //! completions run so), a trap for a tracer, the freezer of a control group, live patching. A system
-//! call that can be restarted as if nothing had been returns [`ERESTARTNOHAND`] for these. One that
+//! call that can be restarted as if nothing had been returns [`ERESTARTSYS`] for these. One that
 //! cannot, for what it has begun would be done twice, [sleeps on](SleepOn).
 //!
 //! C headers: `include/linux/sched/signal.h`, `include/linux/task_work.h`

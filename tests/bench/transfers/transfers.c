@@ -30,7 +30,11 @@ static void nap(int ms)
 
 static void submit(int count)
 {
-	struct rdma_submit argument = { .requests = (uintptr_t)requests, .count = count };
+	struct rdma_submit argument = {
+		.requests = (uintptr_t)requests,
+		.count = count,
+		.request_size = sizeof(*requests),
+	};
 
 	if (ioctl(fd, RDMA_IOC_SUBMIT, &argument) != count)
 		err(1, "SUBMIT");
@@ -42,7 +46,8 @@ static int collect(int min, int max)
 		.completions = (uintptr_t)completions,
 		.min = min,
 		.max = max,
-		.timeout_ns = min ? -1 : 0,
+		.completion_size = sizeof(*completions),
+		.deadline_ns = min ? RDMA_WAIT_FOREVER : 0,
 	};
 	int got = ioctl(fd, RDMA_IOC_WAIT, &argument);
 

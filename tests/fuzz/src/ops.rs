@@ -10,15 +10,15 @@ use serde::{Deserialize, Serialize};
 
 /// The requests there are.
 pub const NUMBERS: [u32; 9] = [
-    uapi::HEADER_IOC_INFO,
-    uapi::HEADER_IOC_ALLOC,
-    uapi::HEADER_IOC_FREE,
-    uapi::HEADER_IOC_BUFFER,
-    uapi::HEADER_IOC_TRANSFER,
-    uapi::HEADER_IOC_SUBMIT,
-    uapi::HEADER_IOC_WAIT,
-    uapi::HEADER_IOC_CANCEL,
-    uapi::HEADER_IOC_EVENTFD,
+    uapi::RDMA_IOC_DEVICE_INFO,
+    uapi::RDMA_IOC_ALLOC,
+    uapi::RDMA_IOC_FREE,
+    uapi::RDMA_IOC_BUFFER_INFO,
+    uapi::RDMA_IOC_TRANSFER,
+    uapi::RDMA_IOC_SUBMIT,
+    uapi::RDMA_IOC_WAIT,
+    uapi::RDMA_IOC_CANCEL,
+    uapi::RDMA_IOC_EVENTFD,
 ];
 
 /// What can be made another by changing one of its arguments.
@@ -65,15 +65,15 @@ call!(/// dup(2), into the place of another file.
     Dup { file: u8 = values::file, to: u8 = values::file });
 call!(/// A file goes through a socket; `lost`: nobody takes it out.
     Pass { file: u8 = values::file, to: u8 = values::file, lost: bool = rarely });
-call!(/// RDMA_IOC_INFO
+call!(/// RDMA_IOC_DEVICE_INFO
     Info { file: u8 = values::file, pointer: Pointer = values::pointer });
 call!(/// RDMA_IOC_ALLOC
     Alloc { file: u8 = values::file, size: u64 = values::size, flags: u32 = values::zero32,
         reserved: u64 = values::zero, pointer: Pointer = values::pointer });
 call!(/// RDMA_IOC_FREE
-    Free { file: u8 = values::file, buffer: Which = values::which, flags: u32 = values::zero32,
+    Free { file: u8 = values::file, buffer: Which = values::which, flags: u32 = values::zero32, reserved: u64 = values::zero,
         pointer: Pointer = values::pointer });
-call!(/// RDMA_IOC_BUFFER
+call!(/// RDMA_IOC_BUFFER_INFO
     Buffer { file: u8 = values::file, buffer: Which = values::which, flags: u32 = values::zero32,
         reserved: u64 = values::zero, pointer: Pointer = values::pointer });
 call!(/// struct rdma_request; `any` gives the side a handle that is the device's.
@@ -83,19 +83,19 @@ call!(/// struct rdma_request; `any` gives the side a handle that is the device'
         reserved: u64 = values::zero });
 call!(/// RDMA_IOC_TRANSFER
     Transfer { file: u8 = values::file, request: Request = Request::arbitrary, pointer: Pointer = values::pointer });
-call!(/// RDMA_IOC_SUBMIT; `copies`: the array is as many times as long.
+call!(/// RDMA_IOC_SUBMIT; `copies`: the array is as many times as long; `element`: bytes of a request, if it has others.
     Submit { file: u8 = values::file, requests: Vec<Request> = requests, copies: u16 = copies,
-        count: Option<u32> = wrong_count, flags: u32 = values::zero32, reserved: u64 = values::zero,
+        count: Option<u32> = wrong_count, element: Option<u32> = element, flags: u32 = values::zero32, reserved: u32 = values::zero32,
         array: Pointer = values::pointer, pointer: Pointer = values::pointer });
-call!(/// RDMA_IOC_WAIT
+call!(/// RDMA_IOC_WAIT; `timeout_ns`: how long from now, for ever if less than 0; `element`: bytes of a completion, if it has others.
     Wait { file: u8 = values::file, min: u32 = values::count, max: u32 = values::count,
-        timeout_ns: i64 = values::timeout, flags: u32 = values::zero32, reserved: u32 = values::zero32,
+        timeout_ns: i64 = values::timeout, element: Option<u32> = element, flags: u32 = values::zero32, reserved: u64 = values::zero,
         array: Pointer = values::pointer, pointer: Pointer = values::pointer });
 call!(/// RDMA_IOC_CANCEL
     Cancel { file: u8 = values::file, cookie: u64 = values::cookie, flags: u32 = values::flag,
         reserved: u32 = values::zero32, pointer: Pointer = values::pointer });
 call!(/// RDMA_IOC_EVENTFD
-    Eventfd { file: u8 = values::file, fd: Descriptor = values::descriptor, flags: u32 = values::zero32,
+    Eventfd { file: u8 = values::file, fd: Descriptor = values::descriptor, flags: u32 = values::zero32, reserved: u64 = values::zero,
         pointer: Pointer = values::pointer });
 call!(/// An ioctl that there is not.
     Unknown { file: u8 = values::file, number: u32 = values::number, pointer: Pointer = values::pointer });
@@ -224,6 +224,12 @@ fn copies(u: &mut Unstructured) -> Result<u16> {
 
 fn wrong_count(u: &mut Unstructured) -> Result<Option<u32>> {
     Ok(if values::once_in(u, 12)? { Some(values::count(u)?) } else { None })
+}
+
+/// Bytes of an element of an array that are not those of its structure: too few, too many, and a few more.
+fn element(u: &mut Unstructured) -> Result<Option<u32>> {
+    let sizes = [0, 23, 63, uapi::RDMA_MAX_ELEMENT_SIZE + 1, u32::MAX, 72, 72, 72];
+    Ok(if values::once_in(u, 12)? { Some(*u.choose(&sizes)?) } else { None })
 }
 
 fn protection(u: &mut Unstructured) -> Result<u8> {

@@ -14,6 +14,9 @@ use std::{
     },
 };
 
+/// What ALLOC gives to the first buffer of a context.
+const NEXT: u32 = uapi::RDMA_FIRST_BUFFER + 1;
+
 /// Threads of a program, at most.
 pub const THREADS: usize = 3;
 
@@ -197,14 +200,15 @@ impl World {
     /// The handle that is meant.
     pub fn handle(&self, file: u8, which: Which) -> u32 {
         match which {
-            Which::First => 0,
+            Which::First => uapi::RDMA_FIRST_BUFFER,
             Which::Handle(handle) => handle,
             Which::Nth(number) => {
                 let others = |context: &mut Context, _| {
-                    let others: Vec<u32> = context.buffers.iter().map(|b| b.handle).filter(|handle| *handle != 0).collect();
-                    others.get(usize::from(number) % others.len().max(1)).copied().unwrap_or(1)
+                    let handles = context.buffers.iter().map(|buffer| buffer.handle);
+                    let others: Vec<u32> = handles.filter(|handle| *handle != uapi::RDMA_FIRST_BUFFER).collect();
+                    others.get(usize::from(number) % others.len().max(1)).copied().unwrap_or(NEXT)
                 };
-                self.with(file, others).unwrap_or(1)
+                self.with(file, others).unwrap_or(NEXT)
             }
         }
     }
@@ -236,10 +240,10 @@ impl World {
         let source = || part(request.source, request.source_offset);
         let destination = || part(request.destination, request.destination_offset);
         let verdicts = match request.operation {
-            uapi::RDMA_OP_TO_DEVICE if request.destination == 0 => {
+            uapi::RDMA_OP_TO_DEVICE if request.destination == uapi::RDMA_NO_BUFFER => {
                 [source(), device(request.destination_offset), may(slot.writes() || !exact)]
             }
-            uapi::RDMA_OP_FROM_DEVICE if request.source == 0 => {
+            uapi::RDMA_OP_FROM_DEVICE if request.source == uapi::RDMA_NO_BUFFER => {
                 [device(request.source_offset), destination(), may(slot.reads() || !exact)]
             }
             uapi::RDMA_OP_COPY => {

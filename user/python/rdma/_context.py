@@ -40,12 +40,18 @@ class Info:
     """What a device and its driver can do; sizes are in bytes."""
 
     abi_version: int
+    operations: int
+    capabilities: int
     device_memory_size: int
     max_transfer_size: int
+    max_buffer_size: int
     dma_bits: int
     interrupt: str
     hardware_version: tuple[int, int]
     queue_depth: int
+    engine_depth: int
+    address_alignment: int
+    length_alignment: int
 
 
 @dataclass(frozen=True)
@@ -69,8 +75,8 @@ class Buffer:
     handle: int | None = None
 
     def __init__(self, context: Context, size: int) -> None:
-        alloc = _abi.Alloc(size=size)
-        context._call(_abi.IOC_ALLOC, alloc)
+        alloc = _abi.rdma_alloc(size=size)
+        context._call(_abi.RDMA_IOC_ALLOC, alloc)
         self._context = context
         self.handle = alloc.handle
         try:
@@ -93,7 +99,7 @@ class Buffer:
         """Give the handle back. The memory stays for as long as views, arrays or requests use it."""
         if self.handle is not None and self._context._file is not None:
             handle, self.handle = self.handle, None
-            self._context._call(_abi.IOC_FREE, _abi.Free(handle=handle))
+            self._context._call(_abi.RDMA_IOC_FREE, _abi.rdma_free(handle=handle))
 
     def __del__(self) -> None:
         self.free()
@@ -105,10 +111,10 @@ class Buffer:
         self.free()
 
 
-def _request(operation: int, buffer: Buffer, length: int | None, offset: int, cookie: int) -> _abi.Request:
+def _request(operation: int, buffer: Buffer, length: int | None, offset: int, cookie: int) -> _abi.rdma_request:
     """A request, but for its places: without a length, for the rest of a buffer."""
     length = len(buffer) - offset if length is None else length
-    return _abi.Request(operation=operation, length=length, cookie=cookie)
+    return _abi.rdma_request(operation=operation, length=length, cookie=cookie)
 
 
 class Context:
@@ -120,8 +126,8 @@ class Context:
         self._file = os.open(node, os.O_RDWR | os.O_CLOEXEC)
         try:
             version = self.info().abi_version
-            if version != _abi.ABI_VERSION:
-                raise OSError(errno.ENOTSUP, f"the driver's interface is version {version}, and this module's {_abi.ABI_VERSION}")
+            if version != _abi.RDMA_ABI_VERSION:
+                raise OSError(errno.ENOTSUP, f"the driver's interface is version {version}, and this module's {_abi.RDMA_ABI_VERSION}")
         except OSError:
             self.close()
             raise
@@ -149,17 +155,23 @@ class Context:
 
     def info(self) -> Info:
         """What the device and its driver can do."""
-        info = _abi.Info()
-        self._call(_abi.IOC_INFO, info)
-        kinds = {_abi.INTERRUPT_INTX: "INTx", _abi.INTERRUPT_MSI: "MSI"}
+        info = _abi.rdma_device_info()
+        self._call(_abi.RDMA_IOC_DEVICE_INFO, info)
+        kinds = {_abi.RDMA_INTERRUPT_INTX: "INTx", _abi.RDMA_INTERRUPT_MSI: "MSI"}
         return Info(
             info.abi_version,
+            info.operations,
+            info.capabilities,
             info.device_memory_size,
             info.max_transfer_size,
+            info.max_buffer_size,
             info.dma_bits,
             kinds.get(info.interrupt, str(info.interrupt)),
             (info.hardware_version >> 8, info.hardware_version & 0xFF),
             info.queue_depth,
+            info.engine_depth,
+            info.address_alignment,
+            info.length_alignment,
         )
 
     def allocate(self, size: int) -> Buffer:
@@ -180,58 +192,67 @@ class Context:
 
     def request_to_device(
         self, buffer: Buffer, length: int | None = None, offset: int = 0, at: int = 0, cookie: int = 0
-    ) -> _abi.Request:
+    ) -> _abi.rdma_request:
         """A request for submit."""
-        request = _request(_abi.OP_TO_DEVICE, buffer, length, offset, cookie)
+        request = _request(_abi.RDMA_OP_TO_DEVICE, buffer, length, offset, cookie)
         request.source, request.source_offset, request.destination_offset = buffer.handle, offset, at
         return request
 
     def request_from_device(
         self, buffer: Buffer, length: int | None = None, offset: int = 0, at: int = 0, cookie: int = 0
-    ) -> _abi.Request:
+    ) -> _abi.rdma_request:
         """A request for submit."""
-        request = _request(_abi.OP_FROM_DEVICE, buffer, length, offset, cookie)
+        request = _request(_abi.RDMA_OP_FROM_DEVICE, buffer, length, offset, cookie)
         request.destination, request.destination_offset, request.source_offset = buffer.handle, offset, at
         return request
 
     def request_copy(
         self, source: Buffer, destination: Buffer, length: int | None = None, offset: int = 0, at: int = 0, cookie: int = 0
-    ) -> _abi.Request:
+    ) -> _abi.rdma_request:
         """A request for submit."""
-        request = _request(_abi.OP_COPY, source, length, offset, cookie)
+        request = _request(_abi.RDMA_OP_COPY, source, length, offset, cookie)
         request.source, request.source_offset = source.handle, offset
         request.destination, request.destination_offset = destination.handle, at
         return request
 
-    def submit(self, requests: Iterable[_abi.Request], *, linked: bool = False) -> int:
+    def submit(self, requests: Iterable[_abi.rdma_request], *, linked: bool = False) -> int:
         """Queue requests, without waiting; linked: each starts only if the one before it has succeeded. Answers how many were accepted,
         from the first one on."""
-        array = [_abi.Request.from_buffer_copy(request) for request in requests]
+        array = [_abi.rdma_request.from_buffer_copy(request) for request in requests]
         if linked:
             for request in array[:-1]:
-                request.flags |= _abi.REQUEST_LINK
-        array = (_abi.Request * len(array))(*array)
-        return self._call(_abi.IOC_SUBMIT, _abi.Submit(requests=ctypes.addressof(array), count=len(array)))
+                request.flags |= _abi.RDMA_REQUEST_LINK
+        array = (_abi.rdma_request * len(array))(*array)
+        size = ctypes.sizeof(_abi.rdma_request)
+        submit = _abi.rdma_submit(requests=ctypes.addressof(array), count=len(array), request_size=size)
+        return self._call(_abi.RDMA_IOC_SUBMIT, submit)
 
     def wait(self, minimum: int = 1, maximum: int = 64, timeout: float | None = None) -> list[Completion]:
         """Collect completions, in the order in which they came: at least `minimum`, but for no longer than `timeout` seconds."""
-        array = (_abi.Completion * maximum)()
-        deadline = None if timeout is None else time.monotonic() + timeout
+        array = (_abi.rdma_completion * maximum)()
+        deadline = _abi.RDMA_WAIT_FOREVER
+        if timeout is not None:
+            deadline = min(time.monotonic_ns() + round(timeout * 1e9), deadline)
+        wait = _abi.rdma_wait(
+            completions=ctypes.addressof(array),
+            min=minimum,
+            max=maximum,
+            completion_size=ctypes.sizeof(_abi.rdma_completion),
+            deadline_ns=deadline,
+        )
         while True:
-            left = -1 if deadline is None else max(0, round((deadline - time.monotonic()) * 1e9))
-            wait = _abi.Wait(completions=ctypes.addressof(array), min=minimum, max=maximum, timeout_ns=left)
             try:
-                count = self._call(_abi.IOC_WAIT, wait)
+                count = self._call(_abi.RDMA_IOC_WAIT, wait)
             except InterruptedError:
                 continue  # Python has run its handler, which may have raised (PEP 475)
             return [Completion(item.cookie, item.bytes, -item.status) for item in array[:count]]
 
     def cancel(self, cookie: int | None = None) -> int:
         """Take back what the engine has not begun with, of this cookie or all; answers how many requests."""
-        cancel = _abi.Cancel(flags=_abi.CANCEL_ALL) if cookie is None else _abi.Cancel(cookie=cookie)
-        return self._call(_abi.IOC_CANCEL, cancel)
+        cancel = _abi.rdma_cancel(flags=_abi.RDMA_CANCEL_ALL) if cookie is None else _abi.rdma_cancel(cookie=cookie)
+        return self._call(_abi.RDMA_IOC_CANCEL, cancel)
 
-    def read(self, length: int = _abi.DEVICE_MEMORY_SIZE, at: int = 0) -> bytes:
+    def read(self, length: int = _abi.RDMA_DEVICE_MEMORY_SIZE, at: int = 0) -> bytes:
         """Device memory, from `at` on."""
         return os.pread(self.fileno(), length, at)
 
@@ -239,10 +260,10 @@ class Context:
         """Write device memory, from `at` on; answers how many bytes there was room for."""
         return os.pwrite(self.fileno(), data, at)
 
-    def _run(self, request: _abi.Request) -> None:
+    def _run(self, request: _abi.rdma_request) -> None:
         # What else was submitted has completions of its own, which are not ours to take; so this is the call that waits by itself. A signal
         # in the middle of it is an InterruptedError: what has arrived is not known then.
-        self._call(_abi.IOC_TRANSFER, request)
+        self._call(_abi.RDMA_IOC_TRANSFER, request)
 
     def _call(self, number: int, argument: ctypes.Structure) -> int:
         return fcntl.ioctl(self.fileno(), number, argument)

@@ -71,7 +71,8 @@ impl Buffer {
     ///
     /// [`Error::Gone`].
     pub fn info(&self) -> Result<BufferInfo, Error> {
-        let info = sys::buffer(self.context().fd(), self.handle()).map_err(|errno| Error::new("BUFFER", errno))?;
+        let info =
+            sys::buffer_info(self.context().fd(), self.handle()).map_err(|errno| Error::new("BUFFER_INFO", errno))?;
         Ok(BufferInfo {
             handle: info.handle,
             size: info.size,

@@ -41,10 +41,16 @@ pub(crate) struct Shared {
 pub struct Info {
     /// Version of the driver's interface.
     pub abi_version: u32,
-    /// Bytes of device memory.
+    /// The operations that there are: a bit for each, by its number.
+    pub operations: u32,
+    /// What not every device can do: bits, none of which `edu` has.
+    pub capabilities: u64,
+    /// Bytes of device memory; 0 if it has none.
     pub device_memory_size: u64,
-    /// Bytes that the engine moves in one go, at most; longer copies are cut into pieces of this size.
+    /// Bytes that the engine moves in one transfer, at most; longer copies are cut into pieces of this size.
     pub max_transfer_size: u64,
+    /// Bytes of the largest buffer.
+    pub max_buffer_size: u64,
     /// The device reaches bus addresses below 2 to the power of this.
     pub dma_bits: u32,
     /// How the device tells that a transfer is over.
@@ -53,6 +59,12 @@ pub struct Info {
     pub hardware_version: (u8, u8),
     /// Requests that a context can have submitted and not yet collected.
     pub queue_depth: u32,
+    /// Transfers that the engine can be given at a time.
+    pub engine_depth: u32,
+    /// Offsets of requests must be multiples of this.
+    pub address_alignment: u32,
+    /// Lengths of requests must be multiples of this.
+    pub length_alignment: u32,
 }
 
 /// How a device tells the driver that a transfer is over.
@@ -114,11 +126,11 @@ impl Context {
             }
         })?;
         let context = Self { shared: Arc::new(Shared { file, inbox: Inbox::default() }) };
-        match sys::info(context.as_fd()) {
+        match sys::device_info(context.as_fd()) {
             Ok(info) if info.abi_version == abi::RDMA_ABI_VERSION => Ok(context),
             Ok(info) => Err(Error::Version { driver: info.abi_version, library: abi::RDMA_ABI_VERSION }),
             Err(Errno::NOTTY) => Err(Error::OtherDriver { path: path.to_owned() }),
-            Err(errno) => Err(Error::new("INFO", errno)),
+            Err(errno) => Err(Error::new("DEVICE_INFO", errno)),
         }
     }
 
@@ -128,12 +140,15 @@ impl Context {
     ///
     /// [`Error::Gone`].
     pub fn info(&self) -> Result<Info, Error> {
-        let info = sys::info(self.as_fd()).map_err(|errno| Error::new("INFO", errno))?;
+        let info = sys::device_info(self.as_fd()).map_err(|errno| Error::new("DEVICE_INFO", errno))?;
         let [_, _, major, minor] = info.hardware_version.to_be_bytes();
         Ok(Info {
             abi_version: info.abi_version,
+            operations: info.operations,
+            capabilities: info.capabilities,
             device_memory_size: info.device_memory_size,
             max_transfer_size: info.max_transfer_size,
+            max_buffer_size: info.max_buffer_size,
             dma_bits: info.dma_bits,
             interrupt: match info.interrupt {
                 abi::RDMA_INTERRUPT_INTX => Interrupt::Intx,
@@ -142,6 +157,9 @@ impl Context {
             },
             hardware_version: (major, minor),
             queue_depth: info.queue_depth,
+            engine_depth: info.engine_depth,
+            address_alignment: info.address_alignment,
+            length_alignment: info.length_alignment,
         })
     }
 

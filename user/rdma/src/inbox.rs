@@ -109,8 +109,7 @@ impl Inbox {
             }
             drop(state);
             let mut completions = [abi::rdma_completion::default(); AT_ONCE];
-            let timeout = left.map_or(-1, |left| i64::try_from(left.as_nanos()).unwrap_or(i64::MAX));
-            let collected = sys::wait(fd, &mut completions, timeout);
+            let collected = sys::wait(fd, &mut completions, left);
             state = self.lock();
             state.hand_out(&completions, collected);
             self.changed.notify_all();
@@ -133,7 +132,7 @@ impl State {
         let mut sum = 0;
         loop {
             let mut completions = [abi::rdma_completion::default(); AT_ONCE];
-            let collected = sys::wait(fd, &mut completions, 0);
+            let collected = sys::wait(fd, &mut completions, Some(Duration::ZERO));
             let count = self.hand_out(&completions, collected);
             sum += count;
             if count < AT_ONCE {

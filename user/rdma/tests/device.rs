@@ -59,6 +59,7 @@ fn info_is_that_of_the_device() {
     assert_eq!(info.max_transfer_size, 4096);
     assert_eq!((info.dma_bits, info.interrupt, info.hardware_version), (28, Interrupt::Msi, (1, 0)));
     assert_eq!(info.queue_depth as usize, QUEUE_DEPTH);
+    assert_eq!((info.engine_depth, info.address_alignment, info.length_alignment, info.capabilities), (1, 1, 1, 0));
 }
 
 #[test]

@@ -4,12 +4,14 @@ use super::{ensure, Caller, Direction, Judged};
 use crate::{
     memory::foreign,
     ops, sys,
-    uapi::{self, rdma_alloc, rdma_buffer, rdma_eventfd, rdma_free, rdma_info},
+    uapi::{self, rdma_alloc, rdma_buffer_info, rdma_device_info, rdma_eventfd, rdma_free},
     values::{Pointer, PAGE},
     world::{self, Slot},
 };
-use libc::{EAGAIN, EBADF, EDQUOT, EINTR, EINVAL, ENOMEM, ENOSPC, ENOTTY, EOVERFLOW};
+use libc::{E2BIG, EAGAIN, EALREADY, EBADF, EDQUOT, EFAULT, EINTR, EINVAL, ENOENT, ENOMEM, ENOSPC, ENOTTY, EOVERFLOW};
 
+/// The bits of a request number that tell the size of its structure; `asm-generic/ioctl.h`.
+const SIZE: u32 = 0x3fff << 16;
 /// Bytes of the device memory.
 const DEVICE: u64 = uapi::RDMA_DEVICE_MEMORY_SIZE as u64;
 
@@ -80,20 +82,22 @@ impl Caller<'_> {
     }
 
     pub(super) fn info(&mut self, op: &ops::Info) -> Judged {
-        let nothing = rdma_info::default();
-        let (answer, info) = self.ioctl(op.file, uapi::HEADER_IOC_INFO, op.pointer, &nothing, Direction::Out, &[])?;
+        let nothing = rdma_device_info::default();
+        let (answer, info) = self.ioctl(op.file, uapi::RDMA_IOC_DEVICE_INFO, op.pointer, &nothing, Direction::Out, &[])?;
         let good = info.abi_version == uapi::RDMA_ABI_VERSION
             && info.device_memory_size == DEVICE
             && info.queue_depth == uapi::RDMA_QUEUE_DEPTH
+            && info.max_buffer_size == uapi::RDMA_MAX_BUFFER_SIZE.into()
+            && (info.engine_depth, info.address_alignment, info.length_alignment) == (1, 1, 1)
             && info.capabilities == 0
-            && info.reserved == [0; 4];
+            && info.reserved == [0; 3];
         ensure(answer.is_err() || good, || format!("it answered {info:?}"))
     }
 
     pub(super) fn alloc(&mut self, op: &ops::Alloc) -> Judged {
         let wanted = rdma_alloc { size: op.size, flags: op.flags, reserved: [0, op.reserved], ..Default::default() };
         let errors = [EDQUOT, EINTR, ENOMEM];
-        let (answer, got) = self.ioctl(op.file, uapi::HEADER_IOC_ALLOC, op.pointer, &wanted, Direction::InOut, &errors)?;
+        let (answer, got) = self.ioctl(op.file, uapi::RDMA_IOC_ALLOC, op.pointer, &wanted, Direction::InOut, &errors)?;
         if answer.is_err() {
             return Ok(());
         }
@@ -102,7 +106,7 @@ impl Caller<'_> {
         let good = got.size == op.size.next_multiple_of(PAGE)
             && got.mmap_offset % PAGE == 0
             && got.mmap_offset != 0
-            && got.handle != uapi::RDMA_FIRST_BUFFER
+            && ![uapi::RDMA_NO_BUFFER, uapi::RDMA_FIRST_BUFFER].contains(&got.handle)
             && got.flags == 0
             && got.reserved == [0; 2];
         ensure(good, || format!("it answered {got:?}"))?;
@@ -119,8 +123,8 @@ impl Caller<'_> {
 
     pub(super) fn free(&mut self, op: &ops::Free) -> Judged {
         let handle = self.world.handle(op.file, op.buffer);
-        let request = rdma_free { handle, flags: op.flags };
-        let (answer, _) = self.ioctl(op.file, uapi::HEADER_IOC_FREE, op.pointer, &request, Direction::In, &[])?;
+        let request = rdma_free { handle, flags: op.flags, reserved: op.reserved };
+        let (answer, _) = self.ioctl(op.file, uapi::RDMA_IOC_FREE, op.pointer, &request, Direction::In, &[])?;
         let known = self.world.with(op.file, |context, _| {
             let known = context.find(handle).is_some();
             if answer.is_ok() {
@@ -128,8 +132,9 @@ impl Caller<'_> {
             }
             known
         });
-        let right = known == Some(true) && op.flags == 0;
-        ensure(answer.is_err() || op.flags == 0, || "it was accepted".into())?;
+        let allowed = op.flags == 0 && op.reserved == 0;
+        let right = known == Some(true) && allowed;
+        ensure(answer.is_err() || allowed, || "it was accepted".into())?;
         ensure(answer.is_ok() == right || !self.sound(op.file, op.pointer), || {
             format!("{answer:?}, and it has the handle: {known:?}")
         })
@@ -143,8 +148,8 @@ impl Caller<'_> {
 
     pub(super) fn buffer(&mut self, op: &ops::Buffer) -> Judged {
         let handle = self.world.handle(op.file, op.buffer);
-        let wanted = rdma_buffer { handle, flags: op.flags, reserved: [op.reserved, 0], ..Default::default() };
-        let (answer, got) = self.ioctl(op.file, uapi::HEADER_IOC_BUFFER, op.pointer, &wanted, Direction::InOut, &[])?;
+        let wanted = rdma_buffer_info { handle, flags: op.flags, reserved: [op.reserved, 0], ..Default::default() };
+        let (answer, got) = self.ioctl(op.file, uapi::RDMA_IOC_BUFFER_INFO, op.pointer, &wanted, Direction::InOut, &[])?;
         let known = self.world.with(op.file, |context, _| context.find(handle).copied()).flatten();
         let right = op.flags == 0 && op.reserved == 0;
         ensure(answer.is_err() || right, || "it was accepted".into())?;
@@ -159,10 +164,10 @@ impl Caller<'_> {
     }
 
     pub(super) fn eventfd(&mut self, op: &ops::Eventfd) -> Judged {
-        let request = rdma_eventfd { fd: self.world.descriptor(op.fd), flags: op.flags };
-        let (answer, _) = self.ioctl(op.file, uapi::HEADER_IOC_EVENTFD, op.pointer, &request, Direction::In, &[EBADF, ENOMEM])?;
+        let request = rdma_eventfd { fd: self.world.descriptor(op.fd), flags: op.flags, reserved: op.reserved };
+        let (answer, _) = self.ioctl(op.file, uapi::RDMA_IOC_EVENTFD, op.pointer, &request, Direction::In, &[EBADF, ENOMEM])?;
         use crate::values::Descriptor::{Eventfd, None};
-        let right = op.flags == 0 && (matches!(op.fd, Eventfd(_) | None) || request.fd == -1);
+        let right = op.flags == 0 && op.reserved == 0 && (matches!(op.fd, Eventfd(_) | None) || request.fd == -1);
         ensure(answer.is_err() || right, || "it was accepted".into())
     }
 
@@ -173,6 +178,10 @@ impl Caller<'_> {
         }
         let address = self.memory.argument.put(op.pointer, &[0; 72]);
         let answer = sys::ioctl(self.world.fd(op.file), op.number, address);
+        // One that there is, for a structure of another size.
+        if ops::NUMBERS.iter().any(|number| (number ^ op.number) & !SIZE == 0) {
+            return self.expect(answer, &[E2BIG, EALREADY, EBADF, EFAULT, EINVAL, ENOENT, ENOTTY]);
+        }
         let answer = self.answered(answer, &[ENOTTY, EBADF])?;
         let (back, intact) = self.memory.argument.look();
         ensure(answer.is_err(), || "it was accepted".into())?;

@@ -4,7 +4,7 @@ use super::{ensure, Caller, Direction, Judged};
 use crate::{
     memory::{foreign, in_places, place},
     ops, sys,
-    uapi::{self, rdma_buffer},
+    uapi::{self, rdma_buffer_info},
     values::{Pointer, PAGE, PLACE_SIZE},
     world::Buffer,
 };
@@ -25,7 +25,8 @@ impl Caller<'_> {
     pub(super) fn map(&mut self, op: &ops::Map) -> Judged {
         let handle = self.world.handle(op.file, op.buffer);
         let known = self.world.with(op.file, |context, _| context.find(handle).copied()).flatten();
-        let base = known.map_or(u64::from(handle).wrapping_mul(WINDOW), |buffer| buffer.offset);
+        let number = u64::from(handle).wrapping_sub(uapi::RDMA_FIRST_BUFFER.into());
+        let base = known.map_or(number.wrapping_mul(WINDOW), |buffer| buffer.offset);
         let offset = base.wrapping_add(op.page.wrapping_mul(PAGE));
         let (shared, fd) = (op.flags as i32, self.world.fd(op.file));
         let protection = i32::from(op.protection & 7);
@@ -55,13 +56,14 @@ impl Caller<'_> {
 
     /// Whether the first buffer has come into being, whatever became of the mapping.
     fn look_at_first(&mut self, file: u8) -> Judged {
-        let wanted = rdma_buffer::default();
-        let number = uapi::HEADER_IOC_BUFFER;
+        let handle = uapi::RDMA_FIRST_BUFFER;
+        let wanted = rdma_buffer_info { handle, ..Default::default() };
+        let number = uapi::RDMA_IOC_BUFFER_INFO;
         let (answer, got) = self.ioctl(file, number, Pointer::Good, &wanted, Direction::InOut, &[EBADF])?;
         if answer.is_ok() {
             self.world.with(file, |context, _| {
-                context.buffers.retain(|buffer| buffer.handle != 0);
-                context.buffers.push(Buffer { handle: 0, size: got.size, offset: 0 });
+                context.buffers.retain(|buffer| buffer.handle != handle);
+                context.buffers.push(Buffer { handle, size: got.size, offset: 0 });
             });
         }
         Ok(())

@@ -8,23 +8,23 @@ use crate::{
     values::Pointer,
     world::{Context, Slot, Verdict},
 };
-use libc::{EAGAIN, EALREADY, EBADF, ECANCELED, EFAULT, EINTR, ENOENT, ENOMEM};
+use libc::{E2BIG, EAGAIN, EALREADY, EBADF, ECANCELED, EFAULT, EINTR, ENOENT, ENOMEM};
 
 const DEPTH: usize = uapi::RDMA_QUEUE_DEPTH as usize;
 
 impl Caller<'_> {
     fn request(&self, file: u8, op: &ops::Request) -> rdma_request {
         let (source, destination) = match op.operation {
-            uapi::RDMA_OP_TO_DEVICE => (self.world.handle(file, op.buffer), 0),
-            uapi::RDMA_OP_FROM_DEVICE => (0, self.world.handle(file, op.buffer)),
+            uapi::RDMA_OP_TO_DEVICE => (self.world.handle(file, op.buffer), uapi::RDMA_NO_BUFFER),
+            uapi::RDMA_OP_FROM_DEVICE => (uapi::RDMA_NO_BUFFER, self.world.handle(file, op.buffer)),
             _ => (self.world.handle(file, op.buffer), self.world.handle(file, op.other)),
         };
         let other = || self.world.handle(file, op.other);
         rdma_request {
             operation: op.operation,
             flags: op.flags,
-            source: if op.any && source == 0 { other() } else { source },
-            destination: if op.any && destination == 0 { other() } else { destination },
+            source: if op.any && source == uapi::RDMA_NO_BUFFER { other() } else { source },
+            destination: if op.any && destination == uapi::RDMA_NO_BUFFER { other() } else { destination },
             source_offset: op.source_offset,
             destination_offset: op.destination_offset,
             length: op.length,
@@ -41,7 +41,7 @@ impl Caller<'_> {
         let request = self.request(op.file, &op.request);
         let verdict = if request.flags == 0 { self.verdict(op.file, &request) } else { Verdict::Wrong };
         let errors = [EAGAIN, EBADF, EINTR, ENOMEM];
-        let (answer, _) = self.ioctl(op.file, uapi::HEADER_IOC_TRANSFER, op.pointer, &request, Direction::In, &errors)?;
+        let (answer, _) = self.ioctl(op.file, uapi::RDMA_IOC_TRANSFER, op.pointer, &request, Direction::In, &errors)?;
         ensure(answer.is_err() || verdict != Verdict::Wrong, || format!("it was done: {request:?}"))?;
         if self.sound(op.file, op.pointer) && verdict == Verdict::Right {
             let fine = [Ok(0), Err(EAGAIN), Err(EINTR), Err(ENOMEM)].contains(&answer);
@@ -57,21 +57,25 @@ impl Caller<'_> {
         // No more than what is there: what is behind it could be anything.
         let count = op.count.filter(|count| *count as usize <= requests.len() || *count as usize > DEPTH);
         let count = count.unwrap_or(requests.len() as u32);
+        let size = op.element.unwrap_or(size_of::<rdma_request>() as u32);
+        let array = laid_out(&requests, size);
         let argument = rdma_submit {
-            requests: self.memory.array.put(op.array, as_bytes(&requests)),
+            requests: self.memory.array.put(op.array, &array),
             count,
+            request_size: size,
             flags: op.flags,
             reserved: op.reserved,
         };
-        let errors = [EAGAIN, EBADF, EINTR, ENOMEM];
-        let (answer, _) = self.ioctl(op.file, uapi::HEADER_IOC_SUBMIT, op.pointer, &argument, Direction::In, &errors)?;
+        let errors = [E2BIG, EAGAIN, EBADF, EINTR, ENOMEM];
+        let (answer, _) = self.ioctl(op.file, uapi::RDMA_IOC_SUBMIT, op.pointer, &argument, Direction::In, &errors)?;
         let (back, intact) = self.memory.array.look();
-        let readable = back.len() / size_of::<rdma_request>();
-        ensure(intact && back == &as_bytes(&requests)[..back.len()], || "the array was written".into())?;
+        let readable = back.len() / (array.len() / requests.len().max(1)).max(1);
+        ensure(intact && back == &array[..back.len()], || "the array was written".into())?;
 
         let there =
             if matches!(op.array, Pointer::Good | Pointer::Edge | Pointer::Short(_) | Pointer::ReadOnly) { readable } else { 0 };
-        let wrong = op.flags != 0 || op.reserved != 0 || count == 0 || count as usize > DEPTH;
+        let wrong_size = is_wrong::<rdma_request>(size);
+        let wrong = op.flags != 0 || op.reserved != 0 || count == 0 || count as usize > DEPTH || wrong_size;
         let given = &requests[..if wrong { 0 } else { count as usize }];
         let expected = self.world.with(op.file, |context, slot| self.acceptable(context, slot, given, there));
         let accepted = answer.unwrap_or(0) as usize;
@@ -112,27 +116,31 @@ impl Caller<'_> {
         // Room for all that can be there.
         let there = self.surely(op.file).and_then(|_| self.world.with(op.file, |context, _| context.submitted.len() + 8));
         let room = vec![nothing; (op.max as usize).clamp(1, there.unwrap_or(DEPTH).min(DEPTH))];
+        let element = op.element.unwrap_or(size_of::<rdma_completion>() as u32);
+        let room = laid_out(&room, element);
         let argument = rdma_wait {
-            completions: self.memory.array.put(op.array, as_bytes(&room)),
+            completions: self.memory.array.put(op.array, &room),
             min: op.min,
             max: op.max,
-            timeout_ns: op.timeout_ns,
+            completion_size: element,
+            deadline_ns: deadline(op.timeout_ns),
             flags: op.flags,
             reserved: op.reserved,
         };
-        let errors = [EAGAIN, EINTR, ENOMEM];
-        let (answer, _) = self.ioctl(op.file, uapi::HEADER_IOC_WAIT, op.pointer, &argument, Direction::In, &errors)?;
+        let errors = [E2BIG, EAGAIN, EINTR, ENOMEM];
+        let (answer, _) = self.ioctl(op.file, uapi::RDMA_IOC_WAIT, op.pointer, &argument, Direction::In, &errors)?;
         let wrong = op.flags != 0 || op.reserved != 0 || op.max == 0 || op.min > op.max || op.min as usize > DEPTH;
+        let wrong = wrong || is_wrong::<rdma_completion>(element);
         ensure(!wrong || answer.is_err(), || "it was accepted".into())?;
 
         let (back, intact) = self.memory.array.look();
         ensure(intact, || "bytes beside the array were written".into())?;
         let count = answer.unwrap_or(0) as usize;
-        let size = size_of::<rdma_completion>();
+        let size = if wrong { size_of::<rdma_completion>() } else { element as usize };
         ensure(count <= op.max as usize && count * size <= back.len(), || format!("it collected {count}"))?;
         // The first one that cannot be written may have been written in part.
         let unwritten = &back[((count + usize::from(matches!(op.array, Pointer::Short(_)))) * size).min(back.len())..];
-        let same = unwritten.iter().zip(as_bytes(&room).iter()).all(|(one, other)| one == other);
+        let same = unwritten.iter().zip(&room).all(|(one, other)| one == other);
         ensure(same, || format!("it collected {count}, and wrote more"))?;
         let got: Vec<rdma_completion> = back.chunks(size).take(count).map(from_bytes).collect();
         let exact = self.world.exact();
@@ -143,12 +151,39 @@ impl Caller<'_> {
     pub(super) fn cancel(&mut self, op: &ops::Cancel) -> Judged {
         let request = rdma_cancel { cookie: op.cookie, flags: op.flags, reserved: op.reserved };
         let errors = [EALREADY, ENOENT, EFAULT];
-        let (answer, _) = self.ioctl(op.file, uapi::HEADER_IOC_CANCEL, op.pointer, &request, Direction::In, &errors)?;
+        let (answer, _) = self.ioctl(op.file, uapi::RDMA_IOC_CANCEL, op.pointer, &request, Direction::In, &errors)?;
         let all = op.flags == uapi::RDMA_CANCEL_ALL && op.cookie == 0;
         let right = op.reserved == 0 && (op.flags == 0 || all);
         ensure(right || answer.is_err(), || "it was accepted".into())?;
         let most = self.surely(op.file).and_then(|_| self.world.with(op.file, |context, _| context.submitted.len()));
         ensure(answer.unwrap_or(0) as usize <= most.unwrap_or(DEPTH), || format!("it cancelled {answer:?} of {most:?}"))
+    }
+}
+
+/// The elements of an array that have so many bytes each, if that is a size that they can have.
+fn laid_out<T: Copy>(elements: &[T], size: u32) -> Vec<u8> {
+    let size = if is_wrong::<T>(size) { size_of::<T>() } else { size as usize };
+    let mut bytes = vec![0; elements.len() * size];
+    for (element, bytes) in elements.iter().zip(bytes.chunks_mut(size)) {
+        bytes[..size_of::<T>()].copy_from_slice(as_bytes(std::slice::from_ref(element)));
+    }
+    bytes
+}
+
+/// Whether the driver refuses elements of so many bytes.
+fn is_wrong<T>(size: u32) -> bool {
+    !(size_of::<T>()..=uapi::RDMA_MAX_ELEMENT_SIZE as usize).contains(&(size as usize))
+}
+
+/// The deadline that is so many nanoseconds from now; none if that is less than 0.
+fn deadline(timeout_ns: i64) -> i64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: There is room for the time.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    match timeout_ns {
+        0 => 0,
+        ..0 => uapi::RDMA_WAIT_FOREVER as i64,
+        _ => (now.tv_sec * 1_000_000_000 + now.tv_nsec).saturating_add(timeout_ns),
     }
 }
 

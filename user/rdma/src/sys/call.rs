@@ -1,10 +1,11 @@
 //! The node's ioctl(2) calls, with structures of the interface in and out.
 
-use std::{ffi::c_void, os::fd::BorrowedFd, ptr};
+use std::{ffi::c_void, os::fd::BorrowedFd, ptr, time::Duration};
 
 use rustix::{
     io,
     ioctl::{self, Ioctl, IoctlOutput, Opcode},
+    time::{self, ClockId},
 };
 
 use crate::abi;
@@ -49,7 +50,7 @@ unsafe impl<T> Ioctl for Call<'_, T> {
 }
 
 /// Makes a call; answers what it does, a number where that is said and 0 otherwise.
-fn call<T>(fd: BorrowedFd<'_>, number: abi::request_numbers, argument: &mut T) -> io::Result<u32> {
+fn call<T>(fd: BorrowedFd<'_>, number: u32, argument: &mut T) -> io::Result<u32> {
     let call = Call::new(number, argument);
     // SAFETY: A number of the interface, with the structure that belongs to it, by the invariant of `Call`. A file that is
     // no node of this driver answers ENOTTY, since nobody else has these numbers (ioctl-number.rst). Arrays that a
@@ -57,32 +58,37 @@ fn call<T>(fd: BorrowedFd<'_>, number: abi::request_numbers, argument: &mut T) -
     unsafe { ioctl::ioctl(fd, call) }
 }
 
+/// Bytes of an element of an array.
+fn size<T>() -> u32 {
+    u32::try_from(size_of::<T>()).expect("the interface's structures are small")
+}
+
 /// What the device and its driver can do.
-pub(crate) fn info(fd: BorrowedFd<'_>) -> io::Result<abi::rdma_info> {
-    let mut info = abi::rdma_info::default();
-    call(fd, abi::HEADER_IOC_INFO, &mut info)?;
+pub(crate) fn device_info(fd: BorrowedFd<'_>) -> io::Result<abi::rdma_device_info> {
+    let mut info = abi::rdma_device_info::default();
+    call(fd, abi::RDMA_IOC_DEVICE_INFO, &mut info)?;
     Ok(info)
 }
 
 /// A new buffer of at least `size` bytes.
 pub(crate) fn alloc(fd: BorrowedFd<'_>, size: u64) -> io::Result<abi::rdma_alloc> {
     let mut alloc = abi::rdma_alloc { size, ..Default::default() };
-    call(fd, abi::HEADER_IOC_ALLOC, &mut alloc)?;
+    call(fd, abi::RDMA_IOC_ALLOC, &mut alloc)?;
     Ok(alloc)
 }
 
 /// Gives a handle back.
 pub(crate) fn free(fd: BorrowedFd<'_>, handle: u32) -> io::Result<()> {
     let mut free = abi::rdma_free { handle, ..Default::default() };
-    call(fd, abi::HEADER_IOC_FREE, &mut free)?;
+    call(fd, abi::RDMA_IOC_FREE, &mut free)?;
     Ok(())
 }
 
 /// What there is to know of a buffer.
-pub(crate) fn buffer(fd: BorrowedFd<'_>, handle: u32) -> io::Result<abi::rdma_buffer> {
-    let mut buffer = abi::rdma_buffer { handle, ..Default::default() };
-    call(fd, abi::HEADER_IOC_BUFFER, &mut buffer)?;
-    Ok(buffer)
+pub(crate) fn buffer_info(fd: BorrowedFd<'_>, handle: u32) -> io::Result<abi::rdma_buffer_info> {
+    let mut info = abi::rdma_buffer_info { handle, ..Default::default() };
+    call(fd, abi::RDMA_IOC_BUFFER_INFO, &mut info)?;
+    Ok(info)
 }
 
 /// Queues requests; answers how many were accepted, from the first one on.
@@ -90,26 +96,43 @@ pub(crate) fn submit(fd: BorrowedFd<'_>, requests: &[abi::rdma_request]) -> io::
     let mut submit = abi::rdma_submit {
         requests: requests.as_ptr().addr() as u64,
         count: u32::try_from(requests.len()).map_err(|_| io::Errno::INVAL)?,
+        request_size: size::<abi::rdma_request>(),
         ..Default::default()
     };
-    call(fd, abi::HEADER_IOC_SUBMIT, &mut submit).map(|count| count as usize)
+    call(fd, abi::RDMA_IOC_SUBMIT, &mut submit).map(|count| count as usize)
 }
 
-/// Collects completions into the beginning of `completions`; waits for the first one for so many nanoseconds, for ever if
-/// that is less than 0.
-pub(crate) fn wait(fd: BorrowedFd<'_>, completions: &mut [abi::rdma_completion], timeout_ns: i64) -> io::Result<usize> {
+/// Collects completions into the beginning of `completions`; waits for the first one for so long, for ever without a
+/// timeout.
+pub(crate) fn wait(
+    fd: BorrowedFd<'_>,
+    completions: &mut [abi::rdma_completion],
+    timeout: Option<Duration>,
+) -> io::Result<usize> {
     let mut wait = abi::rdma_wait {
         completions: completions.as_mut_ptr().expose_provenance() as u64,
-        min: u32::from(timeout_ns != 0),
+        min: u32::from(timeout != Some(Duration::ZERO)),
         max: u32::try_from(completions.len()).map_err(|_| io::Errno::INVAL)?,
-        timeout_ns,
+        completion_size: size::<abi::rdma_completion>(),
+        deadline_ns: deadline_ns(timeout),
         ..Default::default()
     };
-    call(fd, abi::HEADER_IOC_WAIT, &mut wait).map(|count| count as usize)
+    call(fd, abi::RDMA_IOC_WAIT, &mut wait).map(|count| count as usize)
+}
+
+/// The time of the kernel's clock when a timeout that begins now is over; for ever without one, or if the clock does not
+/// reach that far.
+fn deadline_ns(timeout: Option<Duration>) -> i64 {
+    let forever = Duration::from_nanos(abi::RDMA_WAIT_FOREVER);
+    let deadline = timeout.map_or(forever, |timeout| {
+        let now = Duration::try_from(time::clock_gettime(ClockId::Monotonic)).unwrap_or_default();
+        now.saturating_add(timeout).min(forever)
+    });
+    i64::try_from(deadline.as_nanos()).expect("no more than for ever, which fits")
 }
 
 /// Takes back what has this cookie and has not been begun with; answers how many requests.
 pub(crate) fn cancel(fd: BorrowedFd<'_>, cookie: u64) -> io::Result<usize> {
     let mut cancel = abi::rdma_cancel { cookie, ..Default::default() };
-    call(fd, abi::HEADER_IOC_CANCEL, &mut cancel).map(|count| count as usize)
+    call(fd, abi::RDMA_IOC_CANCEL, &mut cancel).map(|count| count as usize)
 }

@@ -26,6 +26,9 @@ struct Info {
     /// What one open file may have in all: the module's parameter `context_mib`.
     max_context_bytes: Option<u64>,
     queue_depth: u32,
+    engine_depth: u32,
+    address_alignment: u32,
+    length_alignment: u32,
 }
 
 /// Tells it.
@@ -51,9 +54,12 @@ pub fn run(arguments: &One, output: &Output) -> Result<(), Failure> {
         dma_bits: info.dma_bits,
         device_memory_bytes: info.device_memory_size,
         max_transfer_bytes: info.max_transfer_size,
-        max_buffer_bytes: rdma::MAX_BUFFER_SIZE as u64,
+        max_buffer_bytes: info.max_buffer_size,
         max_context_bytes: fdinfo.and_then(|text| sysfs::named(&text).get("rdma-memory-limit")?.parse().ok()),
         queue_depth: info.queue_depth,
+        engine_depth: info.engine_depth,
+        address_alignment: info.address_alignment,
+        length_alignment: info.length_alignment,
         pci_address: device.pci_address,
         name: device.name,
     };
@@ -81,6 +87,8 @@ fn text(info: &Info) -> String {
             info.max_context_bytes.map_or_else(|| "-".into(), |limit| format!("{limit} bytes of buffers at most")),
         ),
         ("queue", format!("{} requests for each open file", info.queue_depth)),
+        ("engine", format!("{} transfer at a time", info.engine_depth)),
+        ("alignment", format!("addresses {}, lengths {}", info.address_alignment, info.length_alignment)),
     ];
     lines.map(|(name, value)| format!("{name:<15}{value}")).join("\n")
 }

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `RDMA_IOC_CANCEL`.
+
+use super::argument::{
+    passed,
+    Argument, //
+};
+use crate::{
+    file::context::Context,
+    uapi, //
+};
+use kernel::prelude::*;
+
+passed!(input rdma_cancel: 16);
+
+/// Cancels requests that the engine has not begun with, and returns how many.
+pub(super) fn cancel(context: &Context, argument: Argument<uapi::rdma_cancel>) -> Result<usize> {
+    let wanted = argument.read(uapi::RDMA_CANCEL_ALL)?;
+    let cookie = match wanted.flags {
+        uapi::RDMA_CANCEL_ALL if wanted.cookie != 0 => return Err(EINVAL),
+        uapi::RDMA_CANCEL_ALL => None,
+        _ => Some(wanted.cookie),
+    };
+    context.device().info()?;
+    context.lane().cancel(cookie)
+}

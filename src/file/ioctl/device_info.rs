@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `RDMA_IOC_DEVICE_INFO`.
+
+use super::argument::{
+    passed,
+    Argument, //
+};
+use crate::{
+    file::context::Context,
+    uapi, //
+};
+use kernel::prelude::*;
+
+passed!(output rdma_device_info: 80);
+
+/// Tells what the device and the driver can do.
+pub(super) fn device_info(
+    context: &Context,
+    argument: Argument<uapi::rdma_device_info>,
+) -> Result<usize> {
+    argument.write(&context.device().info()?)?;
+    Ok(0)
+}

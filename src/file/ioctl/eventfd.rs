@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `RDMA_IOC_EVENTFD`.
+
+use super::argument::{
+    passed,
+    Argument, //
+};
+use crate::{
+    file::context::Context,
+    kernel_ext::fs::eventfd::EventFd,
+    uapi, //
+};
+use kernel::prelude::*;
+
+passed!(input rdma_eventfd: 16);
+
+/// Has completions signalled by an eventfd, or by none.
+pub(super) fn eventfd(context: &Context, argument: Argument<uapi::rdma_eventfd>) -> Result<usize> {
+    let eventfd = match argument.read(0)?.fd {
+        -1 => None,
+        fd => Some(EventFd::from_fd(fd)?),
+    };
+    context.lane().set_eventfd(eventfd)?;
+    Ok(0)
+}

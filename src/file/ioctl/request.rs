@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `RDMA_IOC_TRANSFER`, and what a request of a program's asks for.
+
+use super::argument::{
+    passed,
+    Argument, //
+};
+use crate::{
+    engines::request::{
+        Operation,
+        Span, //
+    },
+    file::context::Context,
+    kernel_ext::fs::chrdev::Mode,
+    memory::{
+        buffer::Buffer,
+        handle::Handle,
+        hold::BufferHold, //
+    },
+    schedule,
+    uapi, //
+};
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+passed!(input rdma_request: 64);
+
+static_assert!(uapi::RDMA_QUEUE_DEPTH as usize == schedule::DEPTH);
+
+/// Does a request, and returns when it is done.
+pub(super) fn transfer(
+    context: &Context,
+    mode: Mode,
+    argument: Argument<uapi::rdma_request>,
+) -> Result<usize> {
+    let operation = decode(context, mode, &argument.read(0)?)?;
+    if mode.nonblocking {
+        return Err(EAGAIN);
+    }
+    context.lane().transfer(operation)?;
+    Ok(0)
+}
+
+/// Makes an operation of what userspace asks for.
+pub(super) fn decode(
+    context: &Context,
+    mode: Mode,
+    request: &uapi::rdma_request,
+) -> Result<Operation<BufferHold>> {
+    let source = || {
+        let handle = Handle::new(request.source)?;
+        context.span(
+            handle,
+            BufferHold::new,
+            request.source_offset,
+            request.length,
+        )
+    };
+    let destination = |holder: fn(Arc<Buffer>) -> BufferHold| {
+        let handle = Handle::new(request.destination)?;
+        context.span(handle, holder, request.destination_offset, request.length)
+    };
+
+    match request.operation {
+        uapi::RDMA_OP_TO_DEVICE if request.destination == uapi::RDMA_NO_BUFFER => {
+            let range = context.device_range(request.destination_offset, request.length)?;
+            permit(mode.write)?;
+            Ok(Operation::ToDevice(source()?, range))
+        }
+        uapi::RDMA_OP_FROM_DEVICE if request.source == uapi::RDMA_NO_BUFFER => {
+            let range = context.device_range(request.source_offset, request.length)?;
+            permit(mode.read)?;
+            Ok(Operation::FromDevice(range, destination(BufferHold::new)?))
+        }
+        uapi::RDMA_OP_COPY => {
+            permit(mode.write)?;
+            let within = request.source == request.destination;
+            let source = source()?;
+            // It is one request on the buffer.
+            let destination = destination(if within {
+                BufferHold::uncounted
+            } else {
+                BufferHold::new
+            })?;
+            if within && Span::overlap(&source, &destination) {
+                return Err(EINVAL);
+            }
+            Ok(Operation::Copy(source, destination))
+        }
+        _ => Err(EINVAL),
+    }
+}
+
+/// [`EBADF`] if the file was not opened for this.
+fn permit(opened_for: bool) -> Result {
+    opened_for.then_some(()).ok_or(EBADF)
+}
