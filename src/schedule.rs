@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who gets the engine next, and what has become of each request.
+//! The scheduler: which request gets the engine next, and how requests end.
 //!
 //! No hardware and no bindings: also compiled and tested on the host.
 
@@ -40,7 +40,7 @@ pub(crate) use lanes::{
     LaneCursor, //
 };
 pub(crate) use queue::{
-    GivenUp,
+    AbandonedWait,
     Notice,
     Queue,
     Step, //

@@ -43,10 +43,10 @@ use crate::{
     memory::hold::BufferHold,
     schedule::{
         self,
+        AbandonedWait,
         Answer,
         CancelScan,
         Change,
-        GivenUp,
         LaneId,
         LaneState,
         SyncId,
@@ -346,7 +346,7 @@ impl Lane {
             .inspect_err(|error| self.traced.refused(&jobs, *error))?;
         match call.wait() {
             Ok(answer) => self.outcome(answer, call),
-            Err(_) => self.give_up(call, id),
+            Err(_) => self.abandon_wait(call, id),
         }
     }
 
@@ -364,18 +364,18 @@ impl Lane {
     }
 
     /// What a signal makes of a request that a thread waits for.
-    fn give_up(&self, call: Arc<Call>, id: SyncId) -> Result {
-        let given_up = self.device.work.lock().queue.give_up(self.id, id);
-        match given_up {
-            GivenUp::Ended => match call.answer() {
+    fn abandon_wait(&self, call: Arc<Call>, id: SyncId) -> Result {
+        let abandoned = self.device.work.lock().queue.abandon_wait(self.id, id);
+        match abandoned {
+            AbandonedWait::Ended => match call.answer() {
                 Some(answer) => self.outcome(answer, call),
                 None => Err(ERESTARTNOHAND),
             },
             // Nothing has happened yet.
-            GivenUp::Waiting(job) if !job.is_begun() => Err(ERESTARTSYS),
+            AbandonedWait::Waiting(job) if !job.is_begun() => Err(ERESTARTSYS),
             // All operations can be done again, but not each time that a handler has run: a timer
             // could keep a transfer from ever ending.
-            GivenUp::Waiting(_) | GivenUp::Begun => Err(ERESTARTNOHAND),
+            AbandonedWait::Waiting(_) | AbandonedWait::Begun => Err(ERESTARTNOHAND),
         }
     }
 

@@ -311,7 +311,7 @@ impl Delayed<Engine<'_>> {
             }
             self.watch(work, now);
         }
-        if work.queue.has_orphans() || work.queue.has_failing() {
+        if work.queue.has_deferred_drops() || work.queue.has_failing() {
             self.queue_now();
         }
     }
@@ -375,7 +375,7 @@ impl Delayed<Engine<'_>> {
             self.keep_memory();
         }
         self.device.abort_active();
-        drop(self.device.work.lock().queue.take_orphans());
+        drop(self.device.work.lock().queue.take_deferred_drops());
         self.device.buffers().revoke_all(&emptied);
         trace::teardown(dev, Teardown::Freed);
     }
@@ -403,9 +403,9 @@ impl Delayed<Engine<'_>> {
 
 impl Work for Engine<'_> {
     fn work(this: &Delayed<Self>) {
-        let orphans = this.device.work.lock().queue.take_orphans();
+        let deferred_drops = this.device.work.lock().queue.take_deferred_drops();
         // Perhaps the last ones to hold a buffer, which is freed here, in process context.
-        drop(orphans);
+        drop(deferred_drops);
         this.device.fail_links();
         this.kick();
         this.check_late();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the engine has: requests with transfers in its slots, which end in their order.
+//! The transfers in the slots of the engine, and their requests.
 
 use super::{
     job::{
@@ -21,33 +21,34 @@ use crate::{
 };
 use kernel::prelude::*;
 
-/// A request of which the engine has transfers, or is to be given the next one.
+/// A request of which the engine has transfers, or whose next transfer is to be issued.
 pub(super) struct Active<T: QueueTypes> {
     /// [`None`]: this number is vacant.
     pub(super) job: Option<Entry<Job<T>>>,
-    /// The lane that it comes from; [`None`] if it has no owner any more.
+    /// Its lane; [`None`] if its owner has abandoned it.
     pub(super) lane: Option<LaneId>,
-    /// Bytes of it.
+    /// Length in bytes.
     pub(super) length: u64,
-    /// Bytes of it that are cut into transfers.
+    /// Bytes for which transfers were issued.
     pub(super) issued: u64,
     pub(super) stage: StageOf<T>,
-    /// Slots that it has.
+    /// Number of slots that it uses.
     pub(super) slots: usize,
-    /// It should have ended long ago.
+    /// It was timed out.
     pub(super) overdue: bool,
-    /// The next vacant number, while this one is.
+    /// While it is vacant, the next vacant number.
     next_vacant: usize,
 }
 
 impl<T: QueueTypes> Active<T> {
-    /// Whether it is of this lane, can be collected, and has this cookie ([`None`]: any).
+    /// Whether it is of this lane, its completion is collected, and it has this cookie ([`None`]: any
+    /// cookie).
     pub(super) fn matches(&self, lane: LaneId, cookie: Option<u64>) -> bool {
         let job = self.job.as_ref();
         self.lane == Some(lane) && job.is_some_and(|job| job.matches(cookie))
     }
 
-    /// Whether it is the one of this id, which a thread waits for.
+    /// Whether it has this id.
     pub(super) fn is(&self, id: SyncId) -> bool {
         self.job.as_ref().is_some_and(|job| job.sync == id)
     }
@@ -57,14 +58,14 @@ impl<T: QueueTypes> Active<T> {
         self.job.as_ref().is_some_and(|job| job.caller.is_some())
     }
 
-    /// Has all of it that has not arrived cut anew.
+    /// Issues all bytes that are not complete again.
     pub(super) fn restart(&mut self) {
         self.issued = self.job.as_ref().map_or(0, |job| job.bytes);
         self.stage = Default::default();
     }
 }
 
-/// A request that was taken from the engine, and its lane, if it has an owner.
+/// A request that was taken from the engine, and its lane; [`None`] if its owner has abandoned it.
 pub(crate) struct Taken<T: QueueTypes> {
     pub(super) job: Entry<Job<T>>,
     pub(super) lane: Option<LaneId>,
@@ -77,7 +78,7 @@ impl<T: QueueTypes> Taken<T> {
     }
 }
 
-/// A transfer that the engine has.
+/// A transfer in a slot.
 pub(super) struct Slot {
     /// The number of its request.
     pub(super) active: usize,
@@ -85,13 +86,13 @@ pub(super) struct Slot {
     pub(super) completes: u64,
 }
 
-/// What the engine has.
+/// The transfers that the engine has, and their requests.
 ///
 /// # Invariants
 ///
-/// The slots in use are `used` ones from `oldest` on, modulo their number. The requests are one more
-/// than there are slots: each has a slot, but for the one that is being cut. `vacant` begins a chain of
-/// the vacant ones.
+/// `used` slots are in use, from `oldest` on, modulo their number. `active` has one entry more than
+/// there are slots: each request uses a slot, except the one that is being divided. `vacant` begins a
+/// chain of the vacant entries.
 pub(crate) struct Flight<T: QueueTypes> {
     active: KVec<Active<T>>,
     slots: KVec<Option<Slot>>,
@@ -101,7 +102,7 @@ pub(crate) struct Flight<T: QueueTypes> {
 }
 
 impl<T: QueueTypes> Flight<T> {
-    /// Without slots.
+    /// No slots.
     pub(super) const fn none() -> Self {
         // INVARIANT: no slots.
         Self {
@@ -113,7 +114,7 @@ impl<T: QueueTypes> Flight<T> {
         }
     }
 
-    /// With so many slots. May sleep.
+    /// `depth` slots. Sleeps.
     pub(crate) fn new(depth: usize) -> Result<Self> {
         let mut flight = Self::none();
         for _ in 0..depth {
@@ -141,12 +142,12 @@ impl<T: QueueTypes> Flight<T> {
         self.used == 0
     }
 
-    /// Whether it has as many as it can have.
+    /// Whether all slots are in use.
     pub(super) fn is_full(&self) -> bool {
         self.used == self.slots.len()
     }
 
-    /// Adds a request that is to be cut; returns its number.
+    /// Adds a request whose transfers are to be issued; returns its number.
     pub(super) fn add(&mut self, job: Entry<Job<T>>, lane: LaneId) -> Option<usize> {
         let number = self.vacant;
         let active = self.active.get_mut(number)?;
@@ -163,7 +164,7 @@ impl<T: QueueTypes> Flight<T> {
         self.active.get_mut(number)
     }
 
-    /// Takes a request out that has no slots.
+    /// Removes a request that uses no slot.
     pub(super) fn remove(&mut self, number: usize) -> Option<Taken<T>> {
         let active = self.active.get_mut(number)?;
         let job = active.job.take()?;
@@ -203,7 +204,7 @@ impl<T: QueueTypes> Flight<T> {
         (self.used > 0).then_some(self.oldest)
     }
 
-    /// The request whose transfer was posted last, if that has not ended.
+    /// The lane of the transfer that was posted last, if it has not ended.
     pub(super) fn newest_lane(&self) -> Option<LaneId> {
         let last = (self.oldest + self.used.checked_sub(1)?) % self.slots.len();
         self.active
@@ -211,7 +212,7 @@ impl<T: QueueTypes> Flight<T> {
             .lane
     }
 
-    /// Takes the transfer out that ends next.
+    /// Removes the transfer that ends next.
     pub(super) fn reap(&mut self) -> Option<Slot> {
         let slot = self.slots.get_mut(self.oldest)?.take()?;
         // INVARIANT: the first slot in use is vacant now.
@@ -224,7 +225,7 @@ impl<T: QueueTypes> Flight<T> {
         Some(slot)
     }
 
-    /// Takes the transfer out that was posted last; returns the number of its request.
+    /// Removes the transfer that was posted last; returns the number of its request.
     pub(super) fn unpost(&mut self) -> Option<usize> {
         let last = (self.oldest + self.used.checked_sub(1)?) % self.slots.len();
         let slot = self.slots.get_mut(last)?.take()?;
@@ -235,12 +236,12 @@ impl<T: QueueTypes> Flight<T> {
     }
 }
 
-/// A transfer to be given to the engine.
+/// A transfer to post.
 pub(crate) struct Issue<T: QueueTypes> {
-    /// The slot that it goes into.
+    /// Its slot.
     pub(crate) slot: usize,
-    /// What is to be done.
+    /// The transfer.
     pub(crate) transfer: <PlanOf<T> as Plan<T::Request>>::Transfer,
-    /// Whether something waits for its end.
+    /// Whether its end must raise an interrupt.
     pub(crate) interrupt: bool,
 }

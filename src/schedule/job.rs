@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A request on its way through the queue, and what the queue asks of what it is made of.
+//! A request in the queue, and the traits of its parts.
 
 use crate::{
     engines::plan::{
@@ -11,11 +11,11 @@ use crate::{
 };
 use kernel::prelude::*;
 
-/// What goes through a queue, and to whom.
+/// The types of a queue.
 pub(crate) trait QueueTypes: Sized {
     /// A request.
     type Request: Payload;
-    /// What cuts requests into transfers.
+    /// Divides requests into transfers.
     type Plan: Plan<Self::Request>;
     /// The owner of a lane.
     type Owner: Owner<Self>;
@@ -23,72 +23,72 @@ pub(crate) trait QueueTypes: Sized {
     type Caller: Caller<Self>;
 }
 
-/// What cuts the requests of `T`.
+/// The plan of a queue.
 pub(crate) type PlanOf<T> = <T as QueueTypes>::Plan;
 
-/// Where in a piece of a request of `T` the next transfer is.
+/// The position within a piece of a request.
 pub(super) type StageOf<T> = <PlanOf<T> as Plan<<T as QueueTypes>::Request>>::Stage;
 
-/// What has changed in a lane.
+/// A change of a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     /// Requests are completed.
     Completed,
-    /// Completions that could not be delivered can be collected again.
+    /// Completions that could not be delivered were put back.
     PutBack,
-    /// There is room for requests again.
+    /// A full lane has room for requests.
     Room,
-    /// The queue is closed: fewer completions are to come, or none.
+    /// The queue is closed: fewer completions will come, or none.
     Closed,
 }
 
-/// The owner of a lane. Called under the queue's lock, also by an interrupt handler.
+/// The owner of a lane. Its functions are called under the queue's lock, also in interrupt handlers.
 pub(crate) trait Owner<T: QueueTypes> {
-    /// What is to be done when the lock is dropped.
+    /// What is delivered after the lock is dropped.
     type Notice;
 
     /// A request of the lane is completed.
     fn completed(&self, job: &Job<T>);
 
-    /// Says what is to be done about a change of the lane, which now has so many completions.
+    /// Makes the notice of a change of the lane, which has `completed` completions.
     fn notice(&self, change: Change, completed: usize) -> Self::Notice;
 }
 
 /// A thread that waits for one request.
 pub(crate) trait Caller<T: QueueTypes> {
-    /// The request has ended. Called under the queue's lock, also by an interrupt handler; the
-    /// thread is woken when the lock is dropped.
+    /// Stores the result of the request. Called under the queue's lock, also in interrupt handlers;
+    /// the thread is woken after the lock is dropped.
     fn answer(&self, answer: Answer<T>);
 }
 
-/// How a request has ended for the thread that waits for it.
+/// The result of a request for the thread that waits for it.
 pub(crate) enum Answer<T: QueueTypes> {
-    /// It has ended; here it is.
+    /// It has ended.
     Ended(Entry<Job<T>>),
     /// It has failed, but the engine still has it.
     Failed(Error),
 }
 
-/// The number of a request that a thread waits for, within its queue.
+/// Identifies a request that a thread waits for, within its queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SyncId(pub(super) u64);
 
 impl SyncId {
-    /// That of requests which no thread waits for.
+    /// The id of requests that no thread waits for.
     const NONE: Self = Self(0);
 }
 
-/// A request on its way through the queue.
+/// A request in the queue.
 pub(crate) struct Job<T: QueueTypes> {
-    /// [`None`] in one that is blank, and in the completion of a request that the engine still has.
+    /// [`None`] in a blank job, and in the completion of a request that the engine still has.
     pub(super) request: Option<T::Request>,
-    /// The thread that waits for this request; [`None`] if it is submitted, to be collected.
+    /// The thread that waits for this request; [`None`] if its completion is collected.
     pub(super) caller: Option<T::Caller>,
     pub(super) sync: SyncId,
     pub(super) cookie: u64,
-    /// It starts only if the one before it has succeeded.
+    /// Starts only if the request before it has succeeded.
     pub(super) linked: bool,
-    /// The one that it is linked to has failed.
+    /// The request that it is linked to has failed.
     pub(super) link_failed: bool,
     /// Result. `ECANCELED` until the job has run.
     pub(super) outcome: Result,
@@ -97,7 +97,7 @@ pub(crate) struct Job<T: QueueTypes> {
 }
 
 impl<T: QueueTypes> Job<T> {
-    /// One without a request.
+    /// A job without a request.
     const BLANK: Self = Self {
         request: None,
         caller: None,
@@ -110,18 +110,18 @@ impl<T: QueueTypes> Job<T> {
         submitted: 0,
     };
 
-    /// Room for one; may sleep.
+    /// Allocates a blank job. Sleeps.
     pub(crate) fn blank() -> Result<Entry<Self>> {
         Entry::new(Self::BLANK)
     }
 
-    /// Makes it blank again, and drops what it holds; may sleep.
+    /// Makes the job blank, and drops its request. Sleeps.
     pub(crate) fn clear(&mut self) {
         *self = Self::BLANK;
     }
 
-    /// Makes a blank one a request that is submitted at the time `now`, in nanoseconds. `linked`:
-    /// to the one before it.
+    /// Fills a blank job with a request that is submitted at the time `now`, in nanoseconds, and may be
+    /// linked to the one before it.
     pub(crate) fn submit(&mut self, request: T::Request, cookie: u64, linked: bool, now: u64) {
         self.request = Some(request);
         self.cookie = cookie;
@@ -129,13 +129,13 @@ impl<T: QueueTypes> Job<T> {
         self.submitted = now;
     }
 
-    /// Makes a blank one a request that `caller` waits for from the time `now` on, in nanoseconds.
+    /// Fills a blank job with a request that `caller` waits for, from the time `now` in nanoseconds.
     pub(crate) fn submit_sync(&mut self, request: T::Request, caller: T::Caller, now: u64) {
         self.submit(request, 0, false, now);
         self.caller = Some(caller);
     }
 
-    /// Makes a blank one the completion of `other`, which the engine still has.
+    /// Fills a blank job with the completion of `other`, which the engine still has.
     pub(super) fn complete_for(&mut self, other: &Self, outcome: Result) {
         self.cookie = other.cookie;
         self.bytes = other.bytes;
@@ -153,17 +153,17 @@ impl<T: QueueTypes> Job<T> {
         self.cookie
     }
 
-    /// How it ended.
+    /// Its result.
     pub(crate) fn outcome(&self) -> Result {
         self.outcome
     }
 
-    /// Bytes that have arrived.
+    /// Bytes that are complete.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Whether the engine has begun with it.
+    /// Whether any of its bytes are complete.
     pub(crate) fn is_begun(&self) -> bool {
         self.bytes > 0
     }
@@ -173,17 +173,17 @@ impl<T: QueueTypes> Job<T> {
         self.submitted
     }
 
-    /// For how long it has been in the queue, in nanoseconds.
+    /// Time in the queue, in nanoseconds.
     pub(crate) fn age(&self, now: u64) -> u64 {
         now.saturating_sub(self.submitted)
     }
 
-    /// Whether it can be collected, and has this cookie ([`None`]: any).
+    /// Whether its completion is collected, and it has this cookie ([`None`]: any cookie).
     pub(super) fn matches(&self, cookie: Option<u64>) -> bool {
         self.caller.is_none() && cookie.is_none_or(|cookie| cookie == self.cookie)
     }
 
-    /// Records how it has ended.
+    /// Stores its result.
     pub(super) fn end(&mut self, outcome: Result) {
         self.outcome = outcome;
         if let Some(request) = &mut self.request {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One lane: what waits in it, and what is completed.
+//! One lane: requests that wait, and completions.
 
 use super::job::{
     Answer,
@@ -17,42 +17,43 @@ use crate::kernel_ext::collections::fifo::{
 };
 use kernel::prelude::*;
 
-/// Requests that a lane accepts before completions must be collected. `RDMA_QUEUE_DEPTH`
+/// The number of requests that a lane accepts before completions must be collected:
+/// `RDMA_QUEUE_DEPTH`.
 pub(crate) const DEPTH: usize = 1024;
 
 /// A lane's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LaneId(pub(super) usize);
 
-/// The number of a user who has lanes.
+/// The number of a user with lanes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct UserId(pub(super) usize);
 
-/// Which ring a lane is in.
+/// The ring that a lane is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// None.
+    /// No ring.
     Nowhere,
-    /// That of its user: its first request can be given to the engine.
+    /// The ring of its user: its first request can be started.
     Turns,
-    /// Its first requests are linked to one that has failed, and are to fail, too.
+    /// The ring of lanes whose first requests are linked to a failed one.
     Failing,
 }
 
 /// The requests of one context.
 pub(crate) struct Lane<T: QueueTypes> {
-    /// What waits is in here, and behind it what is in `waiting`. A scan that cancels goes through
-    /// `waiting` a few requests at a time, and puts here what stays.
+    /// Requests that wait, followed by those in `waiting`. A scan for requests to cancel goes through
+    /// `waiting` in steps, and moves the requests that stay to `scanned`.
     scanned: Fifo<Job<T>>,
     waiting: Fifo<Job<T>>,
     completed: Fifo<Job<T>>,
-    /// While `waiting` is scanned.
+    /// The scan of `waiting`, if one is in progress.
     scan: Option<Scan>,
-    /// Accepted and not yet collected.
+    /// Requests that are accepted, and whose completions are not collected.
     pending: usize,
     /// Requests that the engine has.
     pub(super) active: usize,
-    /// The number of one of these, the rest of which is to be issued.
+    /// The number of one of these that has more transfers to issue.
     pub(super) continues: Option<usize>,
     pub(super) owner: T::Owner,
 }
@@ -60,52 +61,52 @@ pub(crate) struct Lane<T: QueueTypes> {
 /// A scan of a lane, between two steps.
 struct Scan {
     cookie: Option<u64>,
-    /// Requests that are still to be scanned.
+    /// Requests that are not scanned yet.
     left: usize,
-    /// The engine has taken one that was to be cancelled.
+    /// A request that was to be cancelled was started.
     begun: bool,
 }
 
-/// What a lane has.
+/// The state of a lane.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LaneState {
-    /// Requests that wait for the engine.
+    /// Requests that wait.
     pub(crate) waiting: usize,
     /// Requests that the engine has.
     pub(crate) running: usize,
-    /// Completions that wait to be collected.
+    /// Completions that are not collected.
     pub(crate) completed: usize,
-    /// Completions that are still to come or being delivered, and room set aside for more.
+    /// Completions that will come or are being delivered, and room that is reserved.
     pub(crate) outstanding: usize,
-    /// Requests that there is room for.
+    /// Room for requests.
     pub(crate) room: usize,
-    /// Nothing is accepted any more.
+    /// No requests are accepted.
     pub(crate) closed: bool,
 }
 
-/// What a lane does in its turn.
+/// The next request of a lane.
 pub(super) enum Next<T: QueueTypes> {
-    /// It goes on with a request that the engine has, by its number.
+    /// A request that the engine has, by its number, continues.
     Continue(usize),
-    /// It begins with another request.
+    /// Another request begins.
     Begin(Entry<Job<T>>),
 }
 
-/// A scan for requests to cancel, a few at a time.
+/// A scan for requests to cancel, which is done in steps.
 pub(crate) struct CancelScan {
-    /// Their cookie; [`None`]: all requests.
+    /// The cookie of the requests; [`None`]: all requests.
     cookie: Option<u64>,
-    /// How many were cancelled.
+    /// The number of cancelled requests.
     pub(crate) cancelled: usize,
-    /// One of them cannot be, for the engine has begun with it.
+    /// One of the requests was started, and cannot be cancelled.
     pub(crate) begun: bool,
 }
 
 impl<T: QueueTypes> Lane<T> {
-    /// Requests that are dealt with while the lock is held.
+    /// The number of requests that a step handles.
     pub(super) const STEP: usize = 32;
 
-    /// A lane with nothing in it.
+    /// An empty lane.
     pub(crate) fn new(owner: T::Owner) -> Self {
         Self {
             scanned: Fifo::new(),
@@ -130,8 +131,8 @@ impl<T: QueueTypes> Lane<T> {
         }
     }
 
-    /// The ring that the lane belongs to; [`None`]: the one that it is in. What is being cancelled is
-    /// left to the scan.
+    /// The ring that the lane belongs to; [`None`]: the ring that it is in, while a scan is in
+    /// progress.
     pub(super) fn place(&self) -> Option<Place> {
         if self.continues.is_some() {
             return Some(Place::Turns);
@@ -145,24 +146,24 @@ impl<T: QueueTypes> Lane<T> {
         }
     }
 
-    /// Whether a request, the first one, is linked to one that the engine has.
+    /// Whether the first request is linked to one that the engine has.
     fn waits_for_link(&self, front: &Job<T>) -> bool {
         front.linked && self.active > 0
     }
 
-    /// What is to be done about a change.
+    /// Makes the notice of a change.
     pub(super) fn notice(&self, change: Change) -> <T::Owner as Owner<T>>::Notice {
         self.owner.notice(change, self.completed.len())
     }
 
-    /// Sets aside room for at most so many requests, and returns for how many.
+    /// Reserves room for at most `most` requests, and returns for how many.
     pub(super) fn reserve(&mut self, most: usize) -> usize {
         let granted = most.min(DEPTH.saturating_sub(self.pending));
         self.pending += granted;
         granted
     }
 
-    /// Gives back room: what was set aside, or is delivered. Returns whether there was none before.
+    /// Releases room. Returns whether the lane was full.
     pub(super) fn release(&mut self, room: usize) -> bool {
         let was_full = self.pending >= DEPTH;
         self.pending = self.pending.saturating_sub(room);
@@ -173,12 +174,12 @@ impl<T: QueueTypes> Lane<T> {
         self.waiting.append(jobs);
     }
 
-    /// Has the rest of the request of this number not be issued.
+    /// Issues no more transfers of the request of this number.
     pub(super) fn stop_continuing(&mut self, number: usize) {
         self.continues.take_if(|continues| *continues == number);
     }
 
-    /// Puts a request back that the engine has had.
+    /// Takes a request back from the engine.
     pub(super) fn push_first(&mut self, job: Entry<Job<T>>) {
         self.active -= 1;
         self.scanned.push_front(job);
@@ -212,7 +213,7 @@ impl<T: QueueTypes> Lane<T> {
         }
     }
 
-    /// Takes what the engine is to be given next, if there is something.
+    /// Takes the next request, if one can be started or continued.
     #[inline]
     pub(super) fn next(&mut self) -> Option<Next<T>> {
         if let Some(number) = self.continues.take() {
@@ -230,14 +231,14 @@ impl<T: QueueTypes> Lane<T> {
         Some(Next::Begin(job))
     }
 
-    /// The request before the first one has failed.
+    /// Records that the request before the first one has failed.
     pub(super) fn fail_next_link(&mut self) {
         if let Some(next) = self.front_mut() {
             next.link_failed = next.linked;
         }
     }
 
-    /// Fails up to [`STEP`](Self::STEP) requests that are linked to one that has failed.
+    /// Fails up to [`STEP`](Self::STEP) requests that are linked to a failed one.
     pub(super) fn fail_links(&mut self) {
         for _ in 0..Self::STEP {
             if self.place() != Some(Place::Failing) {
@@ -251,7 +252,7 @@ impl<T: QueueTypes> Lane<T> {
         }
     }
 
-    /// Takes a request that waits. Looks at all of them.
+    /// Takes a request that waits. Searches all of them.
     pub(super) fn take(&mut self, id: SyncId) -> Option<Entry<Job<T>>> {
         if let Some(job) = self.scanned.take(|job| job.sync == id) {
             return Some(job);
@@ -267,7 +268,7 @@ impl<T: QueueTypes> Lane<T> {
         job
     }
 
-    /// Completes a request: puts it where it is collected, or answers the thread that waits for it,
+    /// Completes a request: appends it to the completions, or answers the thread that waits for it,
     /// which is returned to be woken.
     pub(super) fn complete(&mut self, mut job: Entry<Job<T>>) -> Option<T::Caller> {
         if let Some(caller) = job.caller.take() {
@@ -279,8 +280,8 @@ impl<T: QueueTypes> Lane<T> {
         None
     }
 
-    /// Takes completions out: all, or a few if there are more than `most`. Their room is to be
-    /// [given back](Self::release) when they are delivered.
+    /// Takes completions: all, or a few if there are more than `most`. The caller
+    /// [releases](Self::release) their room after delivery.
     pub(super) fn collect(&mut self, most: usize) -> Fifo<Job<T>> {
         if self.completed.len() <= most {
             core::mem::replace(&mut self.completed, Fifo::new())
@@ -289,13 +290,13 @@ impl<T: QueueTypes> Lane<T> {
         }
     }
 
-    /// Puts back completions that could not be delivered, before all others.
+    /// Puts completions that could not be delivered back before all others.
     pub(super) fn put_back(&mut self, mut taken: Fifo<Job<T>>) {
         taken.append(&mut self.completed);
         self.completed = taken;
     }
 
-    /// Fails what waits, up to [`STEP`](Self::STEP) requests, or to one that a thread waits for,
+    /// Fails up to [`STEP`](Self::STEP) requests that wait, and stops after one that a thread waits for,
     /// which is returned to be woken. Returns whether there may be more.
     pub(super) fn fail_batch(&mut self, error: Error) -> (bool, Option<T::Caller>) {
         for _ in 0..Self::STEP {
@@ -311,7 +312,7 @@ impl<T: QueueTypes> Lane<T> {
         (true, None)
     }
 
-    /// Begins a scan of what waits now, for requests to cancel. `begun`: the engine has one of them.
+    /// Begins a scan of the requests that wait now. `begun`: the engine has one of those to cancel.
     pub(super) fn cancel(&mut self, cookie: Option<u64>, begun: bool) -> CancelScan {
         let mut waiting = core::mem::replace(&mut self.waiting, Fifo::new());
         self.scanned.append(&mut waiting);
@@ -344,7 +345,7 @@ impl<T: QueueTypes> Lane<T> {
                 self.scanned.push_back(job);
                 continue;
             }
-            // The engine may come before the scan goes on.
+            // The engine may take the next request before the scan continues.
             if let Some(next) = self.waiting.front_mut() {
                 next.link_failed = next.linked;
             }

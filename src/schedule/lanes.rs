@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The lanes and their users, and whose turn it is: turns go round the users, and those of a user
-//! round the user's lanes.
+//! The lanes, their users, and the order of turns: round the users, and within a user round the
+//! user's lanes.
 
 use super::{
     job::{
@@ -35,9 +35,9 @@ use crate::kernel_ext::collections::{
 };
 use kernel::prelude::*;
 
-/// A user who has lanes.
+/// A user with lanes.
 pub(crate) struct User {
-    /// Those of the user's lanes that wait for a turn.
+    /// The lanes of the user that wait for a turn.
     turns: Ring,
     /// The neighbours among the users who wait for a turn.
     link: Option<Link>,
@@ -49,7 +49,7 @@ impl Linked for User {
     }
 }
 
-/// A lane among the others.
+/// A lane, and its place in a ring.
 pub(crate) struct Slot<T: QueueTypes> {
     lane: KBox<Lane<T>>,
     user: UserId,
@@ -81,13 +81,13 @@ pub(super) struct Lanes<T: QueueTypes> {
 #[derive(Default)]
 pub(crate) struct LaneCursor(usize);
 
-/// What must be allocated before a lane or a user can be added, and what is to be freed afterwards.
+/// Memory for lanes and users; before [`Lanes::grow`] the new one, after it the old one.
 pub(crate) struct Growth<T: QueueTypes> {
     lanes: Option<SlabGrowth<Slot<T>>>,
     users: Option<SlabGrowth<User>>,
 }
 
-/// How much is to be allocated; see [`Growth`].
+/// The size of a [`Growth`].
 #[derive(Clone, Copy)]
 pub(crate) struct GrowRequest {
     lanes: Option<usize>,
@@ -95,7 +95,7 @@ pub(crate) struct GrowRequest {
 }
 
 impl<T: QueueTypes> Growth<T> {
-    /// Allocates; may sleep.
+    /// Allocates. Sleeps.
     pub(crate) fn new(request: GrowRequest) -> Result<Self> {
         Ok(Self {
             lanes: request.lanes.map(SlabGrowth::new).transpose()?,
@@ -105,7 +105,7 @@ impl<T: QueueTypes> Growth<T> {
 }
 
 impl<T: QueueTypes> Lanes<T> {
-    /// None.
+    /// No lanes.
     pub(super) const fn new() -> Self {
         // INVARIANT: no lanes.
         Self {
@@ -116,13 +116,13 @@ impl<T: QueueTypes> Lanes<T> {
         }
     }
 
-    /// What must be allocated before the next user or lane; [`None`] if nothing.
+    /// What to allocate before the next user or lane is added; [`None`] if there is room.
     pub(super) fn grow_request(&self) -> Option<GrowRequest> {
         let (lanes, users) = (self.lanes.grow_request(), self.users.grow_request());
         (lanes.is_some() || users.is_some()).then_some(GrowRequest { lanes, users })
     }
 
-    /// Makes room. What is returned is to be freed in process context.
+    /// Makes room. The caller frees the result in process context.
     pub(super) fn grow(&mut self, growth: Growth<T>) -> Growth<T> {
         Growth {
             lanes: growth.lanes.map(|room| self.lanes.grow(room)),
@@ -162,13 +162,13 @@ impl<T: QueueTypes> Lanes<T> {
             .map_err(|slot| slot.lane)
     }
 
-    /// Removes a lane, with all that it has.
+    /// Removes a lane with its requests.
     pub(super) fn remove(&mut self, lane: LaneId) -> Option<KBox<Lane<T>>> {
         self.move_to(lane, Place::Nowhere, None);
         Some(self.lanes.remove(lane.0)?.lane)
     }
 
-    /// How many there are.
+    /// The number of lanes.
     pub(super) fn len(&self) -> usize {
         self.lanes.len()
     }
@@ -177,7 +177,7 @@ impl<T: QueueTypes> Lanes<T> {
         Some(&*self.lanes.get(lane.0)?.lane)
     }
 
-    /// A lane, to change what does not wait in it.
+    /// A lane. Changes of its waiting requests need [`place`](Self::place).
     pub(super) fn get_mut(&mut self, lane: LaneId) -> Option<&mut Lane<T>> {
         Some(&mut *self.lanes.get_mut(lane.0)?.lane)
     }
@@ -204,9 +204,9 @@ impl<T: QueueTypes> Lanes<T> {
         }
     }
 
-    /// Takes what the lane whose turn it is gives to the engine. The next turn is that of another user,
-    /// and this user's next one that of another lane, if there are any. The lane is to be
-    /// [placed](Self::place) when its turn is over.
+    /// Takes the next request of the lane whose turn it is. The next turn is that of another user, and
+    /// this user's next turn that of another lane, if there are any. The lane is
+    /// [placed](Self::place) at the end of its turn.
     pub(super) fn take_next(&mut self) -> Option<(LaneId, Next<T>)> {
         loop {
             let user = self.users.get_mut(self.turns.next()?)?;
@@ -216,7 +216,7 @@ impl<T: QueueTypes> Lanes<T> {
             if let Some(next) = self.get_mut(lane)?.next() {
                 return Some((lane, next));
             }
-            // What is first in it is being cancelled. It comes again when that is done.
+            // Its first request is being cancelled. The scan places the lane again.
             self.move_to(lane, Place::Nowhere, None);
         }
     }
@@ -228,8 +228,8 @@ impl<T: QueueTypes> Lanes<T> {
         job
     }
 
-    /// Completes a request of a lane, or gives it back if there is no such lane. What is linked to
-    /// one that has failed will fail, too.
+    /// Completes a request of a lane, or returns it if there is no such lane. Requests that are linked
+    /// to a failed one fail, too.
     pub(super) fn complete(
         &mut self,
         lane: LaneId,
@@ -245,7 +245,7 @@ impl<T: QueueTypes> Lanes<T> {
         }
         let caller = at.complete(job);
         if failed {
-            // A short chain is over with this, so that the lane keeps its turn.
+            // After a short chain of links, the lane keeps its turn.
             at.fail_links();
         }
         if failed || at.begins_with_link() {
@@ -254,22 +254,21 @@ impl<T: QueueTypes> Lanes<T> {
         Ok(caller)
     }
 
-    /// Records that the rest of a request which the engine has, by its number, is to be issued in
-    /// another turn.
+    /// Records that the request of this number, which the engine has, continues in another turn.
     pub(super) fn continue_later(&mut self, lane: LaneId, number: usize) {
         if let Some(at) = self.get_mut(lane) {
             at.continues = Some(number);
         }
     }
 
-    /// Has the rest of a request, by its number, not be issued.
+    /// Issues no more transfers of the request of this number.
     pub(super) fn stop_continuing(&mut self, lane: LaneId, number: usize) {
         if let Some(at) = self.get_mut(lane) {
             at.stop_continuing(number);
         }
     }
 
-    /// Takes a request that the engine has, by its number, from its lane.
+    /// Separates the request of this number, which the engine has, from its lane.
     pub(super) fn detach(&mut self, lane: LaneId, number: usize) {
         if let Some(at) = self.get_mut(lane) {
             at.active -= 1;
@@ -278,12 +277,12 @@ impl<T: QueueTypes> Lanes<T> {
         }
     }
 
-    /// A lane whose first requests are linked to one that has failed.
+    /// A lane whose first requests are linked to a failed one.
     pub(super) fn failing(&self) -> Option<LaneId> {
         self.failing.next().map(LaneId)
     }
 
-    /// Fails up to [`Lane::STEP`] requests that are linked to one that has failed.
+    /// Fails up to [`Lane::STEP`] requests that are linked to a failed one.
     pub(super) fn fail_links(&mut self, lane: LaneId) {
         if let Some(at) = self.get_mut(lane) {
             at.fail_links();
@@ -291,9 +290,9 @@ impl<T: QueueTypes> Lanes<T> {
         }
     }
 
-    /// Fails what waits in the lane at the cursor, some of it, for `error`. The cursor moves on when
-    /// nothing waits there any more. Returns the lane, if there is one, whether it has completions
-    /// more, and a thread to be woken.
+    /// Fails some of the requests that wait in the lane at the cursor with `error`. The cursor moves on
+    /// when none are left. Returns the lane, if there is one, whether it has new completions, and a
+    /// thread to be woken.
     pub(super) fn fail_batch(
         &mut self,
         cursor: &mut LaneCursor,
@@ -319,7 +318,8 @@ impl<T: QueueTypes> Lanes<T> {
         cursor.0 >= self.lanes.end()
     }
 
-    /// Adds what waits in up to [`Lane::STEP`] lanes to `waiting`; returns whether there may be more.
+    /// Adds the number of requests that wait in up to [`Lane::STEP`] lanes to `waiting`; returns whether
+    /// there are more lanes.
     pub(super) fn count_some(&self, cursor: &mut LaneCursor, waiting: &mut usize) -> bool {
         let end = self.lanes.end().min(cursor.0 + Lane::<T>::STEP);
         *waiting += (cursor.0..end)
@@ -339,7 +339,7 @@ impl<T: QueueTypes> Lanes<T> {
         more
     }
 
-    /// Puts a lane into the ring that it belongs to by what waits in it.
+    /// Puts a lane into the ring that it belongs to.
     pub(super) fn place(&mut self, lane: LaneId, served: Option<LaneId>) {
         let Some(slot) = self.lanes.get(lane.0) else {
             return;
@@ -350,8 +350,8 @@ impl<T: QueueTypes> Lanes<T> {
         }
     }
 
-    /// Puts a lane into a ring, as the last one of those that wait: the lane that is being served
-    /// has had its turn, and comes after it; so does its user.
+    /// Puts a lane at the end of a ring, before the lane that is being served, which has had its turn;
+    /// the same for its user.
     fn move_to(&mut self, lane: LaneId, place: Place, served: Option<LaneId>) {
         let Some(slot) = self.lanes.get_mut(lane.0) else {
             return;

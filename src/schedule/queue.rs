@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who gets the engine next: requests, fair turns, completion.
+//! The queue of one engine: requests, lanes, completions, cancelling.
 //!
 //! Each context has a *lane*: its requests, first in, first out. Turns go round the users who have
-//! something to do, and within a user round the user's lanes, a piece each. A piece is one transfer,
-//! or the two of a copy, between which no other lane comes, led by a scrub of the device memory
-//! where it shows another user's bytes.
+//! requests, and within a user round the user's lanes (`lanes.rs`). In a turn, a lane's requests are
+//! divided into transfers up to a quantum of cost (`turns.rs`). Transfers are in the slots of the
+//! engine until they end (`flight.rs`).
 //!
-//! A request is a value that is moved: [`Entry`] of a [`Job`] → waiting in its lane → [`Running`] →
-//! to the thread that waits for it, or completed in its lane → collected. Jobs without an owner go to
-//! `orphans`, and are freed in process context.
+//! A [`Job`] is owned by one place at a time: its lane while it waits, [`Flight`] while the engine has
+//! transfers of it, then the lane's list of completions, or the thread that waits for it. Jobs without
+//! an owner go to `deferred_drops`, and are freed in process context.
 //!
-//! What is called under the queue's lock is one step: it allocates and frees nothing, deals with
-//! [`Lane::STEP`] requests at most, and returns at most one [`Notice`], to be delivered when the lock
-//! is dropped. The interrupt handler's is such a step. (The exception is
-//! [`give_up`](Queue::give_up), which looks for a request among those of its lane.)
+//! A function that is called under the queue's lock is one step: it allocates and frees nothing,
+//! handles at most [`Lane::STEP`] requests, and returns at most one [`Notice`], which is delivered
+//! after the lock is dropped. The interrupt handler runs such steps. The exceptions are searches: an
+//! [abandoned wait](Queue::abandon_wait) searches its lane, and recovery searches
+//! the slots.
 //!
 //! No hardware and no bindings: also compiled and tested on the host.
 
@@ -57,62 +58,62 @@ pub(crate) enum Notice<T: QueueTypes> {
     Caller(T::Caller),
 }
 
-/// What a step has left to do.
+/// The result of a step.
 #[must_use]
 pub(crate) struct Step<T: QueueTypes> {
-    /// There may be more to do.
+    /// Whether another step is needed.
     pub(crate) more: bool,
     /// To be delivered when the lock is dropped.
     pub(crate) notice: Option<Notice<T>>,
 }
 
-/// What a request was doing when the thread that waited for it stopped waiting.
-pub(crate) enum GivenUp<T: QueueTypes> {
-    /// The engine had not begun with it, or is between two pieces of it.
+/// The state of a request whose thread stops waiting for it.
+pub(crate) enum AbandonedWait<T: QueueTypes> {
+    /// It waits in its lane: it was not started, or is between two pieces.
     Waiting(Entry<Job<T>>),
-    /// The engine has it; it stays with the engine until that is over.
+    /// The engine has it, and keeps it until its transfers have ended.
     Begun,
-    /// It had just ended: the answer is there.
+    /// It has ended, and the answer is there.
     Ended,
 }
 
-/// Who gets the engine next.
+/// The queue of one engine.
 pub(crate) struct Queue<T: QueueTypes> {
     pub(super) lanes: Lanes<T>,
     pub(super) flight: Flight<T>,
     pub(super) turn: Option<Turn>,
     pub(super) plan: Option<T::Plan>,
-    orphans: Fifo<Job<T>>,
+    deferred_drops: Fifo<Job<T>>,
     last_sync: u64,
-    /// Why nothing new is taken, if so.
+    /// The reason for which no requests are accepted.
     pub(super) closed: Option<Error>,
-    /// Nothing is started.
+    /// No transfer is started.
     pub(super) paused: bool,
     /// A transfer is overdue.
     pub(super) stuck: bool,
-    /// What has happened.
+    /// Statistics.
     pub(crate) stats: Stats,
 }
 
-/// The turn of a lane, whose request is being cut.
+/// The turn of a lane.
 #[derive(Clone, Copy)]
 pub(super) struct Turn {
     pub(super) lane: LaneId,
-    /// The number of its request.
+    /// The number of the request that is being divided.
     pub(super) active: usize,
-    /// What is left of the quantum.
+    /// The cost that is left.
     pub(super) quantum: u64,
 }
 
 impl<T: QueueTypes> Queue<T> {
-    /// A queue that is closed, and has no lanes.
+    /// A closed queue without lanes.
     pub(crate) fn new() -> Self {
         Self {
             lanes: Lanes::new(),
             flight: Flight::none(),
             turn: None,
             plan: None,
-            orphans: Fifo::new(),
+            deferred_drops: Fifo::new(),
             last_sync: 0,
             closed: Some(ENODEV),
             paused: false,
@@ -121,20 +122,20 @@ impl<T: QueueTypes> Queue<T> {
         }
     }
 
-    /// Takes requests from now on, which `plan` cuts for the slots of `flight`.
+    /// Accepts requests from now on. `plan` divides them for the slots of `flight`.
     pub(crate) fn open(&mut self, plan: T::Plan, flight: Flight<T>) {
         self.plan = Some(plan);
         self.flight = flight;
         self.closed = None;
     }
 
-    /// What must be allocated for [`grow`](Self::grow) before the next user or lane; [`None`] if
-    /// nothing.
+    /// What to allocate for [`grow`](Self::grow) before the next user or lane is added; [`None`] if
+    /// there is room.
     pub(crate) fn grow_request(&self) -> Option<GrowRequest> {
         self.lanes.grow_request()
     }
 
-    /// Makes room for more users and lanes. What is returned is to be freed in process context.
+    /// Makes room for users and lanes. The caller frees the result in process context.
     pub(crate) fn grow(&mut self, growth: Growth<T>) -> Growth<T> {
         self.lanes.grow(growth)
     }
@@ -149,7 +150,7 @@ impl<T: QueueTypes> Queue<T> {
         self.lanes.remove_user(user);
     }
 
-    /// Adds a lane of a user, or gives it back if there is no room.
+    /// Adds a lane of a user, or returns it if there is no room.
     pub(crate) fn add_lane(
         &mut self,
         user: UserId,
@@ -158,8 +159,8 @@ impl<T: QueueTypes> Queue<T> {
         self.lanes.add(user, lane)
     }
 
-    /// Removes a lane. What is returned, with all that waits in it, is to be dropped in process
-    /// context; what the engine has becomes an orphan.
+    /// Removes a lane with all requests that wait in it, which the caller drops in process context.
+    /// Requests that the engine has stay there, and are dropped when they have ended.
     pub(crate) fn remove_lane(&mut self, lane: LaneId) -> Option<KBox<Lane<T>>> {
         while let Some(number) = self.flight.find(|active| active.lane == Some(lane)) {
             self.abandon(number);
@@ -167,29 +168,29 @@ impl<T: QueueTypes> Queue<T> {
         self.lanes.remove(lane)
     }
 
-    /// How many lanes there are.
+    /// The number of lanes.
     pub(crate) fn lanes(&self) -> usize {
         self.lanes.len()
     }
 
-    /// The owner of a lane that there is.
+    /// The owner of a lane.
     pub(crate) fn owner_mut(&mut self, lane: LaneId) -> Option<&mut T::Owner> {
         Some(&mut self.lanes.get_mut(lane)?.owner)
     }
 
-    /// What a lane has.
+    /// The state of a lane.
     pub(crate) fn state(&self, lane: LaneId) -> LaneState {
         let mut state = self.lanes.get(lane).map(Lane::state).unwrap_or_default();
         state.closed = self.closed.is_some();
         state
     }
 
-    /// Sets aside room for at most so many requests in a lane, and returns for how many.
+    /// Reserves room for at most `most` requests in a lane, and returns for how many.
     pub(crate) fn reserve(&mut self, lane: LaneId, most: usize) -> usize {
         self.lanes.get_mut(lane).map_or(0, |at| at.reserve(most))
     }
 
-    /// Gives back room that was set aside and not used, or whose completions are delivered.
+    /// Releases room that was reserved and not used, or whose completions were delivered.
     pub(crate) fn release(&mut self, lane: LaneId, room: usize) -> Option<Notice<T>> {
         let was_full = self.lanes.get_mut(lane)?.release(room);
         if was_full || self.closed.is_some() {
@@ -200,7 +201,7 @@ impl<T: QueueTypes> Queue<T> {
     }
 
     pub(super) fn notice(&self, lane: LaneId, change: Change) -> Option<Notice<T>> {
-        // The last completion may be one too few for those who wait: no more will come.
+        // No more completions will come: also threads that wait for more than there are must wake.
         let change = if self.closed.is_some() {
             Change::Closed
         } else {
@@ -209,13 +210,12 @@ impl<T: QueueTypes> Queue<T> {
         Some(Notice::Owner(self.lanes.get(lane)?.notice(change)))
     }
 
-    /// Puts requests, for which room was set aside, at the end of a lane, and leaves the list
-    /// empty.
+    /// Puts requests, for which room was reserved, at the end of a lane, and leaves the list empty.
     ///
     /// # Errors
     ///
-    /// `EIO` if the engine is stuck with an earlier request, or the reason for which the queue is
-    /// closed. The list is left as it is, to be dropped in process context.
+    /// `EIO` if an earlier request is overdue, or the reason for which the queue is closed. The list
+    /// is left as it is, to be dropped in process context.
     pub(crate) fn submit(&mut self, lane: LaneId, jobs: &mut Fifo<Job<T>>) -> Result {
         if let Some(error) = self.refuses() {
             return Err(error);
@@ -227,7 +227,7 @@ impl<T: QueueTypes> Queue<T> {
     }
 
     /// Puts a request that a thread waits for at the end of a lane, and leaves the list empty.
-    /// Returns the id to [give it up](Self::give_up) with.
+    /// Returns the id for [`abandon_wait`](Self::abandon_wait).
     ///
     /// # Errors
     ///
@@ -242,13 +242,13 @@ impl<T: QueueTypes> Queue<T> {
         Ok(id)
     }
 
-    /// Why nothing new is taken, if so.
+    /// The error for new requests, if none are accepted.
     pub(crate) fn refuses(&self) -> Option<Error> {
         self.closed.or(self.stuck.then_some(EIO))
     }
 
-    /// Takes completions out of a lane: all, or a few if there are more than `most`. Their room is
-    /// to be [given back](Self::release) when they are delivered.
+    /// Takes completions from a lane: all, or a few if there are more than `most`. The caller
+    /// [releases](Self::release) their room after delivery.
     pub(crate) fn collect(&mut self, lane: LaneId, most: usize) -> Fifo<Job<T>> {
         let at = self.lanes.get_mut(lane);
         at.map_or(Fifo::new(), |at| at.collect(most))
@@ -264,19 +264,19 @@ impl<T: QueueTypes> Queue<T> {
         self.notice(lane, Change::PutBack)
     }
 
-    /// Takes a request from the thread that waits for it, which stops waiting.
-    pub(crate) fn give_up(&mut self, lane: LaneId, id: SyncId) -> GivenUp<T> {
+    /// The thread that waits for a request stops waiting.
+    pub(crate) fn abandon_wait(&mut self, lane: LaneId, id: SyncId) -> AbandonedWait<T> {
         if let Some(number) = self.flight.find(|active| active.is(id)) {
             self.abandon(number);
-            return GivenUp::Begun;
+            return AbandonedWait::Begun;
         }
         match self.lanes.take_waiting(lane, id) {
-            Some(job) => GivenUp::Waiting(job),
-            None => GivenUp::Ended,
+            Some(job) => AbandonedWait::Waiting(job),
+            None => AbandonedWait::Ended,
         }
     }
 
-    /// Begins to cancel the requests of a lane that have this cookie ([`None`]: all).
+    /// Begins to cancel the requests of a lane with this cookie ([`None`]: all requests).
     pub(crate) fn cancel(&mut self, lane: LaneId, cookie: Option<u64>) -> Option<CancelScan> {
         let begun = self.flight.find(|active| active.matches(lane, cookie));
         Some(self.lanes.get_mut(lane)?.cancel(cookie, begun.is_some()))
@@ -296,8 +296,7 @@ impl<T: QueueTypes> Queue<T> {
         Step { more, notice }
     }
 
-    /// Whether there are requests that are linked to one that has failed, and are to be
-    /// [failed](Self::fail_links), too.
+    /// Whether requests that are linked to a failed one are still to be [failed](Self::fail_links).
     pub(crate) fn has_failing(&self) -> bool {
         self.lanes.failing().is_some()
     }
@@ -317,7 +316,7 @@ impl<T: QueueTypes> Queue<T> {
         }
     }
 
-    /// Fails some of the requests that wait in any lane, if none is accepted now.
+    /// Fails some of the requests that wait in the lanes, if no requests are accepted.
     pub(crate) fn fail_batch(&mut self, cursor: &mut LaneCursor) -> Step<T> {
         if let Some(caller) = self.fail_caller() {
             return Step {
@@ -341,23 +340,24 @@ impl<T: QueueTypes> Queue<T> {
         }
     }
 
-    /// Adds what waits in some of the lanes to `waiting`, and returns whether there may be more.
+    /// Adds the number of requests that wait in some of the lanes to `waiting`, and returns whether
+    /// there are more lanes.
     pub(crate) fn count_some(&self, cursor: &mut LaneCursor, waiting: &mut usize) -> bool {
         self.lanes.count_some(cursor, waiting)
     }
 
-    /// Takes the requests without an owner that have ended, to be dropped in process context.
-    pub(crate) fn take_orphans(&mut self) -> Fifo<Job<T>> {
-        core::mem::replace(&mut self.orphans, Fifo::new())
+    /// Takes the jobs without an owner, which the caller drops in process context.
+    pub(crate) fn take_deferred_drops(&mut self) -> Fifo<Job<T>> {
+        core::mem::replace(&mut self.deferred_drops, Fifo::new())
     }
 
-    /// Whether there are [orphans](Self::take_orphans).
-    pub(crate) fn has_orphans(&self) -> bool {
-        !self.orphans.is_empty()
+    /// Whether there are jobs to [drop](Self::take_deferred_drops).
+    pub(crate) fn has_deferred_drops(&self) -> bool {
+        !self.deferred_drops.is_empty()
     }
 
-    /// Puts a request without an owner where it waits to be dropped in process context.
-    pub(super) fn add_orphan(&mut self, job: Entry<Job<T>>) {
-        self.orphans.push_back(job);
+    /// Defers the drop of a job without an owner to process context.
+    pub(super) fn defer_drop(&mut self, job: Entry<Job<T>>) {
+        self.deferred_drops.push_back(job);
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Requests that are abandoned by their owner, overdue, or with an engine that is paused or gone.
+//! Abandoned and overdue requests, and an engine that is paused, closed or gone.
 
 use super::{
     flight::Taken,
@@ -24,8 +24,8 @@ use crate::{
 use kernel::prelude::*;
 
 impl<T: QueueTypes> Queue<T> {
-    /// Takes the owner from a request that the engine has, by its number. It stays with the engine
-    /// until its transfers have ended.
+    /// Separates the request of this number from its owner. The engine keeps it until its transfers
+    /// have ended.
     pub(super) fn abandon(&mut self, number: usize) {
         self.stop_turn(number);
         let Some(active) = self.flight.get_mut(number) else {
@@ -40,22 +40,22 @@ impl<T: QueueTypes> Queue<T> {
         }
         if slots == 0 {
             if let Some(taken) = self.flight.remove(number) {
-                self.add_orphan(taken.job);
+                self.defer_drop(taken.job);
             }
         }
     }
 
-    /// Has a request, by its number, issued no further.
+    /// Issues no more transfers of the request of this number.
     fn stop_turn(&mut self, number: usize) {
         if self.turn.is_some_and(|turn| turn.active == number) {
             self.end_turn();
         }
     }
 
-    /// Completes one of the requests that the engine has with `ETIMEDOUT`, if need be by `completion`;
-    /// the request itself stays with the engine. All others are to be
-    /// [failed](Self::fail_batch) from now on. Returns [`None`] if that has been done with all, or there
-    /// is nothing to complete it by.
+    /// Completes one of the requests that the engine has with `ETIMEDOUT`. The engine keeps the request
+    /// itself, so that its completion needs a job of its own, `completion`. All requests that wait are
+    /// [failed](Self::fail_batch) from now on. Returns [`None`] if all have been completed, or the
+    /// completion is missing.
     pub(crate) fn time_out(
         &mut self,
         completion: &mut Option<Entry<Job<T>>>,
@@ -90,8 +90,8 @@ impl<T: QueueTypes> Queue<T> {
         Some(self.notice(lane, Change::Completed))
     }
 
-    /// Accepts nothing new from now on. What waits is to be [failed](Self::fail_batch), and what the
-    /// engine has can [end](Self::finish).
+    /// Accepts no more requests. The caller [fails](Self::fail_batch) those that wait; transfers that
+    /// the engine has can still [end](Self::finish).
     pub(crate) fn close(&mut self, error: Error) {
         self.closed = Some(error);
     }
@@ -112,8 +112,8 @@ impl<T: QueueTypes> Queue<T> {
         Some(caller)
     }
 
-    /// Takes one of the requests that the engine has, to be given to [`abort`](Self::abort). For
-    /// teardown: nothing is started any more, and none of the transfers will end.
+    /// Takes one of the requests that the engine has had, for [`abort`](Self::abort). For teardown: no
+    /// transfer is started or ends after this.
     pub(crate) fn take_active(&mut self) -> Option<Taken<T>> {
         self.turn = None;
         while self.flight.unpost().is_some() {}
@@ -127,7 +127,7 @@ impl<T: QueueTypes> Queue<T> {
         self.complete(taken, Err(error), now)
     }
 
-    /// Aborts one of the requests that the engine has had, at the time `now` in nanoseconds.
+    /// Takes and aborts one of the requests that the engine has had.
     pub(crate) fn abort_one(&mut self, now: u64) -> Step<T> {
         let taken = self.take_active();
         Step {
@@ -136,18 +136,19 @@ impl<T: QueueTypes> Queue<T> {
         }
     }
 
-    /// Starts nothing any more. What is taken waits; what the engine has can [end](Self::finish).
+    /// Starts no more transfers. Requests are accepted, and wait; transfers that the engine has can
+    /// still [end](Self::finish).
     pub(crate) fn pause(&mut self) {
         self.paused = true;
     }
 
-    /// Goes on from where it was when it was [paused](Self::pause).
+    /// Continues after [`pause`](Self::pause).
     pub(crate) fn resume(&mut self) {
         self.paused = false;
     }
 
-    /// Records that the engine has lost what its transfers have done to the device. A piece that has
-    /// not ended is begun anew. The engine has no transfer.
+    /// Records that the effects of earlier transfers on the device are lost. A piece that has not ended
+    /// is issued again. The engine must have no transfer.
     pub(crate) fn invalidate(&mut self) {
         if let Some(plan) = &mut self.plan {
             plan.invalidate();

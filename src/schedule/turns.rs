@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the engine is given next, and what becomes of a request when its transfers have ended.
+//! Turns: which transfer is issued next, and what happens to a request when a transfer ends.
 
 use super::{
     flight::{
@@ -23,7 +23,7 @@ use crate::engines::plan::Plan;
 use kernel::prelude::*;
 
 impl<T: QueueTypes> Queue<T> {
-    /// The transfer to give to the engine now, if there is one. From then on the engine has it.
+    /// Issues the next transfer, which the caller posts; [`None`] if there is none or no free slot.
     #[inline]
     pub(crate) fn issue(&mut self) -> Option<Issue<T>> {
         if self.flight.is_full() || self.paused || self.stuck || self.closed.is_some() {
@@ -62,7 +62,7 @@ impl<T: QueueTypes> Queue<T> {
         Some(turn)
     }
 
-    /// Cuts the next transfer of a turn. [`None`] if there is none.
+    /// Issues the next transfer of a turn; [`None`] if there is none.
     fn cut(&mut self, turn: Turn) -> Option<Issue<T>> {
         let active = self.flight.get_mut(turn.active)?;
         let job = active.job.as_ref()?;
@@ -90,7 +90,7 @@ impl<T: QueueTypes> Queue<T> {
         })
     }
 
-    /// Has a turn go on with the next request of its lane, if there is one.
+    /// Continues a turn with the next request of its lane, if there is one.
     fn begin_next(&mut self, turn: Turn) -> bool {
         let next = self.lanes.get_mut(turn.lane).and_then(|lane| lane.next());
         let Some(Next::Begin(job)) = next else {
@@ -110,14 +110,14 @@ impl<T: QueueTypes> Queue<T> {
         self.end_turn();
     }
 
-    /// Ends the turn, if there is one, and gives its lane the turn after those of others.
+    /// Ends the turn, if there is one. The next turns are those of others.
     pub(super) fn end_turn(&mut self) {
         if let Some(turn) = self.turn.take() {
             self.lanes.place(turn.lane, None);
         }
     }
 
-    /// Whether the engine has a transfer whose end has not been noticed.
+    /// Whether the engine has a transfer.
     pub(crate) fn is_busy(&self) -> bool {
         !self.flight.is_idle()
     }
@@ -127,9 +127,9 @@ impl<T: QueueTypes> Queue<T> {
         self.flight.oldest()
     }
 
-    /// Records that the transfer of the oldest slot has ended, at the time `now` in nanoseconds. It has
-    /// moved all of its bytes, unless `transferred` is an error: then the engine does none of those
-    /// behind it, which are issued anew.
+    /// Handles the end of the oldest transfer at the time `now`, in nanoseconds. It has moved all of its
+    /// bytes, unless `transferred` is an error: then the engine does none of the later transfers, and
+    /// they are issued again.
     pub(crate) fn finish(&mut self, transferred: Result, now: u64) -> Option<Notice<T>> {
         let slot = self.flight.reap()?;
         let number = slot.active;
@@ -163,7 +163,7 @@ impl<T: QueueTypes> Queue<T> {
         None
     }
 
-    /// Puts a request that has no slot back into its lane, unless its turn goes on.
+    /// Returns a request that uses no slot to its lane, unless its turn continues.
     fn return_to_lane(&mut self, number: usize) {
         if self.turn.is_some_and(|turn| turn.active == number) {
             return;
@@ -173,12 +173,11 @@ impl<T: QueueTypes> Queue<T> {
         };
         match lane {
             Some(lane) => self.lanes.push_first(lane, number, job),
-            None => self.add_orphan(job),
+            None => self.defer_drop(job),
         }
     }
 
-    /// The engine does nothing of what it has: has the requests other than that of this number issued
-    /// anew.
+    /// Removes all transfers, and issues the requests other than that of this number again.
     fn restart_others(&mut self, number: usize) {
         if let Some(plan) = &mut self.plan {
             plan.invalidate();
@@ -186,7 +185,7 @@ impl<T: QueueTypes> Queue<T> {
         if self.flight.is_idle() {
             return;
         }
-        // The newest first: each is put before those that come after it.
+        // In reverse order, because each is put at the head of its lane.
         let mut newest = self.turn.map(|turn| turn.active);
         self.end_turn();
         loop {
@@ -200,7 +199,7 @@ impl<T: QueueTypes> Queue<T> {
         }
     }
 
-    /// Has a request, by its number, issued anew, if it has no slots.
+    /// Returns the request of this number to its lane, to be issued again, if it uses no slot.
     fn restart(&mut self, number: usize) {
         let active = self.flight.get_mut(number);
         if let Some(active) = active.filter(|active| active.slots == 0) {
@@ -233,14 +232,14 @@ impl<T: QueueTypes> Queue<T> {
         self.stats.counters.completed += 1;
         self.stats.latency.record(job.age(now));
         let Some(lane) = lane else {
-            self.add_orphan(job);
+            self.defer_drop(job);
             return None;
         };
         match self.lanes.complete(lane, job) {
             Ok(Some(caller)) => Some(Notice::Caller(caller)),
             Ok(None) => self.notice(lane, Change::Completed),
             Err(job) => {
-                self.add_orphan(job);
+                self.defer_drop(job);
                 None
             }
         }

@@ -49,7 +49,7 @@ use engines::edu::{
 use kernel::prelude::*;
 use kernel_ext::collections::fifo::{Entry, Fifo};
 use schedule::{
-    Answer, CancelScan, Caller, Change, Flight, GivenUp, Growth, Job, Lane, LaneCursor, LaneId, Notice, Owner, Queue, QueueTypes, SyncId, UserId,
+    Answer, CancelScan, Caller, Change, Flight, AbandonedWait, Growth, Job, Lane, LaneCursor, LaneId, Notice, Owner, Queue, QueueTypes, SyncId, UserId,
     DEPTH,
 };
 use engines::request::{Backing, Operation, Request, Span, Uid};

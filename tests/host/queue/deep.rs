@@ -262,7 +262,7 @@ impl Machine {
                 assert!(answered != Some(Ok(())) || asked.moved == asked.length);
             }
         }
-        drop(self.queue.take_orphans());
+        drop(self.queue.take_deferred_drops());
     }
 
     fn cancel(&mut self, lane: usize, cookie: Option<u64>) {
@@ -272,17 +272,17 @@ impl Machine {
     }
 
     /// The thread of a call stops waiting.
-    fn give_up(&mut self, number: usize) {
+    fn abandon_wait(&mut self, number: usize) {
         let asked = &self.asked[number];
         let Some((_, id)) = asked.call.as_ref().filter(|_| asked.outcome.is_none() && !asked.abandoned) else {
             return;
         };
         let (lane, id) = (self.lanes[asked.lane], *id);
         let has_slot = self.posted.iter().any(|(_, transfer)| Self::number_of(transfer) == number);
-        match self.queue.give_up(lane, id) {
-            GivenUp::Begun => assert!(has_slot),
-            GivenUp::Waiting(_) => assert!(!has_slot),
-            GivenUp::Ended => panic!("it has no answer"),
+        match self.queue.abandon_wait(lane, id) {
+            AbandonedWait::Begun => assert!(has_slot),
+            AbandonedWait::Waiting(_) => assert!(!has_slot),
+            AbandonedWait::Ended => panic!("it has no answer"),
         }
         self.asked[number].abandoned = true;
     }
@@ -325,7 +325,7 @@ fn random_operations_on_engines_of_many_slots() {
                 }
                 5 if !machine.asked.is_empty() => {
                     let number = random.below(machine.asked.len() as u64) as usize;
-                    machine.give_up(number);
+                    machine.abandon_wait(number);
                 }
                 6 if random.below(4) == 0 => machine.end(Err(EIO)),
                 7 if random.below(4) == 0 => machine.end(Err(ETIMEDOUT)),

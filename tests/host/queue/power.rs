@@ -26,7 +26,7 @@ fn while_paused_all_waits_and_nothing_starts() {
     assert_eq!(waker.completed(), 1);
     // Cancelling works, and so does giving up.
     assert_eq!(cancel(&mut queue, a, Some(2)), (1, false));
-    assert!(matches!(queue.give_up(b, call.1), GivenUp::Waiting(_)));
+    assert!(matches!(queue.abandon_wait(b, call.1), AbandonedWait::Waiting(_)));
     queue.resume();
     assert_eq!(addresses(&drain(&mut queue)), [1, 3]);
     let cookies: Vec<_> = collect(&mut queue, a, 9).iter().map(|c| c.0).collect();

@@ -77,13 +77,13 @@ fn an_abandoned_request_keeps_its_memory_with_the_engine() {
     let operation = Operation::FromDevice(DeviceRange::new(0, 16, SIZE).unwrap(), span);
     let ticket = submit(&mut queue, a, operation);
     queue.start().unwrap();
-    assert!(matches!(queue.give_up(a, ticket.1), GivenUp::Begun));
+    assert!(matches!(queue.abandon_wait(a, ticket.1), AbandonedWait::Begun));
     assert_eq!(memory.holders(), 2);
-    assert!(!queue.has_orphans());
+    assert!(!queue.has_deferred_drops());
     finish(&mut queue);
-    assert!(queue.has_orphans());
+    assert!(queue.has_deferred_drops());
     assert_eq!(memory.holders(), 2);
-    drop(queue.take_orphans());
+    drop(queue.take_deferred_drops());
     assert_eq!(memory.holders(), 1);
 }
 
@@ -95,7 +95,7 @@ fn what_has_not_begun_comes_back_at_once() {
     let second = submit(&mut queue, a, to_device(2, 1));
     submit(&mut queue, a, to_device(3, 1));
     queue.start().unwrap();
-    assert!(matches!(queue.give_up(a, second.1), GivenUp::Waiting(_)));
+    assert!(matches!(queue.abandon_wait(a, second.1), AbandonedWait::Waiting(_)));
     finish(&mut queue);
     assert_eq!(addresses(&drain(&mut queue)), [3]);
 }
@@ -107,7 +107,7 @@ fn a_lane_that_has_given_all_up_has_no_turn() {
     let tickets: Vec<_> =
         lanes.iter().map(|&id| submit(&mut queue, id, to_device(7, 1))).collect();
     for n in [2, 0, 4] {
-        assert!(matches!(queue.give_up(lanes[n], tickets[n].1), GivenUp::Waiting(_)));
+        assert!(matches!(queue.abandon_wait(lanes[n], tickets[n].1), AbandonedWait::Waiting(_)));
     }
     assert_eq!(drain(&mut queue).len(), 2);
 }
@@ -118,10 +118,10 @@ fn giving_up_between_the_halves_stops_there() {
     let (a, _) = lane(&mut queue);
     let ticket = submit(&mut queue, a, copy(0x1000, 0x2000, 4096));
     assert_eq!(queue.start().unwrap().address, 0x1000);
-    assert!(matches!(queue.give_up(a, ticket.1), GivenUp::Begun));
+    assert!(matches!(queue.abandon_wait(a, ticket.1), AbandonedWait::Begun));
     finish(&mut queue);
     assert!(queue.start().is_none(), "the second half has no owner");
-    assert!(queue.has_orphans());
+    assert!(queue.has_deferred_drops());
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn a_removed_lane_takes_its_requests_along() {
     assert_eq!(memory.holders(), 2);
     finish(&mut queue);
     assert_eq!(addresses(&drain(&mut queue)), [0xb]);
-    drop(queue.take_orphans());
+    drop(queue.take_deferred_drops());
     assert_eq!(memory.holders(), 1);
     // The number is used again, and has nothing of the one before.
     let (again, waker) = lane(&mut queue);
@@ -170,7 +170,7 @@ fn a_closed_queue_answers_everyone() {
     assert!(queue.is_busy());
     finish(&mut queue);
     assert!(queue.start().is_none());
-    assert!(queue.has_orphans());
+    assert!(queue.has_deferred_drops());
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn a_transfer_that_does_not_end_fails_but_stays_with_the_engine() {
     assert_eq!(try_submit(&mut queue, b, to_device(1, 1), 0).err(), Some(EIO));
     // It ends after all.
     finish(&mut queue);
-    drop(queue.take_orphans());
+    drop(queue.take_deferred_drops());
     assert_eq!(memory.holders(), 1);
     // Its effect on the device memory is unknown, so that no user may read that.
     let after = submit(&mut queue, b, from_device(3, 0, 1));
