@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The engine while the machine goes to sleep, wakes up, or leaves this kernel.
+//! Suspend, resume, shutdown and kexec.
 
 use super::{
     deliver,
@@ -21,17 +21,17 @@ use crate::{
 use kernel::prelude::*;
 
 impl Delayed<Engine<'_>> {
-    /// Sleeps until the engine has ended what it was given last, and completes that. Nothing is
-    /// started any more.
+    /// Quiesces the engine: sleeps until its transfers have ended, and completes their requests. The
+    /// queue must be paused or closed.
     ///
     /// # Errors
     ///
-    /// [`ETIMEDOUT`] if it does not end. [`ENODEV`] if the device is gone; all that waits has then
-    /// failed.
-    fn come_to_rest(&self) -> Result {
+    /// [`ETIMEDOUT`] if a transfer does not end. [`ENODEV`] if the device is gone; all requests have
+    /// failed then.
+    fn quiesce(&self) -> Result {
         match self.hardware.wait_idle(self.abilities.overdue_ms) {
             Ok(()) if self.hardware.responds() => {
-                // The interrupt handler may be late. It then finds nothing to do.
+                // The interrupt handler may run later, and then finds no transfer.
                 self.hardware.acknowledge();
                 while let Some(notice) = self.reap_checked() {
                     deliver(notice);
@@ -46,7 +46,7 @@ impl Delayed<Engine<'_>> {
         }
     }
 
-    /// Records the end of the oldest transfer of an idle engine, if it reached memory or not.
+    /// Handles the end of the oldest transfer of an idle engine, and checks Bus Master.
     fn reap_checked(&self) -> Option<Option<Notice<Types>>> {
         let mut work = self.device.work.lock();
         let slot = work.queue.oldest_slot()?;
@@ -59,22 +59,21 @@ impl Delayed<Engine<'_>> {
         }
     }
 
-    /// Fails all requests: the device is not to be used any more.
+    /// Fails all requests, because the device cannot be used any more.
     fn abandon_all(&self) {
         self.abandon(&mut self.device.work.lock());
         self.device.abort_active();
         self.device.fail_waiting();
     }
 
-    /// Brings the engine to rest until [`resume`](Self::resume). What waits goes on waiting, and
-    /// what comes new waits, too.
+    /// Quiesces the engine until [`resume`](Self::resume). Requests wait until then, also new ones.
     ///
     /// # Errors
     ///
-    /// [`EBUSY`] if a transfer does not end; all goes on as before.
+    /// [`EBUSY`] if a transfer does not end; the engine continues then.
     pub(crate) fn suspend(&self) -> Result {
         self.device.work.lock().queue.pause();
-        if self.come_to_rest() == Err(ETIMEDOUT) {
+        if self.quiesce() == Err(ETIMEDOUT) {
             dev_err!(self.dev, "a transfer does not end: no suspend\n");
             let mut work = self.device.work.lock();
             work.queue.resume();
@@ -85,15 +84,15 @@ impl Delayed<Engine<'_>> {
         Ok(())
     }
 
-    /// Goes on after [`suspend`](Self::suspend). If not `kept`, the device memory has lost what was
-    /// in it.
+    /// Continues after [`suspend`](Self::suspend). Unless `kept`, the device memory has lost its
+    /// contents.
     ///
     /// # Errors
     ///
-    /// [`ENODEV`] and [`ETIMEDOUT`] as those of coming to rest: all that waits has then failed.
+    /// Those of `quiesce`; all requests have failed then.
     pub(crate) fn resume(&self, kept: bool) -> Result {
-        // Another kernel may have had the device. What it has started must not reach our memory.
-        self.come_to_rest().inspect_err(|error| {
+        // Another kernel may have used the device. Its transfers must not reach this kernel's memory.
+        self.quiesce().inspect_err(|error| {
             dev_err!(self.dev, "not fit to go on: {error:?}\n");
             self.abandon_all();
         })?;
@@ -107,11 +106,11 @@ impl Delayed<Engine<'_>> {
         Ok(())
     }
 
-    /// Brings the engine to rest for good; whoever comes gets [`ENODEV`]. Nobody else's memory is to
-    /// be written to, whatever kernel comes next. Ours is left as it is: programs may still run.
+    /// Quiesces the engine for shutdown and kexec: the device must not write to the memory of the next
+    /// kernel. Calls get [`ENODEV`] from now on. Buffers stay, because programs may still run.
     pub(crate) fn shutdown(&self) {
         self.device.close(ENODEV);
-        if self.come_to_rest() == Err(ETIMEDOUT) {
+        if self.quiesce() == Err(ETIMEDOUT) {
             dev_err!(self.dev, "a transfer does not end: it is cut off\n");
         }
         self.enabled.clear_master();

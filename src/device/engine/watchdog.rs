@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The watchdog: looks after a transfer that does not end in time.
+//! The watchdog: recovers from lost interrupts, and from transfers that do not end.
 
 use super::{
     deliver,
@@ -26,14 +26,14 @@ use kernel::{
     time::msecs_to_jiffies, //
 };
 
-/// What comes of checking a transfer that should have ended.
+/// The result of a check.
 #[derive(Default)]
 struct Checked {
-    /// What waits is to be failed.
+    /// The requests that wait are to be failed.
     fail: bool,
-    /// The device is gone, and what the engine had is to be aborted.
+    /// The device is gone: the requests that the engine had are to be aborted.
     gone: bool,
-    /// There may be another transfer to be checked.
+    /// Another transfer is to be checked.
     again: bool,
     /// To be delivered without the lock.
     notice: Option<Notice<Types>>,
@@ -41,23 +41,23 @@ struct Checked {
     message: Option<Message>,
 }
 
-/// What is found out about a transfer that should have ended.
+/// The finding of a check, for the log.
 #[derive(Clone, Copy)]
 enum Message {
-    /// It had ended, and no interrupt has come.
+    /// The transfer had ended without an interrupt.
     LostInterrupt,
-    /// The same, and the device is no bus master.
+    /// The same, and the device is not a bus master.
     NoBusMaster,
-    /// It does not end.
+    /// The transfer does not end.
     NoEnd,
-    /// It did not end, and is stopped.
+    /// The transfer did not end, and was stopped.
     Aborted,
 }
 
 impl Delayed<Engine<'_>> {
-    /// Has a transfer that begins `now` checked once it is late, and not later than twice that time.
-    /// A timer that does so already is left alone: to move it costs more than all else that a transfer
-    /// does to the queue.
+    /// Arms the timer for a transfer that begins `now`: the check is after `late_ms`, and before twice
+    /// that time. A timer that is armed within this time is not moved, because moving it for each transfer
+    /// costs more than the rest of the queue's work.
     pub(super) fn watch(&self, work: &mut QueuedWork, now: u64) {
         let late = now + u64::from(self.abilities.late_ms) * clock::NSEC_PER_MSEC;
         if work.checked_at.is_none_or(|at| at < late) {
@@ -65,13 +65,13 @@ impl Delayed<Engine<'_>> {
         }
     }
 
-    /// Has the timer expire after so many milliseconds.
+    /// Arms the timer to expire after `ms` milliseconds.
     fn check_after(&self, work: &mut QueuedWork, ms: u32, now: u64) {
         work.checked_at = Some(now + u64::from(ms) * clock::NSEC_PER_MSEC);
         self.arm(msecs_to_jiffies(ms));
     }
 
-    /// The timer has expired. No thread is woken for a transfer that is in time, or for an idle engine.
+    /// Handles the expiry of the timer. Wakes a thread only if a transfer is late.
     pub(super) fn check_time(&self) {
         let mut work = self.device.work.lock();
         work.checked_at = None;
@@ -83,20 +83,20 @@ impl Delayed<Engine<'_>> {
         }
     }
 
-    /// How long the engine has been at work on its transfer, in milliseconds.
+    /// The age of the oldest transfer, in milliseconds.
     fn busy_ms(&self, work: &QueuedWork, now: u64) -> Option<u32> {
         let age_ms = now.saturating_sub(work.since) / clock::NSEC_PER_MSEC;
         let age_ms = u32::try_from(age_ms).unwrap_or(u32::MAX);
         work.queue.is_busy().then_some(age_ms)
     }
 
-    /// How long it has been, if it is late.
+    /// The age of the oldest transfer, if it is late.
     fn late_ms(&self, work: &QueuedWork) -> Option<u32> {
         let age_ms = self.busy_ms(work, clock::now());
         age_ms.filter(|age_ms| *age_ms >= self.abilities.late_ms)
     }
 
-    /// Checks whether the transfer that the engine is at is late, and recovers from it.
+    /// Recovers from transfers that are late.
     pub(super) fn check_late(&self) {
         while self.late_ms(&self.device.work.lock()).is_some() {
             // If this allocation fails, the next check retries.
@@ -123,8 +123,7 @@ impl Delayed<Engine<'_>> {
         }
     }
 
-    /// Recovers from a transfer that should have ended. `completion` is for its completion, should it
-    /// never end.
+    /// Recovers from a late transfer. `completion` is the job for its completion, if it does not end.
     fn recover(
         &self,
         work: &mut QueuedWork,
@@ -161,7 +160,7 @@ impl Delayed<Engine<'_>> {
         checked
     }
 
-    /// Fails a transfer that does not end: alone, if the engine can be stopped.
+    /// Fails a transfer that does not end. If the engine cannot be stopped, all requests fail.
     fn stop_overdue(
         &self,
         work: &mut QueuedWork,
@@ -179,7 +178,7 @@ impl Delayed<Engine<'_>> {
         }
     }
 
-    /// Logs what was found out. Not under the lock: a console can be slow.
+    /// Logs a finding. Not under the lock, because a console can be slow.
     fn log(&self, message: Message) {
         match message {
             Message::NoEnd => dev_err!(
