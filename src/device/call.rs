@@ -9,8 +9,8 @@ use super::{
 use crate::{
     kernel_ext::sync::{
         signal::{
-            Pending,
-            SleepOn, //
+            DeferredNotifications,
+            Pending, //
         },
         wait::{
             WaitQueue,
@@ -86,7 +86,9 @@ impl Call {
                 continue;
             }
             match Pending::now() {
-                Pending::Nothing => interrupted.get_or_insert_with(SleepOn::new).sleep_on(),
+                Pending::Nothing => interrupted
+                    .get_or_insert_with(DeferredNotifications::new)
+                    .defer(),
                 Pending::Stop | Pending::Signal => return self.answer().ok_or(EINTR),
             }
         }

@@ -162,7 +162,7 @@ impl<'bound> Engine<'bound> {
 
     /// Whether what takes long may go on: neither an unbind nor a kill waits for it.
     fn proceed(&self) -> Result {
-        if signal::is_fatal() {
+        if signal::fatal_signal_pending() {
             Err(EINTR)
         } else if self.device.guard().is_closed() {
             Err(ENODEV)

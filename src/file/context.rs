@@ -17,8 +17,8 @@ use crate::{
         }, //
     },
     kernel_ext::collections::slab::{
-        Slab, //
-        SlabGrowth,
+        Slab,
+        SlabGrowth, //
     },
     memory::{
         buffer::{

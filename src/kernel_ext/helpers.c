@@ -26,11 +26,11 @@ struct file *rdma_helper_anon_file(void);
 struct user_struct *rdma_helper_current_user(void);
 unsigned long rdma_helper_memlock_limit(void);
 bool rdma_helper_fatal_signal_pending(void);
-int rdma_helper_pending(void);
+int rdma_helper_pending_signal(void);
 unsigned long rdma_helper_jiffies(void);
 bool rdma_helper_has_sleeper(struct wait_queue_head *head);
-unsigned int rdma_helper_sleep_on(void);
-void rdma_helper_sleep_on_end(unsigned int cleared);
+unsigned int rdma_helper_defer_notifications(void);
+void rdma_helper_restore_notifications(unsigned int cleared);
 int rdma_helper_copy_struct_from_user(void *to, size_t to_size,
 				      const void __user *from, size_t from_size);
 int rdma_helper_copy_struct_to_user(void __user *to, size_t to_size,
@@ -138,7 +138,7 @@ static enum rdma_pending rdma_pending(void)
 }
 
 /* signal.rs */
-int rdma_helper_pending(void)
+int rdma_helper_pending_signal(void)
 {
 	enum rdma_pending pending;
 
@@ -149,7 +149,7 @@ int rdma_helper_pending(void)
 }
 
 /* signal.rs */
-unsigned int rdma_helper_sleep_on(void)
+unsigned int rdma_helper_defer_notifications(void)
 {
 	unsigned int cleared = 0;
 
@@ -168,7 +168,7 @@ unsigned int rdma_helper_sleep_on(void)
 }
 
 /* signal.rs */
-void rdma_helper_sleep_on_end(unsigned int cleared)
+void rdma_helper_restore_notifications(unsigned int cleared)
 {
 	if (cleared & BIT(0))
 		set_thread_flag(TIF_NOTIFY_SIGNAL);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Waiting, signals, time, and the guard around what exists only while the driver is bound.
+//! Wait queues, signals, the clock, and the guard for data of a bound device.
 
 pub(crate) mod clock;
 pub(crate) mod guard;

@@ -29,8 +29,8 @@ use crate::kernel_ext::collections::{
         Fifo, //
     },
     slab::{
-        Slab, //
-        SlabGrowth,
+        Slab,
+        SlabGrowth, //
     }, //
 };
 use kernel::prelude::*;

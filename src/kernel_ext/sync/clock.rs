@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The time, as a number.
+//! The monotonic clock.
 //!
 //! C header: `include/linux/timekeeping.h`
 
@@ -9,9 +9,9 @@ use kernel::bindings;
 /// Nanoseconds in a millisecond.
 pub(crate) const NSEC_PER_MSEC: u64 = 1_000_000;
 
-/// Nanoseconds since the machine started, not counting sleep (`CLOCK_MONOTONIC`).
+/// Returns the time of `CLOCK_MONOTONIC` in nanoseconds.
 pub(crate) fn now() -> u64 {
-    // CAST: never negative.
-    // SAFETY: May be called by anyone, in interrupt handlers too.
+    // CAST: The time is never negative.
+    // SAFETY: `ktime_get` may be called in any context but NMI.
     unsafe { bindings::ktime_get() as u64 }
 }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What interrupts the sleep of a thread, and whether that is a signal.
+//! Interrupted sleeps: pending signals, and notifications that are not signals.
 //!
-//! An interruptible sleep is also interrupted by what a thread only has to do on its way to
-//! userspace, and that changes nothing for the program: task work (io_uring has its timers and
-//! completions run so), a trap for a tracer, the freezer of a control group, live patching. A system
-//! call that can be restarted as if nothing had been returns [`ERESTARTSYS`] for these. One that
-//! cannot, for what it has begun would be done twice, [sleeps on](SleepOn).
+//! A notification is work that a thread does when it returns to userspace and that the program does
+//! not see: task work (used by the timers and completions of io_uring), a trap for a tracer, the
+//! freezer of a cgroup, live patching. It interrupts an interruptible sleep like a signal does. A
+//! system call that can be restarted without a visible effect returns [`ERESTARTSYS`] in this
+//! case. A system call that cannot be restarted, because it would start its transfer twice,
+//! [defers the notification](DeferredNotifications) and sleeps again.
 //!
 //! C headers: `include/linux/sched/signal.h`, `include/linux/task_work.h`
 
@@ -19,39 +20,39 @@ use kernel::{
 extern "C" {
     fn rdma_helper_fatal_signal_pending() -> bool;
 
-    /// Which kind of signal is pending: a [`Pending`].
-    fn rdma_helper_pending() -> c_int;
+    /// Returns the kind of the pending signals, as a number of [`Pending`].
+    fn rdma_helper_pending_signal() -> c_int;
 
-    /// Clears those flags of the calling thread that keep it from sleeping, unless a signal is
-    /// pending, and returns which.
-    fn rdma_helper_sleep_on() -> c_uint;
+    /// Clears the notification flags of the calling thread, which prevent it from sleeping, and returns
+    /// the flags that it cleared. `TIF_SIGPENDING` is cleared only if no signal is pending.
+    fn rdma_helper_defer_notifications() -> c_uint;
 
-    /// Sets them again.
-    fn rdma_helper_sleep_on_end(cleared: c_uint);
+    /// Sets these flags again.
+    fn rdma_helper_restore_notifications(cleared: c_uint);
 }
 
-/// Whether the calling process is being killed.
-pub(crate) fn is_fatal() -> bool {
-    // SAFETY: Takes nothing, and may be called by any process.
+/// Returns whether a fatal signal is pending for the calling thread.
+pub(crate) fn fatal_signal_pending() -> bool {
+    // SAFETY: The function has no arguments and may be called in any process context.
     unsafe { rdma_helper_fatal_signal_pending() }
 }
 
-/// Which signal is pending for the calling thread.
+/// The most severe signal that is pending for a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pending {
-    /// None: what has interrupted the thread is no signal.
+    /// No signal: a notification has interrupted the thread.
     Nothing,
-    /// One that stops the process, with no handler.
+    /// A signal without a handler that stops the process.
     Stop,
-    /// One that runs a handler, or ends the process.
+    /// A signal that runs a handler or terminates the process.
     Signal,
 }
 
 impl Pending {
-    /// That of the calling thread.
+    /// Returns the state of the calling thread.
     pub(crate) fn now() -> Self {
-        // SAFETY: Takes nothing, and may be called by any process.
-        match unsafe { rdma_helper_pending() } {
+        // SAFETY: The function has no arguments and may be called in any process context.
+        match unsafe { rdma_helper_pending_signal() } {
             0 => Self::Nothing,
             1 => Self::Stop,
             _ => Self::Signal,
@@ -59,38 +60,39 @@ impl Pending {
     }
 }
 
-/// Lets the calling thread sleep on when what has interrupted it is no signal; dropping it has the
-/// thread do that on its way to userspace.
+/// The deferred notifications of the calling thread. While they are deferred, the thread can sleep;
+/// dropping this sets their flags again, so that they are handled at the return to userspace.
 ///
 /// # Invariants
 ///
-/// `cleared` are the flags of this thread that [`sleep_on`](Self::sleep_on) has cleared.
-pub(crate) struct SleepOn {
+/// `cleared` contains the flags of this thread that [`defer`](Self::defer) has cleared.
+pub(crate) struct DeferredNotifications {
     cleared: c_uint,
     _thread: PhantomData<NotThreadSafe>,
 }
 
-impl SleepOn {
-    /// Nothing has interrupted the thread yet.
+impl DeferredNotifications {
+    /// Creates an empty set of deferred notifications.
     pub(crate) fn new() -> Self {
-        // INVARIANT: none.
+        // INVARIANT: `defer` has cleared no flags yet.
         Self {
             cleared: 0,
             _thread: PhantomData,
         }
     }
 
-    /// Lets the thread sleep until something else interrupts it, or the same again.
-    pub(crate) fn sleep_on(&mut self) {
-        // INVARIANT: as it returns.
+    /// Defers the pending notifications, so that the thread can sleep until the next one.
+    pub(crate) fn defer(&mut self) {
+        // INVARIANT: The flags that the helper has cleared are added.
         // SAFETY: `drop` sets the flags again, in the same thread.
-        self.cleared |= unsafe { rdma_helper_sleep_on() };
+        self.cleared |= unsafe { rdma_helper_defer_notifications() };
     }
 }
 
-impl Drop for SleepOn {
+impl Drop for DeferredNotifications {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant, and this is the thread that has called `sleep_on`.
-        unsafe { rdma_helper_sleep_on_end(self.cleared) };
+        // SAFETY: By the type invariant, `defer` has cleared these flags; the type is not `Send`, so it
+        // did so in this thread.
+        unsafe { rdma_helper_restore_notifications(self.cleared) };
     }
 }

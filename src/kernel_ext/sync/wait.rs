@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Sleeping until something changes, the time is over, or a signal or other work for the thread is
-//! pending.
+//! Wait queues with a deadline and a count.
 //!
-//! The crate's `CondVar` counts in jiffies, of several milliseconds, and wakes all threads or one of
-//! them. This one counts in nanoseconds, and wakes as many as find what they wait for.
+//! The crate's `CondVar` has timeouts in jiffies, which are several milliseconds long, and wakes either
+//! one thread or all threads. A [`WaitQueue`] has deadlines in nanoseconds, and can wake only the threads
+//! whose count is reached.
 //!
-//! A thread that sleeps when the machine goes to sleep is frozen where it is, and sleeps on afterwards.
+//! A thread that sleeps here during a system suspend is frozen, and continues to sleep after the resume.
 //!
 //! C header: `include/linux/wait.h`
 
@@ -24,30 +24,29 @@ use kernel::{
 };
 
 extern "C" {
-    /// Whether there is an entry in the queue, after a full memory barrier.
+    /// Executes a full memory barrier, then returns whether the queue has an entry.
     fn rdma_helper_has_sleeper(head: *mut bindings::wait_queue_head) -> bool;
 }
 
-/// Why a thread that slept is awake.
+/// The reason for a wake-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Woken {
-    /// Something may have changed.
+    /// Another thread, or an interrupt handler, has woken the thread.
     Changed,
-    /// The time is over.
+    /// The deadline has passed.
     TimedOut,
-    /// A signal is pending, or something else that the thread does on its way to userspace; see
-    /// [`signal`](super::signal).
+    /// A signal or a notification is pending; see [`signal`](super::signal).
     Interrupted,
 }
 
-/// Sleeps until a wakeup or a signal, and can be frozen meanwhile.
-const SLEEPS: c_int = TASK_INTERRUPTIBLE | TASK_FREEZABLE;
+/// The task state of a thread that sleeps here: interruptible, and freezable.
+const SLEEP_STATE: c_int = TASK_INTERRUPTIBLE | TASK_FREEZABLE;
 
-/// Threads that wait for something.
+/// A queue of threads that wait for a condition.
 ///
 /// # Invariants
 ///
-/// `head` is initialised, and does not move.
+/// `head` is initialised and pinned.
 #[pin_data]
 pub(crate) struct WaitQueue {
     #[pin]
@@ -58,22 +57,22 @@ pub(crate) struct WaitQueue {
 
 // SAFETY: A wait queue may be used by any thread.
 unsafe impl Send for WaitQueue {}
-// SAFETY: As above; it has a lock of its own.
+// SAFETY: As above; a wait queue has an internal lock.
 unsafe impl Sync for WaitQueue {}
 
 /// A thread in a wait queue.
 #[repr(C)]
-struct Entry {
+struct Waiter {
     entry: bindings::wait_queue_entry,
-    /// How many it waits for.
+    /// The smallest count that wakes the thread.
     min: usize,
 }
 
 impl WaitQueue {
-    /// A queue without threads.
+    /// Creates an empty queue.
     pub(crate) fn new(name: &'static CStr, key: Pin<&'static LockClassKey>) -> impl PinInit<Self> {
         pin_init!(Self {
-            // INVARIANT: initialised here.
+            // INVARIANT: `head` is initialised here.
             // SAFETY: `slot` is valid for writing; name and key are static.
             head <- Opaque::ffi_init(|slot| unsafe {
                 bindings::__init_waitqueue_head(slot, name.as_char_ptr(), key.as_ptr())
@@ -82,21 +81,22 @@ impl WaitQueue {
         })
     }
 
-    /// Wakes all threads. Also in interrupt handlers.
+    /// Wakes all threads. May be called in interrupt handlers.
     pub(crate) fn wake_all(&self) {
         self.wake(core::ptr::null_mut());
     }
 
-    /// Wakes threads among which so many can be divided: each gets as many as it waits for. One that
-    /// is woken so, and does not take them all, is to call this again with what is left. Also in
-    /// interrupt handlers.
+    /// Wakes threads in the order of the queue, and subtracts from `count` what each of them waits for. A
+    /// thread that waits for more than the remaining count is not woken. A woken thread that consumes
+    /// less than its share must call this again with the rest. May be called in interrupt handlers.
     pub(crate) fn wake_satisfied(&self, mut count: usize) {
         self.wake((&raw mut count).cast());
     }
 
-    /// Whether something waits for what the caller has changed before. Costs a tenth of a wake-up.
+    /// Returns whether the queue is not empty; a thread that is not in the queue yet sees what the caller
+    /// has written before. This takes a tenth of the time of a wake-up.
     pub(in crate::kernel_ext) fn has_sleeper(&self) -> bool {
-        // SAFETY: By the type invariant.
+        // SAFETY: By the type invariant, `head` is initialised.
         unsafe { rdma_helper_has_sleeper(self.head.get()) }
     }
 
@@ -104,93 +104,97 @@ impl WaitQueue {
         if !self.has_sleeper() {
             return;
         }
-        // SAFETY: By the type invariant; `key` is null or that of a number, as `wake_if_satisfied`
-        // expects.
+        // SAFETY: By the type invariant, `head` is initialised; `key` is null or points to a `usize`, as
+        // `wake_if_satisfied` requires.
         unsafe { bindings::__wake_up(self.head.get(), TASK_NORMAL, 0, key) };
     }
 
-    /// Sleeps as [`sleep_for`](Self::sleep_for) does, for one and without a time limit.
+    /// Does [`sleep_for`](Self::sleep_for) with a count of 1 and without a deadline.
     pub(crate) fn sleep<G>(&self, held: G) -> Woken {
         self.sleep_for(held, 1, None)
     }
 
-    /// Drops `held`, a lock without which nothing changes, and sleeps until all threads are woken or
-    /// those that wait for `min`, the time is `until` ([`now`](crate::kernel_ext::sync::clock::now); [`None`]: never),
-    /// or a signal comes.
+    /// Drops `held`, the guard of the lock that protects the condition, and sleeps until the thread is
+    /// woken with a count of at least `min` (by [`wake_all`](Self::wake_all), with any count), until the
+    /// deadline `until` ([`now`](crate::kernel_ext::sync::clock::now); [`None`] for no deadline), or until
+    /// a signal or notification is pending.
     pub(crate) fn sleep_for<G>(&self, held: G, min: usize, until: Option<u64>) -> Woken {
-        let waits = Opaque::<Entry>::uninit();
+        let waits = Opaque::<Waiter>::uninit();
         // SAFETY: `waits` is valid for writing.
         let entry = unsafe { &raw mut (*waits.get()).entry };
         // SAFETY: As above.
         unsafe { (*waits.get()).min = min };
         // SAFETY: As above.
         unsafe { bindings::init_wait(entry) };
-        // SAFETY: As above; no queue has it yet. It is in an `Entry`, as the function expects.
+        // SAFETY: As above; `entry` is not in a queue yet, and is part of a `Waiter`, as the function
+        // requires.
         unsafe { (*entry).func = Some(Self::wake_if_satisfied) };
-        // SAFETY: By the type invariant; `entry` is initialised, and stays until `finish_wait`.
-        unsafe { bindings::prepare_to_wait(self.head.get(), entry, SLEEPS) };
-        // From here on, no wake-up is missed.
+        // SAFETY: By the type invariant, `head` is initialised; `entry` is initialised and lives until
+        // `finish_wait`.
+        unsafe { bindings::prepare_to_wait(self.head.get(), entry, SLEEP_STATE) };
+        // The entry is in the queue, so that no wake-up is missed after the unlock.
         drop(held);
-        let time_is_over = match until {
-            // CAST: as far away as the clock reaches.
+        let has_timed_out = match until {
+            // CAST: A later deadline becomes the latest one of the clock.
             Some(until) => Self::schedule(&mut i64::try_from(until).unwrap_or(i64::MAX)),
             None => {
-                // SAFETY: Nothing is held that forbids sleeping.
+                // SAFETY: The only lock of this call has been released, so sleeping is allowed.
                 unsafe { bindings::schedule() };
                 false
             }
         };
-        // SAFETY: By the type invariant; `entry` was given to `prepare_to_wait`.
+        // SAFETY: By the type invariant, `head` is initialised; `entry` was passed to `prepare_to_wait`.
         unsafe { bindings::finish_wait(self.head.get(), entry) };
         if kernel::current!().signal_pending() {
             Woken::Interrupted
-        } else if time_is_over {
+        } else if has_timed_out {
             Woken::TimedOut
         } else {
             Woken::Changed
         }
     }
 
-    /// Wakes a thread, if `key` is null or points to at least as many as the thread waits for, which
-    /// are then taken from it.
+    /// The wake function of a [`Waiter`]. Wakes the thread if `key` is null, or if it points to a count of
+    /// at least `min`, from which `min` is then subtracted.
     ///
     /// # Safety
     ///
-    /// `entry` must be that of an [`Entry`] in a queue that is locked, and `key` null or a number that
-    /// can be written.
+    /// `entry` must be the first field of a [`Waiter`] in a locked queue, and `key` must be null or valid
+    /// for reading and writing a `usize`.
     unsafe extern "C" fn wake_if_satisfied(
         entry: *mut bindings::wait_queue_entry,
         mode: c_uint,
         flags: c_int,
         key: *mut c_void,
     ) -> c_int {
-        // SAFETY: By the requirement; `entry` is the first field.
-        let min = unsafe { (*entry.cast::<Entry>()).min };
-        // SAFETY: By the requirement.
+        // SAFETY: By the safety requirements, `entry` is the first field of a `Waiter`.
+        let min = unsafe { (*entry.cast::<Waiter>()).min };
+        // SAFETY: By the safety requirements, `key` is null or valid for reading and writing.
         if let Some(count) = unsafe { key.cast::<usize>().as_mut() } {
             if *count == 0 {
-                return Self::NO_OTHER;
+                return Self::STOP_WAKING;
             }
             if *count < min {
                 return 0;
             }
             *count -= min.max(1);
         }
-        // SAFETY: By the requirement, and as the kernel calls it.
+        // SAFETY: By the safety requirements, `entry` is in a locked queue; `mode` and `flags` are those of
+        // the caller.
         unsafe { bindings::autoremove_wake_function(entry, mode, flags, core::ptr::null_mut()) }
     }
 
-    /// What has `__wake_up` look at no other entry. Source: `kernel/sched/wait.c`.
-    const NO_OTHER: c_int = -1;
+    /// Makes `__wake_up` skip the remaining entries. Source: `__wake_up_common` in `kernel/sched/wait.c`.
+    const STOP_WAKING: c_int = -1;
 
-    /// Sleeps until a time, and returns whether it has come.
+    /// Sleeps until the time `until`, and returns whether it has passed.
     fn schedule(until: &mut i64) -> bool {
         let absolute = bindings::hrtimer_mode_HRTIMER_MODE_ABS;
-        // SAFETY: `until` can be read, and nothing is held that forbids sleeping.
+        // SAFETY: `until` is valid for reading; `sleep_for` has released its lock, so sleeping is allowed.
         unsafe { bindings::schedule_hrtimeout(until, absolute) == 0 }
     }
 
-    /// The queue, for what the kernel does with one.
+    /// Returns the C wait queue.
     pub(in crate::kernel_ext) fn as_ptr(&self) -> *mut bindings::wait_queue_head {
         self.head.get()
     }
@@ -218,7 +222,7 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    /// Something that changes, and those who wait for it.
+    /// A condition, and the queue of the threads that wait for it.
     #[pin_data]
     struct Scene {
         #[pin]
@@ -238,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn time_is_over() -> Result {
+    fn sleeps_until_the_deadline() -> Result {
         let scene = scene()?;
         for ms in [1, 5, 30] {
             let began = clock::now();
@@ -246,14 +250,14 @@ mod tests {
             let slept = clock::now() - began;
             assert_eq!(woken, Woken::TimedOut);
             assert!(slept >= ms * MS);
-            // Not a whole number of jiffies. (A busy host may add to it.)
+            // The resolution is finer than a jiffy. (A busy host may delay the wake-up.)
             assert!(slept < (ms + 1000) * MS);
         }
         Ok(())
     }
 
     #[test]
-    fn time_was_over_before() -> Result {
+    fn deadline_in_the_past() -> Result {
         let scene = scene()?;
         let began = clock::now();
         for until in [0, 1, began - 1] {
@@ -263,7 +267,7 @@ mod tests {
         Ok(())
     }
 
-    /// Whether whoever waits with this time limit is woken by a change that comes after some
+    /// Returns whether a thread that waits with this deadline is woken by a change after `after_ms`
     /// milliseconds.
     fn is_woken(until: Option<u64>, after_ms: i64) -> Result<bool> {
         let scene = scene()?;
@@ -292,7 +296,7 @@ mod tests {
         Ok(())
     }
 
-    /// The change may come between looking and falling asleep.
+    /// The condition may change between the check and the sleep.
     #[test]
     fn no_change_is_missed() -> Result {
         for _ in 0..100 {
