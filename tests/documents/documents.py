@@ -200,7 +200,7 @@ def main() -> int:
             setattr(Guest, f"test_{document}", lambda self, document=document: self.run_blocks(document, "run: guest", *command))
         return ktap.main(Guest)
     if sys.argv[1:] == ["host"]:
-        copy = f"mkdir /tmp/copy && cp -r {' '.join(COPIED)} /tmp/copy && mount --bind /tmp/copy /rdma && cd /rdma && exec bash"
+        copy = f"copy=$(mktemp -d) && cp -r {' '.join(COPIED)} $copy && mount --bind $copy /rdma && cd /rdma && exec bash"
         for document in filter(lambda document: there(document, "run: copy"), DOCUMENTS):
             command = ("unshare", "--mount", "bash", "-c", copy)
             setattr(Copy, f"test_{document}", lambda self, document=document: self.run_blocks(document, "run: copy", *command))
