@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the driver's answers hold besides what they are to say: nothing. No byte of anybody's in padding and reserved fields (promise 5), no
- * byte written beside an answer, and no address of the kernel's or the device's, not even to root who looks at all there is (promise 14).
+ * The driver's answers contain nothing but their documented contents: no other data in padding and reserved fields (promise 5), no
+ * bytes written next to an answer, and no address of the kernel or the device, even for root, in all of the driver's output (promise 14).
  */
 #include "registers.h"
 #include "requests.h"
@@ -10,7 +10,7 @@
 
 enum { BESIDE = 64, JUNK = 0xff, ROOM = 128, TELLTALE = 0x128, BUFFERS = 8, SECRETS = 64 };
 
-/* A structure, with memory around it that no answer may touch. */
+/* A structure, surrounded by memory that no answer may change. */
 struct framed {
 	unsigned char before[BESIDE], bytes[ROOM], after[BESIDE];
 };
@@ -20,7 +20,7 @@ FIXTURE(answers)
 	int fd;
 	struct buffer buffers[BUFFERS];
 	struct framed framed;
-	/* What must not be told: addresses of pages. */
+	/* What must not be revealed: addresses of pages. */
 	uint64_t secrets[SECRETS];
 	int secret_count;
 };
@@ -40,7 +40,7 @@ FIXTURE_TEARDOWN(answers)
 	close(self->fd);
 }
 
-/* Something on the kernel's stack that would be seen, were it left in an answer. */
+/* A pattern on the kernel's stack, which would be visible if it leaked into an answer. */
 static void litter_the_stack(void)
 {
 	struct pollfd junk[64];
@@ -49,7 +49,7 @@ static void litter_the_stack(void)
 	poll(junk, ARRAY_SIZE(junk), 0);
 }
 
-/* A call with an argument of this size, in the frame. */
+/* A call whose argument in the frame has this size. */
 static int ask(FIXTURE_DATA(answers) *self, unsigned long number, const void *argument)
 {
 	size_t size = _IOC_SIZE(number);
@@ -61,7 +61,7 @@ static int ask(FIXTURE_DATA(answers) *self, unsigned long number, const void *ar
 	return call(self->fd, number, self->framed.bytes);
 }
 
-/* Bytes beside the argument that are not as they were. */
+/* Number of bytes next to the argument that have changed. */
 static size_t beside(const FIXTURE_DATA(answers) *self, size_t size)
 {
 	return differing(self->framed.before, JUNK, BESIDE) + differing(self->framed.bytes + size, JUNK, ROOM - size) +
@@ -71,7 +71,7 @@ static size_t beside(const FIXTURE_DATA(answers) *self, size_t size)
 #define ANSWER(type) ((struct type *)self->framed.bytes)
 #define COUNT_RESERVED(type) differing(ANSWER(type)->reserved, 0, sizeof(ANSWER(type)->reserved))
 
-/* Each call that answers in its argument; bytes that should not be there. */
+/* Each call with an answer in its argument; number of unexpected bytes. */
 static size_t padding_of_all(struct __test_metadata *_metadata, FIXTURE_DATA(answers) *self, int round)
 {
 	const struct buffer *buffer = &self->buffers[round % BUFFERS];
@@ -93,7 +93,7 @@ static size_t padding_of_all(struct __test_metadata *_metadata, FIXTURE_DATA(ans
 	return wrong;
 }
 
-/* Calls that only read their argument, and such as fail, leave all of it as it was; bytes that are not. */
+/* Calls that only read their argument, and calls that fail, do not change it; number of changed bytes. */
 static size_t changed_by_others(struct __test_metadata *_metadata, FIXTURE_DATA(answers) *self)
 {
 	struct rdma_request request = writing(&self->buffers[0], 0, 0, 16, 5);
@@ -123,7 +123,7 @@ static size_t changed_by_others(struct __test_metadata *_metadata, FIXTURE_DATA(
 	return wrong;
 }
 
-/* The completion of what was submitted, into an array that is larger; bytes that should not be there. */
+/* The completion of a submitted request, written to a larger array; number of unexpected bytes. */
 static size_t padding_of_a_completion(struct __test_metadata *_metadata, FIXTURE_DATA(answers) *self)
 {
 	struct rdma_completion completions[3];
@@ -152,7 +152,7 @@ TEST_F(answers, padding)
 
 /* --- Addresses */
 
-/* Where the buffers' pages are for the device (and for the CPU, if there is no IOMMU): what the driver writes into its register. */
+/* The addresses of the buffers' pages for the device (and for the CPU, if there is no IOMMU), from the register that the driver writes. */
 static void learn_addresses(struct __test_metadata *_metadata, FIXTURE_DATA(answers) *self)
 {
 	volatile void *registers;
@@ -169,7 +169,7 @@ static void learn_addresses(struct __test_metadata *_metadata, FIXTURE_DATA(answ
 	munmap((void *)registers, PAGE);
 }
 
-/* Whether it is an address: the kernel's, or of a buffer's page, or of the place in one that transfers were made of. */
+/* Whether this is an address of the kernel, of a buffer's page, or of the position in one that transfers started at. */
 static bool is_address(const FIXTURE_DATA(answers) *self, uint64_t value)
 {
 	if (value >= 0xffff800000000000)
@@ -223,7 +223,7 @@ static int addresses_in_file(struct __test_metadata *_metadata, const FIXTURE_DA
 	return count;
 }
 
-/* The oracle first: an address is found wherever it is. */
+/* First, the check itself: it finds an address wherever it is. */
 TEST_F(answers, addresses_would_be_seen)
 {
 	uint64_t kernel = 0xffff888001234000, words[3] = { 0 };
@@ -242,7 +242,7 @@ TEST_F(answers, addresses_would_be_seen)
 	}
 }
 
-/* A bit of everything, so that all that can be told is told. */
+/* A few calls of each kind, so that all output is produced. */
 static void stir(struct __test_metadata *_metadata, FIXTURE_DATA(answers) *self)
 {
 	int other = open_node(O_RDWR);
@@ -257,7 +257,7 @@ static void stir(struct __test_metadata *_metadata, FIXTURE_DATA(answers) *self)
 	close(other);
 }
 
-/* In the answers themselves. */
+/* In the answers. */
 static int addresses_in_answers(struct __test_metadata *_metadata, FIXTURE_DATA(answers) *self)
 {
 	struct rdma_alloc alloc = { .size = PAGE };
@@ -279,7 +279,7 @@ static int addresses_in_answers(struct __test_metadata *_metadata, FIXTURE_DATA(
 	return count + addresses_in_bytes(self, completions, sizeof(completions));
 }
 
-/* The trace buffer as it is in memory, of all CPUs. */
+/* The raw trace buffers of all CPUs. */
 static int addresses_in_raw_trace(const FIXTURE_DATA(answers) *self)
 {
 	static unsigned char page[PAGE];
@@ -299,7 +299,7 @@ static int addresses_in_raw_trace(const FIXTURE_DATA(answers) *self)
 	return count;
 }
 
-/* What the driver has said in the kernel's log so far. */
+/* The driver's messages in the kernel log so far. */
 static int addresses_in_log(const FIXTURE_DATA(answers) *self, int log)
 {
 	char line[2048];

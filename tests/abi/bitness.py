@@ -1,8 +1,8 @@
 #!/usr/bin/python3 -B
-"""tests/abi/bitness.py PROGRAM[:OPTION...]... : run test programs as 32-bit ones; each has the cases that it has as 64-bit one, and passes them.
+"""tests/abi/bitness.py PROGRAM[:OPTION...]... : run test programs as 32-bit programs. Each must have the same cases as the 64-bit program, and pass them.
 
-(As 64-bit ones they are tests of their own.) Runs in the guest, with the driver loaded. Says so for each program, in KTAP; what a program says
-of a case that did not pass is seen.
+(The 64-bit programs are tests of their own.) Runs in the guest, with the driver loaded. Prints KTAP with a result for each program, and the
+output of cases that failed.
 """
 
 import itertools
@@ -15,7 +15,7 @@ CASE = re.compile(r"^(ok|not ok) \d+ ([^#\s]+)(?:.*# (SKIP))?")
 
 
 def cases(program: str, options: list[str]) -> set[str]:
-    """The names of the cases that a program has as 64-bit one, but for those of fixtures that are left out (-F)."""
+    """The names of the cases of the 64-bit program, except for those of excluded fixtures (-F)."""
     left_out = {name for option, name in itertools.pairwise(options) if option == "-F"}
     listed = subprocess.run([f"build/tests/{program}", "-l"], stderr=subprocess.PIPE, text=True, check=False).stderr.splitlines()[1:]
     found: set[str] = set()
@@ -30,7 +30,7 @@ def cases(program: str, options: list[str]) -> set[str]:
 
 
 def results(program: str, options: list[str]) -> tuple[dict[str, str], list[str]]:
-    """The result of each case of a program as 32-bit one, by name, and what it said of those that did not pass."""
+    """The result of each case of the 32-bit program, by name, and the output of those that failed."""
     time.sleep(6)  # the kernel's log takes only so many lines in 5 s
     run = subprocess.run(
         [f"build/tests32/{program}", *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False
@@ -51,7 +51,7 @@ def results(program: str, options: list[str]) -> tuple[dict[str, str], list[str]
 
 
 def check(program: str, options: list[str]) -> tuple[int, int, list[str]]:
-    """How many cases a program has as 64-bit one, how many it passes as 32-bit one, and what is wrong."""
+    """The number of cases of the 64-bit program, the number that pass as 32-bit ones, and the errors."""
     wide = cases(program, options)
     narrow, said = results(program, options)
     wrong = [f"{name}: {narrow.get(name, 'is not there')}" for name in sorted(wide | set(narrow)) if narrow.get(name) not in ("ok", "SKIP")]
@@ -62,7 +62,7 @@ def check(program: str, options: list[str]) -> tuple[int, int, list[str]]:
 
 
 def main() -> int:
-    """Run all that are named."""
+    """Run all programs."""
     totals = [0, 0]
     failed = 0
     print("KTAP version 1")

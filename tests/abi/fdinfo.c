@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* /proc/self/fdinfo: each line of ours says what is so. */
+/* /proc/self/fdinfo: each line of the driver is correct. */
 #include "requests.h"
 
 FIXTURE(fdinfo)
@@ -26,7 +26,7 @@ static int read_fdinfo(int fd, char text[4096])
 	return read_text(path, text, 4096);
 }
 
-/* The value of a line of ours, or "". */
+/* The value of a line of the driver, or "". */
 static const char *text_of(int fd, const char *name)
 {
 	static char text[4096];
@@ -40,7 +40,7 @@ static const char *text_of(int fd, const char *name)
 	return line;
 }
 
-/* The same, a number; -1 if it is none. */
+/* The same as a number; -1 if it is none. */
 static long long number_of(int fd, const char *name)
 {
 	const char *text = text_of(fd, name);
@@ -117,7 +117,7 @@ TEST_F(fdinfo, requests)
 	EXPECT_EQ(1, number_of(self->fd, "completed"));
 }
 
-/* Each file for itself. */
+/* Each file has its own values. */
 TEST_F(fdinfo, another_file)
 {
 	struct buffer buffer;

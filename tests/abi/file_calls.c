@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What programs do with files besides reading and writing them: fsync, fdatasync, msync, sendfile and splice, with their errors. */
+/* Calls on files other than read and write: fsync, fdatasync, msync, sendfile and splice, with their errors. */
 #include "teardown.h"
 
 #include <sys/sendfile.h>
@@ -10,7 +10,7 @@ FIXTURE(file_calls)
 	int fd;
 	int other; /* an ordinary file, empty */
 	int pipe[2];
-	char address[32]; /* of the device, once it is gone */
+	char address[32]; /* of the device, after its removal */
 	unsigned char content[DEVICE_MEMORY]; /* of the device memory */
 	unsigned char bytes[2 * DEVICE_MEMORY];
 };
@@ -36,7 +36,7 @@ FIXTURE_TEARDOWN(file_calls)
 		come_back(self->address, UNBIND);
 }
 
-/* --- What is written is written. */
+/* --- Written data is on the device. */
 
 TEST_F(file_calls, sync)
 {
@@ -44,11 +44,11 @@ TEST_F(file_calls, sync)
 
 	EXPECT_EQ(0, result(fsync(self->fd)));
 	EXPECT_EQ(0, result(fdatasync(self->fd)));
-	/* Nothing is transferred for it. */
+	/* It does not start a transfer. */
 	EXPECT_GT(TRANSFER_US / 2, now() - began);
 }
 
-/* Every way to open it, as sync(1) opens its files for reading, and without waiting. */
+/* With each mode of open: sync(1) opens its files for reading, and non-blocking. */
 TEST_F(file_calls, sync_however_opened)
 {
 	static const int ways[] = { O_RDONLY, O_WRONLY, O_RDWR, O_RDONLY | O_NONBLOCK, O_RDWR | O_SYNC };
@@ -74,7 +74,7 @@ TEST_F(file_calls, sync_of_a_mapping)
 	EXPECT_EQ(0, differing(buffer.bytes, 1, PAGE));
 }
 
-/* It waits for nothing: a transfer is under way, and what is submitted is collected with WAIT. */
+/* It does not wait: neither for a running transfer nor for submitted requests, which WAIT collects. */
 TEST_F(file_calls, sync_waits_for_nothing)
 {
 	struct pending pending;
@@ -106,7 +106,7 @@ TEST_F(file_calls, sendfile_from)
 	EXPECT_EQ(DEVICE_MEMORY, lseek(self->fd, 0, SEEK_CUR));
 	EXPECT_EQ(DEVICE_MEMORY, pread(self->other, self->bytes, sizeof(self->bytes), 0));
 	EXPECT_EQ(0, memcmp(self->bytes, self->content, DEVICE_MEMORY));
-	/* At the end there is nothing more. */
+	/* At the end, it returns 0. */
 	EXPECT_EQ(0, sendfile(self->other, self->fd, NULL, 1));
 }
 
@@ -130,14 +130,14 @@ TEST_F(file_calls, splice_from)
 	EXPECT_EQ(100, read(self->pipe[0], self->bytes, sizeof(self->bytes)));
 	EXPECT_EQ(0, memcmp(self->bytes, self->content + DEVICE_MEMORY - 100, 100));
 	EXPECT_EQ(0, splice(self->fd, &position, self->pipe[1], NULL, PAGE, 0));
-	/* At the file's own position, which moves on. */
+	/* At the file's own position, which advances. */
 	EXPECT_EQ(64, splice(self->fd, NULL, self->pipe[1], NULL, 64, 0));
 	EXPECT_EQ(64, lseek(self->fd, 0, SEEK_CUR));
 	EXPECT_EQ(64, read(self->pipe[0], self->bytes, sizeof(self->bytes)));
 	EXPECT_EQ(0, memcmp(self->bytes, self->content, 64));
 }
 
-/* --- And into the node. */
+/* --- Into the node. */
 
 TEST_F(file_calls, sendfile_to)
 {
@@ -151,7 +151,7 @@ TEST_F(file_calls, sendfile_to)
 	EXPECT_EQ(0, memcmp(self->bytes, self->content, DEVICE_MEMORY));
 }
 
-/* Up to the end, and there ENOSPC, as write(2) has it; what does not fit stays in the pipe. */
+/* Up to the end, and then ENOSPC, as with write(2); the rest stays in the pipe. */
 TEST_F(file_calls, splice_to_the_end)
 {
 	loff_t position = DEVICE_MEMORY - 100;
@@ -179,7 +179,7 @@ TEST_F(file_calls, sendfile_past_the_end)
 
 /* --- What is refused. */
 
-/* A file that is not to wait does not, and nothing gets lost for it. */
+/* A non-blocking file does not wait, and no data is lost. */
 TEST_F(file_calls, nonblocking)
 {
 	int fd = open_node(O_RDWR | O_NONBLOCK);
@@ -208,7 +208,7 @@ TEST_F(file_calls, needs_a_file_opened_for_it)
 	close(out);
 }
 
-/* The device is gone: as all else, and what was written went with it. */
+/* The device is removed: like all other calls, and written data is lost. */
 TEST_F(file_calls, gone)
 {
 	struct buffer buffer;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Promise 14: an argument is read once. One CPU flips a field between two values that are both right, as fast as it can, while the other
- * one submits: what is done is one of the two, and never a bit of each. (hostile.c flips all fields, to all kinds of values.)
+ * Promise 14: an argument is read once. One CPU toggles a field between two valid values as fast as it can, while the other
+ * one submits: the request uses one of the two, never a mixture. (hostile.c changes all fields, to all kinds of values.)
  */
 #include "requests.h"
 
@@ -48,7 +48,7 @@ FIXTURE_TEARDOWN(flips)
 	close(self->fd);
 }
 
-/* A request whose length is now this, now that: as many bytes have changed as its completion tells, one number or the other. */
+/* A request whose length changes between two values: one of the two is moved, and its completion reports the same. */
 static void try_length(struct __test_metadata *_metadata, FIXTURE_DATA(flips) *self, struct rdma_request request)
 {
 	int rounds = scale(ROUNDS, 20 * ROUNDS), seen[2] = { 0 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What a caller can do wrong on purpose: bad pointers, torn arrays, bits that mean nothing, arguments that change. */
+/* Intentional errors of a caller: bad pointers, partly readable arrays, undefined bits, arguments that change. */
 #include "requests.h"
 
 #include <stddef.h>
@@ -13,7 +13,7 @@ FIXTURE(hostile)
 {
 	int fd, eventfd;
 	struct buffer buffer;
-	/* Two pages, and behind them one that nothing is mapped at. */
+	/* Two pages, and an unmapped page behind them. */
 	unsigned char *page, *edge;
 };
 
@@ -24,7 +24,7 @@ FIXTURE_SETUP(hostile)
 	self->eventfd = eventfd(0, EFD_CLOEXEC);
 	ASSERT_LE(0, self->eventfd);
 	ASSERT_EQ(0, allocate(self->fd, 2 * PAGE, &self->buffer));
-	/* When what a test before has left to the engine is done, too. */
+	/* Also waits for what an earlier test has left to the engine. */
 	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, 1));
 	self->page = mmap(NULL, 3 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, self->page);
@@ -38,17 +38,17 @@ FIXTURE_TEARDOWN(hostile)
 	close(self->eventfd);
 }
 
-/* --- Each call, with an argument that is right */
+/* --- Each call, with a valid argument */
 
 struct subject {
 	const char *name;
 	unsigned long number;
 	bool answers; /* into its argument */
-	/* What must be 0: first byte and bytes of it. */
+	/* Bytes that must be 0: offset and length. */
 	struct {
 		size_t offset, size;
 	} zeros[2];
-	uint32_t known_flags; /* of those bits, these mean something */
+	uint32_t known_flags; /* of those bits, these are defined */
 };
 
 #define ZERO(type, member) { offsetof(struct type, member), sizeof(((struct type *)0)->member) }
@@ -122,13 +122,13 @@ static union argument right(const FIXTURE_DATA(hostile) *self, unsigned long num
 	return argument;
 }
 
-/* What must still be so after calls that were refused. */
+/* State that refused calls must not change. */
 struct witness {
 	uint32_t next_handle;
 	int eventfd;
 };
 
-/* One completion waits to be collected, an eventfd is set, and the next buffer's handle is known. */
+/* One completion can be collected, an eventfd is set, and the handle of the next buffer is known. */
 static void look_before(struct __test_metadata *_metadata, FIXTURE_DATA(hostile) *self, struct witness *witness)
 {
 	struct rdma_alloc alloc = { .size = PAGE };
@@ -150,7 +150,7 @@ static void look_after(struct __test_metadata *_metadata, FIXTURE_DATA(hostile) 
 	struct rdma_buffer_info info = { .handle = self->buffer.handle };
 	struct rdma_alloc alloc = { .size = PAGE };
 
-	/* Nothing was queued or cancelled, and nothing collected. */
+	/* Nothing was queued, cancelled or collected. */
 	pause_us(2 * TRANSFER_US);
 	EXPECT_EQ(0, counted(witness->eventfd));
 	EXPECT_EQ(1, take(self->fd, completions, 2));
@@ -162,7 +162,7 @@ static void look_after(struct __test_metadata *_metadata, FIXTURE_DATA(hostile) 
 	EXPECT_EQ(0, call(self->fd, RDMA_IOC_ALLOC, &alloc));
 	EXPECT_EQ(witness->next_handle, alloc.handle);
 	EXPECT_EQ(0, free_handle(self->fd, alloc.handle));
-	/* The eventfd is the one it was. */
+	/* The eventfd is the same. */
 	EXPECT_EQ(1, submit_one(self->fd, writing(&self->buffer, 0, 0, 1, 43)));
 	EXPECT_EQ(0, drain(self->fd, 1));
 	EXPECT_EQ(1, counted(witness->eventfd));
@@ -206,7 +206,7 @@ TEST_F(hostile, pointers_to_nothing)
 		};
 
 		for (size_t j = 0; j < ARRAY_SIZE(bad); j++) {
-			/* What can be read is right. */
+			/* The readable part is valid. */
 			memset(self->page, 0, 2 * PAGE);
 			if (bad[j] > (uintptr_t)self->page && bad[j] < (uintptr_t)self->edge)
 				memcpy((void *)bad[j], &argument, (uintptr_t)self->edge - bad[j]);
@@ -217,7 +217,7 @@ TEST_F(hostile, pointers_to_nothing)
 	look_after(_metadata, self, &witness);
 }
 
-/* The same across the edge to a page that may only be read: no matter, except to those that answer into it. */
+/* The same across the boundary to a read-only page: allowed, except for calls that write their argument. */
 TEST_F(hostile, pointers_into_read_only_memory)
 {
 	unsigned char *boundary = self->page + PAGE;
@@ -241,7 +241,7 @@ TEST_F(hostile, pointers_into_read_only_memory)
 	look_after(_metadata, self, &witness);
 }
 
-/* Into a page that may be read and not written, or written and not read, or is not there yet. */
+/* To a page that is read-only, write-only, or not loaded yet. */
 TEST_F(hostile, pointers_to_pages_of_all_kinds)
 {
 	static const int forbidden[] = { PROT_NONE, PROT_EXEC };
@@ -258,7 +258,7 @@ TEST_F(hostile, pointers_to_pages_of_all_kinds)
 	EXPECT_EQ(RDMA_ABI_VERSION, info->abi_version);
 }
 
-/* --- Bits that mean nothing */
+/* --- Undefined bits */
 
 TEST_F(hostile, each_bit_that_must_be_zero)
 {
@@ -279,7 +279,7 @@ TEST_F(hostile, each_bit_that_must_be_zero)
 					TH_LOG("%s, bit %zu of what must be 0, number %zu", subjects[i].name, bit, j);
 				tried++;
 			}
-	/* A cookie is a reserved field when all are cancelled. */
+	/* The cookie is a reserved field when all requests are cancelled. */
 	for (int bit = 0; bit < 64; bit++) {
 		struct rdma_cancel all = { .cookie = 1ULL << bit, .flags = RDMA_CANCEL_ALL };
 
@@ -299,9 +299,9 @@ TEST_F(hostile, each_bit_that_must_be_zero)
 	look_after(_metadata, self, &witness);
 }
 
-/* --- Arrays that end in nothing */
+/* --- Arrays that end in unmapped memory */
 
-/* Requests in a row up to `edge`, with cookies from `first` on, and the last bytes of the last one beyond it. */
+/* Consecutive requests up to `edge`, with cookies from `first` on; the last bytes of the last one are beyond it. */
 static struct rdma_request *array_of_requests(FIXTURE_DATA(hostile) *self, unsigned char *edge, int whole, int part,
 					      uint64_t first, uint32_t flags)
 {
@@ -316,7 +316,7 @@ static struct rdma_request *array_of_requests(FIXTURE_DATA(hostile) *self, unsig
 	return array;
 }
 
-/* Gives up what waits and collects all; whether that are the cookies from `first` on, and no others. */
+/* Cancels waiting requests and collects all; returns whether these are the cookies from `first` on, and no others. */
 static void expect_queued(struct __test_metadata *_metadata, int fd, uint64_t first, int count)
 {
 	static struct rdma_completion completions[DEPTH];
@@ -355,7 +355,7 @@ TEST_F(hostile, submit_of_an_array_that_ends_early)
 		}
 }
 
-/* A chain that ends in nothing is not accepted, what came before it is. */
+/* A chain whose end is not readable is not accepted; requests before it are. */
 TEST_F(hostile, submit_of_a_chain_that_ends_early)
 {
 	struct rdma_request *array = array_of_requests(self, self->edge, 20, 0, 0, RDMA_REQUEST_LINK);
@@ -367,7 +367,7 @@ TEST_F(hostile, submit_of_a_chain_that_ends_early)
 	expect_queued(_metadata, self->fd, 0, 8);
 }
 
-/* A hole of one page in a large array. */
+/* An unmapped page within a large array. */
 TEST_F(hostile, submit_of_an_array_with_a_hole)
 {
 	enum { BEFORE = 5 * 4096 / 64 };
@@ -379,7 +379,7 @@ TEST_F(hostile, submit_of_an_array_with_a_hole)
 	ASSERT_EQ(0, munmap(memory + 5 * PAGE, PAGE));
 	EXPECT_EQ(BEFORE, submit(self->fd, (void *)memory, DEPTH));
 	expect_queued(_metadata, self->fd, 0, BEFORE);
-	/* Submitting the rest again tells why. */
+	/* Submitting the rest again returns the error. */
 	EXPECT_EQ(-EFAULT, submit(self->fd, (struct rdma_request *)memory + BEFORE, DEPTH - BEFORE));
 	expect_queued(_metadata, self->fd, 0, 0);
 	munmap(memory, bytes);
@@ -394,17 +394,17 @@ TEST_F(hostile, submit_from_read_only_memory)
 	expect_queued(_metadata, self->fd, 0, 40);
 }
 
-/* So many completions that wait, with cookies from `first` on in this order; and 0 behind them. */
+/* This many completions, with cookies from `first` on in this order, and 0 behind them. */
 static void make_completions(struct __test_metadata *_metadata, FIXTURE_DATA(hostile) *self, uint64_t first, int count)
 {
 	ASSERT_EQ(1, submit_one(self->fd, writing(&self->buffer, 0, 0, 1, 0)));
 	ASSERT_EQ(count, submit_many(self->fd, &self->buffer, count, first));
-	/* All but the one that the engine has begun with. */
+	/* All but the one that has started. */
 	ASSERT_EQ(count, cancel_all(self->fd));
 	pause_us(2 * TRANSFER_US);
 }
 
-/* Where only `whole` completions and a part of one fit, so many are collected, and the others come in their order. */
+/* With memory for `whole` completions and a part of one, that many are collected, and the others follow in order. */
 static void wait_into(struct __test_metadata *_metadata, FIXTURE_DATA(hostile) *self, unsigned char *edge, int whole,
 		      int part, int there)
 {
@@ -421,7 +421,7 @@ static void wait_into(struct __test_metadata *_metadata, FIXTURE_DATA(hostile) *
 		EXPECT_EQ(1000 + i, array[i].cookie);
 		EXPECT_EQ(-ECANCELED, array[i].status);
 	}
-	/* Again: as many as before are lost, which is none. */
+	/* Again: no completion is lost. */
 	EXPECT_EQ(-EFAULT, collect(self->fd, (void *)edge, 0, DEPTH, 0));
 	EXPECT_EQ(-EFAULT, collect(self->fd, NULL, 1, 1, FOREVER));
 	got = collect(self->fd, rest, 0, DEPTH, 0);
@@ -451,7 +451,7 @@ TEST_F(hostile, wait_into_an_array_that_becomes_read_only)
 		wait_into(_metadata, self, self->page + PAGE, wholes[i], parts[i % ARRAY_SIZE(parts)], 130);
 }
 
-/* What could not be delivered counts against the depth, as it did before. */
+/* Completions that could not be written count against the depth as before. */
 TEST_F(hostile, depth_after_a_wait_into_nothing)
 {
 	static struct rdma_completion completions[DEPTH];
@@ -471,7 +471,7 @@ TEST_F(hostile, depth_after_a_wait_into_nothing)
 	EXPECT_EQ(DEPTH, submit_many(self->fd, &self->buffer, DEPTH, 0));
 }
 
-/* Nothing is written behind what was collected, however much there would be room for. */
+/* Nothing is written behind the collected completions, although there is space. */
 TEST_F(hostile, wait_writes_what_it_says)
 {
 	struct rdma_completion *array = (void *)self->page;
@@ -490,7 +490,7 @@ TEST_F(hostile, wait_writes_what_it_says)
 	EXPECT_EQ(0, differing(array, FILL, 2 * PAGE));
 }
 
-/* Addresses of arrays from which the end cannot be counted, or that are not the caller's. */
+/* Addresses of arrays whose end overflows, or that are not in user space. */
 TEST_F(hostile, arrays_elsewhere)
 {
 	const uint64_t size = sizeof(struct rdma_request);
@@ -505,7 +505,7 @@ TEST_F(hostile, arrays_elsewhere)
 		1ULL << 63,
 		INT64_MAX,
 #ifndef __LP64__
-		/* No address of a 32-bit program, though what is cut off it is one. */
+		/* Not an address of a 32-bit program, although its lower half is one. */
 		(1ULL << 32) + (uintptr_t)self->page,
 		(1ULL << 63) + (uintptr_t)self->page,
 #endif
@@ -532,7 +532,7 @@ TEST_F(hostile, arrays_elsewhere)
 	look_after(_metadata, self, &witness);
 }
 
-/* --- Numbers that are too large, or too small */
+/* --- Numbers that are too large or too small */
 
 TEST_F(hostile, counts)
 {
@@ -642,7 +642,7 @@ TEST_F(hostile, descriptors_that_are_no_eventfds)
 	close(epoll);
 }
 
-/* --- Arguments that are in a buffer of the driver's own */
+/* --- Arguments within a buffer of the driver */
 
 TEST_F(hostile, arguments_in_a_buffer)
 {
@@ -658,7 +658,7 @@ TEST_F(hostile, arguments_in_a_buffer)
 		.requests = (uintptr_t)requests, .count = 64, .request_size = sizeof(*requests),
 	};
 	EXPECT_EQ(64, call(self->fd, RDMA_IOC_SUBMIT, submit));
-	/* Into a page that nobody has touched through this mapping. */
+	/* On a page that has not been accessed through this mapping. */
 	fresh = map(self->fd, self->buffer.offset, 2 * PAGE, PROT_READ | PROT_WRITE);
 	ASSERT_NE(NULL, fresh);
 	EXPECT_EQ(64, collect(self->fd, (void *)(fresh + PAGE), 64, 64, FOREVER));
@@ -673,7 +673,7 @@ TEST_F(hostile, arguments_in_a_buffer)
 	munmap(fresh, 2 * PAGE);
 }
 
-/* --- Memory that takes as long as its owner wishes: two pages, and who touches the second one waits for us */
+/* --- Memory that is slow on purpose: two pages; an access to the second one waits for this program */
 
 FIXTURE(slow)
 {
@@ -728,7 +728,7 @@ static void *collects_slowly(void *argument)
 	return NULL;
 }
 
-/* Until the thread has come to the page that is missing. */
+/* Until the thread has accessed the missing page. */
 static void wait_for_fault(struct __test_metadata *_metadata, FIXTURE_DATA(slow) *self)
 {
 	struct uffd_msg message;
@@ -737,7 +737,7 @@ static void wait_for_fault(struct __test_metadata *_metadata, FIXTURE_DATA(slow)
 	ASSERT_EQ(UFFD_EVENT_PAGEFAULT, message.event);
 }
 
-/* The thread goes on: with this in the page, or without a page. */
+/* The thread continues, with this content or without a page. */
 static void let_go_on(struct __test_metadata *_metadata, FIXTURE_DATA(slow) *self, const void *bytes)
 {
 	struct uffdio_copy filled = {
@@ -756,7 +756,7 @@ static void let_go_on(struct __test_metadata *_metadata, FIXTURE_DATA(slow) *sel
 	ASSERT_EQ(0, pthread_join(self->thread, NULL));
 }
 
-/* Five requests can be read, then it takes long: nobody else waits for that, and there is room for them afterwards. */
+/* Five requests are readable, then the call is delayed: other calls do not wait for it, and there is room for them afterwards. */
 TEST_F(slow, submit)
 {
 	enum { READ = 5, COUNT = 12 };
@@ -777,13 +777,13 @@ TEST_F(slow, submit)
 			page[i] = writing(&another, 0, 0, 1, READ + i);
 		ASSERT_EQ(0, pthread_create(&self->thread, NULL, submits_slowly, self));
 		wait_for_fault(_metadata, self);
-		/* Room is set aside for all of it, and no more. */
+		/* Room is reserved for all requests of the call, and no more. */
 		EXPECT_EQ(DEPTH - COUNT, submit_many(self->fd, &self->buffer, DEPTH, 100));
 		EXPECT_EQ(-EAGAIN, submit_many(self->fd, &self->buffer, 1, 0));
 		EXPECT_EQ(DEPTH - COUNT - 1, cancel_all(self->fd));
 		EXPECT_EQ(DEPTH - COUNT, collect(self->fd, completions, DEPTH - COUNT, DEPTH, FOREVER));
 		EXPECT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, 1));
-		/* All there; or without what was not yet there; or the handle is gone before the rest is read. */
+		/* All are readable; or without those that were missing; or the handle is freed before the rest is read. */
 		expected = ends ? READ : COUNT;
 		if (ends == 2) {
 			ASSERT_EQ(0, release(self->fd, &another));
@@ -807,7 +807,7 @@ TEST_F(slow, submit)
 	}
 }
 
-/* What is being delivered is not yet collected: it counts, and comes back if it cannot be delivered after all. */
+/* A completion that is being written is not collected yet: it counts, and is kept if it cannot be written. */
 TEST_F(slow, wait)
 {
 	enum { THERE = 200, COUNT = 64 };
@@ -823,9 +823,9 @@ TEST_F(slow, wait)
 	self->count = COUNT;
 	ASSERT_EQ(0, pthread_create(&self->thread, NULL, collects_slowly, self));
 	wait_for_fault(_metadata, self);
-	/* There is no more room than there was. */
+	/* No room is made. */
 	EXPECT_EQ(DEPTH - THERE, submit_many(self->fd, &self->buffer, DEPTH, THERE));
-	/* Those that he does not want are there for others. */
+	/* Those that this thread does not take remain for others. */
 	EXPECT_EQ(POLLIN | POLLRDNORM, polled(self->fd));
 	others = take(self->fd, completions, THERE - COUNT);
 	EXPECT_EQ(THERE - COUNT, others);
@@ -839,7 +839,7 @@ TEST_F(slow, wait)
 	for (int i = 0; i < COUNT; i++) {
 		EXPECT_EQ(i, completions[i].cookie);
 	}
-	/* None too many. */
+	/* Not too many. */
 	EXPECT_EQ(0, take(self->fd, completions, DEPTH));
 }
 
@@ -851,7 +851,7 @@ static void *allocates_slowly(void *argument)
 	return NULL;
 }
 
-/* While ALLOC writes its answer, the handle is nobody's; if the answer cannot be written, it is not taken away from who has it by then. */
+/* While ALLOC writes its answer, the handle is not valid; if the answer cannot be written, the handle is not taken from a later owner. */
 TEST_F(slow, alloc)
 {
 	struct uffdio_register range = { .range = { (uintptr_t)self->missing, PAGE }, .mode = UFFDIO_REGISTER_MODE_WP };
@@ -867,7 +867,7 @@ TEST_F(slow, alloc)
 		*slow = (struct rdma_alloc){ .size = PAGE };
 		ASSERT_EQ(0, ioctl(self->faults, UFFDIO_REGISTER, &range));
 		ASSERT_EQ(0, ioctl(self->faults, UFFDIO_WRITEPROTECT, &protect));
-		/* The handle that comes next is the one that went last. */
+		/* The next handle is the one that was freed last. */
 		ASSERT_EQ(0, allocate(self->fd, PAGE, &another));
 		ASSERT_EQ(0, release(self->fd, &another));
 		next = another.handle;
@@ -896,7 +896,7 @@ TEST_F(slow, alloc)
 	EXPECT_EQ(-EINVAL, free_handle(self->fd, next));
 }
 
-/* The file is closed meanwhile: the call goes on to its end, and nothing is left behind. */
+/* The file is closed at the same time: the call finishes, and nothing is leaked. */
 TEST_F(slow, closed_meanwhile)
 {
 	static struct rdma_request page[PAGE / sizeof(struct rdma_request)];
@@ -925,7 +925,7 @@ TEST_F(slow, closed_meanwhile)
 
 enum { BATCH = 48, VALUES = 8, FLIP_US = 4000000, FLIPS = 1000000, FLIPPED = 4 };
 
-/* What the flipping thread writes to, and others call with. */
+/* Memory that the flipping thread writes to, and that is the argument of calls. */
 struct target {
 	struct rdma_submit submit;
 	struct rdma_wait wait;
@@ -941,11 +941,11 @@ struct target {
 FIXTURE(flipped)
 {
 	struct target *target;
-	/* Completions, at two places of as many as there can be, and around them what must not change. */
+	/* The maximum number of completions at two places, and memory around them that must not change. */
 	unsigned char *memory, *arrays[2];
 	int fd, eventfd;
 	struct buffer buffers[FLIPPED];
-	/* Of somebody else, beside them. */
+	/* Memory next to them that must not change. */
 	int other;
 	struct buffer others[FLIPPED];
 };
@@ -1028,7 +1028,7 @@ static struct target right_target(const FIXTURE_DATA(flipped) *self)
 	return target;
 }
 
-/* One field of a request becomes something else: each value is right by itself, or beside another one. */
+/* One field of a request changes: each value is valid by itself, or together with another field. */
 static void flip_request(FIXTURE_DATA(flipped) *self, volatile struct rdma_request *request, unsigned int *seed)
 {
 	static const uint64_t numbers[VALUES] = {
@@ -1136,7 +1136,7 @@ static void *flipper(void *argument)
 		default:
 			flip_request(self, &target->requests[rand_r(&seed) % BATCH], &seed);
 		}
-		/* What is wrong for good would let nothing through. */
+		/* A permanently invalid value would make all calls fail. */
 		if (rand_r(&seed) % 8 == 0)
 			memcpy((void *)target, &template, sizeof(template));
 	}
@@ -1209,13 +1209,13 @@ TEST_F(flipped, arguments_under_way)
 		threads[i] = (struct flipping){ .self = self, .over = &over, .seed = i };
 		ASSERT_EQ(0, pthread_create(&threads[i].thread, NULL, i ? caller : flipper, &threads[i]));
 	}
-	/* For so long, and so often. */
+	/* Duration, and number of calls. */
 	do
 		pause_us(FLIP_US);
 	while (threads[0].calls < scale(FLIPS, 20 * FLIPS));
 	over = true;
 	for (int i = 0; i <= CALLERS; i++) {
-		/* It may wait for ever. */
+		/* The call may wait without a limit. */
 		while (i && !threads[i].done) {
 			pthread_kill(threads[i].thread, SIGUSR1);
 			pause_us(1000);
@@ -1230,7 +1230,7 @@ TEST_F(flipped, arguments_under_way)
 	EXPECT_LT(1000, succeeded);
 	EXPECT_LT(1000, accepted);
 
-	/* As many completions as requests, and no more. */
+	/* As many completions as requests. */
 	ASSERT_LE(0, cancel_all(self->fd));
 	while ((got = collect(self->fd, completions, 1, DEPTH, 3000 * MS)) > 0)
 		collected += got;
@@ -1240,7 +1240,7 @@ TEST_F(flipped, arguments_under_way)
 	       "%ld requests accepted and %ld collected, nothing written elsewhere", threads[0].calls, calls, succeeded, accepted,
 	       collected);
 
-	/* Nothing was written where nothing may be. */
+	/* Nothing was written elsewhere. */
 	EXPECT_EQ(0, differing(self->memory, FILL, 2 * PAGE));
 	EXPECT_EQ(0, differing(self->arrays[0] + ARRAY_BYTES, FILL, 2 * PAGE));
 	EXPECT_EQ(0, differing(self->arrays[1] + ARRAY_BYTES, FILL, 2 * PAGE));
@@ -1248,7 +1248,7 @@ TEST_F(flipped, arguments_under_way)
 		EXPECT_EQ(0, differing(self->others[i].bytes, FILL, 2 * PAGE));
 	}
 
-	/* And all is as good as new. */
+	/* Everything works as at the start. */
 	ASSERT_EQ(DEPTH, submit_many(self->fd, &self->buffers[0], DEPTH, 0));
 	ASSERT_EQ(-EAGAIN, submit_many(self->fd, &self->buffers[0], 1, 0));
 	ASSERT_LE(0, cancel_all(self->fd));

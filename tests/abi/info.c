@@ -2,7 +2,7 @@
 /* DEVICE_INFO tells what is so: every field of the answer, for every way of opening the node. */
 #include "rdma_test.h"
 
-/* The interrupt that this module, in this guest, has to use. */
+/* The type of interrupt that this module must use in this guest. */
 static uint32_t expected_interrupt(void)
 {
 	const char *parameters = getenv("RDMA_PARAMETERS");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The edge of ioctl(2): unknown numbers are ENOTTY, bad pointers EFAULT, 32-bit programs are served. */
+/* Basics of ioctl(2): unknown numbers fail with ENOTTY, bad pointers with EFAULT; 32-bit programs are supported. */
 #include "rdma_test.h"
 
 static const unsigned long known[] = {
@@ -21,7 +21,7 @@ static bool is_known(unsigned long number)
 FIXTURE(ioctl)
 {
 	int fd;
-	unsigned char *page; /* readable and writable, and nothing is mapped behind it */
+	unsigned char *page; /* readable and writable, with an unmapped page behind it */
 };
 
 FIXTURE_SETUP(ioctl)
@@ -71,7 +71,7 @@ TEST_F(ioctl, unknown_numbers)
 	EXPECT_LT(12000, tried);
 }
 
-/* The right number and size, under every other magic. */
+/* The right number and size, with each other magic. */
 TEST_F(ioctl, other_magic)
 {
 	int served = 0;
@@ -118,7 +118,7 @@ TEST_F(ioctl, answers_into_read_only_memory)
 	EXPECT_EQ(-EFAULT, call(self->fd, RDMA_IOC_ALLOC, self->page));
 }
 
-/* Nobody knows the handle of a buffer whose answer could not be written: it must not stay. */
+/* If the answer cannot be written, no process knows the handle of the buffer, so that the buffer must not stay. */
 TEST_F(ioctl, no_buffer_without_an_answer)
 {
 	struct rdma_alloc *alloc = (void *)self->page;
@@ -143,7 +143,7 @@ TEST_F(ioctl, input_from_read_only_memory)
 	EXPECT_EQ(0, call(self->fd, RDMA_IOC_TRANSFER, request));
 }
 
-/* Exactly the structure is written, not a byte around it. */
+/* Only the structure is written, and no byte next to it. */
 TEST_F(ioctl, answers_stay_inside_the_structure)
 {
 	unsigned char *place = self->page + 512;
@@ -177,7 +177,7 @@ TEST_F(ioctl, unaligned_argument)
 	EXPECT_EQ(0, free_handle(self->fd, alloc.handle));
 }
 
-/* ioctl(2) as a 32-bit program calls it. */
+/* ioctl(2) in the way of a 32-bit program. */
 static int call32(int fd, unsigned int number, void *argument)
 {
 #ifdef __LP64__

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a mapping costs: mmap with one store to every page, and munmap. For the driver and for others that map memory of the kernel's.
+ * The cost of a mapping: mmap with one store to each page, and munmap. For this driver and for others that map kernel memory.
  *
  * In a guest with --icount, nanoseconds are instructions. mapping [--json FILE]
  */
@@ -24,15 +24,15 @@
 #define HUGE (2UL << 20)
 #define REPETITIONS 20
 
-/* Memory of the kernel's that can be mapped. */
+/* Kernel memory that can be mapped. */
 struct source {
 	int fd;
 	off_t offset;
 };
 
 /*
- * Where it is to be mapped. What is aligned to 2 MiB can be mapped 2 MiB at a time. What is small has neighbours in most programs, with
- * which it shares a page table: without them, each round makes one and frees it again.
+ * Where it is mapped. If it is aligned to 2 MiB, huge pages are possible. Small mappings have neighbours in most programs, with
+ * which they share a page table: without them, each round would allocate and free one.
  */
 enum place { ANYWHERE, UNALIGNED, BESIDE };
 
@@ -90,7 +90,7 @@ static int64_t now(void)
 	return time.tv_sec * 1000000000LL + time.tv_nsec;
 }
 
-/* An address that is so far behind a multiple of 2 MiB, and free. */
+/* A free address at this distance from a multiple of 2 MiB. */
 static char *behind(size_t distance, size_t size)
 {
 	char *space = mmap(NULL, size + 2 * HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -114,7 +114,7 @@ static void *free_address(enum place place, size_t size)
 	return address;
 }
 
-/* The least of several rounds: what an interrupt adds is not meant. */
+/* The minimum of several rounds, to exclude interrupts. */
 static int measure(struct source source, size_t size, enum place place, int advice, int64_t *map, int64_t *unmap)
 {
 	void *hint = free_address(place, size);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What requests cost: SUBMIT, WAIT and CANCEL for each request, at batches, buffers and contexts of several sizes; the interrupt; the gap
- * between two transfers; and the transfers per second that are reached.
+ * The cost of requests: SUBMIT, WAIT and CANCEL per request, for several sizes of batches and numbers of buffers and contexts; the interrupt; the gap
+ * between two transfers; and the number of transfers per second.
  *
  * In a guest with --icount, nanoseconds are instructions. requests [--json FILE]
  */
@@ -46,7 +46,7 @@ static int compare(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* The median: what the clock's own interrupt adds now and then is not meant. */
+/* The median, to exclude timer interrupts. */
 static int64_t median(int64_t *values, int count)
 {
 	qsort(values, count, sizeof(*values), compare);
@@ -113,8 +113,8 @@ static int cancel(int fd)
 /* --- The calls. */
 
 /*
- * A context with so many buffers, among so many contexts. Another one keeps the engine busy, so that what is measured begins with
- * nothing, and is cancelled, and collected.
+ * A context with this many buffers, among this many contexts. Another one keeps the engine busy, so that the measured requests do not
+ * start, and are cancelled and collected.
  */
 static void calls(int busy, int fd, const uint32_t *handles, int buffers, int contexts)
 {
@@ -129,7 +129,7 @@ static void calls(int busy, int fd, const uint32_t *handles, int buffers, int co
 
 			requests[0] = (struct rdma_request){ .operation = RDMA_OP_TO_DEVICE, .source = FIRST_HANDLE, .length = 1 };
 			submit(busy, 1);
-			/* Buffers from all over the table. */
+			/* Buffers from all parts of the table. */
 			for (int j = 0; j < batch; j++)
 				requests[j] = (struct rdma_request){
 					.operation = RDMA_OP_TO_DEVICE,
@@ -173,8 +173,8 @@ static void write_file(const char *path, const char *text)
 }
 
 /*
- * What an interrupt takes from a program that only computes, all of it, from the program to the program: it looks at the clock, and at
- * the byte that the transfer brings.
+ * The total cost of an interrupt for a program that only computes: it reads the clock, and
+ * the byte that the transfer writes.
  */
 static int64_t interruption(int fd, const struct rdma_alloc *alloc, int count)
 {
@@ -203,7 +203,7 @@ static int64_t interruption(int fd, const struct rdma_alloc *alloc, int count)
 			usual = gap < usual ? gap : usual;
 			continue;
 		}
-		/* The byte is there just before the interrupt, which may come behind the look at the clock. */
+		/* The byte arrives just before the interrupt, which may come after the clock was read. */
 		if (gap <= 2 * usual)
 			continue;
 		gaps[i++] = gap - usual;
@@ -213,7 +213,7 @@ static int64_t interruption(int fd, const struct rdma_alloc *alloc, int count)
 	return median(gaps, count);
 }
 
-/* What a trace tells. Its clock is the TSC, which counts nanoseconds under --icount, as the others do. */
+/* From a trace. Its clock is the TSC, which counts nanoseconds under --icount, as the others do. */
 struct marks {
 	int64_t gaps[TRANSFERS], whole[TRANSFERS];
 	int started, ended;
@@ -281,7 +281,7 @@ static void traced(bool on)
 	write_file(TRACING "events/irq/irq_handler_exit/enable", on ? "1" : "0");
 }
 
-/* With one context at work. */
+/* With one active context. */
 static void interrupts(int fd)
 {
 	struct rdma_alloc alloc = allocate(fd);
@@ -297,7 +297,7 @@ static void interrupts(int fd)
 	show_interrupts(1, off, on, &marks);
 }
 
-/* With so many at work that each has its turn once in a while: the traces alone. */
+/* With many active contexts, each of which has a turn now and then: the traces only. */
 static void interrupts_of_many(const int *fds, int contexts)
 {
 	struct timespec time = { TRANSFERS / 10 + 1, 0 };

@@ -1,14 +1,14 @@
 #!/usr/bin/python3 -B
-"""tests/documents/documents.py host|guest : every command in every document is run, and says what the document says.
+"""tests/documents/documents.py host|guest : run each command in each document, and compare its output with the document's.
 
-A block of commands is ```console; a comment before it, which readers do not see, tells where it is run:
+A block of commands is ```console. A comment before it, which is not displayed, states where it is run:
 
     <!-- run: guest -->      in the guest, as at the prompt of `make shell`; all blocks of a document one after the other
     <!-- run: copy -->       in the build root, in a copy of the project
-    <!-- run: make -->       it is one of the project's own targets, too long to be run here: it has to be one
+    <!-- run: make -->       not here, since it takes too long: it must be a target of the Makefile
     <!-- not run: WHY -->
 
-`...` in what a command says stands for anything. Of commands that say nothing, the exit status has to be 0. In both places, KTAP is printed.
+`...` in an output matches anything. Commands without output must have the exit status 0. Prints KTAP in both places.
 """
 
 import doctest
@@ -34,7 +34,7 @@ COPIED = ["Kbuild", "Makefile", "src", "vm", "docs", "packaging", "samples", "te
 
 @dataclass
 class Command:
-    """A command, and what a document says that it says."""
+    """A command, and its output in the document."""
 
     line: int
     words: str
@@ -43,7 +43,7 @@ class Command:
 
 @dataclass
 class Block:
-    """Commands that belong together."""
+    """Consecutive commands."""
 
     line: int
     where: str
@@ -81,18 +81,18 @@ def is_defined(path: Path, name: str) -> bool:
 
 
 def there(document: Path, where: str) -> list[Block]:
-    """Those that are run in one place."""
+    """The blocks that are run in one place."""
     return [block for block in blocks(document) if block.where == where]
 
 
 class Session:
-    """A shell that is told commands one by one."""
+    """A shell that executes commands one by one."""
 
     def __init__(self, *command: str) -> None:
         self.shell = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def run(self, words: str) -> tuple[str, int]:
-        """What a command says, and its exit status."""
+        """The output of a command, and its exit status."""
         self.shell.stdin.write(f"{words}\nprintf '\\036%d\\n' $?\n")
         self.shell.stdin.flush()
         said = ""
@@ -106,14 +106,14 @@ class Session:
                 return said, int(status)
 
     def close(self) -> None:
-        """No more."""
+        """End the shell."""
         self.shell.stdin.close()
         self.shell.wait()
         self.shell.stdout.close()
 
 
 def wrong(session: Session, document: Path, wanted: list[Block]) -> list[str]:
-    """Commands that say something else."""
+    """Descriptions of commands with other output."""
     checker = doctest.OutputChecker()
     found = []
     for command in (command for block in wanted for command in block.commands):
@@ -125,10 +125,10 @@ def wrong(session: Session, document: Path, wanted: list[Block]) -> list[str]:
 
 
 class Case(unittest.TestCase):
-    """Documents, one case each; made below."""
+    """Documents, one case each; added below."""
 
     def run_blocks(self, document: Path, where: str, *command: str) -> None:
-        """Run those of a document that belong here."""
+        """Run the blocks of a document for one place."""
         session = Session(*command)
         self.addCleanup(session.close)
         if found := wrong(session, document, there(document, where)):
@@ -140,11 +140,11 @@ class Guest(Case):
 
 
 class Copy(Case):
-    """In a copy of the project, which takes its place."""
+    """In a copy of the project, mounted in its place."""
 
 
 class Text(unittest.TestCase):
-    """What can be told by reading."""
+    """Checks of the text."""
 
     def test_all_commands_tell_where_they_are_run(self) -> None:
         lost = [f"{document}:{block.line}" for document in DOCUMENTS for block in blocks(document) if not block.where]
@@ -152,7 +152,7 @@ class Text(unittest.TestCase):
         self.assertGreater(sum(len(blocks(document)) for document in DOCUMENTS), 20)
 
     def test_no_commands_outside_of_such_blocks(self) -> None:
-        # A block of four spaces, or in a language of shells, would not be seen above.
+        # A block of four spaces, or in the language of a shell, would not be found above.
         pattern = re.compile(r"^(    (?:make|apt|insmod|modprobe|rdmactl|\$) .*|```(?:sh|bash|shell).*)$", re.MULTILINE)
         lost = [f"{document}: {line}" for document in DOCUMENTS for line in pattern.findall((PROJECT / document).read_text())]
         self.assertEqual(lost, [])
@@ -220,7 +220,7 @@ class Text(unittest.TestCase):
 
 
 def main() -> int:
-    """Run what belongs here."""
+    """Run the checks for one place."""
     if sys.argv[1:] == ["guest"]:
         for document in filter(lambda document: there(document, "run: guest"), DOCUMENTS):
             command = ("bash", "-c", ". vm/guest/environment; exec bash")

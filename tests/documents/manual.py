@@ -1,5 +1,5 @@
 #!/usr/bin/python3 -B
-"""tests/documents/manual.py : docs/rdma.4 renders without a warning, says what the header says, in the same words, and its example compiles."""
+"""tests/documents/manual.py : docs/rdma.4 renders without a warning, contains the sentences of the header, and its example compiles."""
 
 import re
 import subprocess
@@ -17,7 +17,7 @@ ERROR = re.compile(r" *(-?E[A-Z]+(?:, E[A-Z]+)*) +(\S.*)")
 
 
 def plain(text: str) -> str:
-    """A text as words only: what is left when markup and line breaks are gone."""
+    """The words of a text, without markup and line breaks."""
     return " ".join(text.replace("@", "").replace("`", "").split())
 
 
@@ -27,7 +27,7 @@ def comment(text: str) -> list[str]:
 
 
 def statements(lines: list[str]) -> Iterator[tuple[str, str]]:
-    """What a comment states: ("@field", text), ("[ERRNO]", text) or ("", sentence)."""
+    """The statements of a comment: ("@field", text), ("[ERRNO]", text) or ("", sentence)."""
     items: list[list[str]] = []
     kind = ""
     for line in lines:
@@ -65,7 +65,7 @@ def rendered() -> tuple[str, dict[str, str]]:
 
 
 def renders() -> Iterator[str]:
-    """Complaints of the two programs that show manual pages."""
+    """Warnings of the two programs that format manual pages."""
     for command in (["mandoc", "-T", "lint", "-W", "warning", PAGE], ["man", "--warnings=all", "-l", PAGE]):
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
         if done.returncode or done.stderr or (command[0] == "mandoc" and done.stdout):
@@ -73,7 +73,7 @@ def renders() -> Iterator[str]:
 
 
 def constants() -> Iterator[str]:
-    """Constants of the header that the page lacks."""
+    """Constants of the header that are missing in the page."""
     text, _ = rendered()
     found = [name for name in re.findall(r"^#define (RDMA_\w+) ", HEADER, re.MULTILINE)]
     yield from (name for name in found if not re.search(rf"\b{name}\b", text))
@@ -82,7 +82,7 @@ def constants() -> Iterator[str]:
 
 
 def structures() -> Iterator[str]:
-    """Structures that are not in the page as they are in the header, and what is said of them and of their calls."""
+    """Structures that differ between header and page, and missing statements on them and on their calls."""
     source = PAGE.read_text()
     _, sections = rendered()
     found = STRUCTURE.findall(HEADER)
@@ -102,13 +102,13 @@ def structures() -> Iterator[str]:
 
 
 def prose() -> Iterator[str]:
-    """Sentences of the header's first and last comments that the page lacks, and their errors."""
+    """Sentences of the header's first and last comments that are missing in the page, and their errors."""
     _, sections = rendered()
     words = " ".join(sections.values())
     comments = re.findall(r"^/\*\n(.*?)\*/", HEADER, re.DOTALL | re.MULTILINE)
     for text in (comments[0], comments[-1]):
         for what, sentence in statements(comment(text)):
-            # What the header is, and a list in two columns.
+            # The first comment describes the header itself and contains a list in two columns.
             if sentence.startswith(("rdma:", "DMA buffers and", "(Rust DMA", "It has nothing", "The words used")):
                 continue
             if f"{what} {sentence}".strip() not in words:
@@ -116,7 +116,7 @@ def prose() -> Iterator[str]:
 
 
 def parameters() -> Iterator[str]:
-    """Parameters of the module that the page lacks, or tells another default of."""
+    """Parameters of the module that are missing in the page, or have another default there."""
     _, sections = rendered()
     source = (PROJECT / "src/rdma.rs").read_text()
     found = re.findall(r"^        (\w+): \w+ \{\n +default: (\S+),", source, re.MULTILINE)
@@ -129,7 +129,7 @@ def parameters() -> Iterator[str]:
 
 
 def observing() -> Iterator[str]:
-    """What debugfs, fdinfo and the tracepoints show, and the page does not tell."""
+    """Names in debugfs, fdinfo and the tracepoints that are missing in the page."""
     _, sections = rendered()
     words = set(re.split(r"[ ,]+", sections["FILES"]))
     for file, pattern in (
@@ -147,7 +147,7 @@ def observing() -> Iterator[str]:
 
 
 def example() -> Iterator[str]:
-    """What the compiler says of the example."""
+    """Messages of the compiler for the example."""
     done = subprocess.run(
         ["make", "--silent", "-C", PROJECT / "tests", "example"],
         stdout=subprocess.PIPE,
@@ -160,7 +160,7 @@ def example() -> Iterator[str]:
 
 
 def main() -> int:
-    """Run them all."""
+    """Run all checks."""
     cases = [renders, constants, structures, prose, parameters, observing, example]
     print(f"TAP version 13\n1..{len(cases)}")
     failed = 0

@@ -1,5 +1,5 @@
 #!/usr/bin/python3 -B
-"""docs/safety.md is true: what it names is there, what it counts is right, and all `unsafe` is where it says. Prints KTAP."""
+"""docs/safety.md is right: what it names exists, its numbers are right, and all `unsafe` is where it says. Prints KTAP."""
 
 import re
 import sys
@@ -14,17 +14,17 @@ UNSAFE = re.compile(r"\bunsafe\b")
 
 
 def unsafe_in(path: Path) -> int:
-    """How often a file says `unsafe`, comments and strings apart."""
+    """How often a file contains `unsafe`, except in comments and strings."""
     return sum(len(UNSAFE.findall(re.sub(r'"[^"]*"', "", re.sub(r"//.*", "", line)))) for line in path.read_text().splitlines())
 
 
 def missing_files() -> list[str]:
-    """Paths that are named and not there."""
+    """Paths that do not exist."""
     return [name for name in re.findall(r"`((?:src|tests|docs|vm)/[\w./-]+)`", DOCUMENT) if not (PROJECT / name).exists()]
 
 
 def missing_tests() -> list[str]:
-    """Tests that the last column of a table names, and that are not there."""
+    """Tests in the last column of a table that do not exist."""
     tests = {test.name for test in load()[1]}
     rows = [line.strip().strip("|").split("|") for line in DOCUMENT.splitlines() if line.startswith("| ") and line.count("|") == 4]
     named = [name for cells in rows if not cells[0].strip().startswith("`src") for name in re.findall(r"`([\w-]+)`", cells[-1]) if "`src" not in cells[-1]]
@@ -32,21 +32,21 @@ def missing_tests() -> list[str]:
 
 
 def missing_contracts() -> list[str]:
-    """Files that are named for a contract, and have none of this name."""
+    """Files without a contract of the name that the document states."""
     rows = re.findall(r"^\| [^|]+ \| `(src/[\w./]+)`, `(\w+)` \| `(src/[\w./]+)`", DOCUMENT, re.MULTILINE)
     wrong = [f"{path}: no unsafe at {name}" for path, name, _ in rows if not contract(path, name)]
     return wrong or ([] if rows else ["no contract is named"])
 
 
 def contract(path: str, name: str) -> bool:
-    """Whether what has this name in a file is unsafe. A type is if it has something unsafe, and a private function if it uses such."""
+    """Whether the item of this name in a file is unsafe. A type is if it contains unsafe code, and so is a private function."""
     text = re.sub(r"//.*", "", (PROJECT / path).read_text().split("#[kunit_tests")[0])
     items = re.finditer(rf"^( *)([^\n]*)\b(fn|struct|trait|impl[^\n]*)\s+{name}\b.*?^\1\}}", text, re.MULTILINE | re.DOTALL)
     return any(UNSAFE.search(item[2] if "pub" in item[2] and item[3] == "fn" else item[0]) for item in items)
 
 
 def unproven() -> list[str]:
-    """Mutants that the compiler is to refuse, named and not there, or there and not named; and ones that touch files with `unsafe`."""
+    """Mutants that the compiler must refuse and that are missing, here or in the document; and those that change files with `unsafe`."""
     named = set(re.findall(r"`(refused-[\w-]+)`", DOCUMENT))
     patches = {path.stem: path.read_text() for path in (PROJECT / "tests/mutants").glob("*.patch") if re.search(r"^Refused:", path.read_text(), re.MULTILINE)}
     touching = [f"{name} changes src/kernel_ext" for name, text in patches.items() if "+++ b/src/kernel_ext" in text]
@@ -54,21 +54,21 @@ def unproven() -> list[str]:
 
 
 def wrong_counts() -> list[str]:
-    """Files whose `unsafe` is not counted rightly, or that have some and are not in the list."""
+    """Files with a wrong number of `unsafe`, or that are missing in the list."""
     said = {path: int(count) for path, count in re.findall(r"^\| `(src/[\w./]+)` \| (\d+) \|", DOCUMENT, re.MULTILINE)}
     there = {str(path.relative_to(PROJECT)): count for path in sorted(PROJECT.glob("src/**/*.rs")) if (count := unsafe_in(path))}
     return [f"{path}: {said.get(path, 0)} said, {there.get(path, 0)} there" for path in sorted(said | there) if said.get(path) != there.get(path)]
 
 
 def unsafe_elsewhere() -> list[str]:
-    """Files outside of the folder of abstractions that have `unsafe` or name bindings."""
+    """Files outside of the folder of abstractions that contain `unsafe` or use bindings."""
     above = [path for path in sorted(PROJECT.glob("src/**/*.rs")) if "kernel_ext" not in path.parts]
     code = {path: re.sub(r"//.*", "", path.read_text()) for path in above}
     return [str(path) for path, text in code.items() if UNSAFE.search(text) or "bindings::" in text]
 
 
 def main() -> int:
-    """Check it all."""
+    """Run all checks."""
     checks = [missing_files, missing_tests, missing_contracts, unproven, wrong_counts, unsafe_elsewhere]
     print(f"TAP version 13\n1..{len(checks)}")
     failed = 0

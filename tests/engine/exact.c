@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Promise 12: the data is exact, byte for byte, with random lengths and offsets in all directions, and nothing beside it moves. */
+/* Promise 12: data is exact to the byte, with random lengths and offsets in all directions, and nothing else changes. */
 #include "rdma_test.h"
 
 enum {
@@ -13,16 +13,16 @@ FIXTURE(exact)
 {
 	int fd;
 	struct buffer buffers[2];
-	/* Pages before, between and behind them, which no transfer has to do with. */
+	/* Pages before, between and behind the buffers, which no transfer uses. */
 	struct buffer fences[FENCES];
-	/* What buffers and device memory have to hold. */
+	/* Expected contents of buffers and device memory. */
 	unsigned char *expected[2];
 	unsigned char device[DEVICE_MEMORY];
 	uint64_t random;
 	uint64_t transfers;
 };
 
-/* xorshift64: the run can be repeated with RDMA_SEED=. */
+/* xorshift64; RDMA_SEED= repeats the run. */
 static uint64_t any(FIXTURE_DATA(exact) *self, uint64_t below)
 {
 	self->random ^= self->random << 13;
@@ -38,7 +38,7 @@ static void scribble(FIXTURE_DATA(exact) *self, int which, uint64_t offset, uint
 	memcpy(self->buffers[which].bytes + offset, self->expected[which] + offset, length);
 }
 
-/* Half of the lengths are any, half are around the sizes at which something changes. */
+/* Half of the lengths are arbitrary, half are near the sizes at which behaviour changes. */
 static uint64_t any_length(FIXTURE_DATA(exact) *self, uint64_t most)
 {
 	static const uint64_t special[] = { 1, 2, 3, 4, 7, 8, 9, 511, 512, 513, PAGE - 1, PAGE, PAGE + 1, 2 * PAGE };
@@ -112,12 +112,12 @@ static int across(FIXTURE_DATA(exact) *self)
 	error = copy(self->fd, &self->buffers[to], destination, &self->buffers[from], source, length);
 	if (error)
 		return error;
-	/* The device memory is now what it is; make it known again. */
+	/* The contents of the device memory are now unknown; write them again. */
 	memcpy(self->device, self->expected[to], DEVICE_MEMORY);
 	return to_device(self->fd, &self->buffers[to], 0, 0, DEVICE_MEMORY);
 }
 
-/* Whether anything is not as it has to be, in the buffers with all that lies around the transfer, and beside them. */
+/* Whether anything is wrong in the buffers, including everything around the transfer, or next to them. */
 static int mismatches_now(FIXTURE_DATA(exact) *self)
 {
 	int count = 0;
@@ -156,7 +156,7 @@ TEST_F(exact, whole_buffer_copy)
 	EXPECT_EQ(0, memcmp(self->buffers[0].bytes, self->expected[0], SIZE));
 }
 
-/* Every bit of every byte goes through. */
+/* Every bit of every byte is transferred. */
 TEST_F(exact, every_value)
 {
 	for (int value = 0; value < 256; value += 51) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* An interrupt on a shared line that is not ours is not claimed: the kernel counts it as one that nobody answered for. */
+/* An interrupt of another device on a shared line is not claimed: the kernel counts it as unhandled. */
 #include "registers.h"
 
-/* The number of the interrupt line that the driver is on; -1 if it is on none. */
+/* The number of the driver's interrupt line; -1 if it has none. */
 static int line_number(void)
 {
 	char line[512];
@@ -16,7 +16,7 @@ static int line_number(void)
 	return number;
 }
 
-/* Interrupts on the line that nobody answered for; -1 if the kernel does not say. */
+/* Unhandled interrupts on the line; -1 if the kernel does not report them. */
 static int unhandled(void)
 {
 	char path[64], text[256], *found;
@@ -36,7 +36,7 @@ TEST(is_not_claimed)
 
 	ASSERT_EQ(0, pci_address("rdma1", other));
 
-	/* The other device has no driver any more, but it can still pull the line. */
+	/* The other device has no driver any more, but can still raise the line. */
 	ASSERT_EQ(0, write_text("/sys/bus/pci/drivers/rdma/unbind", other));
 	config = open_config(other);
 	ASSERT_LE(0, config);
@@ -45,7 +45,7 @@ TEST(is_not_claimed)
 	ASSERT_NE(NULL, registers);
 	ASSERT_EQ(0xed, read32(registers, EDU_IDENTIFICATION) & 0xff);
 
-	/* The line stays pulled: QEMU lets the guest go on after 10,000 interrupts in a row. */
+	/* The line stays raised: QEMU lets the guest continue after 10,000 interrupts in a row. */
 	long before = interrupts("rdma");
 	ASSERT_EQ(0, unhandled());
 	write32(registers, EDU_INTERRUPT_RAISE, 1);
@@ -53,7 +53,7 @@ TEST(is_not_claimed)
 	EXPECT_LE(1, interrupts("rdma") - before);
 	EXPECT_EQ(interrupts("rdma") - before, unhandled());
 
-	/* And the driver has its own ones as before. */
+	/* The driver's own interrupts still work. */
 	before = interrupts("rdma");
 	fd = open_node(O_RDWR);
 	ASSERT_LE(0, fd);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* No bad range reaches the device: all offsets and lengths from the edges of what there is, by each call that moves bytes. */
+/* No invalid range reaches the device: all offsets and lengths at the boundaries, by each call that moves bytes. */
 #include "requests.h"
 
 enum { SIZE = 2 * PAGE };
@@ -12,7 +12,7 @@ static const uint64_t values[] = {
 
 static int cases, right, wrong;
 
-/* Counts a case, and says if it went wrong. */
+/* Counts a case, and whether it was wrong. */
 #define JUDGE(expected, seen, ...) ({						\
 	long judged_expected = (expected), judged_seen = (seen);		\
 										\
@@ -50,7 +50,7 @@ static bool inside(uint64_t offset, uint64_t length, uint64_t size)
 	return length && length <= size && offset <= size - length;
 }
 
-/* How many bytes a request has moved when it is done at once, or its errno. */
+/* How many bytes a blocking request has moved, or its error. */
 static long transferred(int fd, struct rdma_request request)
 {
 	int answer = call(fd, RDMA_IOC_TRANSFER, &request);
@@ -58,7 +58,7 @@ static long transferred(int fd, struct rdma_request request)
 	return answer ? answer : (long)request.length;
 }
 
-/* The same, when it is submitted. */
+/* The same for a submitted request. */
 static long submitted(int fd, struct rdma_request request)
 {
 	struct rdma_completion completion;
@@ -114,7 +114,7 @@ EVERY_RANGE(submit_to_device, RDMA_OP_TO_DEVICE, submitted)
 EVERY_RANGE(submit_from_device, RDMA_OP_FROM_DEVICE, submitted)
 EVERY_RANGE(submit_copy, RDMA_OP_COPY, submitted)
 
-/* What read(2) and write(2) of so many bytes at a position answer. There are no such positions, and no memory of such lengths, as are negative. */
+/* Expected results of read(2) and write(2). The kernel refuses negative positions and lengths. */
 static long file_answer(bool writes, uint64_t position, uint64_t length)
 {
 	if ((int64_t)position < 0)
@@ -130,7 +130,7 @@ static long file_answer(bool writes, uint64_t position, uint64_t length)
 
 TEST_F(ranges, positions)
 {
-	/* The kernel refuses a length that would go beyond a program's addresses, which no 32 bits do from here: a stack or a mapping may be too high. */
+	/* The kernel refuses a length beyond a program's address space, which 32 bits cannot exceed from here: a stack or a mapping may be too high. */
 	static unsigned char bytes[DEVICE_MEMORY];
 
 	for (size_t i = 0; i < COUNT; i++)
@@ -142,7 +142,7 @@ TEST_F(ranges, positions)
 
 				JUDGE(file_answer(writes, at, length), seen, "%s: %#" PRIx64 " bytes at %#" PRIx64,
 				      writes ? "pwrite" : "pread", length, at);
-				/* Nothing is beyond the end to be gone to. */
+				/* There is no position beyond the end to seek to. */
 				seen = result(lseek(self->fd, at, SEEK_SET));
 				if (at > DEVICE_MEMORY) {
 					JUDGE(-EINVAL, seen, "lseek: %#" PRIx64, at);

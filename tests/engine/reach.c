@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Every bus address that the device is given is one that it reaches; and a wider reach is used. The device's registers tell. */
+/* Each bus address that the device gets is within its range, and a wider range is used. Read from the device's registers. */
 #include "registers.h"
 
 enum { MOST = 100, SIZE = 4 << 20 };
@@ -45,14 +45,14 @@ TEST_F_TIMEOUT(reach, of_all_buffers, 120)
 		EXPECT_GT(limit, last);
 		highest = last > highest ? last : highest;
 
-		/* What lies that high arrives, too. */
+		/* Data at high addresses arrives, too. */
 		fill(buffer.bytes, 64, count);
 		ASSERT_EQ(0, copy(self->fd, &buffer, SIZE - 64, &buffer, 0, 64));
 		ASSERT_EQ(0, memcmp(buffer.bytes, buffer.bytes + SIZE - 64, 64));
 	}
 	TH_LOG("%d buffers, highest address %#llx, %u bits", count, (unsigned long long)highest, self->info.dma_bits);
 	EXPECT_LT(0, count);
-	/* The oracle: with no limit, such a lot of buffers would not fit below it. */
+	/* The check itself: without the limit, this many buffers would not fit below it. */
 	if (self->info.dma_bits > 28) {
 		EXPECT_LT(1ULL << 28, highest);
 	}

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The device memory as a file of 4096 bytes: read, write, pread, pwrite, lseek, their ends and their errors. */
+/* The device memory as a file of 4096 bytes: read, write, pread, pwrite, lseek, their limits and their errors. */
 #include "rdma_test.h"
 
 #include <sys/stat.h>
@@ -35,7 +35,7 @@ TEST_F(file, read)
 	EXPECT_EQ(DEVICE_MEMORY, lseek(self->fd, 0, SEEK_CUR));
 }
 
-/* Each byte once, in order, whatever the sizes of the reads. */
+/* Each byte once, in order, for any sizes of reads. */
 TEST_F(file, read_in_pieces)
 {
 	size_t at = 0, sizes[] = { 1, 999, 1, 64, 4000 };
@@ -66,7 +66,7 @@ TEST_F(file, write_in_pieces)
 	EXPECT_EQ(0, memcmp(self->bytes, self->content, DEVICE_MEMORY));
 }
 
-/* A short read at the end touches nothing of the caller's behind it. */
+/* A short read at the end changes nothing behind it. */
 TEST_F(file, short_at_the_end)
 {
 	EXPECT_EQ(10, pread(self->fd, self->bytes, 64, DEVICE_MEMORY - 10));
@@ -92,7 +92,7 @@ TEST_F(file, at_and_after_the_end)
 	EXPECT_EQ(0, differing(self->bytes, 0xa5, sizeof(self->bytes)));
 }
 
-/* Nothing asked for, nothing done, and at once. */
+/* Empty calls do nothing, and return at once. */
 TEST_F(file, nothing)
 {
 	int64_t began = now();
@@ -134,7 +134,7 @@ TEST_F(file, lseek)
 	EXPECT_EQ(0, lseek(self->fd, 0, SEEK_CUR));
 }
 
-/* The position belongs to the open file, and two of them see the same memory. */
+/* The position belongs to the open file, and two of them access the same memory. */
 TEST_F(file, two_files)
 {
 	int other = open_node(O_RDWR);
@@ -164,7 +164,7 @@ TEST_F(file, vectors)
 	EXPECT_EQ(0, memcmp(self->bytes + 100, two, 50));
 }
 
-/* A bad pointer is EFAULT, or, if the first part was good, what went through that; never 0. */
+/* A bad pointer is EFAULT, or, if the first part was valid, the number of its bytes; never 0. */
 TEST_F(file, bad_pointers)
 {
 	unsigned char *page = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -189,7 +189,7 @@ TEST_F(file, bad_pointers)
 	EXPECT_EQ(0, memcmp(self->bytes, self->content, DEVICE_MEMORY - 16));
 }
 
-/* A call that failed has not moved the position. */
+/* A call that failed does not change the position. */
 TEST_F(file, failures_leave_the_position)
 {
 	void *volatile nowhere = NULL;
@@ -213,7 +213,7 @@ TEST_F(file, needs_a_file_opened_for_it)
 	EXPECT_EQ(1, write(write_only, "x", 1));
 }
 
-/* Huge counts are cut, not taken at their word. */
+/* Huge lengths are limited. */
 TEST_F(file, huge_counts)
 {
 	unsigned char *large = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -224,7 +224,7 @@ TEST_F(file, huge_counts)
 	EXPECT_EQ(DEVICE_MEMORY, pwrite(self->fd, large, 1 << 20, 0));
 }
 
-/* What read and write see is what transfers see. */
+/* read and write access the same memory as transfers. */
 TEST_F(file, same_memory_as_transfers)
 {
 	struct buffer buffer;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Two devices on one interrupt line: each answers for its own interrupts only, and none is lost. */
+/* Two devices on one interrupt line: each handles its own interrupts only, and none is lost. */
 #include "rdma_test.h"
 
 enum { COUNT = 15 };
@@ -114,7 +114,7 @@ TEST_F(line, both_at_once)
 	EXPECT_GE(2 * COUNT * (TRANSFER_US + 2000), now() - began);
 }
 
-/* The kernel counts interrupts that nobody answers for. */
+/* The kernel counts unhandled interrupts. */
 TEST_F(line, none_unhandled)
 {
 	char path[64], text[256], *unhandled;

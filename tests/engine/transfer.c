@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* TRANSFER: each operation does what it says, takes the time and the interrupt of one transfer, and refuses bad arguments. */
+/* TRANSFER: each operation is executed, with the time and the interrupt of one transfer, and invalid arguments are refused. */
 #include "rdma_test.h"
 
 enum { SIZE = 2 * PAGE };
@@ -53,7 +53,7 @@ TEST_F(transfer, copy_within_a_buffer)
 	unsigned char before[SIZE];
 
 	memcpy(before, self->one.bytes, SIZE);
-	/* Two ranges that touch, either way round, do not overlap. */
+	/* Two adjacent ranges, in either order, do not overlap. */
 	ASSERT_EQ(0, copy(self->fd, &self->one, 1000, &self->one, 0, 1000));
 	memcpy(before + 1000, before, 1000);
 	EXPECT_EQ(0, memcmp(self->one.bytes, before, SIZE));
@@ -76,12 +76,12 @@ TEST_F(transfer, overlapping_copies)
 					ranges[i].length))
 			TH_LOG("range %zu", i);
 	}
-	/* The same places in two buffers are no overlap. */
+	/* The same positions in two buffers do not overlap. */
 	EXPECT_EQ(0, copy(self->fd, &self->two, 0, &self->one, 0, SIZE));
 	EXPECT_EQ(0, memcmp(self->two.bytes, self->one.bytes, SIZE));
 }
 
-/* Each transfer is one interrupt and 100 ms: nothing is waited for that need not be, and no interrupt is lost. */
+/* Each transfer takes one interrupt and 100 ms: there is no unnecessary wait, and no interrupt is lost. */
 TEST_F(transfer, costs_one_interrupt_and_100_ms)
 {
 	enum { COUNT = 20 };
@@ -191,7 +191,7 @@ TEST_F(transfer, reserved_fields)
 	EXPECT_EQ(0, memcmp(&request, &good, sizeof(good)));
 }
 
-/* The handle that an operation does not use is 0. */
+/* An unused handle must be 0. */
 TEST_F(transfer, unused_handles)
 {
 	struct rdma_request request = {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A device that stops to answer in mid-transfer, and reads as zeros: as if it were idle. What it was doing has not succeeded. */
+/* A device that stops responding during a transfer, and reads as zeros, as if it were idle. Its transfer must not succeed. */
 #include "requests.h"
 
 enum { COMMAND = 4, MEMORY = 0x2 }; /* of the PCI header */

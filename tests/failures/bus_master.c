@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Bus Master switched off behind the driver's back (setpci): transfers end in time and move nothing, which is no success. */
+/* Bus Master is cleared without the driver (setpci): transfers end in time and move nothing, which must not be reported as success. */
 #include "requests.h"
 
 #include <sys/stat.h>
@@ -45,7 +45,7 @@ FIXTURE_TEARDOWN(bus_master)
 	chmod(NODE, 0600);
 }
 
-/* What a child of this user reads from the device memory, or writes to it: its answer. */
+/* What a child process of this user reads from the device memory, or its result of writing to it. */
 static int as_user(uid_t uid, bool writes, unsigned char byte, size_t *differ)
 {
 	size_t *shared = shared_memory(sizeof(*shared));
@@ -88,14 +88,14 @@ TEST_F(bus_master, no_success_without_it)
 	EXPECT_EQ(-EIO, completions[0].status);
 	EXPECT_EQ(0, completions[0].bytes);
 
-	/* The engine goes on working. */
+	/* The engine continues to work. */
 	ASSERT_EQ(0, set_bus_master(self->config, true));
 	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, 64));
 	ASSERT_EQ(0, from_device(self->fd, &self->buffer, PAGE, 0, 64));
 	EXPECT_EQ(0, memcmp(self->buffer.bytes, self->buffer.bytes + PAGE, 64));
 }
 
-/* A write that has moved nothing leaves the bytes of another user where they were, and they are not shown. */
+/* A write that moved nothing leaves the bytes of another user in the device memory, and they remain hidden. */
 TEST_F(bus_master, shows_nothing_of_another_user)
 {
 	size_t differ;

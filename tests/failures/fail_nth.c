@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Promise 8: every failure path unwinds. Each call is made again and again, with its first, second, third ... allocation or copy failing, until
- * it comes through without a failure: then each has failed once. A call that failed has a documented answer, and all is as before.
+ * Promise 8: every failure path cleans up. Each call is repeated with its first, second, third ... allocation or copy failing, until
+ * it succeeds without a failure: then each has failed once. A call that fails has a documented error and leaves the state unchanged.
  */
 #include "fail_nth.h"
 #include "requests.h"
@@ -100,7 +100,7 @@ static long alloc_page(struct scene *self)
 	return alloc(self, PAGE);
 }
 
-/* More than the page allocator has in one piece. */
+/* More than the largest block of the page allocator. */
 static long alloc_pieces(struct scene *self)
 {
 	return alloc(self, 5 << 20);
@@ -153,7 +153,7 @@ static long call_buffer(struct scene *self)
 CALL(info, NULL, call_info, NULL)
 CALL(buffer, NULL, call_buffer, NULL)
 
-/* --- Mappings. What is said of them includes how many there are of the buffer. */
+/* --- Mappings. Their state includes the buffer's number of mappings. */
 
 static int mappings(struct scene *self)
 {
@@ -230,7 +230,7 @@ static void map_small(struct __test_metadata *_metadata, struct scene *self)
 	ASSERT_EQ(space, self->bytes);
 }
 
-/* The kernel tries again where there is no memory for a page table. */
+/* The kernel retries if there is no memory for a page table. */
 static long touch(struct scene *self)
 {
 	return ((volatile unsigned char *)self->bytes)[5 * PAGE] == 16 ? 0 : -EIO;
@@ -252,7 +252,7 @@ static void map_and_touch(struct __test_metadata *_metadata, struct scene *self)
 
 static void unmap_rest(struct __test_metadata *_metadata, struct scene *self, long answer)
 {
-	/* A mapping that was split for it may stay so. */
+	/* A mapping that was split for it may stay split. */
 	EXPECT_LE(answer ? 2 : 3, mappings(self));
 	if (answer) {
 		EXPECT_EQ(0, wrong_pages(self->bytes));
@@ -388,7 +388,7 @@ static long call_wait(struct scene *self)
 	return collect(self->fd, completions, 2, 4, FOREVER);
 }
 
-/* What was not delivered is still there. */
+/* Completions that were not delivered can still be collected. */
 static void collect_rest(struct __test_metadata *_metadata, struct scene *self, long answer)
 {
 	struct rdma_completion completions[4];
@@ -437,7 +437,7 @@ static void forget_eventfd(struct __test_metadata *_metadata, struct scene *self
 
 CALL(eventfd, make_eventfd, call_eventfd, forget_eventfd)
 
-/* --- Being told, and looking */
+/* --- Notification and debugging */
 
 static long call_poll(struct scene *self)
 {

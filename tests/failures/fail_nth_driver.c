@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Promise 8, as in fail_nth.c: of what happens when the device comes and goes, and the module. */
+/* Promise 8, as in fail_nth.c: probing and removing the device, and loading and unloading the module. */
 #include "fail_nth.h"
 
 #include <sys/stat.h>
@@ -43,7 +43,7 @@ static void open_driver_file(struct __test_metadata *_metadata, const char *name
 	ASSERT_LE(0, driver_file);
 }
 
-/* A device that is bound works, whatever has failed on the way, and is the first one again. */
+/* A device that is bound works after any failure during probe, and has the first number again. */
 static void use_and_unbind(struct __test_metadata *_metadata, struct scene *self, long answer)
 {
 	struct buffer buffer;
@@ -69,7 +69,7 @@ static void bind_again(struct __test_metadata *_metadata, struct scene *self, lo
 	}
 }
 
-/* EBUSY comes from pci_request_region, for want of a note on who has the BAR. */
+/* EBUSY comes from pci_request_region, if it has no memory to record the owner of the BAR. */
 TEST_F(coming, bind)
 {
 	struct scene scene = { .knob = self->knob };
@@ -111,7 +111,7 @@ static void rmmod_if_there(struct __test_metadata *_metadata, struct scene *self
 	}
 }
 
-/* A copy in memory: reading it takes nothing. */
+/* A copy in memory: reading it allocates nothing. */
 static int copy_of(const char *path)
 {
 	int from = open(path, O_RDONLY | O_CLOEXEC), to = memfd_create("module", MFD_CLOEXEC);
@@ -132,8 +132,8 @@ static int copy_of(const char *path)
 }
 
 /*
- * What of loading is the module's own: its device numbers, its class, its driver. A module whose first deed is to refuse its parameters tells
- * how much comes before. (No device is probed: that is the test above. EINVAL comes from module_add_driver, for want of a folder in sysfs.)
+ * The part of loading that is the module's own: its device numbers, class and driver. A module that only refuses its parameters shows
+ * how many allocations precede it. (No device is probed; see the test above. EINVAL comes from module_add_driver, without a directory in sysfs.)
  */
 TEST_F(coming, insmod)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A device that is made to seem faulty from within the driver (src/engines/edu/inject.rs), where the kernel is configured for that: what lost.c,
- * misbehaving.c, blind.c and gone.c cannot play from outside. Under the sanitizers, too.
+ * Faults that the driver simulates (src/engines/edu/inject.rs), in kernels configured for it: those that lost.c,
+ * misbehaving.c, blind.c and gone.c cannot cause from outside. Also under the sanitizers.
  */
 #include "registers.h"
 #include "requests.h"
@@ -39,7 +39,7 @@ FIXTURE_SETUP(inject)
 	ASSERT_LE(0, self->log);
 }
 
-/* Whatever it was: afterwards all is well. */
+/* After any of the faults, everything works. */
 FIXTURE_TEARDOWN(inject)
 {
 	EXPECT_EQ(0, inject("clear"));
@@ -49,7 +49,7 @@ FIXTURE_TEARDOWN(inject)
 	close(self->fd);
 }
 
-/* A number of debugfs, by file and name; -1 if it is not there. */
+/* A number from debugfs, by file and name; -1 if it does not exist. */
 static long value(const char *file, const char *name)
 {
 	char text[4096], wanted[64], *line;
@@ -84,7 +84,7 @@ static bool page_is_right(FIXTURE_DATA(inject) *self, int page)
 	return !memcmp(self->buffer.bytes, self->buffer.bytes + page * PAGE, PAGE);
 }
 
-/* Unbound and bound again, with a file and a buffer that are as those before. */
+/* Unbinds and binds again, and opens a file and a buffer as before. */
 static void bind_again(struct __test_metadata *_metadata, FIXTURE_DATA(inject) *self)
 {
 	ASSERT_EQ(0, write_text(DRIVER "bind", self->address));
@@ -153,8 +153,8 @@ TEST_F(inject, lost_a_hundred_times)
 }
 
 /*
- * An interrupt that comes late, up to and beyond the moment at which the driver looks for itself: it ends the transfer that it is for, or
- * nothing, and never the one after that.
+ * An interrupt that is delayed up to and beyond the time of the watchdog's check: it ends its own transfer, or
+ * none, and never the next one.
  */
 TEST_F(inject, late)
 {
@@ -177,7 +177,7 @@ TEST_F(inject, late)
 		EXPECT_EQ(0, second.status);
 		EXPECT_EQ(2, second.cookie);
 		EXPECT_TRUE(page_is_right(self, 2));
-		/* While the driver had not looked, the late one is what ended the first; the second began then. */
+		/* Before the check, the delayed interrupt ended the first transfer; then the second one began. */
 		if (late_ms <= 70) {
 			EXPECT_LE(TRANSFER_US - SLACK_US, now() - ended) TH_LOG("%d ms late", late_ms);
 		}
@@ -194,7 +194,7 @@ TEST_F(inject, spurious)
 	pause_us(10000);
 	EXPECT_LT(before, counter("spurious_interrupts"));
 	EXPECT_EQ(transfers, counter("transfers"));
-	/* And with work, which it does not end. */
+	/* The same with a running transfer, which it does not end. */
 	ASSERT_EQ(0, begin(&pending, self->fd, into_page(self, 1, 0)));
 	pause_us(20000);
 	ASSERT_EQ(0, inject("raise 20"));
@@ -206,7 +206,7 @@ TEST_F(inject, spurious)
 	EXPECT_EQ(0, log_lines(self->log, "rdma 0000:"));
 }
 
-/* A transfer that never ends: everybody is told in time, nothing new is taken, and its memory stays with the device until it does end. */
+/* A transfer that never ends: all callers return in time, no request is accepted, and its memory is not freed until it ends. */
 TEST_F(inject, hang)
 {
 	struct pending first, second;
@@ -251,7 +251,7 @@ TEST_F(inject, hang)
 	EXPECT_EQ(0, log_lines(self->log, "rdma 0000:"));
 }
 
-/* A page of memory behind everybody's back. */
+/* Allocates a page without recording it. */
 static int physical_page(uint64_t address, unsigned char bytes[PAGE], bool write)
 {
 	int fd = open("/dev/mem", O_RDWR | O_CLOEXEC);
@@ -261,7 +261,7 @@ static int physical_page(uint64_t address, unsigned char bytes[PAGE], bool write
 	return done == PAGE ? 0 : done < 0 ? done : -EIO;
 }
 
-/* The driver leaves all the same, and what the device may still write to is never anybody else's. */
+/* The driver can still be unbound, and memory that the device may still write to is never used again. */
 TEST_F(inject, unbind_while_it_hangs)
 {
 	enum { COUNT = 128 };
@@ -277,7 +277,7 @@ TEST_F(inject, unbind_while_it_hangs)
 	ASSERT_EQ(0, begin(&pending, self->fd, into_page(self, 1, 0)));
 	pause_us(20000);
 	abandoned = read64(registers, EDU_DMA_DESTINATION);
-	/* The DMA API's debugging tells of memory that a driver leaves behind; this one does so on purpose. */
+	/* The debugging of the DMA API reports memory that a driver does not free; this is intended here. */
 	write_text("/sys/kernel/debug/dma-api/driver_filter", "none");
 	began = now();
 	ASSERT_EQ(0, write_text(DRIVER "unbind", self->address));
@@ -299,7 +299,7 @@ TEST_F(inject, unbind_while_it_hangs)
 		EXPECT_EQ(0, release(self->fd, &fresh[i]));
 }
 
-/* All ones: in mid-transfer, or before the next one. */
+/* All ones: during a transfer, or before the next one. */
 static void gone(struct __test_metadata *_metadata, FIXTURE_DATA(inject) *self, bool at_work)
 {
 	struct rdma_completion completions[4];

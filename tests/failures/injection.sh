@@ -1,5 +1,5 @@
 #!/bin/bash
-# The faults that a device can be made to show are only in a module for a kernel with fault injection; in any other, nothing of them is left.
+# Fault injection is only in a module for a kernel with fault injection; in any other, no trace of it is left.
 set -u
 . /usr/src/linux/tools/testing/selftests/kselftest/ktap_helpers.sh
 

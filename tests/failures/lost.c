@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Promise 6: a lost interrupt is noticed in time, for the driver looks at the device itself; and the log says so. */
+/* Promise 6: a lost interrupt is detected in time, because the watchdog checks the device, and it is logged. */
 #include "registers.h"
 
-/* The driver looks at the latest this long after the start of a transfer. */
+/* The watchdog checks the device this long after the start of a transfer at the latest. */
 enum { LOOK_US = 450000, SLACK_US = 20000 };
 
 FIXTURE(lost)
@@ -12,7 +12,7 @@ FIXTURE(lost)
 	int log;
 	struct buffer buffer;
 	bool msi;
-	int msi_flags; /* where they are in the configuration space */
+	int msi_flags; /* position in the configuration space */
 };
 
 FIXTURE_SETUP(lost)
@@ -35,7 +35,7 @@ FIXTURE_SETUP(lost)
 	ASSERT_LE(0, self->log);
 }
 
-/* From now on the device's interrupts get lost, or do not. */
+/* Enables or disables the device's interrupts. */
 static void mute(FIXTURE_DATA(lost) *self, bool mute)
 {
 	int offset = self->msi ? self->msi_flags : PCI_COMMAND;
@@ -51,7 +51,7 @@ FIXTURE_TEARDOWN(lost)
 	close(self->fd);
 }
 
-/* A transfer from start to end without an interrupt; how long it took is returned, or an error. */
+/* The time of a transfer without an interrupt, or an error. */
 static int64_t transfer_without(FIXTURE_DATA(lost) *self, int moment_us)
 {
 	struct pending pending;
@@ -79,12 +79,12 @@ TEST_F(lost, once)
 	ASSERT_LE(TRANSFER_US - 1000, took);
 	TH_LOG("took %lld us", (long long)took);
 	EXPECT_GE(LOOK_US + SLACK_US, took);
-	/* The oracle: the interrupt was lost indeed. */
+	/* The check itself: the interrupt was lost. */
 	EXPECT_LT(TRANSFER_US + SLACK_US, took);
 	EXPECT_EQ(0, memcmp(self->buffer.bytes, self->buffer.bytes + PAGE, PAGE));
 	EXPECT_EQ(1, log_lines(self->log, "lost interrupt"));
 
-	/* And all is as before. */
+	/* Everything works as before. */
 	began = now();
 	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, PAGE));
 	EXPECT_GE(TRANSFER_US + SLACK_US, now() - began);
@@ -111,7 +111,7 @@ TEST_F(lost, a_hundred_times)
 	FIGURE("%d lost interrupts (%s)", "%d recovered", times, self->msi ? "MSI" : "INTx", recovered);
 }
 
-/* Those who wait behind it are not forgotten. */
+/* Requests that wait behind it are executed. */
 TEST_F(lost, with_others_waiting)
 {
 	struct pending pending[3];
@@ -134,7 +134,7 @@ TEST_F(lost, with_others_waiting)
 	EXPECT_GE(LOOK_US + 2 * TRANSFER_US + SLACK_US, last - first);
 }
 
-/* Interrupts that never work at all: slow, and yet everything gets done. */
+/* Interrupts never work: slow, but all requests are executed. */
 TEST_F(lost, all_the_time)
 {
 	unsigned char bytes[PAGE];

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A device that misbehaves: interrupts for nothing, a transfer without end. Played by writing its registers behind the driver's back. */
+/* A device that misbehaves: spurious interrupts, a transfer that does not end. Simulated by writing to its registers without the driver. */
 #include "registers.h"
 #include "requests.h"
 
@@ -28,7 +28,7 @@ FIXTURE_SETUP(misbehaving)
 	ASSERT_LE(0, self->log);
 }
 
-/* Whatever it did: when it behaves again, all is well. */
+/* After any of these, everything works. */
 FIXTURE_TEARDOWN(misbehaving)
 {
 	EXPECT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, PAGE));
@@ -45,7 +45,7 @@ static struct rdma_request into_the_second_page(FIXTURE_DATA(misbehaving) *self)
 				      .length = PAGE };
 }
 
-/* "Done", says the interrupt, while the engine is still at work. It is not believed. */
+/* The interrupt reports the end while the engine still works. The driver checks the engine. */
 TEST_F(misbehaving, interrupts_too_early)
 {
 	struct pending pending;
@@ -62,7 +62,7 @@ TEST_F(misbehaving, interrupts_too_early)
 	EXPECT_EQ(0, log_lines(self->log, "rdma 0000:"));
 }
 
-/* Interrupts for other reasons, with work and without. */
+/* Interrupts for other reasons, with and without a running transfer. */
 TEST_F(misbehaving, interrupts_for_nothing)
 {
 	struct pending pending;
@@ -75,11 +75,11 @@ TEST_F(misbehaving, interrupts_for_nothing)
 		write32(self->registers, EDU_INTERRUPT_RAISE, 1U << bit);
 	ASSERT_EQ(0, finish(&pending));
 	EXPECT_GE(TRANSFER_US + SLACK_US, pending.ended - pending.began);
-	EXPECT_LT(before + 1, interrupts("rdma")); /* the oracle: there were some */
+	EXPECT_LT(before + 1, interrupts("rdma")); /* the check itself: there were some */
 	EXPECT_EQ(0, log_lines(self->log, "rdma 0000:"));
 }
 
-/* A storm of interrupts, all the time of a transfer. */
+/* An interrupt storm during a whole transfer. */
 TEST_F(misbehaving, interrupts_without_end)
 {
 	struct pending pending;
@@ -94,7 +94,7 @@ TEST_F(misbehaving, interrupts_without_end)
 	EXPECT_GE(TRANSFER_US + SLACK_US, pending.ended - pending.began);
 }
 
-/* The engine never gets done: whoever waits is told in time, and nothing new is taken until it has come to its senses. */
+/* The engine never finishes: callers get an error in time, and nothing is accepted until the device works again. */
 TEST_F(misbehaving, transfer_without_end)
 {
 	struct pending first, second;
@@ -124,7 +124,7 @@ TEST_F(misbehaving, transfer_without_end)
 	pause_us(TRANSFER_US + LOOK_US);
 }
 
-/* So is whoever submitted: what is linked to it, what waits behind it and what is another context's comes back, too. */
+/* Submitted requests complete, too: linked ones, waiting ones, and those of other contexts. */
 TEST_F(misbehaving, submitted_with_a_transfer_without_end)
 {
 	struct rdma_request requests[] = {
@@ -161,7 +161,7 @@ TEST_F(misbehaving, submitted_with_a_transfer_without_end)
 	EXPECT_EQ(-EIO, completions[0].status);
 	EXPECT_EQ(-EIO, completions[1].status);
 	EXPECT_EQ(-EIO, submit_many(self->fd, &self->buffer, 1, 0));
-	/* It is not gone; it may come to its senses. */
+	/* The device is still bound; it may recover. */
 	EXPECT_EQ(0, polled(self->fd) & (POLLHUP | POLLERR | POLLIN));
 	EXPECT_EQ(1, log_lines(self->log, "does not end"));
 	stop_hog(&hog);
@@ -172,7 +172,7 @@ TEST_F(misbehaving, submitted_with_a_transfer_without_end)
 	close(other);
 }
 
-/* The buffer of such a transfer stays out of circulation: it may yet land. */
+/* The buffer of such a transfer is not reused: the transfer may still write to it. */
 TEST_F(misbehaving, memory_of_a_transfer_without_end)
 {
 	enum { COUNT = 64 };
@@ -180,7 +180,7 @@ TEST_F(misbehaving, memory_of_a_transfer_without_end)
 	struct pending pending;
 	struct hog hog;
 
-	/* The first transfer is a real one, into the buffer; then the engine is kept busy. */
+	/* The first transfer is a real one, to the buffer; then the engine is kept busy. */
 	memset(self->buffer.bytes, 0xee, PAGE);
 	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, PAGE));
 	ASSERT_EQ(0, start_hog(&hog, self->registers));
@@ -195,7 +195,7 @@ TEST_F(misbehaving, memory_of_a_transfer_without_end)
 		ASSERT_EQ(0, allocate(self->fd, PAGE, &others[i]));
 		memset(others[i].bytes, 0x11, PAGE);
 	}
-	/* The stale transfer, which the device has in its registers, is let go after all. */
+	/* The stale transfer, which is still in the device's registers, is completed. */
 	stop_hog(&hog);
 	while (read64(self->registers, EDU_DMA_COMMAND) & EDU_START)
 		pause_us(1000);
@@ -205,7 +205,7 @@ TEST_F(misbehaving, memory_of_a_transfer_without_end)
 	}
 }
 
-/* A device whose transfer never ends can be taken away from the driver nonetheless. */
+/* A device whose transfer never ends can be unbound. */
 TEST_F(misbehaving, unbind_with_a_transfer_without_end)
 {
 	struct pending pending;
@@ -224,7 +224,7 @@ TEST_F(misbehaving, unbind_with_a_transfer_without_end)
 	EXPECT_EQ(-ENODEV, finish(&pending));
 	EXPECT_EQ(1, log_lines(self->log, "does not end"));
 
-	/* As long as it goes on, no driver takes the device; then it is as good as new. */
+	/* While it runs, no driver binds to the device; afterwards it works. */
 	EXPECT_GT(0, write_text("/sys/bus/pci/drivers/rdma/bind", self->address));
 	EXPECT_EQ(1, log_lines(self->log, "does not end"));
 	stop_hog(&hog);

@@ -1,12 +1,12 @@
 #!/bin/bash
-# The virtual clock stands still while the guest waits for the host (vm/guest/hold-clock.c, vm/guest/qmp), and leaps while it waits for a timer.
+# The virtual clock does not advance while the guest waits for the host (vm/guest/hold-clock.c, vm/guest/qmp), and jumps while it waits for a timer.
 # shellcheck disable=SC2317 # the functions are called by name
 set -u
 . /usr/src/linux/tools/testing/selftests/kselftest/ktap_helpers.sh
 
 us() { echo "${EPOCHREALTIME/./}"; }
 
-# In microseconds of the guest, at most. Each takes a fraction of it; with leaps, minutes.
+# Maximum time in microseconds of the guest. Each takes a fraction of it; if the clock jumps, minutes.
 in_time() { # LIMIT COMMAND...
 	local limit=$1 began took
 	shift
@@ -17,7 +17,7 @@ in_time() { # LIMIT COMMAND...
 	((took <= limit))
 }
 
-# Some 800 requests by 9p, and as many answers that are not there yet.
+# About 800 requests by 9p, for files that are not cached yet.
 files_of_the_host() {
 	echo 3 >/proc/sys/vm/drop_caches
 	in_time 1500000 cat /usr/src/linux/drivers/net/ethernet/intel/e1000*/*.[ch] /usr/src/linux/net/ipv4/*.c
@@ -25,7 +25,7 @@ files_of_the_host() {
 
 monitor() { in_time 3000000 vm/guest/qmp query-status; }
 
-# 30 hours, which nobody waits for.
+# 30 hours in the guest, which pass at once.
 timers() { ! in_time 100000000000 sleep 108000; }
 
 ktap_print_header

@@ -1,10 +1,10 @@
-"""Test cases of Python's unittest as KTAP: each test is a case, named as its method without `test_`."""
+"""Test cases of Python's unittest as KTAP: each test is a case with the name of its method without `test_`."""
 
 import unittest
 
 
 class Result(unittest.TestResult):
-    """Prints a line for each case as it ends, and before it what was wrong."""
+    """Prints a line for each case at its end, after the errors."""
 
     def tell(self, test: unittest.TestCase, word: str, wrong: str = "", remark: str = "") -> None:
         """Print a case."""
@@ -28,7 +28,7 @@ class Result(unittest.TestResult):
 
 
 def main(*cases: type[unittest.TestCase]) -> int:
-    """Run all methods `test_...` of these classes; the exit status."""
+    """Run all methods `test_...` of these classes; returns the exit status."""
     loader = unittest.defaultTestLoader
     suite = unittest.TestSuite(loader.loadTestsFromTestCase(case) for case in cases)
     print(f"KTAP version 1\n1..{suite.countTestCases()}", flush=True)

@@ -1,7 +1,7 @@
 #!/usr/bin/python3 -B
-"""tests/harness/kunit.py : what the module's own tests said when it was loaded, each that the sources have.
+"""tests/harness/kunit.py : the results of the module's own tests when it was loaded, for each test in the sources.
 
-A kernel without KUnit, or one that does not run it, has none of them, and says nothing about it: so those that should be there are counted.
+A kernel without KUnit, or one that does not run the tests, reports nothing; therefore the expected ones are counted.
 """
 
 import re
@@ -15,7 +15,7 @@ LINE = re.compile(r"^\s+(ok|not ok) \d+ (\w+)(?: # SKIP.*)?$", re.MULTILINE)
 
 
 def written() -> list[tuple[str, str]]:
-    """The suites and their tests, as the sources have them."""
+    """The suites and their tests, according to the sources."""
     return [
         (suite, name)
         for path in sorted(Path("src").rglob("*.rs"))

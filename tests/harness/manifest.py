@@ -1,4 +1,4 @@
-"""The manifest, tests.toml, as the runner and its half in the guest see it."""
+"""The manifest, tests.toml, for the runner and its part in the guest."""
 
 import tomllib
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ class Test:
 
     @property
     def row(self) -> str:
-        """The row of the guarantees that it belongs to, as g01; none if it belongs to none."""
+        """The row of the guarantees that it belongs to, such as g01, or nothing."""
         return f"g{self.guarantee:02}" if self.guarantee else ""
 
 
@@ -56,6 +56,6 @@ def load() -> tuple[dict[str, Guest], list[Test]]:
 
 
 def promises() -> dict[int, str]:
-    """The rows of the guarantees: number and words."""
+    """The rows of the guarantees: number and title."""
     manifest = tomllib.loads(MANIFEST.read_text())
     return {int(number): words for number, words in manifest["promise"].items()}

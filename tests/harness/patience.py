@@ -1,5 +1,5 @@
 #!/usr/bin/python3 -B
-"""tests/harness/patience.py : vm/patience.py ends what takes too long, all of it, and counts only the time that a busy machine has for it."""
+"""tests/harness/patience.py : vm/patience.py ends a command that takes too long, with its descendants, and counts only the time that a busy machine has for it."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ LOOP = "while :; do :; done"
 
 
 def run(seconds: float, script: str) -> tuple[int, float]:
-    """Run a script with so much patience; its status, and how long it took."""
+    """Run a script with a limit in seconds; returns its status, and how long it took."""
     began = time.monotonic()
     done = subprocess.run([PATIENCE, str(seconds), "sh", "-c", script], check=False)
     return done.returncode, time.monotonic() - began
@@ -37,7 +37,7 @@ class Patience(unittest.TestCase):
             self.assertEqual(pipe.read(), "there\n")
 
     def test_idle(self) -> None:
-        """What does not want the CPU has the seconds of the clock."""
+        """A command that sleeps has a limit in real time."""
         status, took = run(2, "sleep 1000")
         self.assertEqual(status, 124)
         self.assertGreaterEqual(took, 2)
@@ -49,7 +49,7 @@ class Patience(unittest.TestCase):
         self.assertFalse([command for command in commands if b"5432" in command])
 
     def test_busy(self) -> None:
-        """What wants a CPU beside three others has the share of the seconds that it gets of the CPU."""
+        """A command that competes with three others for a CPU has its share of the seconds."""
         before = os.sched_getaffinity(0)
         os.sched_setaffinity(0, {min(before)})
         self.addCleanup(os.sched_setaffinity, 0, before)

@@ -1,4 +1,4 @@
-"""What a test's output and the logs say: cases that passed, failed, were skipped; and kernels that complain."""
+"""Results of a test from its output and the logs: cases that passed, failed or were skipped, and errors of the kernel."""
 
 import re
 import sys
@@ -10,9 +10,9 @@ sys.path.insert(0, "/usr/src/linux/tools/testing/kunit")
 import kunit_parser  # noqa: E402
 import kunit_printer  # noqa: E402
 
-SKIPPED = 4  # KSFT_SKIP, the exit status of a test program that skips as a whole
+SKIPPED = 4  # KSFT_SKIP, the exit status of a test program that is skipped as a whole
 
-# What no kernel and no QEMU may say while a test runs.
+# Messages of the kernel and of QEMU that fail a test.
 COMPLAINT = re.compile(
     r"WARNING|\bBUG\b|Oops|Call Trace|DMAR:|EDU:|hung task|blocked for more than|refcount_t|nobody cared|[Pp]anic"
     r"|KASAN|KCSAN|KFENCE|UBSAN|DMA-API|lockdep|possible .* (deadlock|recursive)|scheduling while atomic|sleeping function"
@@ -31,11 +31,11 @@ class Case:
 
     name: str
     result: str  # "passed", "failed" or "skipped"
-    lines: list[str] = field(default_factory=list)  # why
+    lines: list[str] = field(default_factory=list)  # the reason
 
 
 def cases(output: list[str], status: int) -> list[Case]:
-    """The cases that a test's output tells of; its status as one case, if it tells of none."""
+    """The cases in a test's output; its status as one case, if there are none."""
     if any(line.startswith(("TAP version", "KTAP version")) for line in output):
         found = list(ktap(output))
     else:
@@ -49,7 +49,7 @@ def cases(output: list[str], status: int) -> list[Case]:
 
 
 def figures(output: list[str]) -> list[tuple[str, str]]:
-    """What was run, and what came of it, as a test prints it: `# figure: 1000 kills | gone in at most 112 ms`."""
+    """What was run, and its result, as printed by a test: `# figure: 1000 kills | gone in at most 112 ms`."""
     found = []
     for line in output:
         if match := FIGURE.match(line):
@@ -59,7 +59,7 @@ def figures(output: list[str]) -> list[tuple[str, str]]:
 
 
 def ktap(output: list[str]) -> Iterator[Case]:
-    """The cases of a test that speaks KTAP."""
+    """The cases of a test with KTAP output."""
     status = kunit_parser.TestStatus
     names = {status.SUCCESS: "passed", status.SKIPPED: "skipped"}
     for test in leaves(kunit_parser.parse_run_tests(output, kunit_printer.null_printer)):
@@ -88,7 +88,7 @@ def libtest(output: list[str]) -> Iterator[Case]:
 
 
 def without_foreign_races(log: list[str]) -> list[str]:
-    """The log without KCSAN's reports of races between others: the kernel has some of its own. Ours name the module."""
+    """The log without KCSAN's reports of races outside of this module, which the kernel has. Reports on this driver contain the module's name."""
     kept: list[str] = []
     report: list[str] = []
     for line in log:
@@ -105,7 +105,7 @@ def without_foreign_races(log: list[str]) -> list[str]:
 
 
 def without_excused(log: list[str], excused: list[re.Pattern[str]]) -> list[str]:
-    """The log without the lines that are excused; and of a WARNING that is, without the line that begins its trace."""
+    """The log without the excused lines; for an excused WARNING, also without the first line of its trace."""
     kept: list[str] = []
     trace_follows = False
     for line in log:
@@ -119,7 +119,7 @@ def without_excused(log: list[str], excused: list[re.Pattern[str]]) -> list[str]
 
 
 def complaints(log: list[str], expected: list[str], tolerated: list[str]) -> list[Case]:
-    """What is wrong with the lines that the kernel and QEMU logged during a test."""
+    """Errors in the lines that the kernel and QEMU logged during a test."""
     log = without_foreign_races(log)
     wanted = [re.compile(pattern) for pattern in expected]
     found = [

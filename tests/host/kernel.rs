@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! As much of the `kernel` crate as the hardware-free files of the driver use, made of `std`: with it
-//! they are compiled and tested on the host.
+//! The part of the `kernel` crate that the hardware-free files of the driver use, implemented with `std`, so
+//! that they are compiled and tested on the host.
 
 pub mod error {
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +101,7 @@ pub mod prelude {
         }
     }
 
-    /// `KVVec`, which never grows by itself.
+    /// `KVVec`, which never grows on its own.
     pub struct KVVec<T>(Vec<T>);
 
     pub struct PushError<T>(pub T);
@@ -199,7 +199,7 @@ pub mod sync {
         }
     }
 
-    /// `Atomic`, made of a lock.
+    /// `Atomic`, implemented by a lock.
     pub mod atomic {
         use core::ops::{Add, Sub};
         use std::sync::{Mutex, MutexGuard};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The hardware-free files of the driver, as they are, against a model of the engine.
+//! The hardware-free files of the driver, unchanged, with a model of the engine.
 
 // Not all of it is used by each test.
 #![allow(dead_code)]
@@ -39,7 +39,7 @@ mod model;
 #[path = "queue/collections.rs"]
 mod collections;
 
-// Where the driver has them.
+// At the path that the driver has.
 use src::{engines, kernel_ext, schedule};
 
 use engines::edu::{
@@ -152,7 +152,7 @@ impl Caller<Test> for Answered {
     }
 }
 
-/// Does what is done when the lock is dropped.
+/// Does what the driver does after releasing the lock.
 fn deliver(notice: Option<Notice<Test>>) {
     match notice {
         Some(Notice::Owner((waker, change, completed))) => waker.changes.borrow_mut().push((change, completed)),
@@ -179,7 +179,7 @@ fn finish(queue: &mut TestQueue) {
     fail_links(queue);
 }
 
-/// What a kernel thread does after a request that others are linked to has failed.
+/// What a kernel thread does after a request with linked requests has failed.
 fn fail_links(queue: &mut TestQueue) {
     while queue.has_failing() {
         deliver(queue.fail_links().notice);
@@ -199,7 +199,7 @@ fn open() -> TestQueue {
     queue
 }
 
-/// Makes room for one more user and one more lane.
+/// Allocates room for one more user and one more lane.
 fn grow(queue: &mut TestQueue) {
     if let Some(request) = queue.grow_request() {
         drop(queue.grow(Growth::new(request).unwrap()));
@@ -211,7 +211,7 @@ fn user(queue: &mut TestQueue) -> UserId {
     queue.add_user().unwrap()
 }
 
-/// A lane of a user of its own.
+/// A lane of a new user.
 fn lane(queue: &mut TestQueue) -> (LaneId, Waker) {
     let user = user(queue);
     lane_of(queue, user)
@@ -282,7 +282,7 @@ fn fail_waiting(queue: &mut TestQueue) {
     }
 }
 
-/// Whether the request that runs is timed out by this call.
+/// Whether this call times out the running request.
 fn time_out(queue: &mut TestQueue, completion: &mut Option<Entry<TestJob>>) -> bool {
     let notice = queue.time_out(completion);
     let timed_out = notice.is_some();
@@ -290,13 +290,13 @@ fn time_out(queue: &mut TestQueue, completion: &mut Option<Entry<TestJob>>) -> b
     timed_out
 }
 
-/// What a driver does with a request that the engine has, when the device goes.
+/// What the driver does with the running request when the device is removed.
 fn abort(queue: &mut TestQueue) {
     let active = queue.take_active().unwrap();
     deliver(queue.abort(active, 0));
 }
 
-/// Does all that is queued, and returns the transfers in their order.
+/// Executes all queued requests, and returns the transfers in order.
 fn drain(queue: &mut TestQueue) -> Vec<Transfer> {
     let mut transfers = Vec::new();
     while let Some(transfer) = queue.start() {
@@ -321,7 +321,7 @@ fn done(call: &Call) -> Option<Result> {
     })
 }
 
-/// Submits a batch: for each, its operation, its cookie, and whether it is linked to the one before.
+/// Submits a batch: operation, cookie, and whether the request is linked to the previous one.
 fn batch(
     queue: &mut TestQueue,
     lane: LaneId,

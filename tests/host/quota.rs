@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The arithmetic of quotas, with a user that is made up.
+//! The arithmetic of quotas, with simulated users.
 
 // Not all of it is used here.
 #![allow(dead_code)]
@@ -12,7 +12,7 @@ mod src {
     }
 }
 
-/// The driver's `kernel_ext::mm::memlock` for the host: the test says who the caller is.
+/// The driver's `kernel_ext::mm::memlock` for the host: the test sets the caller.
 mod kernel_ext {
     pub(crate) mod mm {
         pub(crate) mod memlock {
@@ -31,7 +31,7 @@ mod kernel_ext {
                     Self(Arc::new(Atomic::new(locked)))
                 }
 
-                /// Has this thread be the user's from now on, who may lock so many pages.
+                /// Makes this thread act for the user, with this limit of locked pages.
                 pub(crate) fn calls(&self, limit: usize) {
                     CALLER.set(Some((self.clone(), limit)));
                 }
@@ -126,7 +126,7 @@ fn a_user_is_charged_too() {
     assert_eq!((user.locked().load(Relaxed), context.locked()), (3, 0));
 }
 
-/// Two contexts of one user have one limit between them.
+/// Two contexts of one user share one limit.
 #[test]
 fn a_user_is_one_whatever_the_context() {
     let user = User::new(0);
@@ -138,7 +138,7 @@ fn a_user_is_one_whatever_the_context() {
     assert!(Charge::new(&other, &device, 4).is_ok());
 }
 
-/// The limit is lowered below what is locked already.
+/// The limit is lowered below the number of locked pages.
 #[test]
 fn a_lowered_limit() {
     let user = User::new(0);
@@ -183,7 +183,7 @@ fn what_userspace_is_told() {
     assert_eq!(Error::from(Refused::Device), EDQUOT);
 }
 
-/// Many at a time, in two contexts of one device: no limit is ever passed, and nothing is lost.
+/// Concurrently, in two contexts of one device: no limit is ever exceeded, and all charges end.
 #[test]
 fn races() {
     const THREADS: usize = 8;

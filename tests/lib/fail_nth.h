@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Fault injection by number: the next call's n-th memory allocation or copy from or to userspace fails (/proc/PID/fail-nth; in the kernel:
- * Documentation/fault-injection/fault-injection.rst). Counted are slab objects, pages, and copies, of this thread alone.
+ * Fault injection by number: the n-th memory allocation or copy from or to user space of the next call fails (/proc/PID/fail-nth; in the kernel:
+ * Documentation/fault-injection/fault-injection.rst). Slab objects, pages and copies of this thread are counted.
  */
 #ifndef FAIL_NTH_H
 #define FAIL_NTH_H
@@ -15,7 +15,7 @@
 
 #define KNOB "/proc/thread-self/fail-nth"
 
-/* What only the kernel's debugging aids allocate: without memory they switch themselves off. The first one is that of the DMA API. */
+/* Allocations of the kernel's debugging features only, which disable themselves without memory. The first is that of the DMA API. */
 static const char *const spared[] = { "radix_tree_node", "kmemleak_object", "kmemleak_scan_area", "debug_objects_cache" };
 
 static inline int set_each_cache(const char *value)
@@ -39,7 +39,7 @@ static inline int set_each_cache(const char *value)
 	return count;
 }
 
-/* Everything that can fail does, when its turn comes, and says nothing: what is said of it would be a complaint. 0, or an error. */
+/* Lets everything fail that can, without a message, since a message would be taken for an error of the kernel. Returns 0 or an error. */
 static inline int prepare_injection(void)
 {
 	static const struct { const char *knob, *value; } knobs[] = {
@@ -59,7 +59,7 @@ static inline int prepare_injection(void)
 		if (error)
 			return error;
 	}
-	/* So that no page of this program has to be loaded in mid-call. */
+	/* So that no page of this program has to be loaded during the call. */
 	if (mlockall(MCL_CURRENT))
 		return -errno;
 	count = set_each_cache("1");
@@ -71,7 +71,7 @@ static inline int open_knob(void)
 	return result(open(KNOB, O_RDWR | O_CLOEXEC));
 }
 
-/* From now on, the n-th fails. */
+/* From now on, the n-th one fails. */
 static inline void arm(int knob, unsigned int n)
 {
 	char text[16];
@@ -81,13 +81,13 @@ static inline void arm(int knob, unsigned int n)
 		abort();
 }
 
-/* Nothing fails any more; how many were still to be counted, 0 if the n-th has failed. */
+/* Nothing fails any more. Returns the remaining count, 0 if the n-th has failed. */
 static inline unsigned int disarm(int knob)
 {
 	char text[16];
 	ssize_t length = pread(knob, text, sizeof(text) - 1, 0);
 
-	/* What has failed here, and in what switches it off, was not the call's. */
+	/* A failure within this function, or within the code that disables it, is not one of the call. */
 	(void)!pwrite(knob, "0", 1, 0);
 	if (length < 0)
 		return 1;
@@ -105,18 +105,18 @@ __attribute__((constructor)) static void make_totals(void)
 	totals = shared_memory(sizeof(*totals));
 }
 
-/* What the calls have to do with. */
+/* What the calls use. */
 struct scene {
 	int fd, knob;
 	struct buffer buffer; /* two megabytes, aligned: a huge page */
-	int fresh;	      /* made for each call anew */
+	int fresh;	      /* created again for each call */
 	struct buffer other;
 	unsigned char *bytes;
 };
 
-/* --- What is to be as before */
+/* --- State that must not change */
 
-/* Everything there is to see of the driver. */
+/* All of the driver's state that is visible. */
 static inline void describe(char *text, size_t size, int fd)
 {
 	static const char *const files[] = { DEBUGFS "rdma/rdma0/state", DEBUGFS "dma-api/num_free_entries", "/proc/devices" };
@@ -141,7 +141,7 @@ static inline void describe(char *text, size_t size, int fd)
 	}
 }
 
-/* It is so within two seconds: a transfer may have to end first. */
+/* Whether it is the same within two seconds: a transfer may have to end first. */
 static inline bool is_as_before(const char *before, char *text, size_t size, int fd)
 {
 	for (int64_t began = now(); describe(text, size, fd), strcmp(before, text);) {
@@ -152,7 +152,7 @@ static inline bool is_as_before(const char *before, char *text, size_t size, int
 	return true;
 }
 
-/* A device that is refused is ENODEV, and the log says why. `also`: what else the kernel around the driver makes of it. */
+/* If a device is refused, the error is ENODEV, and the log states the reason. `also`: a different error of the kernel around the driver. */
 static inline bool is_documented(long answer, int also)
 {
 	return answer >= 0 || answer == -ENOMEM || answer == -EFAULT || answer == -ENODEV || answer == -also;
@@ -166,12 +166,12 @@ typedef void after_call(struct __test_metadata *_metadata, struct scene *self, l
 
 struct sweep {
 	const char *name;
-	int fd; /* an open file whose fdinfo is looked at, or -1 */
+	int fd; /* an open file whose fdinfo is compared, or -1 */
 	unsigned int first;
 	before_call *before;
 	the_call *call;
 	after_call *after;
-	int also; /* an errno that it may answer, besides */
+	int also; /* an additional error that is allowed */
 };
 
 static inline void sweep(struct __test_metadata *_metadata, struct scene *self, const struct sweep *what)
@@ -204,9 +204,9 @@ static inline void sweep(struct __test_metadata *_metadata, struct scene *self, 
 	totals->refused += refused;
 }
 
-/* --- And after all of it */
+/* --- After the tests */
 
-/* How many objects that code of ours has allocated are referred to by nothing. */
+/* The number of objects allocated by this driver that nothing refers to. */
 static inline int lost_objects(void)
 {
 	FILE *file = fopen(DEBUGFS "kmemleak", "re");
@@ -230,14 +230,14 @@ static inline int lost_objects(void)
 	return count;
 }
 
-/* Nothing is left behind, and there were at least so many calls, of which at least so many failed: the oracle. */
+/* Nothing has leaked, and there were at least this many calls, of which at least this many failed. */
 static inline void expect_nothing_left(struct __test_metadata *_metadata, int calls, int refused)
 {
 	char text[16];
 
 	EXPECT_EQ(0, read_text(DEBUGFS "dma-api/disabled", text, sizeof(text)));
 	EXPECT_STREQ("N\n", text);
-	/* What is younger than five seconds is not told of. */
+	/* kmemleak does not report objects younger than five seconds. */
 	for (int i = 0; i < 2; i++) {
 		pause_us(6000000);
 		ASSERT_EQ(0, write_text(DEBUGFS "kmemleak", "scan"));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* How much memory is in use, for tests that look for leaks. */
+/* How much memory is in use, for tests that detect leaks. */
 #ifndef MEMORY_H
 #define MEMORY_H
 
@@ -11,7 +11,7 @@ struct memory {
 	long objects; /* in the kernel's slabs */
 };
 
-/* A line of /proc/meminfo; 0 if there is none. */
+/* A line of /proc/meminfo; 0 if it does not exist. */
 static inline long meminfo_kb(const char *text, const char *name)
 {
 	const char *line = strstr(text, name);
@@ -20,7 +20,7 @@ static inline long meminfo_kb(const char *text, const char *name)
 }
 
 /*
- * Has the kernel's counts of pages be exact. Each CPU counts for itself at first, up to 125 pages a zone, and adds that to the common count
+ * Makes the kernel's counts of pages exact. Each CPU first counts on its own, up to 125 pages per zone, and adds that to the common count
  * later. Source: Documentation/admin-guide/sysctl/vm.rst, stat_refresh
  */
 static inline void refresh_counts(void)
@@ -28,7 +28,7 @@ static inline void refresh_counts(void)
 	write_text("/proc/sys/vm/stat_refresh", "1");
 }
 
-/* Free pages that CPUs keep for themselves, which MemFree leaves out. */
+/* Free pages in the lists of CPUs, which MemFree does not include. */
 static inline long kept_by_cpus_kb(void)
 {
 	char line[256];
@@ -61,7 +61,7 @@ static inline void count_pages(struct memory *memory)
 		memory->unknown_kb -= meminfo_kb(text, accounts[i]);
 }
 
-/* Objects in all kmalloc caches: what a driver's structures are made of. */
+/* Objects in all kmalloc caches, from which a driver's structures are allocated. */
 static inline long kmalloc_objects(void)
 {
 	char line[512], name[64];
@@ -81,7 +81,7 @@ static inline struct memory memory(void)
 {
 	struct memory memory;
 
-	/* What was freed by RCU and by other CPUs is free a moment later. */
+	/* Objects that were freed by RCU and by other CPUs are free after a moment. */
 	pause_us(500000);
 	sync();
 	write_text("/proc/sys/vm/drop_caches", "3");

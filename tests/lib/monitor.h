@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The QEMU around this guest: plug and unplug. */
+/* The monitor of the guest's QEMU: adding and removing devices. */
 #ifndef MONITOR_H
 #define MONITOR_H
 
@@ -9,12 +9,12 @@
 #include <pthread.h>
 #include <sched.h>
 
-/* How long QEMU and the kernel may take to plug and unplug. */
+/* Maximum time in which QEMU and the kernel add or remove a device. */
 #define PATIENCE_US 20000000
 
 /*
- * QEMU does its part in real time, over which a virtual clock leaps from timer to timer while its CPU is idle: minutes go by where nobody has had a
- * millisecond to do anything in. It does not leap while something runs, if only when nothing else wants to.
+ * QEMU works in real time, during which a virtual clock jumps from timer to timer while its CPU is idle: minutes pass in which no thread runs for
+ * a millisecond. It does not jump while a thread runs, even one of the lowest priority.
  */
 struct waking {
 	pthread_t thread;
@@ -45,7 +45,7 @@ static inline void let_rest(struct waking *self)
 		pthread_join(self->thread, NULL);
 }
 
-/* Whether QEMU says something within a while. */
+/* Whether QEMU sends something within a while. */
 static inline bool speaks(FILE *port)
 {
 	struct pollfd one = { .fd = fileno(port), .events = POLLIN };
@@ -53,14 +53,14 @@ static inline bool speaks(FILE *port)
 	return poll(&one, 1, PATIENCE_US / 1000) > 0;
 }
 
-/* Ask QEMU's monitor; it has done so when it has answered, and `event` has come, if there is one to wait for. */
+/* Sends a command to QEMU's monitor; it is done when the answer has arrived, and `event`, if there is one to wait for. */
 static inline int ask(FILE *port, const char *command, const char *event)
 {
 	static int number;
 	char message[256], awaited[32], line[8192];
 	bool answered = false, happened = !event;
 
-	/* It is an error if that was negotiated before, and no matter. */
+	/* An error if this was negotiated before, which is ignored. */
 	fputs("{\"execute\": \"qmp_capabilities\"}\n", port);
 	snprintf(awaited, sizeof(awaited), "\"id\": \"%d-%d\"", getpid(), number++);
 	snprintf(message, sizeof(message), "{%s, %s}\n", awaited, command);
@@ -94,7 +94,7 @@ static inline int monitor(const char *command, const char *event)
 	return answer;
 }
 
-/* Until the guest has let go of it. A request that came to nothing is made once more, and told of. */
+/* Until the guest has released it. A request without effect is repeated once, with a message. */
 static inline int unplug(const char *id)
 {
 	char command[128];
@@ -108,7 +108,7 @@ static inline int unplug(const char *id)
 	return monitor(command, "DEVICE_DELETED");
 }
 
-/* An edu into a port; the driver has it a moment later. */
+/* An edu into a port; the driver binds to it after a moment. */
 static inline int plug(const char *id, const char *port)
 {
 	char command[128];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What can be done with the driver, each a function that does it once, on contexts that others are at work on, too: for the tests that do
- * everything at the same time. Every answer is judged: errors of the documented kind are in the table at the end.
+ * Operations on the driver, each a function that does it once, also on contexts that other threads use: for the tests that do
+ * everything at the same time. Each answer is checked: the documented errors are in the table at the end.
  */
 #ifndef OPERATIONS_H
 #define OPERATIONS_H
@@ -13,7 +13,7 @@
 
 enum { SLOTS = 6, MOST_PAGES = 8 };
 
-/* A context, and buffers of it by handle. When its device has gone, another one is put behind the same descriptor. */
+/* A context and its buffers by handle. When its device is removed, another context replaces it behind the same descriptor. */
 struct place {
 	int fd;
 	int eventfd;
@@ -26,21 +26,21 @@ struct worker;
 struct operation {
 	const char *name;
 	void (*deed)(struct worker *worker);
-	int errors[8]; /* that it may be answered with at any time */
-	int without_device[4]; /* and those while a device comes and goes, with ENODEV */
+	int errors[8]; /* that are allowed at any time */
+	int without_device[4]; /* those while a device is removed and added, in addition to ENODEV */
 };
 
-/* Whoever does operations, in a thread of its own. */
+/* A thread that executes operations. */
 struct worker {
 	const struct operation *operation;
 	struct place *shared, own, *place;
 	const char *address; /* PCI address of the device */
-	bool device_goes; /* somebody takes the device away */
-	bool gone; /* it was seen to be */
+	bool device_goes; /* the device is removed by another process */
+	bool gone; /* and this has been observed */
 	unsigned int seed;
 	timer_t alarm;
 	long answers, refusals;
-	const char *call; /* that was answered by what it must not be */
+	const char *call; /* operations with a wrong answer */
 	int unexpected;
 };
 
@@ -57,7 +57,7 @@ static inline bool listed(const int *errors, size_t count, int error)
 	return false;
 }
 
-/* Takes note of an answer, and returns it. */
+/* Records an answer, and returns it. */
 static inline long judge(struct worker *worker, const char *call, long answer)
 {
 	const struct operation *operation = worker->operation;
@@ -77,7 +77,7 @@ static inline long judge(struct worker *worker, const char *call, long answer)
 	return answer;
 }
 
-/* A new context in the same place; the old one stays for as long as somebody is in a call on it. */
+/* A new context in the same place; the old one stays as long as a call uses it. */
 static inline void renew(struct place *place)
 {
 	int fd = open_node(O_RDWR);
@@ -107,7 +107,7 @@ static inline uint32_t some_handle(struct worker *worker)
 	return worker->place->handles[any(worker, SLOTS)];
 }
 
-/* --- Memory that may go */
+/* --- Memory that may be revoked */
 
 static __thread sigjmp_buf escape;
 static __thread volatile bool may_escape;
@@ -120,7 +120,7 @@ static inline void escape_handler(int signal)
 	siglongjmp(escape, 1);
 }
 
-/* Adds 1 to a byte of each page; ENODEV if they are gone. */
+/* Adds 1 to a byte of each page; ENODEV if they are revoked. */
 static inline int touch(unsigned char *bytes, size_t size)
 {
 	if (sigsetjmp(escape, 1)) {
@@ -134,7 +134,7 @@ static inline int touch(unsigned char *bytes, size_t size)
 	return 0;
 }
 
-/* Copies from or to memory that may go; ENODEV if it is gone. */
+/* Copies from or to memory that may be revoked; ENODEV if it is. */
 static inline int move_bytes(void *to, const void *from, size_t length)
 {
 	if (sigsetjmp(escape, 1)) {
@@ -147,7 +147,7 @@ static inline int move_bytes(void *to, const void *from, size_t length)
 	return 0;
 }
 
-/* A mapping of one of the buffers, whole; NULL if there is none now. */
+/* A mapping of one of the buffers as a whole; NULL if there is none. */
 static inline unsigned char *map_some(struct worker *worker, size_t *size)
 {
 	struct rdma_buffer_info info = { .handle = some_handle(worker) };
@@ -225,13 +225,13 @@ static inline void forks(struct worker *worker)
 	munmap(bytes, size);
 }
 
-/* A page of a mapping goes, and no other thread's mapping can come there. */
+/* A page of a mapping is unmapped, where no other thread's mapping can be created. */
 static inline void cut_out(unsigned char *page)
 {
 	mmap(page, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 }
 
-/* Moved, protected, cut up. */
+/* Moved, protected, split. */
 static inline void remaps(struct worker *worker)
 {
 	unsigned char *moved = mmap(NULL, MOST_PAGES * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -280,7 +280,7 @@ static inline void submits(struct worker *worker)
 	for (unsigned int i = 0; i < count; i++)
 		requests[i] = some_request(worker);
 	requests[count - 1].flags = 0;
-	/* Room for more: the engine is a slow one. */
+	/* Makes room: the engine is slow. */
 	if (judge(worker, "SUBMIT", submit(worker->place->fd, requests, count)) == -EAGAIN && !any(worker, 16))
 		cancel_all(worker->place->fd);
 }
@@ -295,7 +295,7 @@ static inline void waits(struct worker *worker)
 		if (completions[i].status != -ENODEV || !worker->device_goes)
 			judge(worker, "a completion's status",
 			      completions[i].status == -ECANCELED ? 0 : completions[i].status);
-	/* Something to wait for. */
+	/* Submits something to wait for. */
 	if (!got)
 		judge(worker, "SUBMIT", submit_one(worker->place->fd, writing(&(struct buffer){ some_handle(worker) }, 0, 0, 1, 0)));
 }
@@ -322,8 +322,8 @@ static inline void sets_eventfds(struct worker *worker)
 }
 
 /*
- * A signal, soon, or so late that a transfer can end before; but one must come, for others may have queued a lot before it; and again, for on
- * a busy machine the first one may come before the call that it is for.
+ * A signal, at once or so late that a transfer can end before. It must arrive, because others may have queued many requests; and it is repeated,
+ * because on a busy machine the first one may arrive before the call.
  */
 static inline void alarm_soon(struct worker *worker)
 {
@@ -385,7 +385,7 @@ static inline void looks_at_fdinfo(struct worker *worker)
 	judge(worker, "INFO", call(worker->place->fd, RDMA_IOC_DEVICE_INFO, &info));
 }
 
-/* What root has to look at: debugfs, and the tracepoints while they are switched on and off. */
+/* What root can read: debugfs, and the tracepoints while they are enabled and disabled. */
 static inline void looks_as_root(struct worker *worker)
 {
 	static const char *const files[] = { "state", "counters", "latency" };
@@ -401,7 +401,7 @@ static inline void looks_as_root(struct worker *worker)
 	judge(worker, "trace", read_text("/sys/kernel/tracing/trace", text, sizeof(text)));
 }
 
-/* A process with everything under way is killed. */
+/* A process with all kinds of calls is killed. */
 static inline void kills(struct worker *worker)
 {
 	pid_t child = judge(worker, "fork", result(fork()));
@@ -437,8 +437,8 @@ static inline void rebinds(struct worker *worker)
 }
 
 /*
- * FREE and BUFFER of a handle that another one has freed, and requests on its buffer, are EINVAL. What has to do with a node that is not
- * there is the kernel's own to answer, and so is binding what somebody else has just bound.
+ * FREE and BUFFER of a handle that another thread has freed, and requests on its buffer, fail with EINVAL. The kernel itself
+ * answers calls on a node that does not exist, and binding a device that another process has just bound.
  */
 static const struct operation operations[] = {
 	{ "open, close", opens, { ENOMEM, EDQUOT }, { ENOENT, ENXIO } },
@@ -466,7 +466,7 @@ static inline bool takes_device_away(const struct operation *operation)
 	return operation->deed == rebinds;
 }
 
-/* --- Whoever does them */
+/* --- The threads */
 
 static inline void wake_handler(int signal)
 {
@@ -483,7 +483,7 @@ static inline void prepare_for_operations(void)
 	sigaction(SIGUSR1, &alarm, NULL);
 }
 
-/* Called by the thread itself; `own` is there. */
+/* Called by the thread itself; `own` exists. */
 static inline int begin_work(struct worker *worker)
 {
 	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGUSR1 };
@@ -492,7 +492,7 @@ static inline int begin_work(struct worker *worker)
 	return result(timer_create(CLOCK_MONOTONIC, &event, &worker->alarm));
 }
 
-/* An operation, on the shared context or on the worker's own. */
+/* An operation, on the shared context or on the thread's own. */
 static inline void work(struct worker *worker, const struct operation *operation)
 {
 	worker->operation = operation;
@@ -511,7 +511,7 @@ static inline void end_work(struct worker *worker)
 	close(worker->own.eventfd);
 }
 
-/* Where the tasks of a process are, for whoever has to find out why they do not end. */
+/* Logs the stacks of the tasks of a process, to find out why they do not end. */
 static inline void tell_stacks(pid_t process)
 {
 	char command[256];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What the C tests share: each call in one line, its answer as a number that is an errno when it is negative. */
+/* Shared by the C tests: each call in one line; its result is a number, which is an error if it is negative. */
 #ifndef RDMA_TEST_H
 #define RDMA_TEST_H
 
@@ -24,16 +24,16 @@
 #define PAGE 4096UL
 #define DEVICE_MEMORY RDMA_DEVICE_MEMORY_SIZE
 
-/* A case has no time limit of its own, which would go by the guest's clock: the host limits the test (tests.toml, vm/patience.py). */
+/* No time limits per case, which would depend on the guest's clock: the host limits the test (tests.toml, vm/patience.py). */
 #undef TEST_TIMEOUT_DEFAULT
 #define TEST_TIMEOUT_DEFAULT (-1) /* for poll(2), in seconds: none */
 
-/* One transfer of the device, in microseconds. Source: QEMU, docs/specs/edu.rst, "DMA". */
+/* Duration of a transfer, in microseconds. Source: QEMU, docs/specs/edu.rst, "DMA". */
 #define TRANSFER_US 100000
 
 /*
- * The program is in memory as a whole before it begins. In virtual time, a guest that waits for the host's disk lets its clock leap to
- * the next timer: a page of code that is loaded in mid-transfer could end the transfer.
+ * The whole program is in memory before it starts. In virtual time, the clock of a guest that waits for the host's disk jumps to
+ * the next timer: loading a page of code during a transfer could end the transfer.
  */
 __attribute__((constructor)) static void load_all(void)
 {
@@ -41,7 +41,7 @@ __attribute__((constructor)) static void load_all(void)
 		munlockall();
 }
 
-/* result(call(...)): what the call answered, or -errno. */
+/* result(call(...)): the result of the call, or -errno. */
 static inline long result(long answer)
 {
 	return answer < 0 ? -errno : answer;
@@ -66,7 +66,7 @@ static inline int call(int fd, unsigned long number, void *argument)
 	return result(ioctl(fd, number, argument));
 }
 
-/* A buffer, mapped whole. */
+/* A buffer, mapped as a whole. */
 struct buffer {
 	uint32_t handle;
 	uint64_t size;
@@ -74,7 +74,7 @@ struct buffer {
 	unsigned char *bytes;
 };
 
-/* mmap(2), with MAP_FAILED as NULL and the errno left alone. */
+/* mmap(2), with NULL in place of MAP_FAILED; errno does not change. */
 static inline void *map(int fd, uint64_t offset, size_t length, int protection)
 {
 	void *address = mmap(NULL, length, protection, MAP_SHARED, fd, offset);
@@ -152,7 +152,7 @@ static inline int copy(int fd, const struct buffer *to, uint64_t to_offset, cons
 	return call(fd, RDMA_IOC_TRANSFER, &request);
 }
 
-/* How many of something: more of it in `make test-long`, fewer if RDMA_SCALE divides it, as for kernels that are slow. */
+/* Number of repetitions: more in `make test-long`, fewer if RDMA_SCALE divides it, for slow kernels. */
 static inline int scale(int quick, int many)
 {
 	int count = getenv("RDMA_LONG") ? many : quick, divisor = atoi(getenv("RDMA_SCALE") ?: "1");
@@ -160,10 +160,10 @@ static inline int scale(int quick, int many)
 	return divisor > 1 ? (count + divisor - 1) / divisor : count;
 }
 
-/* For the table of `make guarantees`: what was run, and what came of it. FIGURE("%d kills", "gone in at most %d ms", 1000, 112) */
+/* For the table of `make guarantees`: what was run, and the result. FIGURE("%d kills", "gone in at most %d ms", 1000, 112) */
 #define FIGURE(ran, came, ...) (printf("# figure: " ran " | " came "\n", ##__VA_ARGS__), fflush(stdout))
 
-/* A pattern that differs from seed to seed and from place to place. */
+/* A pattern that depends on seed and position. */
 static inline void fill(void *bytes, size_t length, unsigned int seed)
 {
 	unsigned char *byte = bytes;
@@ -192,7 +192,7 @@ static inline int64_t now(void)
 	return time.tv_sec * 1000000LL + time.tv_nsec / 1000;
 }
 
-/* Whether this guest's clock only runs when it should; such a guest has one CPU (see tests.toml). */
+/* Whether the clock of this guest advances only while it runs; such a guest has one CPU (see tests.toml). */
 static inline bool virtual_time(void)
 {
 	return sysconf(_SC_NPROCESSORS_ONLN) == 1;
@@ -211,7 +211,7 @@ static inline void *shared_memory(size_t size)
 	return mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 }
 
-/* A request that a thread of its own waits for. */
+/* A request that a separate thread waits for. */
 struct pending {
 	pthread_t thread;
 	int fd;
@@ -243,7 +243,7 @@ static inline int finish(struct pending *pending)
 	return error ? error : pending->answer;
 }
 
-/* Whether a byte can be read, or gives SIGBUS. */
+/* Whether a byte can be read; otherwise it raises SIGBUS. */
 static sigjmp_buf touch_failed;
 
 static inline void touch_handler(int signal)
@@ -254,7 +254,7 @@ static inline void touch_handler(int signal)
 
 static inline bool readable(const void *address)
 {
-	/* The handler is the process's: one thread at a time. */
+	/* The handler belongs to the process: one thread at a time. */
 	static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
 	struct sigaction action = { .sa_handler = touch_handler }, before;
 	volatile bool readable = false;
@@ -298,7 +298,7 @@ static inline int read_text(const char *path, char *text, size_t size)
 	return answer < 0 ? answer : 0;
 }
 
-/* The kernel's log from here on: open it, do the deed, ask whether it says so. */
+/* The kernel's log from here on: open it, make the call, search it. */
 static inline int open_log(void)
 {
 	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
@@ -308,7 +308,7 @@ static inline int open_log(void)
 	return fd;
 }
 
-/* How many of the lines that came since the last look contain `text`. */
+/* How many of the lines since the last call contain `text`. */
 static inline int log_lines(int fd, const char *text)
 {
 	char line[2048];
@@ -337,7 +337,7 @@ static inline int pci_address(const char *name, char address[32])
 	return 0;
 }
 
-/* Interrupts counted so far on all lines with this name in /proc/interrupts, or -1 if there is no such line. */
+/* Interrupts so far on all lines with this name in /proc/interrupts, or -1 if there is none. */
 static inline long interrupts(const char *name)
 {
 	char line[4096];

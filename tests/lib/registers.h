@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The device behind the driver's back: its configuration space and its registers, through sysfs. */
+/* Access to the device without the driver: its configuration space and its registers, through sysfs. */
 #ifndef REGISTERS_H
 #define REGISTERS_H
 
@@ -42,7 +42,7 @@ static inline int write_config(int config, int offset, uint16_t value)
 	return pwrite(config, &value, sizeof(value), offset) == sizeof(value) ? 0 : -errno;
 }
 
-/* Where in the configuration space a capability is; 0 if there is none. */
+/* Position of a capability in the configuration space; 0 if there is none. */
 static inline int find_capability(int config, int id)
 {
 	for (int at = read_config(config, PCI_CAPABILITY_LIST) & 0xfc; at; at = read_config(config, at) >> 8 & 0xfc)
@@ -51,7 +51,7 @@ static inline int find_capability(int config, int id)
 	return 0;
 }
 
-/* The device's first BAR, mapped; NULL and errno if it cannot be. */
+/* The device's first BAR, mapped; NULL and errno on failure. */
 static inline volatile void *map_registers(const char *address, size_t size)
 {
 	char path[128];
@@ -87,7 +87,7 @@ static inline void write64(volatile void *registers, int offset, uint64_t value)
 	*(volatile uint64_t *)((volatile char *)registers + offset) = value;
 }
 
-/* A transfer that is none of the driver's: 4 bytes of the lowest memory, which is nobody's, to the device. */
+/* A transfer that the driver has not started: 4 bytes of the lowest memory, which is not used, to the device. */
 static inline void start_alien_transfer(volatile void *registers)
 {
 	write64(registers, EDU_DMA_SOURCE, 0x1000);
@@ -96,7 +96,7 @@ static inline void start_alien_transfer(volatile void *registers)
 	write64(registers, EDU_DMA_COMMAND, EDU_START);
 }
 
-/* Keeps the engine busy for as long as it is told to: a transfer that never ends, as far as anyone else can see. */
+/* Keeps the engine busy until it is stopped: a transfer that never ends, as seen by the driver. */
 struct hog {
 	pthread_t thread;
 	volatile void *registers;

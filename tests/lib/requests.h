@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Requests that are submitted, and their completions: each call in one line. */
+/* Submitted requests and their completions: each call in one line. */
 #ifndef REQUESTS_H
 #define REQUESTS_H
 
@@ -63,7 +63,7 @@ static inline int take(int fd, struct rdma_completion *completions, uint32_t max
 	return collect(fd, completions, 0, max, 0);
 }
 
-/* Waits for so many completions and forgets them; how many there were that did not succeed, or an error. */
+/* Waits for this many completions and drops them; returns how many did not succeed, or an error. */
 static inline int drain(int fd, uint32_t count)
 {
 	static __thread struct rdma_completion completions[DEPTH];
@@ -103,7 +103,7 @@ static inline int tell(int fd, int eventfd)
 	return call(fd, RDMA_IOC_EVENTFD, &argument);
 }
 
-/* What an eventfd has counted since the last look. */
+/* The count of an eventfd since the last call. */
 static inline long counted(int eventfd)
 {
 	uint64_t count;
@@ -114,7 +114,7 @@ static inline long counted(int eventfd)
 	return read(eventfd, &count, sizeof(count)) == sizeof(count) ? (long)count : -errno;
 }
 
-/* What poll(2) says at once, but for that there is room. */
+/* The events that poll(2) returns now, without POLLOUT. */
 static inline int polled(int fd)
 {
 	struct pollfd one = { .fd = fd, .events = POLLIN | POLLRDNORM | POLLPRI | POLLRDHUP };
@@ -169,7 +169,7 @@ static inline struct rdma_request linked(struct rdma_request request)
 	return request;
 }
 
-/* So many requests to the device of a byte each, with cookies from `cookie` on. */
+/* This many requests to the device of a byte each, with cookies from `cookie` on. */
 static inline int submit_many(int fd, const struct buffer *from, uint32_t count, uint64_t cookie)
 {
 	static __thread struct rdma_request requests[DEPTH];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The ways in which a device, or the driver, goes and comes back; and memory that takes the place of what was freed. */
+/* The ways in which a device, or the driver, is removed and added; and allocations that reuse freed memory. */
 #ifndef TEARDOWN_H
 #define TEARDOWN_H
 
@@ -8,8 +8,8 @@
 #include <sys/syscall.h>
 
 /*
- * How long a device may take to go, at the very most: the promise is a second, with the one transfer that may be under way in it. In
- * real time, a host that is busy with other things has some more.
+ * Maximum time for removing a device: the promise is a second, including a running transfer. In
+ * real time, on a busy host, it may be longer.
  */
 static inline int64_t limit_us(void)
 {
@@ -19,8 +19,8 @@ static inline int64_t limit_us(void)
 enum way { UNBIND, REMOVE, UNPLUG };
 
 /*
- * Which of QEMU's edus it is: each is alone on the bus behind its port, in their order (vm/boot). The driver's numbers say nothing of that, they
- * depend on who was plugged in last.
+ * Which of QEMU's edus it is: each is alone on the bus behind its port, in order (vm/boot). The numbers of the nodes
+ * depend on the order of plugging.
  */
 static inline int edu_at(const char *address)
 {
@@ -30,7 +30,7 @@ static inline int edu_at(const char *address)
 	return bus - 1;
 }
 
-/* The device at this address goes; how long it took, or an error. */
+/* Removes the device at this address; returns how long it took, or an error. */
 static inline int64_t go_away(const char *address, enum way way)
 {
 	char path[128], id[16];
@@ -53,7 +53,7 @@ static inline int64_t go_away(const char *address, enum way way)
 	return error ? error : now() - began;
 }
 
-/* And it comes back, as /dev/rdma0. */
+/* Adds it again, as /dev/rdma0. */
 static inline int come_back(const char *address, enum way way)
 {
 	char id[16], port[16];
@@ -94,7 +94,7 @@ static inline bool works(void)
 	return good;
 }
 
-/* The module without what is for debuggers, which makes loading it cheaper; NULL if there is none. */
+/* The module without debug information, which can be loaded faster; NULL if there is none. */
 static inline const char *light_module(void)
 {
 	static const char path[] = "/tmp/rdma-light.ko";
@@ -113,7 +113,7 @@ static inline int load(const char *path)
 	return error ? error : wait_for_node(NODE);
 }
 
-/* -EWOULDBLOCK while the module is in use, which rmmod(8) calls so, or EBUSY. */
+/* -EWOULDBLOCK while the module is in use (rmmod(8) reports EBUSY). */
 static inline int unload(void)
 {
 	return result(syscall(SYS_delete_module, "rdma", O_NONBLOCK));
@@ -131,9 +131,9 @@ static inline long device_state(const char *name)
 }
 
 /*
- * Memory that is taken just after something was freed, to get the very pages: buffers of another file, and pipes, whose pages are
- * taken one by one from the same lists of free pages (ordinary memory comes from those for what can be moved). All of it is filled
- * with one byte, and looked at later.
+ * Memory that is allocated just after something was freed, to get the same pages: buffers of another file, and pipes, whose pages are
+ * taken one by one from the same lists of free pages (ordinary memory comes from the lists for movable pages). All of it is filled
+ * with one byte, and checked later.
  */
 enum { CROP_BUFFERS = 16, CROP_PIPES = 6, PIPE_BYTES = 16 * PAGE, CROP_ORDINARY = 64 };
 
@@ -144,7 +144,7 @@ struct crop {
 	unsigned char *ordinary, *full;
 };
 
-/* Buffers are to come from this file; -1 for none. */
+/* Buffers are allocated with this file; -1 for none. */
 static inline int prepare(struct crop *crop, unsigned char byte)
 {
 	*crop = (struct crop){ .byte = byte, .fd = -1, .full = malloc(PIPE_BYTES) };
@@ -182,7 +182,7 @@ static inline long changed(const struct crop *crop, const unsigned char *bytes, 
 	return memcmp(bytes, crop->full, length) ? differing(bytes, crop->byte, length) : 0;
 }
 
-/* How many bytes have changed, or an error; all of it is given back. */
+/* How many bytes have changed, or an error; frees all of it. */
 static inline long harvest(struct crop *crop)
 {
 	static unsigned char bytes[PIPE_BYTES];

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Promise 7: a device goes, by whatever way, with files, mappings and transfers held: nobody is waited for, and it can come back. */
+/* Promise 7: a device is removed in each way, with files, mappings and transfers held. The removal waits for no process. */
 #include "requests.h"
 #include "teardown.h"
 
@@ -119,7 +119,7 @@ TEST_F(gone, mappings_answer_sigbus)
 	EXPECT_EQ(0, munmap(self->buffer.bytes, PAGES * PAGE));
 }
 
-/* The old file and the old mapping have nothing to do with the device that came back. */
+/* The old file and the old mapping are independent of the device that was added again. */
 TEST_F(gone, what_was_held_stays_dead)
 {
 	struct rdma_device_info info;
@@ -135,7 +135,7 @@ TEST_F(gone, what_was_held_stays_dead)
 	EXPECT_TRUE(works());
 }
 
-/* Mappings of a file that was opened by another name of the node. */
+/* Mappings of a file that was opened through another node. */
 TEST_F(gone, other_names_of_the_node)
 {
 	static const char name[] = "/dev/rdma-by-another-name";
@@ -161,7 +161,7 @@ TEST_F(gone, other_names_of_the_node)
 	unlink(name);
 }
 
-/* A transfer under way, one that waits behind it, and one of another context: all are told, at once. */
+/* A running transfer, one that waits behind it, and one of another context: all return at once. */
 TEST_F(gone, transfers_in_flight_and_queued)
 {
 	struct pending pending[3];
@@ -187,7 +187,7 @@ TEST_F(gone, transfers_in_flight_and_queued)
 	for (int i = 0; i < 3; i++) {
 		int answer = finish(&pending[i]);
 
-		/* In real time, the one under way, and others on a busy host, may have ended before the device was on its way. */
+		/* In real time, the running transfer, and others on a busy host, may have ended before the removal. */
 		EXPECT_TRUE(answer == -ENODEV || (!answer && !virtual_time() &&
 						  pending[i].ended - pending[i].began >= (i ? 2 : 1) * TRANSFER_US - 1000))
 			TH_LOG("request %d: %d", i, answer);
@@ -220,8 +220,8 @@ TEST_F(gone, in_a_long_copy)
 }
 
 /*
- * What was submitted: each comes back, once, and can be collected; only then WAIT says that the device is gone. Some may have come to
- * their end before. The one that the engine had may come behind the others, for the engine is waited for; and may succeed, too.
+ * Each submitted request completes once and can be collected. Only then WAIT fails with ENODEV. Some may have ended
+ * before. The running one may complete after the others, because the driver waits for the engine, and may succeed.
  */
 static void expect_gone(struct __test_metadata *_metadata, const struct rdma_completion *completions, int count)
 {
@@ -233,7 +233,7 @@ static void expect_gone(struct __test_metadata *_metadata, const struct rdma_com
 		EXPECT_EQ(1, completions[done].bytes);
 		done++;
 	}
-	/* No more of them than there was time for. */
+	/* No more of them than the time allowed. */
 	EXPECT_GT(count, done);
 	last = completions[count - 1].cookie == done;
 	begun = &completions[last ? count - 1 : done];
@@ -268,7 +268,7 @@ TEST_F(gone, submitted)
 	EXPECT_EQ(POLLIN | POLLRDNORM | POLLHUP | POLLERR, polled(self->fd));
 	EXPECT_LE(1, counted(event));
 	EXPECT_EQ(-ENODEV, submit_many(self->fd, &self->buffer, 1, 9));
-	/* They are collected by and by; nothing is waited for that will not come. */
+	/* They are collected in several steps; no call waits for completions that will not come. */
 	ASSERT_EQ(2, take(self->fd, completions, 2));
 	ASSERT_EQ(4, collect(self->fd, completions + 2, 16, 16, FOREVER));
 	expect_gone(_metadata, completions, 6);
@@ -285,7 +285,7 @@ TEST_F(gone, submitted)
 	EXPECT_EQ(-ENODEV, take(self->fd, completions, 16));
 }
 
-/* What was completed before is as it was. */
+/* Earlier completions do not change. */
 TEST_F(gone, submitted_and_completed)
 {
 	struct rdma_completion completions[16];
@@ -304,7 +304,7 @@ TEST_F(gone, submitted_and_completed)
 	EXPECT_EQ(-ENODEV, take(self->fd, completions, 16));
 }
 
-/* A full queue, in chains, and copies: all of it comes back. */
+/* A full queue of chains and copies: all requests complete. */
 TEST_F(gone, submitted_in_chains)
 {
 	static struct rdma_request requests[DEPTH];
@@ -334,7 +334,7 @@ TEST_F(gone, submitted_in_chains)
 	EXPECT_EQ(-ENODEV, take(self->fd, completions, 1));
 }
 
-/* Those who wait are woken: with what there is, or with the news. */
+/* Waiting threads are woken: with completions, or with the error. */
 struct waiter {
 	pthread_t thread;
 	int fd, answer;
@@ -374,7 +374,7 @@ TEST_F(gone, waited_for)
 	close(other);
 }
 
-/* The last transfer does not land in memory that was given to somebody else meanwhile. */
+/* The last transfer does not write to memory that has been allocated by another process. */
 TEST_F(gone, no_late_transfer)
 {
 	unsigned char *canaries =
@@ -397,7 +397,7 @@ TEST_F(gone, no_late_transfer)
 	EXPECT_EQ(0, differing(canaries, 0x11, CANARIES * PAGE));
 }
 
-/* Device memory is scrubbed when a driver takes the device, whoever had it before. */
+/* The device memory is scrubbed when a driver binds to the device. */
 TEST_F(gone, device_memory_is_scrubbed)
 {
 	struct buffer buffer;
@@ -415,14 +415,14 @@ TEST_F(gone, device_memory_is_scrubbed)
 	close(fd);
 }
 
-/* Others open, map, transfer and close all the while. */
+/* Other processes open, map, transfer and close all the time. */
 struct user {
 	pthread_t thread;
 	volatile bool over;
 	long opened, unexpected;
 };
 
-/* What was accepted must come back. */
+/* Accepted requests must complete. */
 static int submits(int fd, struct buffer *buffer)
 {
 	struct rdma_completion completions[8];

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Promise 7: unbind never waits for userspace. Each round, a file, mappings and transfers are held while the device goes, at any
- * moment of a transfer: it goes in time, and what is held answers as it must. (gone.c has the cases one by one; this is the volume.)
+ * Promise 7: unbind never waits for user space. In each round, a file, mappings and transfers are held while the device is removed, at any
+ * moment of a transfer. The removal must end in time, and calls must return the right errors. (gone.c has the single cases; this is the volume.)
  */
 #include "requests.h"
 #include "teardown.h"
@@ -25,13 +25,13 @@ FIXTURE_TEARDOWN(held)
 {
 }
 
-/* What a program has of the device. */
+/* What a program holds of the device. */
 struct holder {
 	int fd;
 	struct buffer buffer;
 	unsigned char *untouched; /* a second mapping */
 	pthread_t thread;
-	bool waits; /* the thread does, for more completions than there will be */
+	bool waits; /* a thread waits for more completions than there will be */
 	int collected;
 	struct pending pending;
 };
@@ -45,7 +45,7 @@ static void *waiter(void *argument)
 	return NULL;
 }
 
-/* Opens, maps, submits; every fifth time, threads wait in TRANSFER and WAIT as well. */
+/* Opens, maps, submits; every fifth time, threads also wait in TRANSFER and WAIT. */
 static int hold(struct holder *holder, int round)
 {
 	*holder = (struct holder){ .fd = open_node(O_RDWR), .waits = round % 5 == 0 };
@@ -62,7 +62,7 @@ static int hold(struct holder *holder, int round)
 	return begin(&holder->pending, holder->fd, reading(&holder->buffer, 0, 0, PAGE, 0));
 }
 
-/* What does not answer as it must, in words; NULL if all does. With `ended`, transfers may have come to their end before. */
+/* Returns what is wrong, or NULL. With `ended`, transfers may have ended before. */
 static const char *wrong_answer(struct holder *holder, bool ended)
 {
 	struct rdma_completion completions[8];
@@ -104,7 +104,7 @@ static void let_go(struct holder *holder)
 
 static void again_and_again(struct __test_metadata *_metadata, FIXTURE_DATA(held) *self, enum way way, const char *what, int rounds)
 {
-	/* How long QEMU takes to unplug is in real time, over which a virtual clock leaps: transfers may end meanwhile. */
+	/* QEMU unplugs in real time, during which a virtual clock jumps: transfers may have ended. */
 	bool timed = way != UNPLUG || !virtual_time();
 	int64_t slowest = 0;
 
@@ -123,7 +123,7 @@ static void again_and_again(struct __test_metadata *_metadata, FIXTURE_DATA(held
 		slowest = took > slowest ? took : slowest;
 		wrong = wrong_answer(&holder, way == UNPLUG);
 		ASSERT_EQ(NULL, wrong) TH_LOG("round %d: %s", round, wrong);
-		/* Some are still held by the time that it comes back. */
+		/* Some are still held when the device is added again. */
 		if (round % 2)
 			let_go(&holder);
 		ASSERT_EQ(0, come_back(self->address, way));
@@ -154,7 +154,7 @@ TEST_F(held, unplug)
 	again_and_again(_metadata, self, UNPLUG, "device_del", virtual_time() ? scale(100, 1000) : scale(10, 100));
 }
 
-/* Given to another driver, which there is not: then nobody binds it, until it is given back. */
+/* Assigned to a driver that does not exist: no driver binds until the override is removed. */
 TEST_F(held, driver_override)
 {
 	int rounds = virtual_time() ? scale(40, 400) : scale(5, 50);
@@ -181,7 +181,7 @@ TEST_F(held, driver_override)
 	FIGURE("%d x driver_override with file, mapping and transfer held", "each as it must", rounds);
 }
 
-/* The module stays while a file is open, or only its mapping is left; with both gone, it goes though their transfer is not over. */
+/* A module cannot be unloaded while a file is open or only its mapping is left. Without both, it can, although their transfer has not ended. */
 TEST_F(held, rmmod)
 {
 	int rounds = virtual_time() ? scale(200, 2000) : scale(20, 200);

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Promise 6: whoever waits can be killed. In mid-transfer, in every kind of call that waits, alone or behind others' requests: gone at
- * once. The engine goes on, and the memory comes back.
+ * Promise 6: a waiting process can be killed during a transfer, in each call that waits, alone or behind requests of others. It ends at
+ * once, the engine continues, and all memory is freed.
  */
 #include "requests.h"
 #include "teardown.h"
 
 #include <sys/wait.h>
 
-/* From the kill to the end of waitpid(2), at the most; and until when after the start it comes. */
+/* Maximum time from the kill to the end of waitpid(2), and the latest time of the kill after the start. */
 enum { GONE_US = 250000, MOMENTS_US = 150000, PAGES = 16 };
 
 enum kind { TRANSFER, COPY, WAIT, POLL, READ, WRITE, THREADS, KINDS };
@@ -19,7 +19,7 @@ FIXTURE(kill)
 	int fd;
 	struct buffer buffer;
 	volatile bool *ready;
-	char hung[32]; /* what there was */
+	char hung[32]; /* state before */
 };
 
 #define HUNG_TASK "/proc/sys/kernel/hung_task_timeout_secs"
@@ -31,7 +31,7 @@ FIXTURE_SETUP(kill)
 	ASSERT_EQ(0, allocate(self->fd, 2 * PAGE, &self->buffer));
 	self->ready = shared_memory(PAGE);
 	ASSERT_NE(MAP_FAILED, self->ready);
-	/* A task that cannot be woken for longer than this fails the test by what the kernel logs. */
+	/* The kernel logs a task that cannot be woken for longer than this, which fails the test. */
 	if (!read_text(HUNG_TASK, self->hung, sizeof(self->hung))) {
 		ASSERT_EQ(0, write_text(HUNG_TASK, virtual_time() ? "2" : "20"));
 	}
@@ -49,7 +49,7 @@ struct doomed {
 	enum kind kind;
 };
 
-/* Waits in its way, for longer than it is given. */
+/* Waits in its call, for longer than the test takes. */
 static void *wait_for_ever(void *argument)
 {
 	struct doomed *doomed = argument;
@@ -108,7 +108,7 @@ static void __attribute__((noreturn)) be_doomed(enum kind kind, volatile bool *r
 	_exit(1);
 }
 
-/* How long it took until it was gone, or an error. */
+/* The time until the process had ended, or an error. */
 static int64_t start_and_kill(FIXTURE_DATA(kill) *self, enum kind kind, int64_t moment_us)
 {
 	int64_t began;
@@ -128,7 +128,7 @@ static int64_t start_and_kill(FIXTURE_DATA(kill) *self, enum kind kind, int64_t 
 	return now() - began;
 }
 
-/* Whether there is as much as there was, now or in a moment: what the engine still had is given back by a thread of the kernel. */
+/* Whether everything is free as before, after a moment if necessary: a kernel thread frees what the engine still had. */
 static bool comes_back(const char *what, long before)
 {
 	int64_t began = now();
@@ -152,7 +152,7 @@ TEST_F(kill, in_every_wait)
 		bool behind = random() % 2;
 		int64_t took, began;
 
-		/* Others' requests come first: then it is killed before its own has begun, too. */
+		/* Requests of others are first: the process is also killed before its own request has started. */
 		if (behind) {
 			ASSERT_EQ(2, submit_many(self->fd, &self->buffer, 2, 0));
 		}
@@ -166,7 +166,7 @@ TEST_F(kill, in_every_wait)
 		if (behind) {
 			ASSERT_EQ(0, drain(self->fd, 2));
 		}
-		/* What it had begun has to end first; nothing else of it is in the way. */
+		/* The request that it has started must end first; nothing else of it delays others. */
 		fill(self->buffer.bytes, PAGE, round);
 		began = now();
 		ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, PAGE));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Promise 1: no DMA lands after close, FREE, SIGKILL, unbind or rmmod. A transfer from the device into memory loses its owner at any
- * moment; whatever memory becomes free is taken at once, by others, and must stay as they wrote it.
+ * Promise 1: no DMA lands after close, FREE, SIGKILL, unbind or rmmod. A transfer from the device to memory loses its owner at any
+ * moment. Other programs allocate all memory that becomes free, and it must keep their data.
  */
 #include "requests.h"
 #include "teardown.h"
@@ -9,7 +9,7 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 
-/* Longer than a transfer takes, so that some are over. */
+/* Longer than a transfer, so that some have ended. */
 enum { MOMENTS_US = 110000, CANARY = 0x11, PAYLOAD = 0xee };
 
 enum path { CLOSED, FREED, KILLED, UNBOUND, UNLOADED };
@@ -58,14 +58,14 @@ FIXTURE_TEARDOWN(late)
 {
 }
 
-/* One round: who owns the transfer, and where in which buffer it goes. */
+/* One round: which process owns the transfer, and its place in the buffer. */
 struct victim {
 	int fd;
 	size_t size, at;
 	struct buffer buffer;
 };
 
-/* The device memory is full of what no canary is made of. */
+/* The device memory is filled with bytes that no canary contains. */
 static int payload(void)
 {
 	int fd = open_node(O_RDWR), answer;
@@ -98,7 +98,7 @@ static struct rdma_request into(const struct victim *victim)
 	return reading(&victim->buffer, victim->at, 0, DEVICE_MEMORY, 0);
 }
 
-/* Starts the transfer, and returns at that moment; what was left of it is the driver's affair. */
+/* Starts the transfer, and returns at that moment. */
 static int start_and_leave(const struct victim *victim, int64_t moment_us, bool by_signal)
 {
 	struct itimerval soon = { .it_value.tv_usec = moment_us + 1 }, never = { 0 };
@@ -116,7 +116,7 @@ static int start_and_leave(const struct victim *victim, int64_t moment_us, bool 
 	return answer == -EINTR ? 0 : answer;
 }
 
-/* Never returns: is at it when the signal comes, in one of the ways in which the device writes to memory. */
+/* Never returns: it is in a call when the signal arrives, in one of the ways in which the device writes to memory. */
 static void __attribute__((noreturn)) be_owner(struct victim victim, int way, volatile bool *ready)
 {
 	struct buffer source;
@@ -162,7 +162,7 @@ static int killed(FIXTURE_DATA(late) *self, struct victim victim, int way, int64
 	return waitpid(owner, NULL, 0) == owner ? 0 : -ECHILD;
 }
 
-/* What the owner's end is, for all but the killed. */
+/* How the owner ends, except by a kill. */
 static int tear_down(FIXTURE_DATA(late) *self, enum path path, struct victim *victim)
 {
 	switch (path) {
@@ -178,13 +178,13 @@ static int tear_down(FIXTURE_DATA(late) *self, enum path path, struct victim *vi
 	}
 }
 
-/* What there is of the device again, at once. */
+/* Allocates all memory of the device again, at once. */
 static int bring_back(FIXTURE_DATA(late) *self, enum path path)
 {
 	return path == UNBOUND ? come_back(self->address, UNBIND) : path == UNLOADED ? load(self->module) : 0;
 }
 
-/* How many canary bytes changed in one round, or an error. */
+/* How many canary bytes have changed in one round, or an error. */
 static long one_round(FIXTURE_DATA(late) *self, enum path path, int round)
 {
 	size_t pages = 1 << random() % 4;
@@ -202,7 +202,7 @@ static long one_round(FIXTURE_DATA(late) *self, enum path path, int round)
 		   tear_down(self, path, &victim)) {
 		return -EPROTO;
 	}
-	/* The other device stays, but for rmmod. */
+	/* The other device stays, except with rmmod. */
 	fd = path == UNLOADED ? -1 : open_number(1);
 	if (plant(&self->crop, fd, victim.size) || bring_back(self, path))
 		return -ENOMEM;

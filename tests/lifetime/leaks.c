@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Promise 9: thousands of times everything, also what fails, and as much memory is free afterwards as before. */
+/* Promise 9: after thousands of repetitions of all calls, including failing ones, as much memory is free as before. */
 #include "memory.h"
 
-/* What may be missing afterwards: the kernel's own caches breathe. */
+/* Tolerance: the kernel's own caches change in size. */
 enum { SLACK_KB = 1024 };
 
-/* RDMA_PERCENT for kernels on which everything takes long. */
+/* RDMA_PERCENT for slow kernels. */
 static int cycles(int quick)
 {
 	const char *percent = getenv("RDMA_PERCENT");
@@ -13,7 +13,7 @@ static int cycles(int quick)
 	return scale(quick, 10 * quick) * (percent ? atoi(percent) : 100) / 100;
 }
 
-/* What the kernel's DMA API has given to devices of ours and not taken back; -1 if this kernel does not tell. */
+/* Mappings of the kernel's DMA API for this driver's devices that exist; -1 if this kernel does not count them. */
 static long live_mappings(void)
 {
 	char line[512];
@@ -28,7 +28,7 @@ static long live_mappings(void)
 	return count;
 }
 
-/* And the same by the driver's own account: buffers of the first device. */
+/* The same as counted by the driver: buffers of the first device. */
 static long live_buffers(void)
 {
 	char text[4096], *line;
@@ -54,7 +54,7 @@ FIXTURE_TEARDOWN(leaks)
 
 typedef void cycle(struct __test_metadata *_metadata, int round);
 
-/* Some rounds to fill caches and pools; then the rounds that count. */
+/* Some rounds to fill caches and pools, then the measured rounds. */
 static void measure(struct __test_metadata *_metadata, const char *what, cycle *cycle, int rounds)
 {
 	struct memory before, after;
@@ -77,8 +77,8 @@ static void measure(struct __test_metadata *_metadata, const char *what, cycle *
 }
 
 /*
- * On a kernel that keeps what is freed, to see who uses it (KASAN), free memory tells nothing. It has the DMA API's own account instead: as
- * many mappings live as before.
+ * KASAN keeps freed memory to detect its use, so that the amount of free memory means nothing. Instead, the DMA API must count as
+ * many mappings as before.
  */
 static void count_mappings(struct __test_metadata *_metadata, FIXTURE_DATA(leaks) *self, const char *what, cycle *cycle, int rounds)
 {
@@ -86,7 +86,7 @@ static void count_mappings(struct __test_metadata *_metadata, FIXTURE_DATA(leaks
 
 	for (int i = 0; i < rounds; i++)
 		cycle(_metadata, i);
-	/* The engine may still have the last one's transfer. */
+	/* The engine may still have the last transfer. */
 	pause_us(3 * TRANSFER_US);
 	mappings = live_mappings() - self->mappings;
 	FIGURE("%d cycles: %s", "%ld live DMA mappings, %ld buffers left", rounds, what, mappings, live_buffers());
@@ -102,7 +102,7 @@ static void go_round(struct __test_metadata *_metadata, FIXTURE_DATA(leaks) *sel
 		count_mappings(_metadata, self, what, cycle, rounds);
 }
 
-/* The oracle first: what is held is counted, and seen to be gone. */
+/* First, the check itself: held buffers are counted, and freed ones are not. */
 TEST_F(leaks, what_is_held_is_seen)
 {
 	int fd = open_node(O_RDWR);
@@ -142,7 +142,7 @@ TEST_F(leaks, open_allocate_map_and_all_back)
 	go_round(_metadata, self, "open, allocate, map, all given back", orderly, cycles(4000));
 }
 
-/* Nothing is given back but by closing, and by the end of the mapping. */
+/* Buffers are freed only by close and by the end of the mapping. */
 static void disorderly(struct __test_metadata *_metadata, int round)
 {
 	int fd = open_node(O_RDWR);
@@ -229,7 +229,7 @@ TEST_F(leaks, deaths_in_mid_transfer)
 	go_round(_metadata, self, "killed in mid-transfer", dying, cycles(400));
 }
 
-/* A device that comes and goes with things held. */
+/* A device that is removed and added with buffers held. */
 static char address[32];
 
 static void going(struct __test_metadata *_metadata, int round)
@@ -253,7 +253,7 @@ TEST_F(leaks, unbind_and_bind)
 	go_round(_metadata, self, "unbind and bind with everything held", going, cycles(300));
 }
 
-/* Of all of these, some more; then the kernel looks for what nothing points to. It does not know pages, but all that describes them. */
+/* Some more of all of these; then the kernel searches for unreferenced memory. It does not track pages, but their descriptions. */
 TEST_F(leaks, kmemleak)
 {
 	static cycle *const kinds[] = { orderly, disorderly, failing, transferring, dying, going };
@@ -267,7 +267,7 @@ TEST_F(leaks, kmemleak)
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
 		for (int round = 0; round < 20; round++)
 			kinds[i](_metadata, round);
-	/* What is younger than 5 s is not suspected; and twice, for what was on its way in the first scan. */
+	/* Objects younger than 5 s are not reported. Two scans, because of what was in use during the first one. */
 	for (int i = 0; i < 2; i++) {
 		pause_us(6000000);
 		ASSERT_EQ(0, write_text("/sys/kernel/debug/kmemleak", "scan"));

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Promise 1: a transfer whose owner is gone lands in memory that nobody else has got yet. */
+/* Promise 1: a transfer whose owner is gone writes to memory that has not been allocated again. */
 #include "rdma_test.h"
 
 enum { ROUNDS = 50, BUFFERS = 48, CANARY = 0x11, PAYLOAD = 0xee };
 
-/* How the owner of a transfer into its buffer goes. */
+/* How the owner of a transfer to its buffer ends. */
 enum end { KILLED, EXITS, FREES, CLOSES };
 
 FIXTURE(quarantine)
@@ -43,7 +43,7 @@ static void on_signal(int signal)
 	(void)signal;
 }
 
-/* The owner: gives up its transfer when the signal comes, and then its buffer, by the way that is asked for. */
+/* The owner: stops waiting for its transfer at the signal, and then frees its buffer, in the requested way. */
 static void __attribute__((noreturn)) be_owner(volatile bool *ready, enum end end)
 {
 	struct sigaction action = { .sa_handler = on_signal };
@@ -69,7 +69,7 @@ static void __attribute__((noreturn)) be_owner(volatile bool *ready, enum end en
 		pause();
 }
 
-/* Take the memory that might just have become free: as buffers, and as ordinary pages. */
+/* Allocates the memory that may just have become free: as buffers, and as ordinary pages. */
 static size_t strays(struct __test_metadata *_metadata, FIXTURE_DATA(quarantine) *self)
 {
 	enum { ORDINARY = 256 };
@@ -128,7 +128,7 @@ TEST_F(quarantine, holds)
 	EXPECT_EQ(0, count);
 }
 
-/* A mapping that stays is the one place where the bytes may arrive, and they do. */
+/* A mapping that stays is the only place where the bytes may arrive, and they do. */
 TEST_F(quarantine, mapping_still_gets_the_bytes)
 {
 	struct sigaction action = { .sa_handler = on_signal };

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Devices that the driver must not take: each is refused with one clear line, and everything is undone. */
+/* Devices that the driver must not bind to: each is refused with one clear message, and everything is undone. */
 #include "registers.h"
 
 #include <dirent.h>
 
 #define DRIVERS "/sys/bus/pci/drivers/"
 
-/* 1 MiB of registers is what makes an edu; a display's memory is 16 MiB of anything. */
+/* An edu has 1 MiB of registers; the memory of a display has 16 MiB. */
 enum { DISPLAY_BYTES = 4096 };
 
 FIXTURE(refused)
 {
 	int log;
-	char address[32]; /* of the device that is to be refused */
+	char address[32]; /* of the device to be refused */
 	bool loaded;
 };
 
@@ -72,7 +72,7 @@ static bool is_bound(const char *address)
 	return !access(path, F_OK);
 }
 
-/* How many lines of the log are about this device, and how many of them are errors; the last one is shown. */
+/* How many lines of the log are about this device, and how many of them are errors; the last one is printed. */
 static void lines_about(struct __test_metadata *_metadata, int log, const char *address, int *lines, int *errors)
 {
 	char line[2048], start[64];
@@ -91,7 +91,7 @@ static void lines_about(struct __test_metadata *_metadata, int log, const char *
 	}
 }
 
-/* Nothing of the device is held any more, and it is switched off. */
+/* Nothing of the device is held any more, and it is disabled. */
 static void expect_undone(struct __test_metadata *_metadata, const char *address)
 {
 	char text[65536];
@@ -122,7 +122,7 @@ static void expect_refused(struct __test_metadata *_metadata, FIXTURE_DATA(refus
 	EXPECT_EQ(1, errors);
 }
 
-/* Where the edu itself is, so that it does not get into the way of the others. */
+/* The address of the edu itself, which must not interfere with the others. */
 static void park_edu(struct __test_metadata *_metadata)
 {
 	char edu[32];
@@ -146,7 +146,7 @@ FIXTURE_TEARDOWN(refused)
 	EXPECT_NE(0, access(DRIVERS "rdma", F_OK));
 }
 
-/* Another driver gets on with the device afterwards. */
+/* Another driver works with the device afterwards. */
 static void expect_usable_by_others(struct __test_metadata *_metadata, FIXTURE_DATA(refused) *self)
 {
 	ASSERT_EQ(0, system("modprobe pci-stub"));
@@ -182,7 +182,7 @@ TEST_F(refused, something_else)
 	expect_usable_by_others(_metadata, self);
 }
 
-/* It says that it is an edu, but does not behave like one. */
+/* It identifies as an edu, but does not behave like one. */
 TEST_F(refused, not_alive)
 {
 	volatile void *memory;
@@ -212,7 +212,7 @@ TEST_F(refused, not_alive)
 	ASSERT_EQ(0, write_text(path, "0"));
 }
 
-/* An edu that is busy with a transfer of somebody else's, which does not end. */
+/* An edu with a foreign transfer that does not end. */
 TEST_F(refused, busy)
 {
 	struct hog hog;
@@ -234,7 +234,7 @@ TEST_F(refused, busy)
 	ASSERT_EQ(0, write_text(path, "0"));
 	expect_undone(_metadata, self->address);
 
-	/* One that ends is waited for. */
+	/* A foreign transfer that ends is waited for. */
 	ASSERT_EQ(0, write_text(path, "1"));
 	start_alien_transfer(registers);
 	EXPECT_EQ(0, write_text(DRIVERS "rdma/bind", self->address));
@@ -245,7 +245,7 @@ TEST_F(refused, busy)
 	self->address[0] = '\0';
 }
 
-/* A reach so short that there is no memory in it: the module is not loaded, and is the next time. */
+/* With a range without memory, loading the module fails; the next time it succeeds. */
 TEST_F(refused, unreachable_memory)
 {
 	ASSERT_TRUE(find("0x1234", "0x11e8", self->address));
@@ -259,7 +259,7 @@ TEST_F(refused, unreachable_memory)
 	EXPECT_TRUE(is_bound(self->address));
 }
 
-/* What this machine has not: memory that is encrypted, caches that the device does not see, a mask that the kernel has no memory for. */
+/* What this machine does not have: encrypted memory, caches that are not coherent with the device, a mask without memory. */
 TEST_F(refused, injected)
 {
 	static const struct {
@@ -282,14 +282,14 @@ TEST_F(refused, injected)
 		EXPECT_EQ(-ENODEV, write_text(DRIVERS "rdma/bind", self->address));
 		EXPECT_EQ(1, log_lines(self->log, faults[i].reason)) TH_LOG("%s", faults[i].fault);
 		EXPECT_FALSE(is_bound(self->address));
-		/* It was that, and nothing else. */
+		/* This was the only reason. */
 		ASSERT_EQ(0, write_text(DRIVERS "rdma/bind", self->address));
 		EXPECT_EQ(0, access(NODE, F_OK));
 	}
 	FIGURE("%zu reasons, injected", "each refused, and in the log", ARRAY_SIZE(faults));
 }
 
-/* The oracle of it all: a device that is what it should be. */
+/* The check itself: a valid device. */
 TEST_F(refused, but_not_a_good_one)
 {
 	int lines, errors;

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Unloading: refused while a file or a mapping is held, complete afterwards, and right behind a transfer whose owner was killed.
+# Unloading: it is refused while a file or a mapping is held, complete afterwards, and possible right after the owner of a transfer was killed.
 # shellcheck disable=SC2317 # the functions are called by name
 set -u
 . /usr/src/linux/tools/testing/selftests/kselftest/ktap_helpers.sh
@@ -56,7 +56,7 @@ bus_master_off() {
 	! (($(setpci -s "$device" COMMAND.w | sed 's/^/0x/') & 4))
 }
 
-# The owner of a transfer is killed in the middle of it, and the module goes and comes at once.
+# The owner of a transfer is killed during it, and the module is unloaded and loaded at once.
 behind_a_transfer() {
 	local owner round
 	for round in 1 2 3 4 5; do

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Two devices: two nodes, two engines, two memories; each goes and comes by itself, and numbers are used again. */
+/* Two devices: two nodes, two engines, two memories; each is removed and added independently, and numbers are reused. */
 #include "monitor.h"
 
 enum { SLACK_US = 10000 };
@@ -58,7 +58,7 @@ TEST_F(two, have_memories_of_their_own)
 	}
 }
 
-/* Ten transfers on each take as long as ten. */
+/* Ten transfers on each take as long as ten on one. */
 TEST_F(two, work_at_the_same_time)
 {
 	enum { COUNT = 10 };
@@ -81,7 +81,7 @@ TEST_F(two, work_at_the_same_time)
 	EXPECT_GE(COUNT * (TRANSFER_US + 2000), took);
 }
 
-/* A handle, and an offset, of one device's context means nothing to the other's. */
+/* A handle or an offset of a context on one device is not valid on the other. */
 TEST_F(two, share_no_handles)
 {
 	struct rdma_alloc alloc;
@@ -111,14 +111,14 @@ TEST_F(two, one_goes_and_the_other_works_on)
 	EXPECT_EQ(0, from_device(self->fds[1], &self->buffers[1], PAGE, 0, PAGE));
 	EXPECT_EQ(0, memcmp(self->buffers[1].bytes, self->buffers[1].bytes + PAGE, PAGE));
 
-	/* The lowest number that is free is 0 again. */
+	/* The lowest free number is 0 again. */
 	close(self->fds[0]);
 	ASSERT_EQ(0, bind(self->addresses[0]));
 	self->fds[0] = open_number(0);
 	EXPECT_LE(0, self->fds[0]);
 }
 
-/* Numbers belong to the order in which devices come, not to the devices. */
+/* Numbers depend on the order in which devices are added. */
 TEST_F(two, numbers_go_round)
 {
 	char address[32];
@@ -144,7 +144,7 @@ TEST_F(two, numbers_go_round)
 	EXPECT_LE(0, self->fds[1]);
 }
 
-/* A third one, plugged in while the others are at work, and out again. */
+/* A third one, added and removed while the others work. */
 TEST_F(two, and_a_third)
 {
 	struct buffer buffer;
@@ -166,7 +166,7 @@ TEST_F(two, and_a_third)
 	EXPECT_EQ(0, to_device(self->fds[0], &self->buffers[0], 0, 0, 1));
 }
 
-/* One unbind and bind after the other, while the second device's transfers are under way. */
+/* Repeated unbind and bind, while transfers run on the second device. */
 TEST_F(two, many_goings)
 {
 	for (int i = 0; i < 20; i++) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* ALLOC and FREE: sizes, handles, zeroed memory, and every argument that they have to refuse. */
+/* ALLOC and FREE: sizes, handles, zeroed memory, and invalid values of each argument. */
 #include "rdma_test.h"
 
 FIXTURE(alloc)
@@ -56,7 +56,7 @@ TEST_F(alloc, impossible_sizes)
 	}
 }
 
-/* What is only an answer may hold anything before. */
+/* Output fields may contain any value before the call. */
 TEST_F(alloc, answers_need_no_values)
 {
 	struct rdma_alloc alloc = { .size = 1, .mmap_offset = UINT64_MAX, .handle = UINT32_MAX };
@@ -118,7 +118,7 @@ TEST_F(alloc, free_twice)
 	EXPECT_EQ(EINVAL, errno);
 }
 
-/* A handle means nothing in another context, neither to FREE nor to mmap nor to a transfer. */
+/* A handle is not valid in another context: FREE, mmap and transfers refuse it. */
 TEST_F(alloc, handles_are_the_context_s_own)
 {
 	int other = open_node(O_RDWR);
@@ -147,7 +147,7 @@ TEST_F(alloc, many)
 			ASSERT_NE(buffers[j].offset, buffers[i].offset);
 		}
 	}
-	/* Every other one goes; the rest stays as it was. */
+	/* Every other buffer is freed; the others do not change. */
 	for (int i = 0; i < COUNT; i += 2) {
 		ASSERT_EQ(0, release(self->fd, &buffers[i]));
 	}
@@ -166,7 +166,7 @@ TEST_F(alloc, many)
 	}
 }
 
-/* Promise 5: what others left in memory is in no fresh buffer. */
+/* Promise 5: a new buffer contains no data of other users. */
 TEST_F_TIMEOUT(alloc, zeroed, 240)
 {
 	int count = scale(1000, 10000);
@@ -204,7 +204,7 @@ TEST_F(alloc, first_buffer_zeroed)
 	}
 }
 
-/* Closing the file frees all of its buffers: this is many times the memory there is. */
+/* Closing the file frees all of its buffers: in total, this allocates many times the size of the memory. */
 TEST_F(alloc, close_frees)
 {
 	for (int i = 0; i < 200; i++) {
@@ -220,7 +220,7 @@ TEST_F(alloc, close_frees)
 	}
 }
 
-/* Whoever cannot be told of a buffer must not have one: here the argument can be read, and the answer not be written. */
+/* If the answer cannot be written, the buffer must not exist: here the argument is readable and not writable. */
 TEST_F(alloc, what_cannot_be_answered_is_taken_back)
 {
 	struct rdma_alloc first = { .size = PAGE }, after = { .size = PAGE };
@@ -233,7 +233,7 @@ TEST_F(alloc, what_cannot_be_answered_is_taken_back)
 	for (int i = 0; i < 100; i++) {
 		ASSERT_EQ(-EFAULT, call(self->fd, RDMA_IOC_ALLOC, argument));
 	}
-	/* Handles are used again, so that those 100 have left no trace. */
+	/* Handles are reused, so that those 100 have been freed. */
 	ASSERT_EQ(0, call(self->fd, RDMA_IOC_ALLOC, &after));
 	EXPECT_EQ(first.handle + 1, after.handle);
 	munmap(argument, PAGE);
@@ -255,7 +255,7 @@ FIXTURE_VARIANT_ADD(exhaustion, middling) { .size = 1 << 16 };
 
 FIXTURE_SETUP(exhaustion)
 {
-	pause_us(6000000); /* the log takes only so many lines in 5 s */
+	pause_us(6000000); /* the log is limited to a few lines in 5 s */
 	self->fd = open_node(O_RDWR);
 	ASSERT_LE(0, self->fd);
 	self->log = open_log();
@@ -276,7 +276,7 @@ static long oom_kills(void)
 		       -1;
 }
 
-/* All that is within the device's reach; then ENOMEM, and the log says why; and all of it comes back. Nobody is killed for it. */
+/* Allocates all memory within the device's reach. Then ENOMEM, with a message; all memory is freed; no process is killed. */
 TEST_F_TIMEOUT(exhaustion, and_recovery, 120)
 {
 	long killed = oom_kills();
@@ -299,7 +299,7 @@ TEST_F_TIMEOUT(exhaustion, and_recovery, 120)
 	TH_LOG("%d, %d, %d buffers of %llu bytes", counts[0], counts[1], counts[2],
 	       (unsigned long long)variant->size);
 	EXPECT_LT(0, counts[0]);
-	/* The first round may be lucky: free memory happens to lie low, and the kernel looks for it no further than once. */
+	/* The first round may succeed by chance: free memory happens to have low addresses, and the kernel reclaims it only once. */
 	EXPECT_GE(counts[2] + counts[2] / 4 + 2, counts[1]);
 	EXPECT_LT(0, log_lines(self->log, "rdma 0000:"));
 	ASSERT_LE(0, killed);
@@ -308,7 +308,7 @@ TEST_F_TIMEOUT(exhaustion, and_recovery, 120)
 	       (unsigned long long)variant->size / 1024, counts[0], counts[1], counts[2], oom_kills() - killed);
 }
 
-/* More than the guest has. */
+/* More than the guest's memory. */
 TEST_F(alloc, larger_than_memory)
 {
 	struct rdma_alloc alloc = { .size = RDMA_MAX_BUFFER_SIZE };
@@ -322,7 +322,7 @@ TEST_F(alloc, larger_than_memory)
 	EXPECT_EQ(0, allocate(self->fd, PAGE, &buffer));
 }
 
-/* No flood: a program can ask in vain as often as it likes. */
+/* The log is not flooded, however often a program makes calls that fail. */
 TEST_F(alloc, refusals_do_not_flood_the_log)
 {
 	int log = open_log(), lines;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Promise 2: a mapping never shows memory that is not its own. Buffers are freed, closed and taken away while they are mapped, and
- * others take and fill what may have become free; whoever looks, at any moment, finds his own data, or gets a SIGBUS. In real time two
- * threads and a child look without a pause; in virtual time a thread looks now and then, and all is looked at after each step.
+ * Promise 2: a mapping never shows memory of others. Buffers are freed, closed and revoked while they are mapped, and
+ * other processes allocate and fill the freed memory. Each access must show the buffer's own data or raise SIGBUS. In real time, two
+ * threads and a child read continuously; in virtual time, a thread reads now and then, and everything is checked after each step.
  */
 #include "requests.h"
 #include "teardown.h"
@@ -14,7 +14,7 @@ enum { SMALL = 5, SLOTS = 7, READERS = 2, SAMPLES = 64, FOREIGN = 0xf0 };
 #define HUGE (2UL << 20)
 #define SPACE (2 * HUGE) /* the largest buffer, and what each slot has of the address space */
 
-/* What is mapped, of which buffer: first page, number of pages; and how often it is renewed. */
+/* What is mapped, of which buffer: first page, number of pages; and how often it is replaced. */
 static const struct shape {
 	size_t size, first, pages;
 } shapes[SLOTS] = {
@@ -24,13 +24,13 @@ static const struct shape {
 	{ 8 * PAGE, 2, 4 },
 	{ 32 * PAGE, 0, 32 },
 	{ SPACE, 0, 1024 }, /* by huge pages */
-	{ SPACE, 3, 700 }, /* at an odd place: not by huge pages */
+	{ SPACE, 3, 700 }, /* at an unaligned address: no huge pages */
 };
 
 struct slot {
-	unsigned char *bytes; /* always the same place */
+	unsigned char *bytes; /* always at the same address */
 	volatile uint64_t generation; /* odd while it is being changed */
-	volatile uint64_t tag; /* each word of it is this, and the number of its page */
+	volatile uint64_t tag; /* each word contains this, and the number of its page */
 	uint32_t handle;
 	int fd;
 };
@@ -48,7 +48,7 @@ FIXTURE(foreign)
 	struct slot slots[SLOTS];
 	struct seen *seen;
 	struct crop crop;
-	int other; /* of the device that stays */
+	int other; /* of the device that is not removed */
 	pthread_t readers[READERS];
 	int reading;
 };
@@ -67,7 +67,7 @@ static void found(struct seen *seen, uint64_t word)
 		seen->example = word;
 }
 
-/* Looks at one word. */
+/* Checks one word. */
 static void look(struct slot *slot, const struct shape *shape, struct seen *seen, unsigned int at)
 {
 	size_t page = at / 512 % shape->pages;
@@ -82,7 +82,7 @@ static void look(struct slot *slot, const struct shape *shape, struct seen *seen
 		found(seen, value);
 }
 
-/* Looks here and there, some times; ends with the first SIGBUS. */
+/* Checks some words at random; stops at the first SIGBUS. */
 static void look_around(struct slot *slots, struct seen *seen, unsigned int *seed)
 {
 	volatile int done = 0;
@@ -112,7 +112,7 @@ static void *reader(void *argument)
 	return NULL;
 }
 
-/* A child has the mappings as they are now, whatever becomes of those of its parent. */
+/* A child inherits the current mappings, and keeps them when the parent's change. */
 static pid_t reading_child(FIXTURE_DATA(foreign) *self)
 {
 	pid_t child = fork();
@@ -135,7 +135,7 @@ static void end(pid_t child)
 	}
 }
 
-/* Looks at a few words of each page of a slot (of some pages, if there is nothing to see). They must all be there, or none may be. */
+/* Checks a few words of each page of a slot (of some pages, if nothing is expected). Either all or none of them must be present. */
 static void look_through(FIXTURE_DATA(foreign) *self, int which, bool there)
 {
 	const struct shape *shape = &shapes[which];
@@ -157,7 +157,7 @@ static void look_through(FIXTURE_DATA(foreign) *self, int which, bool there)
 	}
 }
 
-/* A new buffer in a slot, in the place of what was mapped there. */
+/* A new buffer in a slot, which replaces the mapping there. */
 static int renew(FIXTURE_DATA(foreign) *self, int which)
 {
 	static uint64_t tags;
@@ -187,7 +187,7 @@ static int renew(FIXTURE_DATA(foreign) *self, int which)
 	return 0;
 }
 
-/* Who else takes memory, and fills it with what is not ours; the first buffers as large as that of the slot. */
+/* Other users of memory, which fill it with their own data; the first buffers are as large as that of the slot. */
 static long others(FIXTURE_DATA(foreign) *self, int which)
 {
 	int error = plant(&self->crop, self->other, which < SMALL ? shapes[which].size : 16 * PAGE);
@@ -195,7 +195,7 @@ static long others(FIXTURE_DATA(foreign) *self, int which)
 	return error ? error : harvest(&self->crop);
 }
 
-/* Of the slots in turn; of the large ones now and then. */
+/* The slots in turn; the large ones less often. */
 static int turn(int round)
 {
 	return round % 200 == 199 ? SMALL + round / 200 % (SLOTS - SMALL) : round % SMALL;
@@ -242,7 +242,7 @@ static void finish_reading(struct __test_metadata *_metadata, FIXTURE_DATA(forei
 	       self->seen->foreign, self->seen->reads, self->seen->refused);
 }
 
-/* By FREE, or by closing the file; what is mapped stays. */
+/* By FREE, or by closing the file; the mapping stays. */
 static int let_go(struct slot *slot, bool by_close)
 {
 	int fd = slot->fd;
@@ -302,7 +302,7 @@ static void taken_while_mapped(struct __test_metadata *_metadata, FIXTURE_DATA(f
 		for (int i = 0; i < SLOTS; i++) {
 			close(self->slots[i].fd);
 			self->slots[i].fd = -1;
-			/* The large ones stay dead for a while. */
+			/* The large ones stay unmapped for a while. */
 			if (i < SMALL || round % 16 == 0) {
 				ASSERT_EQ(0, renew(self, i));
 			}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * How mappings are filled: with what surrounds a touched page, 2 MiB at a time where that can be, and never before they are touched;
- * and that all which is done to mappings goes well with either.
+ * How mappings are filled: with the pages around an access, 2 MiB at once if possible, and never before an access;
+ * and that all operations on mappings work with both.
  */
 #include "rdma_test.h"
 
@@ -17,14 +17,14 @@ FIXTURE(loading)
 {
 	int fd;
 	struct rdma_alloc buffer;
-	unsigned char *bytes; /* all of it; page n begins with tag(n) */
-	unsigned char *other; /* a second mapping, to compare with */
+	unsigned char *bytes; /* the whole buffer; page n begins with tag(n) */
+	unsigned char *other; /* a second mapping, for comparison */
 	char address[32];
 };
 
 FIXTURE_VARIANT(loading)
 {
-	bool huge; /* at an address at which 2 MiB can be loaded at a time */
+	bool huge; /* at an address at which huge pages can be loaded */
 };
 
 FIXTURE_VARIANT_ADD(loading, huge) { .huge = true };
@@ -35,7 +35,7 @@ static uint64_t tag(size_t page)
 	return 0x5a5a0000deadbe00 + page * 0x10001;
 }
 
-/* An address like this that is free. */
+/* A free address with this alignment. */
 static unsigned char *place(size_t size, bool huge)
 {
 	unsigned char *space = mmap(NULL, size + 2 * HUGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -52,7 +52,7 @@ static unsigned char *map_at(FIXTURE_DATA(loading) *self, bool huge, int protect
 	return bytes == MAP_FAILED ? NULL : bytes;
 }
 
-/* Pages that are loaded. */
+/* Number of loaded pages. */
 static size_t loaded(const void *bytes, size_t pages)
 {
 	unsigned char resident[PAGES];
@@ -81,7 +81,7 @@ static long page_tables(void)
 	return line ? strtol(line + 6, NULL, 10) : -1;
 }
 
-/* The pages in this range that do not hold what they should. */
+/* Number of pages in this range with wrong contents. */
 static size_t wrong(const unsigned char *bytes, size_t first, size_t last)
 {
 	size_t count = 0;
@@ -91,7 +91,7 @@ static size_t wrong(const unsigned char *bytes, size_t first, size_t last)
 	return count;
 }
 
-/* Whether a byte can be written, in a child. */
+/* Whether a byte can be written, in a child process. */
 static bool writable(volatile unsigned char *byte)
 {
 	int status;
@@ -130,13 +130,13 @@ FIXTURE_TEARDOWN(loading)
 	close(self->fd);
 }
 
-/* MADV_RANDOM: what is around a touched page stays where it is, and a huge page is none. The advice can be taken back. */
+/* MADV_RANDOM: an access loads no other pages, and no huge page. The advice can be undone. */
 TEST_F(loading, one_page_if_told)
 {
 	long before;
 
 	ASSERT_EQ(0, madvise(self->bytes, SIZE, MADV_RANDOM));
-	EXPECT_EQ(0, loaded(self->bytes, PAGES)); /* with what of this program it touches */
+	EXPECT_EQ(0, loaded(self->bytes, PAGES)); /* with the pages of this program that it accesses */
 	before = faults();
 	for (size_t page = 3; page < PAGES; page += 100) {
 		EXPECT_EQ(tag(page), *(volatile uint64_t *)(self->bytes + page * PAGE));
@@ -149,13 +149,13 @@ TEST_F(loading, one_page_if_told)
 	ASSERT_EQ(0, madvise(self->bytes, SIZE, MADV_NORMAL));
 	EXPECT_EQ(0, wrong(self->bytes, 0, PAGES));
 	EXPECT_EQ(PAGES, loaded(self->bytes, PAGES));
-	/* What is loaded already stays. */
+	/* Loaded pages stay. */
 	ASSERT_EQ(0, madvise(self->bytes, SIZE, MADV_RANDOM));
 	EXPECT_EQ(PAGES, loaded(self->bytes, PAGES));
 	EXPECT_EQ(0, wrong(self->bytes, 0, PAGES));
 }
 
-/* A part of what could be a huge page is advised: the rest is loaded as ever. */
+/* Advice for a part of a possible huge page: the rest is loaded as before. */
 TEST_F(loading, part_of_it_page_by_page)
 {
 	ASSERT_EQ(0, madvise(self->bytes + 10 * PAGE, 20 * PAGE, MADV_RANDOM));
@@ -188,7 +188,7 @@ TEST_F(loading, what_is_touched)
 	}
 }
 
-/* The kernel finds a fitting address by itself. */
+/* The kernel chooses an aligned address itself. */
 TEST_F(loading, address)
 {
 	unsigned char *bytes = map(self->fd, self->buffer.mmap_offset, SIZE, PROT_READ);
@@ -212,7 +212,7 @@ TEST_F(loading, read_then_write)
 
 TEST_F(loading, partial_munmap)
 {
-	/* Everywhere at the edges of what is loaded at a time. */
+	/* At all boundaries of what is loaded at once. */
 	static const struct { size_t first, last; } holes[] = {
 		{ 0, 1 }, { 100, 101 }, { 255, 257 }, { 400, 520 }, { 700, 701 }, { 1000, 1024 },
 	};
@@ -266,7 +266,7 @@ TEST_F(loading, mprotect)
 	}
 }
 
-/* Whole and in part, loaded or not, to places of either kind, on which page tables are left behind. */
+/* As a whole and in part, loaded or not, to places of either kind, on which page tables are left behind. */
 TEST_F(loading, mremap)
 {
 	for (int to_huge = 0; to_huge < 2; to_huge++)
@@ -277,12 +277,12 @@ TEST_F(loading, mremap)
 			ASSERT_EQ(target, mremap(self->bytes, SIZE, SIZE, MREMAP_MAYMOVE | MREMAP_FIXED, target));
 			EXPECT_FALSE(is_mapped(self->bytes));
 			self->bytes = target;
-			/* Written first, where a page table may be that nothing is in. */
+			/* Written first, where there may be an empty page table. */
 			self->bytes[(PAGES - 1) * PAGE + 123] = touched / 100;
 			EXPECT_EQ((unsigned char)(touched / 100), self->other[(PAGES - 1) * PAGE + 123]);
 			EXPECT_EQ(0, wrong(self->bytes, 0, PAGES));
 
-			/* A part away and back. */
+			/* A part is moved away and back. */
 			target = place(SIZE, to_huge);
 			ASSERT_EQ(target, mremap(self->bytes + 300 * PAGE, 600 * PAGE, 600 * PAGE,
 						 MREMAP_MAYMOVE | MREMAP_FIXED, target));
@@ -293,7 +293,7 @@ TEST_F(loading, mremap)
 								   MREMAP_MAYMOVE | MREMAP_FIXED, self->bytes + 300 * PAGE));
 			EXPECT_EQ(0, wrong(self->bytes, 0, PAGES));
 
-			/* In one again. */
+			/* As one mapping again. */
 			munmap(self->bytes, SIZE);
 			self->bytes = map_at(self, variant->huge, PROT_READ | PROT_WRITE, 0);
 			ASSERT_NE(NULL, self->bytes);
@@ -324,8 +324,8 @@ TEST_F(loading, fork)
 }
 
 /*
- * No huge page is copied into a child, whose copy could come back after an unbind has removed all (copy_huge_pmd looks before it locks):
- * both fault anew. (So it is with small ones where there could be a huge one.)
+ * A child does not inherit huge pages, because the copy could map one again after an unbind has removed all (copy_huge_pmd reads before it locks):
+ * both fault again. (The same applies to small pages in the place of a huge one.)
  */
 TEST_F(loading, forked_huge_pages_fault_anew)
 {
@@ -345,7 +345,7 @@ TEST_F(loading, forked_huge_pages_fault_anew)
 	EXPECT_EQ(0, wrong(self->bytes, 0, PAGES));
 }
 
-/* Whoever tracks what is written (CRIU does) has all entries made read-only, to see them faulting. */
+/* Programs that track writes, such as CRIU, have all entries made read-only, so that writes fault. */
 TEST_F(loading, soft_dirty)
 {
 	EXPECT_EQ(0, wrong(self->bytes, 0, PAGES));
@@ -369,7 +369,7 @@ TEST_F(loading, unbind)
 	for (size_t page = 0; page < PAGES; page += 51)
 		EXPECT_FALSE(readable(self->bytes + page * PAGE));
 	EXPECT_EQ(0, loaded(self->bytes, PAGES));
-	/* A mapping that cannot be made leaves nothing behind. */
+	/* A mapping that fails leaves nothing behind. */
 	EXPECT_EQ(NULL, map_at(self, variant->huge, PROT_READ, MAP_POPULATE));
 	EXPECT_EQ(ENODEV, errno);
 	ASSERT_EQ(0, write_text("/sys/bus/pci/drivers/rdma/bind", address));
@@ -377,7 +377,7 @@ TEST_F(loading, unbind)
 		pause_us(10000);
 }
 
-/* What fills a mapping of page cache loads nothing here, and does no harm. */
+/* Calls that fill mappings of the page cache load nothing here, and do no harm. */
 TEST_F(loading, not_before_it_is_touched)
 {
 	static const int flags[] = { MAP_POPULATE, MAP_POPULATE | MAP_NONBLOCK, MAP_LOCKED };
@@ -398,7 +398,7 @@ TEST_F(loading, not_before_it_is_touched)
 	}
 }
 
-/* What the threads below share. */
+/* Shared data of the threads below. */
 static struct race {
 	unsigned char *bytes;
 	size_t pages;
@@ -428,7 +428,7 @@ static void *toucher(void *argument)
 	}
 }
 
-/* Several threads touch the same pages of a fresh mapping at once, while another one changes the rest of it. */
+/* Several threads access the same pages of a new mapping at once, while another one changes the rest of it. */
 TEST_F_TIMEOUT(loading, threads_in_a_race, 120)
 {
 	enum { THREADS = 3, ROUNDS = 300 };

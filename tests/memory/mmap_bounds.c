@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Promise 4: mmap accepts exactly the ranges that lie wholly inside one buffer, and each shows the right pages. */
+/* Promise 4: mmap accepts exactly the ranges that lie within one buffer, and each shows the right pages. */
 #include "rdma_test.h"
 
 #include <sys/syscall.h>
 
 enum { MOST_PAGES = 16, FURTHEST = 33 };
 
-/* Where the context's buffers are, in the node's offsets: the model to compare with. */
+/* The positions of the context's buffers in the offsets of the node: the model. */
 struct extent {
 	uint64_t offset, length;
 };
@@ -20,20 +20,20 @@ static bool inside(const struct extent *extents, size_t count, uint64_t offset, 
 	return false;
 }
 
-/* Page n of a buffer begins with a tag of its own. */
+/* Page n of a buffer begins with its own tag. */
 static void tag(unsigned char *bytes, uint64_t pages, uint32_t buffer)
 {
 	for (uint64_t i = 0; i < pages; i++)
 		*(uint32_t *)(bytes + i * PAGE) = buffer << 16 | i;
 }
 
-/* The kernel's own answer: glibc has opinions on offsets. */
+/* The system call itself: glibc checks offsets. */
 static unsigned char *raw_mmap(int fd, uint64_t offset, uint64_t length)
 {
 #ifdef __LP64__
 	return (unsigned char *)syscall(SYS_mmap, NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, offset);
 #else
-	/* This is all that a 32-bit program can ask for. */
+	/* The largest offset of a 32-bit program. */
 	if (offset % PAGE || offset / PAGE > UINT32_MAX || length > UINT32_MAX) {
 		errno = EINVAL;
 		return MAP_FAILED;
@@ -61,7 +61,7 @@ FIXTURE_TEARDOWN(bounds)
 	close(self->fd);
 }
 
-/* Try all small offsets and lengths around a buffer, which is the only one of its context. */
+/* All small offsets and lengths around a buffer, which is the only one of its context. */
 static void try_all(struct __test_metadata *_metadata, FIXTURE_DATA(bounds) *self, int fd, struct extent extent,
 		    uint32_t number)
 {
@@ -117,7 +117,7 @@ TEST_F(bounds, every_offset_and_length_of_the_first_buffer)
 	EXPECT_LT(17000, self->cases);
 }
 
-/* With neighbours: a range may not run from one buffer into the next. */
+/* With neighbours: a range may not extend from one buffer into the next. */
 TEST_F(bounds, several_buffers)
 {
 	static const uint64_t sizes[] = { 2, 3, 1, 4 };
@@ -212,7 +212,7 @@ TEST_F(bounds, unaligned_offsets)
 	}
 }
 
-/* remap_file_pages(2) is another way in. */
+/* remap_file_pages(2) is another way to map. */
 TEST_F(bounds, remap_file_pages)
 {
 	struct buffer buffer;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The smallest program: mmap at offset 0 makes the context's first buffer, once, of that length. */
+/* The smallest program: mmap at offset 0 allocates the context's first buffer, once, with that length. */
 #include "rdma_test.h"
 
 #include <sched.h>
@@ -72,7 +72,7 @@ TEST_F(first, stays_without_mappings)
 	EXPECT_EQ(0x77, bytes[0]);
 }
 
-/* The length is rounded up, as mmap(2) does. */
+/* The length is rounded up, as in mmap(2). */
 TEST_F(first, odd_length)
 {
 	ASSERT_NE(NULL, map(self->fd, 0, PAGE + 1, PROT_READ));
@@ -80,7 +80,7 @@ TEST_F(first, odd_length)
 	EXPECT_EQ(NULL, map(self->fd, 0, 3 * PAGE, PROT_READ));
 }
 
-/* A call that is refused makes nothing. */
+/* A call that fails allocates nothing. */
 TEST_F(first, not_made_by_refused_calls)
 {
 	EXPECT_EQ(MAP_FAILED, mmap(NULL, 2 * PAGE, PROT_READ, MAP_PRIVATE, self->fd, 0));
@@ -137,7 +137,7 @@ TEST_F(first, each_context_has_its_own)
 	close(other);
 }
 
-/* ALLOC never takes its handle, before or after. */
+/* ALLOC never uses its handle, before or after. */
 TEST_F(first, beside_alloc)
 {
 	struct buffer one, two;
@@ -166,14 +166,14 @@ TEST_F(first, free)
 	EXPECT_EQ(0x44, bytes[0]);
 }
 
-/* What two processes share in the tests below. */
+/* Shared data of two processes in the tests below. */
 struct shared {
 	int ready;
-	volatile int64_t began, ended; /* when one of them maps; 0 until then */
+	volatile int64_t began, ended; /* time at which one of them maps; 0 until then */
 	volatile bool mapped;
 };
 
-/* Both are there. */
+/* Both have started. */
 static void meet(struct shared *shared)
 {
 	int64_t until = now() + 5000000;
@@ -183,7 +183,7 @@ static void meet(struct shared *shared)
 		sched_yield();
 }
 
-/* Two who share the file map its first buffer at once: there is one, and both see it. */
+/* Two processes that share the file map its first buffer at once: there is one buffer, and both see it. */
 TEST_F(first, two_at_once)
 {
 	enum { ROUNDS = 60, PAGES = 64 };
@@ -228,7 +228,7 @@ static void map_the_largest(int fd, struct shared *shared)
 	_exit(0);
 }
 
-/* Whoever looks at the file while a large buffer is made does not wait for it. */
+/* Reading fdinfo while a large buffer is allocated does not wait for it. */
 TEST_F(first, does_not_keep_fdinfo_waiting)
 {
 	enum { LONG_US = 20000 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Promise 10: what a mapping is and is not, from MAP_PRIVATE to core dumps; and it holds its memory by itself. */
+/* Promise 10: properties of a mapping, from MAP_PRIVATE to core dumps; and it holds its memory. */
 #include "rdma_test.h"
 
 #include <sys/prctl.h>
@@ -49,7 +49,7 @@ TEST_F(vma, executable)
 	EXPECT_EQ(-EACCES, result(mprotect(self->buffer.bytes, PAGE, PROT_READ | PROT_EXEC)));
 }
 
-/* The personality in which every readable mapping is executable must not get around it. */
+/* The personality in which all readable mappings are executable has no effect. */
 TEST_F(vma, read_implies_exec)
 {
 	char maps[65536], line[64], *found;
@@ -112,7 +112,7 @@ TEST_F(vma, mprotect)
 	EXPECT_EQ(self->pattern[0] ^ 0xff, bytes[0]);
 }
 
-/* Two mappings of the same pages are the same memory, and so is the device's view of them. */
+/* Two mappings of the same pages are the same memory, which is also what the device accesses. */
 TEST_F(vma, twice)
 {
 	unsigned char *again = map(self->fd, self->buffer.offset + PAGE, 2 * PAGE, PROT_READ | PROT_WRITE);
@@ -136,7 +136,7 @@ TEST_F(vma, fixed_over_another)
 	EXPECT_EQ(0, memcmp(place + PAGE, self->pattern + 3 * PAGE, PAGE));
 	EXPECT_EQ(0, differing(place + 2 * PAGE, 0x99, PAGE));
 
-	/* And the other way round: something else in the middle of ours. */
+	/* The reverse: another mapping in the middle of this one. */
 	ASSERT_EQ(self->buffer.bytes + PAGE, mmap(self->buffer.bytes + PAGE, PAGE, PROT_READ | PROT_WRITE,
 						  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
 	EXPECT_EQ(0, differing(self->buffer.bytes + PAGE, 0, PAGE));
@@ -161,7 +161,7 @@ TEST_F(vma, fork_inherits)
 	EXPECT_EQ(0, memcmp(bytes + PAGE, self->pattern + PAGE, PAGE));
 }
 
-/* The child's mapping holds the memory after the parent has given up everything of its own. */
+/* The child's mapping holds the memory after the parent has released everything. */
 TEST_F(vma, fork_outlives_the_parent_s)
 {
 	int go[2], status;
@@ -201,7 +201,7 @@ TEST_F(vma, partial_munmap)
 	ASSERT_EQ(0, munmap(bytes + 7 * PAGE, PAGE));
 	EXPECT_EQ(0, memcmp(bytes + 5 * PAGE, self->pattern + 5 * PAGE, 2 * PAGE));
 
-	/* What is left holds the buffer. */
+	/* The rest holds the buffer. */
 	EXPECT_EQ(0, free_handle(self->fd, self->buffer.handle));
 	close(self->fd);
 	self->fd = open_node(O_RDWR);
@@ -231,7 +231,7 @@ TEST_F(vma, mremap_shrinks)
 {
 	ASSERT_EQ(self->buffer.bytes, mremap(self->buffer.bytes, PAGES * PAGE, 2 * PAGE, 0));
 	EXPECT_EQ(0, memcmp(self->buffer.bytes, self->pattern, 2 * PAGE));
-	/* And back: also a part must not grow, though there is more of the buffer. */
+	/* A part must not grow either, although the buffer is larger. */
 	EXPECT_EQ(MAP_FAILED, mremap(self->buffer.bytes, 2 * PAGE, 4 * PAGE, MREMAP_MAYMOVE));
 	EXPECT_EQ(EFAULT, errno);
 }
@@ -251,7 +251,7 @@ TEST_F(vma, mremap_does_not_grow)
 	EXPECT_EQ(0, memcmp(self->buffer.bytes, self->pattern, PAGES * PAGE));
 }
 
-/* The memory stays while it is mapped, and no new buffer gets it. */
+/* The memory stays while it is mapped, and is not used for a new buffer. */
 TEST_F(vma, outlives_handle_and_file)
 {
 	struct buffer other;
@@ -273,7 +273,7 @@ TEST_F(vma, outlives_handle_and_file)
 	EXPECT_EQ(0, differing(other.bytes, 0xdd, other.size));
 }
 
-/* A page that is first touched when handle and file are long gone. */
+/* A page that is first accessed after handle and file are closed. */
 TEST_F(vma, loads_after_the_file_is_closed)
 {
 	unsigned char *fresh = map(self->fd, self->buffer.offset, PAGES * PAGE, PROT_READ);
@@ -285,7 +285,7 @@ TEST_F(vma, loads_after_the_file_is_closed)
 	EXPECT_EQ(0, memcmp(fresh, self->pattern, PAGES * PAGE));
 }
 
-/* Nobody else's memory: what the kernel pins or reads on behalf of others is refused. */
+/* Calls in which the kernel pins or reads memory on behalf of others are refused. */
 TEST_F(vma, not_readable_by_other_means)
 {
 	char bytes[64];
@@ -317,7 +317,7 @@ TEST_F(vma, is_memory_for_system_calls)
 	EXPECT_EQ(0, memcmp(self->buffer.bytes + PAGE, self->pattern, PAGE));
 }
 
-/* The driver's own calls with an argument in a mapping of the driver's that is not loaded yet: no deadlock. */
+/* The driver's own calls with an argument in a mapping that is not loaded yet: no deadlock. */
 TEST_F(vma, is_memory_for_the_driver_s_own_calls)
 {
 	unsigned char *fresh = map(self->fd, self->buffer.offset, PAGES * PAGE, PROT_READ | PROT_WRITE);
@@ -349,7 +349,7 @@ TEST_F(vma, is_memory_for_the_driver_s_own_calls)
 	EXPECT_EQ(0, call(self->fd, RDMA_IOC_TRANSFER, fresh));
 }
 
-/* madvise(2) cannot make of it what it is not. */
+/* madvise(2) cannot change the properties of the mapping. */
 TEST_F(vma, madvise)
 {
 	unsigned char *bytes = self->buffer.bytes;
@@ -383,7 +383,7 @@ TEST_F(vma, populate)
 	EXPECT_EQ(0, memcmp(bytes, self->pattern, PAGES * PAGE));
 }
 
-/* Only what is touched is loaded. Two huge pages' worth may come along, no more. */
+/* Only accessed pages are loaded, with at most two huge pages around them. */
 TEST_F(vma, loads_what_is_touched)
 {
 	enum { LARGE = 2048, HUGE = 1024 };
@@ -408,7 +408,7 @@ TEST_F(vma, loads_what_is_touched)
 	EXPECT_EQ(LARGE, differing(resident, 0, LARGE));
 }
 
-/* The kernel's own description of the mapping. */
+/* The kernel's description of the mapping. */
 TEST_F(vma, flags)
 {
 	char smaps[262144], start[32], *flags;
@@ -424,11 +424,11 @@ TEST_F(vma, flags)
 	EXPECT_NE(NULL, strstr(flags, " rd"));
 	EXPECT_NE(NULL, strstr(flags, " wr"));
 	EXPECT_NE(NULL, strstr(flags, " sh")); /* shared */
-	EXPECT_NE(NULL, strstr(flags, " dd")); /* in no core dump */
+	EXPECT_NE(NULL, strstr(flags, " dd")); /* not in core dumps */
 	EXPECT_NE(NULL, strstr(flags, " de")); /* not expandable */
 	EXPECT_EQ(NULL, strstr(flags, " ex"));
-	EXPECT_EQ(NULL, strstr(flags, " me")); /* nor ever executable */
-	EXPECT_EQ(NULL, strstr(flags, " dc")); /* fork hands it on */
+	EXPECT_EQ(NULL, strstr(flags, " me")); /* never executable */
+	EXPECT_EQ(NULL, strstr(flags, " dc")); /* inherited by fork */
 }
 
 /* A real core dump of a real crash. */
@@ -447,7 +447,7 @@ TEST_F(vma, core_dump)
 	ASSERT_EQ(0, write_text("/proc/sys/kernel/core_pattern", core));
 	child = fork();
 	if (!child) {
-		/* Made where it belongs, so that it is nowhere else in the child. */
+		/* In its own directory, so that the child has it nowhere else. */
 		for (int i = 0; i < 256; i++) {
 			((volatile unsigned char *)bytes)[i] = i * 167 + 13;
 			((volatile unsigned char *)ordinary)[i] = i * 163 + 11;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Promise 10, as a table: each thing that one can do with a mapping, and its documented answer. vma.c has what takes more than a call. */
+/* Promise 10, as a table: each operation on a mapping, and its documented result. vma.c has those that take more than a call. */
 #include "rdma_test.h"
 
 #include <linux/userfaultfd.h>
@@ -10,15 +10,15 @@
 
 enum { PAGES = 8, SIZE = PAGES * PAGE };
 
-/* What a rule is tried on. */
+/* What a rule is applied to. */
 struct subject {
 	int fd;
-	struct buffer buffer; /* mapped whole, and filled with a pattern */
+	struct buffer buffer; /* mapped as a whole, and filled with a pattern */
 	unsigned char *bytes;
 	unsigned char pattern[SIZE];
 };
 
-/* For rules that want no errno. */
+/* For rules without an error. */
 #define GOOD(condition) ((condition) ? 0 : -EPROTO)
 
 static long map_as(struct subject *s, int protection, int flags, uint64_t offset, size_t length)
@@ -84,7 +84,7 @@ static long split(struct subject *s)
 		    !memcmp(s->bytes + 4 * PAGE, s->pattern + 4 * PAGE, SIZE - 4 * PAGE));
 }
 
-/* In the child: what the mapping has become there. */
+/* In the child: the state of the mapping there. */
 static long in_a_child(struct subject *s, int advice, bool (*as_it_should_be)(struct subject *s))
 {
 	int status = -1;
@@ -149,7 +149,7 @@ static long by_proc_mem(struct subject *s, bool writing)
 static long read_by_proc_mem(struct subject *s) { return by_proc_mem(s, false); }
 static long write_by_proc_mem(struct subject *s) { return by_proc_mem(s, true); }
 
-/* A debugger's way. */
+/* As debuggers do. */
 static long by_ptrace(struct subject *s)
 {
 	pid_t child = fork();
@@ -184,7 +184,7 @@ static long by_vmsplice(struct subject *s)
 	return answer;
 }
 
-/* A disk in memory, if this kernel has one (-EXDEV); what it reads and writes directly, it pins. */
+/* A disk in memory, if this kernel has one (-EXDEV); direct reads and writes pin the memory. */
 static long direct(struct subject *s, bool writing)
 {
 	int fd = open("/dev/ram0", O_RDWR | O_DIRECT | O_CLOEXEC);
@@ -241,8 +241,8 @@ struct rule {
 };
 
 /*
- * Where the answer comes from: docs/rdma.4 for mmap, mremap and what pins memory; mmap(2), mprotect(2), madvise(2), mremap(2) for shared
- * mappings that have no pages of their own and are not to be expanded; fallocate(2) for a device's node (MADV_REMOVE); rdma(4) (msync).
+ * Sources of the results: docs/rdma.4 for mmap, mremap and calls that pin memory; mmap(2), mprotect(2), madvise(2), mremap(2) for shared
+ * mappings without pages of their own that cannot be expanded; fallocate(2) for a device node (MADV_REMOVE); rdma(4) (msync).
  */
 static const struct rule rules[] = {
 	{ "MAP_PRIVATE", private, EINVAL },
@@ -293,7 +293,7 @@ static const struct rule rules[] = {
 	{ "msync", sync_it, 0 },
 };
 
-/* One rule, on a mapping of its own, some of which is loaded; what there was is there afterwards. */
+/* One rule, on a separate mapping, a part of which is loaded; its contents are the same afterwards. */
 static long try_rule(struct __test_metadata *_metadata, const struct rule *rule)
 {
 	struct subject *subject = calloc(1, sizeof(*subject));

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Promise 21: page tables never show an earlier rule. Random sequences of faults, advice, protection, fork, mremap, munmap and mmap, by
- * pages and by 2 MiB, against a model of what each place of an arena must show: a byte of the buffer, zero, or a signal.
+ * Promise 21: page tables never show an earlier rule. Random sequences of faults, advice, protection, fork, mremap, munmap and mmap, in
+ * pages and in 2 MiB, compared with a model of what each place of an arena must show: a byte of the buffer, zero, or a signal.
  *
- * RDMA_SEED=N walks other ways; RDMA_SEQUENCE=N walks one sequence only. What fails is printed with both, and with its steps.
+ * RDMA_SEED=N runs other sequences; RDMA_SEQUENCE=N runs one only. Failures are printed with both, and with the steps.
  */
 #include "rdma_test.h"
 
@@ -11,7 +11,7 @@
 
 enum {
 	HUGE_PAGES = 512,
-	BUFFER_PAGES = 3 * HUGE_PAGES, /* of more than one piece of memory */
+	BUFFER_PAGES = 3 * HUGE_PAGES, /* more than one piece of memory */
 	ARENA_PAGES = 5 * HUGE_PAGES,
 	STEPS = 14,
 };
@@ -20,12 +20,12 @@ enum {
 #define BUFFER (BUFFER_PAGES * PAGE)
 #define ARENA (ARENA_PAGES * PAGE)
 
-/* Where the kernel by itself puts nothing, below its base for mmap(2). */
+/* An address that the kernel does not choose itself, below its base for mmap(2). */
 #define ARENA_ADDRESS ((unsigned char *)(1UL << 45))
 
 enum kind { HOLE, OURS, ANONYMOUS };
 
-/* What a page of the arena is. */
+/* The state of a page of the arena. */
 struct place {
 	enum kind kind;
 	int protection;
@@ -37,10 +37,10 @@ static struct walk {
 	uint64_t random;
 	int fd;
 	uint64_t offset; /* of the buffer in the file */
-	bool gone; /* the device: what would show the buffer raises SIGBUS */
+	bool gone; /* the device is removed: accesses to the buffer raise SIGBUS */
 	struct place place[ARENA_PAGES];
 	int vmas;
-	unsigned char *shadow; /* what the buffer holds; shared with children */
+	unsigned char *shadow; /* the buffer's contents; shared with children */
 	char log[16384];
 	size_t logged;
 	long reads, writes, signals, forks;
@@ -81,7 +81,7 @@ static unsigned char *at(int page)
 	return ARENA_ADDRESS + page * PAGE;
 }
 
-/* Somewhere in the arena: some pages, or some 2 MiB. */
+/* A range in the arena: some pages, or some 2 MiB. */
 static struct range any_range(void)
 {
 	struct range range;
@@ -103,7 +103,7 @@ static bool same_vma(int one, int other)
 	return walk.place[one].kind == OURS && walk.place[other].kind == OURS && walk.place[one].vma == walk.place[other].vma;
 }
 
-/* A page that shows the buffer; -1 if there is none near. */
+/* A page that shows the buffer; -1 if there is none close by. */
 static int any_of_ours(void)
 {
 	int start = below(ARENA_PAGES);
@@ -114,7 +114,7 @@ static int any_of_ours(void)
 	return -1;
 }
 
-/* A part of one mapping of the buffer, or all of it; of no pages if there is none. */
+/* A part of one mapping of the buffer, or all of it; no pages if there is none. */
 static struct range any_mapping(void)
 {
 	int page = any_of_ours(), first = page, end = page + 1;
@@ -139,7 +139,7 @@ static struct range any_mapping(void)
 	return range;
 }
 
-/* Gives what is changed VMAs of its own. The kernel may have split less; it never merges these. */
+/* Splits VMAs at the boundaries of the change. The kernel may split fewer; it never merges these. */
 static void split(struct range range)
 {
 	int before = 0, end = range.first + range.count;
@@ -166,7 +166,7 @@ static void become(struct range range, struct place place)
 	}
 }
 
-/* --- Touching it */
+/* --- Accesses */
 
 static __thread sigjmp_buf touch_jump;
 static __thread volatile sig_atomic_t touch_signal;
@@ -185,7 +185,7 @@ static void catch_signals(void)
 	sigaction(SIGBUS, &action, NULL);
 }
 
-/* What comes of reading or writing a byte there: the signal, or 0. */
+/* The result of reading or writing a byte there: the signal, or 0. */
 static int touch(volatile unsigned char *byte, bool writing, unsigned char *value)
 {
 	touch_signal = 0;
@@ -198,7 +198,7 @@ static int touch(volatile unsigned char *byte, bool writing, unsigned char *valu
 	return touch_signal;
 }
 
-/* Touches a page and says whether it was as the model has it. */
+/* Accesses a page and returns whether it matches the model. */
 static bool touch_page(int page, bool writing)
 {
 	struct place *place = &walk.place[page];
@@ -232,7 +232,7 @@ static bool touch_page(int page, bool writing)
 	return true;
 }
 
-/* --- The steps. Each says whether what came of it was right. */
+/* --- The steps. Each returns whether its result was right. */
 
 static bool step_touch(void)
 {
@@ -256,7 +256,7 @@ static bool step_sweep(void)
 	return true;
 }
 
-/* What it answers is for vma_rules.c; what it must not do is to change what is there. */
+/* Its result is checked in vma_rules.c; here it must not change anything. */
 static bool step_advise(void)
 {
 	static const int advices[] = {
@@ -273,7 +273,7 @@ static bool step_advise(void)
 	return true;
 }
 
-/* As CRIU does: all entries become read-only, so that writing faults. */
+/* As CRIU does: all entries become read-only, so that writes fault. */
 static bool step_clear_refs(void)
 {
 	char what[2] = { once_in(4) ? '1' + below(3) : '4' };
@@ -337,7 +337,7 @@ static bool step_move(void)
 	struct range from = any_mapping(), to = { below(ARENA_PAGES), from.count };
 	static struct place moved[ARENA_PAGES];
 
-	if (!once_in(4)) /* as far behind a multiple of 2 MiB */
+	if (!once_in(4)) /* the same distance from a multiple of 2 MiB */
 		to.first = to.first / HUGE_PAGES * HUGE_PAGES + from.first % HUGE_PAGES;
 	if (!from.count || to.first + to.count > ARENA_PAGES ||
 	    (to.first < from.first + from.count && from.first < to.first + to.count))
@@ -369,7 +369,7 @@ static bool step_shrink(void)
 
 static bool random_step(void);
 
-/* A child takes steps of its own, what it writes is seen here, and all that it does to its mappings is not. */
+/* A child takes steps of its own; its writes are visible here, its changes of mappings are not. */
 static bool step_fork(void)
 {
 	pid_t child;
@@ -416,7 +416,7 @@ static uint64_t seed(void)
 	return strtoull(getenv("RDMA_SEED") ?: "1", NULL, 0);
 }
 
-/* A sequence from an empty arena, in which most begin with all of the buffer mapped where huge pages can be. */
+/* A sequence from an empty arena, most of which begin with the whole buffer mapped where huge pages are possible. */
 static bool walk_sequence(uint64_t number)
 {
 	walk.random = (seed() << 32) + number * 2 + 1;
@@ -456,7 +456,7 @@ static bool open_buffer(void)
 	return true;
 }
 
-/* The buffer's bytes, and what they must read as. */
+/* The buffer's bytes, and their expected values. */
 static bool fill_buffer(void)
 {
 	unsigned char *bytes = map(walk.fd, walk.offset, BUFFER, PROT_READ | PROT_WRITE);
@@ -487,7 +487,7 @@ FIXTURE_TEARDOWN(walk)
 	close(walk.fd);
 }
 
-/* All of them, or the one that is asked for; returns how many were right. */
+/* All of them, or the selected one; returns how many were right. */
 static int walk_all(struct __test_metadata *_metadata, int sequences)
 {
 	const char *one = getenv("RDMA_SEQUENCE");
@@ -515,7 +515,7 @@ TEST_F_TIMEOUT(walk, sequences, 40000)
 	       walk.forks);
 }
 
-/* What another thread does meanwhile: faults of either kind everywhere, which change nothing. */
+/* What another thread does at the same time: faults of either kind everywhere, which change nothing. */
 static void *touch_all_over(void *stop)
 {
 	volatile uint64_t random = 1;
@@ -548,7 +548,7 @@ TEST_F_TIMEOUT(walk, beside_another_thread, 40000)
 	FIGURE("%d such sequences while another thread touches pages", "%d right", sequences, right);
 }
 
-/* Whatever was done to the mappings, an unbind takes all pages out of them. */
+/* After any sequence, an unbind removes all pages from the mappings. */
 TEST_F_TIMEOUT(walk, then_unbind, 4000)
 {
 	int sequences = scale(50, 1000);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * leave reboot|kexec LAST : have a transfer from the device to memory in flight, and leave this kernel at a random moment of it.
+ * leave reboot|kexec LAST : leave this kernel at a random moment of a transfer from the device to memory.
  *
- * In a guest that is in memory only; the next kernel runs this again. What it finds and does is in the kernel's log, with the time; whoever
- * runs the guest judges it. The next kernel of a kexec is told by its command line (which gives it to us in the environment) where that memory
- * is, and leaves it alone; it powers off when it is the one of round LAST.
+ * In a guest that is in memory only; the next kernel runs this again. It logs what it finds and does in the kernel's log, with the time;
+ * tests/power/run checks it. The next kernel of a kexec gets the address of that memory in its command line (which is in this
+ * program's environment), and does not use it; it powers off if it is the one of round LAST.
  */
 #include "monitor.h"
 #include "registers.h"
@@ -55,7 +55,7 @@ static volatile void *registers_of_edu(void)
 	return registers;
 }
 
-/* The device as the kernel before has left it. */
+/* The device as the previous kernel has left it. */
 static void look_at_device(void)
 {
 	volatile void *registers = registers_of_edu();
@@ -68,7 +68,7 @@ static void look_at_device(void)
 	munmap((void *)registers, PAGE);
 }
 
-/* The memory that the transfer of the kernel before went to: all of the data have come, or not. */
+/* The memory that the transfer of the previous kernel wrote to: either all of the data have arrived, or not. */
 static void look_at_memory(unsigned long address, unsigned int round)
 {
 	int memory = open("/dev/mem", O_RDONLY | O_SYNC | O_CLOEXEC);
@@ -91,7 +91,7 @@ static void load_driver(void)
 	need(!wait_for_node(NODE), NODE);
 }
 
-/* The kernel for the next round: this one, in upper memory; buffers are in lower. */
+/* The kernel for the next round: this one, in upper memory; buffers are in lower memory. */
 static void load_kernel(unsigned long page, unsigned int round)
 {
 	static char base[2048], command[4096];
@@ -107,7 +107,7 @@ static void load_kernel(unsigned long page, unsigned int round)
 	need(!system(command), "kexec");
 }
 
-/* A program that does not stop to ask for more. */
+/* A program that never exits. */
 static void ask_for_more(void)
 {
 	int fd = open_node(O_RDWR);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* Sending this guest to sleep, and what the kernel's trace says of the engine meanwhile. In a guest that is in memory only. */
+/* Suspending this guest, and the kernel's trace of the engine in that time. In a guest that is in memory only. */
 #ifndef SLEEP_H
 #define SLEEP_H
 
@@ -12,8 +12,8 @@
 #define ADDRESS "0000:01:00.0"
 
 /*
- * What the chipset loses in QEMU's S3, without the firmware that would set it up again, and without which it sleeps no second time: where the
- * registers of power management and the configuration space are, and how interrupt lines are routed. Source: QEMU, hw/isa/lpc_ich9.c
+ * State of the chipset that is lost in QEMU's S3, without firmware that would restore it, and without which a second suspend fails: the addresses of the
+ * registers of power management and of the configuration space, and the routing of interrupt lines. Source: QEMU, hw/isa/lpc_ich9.c
  */
 static const struct lost {
 	const char *address;
@@ -42,8 +42,8 @@ static inline int move_chipset(unsigned char bytes[LOST][16], bool restore)
 }
 
 /*
- * Sleeps as deeply as `level` says, of /sys/power/pm_test, and comes back at once; "none" is all the way, until whoever runs
- * the guest wakes it. `how` is "mem", or "disk" for making an image.
+ * Suspends to `level` of /sys/power/pm_test, and resumes at once; "none" is a real suspend, until tests/power/run
+ * wakes the guest. `how` is "mem", or "disk" for creating an image.
  */
 static inline int go_to_sleep(const char *how, const char *level)
 {
@@ -53,7 +53,7 @@ static inline int go_to_sleep(const char *how, const char *level)
 	       move_chipset(chipset, true);
 }
 
-/* For how long pm_test keeps the machine asleep, which would be 5 s. */
+/* Time for which pm_test keeps the machine suspended, instead of 5 s. */
 static inline int sleep_for(const char *seconds)
 {
 	return write_text("/sys/module/suspend/parameters/pm_test_delay", seconds);
@@ -76,7 +76,7 @@ static inline int start_tracing(void)
 	       write_text(TRACING "events/power/device_pm_callback_end/enable", "1");
 }
 
-/* What the driver's callback is at. */
+/* The state of the driver's callback. */
 enum phase { AWAKE, FALLING_ASLEEP, ASLEEP, WAKING_UP };
 
 static inline enum phase next_phase(enum phase phase, const char *line)
@@ -93,8 +93,8 @@ static inline enum phase next_phase(enum phase phase, const char *line)
 }
 
 /*
- * What is wrong with the trace of requests that are one transfer each: a transfer that is still on when the device is asleep,
- * one that is started meanwhile, or an interrupt. NULL if nothing is; `sleeps` is how often the device slept.
+ * Checks the trace of requests that are one transfer each: a transfer that runs while the device is suspended,
+ * one that is started in that time, or an interrupt is wrong. Returns that, or NULL; `sleeps` is the number of suspends.
  */
 static inline const char *trace_complaint(int *sleeps)
 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The machine sleeps while requests are queued and one is in flight: nothing is lost, nothing happens twice, nobody is told of it. */
+/* The machine suspends while requests are queued and one is running: each is executed exactly once, and no program notices. */
 #include "sleep.h"
 
 #define REQUESTS 6
@@ -40,7 +40,7 @@ static int64_t moment(unsigned int *seed)
 	return rand_r(seed) % TRANSFER_US;
 }
 
-/* Half of them to the device and half of them back, one after the other. */
+/* Half of them to the device and half of them back, alternating. */
 static int submit_work(int fd, const struct buffer *from, const struct buffer *to, uint64_t cookie)
 {
 	struct rdma_request requests[REQUESTS];
@@ -53,7 +53,7 @@ static int submit_work(int fd, const struct buffer *from, const struct buffer *t
 	return submit(fd, requests, REQUESTS);
 }
 
-/* What is wrong with the completions, of which there is one a request, in their order, or NULL. */
+/* Checks the completions, one per request and in order; returns what is wrong, or NULL. */
 static const char *check_work(int fd, uint64_t cookie)
 {
 	static char complaint[1024];
@@ -76,7 +76,7 @@ static const char *check_work(int fd, uint64_t cookie)
 	return good ? NULL : complaint;
 }
 
-/* Sleeps at a random moment of work; what is wrong with it, or NULL. */
+/* Suspends at a random moment of the work; returns what is wrong, or NULL. */
 static const char *sleep_at_work(FIXTURE_DATA(suspend) * self, const char *level, uint64_t round)
 {
 	static char complaint[2048];
@@ -125,7 +125,7 @@ TEST_F(suspend, goes_on_where_it_was)
 	       REQUESTS - 1, count * REQUESTS);
 }
 
-/* Power is cut off, as far as QEMU has any: all devices are reset. */
+/* Power is switched off as far as QEMU simulates it: all devices are reset. */
 TEST_F(suspend, goes_on_after_real_sleep)
 {
 	unsigned char bytes[PAGE], before[PAGE];
@@ -138,7 +138,7 @@ TEST_F(suspend, goes_on_after_real_sleep)
 			TH_LOG("round %d: %s", round, wrong);
 		}
 	}
-	/* The device memory has kept what was in it. */
+	/* The device memory has kept its contents. */
 	fill(before, PAGE, 77);
 	ASSERT_EQ(PAGE, pwrite(self->fd, before, PAGE, 0));
 	ASSERT_EQ(0, go_to_sleep("mem", "none"));
@@ -147,7 +147,7 @@ TEST_F(suspend, goes_on_after_real_sleep)
 	FIGURE("%d suspends to RAM in mid-transfer", "all %d completed once, in order, data right", count, count * REQUESTS);
 }
 
-/* Pieces of two transfers, and a pause between any of them. */
+/* Pieces of two transfers, with a pause between any of them. */
 TEST_F(suspend, a_copy_goes_on)
 {
 	struct buffer from, to;
@@ -168,7 +168,7 @@ TEST_F(suspend, a_copy_goes_on)
 	}
 }
 
-/* Whoever waits when the machine sleeps. */
+/* A thread that waits when the machine suspends. */
 struct waiter {
 	pthread_t thread;
 	int fd, answer;
@@ -201,7 +201,7 @@ static void *read_device_memory(void *argument)
 	return NULL;
 }
 
-/* Comes and goes in short waits, to be caught between two of them. */
+/* Waits repeatedly for short times, to be caught between two of them. */
 static volatile bool over;
 
 static void *wait_again_and_again(void *argument)
@@ -249,8 +249,8 @@ TEST_F(suspend, who_waits_is_not_told)
 }
 
 /*
- * An image of the memory is made, and the machine goes on as if it came from there: in between, another kernel may have had the device. What
- * was in the device memory is not shown, and a copy that was half way through it is right all the same.
+ * An image of the memory is created, and the machine continues as if it had been loaded: in between, another kernel may have used the device. The
+ * contents of the device memory are not shown, and a copy that was half done is nevertheless right.
  */
 TEST_F(suspend, goes_on_from_an_image)
 {
@@ -273,7 +273,7 @@ TEST_F(suspend, goes_on_from_an_image)
 	}
 }
 
-/* The driver comes back to its device, which serves as if nothing had been. */
+/* The driver binds to its device again, which works as before. */
 static void serve_again(struct __test_metadata *_metadata, FIXTURE_DATA(suspend) * self)
 {
 	ASSERT_EQ(0, write_text("/sys/bus/pci/drivers/rdma/bind", ADDRESS));
@@ -301,7 +301,7 @@ TEST_F(suspend, without_a_device)
 	serve_again(_metadata, self);
 }
 
-/* Its registers are not there any more when the machine goes to sleep. */
+/* Its registers do not exist any more when the machine suspends. */
 TEST_F(suspend, a_device_that_is_gone)
 {
 	struct rdma_completion completions[REQUESTS];
@@ -318,7 +318,7 @@ TEST_F(suspend, a_device_that_is_gone)
 		EXPECT_EQ(-ENODEV, completions[i].status);
 	EXPECT_EQ(-ENODEV, submit_one(self->fd, writing(&self->from, 0, 0, 1, 0)));
 	EXPECT_EQ(-ENODEV, take(self->fd, completions, 1));
-	/* Nobody may use its memory until what it was doing is over. */
+	/* Its memory must not be reused until its transfer has ended. */
 	ASSERT_EQ(0, write_config(config, PCI_COMMAND, command | PCI_COMMAND_MEMORY));
 	pause_us(TRANSFER_US);
 	ASSERT_EQ(0, write_text("/sys/bus/pci/drivers/rdma/unbind", ADDRESS));
@@ -331,7 +331,7 @@ static int inject(const char *command)
 	return write_text("/sys/kernel/debug/rdma/rdma0/inject", command);
 }
 
-/* src/engines/edu/inject.rs: the machine stays awake rather than cut a transfer off, which would look as if it had succeeded. */
+/* src/engines/edu/inject.rs: the suspend fails, because aborting a transfer would look like success. */
 TEST_F(suspend, a_transfer_that_does_not_end)
 {
 	struct rdma_completion completions[REQUESTS];
@@ -347,7 +347,7 @@ TEST_F(suspend, a_transfer_that_does_not_end)
 		EXPECT_EQ(completions[i].cookie ? -EIO : -ETIMEDOUT, completions[i].status);
 	ASSERT_EQ(0, inject("clear"));
 	pause_us(2 * TRANSFER_US);
-	/* All is well again, and the machine can sleep. The end of a transfer is noticed even where the interrupt is lost. */
+	/* Everything works again, and the machine can suspend. The end of a transfer is noticed even if its interrupt is lost. */
 	ASSERT_EQ(0, inject("lose 1"));
 	ASSERT_EQ(REQUESTS, submit_work(self->fd, &self->from, &self->to, 0));
 	pause_us(moment(&self->seed) / 2);
@@ -358,7 +358,7 @@ TEST_F(suspend, a_transfer_that_does_not_end)
 	}
 }
 
-/* It goes, or something hangs, while the machine sleeps: what was done before is done, and nothing else ever is. */
+/* The device is removed, or a transfer hangs, while the machine suspends: finished requests succeed, and no others. */
 static void wake_up_to(struct __test_metadata *_metadata, FIXTURE_DATA(suspend) * self, const char *fault, int64_t at_most_us)
 {
 	struct rdma_completion completions[REQUESTS];
@@ -386,7 +386,7 @@ static void wake_up_to(struct __test_metadata *_metadata, FIXTURE_DATA(suspend) 
 	EXPECT_EQ(-ENODEV, submit_one(self->fd, writing(&self->from, 0, 0, 1, 0)));
 	EXPECT_EQ(-ENODEV, to_device(self->fd, &self->from, 0, 0, 1));
 	EXPECT_EQ(-ENODEV, take(self->fd, completions, 1));
-	/* Also when it is back: what it may have done meanwhile, nobody knows. It is as new when the driver has been. */
+	/* Also when it is back: what it has done in between is unknown. It works when the driver has bound to it again. */
 	ASSERT_EQ(0, inject("clear"));
 	pause_us(2 * TRANSFER_US);
 	EXPECT_EQ(-ENODEV, submit_one(self->fd, writing(&self->from, 0, 0, 1, 0)));
@@ -394,13 +394,13 @@ static void wake_up_to(struct __test_metadata *_metadata, FIXTURE_DATA(suspend) 
 	serve_again(_metadata, self);
 }
 
-/* The machine sleeps for 1 s, and the device has come to rest within 0.1 s. */
+/* The machine suspends for 1 s, and the device is idle within 0.1 s. */
 TEST_F(suspend, a_device_that_goes_meanwhile)
 {
 	wake_up_to(_metadata, self, "gone 600", 2000000);
 }
 
-/* The driver waits for 1 s for what it finds at work, before it gives up. */
+/* The driver waits for a running transfer for 1 s, then fails. */
 TEST_F(suspend, a_device_that_wakes_up_at_work)
 {
 	wake_up_to(_metadata, self, "hang 600", 3000000);

@@ -1,5 +1,5 @@
 #!/usr/bin/python3 -B
-"""tests/python/module.py : the Python module as pip has installed it, with NumPy and a device. Runs in the guest, with the driver loaded."""
+"""tests/python/module.py : the Python module as installed by pip, with NumPy and a device. Runs in the guest, with the driver loaded."""
 
 import ctypes
 import errno
@@ -24,7 +24,7 @@ from rdma import _abi  # noqa: E402
 
 
 class Abi(unittest.TestCase):
-    """The module's own copy of the interface, against the header as the C compiler reads it."""
+    """The module's copy of the interface, compared with the header as the C compiler translates it."""
 
     STRUCTURES = {name: item for name, item in vars(_abi).items() if name.startswith("rdma_")}
     CONSTANTS = [name for name in dir(_abi) if name.startswith("RDMA_")]
@@ -148,7 +148,7 @@ class Module(unittest.TestCase):
             self.context.info()
 
     def memory(self) -> str:
-        """What the device's buffers have in all."""
+        """Total size of the device's buffers."""
         return Path("/sys/kernel/debug/rdma/rdma0/state").read_text().split("buffers ")[1]
 
     def test_memory_lives_as_long_as_its_arrays(self) -> None:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* CANCEL: what waits comes back at once, what has begun goes on; and LINK: what is linked to a request that fails does not start. */
+/* CANCEL: waiting requests complete at once, started ones continue. LINK: a request that is linked to a failed one does not start. */
 #include "requests.h"
 
 enum { EARLY_US = 20000, AT_ONCE_US = 10000, SLACK_US = 10000 };
@@ -16,7 +16,7 @@ FIXTURE_SETUP(cancel)
 	self->fd = open_node(O_RDWR);
 	ASSERT_LE(0, self->fd);
 	ASSERT_EQ(0, allocate(self->fd, 16 * PAGE, &self->buffer));
-	/* What an earlier test has left in flight. */
+	/* Waits for transfers of an earlier test. */
 	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, 1));
 }
 
@@ -25,7 +25,7 @@ FIXTURE_TEARDOWN(cancel)
 	close(self->fd);
 }
 
-/* Expects the next completion to be this one. */
+/* Expects this to be the next completion. */
 #define EXPECT_COMPLETION(index, cookie_, status_, bytes_)                    \
 	do {                                                                  \
 		EXPECT_EQ(cookie_, self->completions[index].cookie);          \
@@ -39,7 +39,7 @@ TEST_F(cancel, what_waits)
 
 	ASSERT_EQ(4, submit_many(self->fd, &self->buffer, 4, 10));
 	EXPECT_EQ(1, cancel(self->fd, 12));
-	/* It is back before the one that is at work. */
+	/* It completes before the request that is running. */
 	ASSERT_EQ(1, take(self->fd, self->completions, DEPTH));
 	EXPECT_COMPLETION(0, 12, -ECANCELED, 0);
 	EXPECT_GE(AT_ONCE_US, now() - began);
@@ -47,7 +47,7 @@ TEST_F(cancel, what_waits)
 	EXPECT_COMPLETION(0, 10, 0, 1);
 	EXPECT_COMPLETION(1, 11, 0, 1);
 	EXPECT_COMPLETION(2, 13, 0, 1);
-	/* And it has cost no time of the engine's. */
+	/* And it has used no time of the engine. */
 	EXPECT_GE(3 * TRANSFER_US + SLACK_US, now() - began);
 }
 
@@ -62,7 +62,7 @@ TEST_F(cancel, what_has_begun)
 	EXPECT_COMPLETION(1, 1, 0, 1);
 }
 
-/* A copy of many pieces has begun with its first one, also while another context has its turn. */
+/* A copy of several pieces has started with its first piece, also while another context has its turn. */
 TEST_F(cancel, a_copy_that_has_begun)
 {
 	int other = open_node(O_RDWR);
@@ -109,7 +109,7 @@ TEST_F(cancel, of_the_same_name)
 	for (int i = 0; i < 6; i++)
 		requests[i] = writing(&self->buffer, 0, 0, 1 + i, i % 2 ? 9 : 8);
 	ASSERT_EQ(6, submit(self->fd, requests, 6));
-	/* One of the first ones' name is at work. */
+	/* The running request and a waiting one have the same cookie. */
 	EXPECT_EQ(2, cancel(self->fd, 8));
 	EXPECT_EQ(-EALREADY, cancel(self->fd, 8));
 	EXPECT_EQ(3, cancel(self->fd, 9));
@@ -137,12 +137,12 @@ TEST_F(cancel, everything)
 	ASSERT_EQ(1, collect(self->fd, self->completions, 1, 1, FOREVER));
 	EXPECT_COMPLETION(0, 0, 0, 1);
 	EXPECT_GE(TRANSFER_US + SLACK_US, now() - began);
-	/* The queue works as ever. */
+	/* The queue still works. */
 	ASSERT_EQ(3, submit_many(self->fd, &self->buffer, 3, 0));
 	EXPECT_EQ(0, drain(self->fd, 3));
 }
 
-/* What is cancelled moves nothing. */
+/* A cancelled request moves no data. */
 TEST_F(cancel, leaves_the_bytes_alone)
 {
 	fill(self->buffer.bytes, PAGE, 1);
@@ -168,7 +168,7 @@ TEST_F(cancel, not_of_others)
 	close(other);
 }
 
-/* A blocking transfer has no cookie, and is not meant by "all". */
+/* A blocking transfer has no cookie, and is not included in "all". */
 TEST_F(cancel, not_blocking_transfers)
 {
 	struct pending pending[2];
@@ -202,7 +202,7 @@ TEST_F(cancel, bad_arguments)
 	EXPECT_EQ(0, drain(self->fd, 3));
 }
 
-/* Whoever waits for a completion is woken by a cancelled one. */
+/* A cancelled request wakes threads that wait for completions. */
 struct canceller {
 	int fd;
 	uint64_t cookie;
@@ -231,7 +231,7 @@ TEST_F(cancel, wakes_who_waits)
 	pthread_join(thread, NULL);
 }
 
-/* The handle of a buffer is freed by one who cancels what is on it: nothing is left of either. */
+/* Frees the buffer's handle and cancels the requests that use it: nothing of either is left. */
 TEST_F(cancel, again_and_again)
 {
 	for (int i = 0; i < 200; i++) {
@@ -265,7 +265,7 @@ TEST_F(cancel, a_chain_that_succeeds)
 	EXPECT_EQ(0, memcmp(self->buffer.bytes, self->buffer.bytes + 2 * PAGE, PAGE));
 }
 
-/* Each link of a chain of five in turn is cancelled: what follows comes back with it, and what came before is done. */
+/* Cancels each request of a chain of five in turn: the requests after it are cancelled with it, those before it succeed. */
 TEST_F(cancel, a_chain_that_is_cut)
 {
 	for (int cut = 1; cut < 5; cut++) {
@@ -290,7 +290,7 @@ TEST_F(cancel, a_chain_that_is_cut)
 	}
 }
 
-/* Two chains side by side: the one says nothing of the other. */
+/* Two parallel chains do not affect each other. */
 TEST_F(cancel, two_chains)
 {
 	struct rdma_request requests[] = {
@@ -310,7 +310,7 @@ TEST_F(cancel, two_chains)
 	EXPECT_COMPLETION(5, 5, 0, 1);
 }
 
-/* A chain ends with its array: what is submitted later is not linked to it. */
+/* A chain ends with its array: later requests are not linked to it. */
 TEST_F(cancel, no_chain_over_two_arrays)
 {
 	struct rdma_request open[] = {
@@ -326,7 +326,7 @@ TEST_F(cancel, no_chain_over_two_arrays)
 	EXPECT_EQ(0, take(self->fd, self->completions, 1));
 }
 
-/* All of a chain or nothing: with something bad in it, and where it does not fit any more. */
+/* A chain is accepted as a whole or not at all: with an invalid request in it, and without room for all of it. */
 TEST_F(cancel, whole_chains_only)
 {
 	for (int bad = 0; bad < 4; bad++) {
@@ -354,7 +354,7 @@ TEST_F(cancel, chains_that_do_not_fit)
 	ASSERT_EQ(DEPTH - 2, submit_many(self->fd, &self->buffer, DEPTH - 2, 0));
 	EXPECT_EQ(-EAGAIN, submit(self->fd, chain, 4));
 	EXPECT_EQ(-EAGAIN, submit(self->fd, chain, 3));
-	/* But what is not linked. */
+	/* Requests that are not linked are accepted. */
 	EXPECT_EQ(1, submit_one(self->fd, chain[3]));
 	EXPECT_LE(DEPTH - 2, cancel_all(self->fd));
 	ASSERT_EQ(DEPTH - 1, collect(self->fd, self->completions, DEPTH - 1, DEPTH, FOREVER));
@@ -381,7 +381,7 @@ TEST_F(cancel, the_longest_chain)
 	EXPECT_COMPLETION(DEPTH - 1, 0, 0, 1);
 }
 
-/* Its links are no flags of a blocking transfer. */
+/* The flag is invalid for a blocking transfer. */
 TEST_F(cancel, no_links_of_blocking_transfers)
 {
 	struct rdma_request request = linked(writing(&self->buffer, 0, 0, 1, 0));
@@ -389,7 +389,7 @@ TEST_F(cancel, no_links_of_blocking_transfers)
 	EXPECT_EQ(-EINVAL, call(self->fd, RDMA_IOC_TRANSFER, &request));
 }
 
-/* Chains are led by contexts in turn: others come between, but not between a request and what hangs on it failing. */
+/* Contexts with chains take turns: other requests run in between, but not between a failed request and those linked to it. */
 TEST_F(cancel, chains_of_two_contexts)
 {
 	int other = open_node(O_RDWR);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The depth of the queue: what is accepted has room for its completion, what has none is EAGAIN, and nothing is ever lost. */
+/* The depth of the queue: an accepted request has room for its completion, without room the call fails with EAGAIN. */
 #include "requests.h"
 
 FIXTURE(depth)
@@ -14,7 +14,7 @@ FIXTURE_SETUP(depth)
 	self->fd = open_node(O_RDWR);
 	ASSERT_LE(0, self->fd);
 	ASSERT_EQ(0, allocate(self->fd, PAGE, &self->buffer));
-	/* What an earlier test has left in flight. */
+	/* Waits for transfers of an earlier test. */
 	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, 1));
 }
 
@@ -36,18 +36,18 @@ TEST_F(depth, full)
 	ASSERT_EQ(DEPTH, submit_many(self->fd, &self->buffer, DEPTH, 0));
 	EXPECT_EQ(-EAGAIN, submit_many(self->fd, &self->buffer, 1, 0));
 	EXPECT_EQ(-EAGAIN, submit_many(self->fd, &self->buffer, DEPTH, 0));
-	/* One that is done counts until it is collected. */
+	/* A completed request counts until it is collected. */
 	pause_us(3 * TRANSFER_US);
 	EXPECT_EQ(-EAGAIN, submit_many(self->fd, &self->buffer, 1, 0));
 	EXPECT_EQ(1, take(self->fd, self->completions, 1));
 	EXPECT_EQ(1, submit_many(self->fd, &self->buffer, 5, 5000));
 	EXPECT_EQ(-EAGAIN, submit_many(self->fd, &self->buffer, 1, 0));
-	/* And so does one that is cancelled. */
+	/* And so does a cancelled one. */
 	EXPECT_EQ(1, cancel(self->fd, 900));
 	EXPECT_EQ(-EAGAIN, submit_many(self->fd, &self->buffer, 1, 0));
 }
 
-/* What does not fit is left out, from behind. */
+/* If there is no room for all, the last ones are not accepted. */
 TEST_F(depth, almost_full)
 {
 	for (uint32_t room = 1; room <= 64; room *= 4) {
@@ -68,7 +68,7 @@ TEST_F(depth, almost_full)
 	}
 }
 
-/* Exactly what is collected is free again. */
+/* Collecting makes room for exactly as many requests. */
 TEST_F(depth, room_comes_back)
 {
 	uint64_t next = DEPTH, seen = 0;
@@ -87,7 +87,7 @@ TEST_F(depth, room_comes_back)
 	EXPECT_EQ(0, take(self->fd, self->completions, 1));
 }
 
-/* A request that was refused, for whatever reason, takes no room; nor does one whose array could not be read. */
+/* A request that was refused for any reason takes no room, and neither does one whose array could not be read. */
 TEST_F(depth, what_is_refused_takes_none)
 {
 	struct rdma_request bad = writing(&self->buffer, 0, 0, 0, 0);
@@ -98,7 +98,7 @@ TEST_F(depth, what_is_refused_takes_none)
 	}
 	EXPECT_EQ(DEPTH, submit_many(self->fd, &self->buffer, DEPTH, 0));
 	ASSERT_EQ(DEPTH - 1, cancel_all(self->fd));
-	/* Nor is room lost by an answer that could not be written. */
+	/* An answer that could not be written does not take room either. */
 	for (int i = 0; i < 3 * DEPTH; i++) {
 		ASSERT_EQ(-EFAULT, take(self->fd, NULL, DEPTH));
 	}
@@ -106,7 +106,7 @@ TEST_F(depth, what_is_refused_takes_none)
 	EXPECT_EQ(DEPTH, submit_many(self->fd, &self->buffer, DEPTH, 0));
 }
 
-/* A blocking transfer has nothing to collect, and needs no room. */
+/* A blocking transfer has no completion to collect, and needs no room. */
 TEST_F(depth, blocking_transfers_need_none)
 {
 	ASSERT_EQ(DEPTH, submit_many(self->fd, &self->buffer, DEPTH, 0));
@@ -116,7 +116,7 @@ TEST_F(depth, blocking_transfers_need_none)
 	EXPECT_EQ(DEPTH, take(self->fd, self->completions, DEPTH));
 }
 
-/* Each context has its own. */
+/* Each context has its own depth. */
 TEST_F(depth, of_each_context)
 {
 	int others[8];
@@ -133,7 +133,7 @@ TEST_F(depth, of_each_context)
 		close(others[i]);
 }
 
-/* Several at once submit and collect: what one is granted is another one's no more. */
+/* Several threads submit and collect concurrently: room is never granted twice. */
 struct submitter {
 	pthread_t thread;
 	int fd;
@@ -166,7 +166,7 @@ TEST_F(depth, shared_by_threads)
 		submitters[i] = (struct submitter){ .fd = self->fd, .buffer = &self->buffer, .enough = &enough };
 		ASSERT_EQ(0, pthread_create(&submitters[i].thread, NULL, submitter, &submitters[i]));
 	}
-	/* Until more was collected than has room at once, however the scheduler takes turns. */
+	/* Until more was collected than there is room at once, independent of scheduling. */
 	for (int i = 0; i < 20 || collected <= DEPTH; i++) {
 		int got;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* EVENTFD: signalled when requests are completed, from the moment on that it is set; and every descriptor that is none. */
+/* EVENTFD: it is signalled when requests complete, from the time that it is set; and invalid descriptors. */
 #include "requests.h"
 
 enum { SLACK_US = 2000 };
@@ -17,7 +17,7 @@ FIXTURE_SETUP(eventfd)
 	self->fd = open_node(O_RDWR);
 	ASSERT_LE(0, self->fd);
 	ASSERT_EQ(0, allocate(self->fd, PAGE, &self->buffer));
-	/* What an earlier test has left in flight. */
+	/* Waits for transfers of an earlier test. */
 	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, 1));
 	self->event = eventfd(0, EFD_CLOEXEC);
 	ASSERT_LE(0, self->event);
@@ -39,12 +39,12 @@ TEST_F(eventfd, one_for_each_completion)
 	EXPECT_EQ(2, counted(self->event));
 	pause_us(3 * TRANSFER_US);
 	EXPECT_EQ(3, counted(self->event));
-	/* Collecting changes nothing. */
+	/* Collecting does not change the counter. */
 	EXPECT_EQ(5, take(self->fd, self->completions, DEPTH));
 	EXPECT_EQ(0, counted(self->event));
 }
 
-/* Whoever reads it finds the completions that it told of, at once. */
+/* After reading the counter, all completions that it counted can be collected. */
 TEST_F(eventfd, told_when_there)
 {
 	uint64_t count, told = 0, got = 0;
@@ -87,7 +87,7 @@ TEST_F(eventfd, of_cancelled_ones_too)
 	ASSERT_EQ(0, tell(self->fd, self->event));
 	ASSERT_EQ(DEPTH, submit_many(self->fd, &self->buffer, DEPTH, 0));
 	ASSERT_EQ(DEPTH - 1, cancel_all(self->fd));
-	/* Some for each: as many as are completed together. */
+	/* The counter increases by the number of steps, not of completions. */
 	steps = counted(self->event);
 	EXPECT_LE(1, steps);
 	EXPECT_GE(DEPTH / 16, steps);
@@ -103,7 +103,7 @@ TEST_F(eventfd, not_of_blocking_transfers)
 	EXPECT_EQ(0, counted(self->event));
 }
 
-/* What is there already was told of elsewhere, or not at all. */
+/* Completions from before are not counted. */
 TEST_F(eventfd, from_now_on)
 {
 	ASSERT_EQ(3, submit_many(self->fd, &self->buffer, 3, 0));
@@ -134,7 +134,7 @@ TEST_F(eventfd, the_new_one_replaces_the_old_one)
 	close(other);
 }
 
-/* In mid-work, again and again: each completion is told to exactly one of the two. */
+/* It is replaced repeatedly while requests complete: each completion is signalled to exactly one of the two. */
 TEST_F(eventfd, replaced_in_mid_work)
 {
 	int events[2] = { self->event, eventfd(0, EFD_CLOEXEC) };
@@ -163,7 +163,7 @@ TEST_F(eventfd, descriptor_may_be_closed)
 	EXPECT_EQ(1, counted(kept));
 	close(kept);
 
-	/* One that nobody has any more. */
+	/* One that no process has open any more. */
 	ASSERT_EQ(0, tell(self->fd, closed));
 	close(closed);
 	ASSERT_EQ(2, submit_many(self->fd, &self->buffer, 2, 0));
@@ -187,7 +187,7 @@ TEST_F(eventfd, one_for_two_contexts)
 	close(other);
 }
 
-/* A counter that is full stays so, and nobody waits for its reader. */
+/* A full counter stays full, and the driver does not wait for its reader. */
 TEST_F(eventfd, full)
 {
 	uint64_t almost = UINT64_MAX - 2;
@@ -234,7 +234,7 @@ TEST_F(eventfd, what_is_refused_changes_nothing)
 	EXPECT_EQ(1, counted(self->event));
 }
 
-/* It outlives the context that told it. */
+/* It outlives the context that it was set in. */
 TEST_F(eventfd, outlives_the_context)
 {
 	ASSERT_EQ(0, tell(self->fd, self->event));
@@ -242,7 +242,7 @@ TEST_F(eventfd, outlives_the_context)
 	munmap(self->buffer.bytes, PAGE);
 	close(self->fd);
 	pause_us(4 * TRANSFER_US);
-	/* What was given up has not been completed for anybody. */
+	/* A request whose thread stopped waiting is not signalled. */
 	EXPECT_GE(1, counted(self->event));
 	self->fd = open_node(O_RDWR);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Shares of the engine, for those who submit: a piece each in turn, however much and however often one asks. */
+/* Shares of the engine with SUBMIT: one piece per turn, regardless of the number and size of the requests. */
 #include "requests.h"
 
 #include <sched.h>
@@ -8,7 +8,7 @@
 /* One piece of a copy is two transfers. */
 enum { LONG = 16, SLACK_US = 2000 };
 
-/* A context with a buffer whose second half is the copy's destination. */
+/* A context with a buffer whose second half is the destination of copies. */
 struct user {
 	int fd;
 	struct buffer buffer;
@@ -21,7 +21,7 @@ static void arrive(struct __test_metadata *_metadata, struct user *user)
 	ASSERT_EQ(0, allocate(user->fd, 2 * LONG * PAGE, &user->buffer));
 }
 
-/* The first one, when the engine has ended what a test before may have left to it. */
+/* Waits until the engine has finished the requests of an earlier test. */
 static void arrive_alone(struct __test_metadata *_metadata, struct user *user)
 {
 	arrive(_metadata, user);
@@ -34,7 +34,7 @@ static void leave(struct user *user)
 	close(user->fd);
 }
 
-/* Queues as much as goes in: single transfers, or copies of many pieces. */
+/* Fills the queue: with single transfers, or with copies of many pieces. */
 static int hog(const struct user *user, bool long_copies)
 {
 	static struct rdma_request requests[DEPTH];
@@ -46,7 +46,7 @@ static int hog(const struct user *user, bool long_copies)
 	return submit(user->fd, requests, DEPTH);
 }
 
-/* From submitting one transfer to its completion, in microseconds; or an error. */
+/* Time from submitting a transfer to its completion, in microseconds; or an error. */
 static int64_t submitted_us(const struct user *user)
 {
 	int64_t began = now();
@@ -110,7 +110,7 @@ static int64_t piece_us(const FIXTURE_VARIANT(fairness) *variant)
 	return (variant->long_copies ? 2 : 1) * TRANSFER_US;
 }
 
-/* Each hog delays another one's first piece by a piece at most, whenever that comes. */
+/* Each hog delays the first piece of another user by one piece at most, at any time. */
 TEST_F(fairness, a_hog_delays_by_one_piece)
 {
 	int64_t bound = variant->hogs * piece_us(variant) + TRANSFER_US + SLACK_US, longest = 0;
@@ -134,7 +134,7 @@ TEST_F(fairness, a_hog_delays_by_one_piece)
 		leave(&hogs[i]);
 }
 
-/* The hog is killed: the engine ends the one transfer that it has, and is free. */
+/* The hog is killed: the engine finishes the running transfer and is free. */
 TEST_F(fairness, a_dead_hog_leaves_nothing_behind)
 {
 	int64_t began, death, first, second;
@@ -170,7 +170,7 @@ TEST_F(fairness, a_dead_hog_leaves_nothing_behind)
 	FIGURE("%d hogs with full queues of %s killed", "dead in %lld us; then a transfer takes %lld us, and the next one %lld us",
 	       variant->hogs, variant->long_copies ? "copies" : "transfers", (long long)death, (long long)first,
 	       (long long)second);
-	/* Nobody waits for the engine. */
+	/* No thread waits for the engine. */
 	EXPECT_GE(variant->hogs * 10000, death);
 	EXPECT_GE(2 * TRANSFER_US + SLACK_US, death + first);
 	EXPECT_GE(TRANSFER_US + SLACK_US, second);
@@ -178,7 +178,7 @@ TEST_F(fairness, a_dead_hog_leaves_nothing_behind)
 	close(ready[1]);
 }
 
-/* The same with a file that is closed in good order. */
+/* The same, with the file closed normally. */
 TEST_F(fairness, a_closed_hog_leaves_nothing_behind)
 {
 	struct user hogs[5];
@@ -199,7 +199,7 @@ TEST_F(fairness, a_closed_hog_leaves_nothing_behind)
 	EXPECT_GE(TRANSFER_US + SLACK_US, now() - began);
 }
 
-/* A context gives up what waits, by CANCEL: the engine is free for others as soon. */
+/* A context cancels its waiting requests: the engine is free for others as soon. */
 TEST_F(fairness, a_hog_that_cancels_frees_the_engine)
 {
 	struct user hogs[5];
@@ -213,7 +213,7 @@ TEST_F(fairness, a_hog_that_cancels_frees_the_engine)
 	for (int i = 0; i < variant->hogs; i++) {
 		ASSERT_LE(DEPTH - 1, cancel_all(hogs[i].fd));
 	}
-	/* A long copy that was begun with goes on, with others between its pieces. */
+	/* A long copy continues, with other requests between its pieces. */
 	for (int i = 0; i < 2; i++) {
 		began = now();
 		ASSERT_LT(0, submitted_us(&self->small));
@@ -225,7 +225,7 @@ TEST_F(fairness, a_hog_that_cancels_frees_the_engine)
 
 FIXTURE(shares)
 {
-	struct user first; /* of those who share */
+	struct user first; /* number of contexts that share the engine */
 };
 
 FIXTURE_SETUP(shares)
@@ -238,7 +238,7 @@ FIXTURE_TEARDOWN(shares)
 	leave(&self->first);
 }
 
-/* Whenever one looks, nobody has had more than one transfer more than anybody else. */
+/* At any time, the numbers of transfers of two contexts differ by one at most. */
 TEST_F(shares, are_equal)
 {
 	enum { USERS = 7, LOOKS = 20 };
@@ -250,7 +250,7 @@ TEST_F(shares, are_equal)
 	for (int i = 0; i < USERS; i++) {
 		if (i)
 			arrive(_metadata, &users[i]);
-		/* Some have much more waiting than others. */
+		/* Some have many more waiting requests than others. */
 		ASSERT_EQ(DEPTH - 150 * i, submit_many(users[i].fd, &users[i].buffer, DEPTH - 150 * i, 0));
 	}
 	for (int look = 0; look < LOOKS; look++) {
@@ -271,13 +271,13 @@ TEST_F(shares, are_equal)
 		widest = most - least > widest ? most - least : widest;
 	}
 	FIGURE("%d looks at %d contexts that share %d transfers", "shares differ by %d at most", LOOKS, USERS, total, widest);
-	/* The engine did not idle. */
+	/* The engine was never idle. */
 	EXPECT_LE((now() - began) / TRANSFER_US - 1, total);
 	for (int i = 1; i < USERS; i++)
 		leave(&users[i]);
 }
 
-/* The same where each piece is a copy of a page: one piece more at most. */
+/* The same with pieces that are copies of a page: they differ by one piece at most. */
 TEST_F(shares, of_copies_are_equal)
 {
 	enum { USERS = 3, LOOKS = 10, COPIES = 100 };
@@ -311,7 +311,7 @@ TEST_F(shares, of_copies_are_equal)
 		leave(&users[i]);
 }
 
-/* Who comes later gets as much as the others from then on, and does not make up for what he has missed. */
+/* A context that joins later gets the same share from then on, and is not compensated for the past. */
 TEST_F(shares, are_not_saved_up)
 {
 	struct rdma_completion completions[DEPTH];
@@ -330,7 +330,7 @@ TEST_F(shares, are_not_saved_up)
 	leave(&late);
 }
 
-/* Threads of one context, all of which submit, or wait for a transfer. */
+/* Threads of one context, which submit, or wait for a transfer. */
 struct crowd {
 	pthread_t thread;
 	const struct user *user;
@@ -375,7 +375,7 @@ TEST_F(shares, do_not_grow_with_threads)
 		pthread_join(threads[i].thread, NULL);
 		of_many += threads[i].calls_done;
 	}
-	/* Those who wait for a transfer may have finished one more each, after the count. */
+	/* Threads that wait for a transfer may have finished one more each after the count. */
 	TH_LOG("of %d transfers: %d of %d threads, %d of one", 2 * PIECES, of_many, THREADS, of_one);
 	EXPECT_LE(PIECES - 1, of_one);
 	EXPECT_GE(PIECES + 1 + THREADS / 3 + 1, of_many);
@@ -383,12 +383,12 @@ TEST_F(shares, do_not_grow_with_threads)
 }
 
 /*
- * Hogs that do not wait, but call all the time. The small user is woken at once (SCHED_FIFO), so that what delays him
- * is the engine, and those who keep its interrupt away.
+ * Hogs that do not wait, but make calls all the time. The victim is woken at once (SCHED_FIFO), so that it is delayed
+ * only by the engine and by code that disables interrupts.
  */
 enum { CALLS = 3 };
 
-/* What a busy hog does again and again. The first two never have anything for the engine to do. */
+/* What a busy hog repeats. The first two never give the engine anything to do. */
 static int refused(const struct user *user)
 {
 	static struct rdma_request requests[64];
@@ -407,7 +407,7 @@ static int nothing_there(const struct user *user)
 		       -EPROTO;
 }
 
-/* Looks at a thousand that wait, and finds none. */
+/* Searches a thousand waiting requests and finds none. */
 static int searches(const struct user *user)
 {
 	static bool filled;
@@ -437,7 +437,7 @@ FIXTURE(busy)
 FIXTURE_VARIANT(busy)
 {
 	int (*deed)(const struct user *user);
-	bool has_turns; /* each takes a piece where he can */
+	bool has_turns; /* each gets a piece when it can */
 };
 
 FIXTURE_VARIANT_ADD(busy, is_refused)
@@ -476,7 +476,7 @@ FIXTURE_TEARDOWN(busy)
 	munmap(self->over, PAGE);
 }
 
-/* Three transfers of the small user, queued at once; in microseconds. */
+/* Three transfers of the victim, queued at once; in microseconds. */
 static int64_t three(const struct user *user)
 {
 	int64_t began = now();
@@ -492,7 +492,7 @@ TEST_F(busy, hogs_are_not_in_the_way)
 {
 	struct sched_param first = { .sched_priority = 1 }, normal = { 0 };
 	int64_t alone = three(&self->small), took;
-	/* With turns: the piece under way, and one between each two. */
+	/* With turns: the running piece, and one between each two. */
 	int transfers = variant->has_turns ? 2 * CALLS : CALLS, status;
 	long before;
 	pid_t child = fork();

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Random operations on several contexts of one device, and a model of it all that must agree in everything that can be
- * seen: answers, completions and their order, the time at which they come, counts, and every byte that was moved.
+ * Random operations on several contexts of one device, and a model that must agree with it in everything that is
+ * visible: answers, completions, their order and time, counts, and each byte that was moved.
  *
- * Time is virtual here, so that the model knows what the engine is at. No operation is begun close to the end of a
- * transfer, where the model could not tell which comes first. RDMA_SEED= repeats a run.
+ * Time is virtual, so that the model knows the state of the engine. No operation begins close to the end of a
+ * transfer, where their order is not defined. RDMA_SEED= repeats a run.
  */
 #include "requests.h"
 
@@ -19,17 +19,17 @@ enum {
 	SLOTS = 5,
 	PAGES = 4, /* of the largest buffer */
 	LONGEST_BATCH = 80,
-	COOKIES = 12, /* that are used again and again */
+	COOKIES = 12, /* that are used repeatedly */
 	REQUESTS = 1400, /* besides those that fill a queue, 1,000 each time */
 	MARGIN_US = 5000,
 };
 
-/* A buffer: what the driver has, and what it should hold. */
+/* A buffer: the driver's, and its expected contents. */
 struct memory {
 	struct buffer buffer;
 	unsigned char *model;
 	bool has_handle;
-	int requests; /* waiting or at work */
+	int requests; /* waiting or running */
 	struct memory *next_retired;
 };
 
@@ -40,7 +40,7 @@ struct job {
 	uint64_t bytes;
 	int status;
 	bool linked, doomed;
-	bool called; /* by RDMA_IOC_TRANSFER, and not submitted */
+	bool called; /* by RDMA_IOC_TRANSFER, not submitted */
 	bool over;
 	int64_t ended;
 };
@@ -58,7 +58,7 @@ struct context {
 	int pending;
 	bool in_turn;
 	int eventfd;
-	long told; /* completions that the eventfd has to signal: those that come together may count as one */
+	long told; /* completions that the eventfd signals; those at the same time may count as one */
 	struct pending thread;
 	struct job *called; /* what the thread waits for */
 };
@@ -70,7 +70,7 @@ static struct {
 	struct context contexts[CONTEXTS];
 	/* The engine. */
 	struct job *running;
-	struct context *served; /* NULL if nobody waits for it */
+	struct context *served; /* NULL if no thread waits for it */
 	enum step step;
 	uint64_t piece;
 	int64_t until, period; /* in microseconds */
@@ -78,11 +78,11 @@ static struct {
 	/* Whose turn is next. */
 	struct context *turns[CONTEXTS];
 	int turns_length;
-	/* The array for SUBMIT: two pages and one that nobody may touch. */
+	/* The array for SUBMIT: two pages and one that is not accessible. */
 	unsigned char *page;
-	/* Buffers that nothing holds any more, to be looked at. */
+	/* Buffers without references, to be checked. */
 	struct memory *retired;
-	/* What was done. */
+	/* Numbers of operations. */
 	long operations, accepted, filling, spared, refused, succeeded, cancelled, calls, full, worst_us;
 } m;
 
@@ -132,7 +132,7 @@ static struct job *pop(struct list *list)
 
 /* --- Buffers */
 
-/* It goes with its handle and the last request; when the driver has come as far as the model, it is looked at. */
+/* It is freed with its handle and its last request; when the driver has done the same, it is checked. */
 static void forget_memory(struct memory *memory)
 {
 	if (memory->has_handle || memory->requests)
@@ -168,7 +168,7 @@ static void look_at_retired(struct __test_metadata *_metadata)
 	}
 }
 
-/* A request is over: its buffers are let go. */
+/* A request has ended: it releases its buffers. */
 static void let_go(struct job *job)
 {
 	struct memory *source = job->source, *destination = job->destination;
@@ -185,7 +185,7 @@ static void let_go(struct job *job)
 
 static void take_turn(struct context *context)
 {
-	/* Whoever is served has his next turn when this one is over. */
+	/* The context that is being served has its next turn after this one. */
 	if (context->in_turn || m.served == context || !context->waiting.first)
 		return;
 	context->in_turn = true;
@@ -222,7 +222,7 @@ static uint64_t piece_of(const struct job *job)
 	return left < DEVICE_MEMORY ? left : DEVICE_MEMORY;
 }
 
-/* Gives the engine what is next, at this time. */
+/* Starts the next transfer, at this time. */
 static void start(int64_t time)
 {
 	struct context *context;
@@ -299,7 +299,7 @@ static bool is_called(const struct job *job, bool all, uint64_t cookie)
 	return !job->called && (all || job->request.cookie == cookie);
 }
 
-/* What CANCEL has to answer, and does. */
+/* The expected answer of CANCEL, and its effect. */
 static int model_cancel(struct context *context, bool all, uint64_t cookie, int64_t time)
 {
 	bool begun = m.served == context && is_called(m.running, all, cookie);
@@ -349,7 +349,7 @@ static uint64_t any_length(uint64_t most)
 	return length > most ? most : length;
 }
 
-/* A request that can be done, and the job that the model makes of it. */
+/* A valid request, and the model's job for it. */
 static struct job *any_request(struct context *context)
 {
 	struct job *job = calloc(1, sizeof(*job));
@@ -392,7 +392,7 @@ static struct job *any_request(struct context *context)
 	return job;
 }
 
-/* Makes it one that cannot be done. */
+/* Makes it invalid. */
 static void spoil(struct rdma_request *request)
 {
 	switch (any(8)) {
@@ -419,7 +419,7 @@ static void spoil(struct rdma_request *request)
 		request->reserved[any(2)] = 1ULL << any(64);
 		break;
 	default:
-		/* What the operation has no use for must be 0; a copy must not overlap itself. */
+		/* Unused fields must be 0; a copy must not overlap itself. */
 		if (request->operation == RDMA_OP_TO_DEVICE)
 			request->destination = 1 + any(3);
 		else if (request->operation == RDMA_OP_FROM_DEVICE)
@@ -431,7 +431,7 @@ static void spoil(struct rdma_request *request)
 	}
 }
 
-/* SUBMIT of so many, some of them bad. */
+/* SUBMIT of this many, some of them invalid. */
 static void do_submit(struct __test_metadata *_metadata, struct context *context, int count)
 {
 	struct job *jobs[LONGEST_BATCH] = { 0 };
@@ -440,7 +440,7 @@ static void do_submit(struct __test_metadata *_metadata, struct context *context
 	int bad = chance(20) ? any(count) : -1, faulty = bad >= 0 && chance(20);
 	int links = chance(40) ? 1 + any(80) : 0;
 
-	/* The first that cannot be read is the one that reaches into the forbidden page. */
+	/* The first one that cannot be read extends into the inaccessible page. */
 	array = (void *)(m.page + 2 * PAGE - (faulty ? bad : count) * sizeof(*array) - (faulty ? 8 * any(8) : 0));
 	for (int i = 0; i < count; i++) {
 		jobs[i] = any_request(context);
@@ -451,7 +451,7 @@ static void do_submit(struct __test_metadata *_metadata, struct context *context
 		if (!faulty || i < bad)
 			memcpy(array + i, &jobs[i]->request, sizeof(*array));
 	}
-	/* What is to be accepted: up to the first that is bad or has no room, and no part of a chain. */
+	/* Expected number: up to the first one that is invalid or has no room, and no part of a chain. */
 	for (int i = 0; i < count && i < room && !refused; i++) {
 		if (i == bad)
 			refused = faulty ? -EFAULT : -EINVAL;
@@ -479,7 +479,7 @@ static void do_submit(struct __test_metadata *_metadata, struct context *context
 	m.full += room < count;
 }
 
-/* Waits as the model says, and sets the model's clock by what was seen. */
+/* Waits as in the model, and sets the model's clock to the measured time. */
 static void in_time(struct __test_metadata *_metadata, int64_t expected)
 {
 	int64_t late = now() - expected;
@@ -491,7 +491,7 @@ static void in_time(struct __test_metadata *_metadata, int64_t expected)
 		m.until += late;
 }
 
-/* Completions that the driver gave, against those of the model. */
+/* Compares completions of the driver with those of the model. */
 static void compare(struct __test_metadata *_metadata, struct context *context,
 		    const struct rdma_completion *completions, int count)
 {
@@ -550,12 +550,12 @@ static void do_any_wait(struct __test_metadata *_metadata, struct context *conte
 	int64_t timeout = chance(10) ? 0 : chance(30) ? -1 : any(4000000);
 
 	if (chance(10))
-		min++; /* more than will ever come */
+		min++; /* more than will complete */
 	max = max < min ? min : max;
 	if (min > there && timeout < 0)
 		timeout = any(1000000);
 	if (timeout > 0 && m.running) {
-		/* It ends in the middle of a transfer. */
+		/* It ends during a transfer. */
 		int64_t phase = (now() + timeout - m.until) % m.period;
 
 		timeout += m.period / 2 - phase;
@@ -569,7 +569,7 @@ static void do_cancel(struct __test_metadata *_metadata, struct context *context
 	uint64_t cookie = any_cookie();
 	int expected;
 
-	/* One that is there, more often than not. */
+	/* An existing one in most cases. */
 	if (context->waiting.first && context->waiting.first->bytes && chance(80)) {
 		cookie = context->waiting.first->request.cookie;
 	} else if (chance(40) && context->waiting.first) {
@@ -585,7 +585,7 @@ static void do_cancel(struct __test_metadata *_metadata, struct context *context
 	ASSERT_EQ(expected, all ? cancel_all(context->fd) : cancel(context->fd, cookie));
 }
 
-/* Makes the model's job of a blocking transfer; when it is over, the caller frees it. */
+/* Creates the model's job of a blocking transfer; when it has ended, the caller frees it. */
 static struct job *any_call(struct context *context)
 {
 	struct job *job = any_request(context);
@@ -613,7 +613,7 @@ static void do_transfer(struct __test_metadata *_metadata, struct context *conte
 	free(job);
 }
 
-/* The same, by a thread, while we go on. */
+/* The same in a thread, while this one continues. */
 static void begin_transfer(struct __test_metadata *_metadata, struct context *context)
 {
 	if (context->called || context->nonblocking)
@@ -651,7 +651,7 @@ static void do_allocate(struct __test_metadata *_metadata, struct context *conte
 	if (*slot)
 		return;
 	*slot = memory = calloc(1, sizeof(*memory));
-	/* Of powers of two, which are in one piece: a transfer over a seam is two. */
+	/* Powers of two, which are one piece: a transfer across two pieces is two. */
 	ASSERT_EQ(0, allocate(context->fd, (PAGE << any(3)) - any(PAGE), &memory->buffer));
 	ASSERT_EQ(0, differing(memory->buffer.bytes, 0, memory->buffer.size));
 	memory->model = calloc(1, memory->buffer.size);
@@ -660,7 +660,7 @@ static void do_allocate(struct __test_metadata *_metadata, struct context *conte
 		scribble(memory);
 }
 
-/* The first one stays, so that there is always one. What is under way with it goes on. */
+/* The first one stays, so that there is always one. Requests that use it continue. */
 static void do_free(struct __test_metadata *_metadata, struct context *context)
 {
 	struct memory **slot = &context->slots[1 + any(SLOTS - 1)], *memory = *slot;
@@ -705,7 +705,7 @@ static void check_eventfd(struct __test_metadata *_metadata, struct context *con
 	context->told = 0;
 	if (chance(70))
 		return;
-	/* Another one, or none: the old one counts no more. */
+	/* Another one, or none: the old one is not signalled any more. */
 	if (context->eventfd >= 0)
 		close(context->eventfd);
 	context->eventfd = chance(80) ? eventfd(0, EFD_CLOEXEC) : -1;
@@ -742,7 +742,7 @@ static void forget_list(struct list *list)
 	}
 }
 
-/* What waits is given up with the last descriptor and the last mapping; what the engine has ends, unseen. */
+/* Waiting requests are cancelled with the last descriptor and the last mapping; the running one ends without a completion. */
 static void close_context(struct __test_metadata *_metadata, struct context *context)
 {
 	leave_turns(context);
@@ -761,7 +761,7 @@ static void close_context(struct __test_metadata *_metadata, struct context *con
 		memory->has_handle = false;
 		forget_memory(memory);
 	}
-	/* A buffer without a handle that the engine is at work on is mapped, and would hold the context. */
+	/* A buffer without a handle that the engine uses is mapped, and would hold the context. */
 	for (int i = 0; m.running && !m.served && i < 2; i++) {
 		struct memory *memory = i ? m.running->source : m.running->destination;
 
@@ -798,7 +798,7 @@ FIXTURE_SETUP(model)
 		open_context(_metadata, &m.contexts[i]);
 	ASSERT_EQ(0, to_device(context->fd, &context->slots[0]->buffer, 0, 0, PAGE));
 	memcpy(m.device, context->slots[0]->model, DEVICE_MEMORY);
-	/* How long a transfer takes by this clock. */
+	/* The time of a transfer by this clock. */
 	began = now();
 	ASSERT_EQ(40, submit_many(context->fd, &context->slots[0]->buffer, 40, 0));
 	ASSERT_EQ(0, drain(context->fd, 40));
@@ -812,7 +812,7 @@ FIXTURE_TEARDOWN(model)
 {
 }
 
-/* Goes on until the end of a transfer is not near. */
+/* Continues until the end of a transfer is not close. */
 static void settle(struct __test_metadata *_metadata)
 {
 	run_until(now());
@@ -824,7 +824,7 @@ static void settle(struct __test_metadata *_metadata)
 	look_at_retired(_metadata);
 }
 
-/* Cancels a copy that has begun, and waits for its next turn. */
+/* Cancels a copy that has started, and waits for its next turn. */
 static void cancel_begun(struct __test_metadata *_metadata)
 {
 	for (int i = 0; i < CONTEXTS; i++) {
@@ -878,7 +878,7 @@ static void any_operation(struct __test_metadata *_metadata)
 	}
 }
 
-/* Requests up to the very last that goes in, in small batches. */
+/* Fills the queue in small batches. */
 static void fill_up(struct __test_metadata *_metadata, struct context *context)
 {
 	long before = m.accepted;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* O_NONBLOCK: no call waits, whether it was set by open(2) or by fcntl(2); what needs no waiting is done. */
+/* O_NONBLOCK: no call waits, whether it was set by open(2) or fcntl(2); calls that need not wait succeed. */
 #include "requests.h"
 
 enum { AT_ONCE_US = 10000 };
@@ -50,7 +50,7 @@ TEST_F(nonblock, what_takes_a_transfer)
 	EXPECT_EQ(0, lseek(self->fd, 0, SEEK_CUR));
 }
 
-/* What is wrong is wrong, and what is nothing is done. */
+/* Invalid arguments are refused, and empty requests succeed. */
 TEST_F(nonblock, what_takes_none)
 {
 	char bytes[16] = "";
@@ -86,7 +86,7 @@ TEST_F(nonblock, waiting)
 	EXPECT_GE(AT_ONCE_US, now() - began);
 }
 
-/* All by itself: submit, poll, collect. */
+/* The usual sequence: submit, poll, collect. */
 TEST_F(nonblock, with_poll)
 {
 	struct pollfd one = { .fd = self->fd, .events = POLLIN };
@@ -101,7 +101,7 @@ TEST_F(nonblock, with_poll)
 	}
 }
 
-/* It is the open file's, so that a copy of the descriptor and a child have it, too, and another open(2) has not. */
+/* It belongs to the open file: a duplicate of the descriptor and a child have it, another open(2) has not. */
 TEST_F(nonblock, belongs_to_the_open_file)
 {
 	int copied = dup(self->fd), other = open_node(O_RDWR), status;
@@ -132,7 +132,7 @@ TEST_F(nonblock, taken_away)
 	EXPECT_EQ(-EAGAIN, to_device(self->fd, &self->buffer, 0, 0, 1));
 }
 
-/* Full: EAGAIN with it and without it. */
+/* A full queue: EAGAIN in both modes. */
 TEST_F(nonblock, no_room)
 {
 	ASSERT_EQ(DEPTH, submit_many(self->fd, &self->buffer, DEPTH, 0));

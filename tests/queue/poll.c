@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* poll, select, epoll and io_uring: readable while completions wait, hung up when the device is gone; no event is lost. */
+/* poll, select, epoll and io_uring: readable while completions can be collected, hung up when the device is removed; no event is lost. */
 #include "requests.h"
 
 #include <linux/io_uring.h>
@@ -25,7 +25,7 @@ FIXTURE_SETUP(poll)
 	self->fd = open_node(O_RDWR);
 	ASSERT_LE(0, self->fd);
 	ASSERT_EQ(0, allocate(self->fd, PAGE, &self->buffer));
-	/* What an earlier test has left in flight. */
+	/* Waits for transfers of an earlier test. */
 	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, 1));
 	self->epoll = epoll_create1(EPOLL_CLOEXEC);
 	ASSERT_LE(0, self->epoll);
@@ -52,7 +52,7 @@ static int watch(int epoll, int fd, uint32_t events)
 	return result(epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event));
 }
 
-/* The events of the one file that is watched; 0 if the time is over. */
+/* The events of the watched file; 0 after the timeout. */
 static int happened(int epoll, int timeout_ms)
 {
 	struct epoll_event event;
@@ -109,7 +109,7 @@ TEST_F(poll, says_what_is_so)
 	EXPECT_EQ(0, polled(self->fd));
 }
 
-/* It takes all of them to be collected. */
+/* Until all of them are collected. */
 TEST_F(poll, as_long_as_there_are_any)
 {
 	ASSERT_EQ(5, submit_many(self->fd, &self->buffer, 5, 0));
@@ -119,14 +119,14 @@ TEST_F(poll, as_long_as_there_are_any)
 		ASSERT_EQ(1, take(self->fd, self->completions, 1));
 	}
 	EXPECT_EQ(0, polled(self->fd));
-	/* One that could not be delivered is there still. */
+	/* A completion that could not be written can still be collected. */
 	ASSERT_EQ(1, submit_many(self->fd, &self->buffer, 1, 0));
 	pause_us(2 * TRANSFER_US);
 	EXPECT_EQ(-EFAULT, take(self->fd, NULL, 1));
 	EXPECT_EQ(IN, polled(self->fd));
 }
 
-/* Only what was asked for is told. */
+/* Only requested events are returned. */
 TEST_F(poll, what_is_asked_for)
 {
 	static const short asked[] = { 0, POLLOUT, POLLIN, POLLRDNORM, POLLPRI, POLLIN | POLLOUT };
@@ -149,7 +149,7 @@ static int room_for_one(int fd)
 	return answer < 0 ? -errno : one.revents;
 }
 
-/* POLLOUT: there is room for requests. It goes with the last one, and comes with the first that is collected. */
+/* POLLOUT: there is room for requests. It ends with the last one, and begins with the first that is collected. */
 TEST_F(poll, room)
 {
 	struct sleeper sleeper = { .fd = self->fd, .events = POLLOUT };
@@ -159,7 +159,7 @@ TEST_F(poll, room)
 	EXPECT_EQ(OUT, room_for_one(self->fd));
 	ASSERT_EQ(1, submit_many(self->fd, &self->buffer, 1, DEPTH));
 	EXPECT_EQ(0, room_for_one(self->fd));
-	/* What is completed is not collected. */
+	/* Completed requests that are not collected take room. */
 	ASSERT_LE(DEPTH - 1, cancel_all(self->fd));
 	EXPECT_EQ(0, room_for_one(self->fd));
 
@@ -185,7 +185,7 @@ TEST_F(poll, wakes_when_it_is_done)
 	EXPECT_LE(TRANSFER_US - 2000, now() - began);
 	EXPECT_EQ(0, drain(self->fd, 1));
 
-	/* And not before, and not at all if nothing comes. */
+	/* And not before, and never without a completion. */
 	began = now();
 	ASSERT_EQ(1, submit_many(self->fd, &self->buffer, 1, 0));
 	EXPECT_EQ(0, poll(&one, 1, 50));
@@ -219,7 +219,7 @@ TEST_F(poll, select)
 	EXPECT_EQ(0, drain(self->fd, 1));
 }
 
-/* Several wait for one completion: all are told, as poll(2) has it, and one collects it. */
+/* Several threads wait for one completion: all are woken, as in poll(2), and one collects it. */
 TEST_F(poll, wakes_all)
 {
 	struct sleeper sleepers[6];
@@ -238,7 +238,7 @@ TEST_F(poll, wakes_all)
 	EXPECT_EQ(0, drain(self->fd, 1));
 }
 
-/* A blocking transfer's end is no completion. */
+/* The end of a blocking transfer is not a completion. */
 TEST_F(poll, not_for_blocking_transfers)
 {
 	struct sleeper sleeper = { .fd = self->fd, .events = POLLIN };
@@ -270,7 +270,7 @@ TEST_F(poll, level_triggered)
 	EXPECT_EQ(0, happened(self->epoll, 200));
 }
 
-/* What is there before the file is watched is told, too. */
+/* Completions from before the file was added are reported, too. */
 TEST_F(poll, watched_late)
 {
 	ASSERT_EQ(1, submit_many(self->fd, &self->buffer, 1, 0));
@@ -280,7 +280,7 @@ TEST_F(poll, watched_late)
 	EXPECT_EQ(0, happened(self->epoll, 200));
 }
 
-/* Each completion that comes is told once, whether or not the one before was collected; collecting tells nothing. */
+/* Each completion is reported once, whether or not the previous one was collected; collecting reports nothing. */
 TEST_F(poll, edge_triggered)
 {
 	ASSERT_EQ(0, watch(self->epoll, self->fd, EPOLLIN | EPOLLET));
@@ -301,7 +301,7 @@ TEST_F(poll, edge_triggered)
 	EXPECT_EQ(0, happened(self->epoll, 300));
 }
 
-/* The usual loop: wait for an event, collect until nothing is left. Nothing is lost between the one and the other. */
+/* The usual loop: wait for an event, collect until nothing is left. No event is lost in between. */
 TEST_F(poll, edge_triggered_loop)
 {
 	enum { COUNT = 300 };
@@ -324,7 +324,7 @@ TEST_F(poll, edge_triggered_loop)
 	TH_LOG("%u completions in %u events", got, events);
 }
 
-/* The same with completions that come in number and from elsewhere, at any moment, as fast as can be. */
+/* The same with completions that come in groups and from other threads, at any moment, as fast as possible. */
 struct storm {
 	pthread_t thread;
 	int fd;
@@ -344,7 +344,7 @@ static void *storm(void *argument)
 		if (accepted > 0)
 			self->submitted += accepted;
 		self->failed = accepted < 0 && accepted != -EAGAIN;
-		/* What has not begun is completed by this at once. */
+		/* Waiting requests are completed by this at once. */
 		self->failed |= cancel_all(self->fd) < 0;
 	}
 	return NULL;
@@ -385,7 +385,7 @@ TEST_F(poll, one_shot)
 	ASSERT_EQ(3, submit_many(self->fd, &self->buffer, 3, 0));
 	EXPECT_EQ(EPOLLIN, happened(self->epoll, -1));
 	EXPECT_EQ(0, happened(self->epoll, 250));
-	/* Asked again, it tells at once what is there. */
+	/* Re-arming reports existing completions at once. */
 	ASSERT_EQ(0, epoll_ctl(self->epoll, EPOLL_CTL_MOD, self->fd, &event));
 	EXPECT_EQ(EPOLLIN, happened(self->epoll, 0));
 	ASSERT_LT(0, take(self->fd, self->completions, DEPTH));
@@ -393,7 +393,7 @@ TEST_F(poll, one_shot)
 	EXPECT_EQ(0, happened(self->epoll, 0));
 }
 
-/* One event, two who wait for such: one at least is woken, and none sleeps on with a completion there. */
+/* One event and two waiting threads: at least one is woken, and none sleeps while there is a completion. */
 TEST_F(poll, exclusive)
 {
 	struct sleeper sleepers[2];
@@ -438,7 +438,7 @@ TEST_F(poll, two_epolls)
 	close(other);
 }
 
-/* An epoll in an epoll, with the eventfd of the same context beside it. */
+/* An epoll in an epoll, together with the eventfd of the same context. */
 TEST_F(poll, nested)
 {
 	int outer = epoll_create1(EPOLL_CLOEXEC), event = eventfd(0, EFD_CLOEXEC);
@@ -456,7 +456,7 @@ TEST_F(poll, nested)
 	close(event);
 }
 
-/* Taken out, or closed, in mid-work: it just ends. */
+/* Removed or closed during a transfer: no more events. */
 TEST_F(poll, no_longer_watched)
 {
 	int copied = dup(self->fd);
@@ -488,7 +488,7 @@ TEST_F(poll, closed_while_watched)
 	EXPECT_EQ(0, happened(self->epoll, 200));
 }
 
-/* --- io_uring, without its library. */
+/* --- io_uring, without its library */
 
 struct ring {
 	int fd;
@@ -523,7 +523,7 @@ static int make_ring(struct ring *ring)
 	return 0;
 }
 
-/* Asks for one notice of readability, or for notices until the end of time. */
+/* Requests one notification, or repeated notifications. */
 static int ask_ring(struct ring *ring, int fd, unsigned int flags)
 {
 	unsigned int index = *ring->tail & *ring->mask;
@@ -536,7 +536,7 @@ static int ask_ring(struct ring *ring, int fd, unsigned int flags)
 	return result(syscall(__NR_io_uring_enter, ring->fd, 1, 0, 0, NULL, 0));
 }
 
-/* The next notice, waited for; its result. */
+/* Waits for the next notification; its result. */
 static int next_of_ring(struct ring *ring)
 {
 	int answer;
@@ -561,7 +561,7 @@ TEST_F(poll, io_uring)
 	if (error == -ENOSYS || error == -EPERM)
 		SKIP(return, "this kernel has no io_uring");
 	ASSERT_EQ(0, error);
-	/* Before there is something, and after. */
+	/* Before and after a completion. */
 	ASSERT_EQ(1, ask_ring(&ring, self->fd, 0));
 	ASSERT_EQ(2, submit_many(self->fd, &self->buffer, 2, 0));
 	EXPECT_EQ(POLLIN, next_of_ring(&ring));
@@ -569,20 +569,20 @@ TEST_F(poll, io_uring)
 	EXPECT_EQ(POLLIN, next_of_ring(&ring));
 	ASSERT_EQ(0, drain(self->fd, 2));
 
-	/* Until the end of time: each completion is a notice of its own, when they come one by one. */
+	/* Repeated: each completion is a notification of its own, if they come one by one. */
 	ASSERT_EQ(1, ask_ring(&ring, self->fd, IORING_POLL_ADD_MULTI));
 	for (int i = 0; i < 5; i++) {
 		ASSERT_EQ(1, submit_many(self->fd, &self->buffer, 1, i));
 		EXPECT_EQ(POLLIN, next_of_ring(&ring));
 		ASSERT_EQ(1, take(self->fd, self->completions, 8));
 	}
-	/* And the device's going is another one. */
+	/* And so is the removal of the device. */
 	ASSERT_EQ(0, go_away(self));
 	EXPECT_EQ(GONE, next_of_ring(&ring) & GONE);
 	close(ring.fd);
 }
 
-/* --- The device goes. */
+/* --- Removal of the device */
 
 TEST_F(poll, hang_up)
 {
@@ -615,7 +615,7 @@ TEST_F(poll, hang_up_wakes_sleepers)
 		EXPECT_EQ(1, in_poll[i].answer);
 		EXPECT_EQ(GONE, in_poll[i].revents);
 		TH_LOG("woken after %lld us", (long long)(in_poll[i].woken - began));
-		/* On a busy host, real time runs on. */
+		/* On a busy host, real time passes. */
 		EXPECT_GE(sysconf(_SC_NPROCESSORS_ONLN) == 1 ? TRANSFER_US / 2 : 10 * TRANSFER_US, in_poll[i].woken - began);
 	}
 	for (int i = 0; i < 2; i++) {
@@ -626,7 +626,7 @@ TEST_F(poll, hang_up_wakes_sleepers)
 	}
 }
 
-/* What can be collected is told beside it, until it is collected. */
+/* Completions are reported in addition, until they are collected. */
 TEST_F(poll, hang_up_with_completions)
 {
 	ASSERT_EQ(0, watch(self->epoll, self->fd, EPOLLIN));
@@ -640,7 +640,7 @@ TEST_F(poll, hang_up_with_completions)
 	EXPECT_EQ((EPOLLHUP | EPOLLERR), happened(self->epoll, 0));
 }
 
-/* The one that comes back is another one. */
+/* A device that is added again is a new one. */
 TEST_F(poll, hang_up_is_for_ever)
 {
 	ASSERT_EQ(0, go_away(self));

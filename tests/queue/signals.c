@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Promise 6: whoever waits for the engine leaves at once on a signal; nobody else notices, and the engine goes on. */
+/* Promise 6: a thread that waits for the engine returns at once on a signal; others are not affected, and the engine continues. */
 #include "rdma_test.h"
 
 /*
- * When a signal comes, in a transfer of 100 ms, and by when its effect must show. Whoever waited for the end of the
- * transfer would be late. These tests run on the guest's virtual clock.
+ * The time of the signal, in a transfer of 100 ms, and the time by which the call must return. Waiting for the end of the
+ * transfer would be too late. These tests use the guest's virtual clock.
  */
 enum { EARLY_US = 20000, AT_ONCE_US = 30000, SLACK_US = 10000, WORKERS = 3 };
 
-/* A child with a context of its own that does one request; what it saw is in memory that it shares with us. */
+/* A child with its own context that does one request; it stores what it observed in shared memory. */
 struct worker {
 	pid_t pid;
 	volatile bool ready;
@@ -66,7 +66,7 @@ static void __attribute__((noreturn)) be_worker(struct worker *worker, enum work
 	worker->answer = do_work(fd, work, &buffer);
 	worker->ended = now();
 	if (work == TRANSFER && !worker->answer) {
-		/* The transfer that was interrupted and done again is as good as any. */
+		/* The transfer that was interrupted and repeated is correct. */
 		worker->exact = !from_device(fd, &buffer, 4 * PAGE, 0, DEVICE_MEMORY) &&
 				!memcmp(buffer.bytes, buffer.bytes + 4 * PAGE, DEVICE_MEMORY);
 	}
@@ -94,7 +94,7 @@ static void start(FIXTURE_DATA(signals) *self, int which, enum work work, enum h
 		pause_us(100);
 }
 
-/* Waits for a worker's end; how long that took from now on is returned, its status is in *status. */
+/* Waits for the end of a worker; returns how long that took, its status is in *status. */
 static int64_t reap(FIXTURE_DATA(signals) *self, int which, int *status)
 {
 	int64_t began = now();
@@ -112,7 +112,7 @@ FIXTURE_SETUP(signals)
 	ASSERT_EQ(0, allocate(self->fd, 2 * PAGE, &self->buffer));
 }
 
-/* Whatever happened: the engine works, exactly, and with no more delay than the transfer that was under way. */
+/* In any case, the engine works correctly, delayed by at most the running transfer. */
 FIXTURE_TEARDOWN(signals)
 {
 	int64_t began = now();
@@ -173,7 +173,7 @@ TEST_F(signals, handler_interrupts)
 	EXPECT_GE(EARLY_US + AT_ONCE_US, worker->ended - worker->began);
 }
 
-/* The engine may have moved some of it: SA_RESTART must not do it a second time behind the caller's back. */
+/* The engine may have moved a part: SA_RESTART must not repeat the transfer without the caller's knowledge. */
 TEST_F(signals, restarting_handler_interrupts_too)
 {
 	struct worker *worker = &self->workers[0];
@@ -200,7 +200,7 @@ TEST_F(signals, handler_interrupts_a_copy)
 	reap(self, 0, &status);
 	EXPECT_EQ(0, status);
 	EXPECT_EQ(-EINTR, worker->answer);
-	EXPECT_TRUE(worker->exact); /* what is outside the destination */
+	EXPECT_TRUE(worker->exact); /* memory outside of the destination */
 	EXPECT_GE(2 * TRANSFER_US + EARLY_US + AT_ONCE_US, worker->ended - worker->began);
 }
 
@@ -222,7 +222,7 @@ TEST_F(signals, handler_interrupts_read_and_write)
 	}
 }
 
-/* Stopped at once, and going on as if nothing had been. */
+/* Stopped at once, and continued without an effect. */
 TEST_F(signals, stop_and_continue)
 {
 	struct worker *worker = &self->workers[0];
@@ -262,7 +262,7 @@ TEST_F(signals, stop_and_continue_many_times)
 	EXPECT_TRUE(worker->exact);
 }
 
-/* A handler's signal that comes while the process is stopped. */
+/* A signal with a handler that arrives while the process is stopped. */
 TEST_F(signals, handler_after_stop)
 {
 	struct worker *worker = &self->workers[0];
@@ -317,7 +317,7 @@ TEST_F(signals, queued_handler)
 	EXPECT_EQ(0, self->workers[0].answer);
 }
 
-/* Nothing has been moved yet, so SA_RESTART is honoured, and the caller sees nothing of it. */
+/* Nothing has been moved yet, so that SA_RESTART applies, and the caller does not notice. */
 TEST_F(signals, queued_restarting_handler)
 {
 	struct worker *worker = &self->workers[1];
@@ -351,13 +351,13 @@ TEST_F(signals, queued_stop_and_continue)
 	EXPECT_EQ(0, self->workers[0].answer);
 }
 
-/* The death of the one with the engine: those behind it get their turn as soon as the transfer is over. */
+/* The process that has the engine is killed: the others get their turn as soon as the transfer has ended. */
 TEST_F(signals, others_go_on)
 {
 	int status;
 
 	start_two(self, NO_HANDLER);
-	start(self, 2, TRANSFER, NO_HANDLER); /* whose bytes stay in the device memory */
+	start(self, 2, TRANSFER, NO_HANDLER); /* its bytes stay in the device memory */
 	kill(self->workers[0].pid, SIGKILL);
 	reap(self, 0, &status);
 	for (int i = 1; i < 3; i++) {
@@ -371,7 +371,7 @@ TEST_F(signals, others_go_on)
 	EXPECT_TRUE(self->workers[2].exact);
 }
 
-/* close(2) by another thread: the call has the file, and finishes. */
+/* close(2) by another thread: the call holds the file, and finishes. */
 TEST_F(signals, close_in_mid_transfer)
 {
 	struct pending pending;
@@ -446,7 +446,7 @@ TEST_F(signals, exec_in_mid_transfer)
 	EXPECT_EQ(0, status);
 }
 
-/* Killed at any moment, again and again, with the next one starting right behind. */
+/* Killed at any moment, repeatedly, with the next one starting right behind. */
 TEST_F(signals, kill_at_any_moment)
 {
 	enum { COUNT = 1000 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* SUBMIT: each operation does what it says, nobody waits, and what cannot be accepted is told by the count and the error. */
+/* SUBMIT: each operation is executed, the call does not wait, and count and error report what was not accepted. */
 #include "requests.h"
 
 enum { SIZE = 4 * PAGE, SLACK_US = 10000, AT_ONCE_US = 20000 };
@@ -9,7 +9,7 @@ FIXTURE(submit)
 	int fd;
 	struct buffer one, two;
 	struct rdma_completion completions[DEPTH];
-	struct rdma_request *page; /* readable and writable, and nothing is mapped behind it */
+	struct rdma_request *page; /* readable and writable, with an unmapped page behind it */
 };
 
 FIXTURE_SETUP(submit)
@@ -53,7 +53,7 @@ TEST_F(submit, one_of_each)
 	EXPECT_EQ(0, take(self->fd, self->completions, 1));
 }
 
-/* Calling costs no time of the engine's, however much it has to do. */
+/* The call does not wait for the engine, however much is queued. */
 TEST_F(submit, waits_for_nothing)
 {
 	int64_t began = now(), slowest = 0;
@@ -69,7 +69,7 @@ TEST_F(submit, waits_for_nothing)
 	EXPECT_EQ(0, take(self->fd, self->completions, 1));
 }
 
-/* Batches of every size are done in their order, a transfer of 100 ms and one interrupt each. */
+/* Batches of each size are executed in order, with 100 ms and one interrupt per transfer. */
 static void batch(struct __test_metadata *_metadata, FIXTURE_DATA(submit) *self, int count)
 {
 	long before = interrupts("rdma");
@@ -90,7 +90,7 @@ static void batch(struct __test_metadata *_metadata, FIXTURE_DATA(submit) *self,
 
 TEST_F(submit, batches)
 {
-	/* What an earlier test has left in flight. */
+	/* Waits for transfers of an earlier test. */
 	ASSERT_EQ(1, submit_many(self->fd, &self->one, 1, 0));
 	ASSERT_EQ(0, drain(self->fd, 1));
 	batch(_metadata, self, 1);
@@ -99,7 +99,7 @@ TEST_F(submit, batches)
 	batch(_metadata, self, DEPTH);
 }
 
-/* Submitting goes on while the engine works: no gap between what was there and what comes. */
+/* Submitting continues while the engine works: there is no gap between old and new requests. */
 TEST_F(submit, while_others_are_done)
 {
 	int64_t began = now();
@@ -112,7 +112,7 @@ TEST_F(submit, while_others_are_done)
 	EXPECT_GE(40 * TRANSFER_US + SLACK_US, now() - began);
 }
 
-/* The buffers stay until the engine is done with them, whatever becomes of handles and mappings. */
+/* The buffers stay until the engine is done with them, independent of handles and mappings. */
 TEST_F(submit, freed_with_requests_waiting)
 {
 	struct rdma_request requests[] = {
@@ -145,9 +145,9 @@ TEST_F(submit, the_first_buffer_too)
 	EXPECT_EQ(0, memcmp(first, first + PAGE, PAGE));
 }
 
-/* --- What cannot be accepted. */
+/* --- Requests that are not accepted */
 
-/* Requests with one thing wrong each, all of them EINVAL. */
+/* Requests with one invalid field each, all of them EINVAL. */
 static size_t bad_requests(FIXTURE_DATA(submit) *self, struct rdma_request *bad)
 {
 	struct buffer unknown = { .handle = 0x7fffffff }, none = { .handle = RDMA_FIRST_BUFFER };
@@ -215,7 +215,7 @@ TEST_F(submit, bad_requests)
 	EXPECT_EQ(0, take(self->fd, self->completions, 1));
 }
 
-/* What comes before a bad one is accepted, and what comes behind it is not. */
+/* Requests before an invalid one are accepted, and those behind it are not. */
 TEST_F(submit, bad_requests_among_good_ones)
 {
 	static struct rdma_request bad[1024];
@@ -314,8 +314,8 @@ TEST_F(submit, bad_arrays)
 }
 
 /*
- * The array runs into an unmapped page, with each number of whole requests before it, and with a request across the edge: those
- * that can be read are accepted, and the next call says why no more were.
+ * The array extends into an unmapped page, with each number of whole requests before it, and with a request across the boundary: the readable
+ * ones are accepted, and the next call returns the error.
  */
 TEST_F(submit, arrays_that_end_early)
 {
@@ -343,7 +343,7 @@ TEST_F(submit, arrays_that_end_early)
 		}
 }
 
-/* The array is read only: it need not be writable, nor aligned, and stays as it was. */
+/* The array is only read: it need not be writable or aligned, and does not change. */
 TEST_F(submit, array_is_only_read)
 {
 	struct rdma_request *unaligned = (void *)((char *)self->page + 3), request = writing(&self->one, 0, 0, 1, 77);
@@ -356,7 +356,7 @@ TEST_F(submit, array_is_only_read)
 	EXPECT_EQ(0, memcmp(unaligned, &request, sizeof(request)));
 }
 
-/* In a mapping of the device's own buffer, that is not loaded yet. */
+/* In a mapping of a buffer that is not loaded yet. */
 TEST_F(submit, array_in_a_buffer)
 {
 	struct rdma_request *requests = map(self->fd, self->two.offset, SIZE, PROT_READ | PROT_WRITE);
@@ -405,7 +405,7 @@ TEST_F(submit, what_a_buffer_is_doing)
 	EXPECT_EQ(2, buffer.requests);
 	ASSERT_EQ(0, ask(self->fd, &buffer, self->two.handle));
 	EXPECT_EQ(1, buffer.mappings);
-	/* A request on two ranges of a buffer is one request. */
+	/* A request on two ranges of a buffer counts once. */
 	EXPECT_EQ(2, buffer.requests);
 
 	ASSERT_EQ(0, munmap(another, PAGE));
@@ -417,7 +417,7 @@ TEST_F(submit, what_a_buffer_is_doing)
 	ASSERT_EQ(0, ask(self->fd, &buffer, self->two.handle));
 	EXPECT_EQ(0, buffer.requests);
 
-	/* A piece of a mapping that was cut in two is a mapping; and so is that of a child. */
+	/* Each part of a mapping that was split is a mapping; and so is that of a child. */
 	ASSERT_EQ(0, munmap(self->two.bytes + PAGE, PAGE));
 	ASSERT_EQ(0, ask(self->fd, &buffer, self->two.handle));
 	EXPECT_EQ(2, buffer.mappings);

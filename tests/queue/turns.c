@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Turns on the engine go round the contexts; a context's own requests are done in their order. */
+/* Contexts take turns on the engine; the requests of a context are executed in order. */
 #include "rdma_test.h"
 
 enum { PAGES = 16, SLACK_US = 10000 };
@@ -55,7 +55,7 @@ TEST_F(turns, a_long_copy_lets_others_through)
 	EXPECT_GE((2 * PAGES + 5) * TRANSFER_US + 4 * SLACK_US, long_copy.ended - long_copy.began);
 }
 
-/* Three long copies at once go side by side: each exact, and none done long before another. */
+/* Three long copies run in parallel: each is correct, and they end at about the same time. */
 TEST_F(turns, equal_shares)
 {
 	struct pending copies[3];
@@ -115,7 +115,7 @@ TEST_F(turns, in_order_within_a_context)
 	EXPECT_EQ(self->buffers[0].bytes[5], self->buffers[0].bytes[PAGE]);
 }
 
-/* The engine does not idle while there is work: queued transfers start from the interrupt of the one before. */
+/* The engine is not idle while requests wait: each starts from the interrupt of the previous one. */
 TEST_F(turns, no_gaps)
 {
 	enum { COUNT = 12 };

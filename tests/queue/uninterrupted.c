@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Promise 18: no call ends, begins anew, or loses its deadline for what is no signal to the program: its own io_uring, a control group
- * that is frozen, a tracer that comes and goes, a signal that it ignores.
+ * Promise 18: no call ends, starts again or loses its deadline without a signal to the program: by its own io_uring, a frozen
+ * control group, a tracer that attaches and detaches, an ignored signal.
  */
 #include "requests.h"
 
@@ -15,20 +15,20 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 
-/* How often a program is disturbed; how often its own io_uring does so. */
+/* How often a program is disturbed, and how often by its own io_uring. */
 enum { TIMES = 1000, PERIOD_US = 15000 };
 
-/* When the time is over, a call returns by then. */
+/* Maximum delay of a call after its timeout. */
 enum { SLACK_US = 20000 };
 
-/* A WAIT, or a poll(2), for which nothing comes. */
+/* A WAIT or a poll(2) without a completion. */
 enum { DEADLINE_US = 300000 };
 
 enum work { TRANSFER, READ, WRITE, WAIT_FOR_ALL, WAIT_IN_VAIN, POLL, WORKS };
 
-static const char *const work_names[] = { "TRANSFER", "read", "write", "WAIT for 3", "WAIT in vain", "poll" };
+static const char *const work_names[] = { "TRANSFER", "read", "write", "WAIT for 3", "WAIT without one", "poll" };
 
-/* What a child that goes on working has seen. */
+/* Results of a child that continues to work. */
 struct worker {
 	volatile bool ready, ends;
 	volatile int calls, transfers, wrong;
@@ -36,7 +36,7 @@ struct worker {
 	volatile int64_t latest, earliest;
 };
 
-/* The answer that the work is to have, and how long it takes, in microseconds. */
+/* The expected result of the call, and its time in microseconds. */
 static int expected(enum work work, int64_t *time)
 {
 	*time = work == WAIT_FOR_ALL ? 3 * TRANSFER_US : work >= WAIT_IN_VAIN ? DEADLINE_US : TRANSFER_US;
@@ -99,7 +99,7 @@ static void work_on(struct worker *worker, enum work work)
 		worker->transfers += transfers[work];
 		if (answer != right && !worker->wrong++)
 			worker->first_wrong = answer;
-		/* What is late by a stop, or a frozen group, is so by the time that this has lasted: a millisecond. */
+		/* A delay by a stop or a frozen group is noticed after this time: a millisecond. */
 		worker->latest = took - time > worker->latest ? took - time : worker->latest;
 		worker->earliest = took - time < worker->earliest ? took - time : worker->earliest;
 	}
@@ -116,7 +116,7 @@ static long transfers_so_far(void)
 	return at ? atol(at + strlen("transfers ")) : -1;
 }
 
-/* An io_uring of the caller's with a timeout that goes on: each time is task work of the thread. */
+/* An io_uring of the caller with a repeating timeout: each expiry is task work of the thread. */
 static bool ring_with_timer(int period_us)
 {
 	struct io_uring_params params = { .flags = IORING_SETUP_CQSIZE, .cq_entries = 32768 };
@@ -197,7 +197,7 @@ static void start(FIXTURE_DATA(uninterrupted) *self, enum work work, void (*prep
 		pause_us(1000);
 }
 
-/* The worker ends by itself, and has seen nothing of it all. */
+/* The worker exits by itself, and has not noticed anything. */
 static void judge(struct __test_metadata *_metadata, FIXTURE_DATA(uninterrupted) *self, enum work work, long before,
 		  const char *disturbance)
 {
@@ -254,7 +254,7 @@ TEST_F(uninterrupted, by_a_tracer_that_attaches)
 	judge(_metadata, self, variant->work, before, "gdb -p");
 }
 
-/* Writes a file of the control group. */
+/* Writes to a file of the control group. */
 static int set(const char *group, const char *file, const char *text)
 {
 	char path[128];

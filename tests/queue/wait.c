@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* WAIT: minimum, maximum, timeout, signals; several who collect; and nothing is lost or told twice. */
+/* WAIT: minimum, maximum, timeout, signals; several collectors; and no completion is lost or returned twice. */
 #include "requests.h"
 
 #include <sys/time.h>
@@ -18,7 +18,7 @@ FIXTURE_SETUP(wait)
 	self->fd = open_node(O_RDWR);
 	ASSERT_LE(0, self->fd);
 	ASSERT_EQ(0, allocate(self->fd, PAGE, &self->buffer));
-	/* What an earlier test has left in flight. */
+	/* Waits for transfers of an earlier test. */
 	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, 1));
 	memset(self->completions, 0xa5, sizeof(self->completions));
 }
@@ -71,7 +71,7 @@ TEST_F(wait, bad_arguments)
 	EXPECT_EQ(2, take(self->fd, self->completions, UINT32_MAX));
 }
 
-/* The time of a timeout, in virtual time: neither too early nor much too late. */
+/* Timeouts, in virtual time: neither too early nor much too late. */
 TEST_F(wait, timeouts)
 {
 	static const int64_t timeouts_us[] = { 1, 1000, 10000, 30000, 2500000 };
@@ -89,7 +89,7 @@ TEST_F(wait, timeouts)
 	TH_LOG("at most %lld us late", (long long)latest);
 }
 
-/* When the time is over, what has come till then is told. */
+/* At the timeout, existing completions are returned. */
 TEST_F(wait, timeout_with_some_there)
 {
 	int64_t began;
@@ -161,7 +161,7 @@ TEST_F(wait, maximum)
 	EXPECT_EQ(0xa5, *(unsigned char *)&self->completions[10]);
 }
 
-/* More than was submitted may be waited for: somebody else submits the rest. */
+/* The minimum may exceed the number of submitted requests: another thread submits the rest. */
 TEST_F(wait, for_what_others_submit)
 {
 	pid_t child;
@@ -179,7 +179,7 @@ TEST_F(wait, for_what_others_submit)
 	ASSERT_EQ(child, waitpid(child, NULL, 0));
 }
 
-/* What is not this context's. */
+/* Requests of other contexts do not count. */
 TEST_F(wait, of_others)
 {
 	int other = open_node(O_RDWR);
@@ -193,7 +193,7 @@ TEST_F(wait, of_others)
 	close(other);
 }
 
-/* A call that is done at once is not in the queue of completions. */
+/* A blocking call has no completion. */
 TEST_F(wait, blocking_transfers_are_no_completions)
 {
 	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, 1));
@@ -267,7 +267,7 @@ TEST_F(wait, interrupted_with_some_there)
 	EXPECT_EQ(1, collect(self->fd, self->completions, 3, 3, FOREVER));
 	EXPECT_EQ(1, handled);
 	EXPECT_GE(TRANSFER_US + EARLY_US + AT_ONCE_US, now() - began);
-	/* The requests go on. */
+	/* The requests continue. */
 	EXPECT_EQ(2, collect(self->fd, self->completions + 1, 2, 3, FOREVER));
 	for (int i = 0; i < 3; i++) {
 		EXPECT_EQ(i, self->completions[i].cookie);
@@ -289,12 +289,12 @@ TEST_F(wait, killed)
 	ASSERT_EQ(child, waitpid(child, &status, 0));
 	EXPECT_TRUE(WIFSIGNALED(status));
 	EXPECT_GE(AT_ONCE_US, now() - began);
-	/* Its death changes nothing for us. */
+	/* Its death does not affect others. */
 	ASSERT_EQ(1, submit_many(self->fd, &self->buffer, 1, 5));
 	EXPECT_EQ(1, collect(self->fd, self->completions, 1, 1, FOREVER));
 }
 
-/* --- Where the completions go. */
+/* --- The array of completions */
 
 TEST_F(wait, bad_arrays)
 {
@@ -319,7 +319,7 @@ TEST_F(wait, bad_arrays)
 	}
 }
 
-/* The array runs into an unmapped page in its middle: each completion is told once, and in order. */
+/* The array extends into an unmapped page: each completion is returned once, and in order. */
 TEST_F(wait, arrays_that_end_early)
 {
 	char *page = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -353,7 +353,7 @@ TEST_F(wait, arrays_that_end_early)
 		}
 }
 
-/* Only what is answered is written. */
+/* Only returned completions are written. */
 TEST_F(wait, writes_no_more_than_it_says)
 {
 	ASSERT_EQ(2, submit_many(self->fd, &self->buffer, 2, 0));
@@ -362,14 +362,14 @@ TEST_F(wait, writes_no_more_than_it_says)
 	EXPECT_EQ(0, differing(self->completions + 3, 0xa5, (DEPTH - 2) * sizeof(self->completions[0])));
 }
 
-/* --- Several who collect. */
+/* --- Several collectors */
 
 struct collector {
 	pthread_t thread;
 	int fd;
 	uint32_t min, max;
 	unsigned char *told; /* by cookie: how often */
-	volatile long *left; /* completions that nobody has yet */
+	volatile long *left; /* completions that have not been collected */
 	long got, calls, wrong;
 };
 
@@ -383,7 +383,7 @@ static void *collector(void *argument)
 
 		self->calls++;
 		self->wrong += got < 0;
-		/* Less than the minimum is for the end of time only. */
+		/* Fewer than the minimum are returned only at the timeout. */
 		for (int i = 0; i < got; i++)
 			__atomic_add_fetch(&self->told[completions[i].cookie], 1, __ATOMIC_SEQ_CST);
 		if (got > 0) {
@@ -411,7 +411,7 @@ TEST_F(wait, by_many_threads)
 	}
 	for (int i = 0; i < COUNT; i += 60) {
 		ASSERT_EQ(60, submit_many(self->fd, &self->buffer, 60, i));
-		/* A part is cancelled, so that completions come at once and in number. */
+		/* Some are cancelled, so that several completions come at once. */
 		for (int j = 10; j < 60; j += 2)
 			wrong += cancel(self->fd, i + j) != 1;
 		pause_us(10 * TRANSFER_US);
@@ -427,7 +427,7 @@ TEST_F(wait, by_many_threads)
 	EXPECT_EQ(0, left);
 }
 
-/* Whoever waits for ever is not sent away with nothing, or with too little, because another one was quicker. */
+/* A thread that waits without a timeout does not return without its minimum because another thread was faster. */
 static void *patient(void *argument)
 {
 	struct collector *self = argument;
@@ -459,7 +459,7 @@ TEST_F(wait, as_many_as_there_are_completions)
 	}
 }
 
-/* The same in a storm, in which each completion wakes all and there is one for each: run with two CPUs. */
+/* The same in a storm, in which each completion wakes all threads: run with two CPUs. */
 static void *greedy(void *argument)
 {
 	struct collector *self = argument;
@@ -487,7 +487,7 @@ TEST_F(wait, minimum_of_each_in_a_storm)
 		collectors[i] = (struct collector){ .fd = self->fd, .left = &left };
 		ASSERT_EQ(0, pthread_create(&collectors[i].thread, NULL, greedy, &collectors[i]));
 	}
-	/* As long as somebody collects; and some more, so that the last ones come back, too. */
+	/* Until the collectors are done; and some more, so that the last ones return. */
 	while (left > 0) {
 		int accepted = submit_many(self->fd, &self->buffer, 4, 0);
 

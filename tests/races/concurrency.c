@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Races, on two CPUs: threads and processes, shared and separate contexts, every call against every other. */
+/* Races on two CPUs: threads and processes, shared and separate contexts, each call concurrently with each other. */
 #include "rdma_test.h"
 
 enum { THREADS = 4 };
 
-/* Seconds for which each storm goes on. */
+/* Duration of each storm, in seconds. */
 #define STORM_US 6000000
 
 FIXTURE(concurrency)
@@ -25,7 +25,7 @@ FIXTURE_TEARDOWN(concurrency)
 	close(self->fd);
 }
 
-/* Copies of a context's own bytes. Each goes through the device memory in two transfers; nothing may come between. */
+/* Copies within a context. Each uses the device memory in two transfers, between which no other transfer may run. */
 struct copier {
 	pthread_t thread;
 	int fd;
@@ -95,7 +95,7 @@ TEST_F(concurrency, processes)
 {
 	for (int i = 0; i < THREADS; i++)
 		if (!fork()) {
-			/* Half of them share the context that they inherited. */
+			/* Half of them share an inherited context. */
 			struct copier child = { .fd = i % 2 ? self->fd : open_node(O_RDWR), .seed = 20 + i, .rounds = 4 };
 
 			copier(&child);
@@ -110,8 +110,8 @@ TEST_F(concurrency, processes)
 }
 
 /*
- * The storm: all of these at once on the same context, on the same few buffers, so that handles come and go under
- * the others' feet. Answers may be errors of the documented kind and no others.
+ * The storm: all calls concurrently on the same context and a few buffers, so that handles are allocated and freed
+ * during the calls. Documented errors are allowed, others are not.
  */
 enum { SLOTS = 4 };
 
@@ -240,7 +240,7 @@ static void *opening(void *argument)
 	return NULL;
 }
 
-/* Others' transfers, killed at any moment. */
+/* Transfers of other processes, which are killed at any moment. */
 static void *killing(void *argument)
 {
 	struct storm *storm = argument;
@@ -295,7 +295,7 @@ TEST_F(concurrency, storm)
 	EXPECT_EQ(0, memcmp(buffer.bytes, buffer.bytes + PAGE, PAGE));
 }
 
-/* The first buffer is made once, whoever comes first. */
+/* The first buffer is allocated once, whichever thread is first. */
 struct racer {
 	pthread_t thread;
 	int fd;

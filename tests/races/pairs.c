@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Promise 11: every pair of operations at the same time, on two CPUs and on the same context, for RDMA_SECONDS each. What comes of races is
- * in the kernel's log (lockdep, KASAN, KCSAN); here it is seen that both get on, answer as documented, and come to an end.
+ * Promise 11: each pair of operations concurrently, on two CPUs and on the same context, for RDMA_SECONDS each. Races are reported
+ * in the kernel's log (lockdep, KASAN, KCSAN); this program checks that both sides make progress, return documented errors, and end.
  */
 #include "operations.h"
 
-/* How long a call may hold up the end of a pair, on a slow kernel on a busy host. */
+/* Maximum time for which a call delays the end of a pair, on a slow kernel and a busy host. */
 enum { PATIENCE_S = 60 };
 
-/* One side of a pair, as its process tells the others. */
+/* One side of a pair, as shared between processes. */
 struct side {
 	long rounds, answers, refusals;
-	int error; /* that it must not be answered with */
+	int error; /* unexpected answers */
 	char call[64];
 };
 
@@ -29,7 +29,7 @@ static void *one_side(void *argument)
 	struct worker *worker = &pair->worker;
 
 	pair->side->error = begin_work(worker);
-	/* Once in any case, and no more when something was wrong. */
+	/* At least once, and no further after an error. */
 	while (!pair->side->error && !worker->unexpected) {
 		work(worker, pair->operation);
 		pair->side->rounds++;
@@ -70,7 +70,7 @@ FIXTURE_TEARDOWN(pairs)
 	write_text("/sys/kernel/tracing/events/rdma/enable", "0");
 }
 
-/* Both at once, in a process of their own; its exit status. */
+/* Both sides, in a process of their own; its exit status. */
 static int both(FIXTURE_DATA(pairs) *self, const struct operation *one, const struct operation *other)
 {
 	const struct operation *of[] = { one, other };

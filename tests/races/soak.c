@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Promise 16: everything at once, at random, for two hours (RDMA_SECONDS for less): processes of threads that do all operations on shared
- * contexts, data that is compared all the while, and a device that comes and goes. In epochs, after each of which all is back.
+ * Promise 16: everything at once, at random, for two hours (RDMA_SECONDS for less): processes whose threads do all operations on shared
+ * contexts, data that is compared all the time, and a device that is removed and added. In epochs, after each of which everything is freed.
  */
 #include "memory.h"
 #include "operations.h"
 
 enum { PROCESSES = 3, THREADS = 3, EPOCH_S = 60, PATIENCE_S = 60, SLACK_KB = 256, SLACK_OBJECTS = 100 };
 
-/* What the processes tell, in memory that they share. */
+/* Results of the processes, in shared memory. */
 struct told {
 	volatile bool over;
 	volatile long done[OPERATIONS]; /* of each kind */
 	volatile long answers, refusals, compared;
 	volatile long mismatches;
-	volatile long beats[PROCESSES][THREADS]; /* operations of each thread: it gets on */
-	volatile int error; /* the first that nobody may get */
+	volatile long beats[PROCESSES][THREADS]; /* operations of each thread, to detect progress */
+	volatile int error; /* the first unexpected answer */
 	char where[64];
 };
 
@@ -35,7 +35,7 @@ static void complain(struct told *told, int error, const char *where)
 		snprintf(told->where, sizeof(told->where), "%s", where);
 }
 
-/* A device that is away most of the time shows nothing: seldom, with pauses. */
+/* Removing the device too often would leave little to test: rarely, with pauses. */
 static const struct operation *some_operation(struct worker *worker)
 {
 	for (;;) {
@@ -54,7 +54,7 @@ static void *at_random(struct thread *self)
 		const struct operation *operation = some_operation(worker);
 		int64_t began = now();
 
-		/* What is done in no time is done again. */
+		/* Short operations are repeated. */
 		do {
 			work(worker, operation);
 			__atomic_add_fetch(&self->told->done[operation - operations], 1, __ATOMIC_RELAXED);
@@ -68,7 +68,7 @@ static void *at_random(struct thread *self)
 	return NULL;
 }
 
-/* One copy within a buffer, byte for byte. */
+/* One copy within a buffer, compared byte for byte. */
 static int compare_in(struct told *told, int fd, struct buffer *buffer, unsigned int *seed)
 {
 	unsigned char expected[3 * PAGE], seen[3 * PAGE];
@@ -86,7 +86,7 @@ static int compare_in(struct told *told, int fd, struct buffer *buffer, unsigned
 	return error;
 }
 
-/* In a context of one's own; ENODEV while there is no device. */
+/* In a separate context; ENODEV while there is no device. */
 static int compare(struct told *told, unsigned int *seed)
 {
 	struct buffer buffer;
@@ -176,7 +176,7 @@ FIXTURE_SETUP(soak)
 	ASSERT_EQ(0, pci_address("rdma0", self->address));
 	self->told = shared_memory(sizeof(struct told));
 	ASSERT_NE(MAP_FAILED, self->told);
-	/* The kernel makes room for traces when they are first asked for. */
+	/* The kernel allocates trace buffers on first use. */
 	write_text("/sys/kernel/tracing/events/rdma/enable", "1");
 	write_text("/sys/kernel/tracing/events/rdma/enable", "0");
 }
@@ -186,7 +186,7 @@ FIXTURE_TEARDOWN(soak)
 	write_text("/sys/kernel/tracing/events/rdma/enable", "0");
 }
 
-/* Each thread has done something since the last look. */
+/* Each thread has made progress since the last check. */
 static void all_get_on(struct __test_metadata *_metadata, FIXTURE_DATA(soak) *self, long before[PROCESSES][THREADS])
 {
 	for (int i = 0; i < PROCESSES; i++)
@@ -215,7 +215,7 @@ static void end_all(struct __test_metadata *_metadata, FIXTURE_DATA(soak) *self)
 	}
 }
 
-/* All at once for so long; then nothing of it is left. */
+/* All at once for this long; then nothing of it is left. */
 static void epoch(struct __test_metadata *_metadata, FIXTURE_DATA(soak) *self, int seconds)
 {
 	long before[PROCESSES][THREADS];
@@ -237,7 +237,7 @@ static void epoch(struct __test_metadata *_metadata, FIXTURE_DATA(soak) *self, i
 	EXPECT_EQ(0, self->told->mismatches);
 }
 
-/* What debugfs says of the device, a number. */
+/* A number from the device's debugfs. */
 static long state_of(const char *name)
 {
 	char text[4096], *line;
@@ -268,12 +268,12 @@ TEST_F(soak, everything_at_random)
 
 	for (int i = 0; i < epochs && !self->told->error; i++) {
 		epoch(_metadata, self, self->seconds / epochs);
-		/* The engine may still have the last one's transfer, with its buffer. */
+		/* The engine may still have the last transfer, with its buffer. */
 		pause_us(3 * TRANSFER_US);
 		EXPECT_EQ(0, state_of("contexts "));
 		EXPECT_EQ(0, state_of("\nmemory "));
 		last = memory();
-		/* The first ones fill caches. */
+		/* The first epochs fill caches. */
 		if (i <= 1)
 			first = last;
 	}
@@ -281,7 +281,7 @@ TEST_F(soak, everything_at_random)
 		EXPECT_LT(0, self->told->done[i]) TH_LOG("%s", operations[i].name);
 	}
 	EXPECT_LT(0, self->told->compared);
-	/* What is free goes up and down by 10 MB, with the caches that are accounted for; nobody else has pages that are not. */
+	/* Free memory varies by 10 MB with the accounted caches; nothing else uses pages that are not accounted. */
 	EXPECT_GE(SLACK_KB, last.unknown_kb - first.unknown_kb);
 	EXPECT_GE(SLACK_OBJECTS, last.objects - first.objects);
 	tell_figures(self, last.unknown_kb - first.unknown_kb, last.objects - first.objects);

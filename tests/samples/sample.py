@@ -1,5 +1,5 @@
 #!/usr/bin/python3 -B
-"""tests/samples/sample.py NAME : run a sample as `make sample` does, and see that what it shows is so. Runs in the guest; the sample loads the driver."""
+"""tests/samples/sample.py NAME : run a sample as `make sample` does, and check its output. Runs in the guest; the sample loads the driver."""
 
 import re
 import subprocess
@@ -16,7 +16,7 @@ OUTPUT = Path("/output")
 
 
 class Sample(unittest.TestCase):
-    """What a sample has shown."""
+    """The output of a sample."""
 
     name = ""
     said = ""
@@ -37,7 +37,7 @@ class Sample(unittest.TestCase):
         self.assertEqual(self.status, 0)
 
     def test_manual(self) -> None:
-        """Each command that the manual shows is run, and its picture is there."""
+        """Each command in the guide is run, and its picture exists."""
         manual = (PROJECT / "samples" / self.name / "README.md").read_text()
         commands = re.findall(r"^[$>] .*", manual, re.MULTILINE)
         self.assertTrue(commands)
@@ -47,17 +47,17 @@ class Sample(unittest.TestCase):
             xml.etree.ElementTree.parse(PROJECT / "samples" / self.name / picture)
 
     def numbers(self, pattern: str) -> list[tuple[float, ...]]:
-        """The numbers in all lines of this pattern."""
+        """The numbers in all lines that match this pattern."""
         found = [match.groups() for line in self.said.splitlines() if (match := re.search(pattern, line))]
         self.assertTrue(found, f"no line is like {pattern}")
         return [tuple(float(number) for number in numbers) for numbers in found]
 
     def picture(self, bars: int) -> None:
-        """It has drawn so many bars, and the table beside them has as many lines."""
+        """It has drawn this many bars, and the table next to the picture has as many lines."""
         self.assertEqual(len((OUTPUT / f"{self.name}.tsv").read_text().splitlines()), bars)
         tree = xml.etree.ElementTree.parse(OUTPUT / f"{self.name}.svg")
         boxes = [box for box in tree.iter() if box.tag.endswith("}rect")]
-        self.assertEqual(len(boxes), bars + 1)  # the background is one, too
+        self.assertEqual(len(boxes), bars + 1)  # the background is one of them
 
 
 class Hello(Sample):
@@ -78,7 +78,7 @@ class Overlap(Sample):
             self.assertAlmostEqual(milliseconds, 1000, delta=20)
 
     def way(self, name: str) -> tuple[float, ...]:
-        """Of a way: ms that it took, ms of its CPU time, percent that were computed meanwhile."""
+        """Of a way: elapsed ms, ms of CPU time, percentage that was computed at the same time."""
         (figures,) = self.numbers(rf"^{name} +10 +([\d.]+) +([\d.]+) +([\d.]+)$")
         return figures
 
@@ -105,7 +105,7 @@ class Database(Sample):
     name = "database"
 
     def costs(self) -> list[tuple[float, ...]]:
-        """Of each query: pages loaded for it, pages loaded in all, faults."""
+        """Of each query: pages loaded for it, pages loaded in total, faults."""
         return self.numbers(r"^ +(\d+) +(\d+) +(\d+) +[\d.]+  SELECT")
 
     def test_size(self) -> None:

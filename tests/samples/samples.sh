@@ -1,5 +1,5 @@
 #!/bin/bash
-# The samples do what they show, for files of every awkward size, and their exit status tells.
+# The samples work for files of various sizes, and return the right exit status.
 # shellcheck disable=SC2317 # the functions are called by name
 set -u
 . /usr/src/linux/tools/testing/selftests/kselftest/ktap_helpers.sh

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Promise 17: what watches a context by the thousand delays others no more than what watches an eventfd. The most urgent thread of
- * a guest with one CPU measures it: how late it is at worst is for how long interrupts, or preemption, were off.
+ * Promise 17: thousands of watchers of a context delay others no more than watchers of an eventfd do. A thread of the highest priority in
+ * a guest with one CPU measures this: its maximum delay is the time for which interrupts or preemption were disabled.
  */
 #include "requests.h"
 
@@ -15,12 +15,12 @@
 
 enum { EPOLLS = 10000, THREADS = 1000, BATCH = 1000, PERIOD_US = 50, STACK = 64 << 10 };
 
-/* What the urgent thread may be late by for other reasons: a timer's interrupt, a switch; more than that comes by chance, and not each time. */
+/* Delay for other reasons: a timer interrupt, a context switch. A longer one happens by chance, but not each time. */
 enum { SLACK_US = 100, TRIES = 4 };
 
 static volatile bool urgent_ends;
 
-/* Wakes up periodically, before all others, and returns how late it was at worst, in microseconds. */
+/* Wakes up periodically, with the highest priority, and returns its maximum delay in microseconds. */
 static void *urgent(void *unused)
 {
 	struct sched_param priority = { .sched_priority = 90 };
@@ -46,7 +46,7 @@ static void *urgent(void *unused)
 	return (void *)worst;
 }
 
-/* How late the urgent thread is at worst while `deed` is done. */
+/* The maximum delay of that thread during `deed`. */
 static long late_during(void (*deed)(int), int fd)
 {
 	pthread_t thread;
@@ -62,7 +62,7 @@ static long late_during(void (*deed)(int), int fd)
 	return (long)worst;
 }
 
-/* Adds 1 to an eventfd some times, and once more for those who wait for the first one. */
+/* Adds 1 to an eventfd repeatedly, and once more for those that wait for the first one. */
 static void signal_eventfd(int fd)
 {
 	for (int i = 0; i < 5; i++)
@@ -130,7 +130,7 @@ static void unwatch(int *epolls, int count)
 		close(epolls[i]);
 }
 
-/* Each completion of a thousand, with ten thousand that watch for one. */
+/* Each completion of a thousand, with ten thousand watchers. */
 TEST_F(fanout, epoll_watchers)
 {
 	long usual, ours;
@@ -168,7 +168,7 @@ static void *sleeper(void *argument)
 	return (void *)(long)poll(&file, 1, -1);
 }
 
-/* How late the urgent thread is while a thousand threads are woken that sleep in poll(2), or in WAIT. */
+/* The delay while a thousand threads are woken that sleep in poll(2) or in WAIT. */
 static long with_threads(int fd, bool waits, void (*deed)(int))
 {
 	static struct sleeper sleepers[THREADS];
@@ -218,7 +218,7 @@ TEST_F(fanout, waiting_threads)
 	FIGURE("%d threads in WAIT", "late by %ld us at most, as %ld with an eventfd", THREADS, ours, usual);
 }
 
-/* Who waits for more than there is sleeps on: a thousand threads that want all cost no wake-up. */
+/* A thread that waits for more than is completed stays asleep: a thousand threads that want all completions cause no wake-up. */
 TEST_F(fanout, woken_with_enough_only)
 {
 	struct rusage before, after;
@@ -269,7 +269,7 @@ static pid_t hog(int files, int ready)
 		pause();
 }
 
-/* How long a neighbour's read of 64 bytes takes, in microseconds. */
+/* Duration of another user's read of 64 bytes, in microseconds. */
 static int64_t neighbours_read(int files)
 {
 	int64_t *took = shared_memory(sizeof(*took)), answer;
@@ -301,14 +301,14 @@ static int64_t neighbours_read(int files)
 	close(ready[0]);
 	kill(hogging, SIGKILL);
 	waitpid(hogging, NULL, 0);
-	/* What the hog has left with the engine. */
+	/* What the hog has left to the engine. */
 	pause_us(3 * TRANSFER_US);
 	answer = *took;
 	munmap(took, sizeof(*took));
 	return answer;
 }
 
-/* A turn of the hog that has begun, of two transfers and perhaps a scrub, then the neighbour's, with a scrub. */
+/* A started turn of the hog, of two transfers and possibly a scrub, then the other user's, with a scrub. */
 TEST_F(fanout, files_of_another_user)
 {
 	int64_t one = neighbours_read(1), many = neighbours_read(FILES);

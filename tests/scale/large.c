@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Buffers larger than any piece of memory there is: they are as good as any other, to their last byte. large MIB */
+/* Buffers larger than any block of contiguous memory work like any other, up to the last byte. large MIB */
 #include "rdma_test.h"
 
 static uint64_t size;
@@ -23,7 +23,7 @@ FIXTURE_TEARDOWN(large)
 	close(self->fd);
 }
 
-/* One touch loads what is around, and not all. */
+/* An access loads the pages around it, but not all. */
 TEST_F(large, loads_little)
 {
 	static unsigned char resident[65536];
@@ -56,7 +56,7 @@ TEST_F(large, every_page_is_its_own)
 	}
 }
 
-/* Through the device and back, over the boundaries of pieces of any size, and at the very end. */
+/* Through the device and back, across the boundaries of pieces of any size, and at the end. */
 TEST_F(large, transfers)
 {
 	unsigned char *bytes = self->buffer.bytes, sent[DEVICE_MEMORY];
@@ -73,7 +73,7 @@ TEST_F(large, transfers)
 		ASSERT_EQ(0, memcmp(bytes + begin, sent, sizeof(sent))) TH_LOG("at %#lx", begin);
 		EXPECT_EQ(-EINVAL, to_device(self->fd, &self->buffer, size - DEVICE_MEMORY + 1, 0, DEVICE_MEMORY));
 	}
-	/* From the last page to the first, with what is around them untouched. */
+	/* From the last page to the first, without changes around them. */
 	memset(bytes, 0x11, 3 * PAGE);
 	fill(bytes + size - 3 * PAGE, 3 * PAGE, 9);
 	ASSERT_EQ(0, copy(self->fd, &self->buffer, 100, &self->buffer, size - 2 * PAGE, 2 * PAGE));
@@ -82,7 +82,7 @@ TEST_F(large, transfers)
 	EXPECT_EQ(0, differing(bytes + 100 + 2 * PAGE, 0x11, PAGE - 100));
 }
 
-/* What was taken for buffers that then did not fit is given back. */
+/* Memory that was allocated for a buffer that then failed is freed. */
 TEST_F(large, too_large)
 {
 	struct rdma_alloc alloc = {};

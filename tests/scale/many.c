@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* 16 devices: 16 nodes with numbers in a row, and 16 engines that work at the same time. */
+/* 16 devices: 16 nodes with consecutive numbers, and 16 engines that work in parallel. */
 #include "requests.h"
 
 enum { DEVICES = 16, TRANSFERS = 64 };
@@ -54,7 +54,7 @@ TEST_F(many, have_memories_of_their_own)
 	}
 }
 
-/* How long so many transfers take on each of the first `devices` at once. */
+/* The time of this many transfers on each of the first `devices` in parallel. */
 static int64_t work(struct __test_metadata *_metadata, FIXTURE_DATA(many) *self, int devices)
 {
 	static struct rdma_request requests[TRANSFERS];
@@ -82,7 +82,7 @@ TEST_F(many, work_at_the_same_time)
 	EXPECT_GE(16.1, ratio);
 }
 
-/* So do programs that wait for each transfer. */
+/* The same with programs that wait for each transfer. */
 TEST_F(many, work_at_the_same_time_for_threads)
 {
 	struct pending pending[DEVICES];
@@ -133,7 +133,7 @@ static int bind(const char *address)
 	return write_text("/sys/bus/pci/drivers/rdma/bind", address);
 }
 
-/* Numbers that are free again are given lowest first. */
+/* Free numbers are reused, the lowest first. */
 TEST_F(many, lowest_number_first)
 {
 	static const int gone[] = { 11, 3, 14, 7 }, lowest_first[] = { 3, 7, 11, 14 };

@@ -27,13 +27,13 @@ static int64_t now_ns(void)
 	return time.tv_sec * 1000000000LL + time.tv_nsec;
 }
 
-/* The calls whose cost is looked at. */
+/* The calls that are measured. */
 enum { ALLOC, MAP, BUFFER, SUBMIT, CANCEL, WAIT, UNMAP, FREE, CALLS };
 static const char *const names[CALLS] = { "ALLOC", "mmap", "BUFFER", "SUBMIT", "CANCEL", "WAIT", "munmap", "FREE" };
 
 /*
- * What it may cost more with many than with few. The kernel's own tree of mappings is deeper then; and what makes room in a full queue
- * wakes whoever waits for that.
+ * Allowed increase from few to many. The kernel's tree of mappings is deeper then, and a call that makes room in a full queue
+ * wakes threads that wait for room.
  */
 static const double bounds[CALLS] = {
 	[ALLOC] = 1.3,	[MAP] = 1.8,  [BUFFER] = 1.1, [SUBMIT] = 1.1,
@@ -65,7 +65,7 @@ FIXTURE_SETUP(many_buffers)
 	self->fd = open_node(O_RDWR);
 	ASSERT_LE(0, self->fd);
 	ASSERT_EQ(0, allocate(self->fd, PAGE, &self->first));
-	/* Keeps the engine busy, so that what others submit waits. */
+	/* Keeps the engine busy, so that requests of others wait. */
 	self->busy = open_node(O_RDWR);
 	ASSERT_LE(0, self->busy);
 	ASSERT_EQ(0, allocate(self->busy, PAGE, &self->of_busy));
@@ -83,7 +83,7 @@ static int64_t median(int64_t *samples)
 	return samples[SAMPLES / 2];
 }
 
-/* What each call costs now, in a context that has these buffers, and so many requests that wait. */
+/* The cost of each call in a context that has these buffers, and this many waiting requests. */
 static struct costs measure(struct __test_metadata *_metadata, FIXTURE_DATA(many_buffers) *self,
 			    const struct buffer *some, int count, int waiting)
 {
@@ -167,7 +167,7 @@ TEST_F(many_buffers, in_one_context)
 		ASSERT_EQ(0, allocate(self->fd, PAGE, &buffers[i])) TH_LOG("buffer %d", i);
 		first_ns += i < BUFFERS / 10 ? now_ns() - began : 0;
 		last_ns += i >= BUFFERS - BUFFERS / 10 ? now_ns() - began : 0;
-		/* Zeros; and all are touched. */
+		/* All contain zeros; all pages are accessed. */
 		ASSERT_EQ(0, *(uint64_t *)buffers[i].bytes);
 		*(uint64_t *)buffers[i].bytes = i;
 	}
@@ -176,7 +176,7 @@ TEST_F(many_buffers, in_one_context)
 	many = measure(_metadata, self, buffers, BUFFERS, 0);
 	compare_costs(_metadata, &few, &many, "10,000 buffers");
 
-	/* Each is one of its own. */
+	/* Each has its own memory. */
 	for (int i = 0; i < BUFFERS; i++) {
 		struct rdma_buffer_info info = { .handle = buffers[i].handle };
 
@@ -196,7 +196,7 @@ TEST_F(many_buffers, in_one_context)
 		ASSERT_EQ(0, memcmp(buffers[from].bytes, buffers[to].bytes, PAGE));
 	}
 
-	/* Freed in no order, and found to be gone. */
+	/* Freed in any order, and then invalid. */
 	for (int i = BUFFERS - 1; i > 0; i--) {
 		int other = any(i + 1);
 		struct buffer buffer = buffers[i];
@@ -208,12 +208,12 @@ TEST_F(many_buffers, in_one_context)
 		ASSERT_EQ(0, release(self->fd, &buffers[i]));
 		ASSERT_EQ(-EINVAL, free_handle(self->fd, buffers[i].handle));
 	}
-	/* What was used stays small afterwards. */
+	/* The structures in use are small afterwards. */
 	many = measure(_metadata, self, &self->first, 1, 0);
 	compare_costs(_metadata, &few, &many, "none any more");
 }
 
-/* The same with a queue that is full. CANCEL by cookie looks at all that waits; that is no part of the promise. */
+/* The same with a full queue. CANCEL by cookie searches all waiting requests, which is not part of the promise. */
 TEST_F(many_buffers, in_a_full_queue)
 {
 	static int64_t samples[SAMPLES];
@@ -227,7 +227,7 @@ TEST_F(many_buffers, in_a_full_queue)
 	many.ns[CANCEL] = few.ns[CANCEL];
 	compare_costs(_metadata, &few, &many, "1,023 that wait");
 
-	/* One out of a thousand completions. */
+	/* One of a thousand completions. */
 	ASSERT_EQ(DEPTH, submit_many(self->fd, &self->first, DEPTH, 0));
 	ASSERT_LE(DEPTH - 1, cancel_all(self->fd));
 	for (int i = 0; i < SAMPLES; i++) {
@@ -270,7 +270,7 @@ TEST_F(many_buffers, in_many_contexts)
 	       (long long)first_open / (CONTEXTS / 10), CONTEXTS / 10, (long long)last_open / (CONTEXTS / 10),
 	       CONTEXTS / 10);
 
-	/* The turns go round: nobody has had two before everybody has had one. */
+	/* Turns: no context has a second one before each has had one. */
 	pause_us(CONTEXTS / 2 * 3 * TRANSFER_US);
 	took = now() - began;
 	for (int i = 0; i < CONTEXTS; i++) {

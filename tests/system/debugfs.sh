@@ -1,5 +1,5 @@
 #!/bin/bash
-# What debugfs shows of a device: right, for root alone, without an address, and nothing that anyone could trip over when it goes.
+# The files of a device in debugfs: right, readable for root only, without addresses, and safe to read while the device is removed.
 # shellcheck disable=SC2317 # the functions are called by name
 set -u
 . /usr/src/linux/tools/testing/selftests/kselftest/ktap_helpers.sh
@@ -11,7 +11,7 @@ value() { sed -n "s/^$2 //p" "$there/$1"; }
 device() { basename "$(readlink -f /sys/class/rdma/rdma0/device)"; }
 transfer() { dd if=/dev/rdma0 of=/dev/null bs="$1" count=1 status=none; }
 
-# DESCRIPTOR : whether reading it now fails as of a file that was removed.
+# DESCRIPTOR : whether reading it fails now as for a removed file.
 removed() { [[ $(cat <&"$1" 2>&1) == *"Input/output error"* ]]; }
 
 for_root_alone() {
@@ -30,7 +30,7 @@ idle() {
 		[[ $(value counters completed) == 0 ]]
 }
 
-# Five files, a request each: one is at work, four wait.
+# Five files with a request each: one is running, four wait.
 busy() {
 	python3 -c '
 import os, sys, threading, time
@@ -53,7 +53,7 @@ sys.exit(0 if ok else f"# {seen} and then {idle}")' "$there/state" &&
 		[[ $(value state contexts) == 0 ]]
 }
 
-# Nothing else uses the device: all is exact, but for a scrub of the device memory that may come first.
+# Nothing else uses the device: all numbers are exact, except for a scrub of the device memory that may come first.
 counters() {
 	local name before=() after=() expected=(1 100 1 0 0 0 0 1) names=(transfers bytes interrupts spurious_interrupts
 		watchdog_recoveries quarantined cancelled completed)
@@ -69,8 +69,8 @@ counters() {
 	done
 }
 
-# A transfer takes 100 ms: most of them are in the class from 2^26 ns on, up to 134 ms. In real time, which guests with two CPUs have,
-# a busy host may make them longer.
+# A transfer takes 100 ms: most of them are in the class from 2^26 ns on, up to 134 ms. In real time, as in guests with two CPUs,
+# they may take longer on a busy host.
 latency() {
 	local before after
 	before=$(value latency 67108864)
@@ -81,7 +81,7 @@ latency() {
 
 no_address() { ! grep -HE '0x|[0-9a-f]{14}' "$there"/*; }
 
-# Like any file of a module's.
+# Like any file of a module.
 held_open() {
 	local result=0 said
 	exec 4<"$there/counters"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# The node, the class and the bus: what a newcomer, udev and modprobe find of the driver.
+# The node, the class and the bus: what udev and modprobe see of the driver.
 # shellcheck disable=SC2317 # the functions are called by name
 set -u
 . /usr/src/linux/tools/testing/selftests/kselftest/ktap_helpers.sh

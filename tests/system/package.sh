@@ -1,8 +1,8 @@
 #!/bin/bash
-# tests/system/package.sh : the Debian packages do on a clean machine what they are for. Runs in the build root; takes build/deb/*.deb (`make deb`).
+# tests/system/package.sh : the Debian packages work on a clean machine. Runs in the build root; uses build/deb/*.deb (`make deb`).
 #
-# The clean machine is the build root with a layer of its own over it, in which the headers lack the Rust metadata again, as Debian's do,
-# and dpkg leaves nothing out.
+# The clean machine is the build root with a separate layer over it, in which the headers have no Rust metadata, as Debian's,
+# and dpkg excludes no files.
 # shellcheck disable=SC2317 # the functions are called by name
 set -u
 . /usr/src/linux/tools/testing/selftests/kselftest/ktap_helpers.sh
@@ -17,7 +17,7 @@ layers=/tmp/layers
 user= # in an ordinary user's namespace, the marks of a layer have to be of another kind
 [[ $(awk '{ print $3 }' /proc/self/uid_map) == 4294967295 ]] || user=,userxattr
 
-# A machine of this name, to be the one that `inside` and $root mean.
+# Creates a machine of this name, which `inside` and $root then use.
 machine() {
 	root=$layers/$1/root
 	mkdir -p "$layers/$1"/{upper,work,root}
@@ -28,7 +28,7 @@ machine() {
 }
 inside() { unshare --mount vm/chroot "$root" rw "$PWD" "$PWD" "$@"; }
 
-# What a command says is shown if it fails.
+# Prints the output of a command only if it fails.
 quietly() {
 	"$@" >/tmp/said 2>&1 || {
 		tail -n 40 /tmp/said
@@ -53,7 +53,7 @@ module_is_this_driver() {
 		diff <(of_module "$field" rdma) <(modinfo --field "$field" "build/$release/rdma.ko") || return
 	done
 }
-# The log of the build is kept: the metadata was made, and all of it is Debian's.
+# The log of the build is kept: the metadata was created, and all of it is the same as Debian's.
 metadata_is_the_same() {
 	local log=$root/var/lib/dkms/rust-dma/$version/$release/x86_64/log/make.log
 	[[ $(grep 'Rust symbols identical' "$log") =~ ^([0-9]+)\ of\ ([0-9]+)\  ]] && ((BASH_REMATCH[1] == BASH_REMATCH[2] && BASH_REMATCH[1] > 1000))
@@ -68,7 +68,7 @@ header_compiles() {
 }
 header_is_the_drivers() { cmp "$root/usr/include/rust-dma/rdma.h" "$root/usr/src/rust-dma-$version/src/uapi/rdma.h"; }
 tool_runs() { [[ $(inside rdmactl --version) == "rdmactl $version" ]]; }
-# Those whose names the compiler has left in the tool (for where a panic comes from) are not all, but most.
+# Most of those whose names the compiler has left in the tool (for the messages of panics).
 licenses_are_there() {
 	local crate count=0
 	while read -r crate; do
@@ -86,7 +86,7 @@ completion_in_bash() {
 completion_in_zsh() { [[ $(inside zsh -c 'autoload -Uz compinit && compinit -D && echo $_comps[rdmactl]') == _rdmactl ]]; }
 completion_in_fish() { quietly inside fish -c 'complete --do-complete "rdmactl --he" | string match --quiet -- "--help*"'; }
 
-# The guest is this machine: udev loads the driver, and a member of the group, who is nobody else, uses the device.
+# The guest is this machine: udev loads the driver, and a member of the group, without other privileges, uses the device.
 works_in_a_guest() {
 	cat >"$root/srv/job" <<-'END'
 		set -e
@@ -110,7 +110,7 @@ remove() {
 	quietly inside dpkg --remove "${names[@]}" && [[ ! $(modules) && ! $(inside dkms status) && ! -e $root/usr/bin/rdmactl ]]
 }
 
-# All files but logs, caches, what dpkg and DKMS (the signing key) keep for themselves, and other kernels, which may just be being made.
+# All files except logs, caches, the files that dpkg and DKMS (the signing key) keep, and other kernels, which may be built at the same time.
 files() {
 	find "$root" \( -path "$root/var/lib/dpkg" -o -path "$root/var/log" -o -path "$root/var/cache" -o \
 		-path "$root/usr/src/kernels" \) -prune -o \
@@ -118,7 +118,7 @@ files() {
 }
 purge() { rm -f "$root/srv/job"; quietly inside dpkg --purge "${names[@]}" && files | diff /tmp/files -; }
 
-# Debian's headers without the source that belongs to them.
+# Debian's headers without their source.
 refused() { # WORDS
 	inside dpkg --install "${debs[@]}" >/tmp/said 2>&1 && return 1
 	grep -F "rust-dma: the headers of $release lack the Rust metadata" /tmp/said | grep -F "$1" && [[ ! $(modules) ]]
@@ -132,13 +132,13 @@ source_of_another_version() {
 no_source() {
 	quietly inside dpkg --purge "${names[@]}" "$package" && refused "in the same version. Please run: apt install $package=$wanted"
 }
-# What failed for want of it is made good by dpkg itself.
+# Packages that failed because of it are configured by dpkg.
 metadata_is_there_already() {
 	cp -r "/run/root$headers/rust" "$root$headers" && cp "/run/root$headers/scripts/target.json" "$root$headers/scripts" || return
 	quietly inside dpkg --configure --pending && module_is_built
 }
 
-# The same packages, in the next version.
+# The same packages in the next version.
 make_next() {
 	local deb tree
 	mkdir -p "$root/srv/next" || return

@@ -1,5 +1,5 @@
 #!/bin/bash
-# The module's parameters: bad ones are refused with EINVAL, the others do what they say.
+# The module's parameters: invalid ones are refused with EINVAL, the others have their effect.
 # shellcheck disable=SC2317 # the functions are called by name
 set -u
 . /usr/src/linux/tools/testing/selftests/kselftest/ktap_helpers.sh
@@ -20,7 +20,7 @@ accepted() { # PARAMETER PATTERN-OF-THE-PROBE-LINE
 	rmmod rdma && return "$result"
 }
 
-# With so few, no memory is in reach: the log says so, and the next load has all that there is.
+# With so few bits, there is no memory in range: the driver logs this, and the next load uses all memory.
 too_narrow() {
 	refused dma_bits="$1" && dmesg | tail -n 3 | grep -q "rdma: dma_bits=$1 is not within" && accepted dma_bits=28 '28-bit'
 }

@@ -1,5 +1,5 @@
 #!/bin/bash
-# The tracepoints: there with their fields, hit where the driver is at work, and no address in them.
+# The tracepoints: they exist with their fields, are hit when they should be, and contain no address.
 # shellcheck disable=SC2317 # the functions are called by name
 set -u
 . /usr/src/linux/tools/testing/selftests/kselftest/ktap_helpers.sh
@@ -40,7 +40,7 @@ nothing_unless_asked() {
 	dd if=/dev/rdma0 of=/dev/null bs=64 count=1 status=none && [[ -z $(traced) ]]
 }
 
-# One request, from its beginning to its end, of the context that fdinfo names.
+# One request, from its beginning to its end, of the context in fdinfo.
 transfer() {
 	local context
 	exec 4<>/dev/rdma0
@@ -81,7 +81,7 @@ rdma_teardown: dev=0 step=at_rest
 rdma_teardown: dev=0 step=freed" ]]
 }
 
-# A request that is not taken, for the device is gone: its end is told as well as its beginning.
+# A request that is refused because the device is removed: its end is traced like its beginning.
 refused() {
 	local device
 	device=$(device)
@@ -118,7 +118,7 @@ unloaded_while_on() {
 	load && [[ $(cat "$events/enable") == 0 ]]
 }
 
-# The tool that people use: it finds the events, and shows the same fields.
+# trace-cmd finds the events, and shows the same fields.
 trace_cmd() {
 	local data=/tmp/tracepoints.dat report
 	trace-cmd record -q -e rdma -o "$data" dd if=/dev/rdma0 of=/dev/null bs=64 count=1 status=none || return

@@ -1,5 +1,5 @@
 #!/bin/bash
-# udev's rule and the group: names that stay, and who may use the nodes.
+# The udev rule and the group: stable names, and permissions.
 # shellcheck disable=SC2317 # the functions are called by name
 set -u
 . /usr/src/linux/tools/testing/selftests/kselftest/ktap_helpers.sh
@@ -10,11 +10,11 @@ drivers=/sys/bus/pci/drivers/rdma
 settle() { udevadm settle --timeout=20; }
 address() { basename "$(readlink -f "/sys/class/rdma/$1/device")"; }
 
-# Commands as a user who is not root: in no group, or in the group.
+# Commands as a user who is not root: without a group, or in the group.
 stranger() { setpriv --reuid=1001 --regid=1001 --clear-groups "$@"; }
 member() { setpriv --reuid=1002 --regid=1002 --groups=rdma "$@"; }
 
-# Debian's udev comes with such a group already; others' does not.
+# Debian's udev already has such a group; others do not.
 group_is_made() {
 	groupdel rdma 2>/dev/null
 	[[ ! $(getent group rdma) ]] && systemd-sysusers "$PWD/packaging/sysusers.d/rust-dma.conf" && getent group rdma >/dev/null
@@ -24,7 +24,7 @@ rule_is_valid() {
 	udevadm verify packaging/udev/60-rust-dma.rules
 }
 
-# A link for each node, with the device's place on its bus in it.
+# A link for each node, with the device's position on its bus.
 links() {
 	local node count=0
 	for node in /dev/rdma[0-9]*; do
@@ -53,7 +53,7 @@ stranger_cannot() {
 	! stranger test -r /dev/rdma0 && ! stranger dd if=/dev/rdma0 of=/dev/null bs=1 count=1 status=none 2>/dev/null
 }
 
-# Unbound and bound again, in the other order: the numbers are exchanged, and the names are not.
+# Unbound and bound again in the other order: the numbers are exchanged, the names are not.
 rebinding() {
 	local first second
 	first=$(address rdma0) second=$(address rdma1)

@@ -1,6 +1,6 @@
 #!/usr/bin/python3 -B
-"""tests/tool/commands.py [iommu|itself] : what rdmactl can do besides copying, used well and badly. Runs in the guest; loads the driver itself, but
-for iommu: what is another behind an IOMMU; and for itself: what it says of itself, for which any machine will do."""
+"""tests/tool/commands.py [iommu|itself] : the commands of rdmactl except copy, with right and wrong arguments. Runs in the guest; loads the driver itself.
+iommu: what differs behind an IOMMU. itself: help and completions, which need no device."""
 
 import os
 import re
@@ -19,7 +19,7 @@ INSTANCES = Path("/sys/kernel/tracing/instances")
 
 
 def address(name: str) -> str:
-    """Where a device is on its bus."""
+    """The address of a device on its bus."""
     return Path(f"/sys/class/rdma/{name}/device").resolve().name
 
 
@@ -35,7 +35,7 @@ class WithDriver(Case):
         unload()
 
     def bound_to_nothing(self, name: str) -> str:
-        """Take a device from its driver until the test is over; where it is."""
+        """Unbind a device until the end of the test; returns its address."""
         there = address(name)
         (DRIVER / "unbind").write_text(there)
         self.addCleanup((DRIVER / "bind").write_text, there)
@@ -211,7 +211,7 @@ class WithDriver(Case):
         self.assertEqual(checks["transfer"]["finding"], "good")
 
     def doctor(self, wrong: str, advice: str, **options: object) -> None:
-        """It does not work, and `wrong` is what is wrong."""
+        """It reports that something does not work, and `wrong` is the reason."""
         words = options.pop("words", [])
         report = valid("doctor", self.run_tool("--json", "doctor", *words, code=3, **options).stdout)
         self.assertFalse(report["works"])
@@ -329,7 +329,7 @@ class AboutItself(Case):
 
 
 class BehindIommu(Case):
-    """With an IOMMU, and the driver loaded: the device reaches all there is."""
+    """With an IOMMU, and the driver loaded: the device can access all memory."""
 
     def test_doctor(self) -> None:
         report = valid("doctor", self.run_tool("--json", "doctor").stdout)

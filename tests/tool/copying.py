@@ -1,5 +1,5 @@
 #!/usr/bin/python3 -B
-"""tests/tool/copying.py : `rdmactl copy` with all kinds of files, ends and accidents. Runs in the guest, with the driver and two devices."""
+"""tests/tool/copying.py : `rdmactl copy` with all kinds of files, ends and errors. Runs in the guest, with the driver and two devices."""
 
 import os
 import signal
@@ -15,10 +15,10 @@ from rdmactl import DRIVER, STRANGER, TOOL, Case, valid  # noqa: E402
 
 
 class Copy(Case):
-    """Good use."""
+    """Successful copies."""
 
     def same(self, source: Path, *words: object) -> dict:
-        """Copy it; the same comes out."""
+        """Copy it; the copy is the same."""
         to = self.directory / "to"
         said = self.run_tool("--json", "copy", source, to, *words)
         self.assertTrue(source.read_bytes() == to.read_bytes(), "the copy differs")
@@ -86,7 +86,7 @@ class Copy(Case):
         self.assertEqual(self.run_tool("copy", "-q", source).stdout, bytes(1 << 20))
 
     def same_sparse(self, source: Path) -> dict:
-        """As same, without reading gigabytes into memory."""
+        """As `same`, without reading gigabytes into memory."""
         to = self.directory / "to"
         said = self.run_tool("--json", "copy", source, to)
         subprocess.run(["cmp", source, to], check=True)
@@ -132,7 +132,7 @@ class Copy(Case):
 
 
 class Accidents(Case):
-    """What can go wrong: nothing is left behind, nothing that was there is lost, and the device is free for others."""
+    """Failures: nothing is left behind, no existing file is lost, and the device is free for others."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -145,7 +145,7 @@ class Accidents(Case):
         self.assertEqual([name for name in self.files() if name.startswith(".")], [])
 
     def under_way(self, *words: object) -> subprocess.Popen:
-        """A copy of which some is done."""
+        """A copy that is partly done."""
         process = self.start("copy", "-q", self.fresh(200000), self.to, *words)
         self.wait_until(lambda: any(name.startswith(".rdmactl-") and (self.directory / name).stat().st_size for name in self.files()))
         return process
@@ -174,7 +174,7 @@ class Accidents(Case):
         self.assertEqual(code, -signal.SIGINT, came)
 
     def test_kill(self) -> None:
-        # Nobody can clean up then; what is left is one file, and the device is free.
+        # After SIGKILL, one file is left, and the device is free.
         process = self.under_way()
         process.kill()
         process.wait(20)

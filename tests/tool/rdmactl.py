@@ -1,4 +1,4 @@
-"""rdmactl as people run it: the program, what it said, and on a terminal of its own if wanted."""
+"""Runs rdmactl, with its output, and on a terminal if requested."""
 
 import json
 import os
@@ -20,29 +20,29 @@ SCHEMA = json.loads((PROJECT / "user/rdmactl/schema.json").read_text())
 MODULE = PROJECT / "build" / os.uname().release / "rdma.ko"
 DRIVER = Path("/sys/bus/pci/drivers/rdma")
 
-# Someone who is nobody here: in no group, and not root.
+# An unprivileged user: in no group of this system, and not root.
 STRANGER = ["setpriv", "--reuid=1001", "--regid=1001", "--clear-groups"]
 
 
 def valid(name: str, text: str | bytes) -> dict:
-    """A line of JSON, which has to be what the schema says of it."""
+    """A line of JSON, which must match the schema."""
     value = json.loads(text)
     jsonschema.validate(value, SCHEMA | {"$ref": f"#/$defs/{name}"}, cls=jsonschema.Draft202012Validator)
     return value
 
 
 def unload() -> None:
-    """Take the driver out."""
+    """Unload the driver."""
     subprocess.run(["rmmod", "rdma"], check=True)
 
 
 def load() -> None:
-    """Put it in."""
+    """Load the driver."""
     subprocess.run(["insmod", MODULE], check=True)
 
 
 class Case(unittest.TestCase):
-    """With a directory of its own for each test, in memory."""
+    """With a directory for each test, in memory."""
 
     def setUp(self) -> None:
         directory = tempfile.TemporaryDirectory()
@@ -50,7 +50,7 @@ class Case(unittest.TestCase):
         self.directory = Path(directory.name)
 
     def run_tool(self, *words: object, code: int = 0, **options: object) -> subprocess.CompletedProcess:
-        """Run it to its end; its exit code is as expected, and it says why whenever that is not 0."""
+        """Run it to its end; its exit code must be as expected, and it must print a reason if that is not 0."""
         prefix = options.pop("prefix", [])
         done = subprocess.run(
             [*prefix, TOOL, *map(str, words)], **{"capture_output": True, "timeout": 100, "check": False} | options
@@ -62,7 +62,7 @@ class Case(unittest.TestCase):
         return done
 
     def start(self, *words: object, **options: object) -> subprocess.Popen:
-        """Start it; it is gone when the test is."""
+        """Start it; it is ended with the test."""
         process = subprocess.Popen([TOOL, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
         self.addCleanup(process.wait)
         self.addCleanup(process.stdout.close)
@@ -77,23 +77,23 @@ class Case(unittest.TestCase):
         return path
 
     def files(self) -> list[str]:
-        """What there is in the directory."""
+        """The contents of the directory."""
         return sorted(os.listdir(self.directory))
 
     def wait_until(self, condition: object, seconds: float = 20) -> None:
-        """Wait for something to become so."""
+        """Wait for a condition."""
         deadline = time.monotonic() + seconds
         while not condition():
             self.assertLess(time.monotonic(), deadline, "it did not come")
             time.sleep(0.01)
 
     def idle(self) -> bool:
-        """Whether nothing of anybody's is left on the first device."""
+        """Whether no buffer and no request is left on the first device."""
         state = Path("/sys/kernel/debug/rdma/rdma0/state").read_text()
         return "engine idle" in state and "contexts 0\n" in state and "buffers 0\n" in state
 
     def on_terminal(self, *words: object, keys: bytes = b"", when: bytes = b"", send: int = 0) -> tuple[int, bytes]:
-        """Run it on a terminal; its exit code and all that came. When `when` has come, `keys` are typed, or a signal is sent."""
+        """Run it on a terminal; returns its exit code and its output. When `when` has been printed, `keys` are typed, or a signal is sent."""
         pid, terminal = pty.fork()
         if pid == 0:
             os.environ["TERM"] = "xterm"

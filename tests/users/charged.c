@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Promise 19: what is charged is what is taken. Buffers of every size, and what the page allocator, the quota, RLIMIT_MEMLOCK and the
- * memory cgroup say of them.
+ * Promise 19: a buffer is charged for exactly what it occupies. Compares the quota, RLIMIT_MEMLOCK and the memory cgroup with the
+ * page allocator, for buffers of all sizes.
  */
 #include "memory.h"
 
@@ -11,9 +11,9 @@
 #include <sys/wait.h>
 
 enum {
-	SIZES = 260, /* pages of the largest; beyond that, some */
-	TOGETHER = 64, /* the largest of those that are there at the same time */
-	EACH = 8, /* buffers of each size, so that what others do meanwhile counts less */
+	SIZES = 260, /* pages of the largest buffer; above 64, selected sizes only */
+	TOGETHER = 64, /* the largest one that is allocated together with others */
+	EACH = 8, /* buffers of each size, to reduce the influence of other allocations */
 	ALICE = 1001,
 	BATCH = 64, /* pages that a CPU charges to a memory cgroup in advance; source: MEMCG_CHARGE_BATCH */
 };
@@ -21,7 +21,7 @@ enum {
 #define CGROUPS "/tmp/rdma-cgroups"
 #define CGROUP CGROUPS "/rdma"
 
-/* A number out of fdinfo, in pages. */
+/* A number from fdinfo, in pages. */
 static long told(int fd, const char *name)
 {
 	char path[64], text[4096], *line;
@@ -32,7 +32,7 @@ static long told(int fd, const char *name)
 	return atol(line + strlen(name)) / (long)PAGE;
 }
 
-/* Pages that are free, whoever has them ready. */
+/* Free pages, including those in the lists of each CPU. */
 static long free_now(void)
 {
 	char text[8192];
@@ -70,13 +70,13 @@ FIXTURE_TEARDOWN(charged)
 
 /* --- The page allocator. */
 
-/* How many pages more than they have `EACH` buffers of this size take; or an error. */
+/* How many pages `EACH` buffers of this size occupy beyond their own; or an error. */
 static long taken_beyond(size_t pages)
 {
 	int fd = open_node(O_RDWR);
 	long before, taken, charged;
 
-	/* The first makes what the file has besides. */
+	/* The first buffer allocates what the file needs besides. */
 	if (fd < 0 || make(fd, pages))
 		return -ENOMEM;
 	before = free_now();
@@ -95,14 +95,14 @@ static bool has_iommu(void)
 }
 
 /*
- * A page a buffer, for what describes it. For one that an IOMMU puts together the DMA API has 24 bytes a page besides: a pointer, an
+ * One page per buffer for its description. With an IOMMU, the DMA API uses 24 bytes per page in addition: a pointer, an
  * entry in the IOMMU's page table, and one in the kernel's.
  */
 static void expect_exact(struct __test_metadata *_metadata, size_t pages, long *most)
 {
 	long beyond = taken_beyond(pages), allowed = EACH * (1 + (has_iommu() ? pages * 24 / PAGE : 0));
 
-	/* Somebody else may have needed memory just then. */
+	/* Another process may have allocated memory in the meantime. */
 	for (int i = 0; i < 10 && labs(beyond) > allowed; i++)
 		beyond = taken_beyond(pages);
 	EXPECT_GE(allowed, labs(beyond)) TH_LOG("%d buffers of %zu pages take %ld pages more than they have", EACH, pages, beyond);
@@ -142,12 +142,12 @@ static long cgroup_says(const char *name, const char *key)
 	return atol(line + strlen(key));
 }
 
-/* What a child tells. */
+/* Results of a child process. */
 struct story {
-	long pages, buffers; /* that it got */
-	long charged, locked; /* pages, as fdinfo has it */
-	long more; /* pages in the cgroup that were not before */
-	int error; /* of the first that it did not get */
+	long pages, buffers; /* pages that it allocated */
+	long charged, locked; /* pages according to fdinfo */
+	long more; /* pages that the cgroup is charged for in addition */
+	int error; /* pages of the first buffer that failed */
 	bool told; /* all of it; through memory, as even a byte in a pipe would take a page of the cgroup's */
 };
 
@@ -181,14 +181,14 @@ FIXTURE_TEARDOWN(cgroup)
 	close(self->fd);
 	close(self->go[0]);
 	close(self->go[1]);
-	/* The last of what a dead process had in it goes a moment later. */
+	/* The last charges of a process that has exited are removed with a delay. */
 	for (int i = 0; i < 100 && rmdir(CGROUP); i++)
 		pause_us(10000);
 	umount2(CGROUPS, MNT_DETACH);
 	rmdir(CGROUPS);
 }
 
-/* Makes buffers of so many pages, up to so many; all that the child needs for it is there. */
+/* Allocates up to this many buffers of this many pages; everything else that the child needs is allocated before. */
 static void make_as_many(struct story *story, int fd, size_t pages, long most)
 {
 	while (story->buffers < most && !(story->error = make(fd, pages))) {
@@ -197,7 +197,7 @@ static void make_as_many(struct story *story, int fd, size_t pages, long most)
 	}
 }
 
-/* In a process of the cgroup, as another user, which then sleeps. */
+/* In a process in the cgroup, as another user, which then sleeps. */
 static int in_cgroup(FIXTURE_DATA(cgroup) *self, const char *max, void (*deed)(FIXTURE_DATA(cgroup) *))
 {
 	volatile bool *told = &self->story->told;
@@ -227,7 +227,7 @@ static int in_cgroup(FIXTURE_DATA(cgroup) *self, const char *max, void (*deed)(F
 	return *told ? 0 : -ECHILD;
 }
 
-/* Of each size one, all at the same time. */
+/* One buffer of each size, all at the same time. */
 static void one_of_each(FIXTURE_DATA(cgroup) *self)
 {
 	long before = cgroup_says("memory.current", "");
@@ -262,11 +262,11 @@ static void large_ones(FIXTURE_DATA(cgroup) *self)
 
 static void small_ones(FIXTURE_DATA(cgroup) *self)
 {
-	/* With room for what else there is to be had: objects, page tables. */
+	/* With room for other allocations: objects, page tables. */
 	make_as_many(self->story, self->fd, 3, 4096);
 }
 
-/* A user gets what the cgroup may have, ENOMEM, and nobody is killed for it. */
+/* A user can allocate up to the limit of the cgroup, then gets ENOMEM; no process is killed. */
 static void expect_limited(struct __test_metadata *_metadata, FIXTURE_DATA(cgroup) *self, void (*deed)(FIXTURE_DATA(cgroup) *))
 {
 	enum { MAX = 3 << 20 };
@@ -279,9 +279,9 @@ static void expect_limited(struct __test_metadata *_metadata, FIXTURE_DATA(cgrou
 	EXPECT_GE(MAX / PAGE, story->pages);
 	EXPECT_LE(MAX / PAGE / 2, story->pages);
 	EXPECT_EQ(0, cgroup_says("memory.events", "oom_kill "));
-	/* Others have what they want. */
+	/* Other processes can still allocate buffers. */
 	EXPECT_EQ(0, make(self->fd, 256));
-	/* All of it comes back, although it is another process, outside, that closes the file last. */
+	/* All charges are removed, although a process outside of the cgroup closes the file last. */
 	kill(self->child, SIGKILL);
 	ASSERT_EQ(self->child, waitpid(self->child, &status, 0));
 	self->child = 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Promise 13: what a context, a device and a user can have in buffers; and all of it comes back, whichever way it goes. Loaded with
+ * Promise 13: limits of buffers per context, device and user; and all charges end, for each way of freeing. Loaded with
  * context_mib=2 device_mib=3.
  */
 #include "requests.h"
@@ -24,7 +24,7 @@ FIXTURE_SETUP(limits)
 	ASSERT_LE(0, self->fd);
 	ASSERT_EQ(0, chmod(NODE, 0666));
 	ASSERT_EQ(0, chmod("/dev/rdma1", 0666));
-	/* What an earlier test has left in flight, with its buffer. */
+	/* Waits for transfers of an earlier test, which hold a buffer. */
 	while (pwrite(self->fd, "x", 1, 0) < 0)
 		pause_us(TRANSFER_US);
 }
@@ -42,7 +42,7 @@ static int go_away(FIXTURE_DATA(limits) *self)
 	return write_text("/sys/bus/pci/drivers/rdma/unbind", self->address);
 }
 
-/* A number out of fdinfo. */
+/* A number from fdinfo. */
 static long told(int fd, const char *name)
 {
 	char path[64], text[4096], *line;
@@ -63,7 +63,7 @@ static int make(int fd, uint64_t size, uint32_t *handle)
 	return error;
 }
 
-/* How many pages can be had, one by one, and why no more. */
+/* How many single pages can be allocated, and the error of the next one. */
 static int make_all(int fd, int *error)
 {
 	int count = 0;
@@ -84,7 +84,7 @@ TEST_F(limits, told)
 	ASSERT_EQ(0, make(self->fd, 5 * PAGE - 1, &handle));
 	EXPECT_EQ(5 * PAGE, told(self->fd, "rdma-memory"));
 	EXPECT_EQ(1, told(self->fd, "rdma-buffers"));
-	EXPECT_EQ(0, told(self->fd, "rdma-memlock")); /* not of who has CAP_IPC_LOCK */
+	EXPECT_EQ(0, told(self->fd, "rdma-memlock")); /* does not apply with CAP_IPC_LOCK */
 	ASSERT_NE(NULL, map(self->fd, 0, 3 * PAGE, PROT_READ));
 	EXPECT_EQ(8 * PAGE, told(self->fd, "rdma-memory"));
 	ASSERT_EQ(0, free_handle(self->fd, handle));
@@ -118,7 +118,7 @@ TEST_F(limits, page_by_page)
 	EXPECT_EQ(CONTEXT, told(self->fd, "rdma-memory"));
 }
 
-/* What is refused, for whatever reason, is not charged. */
+/* A refused buffer is not charged. */
 TEST_F(limits, refusals_cost_nothing)
 {
 	void *volatile nowhere = NULL;
@@ -134,7 +134,7 @@ TEST_F(limits, refusals_cost_nothing)
 	EXPECT_EQ(CONTEXT / PAGE, make_all(self->fd, &error));
 }
 
-/* --- The device. */
+/* --- The device */
 
 TEST_F(limits, of_a_device)
 {
@@ -149,15 +149,15 @@ TEST_F(limits, of_a_device)
 	ASSERT_EQ(0, free_handle(self->fd, handle));
 	EXPECT_EQ(MIB / PAGE, make_all(others[0], &error));
 	EXPECT_EQ(-EDQUOT, make(self->fd, 1, NULL));
-	/* The other device has its own. */
+	/* The other device has its own limit. */
 	EXPECT_EQ(CONTEXT / PAGE, make_all(others[1], &error));
 	close(others[0]);
 	close(others[1]);
-	/* What there was of it is there again. */
+	/* After that, the limit is available again. */
 	EXPECT_EQ(MIB / PAGE, make_all(self->fd, &error));
 }
 
-/* Whether the device has everything to give, to two new files. */
+/* Whether the whole limit of the device is available to two new files. */
 static bool all_is_back(void)
 {
 	int fds[2] = { open_node(O_RDWR), open_node(O_RDWR) }, errors[2];
@@ -181,7 +181,7 @@ TEST_F(limits, back_after_close)
 	EXPECT_TRUE(all_is_back());
 }
 
-/* A mapping holds the memory, and so the charge, also when handle and file are gone. */
+/* A mapping holds the memory, and thus the charge, also when handle and file are closed. */
 TEST_F(limits, back_after_the_last_mapping)
 {
 	int fd = open_node(O_RDWR);
@@ -221,7 +221,7 @@ TEST_F(limits, back_after_the_last_request)
 	EXPECT_TRUE(all_is_back());
 }
 
-/* Killed with all that there is, mapped, queued and in flight. */
+/* Killed with buffers that are mapped, queued and in flight. */
 TEST_F(limits, back_after_a_kill)
 {
 	for (int i = 0; i < 10; i++) {
@@ -249,7 +249,7 @@ TEST_F(limits, back_after_a_kill)
 		pause_us(i * 10000);
 		ASSERT_EQ(0, kill(child, SIGKILL));
 		ASSERT_EQ(child, waitpid(child, NULL, 0));
-		/* All but what the engine has is back at once, and that when the transfer is over. */
+		/* Everything is free at once, except for the buffer of the running transfer. */
 		began = now();
 		while (!all_is_back() && now() - began < 2 * TRANSFER_US)
 			pause_us(1000);
@@ -277,9 +277,9 @@ TEST_F(limits, back_after_unbind)
 	self->fd = open_node(O_RDWR);
 }
 
-/* --- The user. */
+/* --- The user */
 
-/* Becomes a user who can have so many pages. */
+/* Becomes a user with a limit of this many pages. */
 static int become(uid_t user, rlim_t pages)
 {
 	struct rlimit limit = { pages == RLIM_INFINITY ? pages : pages * PAGE, pages == RLIM_INFINITY ? pages : pages * PAGE };
@@ -289,7 +289,7 @@ static int become(uid_t user, rlim_t pages)
 	return 0;
 }
 
-/* Does something as a user; the answer is the child's exit status: 0 if all went well. */
+/* Calls a function as a user; the result is the child's exit status: 0 for success. */
 #define AS(user, pages, deed)                                                            \
 	({                                                                               \
 		pid_t child_ = fork();                                                   \
@@ -301,7 +301,7 @@ static int become(uid_t user, rlim_t pages)
 		WIFEXITED(status_) ? WEXITSTATUS(status_) : -1;                          \
 	})
 
-/* 0 if exactly so many pages can be had, and then ENOMEM. */
+/* 0 if exactly this many pages can be allocated, and then ENOMEM. */
 static int exactly(int pages)
 {
 	int fd = open_node(O_RDWR), error;
@@ -337,7 +337,7 @@ TEST_F(limits, of_a_user_s_first_buffer)
 	EXPECT_EQ(0, AS(ALICE, PAGES, first_too_large()));
 }
 
-/* Without a limit there are the other two. */
+/* Without this limit, the two others apply. */
 static int no_limit(void)
 {
 	int fd = open_node(O_RDWR), error;
@@ -356,7 +356,7 @@ TEST_F(limits, not_of_root)
 	EXPECT_EQ(0, AS(0, 0, no_limit()));
 }
 
-/* The user is one, however many the processes, the files and the devices. */
+/* The limit applies to the user, for all processes, files and devices together. */
 static int together(void)
 {
 	int first = open_node(O_RDWR), second = open_node(O_RDWR), third = open("/dev/rdma1", O_RDWR | O_CLOEXEC), status;
@@ -395,7 +395,7 @@ static int another_one(void)
 	return waitpid(child, &status, 0) < 0 ? 2 : status;
 }
 
-/* Others are others. */
+/* Other users are not affected. */
 TEST_F(limits, of_each_user)
 {
 	int ready[2];
@@ -420,7 +420,7 @@ TEST_F(limits, of_each_user)
 	EXPECT_EQ(0, AS(BOB, PAGES, exactly(PAGES)));
 }
 
-/* Who asks is charged, and not who opened the file; and has it back when the file's last user closes it. */
+/* The process that allocates is charged, not the one that opened the file; the charge ends when the last user of the file closes it. */
 static int by_inheritance(int fd)
 {
 	int error;
@@ -439,7 +439,7 @@ TEST_F(limits, whoever_asks)
 	EXPECT_EQ(0, AS(ALICE, PAGES, exactly(PAGES)));
 }
 
-/* A limit that has come down lets nothing new in, and takes nothing away. */
+/* A lowered limit refuses new buffers and keeps existing ones. */
 static int lowered(void)
 {
 	struct rlimit limit = { 4 * PAGE, 4 * PAGE };
@@ -462,7 +462,7 @@ TEST_F(limits, that_comes_down)
 	EXPECT_EQ(0, AS(ALICE, PAGES, lowered()));
 }
 
-/* What mlock(2) counts is another count; what is charged here is no secret of ours: it comes back after each way of ending. */
+/* mlock(2) has another count. This one is visible, and is zero again after each way of freeing. */
 static int maps_and_frees(void)
 {
 	int fd = open_node(O_RDWR);
@@ -503,7 +503,7 @@ TEST_F(limits, of_a_user_come_back)
 	EXPECT_EQ(0, AS(ALICE, PAGES, exactly(PAGES)));
 }
 
-/* With the device, too: file and mapping stay, and the memory and its charge go. */
+/* Also when the device is removed: file and mapping stay, the memory and its charge do not. */
 static int on_the_other_device(void)
 {
 	int fd = open("/dev/rdma1", O_RDWR | O_CLOEXEC), error;
@@ -538,7 +538,7 @@ TEST_F(limits, of_a_user_come_back_after_unbind)
 	EXPECT_EQ(0, AS(ALICE, PAGES, on_the_other_device()));
 }
 
-/* What all contexts of the device are charged with. */
+/* What all contexts of the device are charged. */
 static long charged(void)
 {
 	char text[4096], *line;
@@ -548,7 +548,7 @@ static long charged(void)
 	return atol(line + strlen("\nmemory "));
 }
 
-/* Many at once, of two users: nobody gets more than is his, and everything comes back. */
+/* Concurrently, with two users: neither exceeds its limit, and all charges end. */
 TEST_F_TIMEOUT(limits, in_a_crowd, 60)
 {
 	enum { CROWD = 8 };
@@ -590,7 +590,7 @@ TEST_F_TIMEOUT(limits, in_a_crowd, 60)
 	EXPECT_EQ(0, AS(BOB, PAGES, exactly(PAGES)));
 	EXPECT_TRUE(all_is_back());
 	EXPECT_EQ(0, charged());
-	FIGURE("%d processes of 2 users at their limits, 3000 times each", "nobody over, %ld bytes charged afterwards", CROWD,
+	FIGURE("%d processes of 2 users at their limits, 3000 times each", "none over its limit, %ld bytes charged afterwards", CROWD,
 	       charged());
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* A context belongs to its open file: threads, children, executed programs and strangers share it, mappings keep it. */
+/* A context belongs to its open file: threads, children, executed programs and other users share it, mappings keep it. */
 #include "requests.h"
 
 #include <sys/socket.h>
@@ -8,7 +8,7 @@
 
 enum { ALICE = 1001, SLACK_US = 10000 };
 
-/* --- What this program does when a test executes it: `sharing --executed FD HANDLE OFFSET` */
+/* --- This program as executed by a test: `sharing --executed FD HANDLE OFFSET` */
 
 enum { SEED = 7, BEFORE = 3, IN_EXECUTED = 2 };
 
@@ -25,7 +25,7 @@ static int executed(int fd, uint32_t handle, uint64_t offset)
 	fill(expected, PAGE, SEED);
 	if (!buffer.bytes || memcmp(buffer.bytes, expected, PAGE))
 		return 2;
-	/* What was submitted before. */
+	/* Requests from before. */
 	if (collect(fd, completions, BEFORE, BEFORE, FOREVER) != BEFORE)
 		return 3;
 	for (int i = 0; i < BEFORE; i++)
@@ -35,7 +35,7 @@ static int executed(int fd, uint32_t handle, uint64_t offset)
 		return 5;
 	if (memcmp(buffer.bytes + PAGE, expected, PAGE))
 		return 6;
-	/* And something for those who come after. */
+	/* And one for the process that collects later. */
 	return submit_many(fd, &buffer, IN_EXECUTED, 200) == IN_EXECUTED ? 0 : 7;
 }
 
@@ -50,14 +50,14 @@ __attribute__((constructor)) static void main_of_executed(int argc, char **argv)
 		_exit(-call(atoi(argv[2]), RDMA_IOC_DEVICE_INFO, &info));
 	}
 	if (argc == 2 && !strcmp(argv[1], "--sleep")) {
-		/* One byte tells that we are here; the end of standard input, that we are wanted no more. */
+		/* One byte signals that this program runs; the end of standard input asks it to exit. */
 		char byte;
 
 		_exit(write(STDOUT_FILENO, "", 1) != 1 || read(STDIN_FILENO, &byte, 1) != 0);
 	}
 }
 
-/* Executes this program; returns only if that fails. */
+/* Executes this program; returns only on failure. */
 static void execute(const char *what, const char *one, const char *two, const char *three)
 {
 	execl("/proc/self/exe", "sharing", what, one, two, three, NULL);
@@ -77,7 +77,7 @@ FIXTURE(sharing)
 {
 	int fd;
 	struct buffer buffer;
-	/* Somebody else. */
+	/* Another process. */
 	int other;
 	struct buffer others;
 	/* Shared with the children. */
@@ -93,7 +93,7 @@ FIXTURE_SETUP(sharing)
 	self->other = open_node(O_RDWR);
 	ASSERT_LE(0, self->other);
 	ASSERT_EQ(0, allocate(self->other, 2 * PAGE, &self->others));
-	/* When what a test before has left to the engine is done, too. */
+	/* Also waits for what an earlier test has left to the engine. */
 	ASSERT_EQ(0, to_device(self->other, &self->others, 0, 0, PAGE));
 	self->shared = shared_memory(PAGE);
 	ASSERT_NE(MAP_FAILED, self->shared);
@@ -106,7 +106,7 @@ FIXTURE_TEARDOWN(sharing)
 	munmap(self->shared, PAGE);
 }
 
-/* How long one transfer of somebody else takes now. */
+/* The time of one transfer of another process at this moment. */
 static int64_t others_us(const FIXTURE_DATA(sharing) *self)
 {
 	int64_t began = now();
@@ -115,14 +115,14 @@ static int64_t others_us(const FIXTURE_DATA(sharing) *self)
 	return error ? error : now() - began;
 }
 
-/* Whether there is somebody who shares the engine, transfer by transfer. */
+/* Whether another process shares the engine, transfer by transfer. */
 static bool is_shared(const FIXTURE_DATA(sharing) *self)
 {
 	others_us(self);
 	return others_us(self) > TRANSFER_US + SLACK_US;
 }
 
-/* --- Threads, and processes that inherit the file: who collects gets each completion once */
+/* --- Threads, and processes that inherit the file: each completion is collected once */
 
 enum { COLLECTORS = 4, SUBMITTERS = 2, EACH = 4000 };
 
@@ -155,7 +155,7 @@ static void *collector(void *argument)
 
 		if (got < 0 || got > max)
 			__sync_fetch_and_add(&crowd->wrong, 1);
-		/* Fewer than were asked for come only when the time is over. */
+		/* Fewer than requested are returned only at the timeout. */
 		if (got < min && now() - began < timeout_us)
 			__sync_fetch_and_add(&crowd->too_few, 1);
 		for (int i = 0; i < got; i++) {
@@ -171,7 +171,7 @@ static void *collector(void *argument)
 	}
 }
 
-/* Most are cancelled at once, so that many go through. */
+/* Most are cancelled at once, to have many. */
 static void *submitter(void *argument)
 {
 	struct member *self = argument;
@@ -204,7 +204,7 @@ static void run_crowd(struct __test_metadata *_metadata, FIXTURE_DATA(sharing) *
 	pid_t children[COLLECTORS + SUBMITTERS];
 
 	ASSERT_NE(MAP_FAILED, crowd);
-	/* The engine is somebody else's, so that what is submitted waits, and is cancelled. */
+	/* Another process keeps the engine busy, so that submitted requests wait, and are cancelled. */
 	ASSERT_EQ(DEPTH, submit_many(self->other, &self->others, DEPTH, 0));
 	for (int i = 0; i < COLLECTORS + SUBMITTERS; i++) {
 		bool collects = i < COLLECTORS;
@@ -265,7 +265,7 @@ TEST_F(sharing, by_processes_one_at_a_time)
 	run_crowd(_metadata, self, true, true);
 }
 
-/* All who poll(2) are told, and one of them gets it. */
+/* All threads in poll(2) are woken, and one of them gets the completion. */
 TEST_F(sharing, one_completion_for_many)
 {
 	enum { CHILDREN = 5 };
@@ -285,7 +285,7 @@ TEST_F(sharing, one_completion_for_many)
 	}
 	ASSERT_EQ(1, submit_many(self->fd, &self->buffer, 1, 0));
 	pause_us(2 * TRANSFER_US);
-	/* Those who came after the one that took it wait on: another one for each of them. */
+	/* Those that came too late continue to wait: another one for each of them. */
 	for (int i = 0; i < CHILDREN; i++) {
 		int status;
 
@@ -305,7 +305,7 @@ TEST_F(sharing, one_completion_for_many)
 	EXPECT_EQ(0, polled(self->fd));
 }
 
-/* A file that one thread closes while another one waits with it: the call goes on to its end. */
+/* A file that one thread closes while another one waits with it: the call finishes. */
 struct waiter {
 	pthread_t thread;
 	int fd, answer;
@@ -339,7 +339,7 @@ TEST_F(sharing, closed_while_a_thread_waits)
 
 /* --- fork */
 
-/* The child submits and is gone; what it has submitted is done, and collected here. */
+/* The child submits and exits; its requests are executed, and collected here. */
 TEST_F(sharing, a_child_submits_and_exits)
 {
 	struct rdma_completion completions[4];
@@ -352,7 +352,7 @@ TEST_F(sharing, a_child_submits_and_exits)
 			writing(&self->buffer, 0, 0, 1, 2),
 		};
 
-		/* Through the mapping that it inherited. */
+		/* Through the inherited mapping. */
 		memset(self->buffer.bytes, 0x3c, PAGE);
 		_exit(submit(self->fd, requests, 3) == 3 ? 0 : 1);
 	}
@@ -365,7 +365,7 @@ TEST_F(sharing, a_child_submits_and_exits)
 	EXPECT_EQ(0, differing(self->buffer.bytes, 0x3c, 2 * PAGE));
 }
 
-/* The same with a child that dies by a signal while it waits. */
+/* The same with a child that is killed by a signal while it waits. */
 TEST_F(sharing, a_child_is_killed)
 {
 	pid_t child = fork();
@@ -383,7 +383,7 @@ TEST_F(sharing, a_child_is_killed)
 	EXPECT_EQ(0, drain(self->fd, 3));
 }
 
-/* Who opened the file is gone first. */
+/* The process that opened the file exits first. */
 TEST_F(sharing, the_parent_exits_first)
 {
 	int report[2];
@@ -401,7 +401,7 @@ TEST_F(sharing, the_parent_exits_first)
 		fill(buffer.bytes, PAGE, 9);
 		if (fork())
 			_exit(0);
-		/* By now the parent is gone, and with it whatever was its own. */
+		/* By now the parent has exited, and its descriptors and mappings are gone. */
 		while (getppid() == parent)
 			pause_us(1000);
 		answer = drain(fd, 3);
@@ -419,7 +419,7 @@ TEST_F(sharing, the_parent_exits_first)
 	close(report[0]);
 }
 
-/* Handles are the context's, and not those of a process. */
+/* Handles belong to the context, not to a process. */
 TEST_F(sharing, a_childs_handles_are_ours)
 {
 	struct rdma_buffer_info info = { 0 };
@@ -481,7 +481,7 @@ TEST_F(sharing, does_not_go_over_exec_with_cloexec)
 	}
 }
 
-/* Nothing of a context is left after its only program has executed another one: not the file, not the mappings. */
+/* Nothing of a context is left when its only program has executed another one: neither the file nor the mappings. */
 TEST_F(sharing, ends_with_exec)
 {
 	int here[2], wanted[2];
@@ -500,7 +500,7 @@ TEST_F(sharing, ends_with_exec)
 		dup2(wanted[0], STDIN_FILENO);
 		dup2(here[1], STDOUT_FILENO);
 		close(wanted[1]);
-		/* For as long as we are here, the engine is shared. */
+		/* While this process exists, the engine is shared. */
 		*self->shared = is_shared(self);
 		execute("--sleep", NULL, NULL, NULL);
 	}
@@ -515,7 +515,7 @@ TEST_F(sharing, ends_with_exec)
 	close(wanted[0]);
 }
 
-/* --- SCM_RIGHTS: to a process that has nothing to do with us, and to another user */
+/* --- SCM_RIGHTS: to an unrelated process, and to another user */
 
 static int send_fd(int socket, int fd)
 {
@@ -558,7 +558,7 @@ static int receive_fd(int socket)
 	return fd;
 }
 
-/* A process from before the file was opened, of another user, who may not open the node. */
+/* A process that exists before the file is opened, of another user, who may not open the node. */
 struct stranger {
 	int socket;
 	pid_t pid;
@@ -595,7 +595,7 @@ static void begin_stranger(struct __test_metadata *_metadata, struct stranger *s
 	close(sockets[1]);
 }
 
-/* Hands over the context and its buffer; what the deed answered. */
+/* Passes the context and its buffer; returns the result of the call. */
 static int hand_over(struct stranger *stranger, int fd, const struct buffer *buffer)
 {
 	int error = send_fd(stranger->socket, fd);
@@ -606,7 +606,7 @@ static int hand_over(struct stranger *stranger, int fd, const struct buffer *buf
 	return error ? error : status_of(stranger->pid);
 }
 
-/* Those who are sent a context. 0xaa is what they find in the device memory, or nothing of it. */
+/* What the receivers of a context do. 0xaa is what they find in the device memory, or none of it. */
 static int sees_zeros(int fd, struct buffer *buffer)
 {
 	if (submit_one(fd, reading(buffer, 0, 0, PAGE, 1)) != 1 || drain(fd, 1))
@@ -671,7 +671,7 @@ TEST_F(sharing, we_do_not_see_that_of_a_stranger)
 	EXPECT_EQ(0, differing(self->buffer.bytes, 0, PAGE));
 }
 
-/* What counts is who submitted it, not who collects it or who is there at that time. */
+/* The user is the one that submitted it, not the one that collects it or that is active at that time. */
 TEST_F(sharing, whose_request_it_is)
 {
 	struct rdma_completion completion;
@@ -681,7 +681,7 @@ TEST_F(sharing, whose_request_it_is)
 	begin_stranger(_metadata, &stranger, submits_and_exits);
 	memset(self->buffer.bytes, 0xaa, PAGE);
 	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, PAGE));
-	/* So that the stranger's waits for a while. */
+	/* So that the other user's requests wait for a while. */
 	ASSERT_EQ(2, submit_many(self->fd, &self->buffer, 2, 0));
 	EXPECT_EQ(0, hand_over(&stranger, self->fd, &self->buffer));
 	ASSERT_EQ(0, drain(self->fd, 2));
@@ -689,7 +689,7 @@ TEST_F(sharing, whose_request_it_is)
 	EXPECT_EQ(4711, completion.cookie);
 	EXPECT_EQ(0, differing(self->buffer.bytes, 0, PAGE));
 
-	/* Root submits and becomes another user before the engine has begun: it is root's. */
+	/* Root submits and becomes another user before the engine has started: the request is root's. */
 	memset(self->buffer.bytes, 0xaa, PAGE);
 	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, PAGE));
 	ASSERT_EQ(2, submit_many(self->fd, &self->buffer, 2, 0));
@@ -701,7 +701,7 @@ TEST_F(sharing, whose_request_it_is)
 	EXPECT_EQ(0, differing(self->buffer.bytes, 0xaa, 2 * PAGE));
 }
 
-/* A stranger's requests and ours in one queue, in the order in which they came. */
+/* Requests of another user and our own in one queue, in order of submission. */
 TEST_F(sharing, strangers_stand_in_the_same_queue)
 {
 	struct rdma_completion completions[32];
@@ -734,7 +734,7 @@ TEST_F(sharing, a_strangers_buffer_is_ours)
 	EXPECT_EQ(0, free_handle(self->fd, found.handle));
 }
 
-/* A file that is on its way, in a socket that nobody reads, is open. */
+/* A file in a message on a socket that no process reads is open. */
 TEST_F(sharing, on_its_way)
 {
 	int sockets[2], fd = open_node(O_RDWR), received;
@@ -752,7 +752,7 @@ TEST_F(sharing, on_its_way)
 	EXPECT_LE(DEPTH - 10, cancel_all(received));
 	ASSERT_EQ(0, send_fd(sockets[0], received));
 	close(received);
-	/* And ends with the socket. */
+	/* And is closed with the socket. */
 	close(sockets[0]);
 	close(sockets[1]);
 	EXPECT_FALSE(is_shared(self));
@@ -771,7 +771,7 @@ TEST_F(sharing, by_dup)
 	ASSERT_EQ(2, submit_many(fd, &self->buffer, 2, 0));
 	ASSERT_EQ(1, submit_many(again, &self->buffer, 1, 2));
 	ASSERT_EQ(0, allocate(again, PAGE, &another));
-	/* The flag is the open file's, too. */
+	/* The flag belongs to the open file, too. */
 	ASSERT_EQ(0, fcntl(fd, F_SETFL, O_NONBLOCK));
 	EXPECT_EQ(-EAGAIN, collect(self->fd, completions, 1, 1, FOREVER));
 	ASSERT_EQ(0, fcntl(self->fd, F_SETFL, 0));
@@ -787,7 +787,7 @@ TEST_F(sharing, by_dup)
 
 /* --- Mappings keep the context */
 
-/* A context that keeps the engine busy for long, without a descriptor. */
+/* A context without a descriptor that keeps the engine busy for long. */
 static void busy_without_fd(struct __test_metadata *_metadata, struct buffer *buffer)
 {
 	int fd = open_node(O_RDWR);
@@ -807,7 +807,7 @@ TEST_F(sharing, a_mapping_keeps_the_context)
 	EXPECT_TRUE(is_shared(self));
 	buffer.bytes[0] = 1;
 	EXPECT_TRUE(is_shared(self));
-	/* In part it is enough. */
+	/* A mapping of a part is sufficient. */
 	ASSERT_EQ(0, munmap(buffer.bytes, PAGE));
 	ASSERT_EQ(0, munmap(buffer.bytes + 2 * PAGE, PAGE));
 	EXPECT_TRUE(is_shared(self));
@@ -834,7 +834,7 @@ TEST_F(sharing, a_childs_mapping_keeps_the_context)
 	EXPECT_FALSE(is_shared(self));
 }
 
-/* What was submitted before the file was closed moves its bytes, in their order. */
+/* Requests that were submitted before the file was closed are executed in order. */
 TEST_F(sharing, requests_go_on_without_a_descriptor)
 {
 	struct rdma_request requests[] = {
@@ -862,7 +862,7 @@ TEST_F(sharing, requests_go_on_without_a_descriptor)
 	ASSERT_EQ(0, munmap(buffer.bytes, buffer.size));
 }
 
-/* An eventfd, too, goes on to be told. */
+/* An eventfd, too, is still signalled. */
 TEST_F(sharing, the_eventfd_is_told_without_a_descriptor)
 {
 	int fd = open_node(O_RDWR), count = eventfd(0, EFD_CLOEXEC);
@@ -876,7 +876,7 @@ TEST_F(sharing, the_eventfd_is_told_without_a_descriptor)
 	pause_us(6 * TRANSFER_US);
 	EXPECT_EQ(5, counted(count));
 	ASSERT_EQ(0, munmap(buffer.bytes, buffer.size));
-	/* What is given up is told to nobody. */
+	/* Cancelled requests are not signalled. */
 	pause_us(TRANSFER_US);
 	EXPECT_EQ(0, counted(count));
 	close(count);

@@ -23,7 +23,7 @@ FIXTURE_TEARDOWN(users)
 	chmod(NODE, 0600);
 }
 
-/* What a user does, in a process of his own, with a file that he opened; 0 if all went well. */
+/* What a user does, in a separate process, with a file that it opened; 0 for success. */
 typedef int deed(int fd, struct buffer *buffer, unsigned char *seen);
 
 static int as_user(uid_t user, deed *deed, unsigned char *seen)
@@ -114,7 +114,7 @@ static int copies_a_page(int fd, struct buffer *buffer, unsigned char *seen)
 	return copy(fd, buffer, PAGE, buffer, 0, PAGE);
 }
 
-/* The oracle first: what one has written oneself is there, also after closing the file. */
+/* The check itself: a user can read what it has written, also after closing the file. */
 TEST_F(users, own_bytes_stay)
 {
 	ASSERT_EQ(0, as_user(ALICE, writes_all, self->seen));
@@ -138,7 +138,7 @@ TEST_F(users, others_see_zeros)
 		}
 }
 
-/* Root is a user like any other in this: it has no business with a stranger's bytes, nor he with root's. */
+/* Root is a user like any other: it cannot read the bytes of others, and they cannot read root's. */
 TEST_F(users, root_is_no_exception)
 {
 	ASSERT_EQ(0, as_user(ALICE, writes_all, self->seen));
@@ -156,7 +156,7 @@ TEST_F(users, a_partial_write_reveals_nothing)
 	EXPECT_EQ(0, differing(self->seen, 0, 1000));
 	EXPECT_EQ(0, differing(self->seen + 1000, 0x77, 10));
 	EXPECT_EQ(0, differing(self->seen + 1010, 0, DEVICE_MEMORY - 1010));
-	/* It is Bob's now. */
+	/* It belongs to Bob now. */
 	ASSERT_EQ(0, as_user(ALICE, reads_all, self->seen));
 	EXPECT_EQ(0, differing(self->seen, 0, DEVICE_MEMORY));
 }
@@ -179,7 +179,7 @@ TEST_F(users, a_copy_reveals_nothing)
 	EXPECT_EQ(0, differing(self->seen + 100, 0, DEVICE_MEMORY - 100)); /* Alice's */
 }
 
-/* While a copy of one user is under way, another one reads between its pieces. */
+/* During a copy of one user, another one reads between its pieces. */
 TEST_F(users, a_copy_in_progress_reveals_nothing)
 {
 	enum { PAGES = 8 };
@@ -205,7 +205,7 @@ TEST_F(users, a_copy_in_progress_reveals_nothing)
 	close(fd);
 }
 
-/* A file that was opened by one user is used by another: what counts is who uses it. */
+/* A file that was opened by one user is used by another: the user of the call counts. */
 TEST_F(users, inherited_files_are_no_way_round)
 {
 	struct buffer buffer;
@@ -227,7 +227,7 @@ TEST_F(users, inherited_files_are_no_way_round)
 	close(fd);
 }
 
-/* What counts is who submitted, not who waits for it, nor who opened the file. */
+/* The submitter counts, not the user that waits or that opened the file. */
 TEST_F(users, whoever_submits)
 {
 	struct buffer buffer;
@@ -250,7 +250,7 @@ TEST_F(users, whoever_submits)
 	close(fd);
 }
 
-/* A write and a read of one user, with another user's between them in the turns: nobody sees the other's bytes. */
+/* A write and a read of one user, with another user's between them: neither sees the other's bytes. */
 TEST_F(users, in_turn)
 {
 	enum { COUNT = 40 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Marks for the counting plugin where a phase begins and ends: an instruction that does nothing, and that nothing else uses,
+ * Marks for the counting plugin at the beginning and end of a phase: an instruction without an effect that nothing else uses,
  * `nopl 0x5da0IIEE(%rax)`. II is the number of the phase, EE is 0 at its beginning and 1 at its end.
  */
 #ifndef MARKER_H

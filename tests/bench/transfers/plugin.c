@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * A plugin for QEMU's TCG: counts all instructions that the guest's one CPU executes between two marks (marker.h), those of programs and
- * those of the kernel. Each end of a phase is a line in the file of the option `out`: PHASE PROGRAMS KERNEL.
+ * those of the kernel. The end of each phase is a line in the file of the option `out`: PHASE PROGRAMS KERNEL.
  *
- * Debian's QEMU has no qemu-plugin.h: what is used of it is declared here. Source: QEMU 10.0, include/qemu/qemu-plugin.h, version 4 of
+ * Debian's QEMU has no qemu-plugin.h: the used part of it is declared here. Source: QEMU 10.0, include/qemu/qemu-plugin.h, version 4 of
  * the interface.
  */
 #include <inttypes.h>
@@ -67,7 +67,7 @@ static void mark(unsigned int cpu, void *data)
 	fflush(out);
 }
 
-/* Whether an instruction is a mark; which one is in *data. */
+/* Whether an instruction is a mark; its number is stored in *data. */
 static bool is_mark(const struct qemu_plugin_insn *insn, uintptr_t *data)
 {
 	static const unsigned char nopl[] = { 0x0f, 0x1f, 0x80 }, magic[] = { 0xa0, 0x5d };

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What a transfer costs the CPU in all, by this driver and by a program that drives the device by itself over vfio: phases of 64
+ * The total cost of a transfer for the CPU, with this driver and with a program that drives the device through vfio: phases of 64
  * transfers, between marks for the counting plugin. transfers VFIO-ADDRESS VFIO-GROUP ROUNDS SETTLE-SECONDS
  *
- * Prints a line for each phase that there is: its number, its name.
+ * Prints a line for each phase: its number and its name.
  */
 #define _GNU_SOURCE
 #include "marker.h"
@@ -71,7 +71,7 @@ static uint64_t read_event(int event)
 	return count;
 }
 
-/* --- What counts for nothing */
+/* --- Not counted */
 
 static void nothing(void)
 {
@@ -94,7 +94,7 @@ static void sleep_for_each(void)
 		nap(TRANSFER_MS);
 }
 
-/* --- The program that drives the device by itself */
+/* --- The program with vfio */
 
 static void vfio_read(void)
 {
@@ -140,7 +140,7 @@ static void batch(void)
 	collect(TRANSFERS, TRANSFERS);
 }
 
-/* Woken by the eventfd for each, and collecting what there is. */
+/* Woken by the eventfd for each, and collecting all completions. */
 static void batch_by_eventfd(void)
 {
 	submit(TRANSFERS);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The same device, driven by a program by itself, over vfio. Source: the kernel's Documentation/driver-api/vfio.rst. */
+/* The same device, driven by a program through vfio. Source: the kernel's Documentation/driver-api/vfio.rst. */
 #ifndef BENCH_VFIO_H
 #define BENCH_VFIO_H
 
@@ -87,7 +87,7 @@ static inline int vfio_interrupt(int device)
 	return event;
 }
 
-/* Opens the device, with so many bytes of memory that it reaches at IOVA. */
+/* Opens the device, with this many bytes of memory mapped for it at IOVA. */
 static inline struct vfio vfio_open(const char *address, const char *group, size_t size)
 {
 	int container, device = vfio_device(address, group, &container);

@@ -1,4 +1,4 @@
-//! What is about to be run, told to the kernel's log: should the guest die of it, the host knows.
+//! Logs what is about to run, so that the host knows it if the guest dies.
 
 use crate::program::Program;
 use std::{
@@ -6,16 +6,16 @@ use std::{
     io::Write,
 };
 
-/// Characters in a line: the kernel's lines have room for some 1,000.
+/// Characters in a line; the kernel's lines have room for about 1,000.
 const LINE: usize = 900;
 
 /// A way into the kernel's log.
 pub struct Log(Option<File>);
 
 impl Log {
-    /// The kernel's log, or nothing where we may not.
+    /// The kernel's log, or nothing if it is not accessible.
     pub fn new() -> Self {
-        // It would take no more than ten lines in five seconds.
+        // Otherwise it would accept only ten lines in five seconds.
         let _ = fs::write("/proc/sys/kernel/printk_devkmsg", "on\n");
         Self(OpenOptions::new().write(true).open("/dev/kmsg").ok())
     }
@@ -26,12 +26,12 @@ impl Log {
         }
     }
 
-    /// Programs that follow from the seed come now, from this one on.
+    /// Programs that follow from the seed come next, from this one on.
     pub fn position(&mut self, worker: usize, index: u64) {
         self.line(&format!("at {worker} {index}"));
     }
 
-    /// This program comes now.
+    /// This program comes next.
     pub fn program(&mut self, worker: usize, program: &Program) {
         for line in program.to_string().lines() {
             let mut rest = line;

@@ -1,4 +1,4 @@
-//! Makes the calls of one thread, and judges each answer by what `uapi/rdma.h` says.
+//! Makes the calls of one thread, and checks each answer against `uapi/rdma.h`.
 
 mod device;
 mod mappings;
@@ -16,7 +16,7 @@ use crate::{
 };
 use std::sync::atomic::Ordering::Relaxed;
 
-/// What is wrong with an answer.
+/// A wrong answer.
 pub type Finding = String;
 type Judged = Result<(), Finding>;
 
@@ -26,13 +26,13 @@ pub struct Caller<'a> {
     /// Which thread.
     number: usize,
     memory: &'a mut Memory,
-    /// System calls made on the node and its mappings.
+    /// System calls on the node and its mappings.
     pub calls: u64,
-    /// Those that were not refused.
+    /// Those that succeeded.
     pub accepted: u64,
 }
 
-/// The memory that a thread's calls are given.
+/// The memory for the arguments of a thread's calls.
 pub struct Memory {
     argument: Area,
     array: Area,
@@ -52,7 +52,7 @@ impl<'a> Caller<'a> {
         Self { world, number, memory, calls: 0, accepted: 0 }
     }
 
-    /// Does one after the other.
+    /// Executes one call after the other.
     pub fn run(&mut self, ops: &[Op], go_on: &dyn Fn() -> bool) -> Judged {
         for op in ops {
             if !go_on() {
@@ -72,7 +72,7 @@ impl<'a> Caller<'a> {
     }
 
     fn storm(&mut self, storm: &ops::Storm, go_on: &dyn Fn() -> bool) -> Judged {
-        // What would wait says so: waiting is for calls that come alone.
+        // Calls that would wait must fail: waiting calls are made without others in parallel.
         self.world.nonblocking();
         for number in 0..storm.times {
             if !go_on() {
@@ -117,7 +117,7 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// Counts a call, and takes its answer only if it is one of those that there can be.
+    /// Counts a call, and returns its answer if it is one of the possible ones.
     fn answered(&mut self, answer: Answer, errors: &[i32]) -> Result<Answer, Finding> {
         self.calls += 1;
         self.accepted += u64::from(answer.is_ok());
@@ -127,12 +127,12 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// The same, where the answer itself tells nothing more.
+    /// The same for answers without a value.
     fn expect(&mut self, answer: Answer, errors: &[i32]) -> Judged {
         self.answered(answer, errors).map(drop)
     }
 
-    /// ioctl(2), with its argument put where `pointer` says; what came back in it.
+    /// ioctl(2), with its argument at `pointer`; returns the argument after the call.
     fn ioctl<T: Copy + Default>(
         &mut self,
         file: u8,
@@ -173,13 +173,13 @@ impl<'a> Caller<'a> {
         Ok((answer, back))
     }
 
-    /// Whether a file is surely open in this way.
+    /// Whether a file is certainly open in this mode.
     fn surely(&self, file: u8) -> Option<Slot> {
         self.world.slot(file).filter(|_| self.world.exact())
     }
 }
 
-/// Which way an argument goes.
+/// The direction of an argument.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Direction {
     In,
@@ -187,7 +187,7 @@ enum Direction {
     InOut,
 }
 
-/// A finding, unless it is so.
+/// A finding, unless the condition holds.
 fn ensure(so: bool, otherwise: impl FnOnce() -> String) -> Judged {
     if so {
         Ok(())

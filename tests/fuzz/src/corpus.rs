@@ -1,4 +1,4 @@
-//! Programs that are kept in files, in their order.
+//! Programs in files, in order.
 
 use crate::program::Program;
 use std::{
@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// All programs of a directory, or of a file.
+/// All programs of a directory or of a file.
 pub fn load(path: &Path) -> Result<Vec<Program>, String> {
     let fail = |error: std::io::Error| format!("{}: {error}", path.display());
     let mut files: Vec<PathBuf> = if path.is_dir() {
@@ -26,17 +26,17 @@ pub fn load(path: &Path) -> Result<Vec<Program>, String> {
     Ok(programs)
 }
 
-/// Keeps a program, with a remark, under a name that its calls make; and prints it, for the host, where it is to be kept for good.
+/// Saves a program, with a remark, under a name that depends on its calls, and prints it, so that the host can save it permanently.
 pub fn save(directory: &Path, program: &Program, remark: &str) -> std::io::Result<()> {
     let text = program.to_string();
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
     let name = format!("{:012x}.fuzz", hasher.finish() & 0xffff_ffff_ffff);
     let whole = format!("// {remark}\n{text}");
-    // In one piece, as others print, too.
+    // In one write, because others print, too.
     std::io::stdout().write_all(format!("=== {name}\n{whole}===\n").as_bytes())?;
     fs::create_dir_all(directory)?;
-    // Under another name until it is whole: others may be looking.
+    // Under another name until it is complete, because others may read it.
     fs::write(directory.join(format!("{name}.part")), whole)?;
     fs::rename(directory.join(format!("{name}.part")), directory.join(name))
 }

@@ -1,4 +1,4 @@
-//! The edges of the driver: where the compiler has put a call of `__sanitizer_cov_trace_pc` into rdma.ko.
+//! The edges of the driver: the places where the compiler has inserted a call of `__sanitizer_cov_trace_pc` into rdma.ko.
 
 use object::{Object, ObjectSection, ObjectSymbol, RelocationTarget, SectionKind, SymbolKind};
 use std::{
@@ -6,41 +6,41 @@ use std::{
     fs,
 };
 
-/// Edges that there is room for.
+/// Maximum number of edges.
 pub const MOST_EDGES: usize = 1 << 15;
 
 const TRACE: &str = "__sanitizer_cov_trace_pc";
-/// What is called where the driver has a fault. KASAN's checks are edges like others, and each has one that is never taken.
+/// Functions that report faults of the driver. KASAN's checks are edges like others, and each has one that is never taken.
 const REPORTS: [&str; 4] = ["__asan_report", "__asan_handle_no_return", "__ubsan_handle", "9panicking"];
-/// The module's own tests, which are part of it on a kernel with KUnit.
+/// The module's tests, which it contains on a kernel with KUnit.
 const KUNIT: &str = "5tests";
 /// Bytes in which a block has called such a function, if it does nothing else.
 const BLOCK: u64 = 40;
 
 /// An edge.
 pub struct Edge {
-    /// The function it is in, as the linker calls it.
+    /// Its function, by the linker's name.
     pub function: String,
-    /// Whether a system call, or a fault on a mapping, can come there (as far as the module's own calls tell).
+    /// Whether a system call or a fault on a mapping can reach it (according to the module's own calls).
     pub callable: bool,
 }
 
-/// All edges, and where they are in the kernel.
+/// All edges, and their addresses in the kernel.
 #[derive(Default)]
 pub struct Edges {
     /// By number.
     pub all: Vec<Edge>,
-    /// How many others there are, which lead to nothing but the report of a fault: of KASAN, UBSAN, or a panic.
+    /// Number of other edges, which lead only to the report of a fault: of KASAN, UBSAN, or a panic.
     pub reports: usize,
     /// The number of each address.
     at: HashMap<u64, u32>,
 }
 
-/// A function: its section, where it begins, its name.
+/// A function: its section, its position, its name.
 type Functions<'a> = BTreeMap<(usize, u64), &'a str>;
 
 impl Edges {
-    /// Those of a module file that is loaded; none if it was built without.
+    /// Those of a loaded module file; none if it was built without.
     pub fn read(path: &str) -> Result<Self, String> {
         let bytes = fs::read(path).map_err(|error| format!("{path}: {error}"))?;
         let file = object::File::parse(&*bytes).map_err(|error| format!("{path}: {error}"))?;
@@ -69,7 +69,7 @@ impl Edges {
                     continue;
                 }
                 if let Some(base) = base {
-                    // What the kernel records is the return address, behind the call's four bytes of distance.
+                    // The kernel records the return address, which is four bytes behind the call's offset.
                     edges.at.insert(base + offset + 4, edges.all.len() as u32);
                 }
                 edges.all.push(Edge { function: function.into(), callable: callable.contains(function) });
@@ -85,7 +85,7 @@ impl Edges {
     }
 }
 
-/// The symbols that a section names, in the order of the places that do.
+/// The symbols that a section refers to, in order of position.
 fn named<'a>(file: &object::File<'a>, section: &object::Section<'a, '_>) -> Vec<(u64, &'a str)> {
     let name = |target| match target {
         RelocationTarget::Symbol(symbol) => file.symbol_by_index(symbol).ok()?.name().ok(),
@@ -102,14 +102,14 @@ fn function_at<'a>(functions: &Functions<'a>, section: usize, offset: u64) -> Op
     (place.0 == section).then_some(*name)
 }
 
-/// Where a section of the module is in the kernel.
+/// The address of a section of the module in the kernel.
 fn address(section: &str) -> Option<u64> {
     let text = fs::read_to_string(format!("/sys/module/rdma/sections/{section}")).ok()?;
     u64::from_str_radix(text.trim().trim_start_matches("0x"), 16).ok()
 }
 
-/// What could be calls and jumps within a section, which the assembler leaves no relocation of: from where to where. Not all of
-/// them are, but of what is no instruction hardly any leads to the very beginning of a function.
+/// Possible calls and jumps within a section, for which the assembler leaves no relocation: source and destination. Not all of
+/// them are instructions, but hardly any other bytes lead to the first byte of a function.
 fn near_calls(section: &object::Section) -> Vec<(usize, u64, u64)> {
     const CALL: u8 = 0xe8;
     const JUMP: u8 = 0xe9;
@@ -122,7 +122,7 @@ fn near_calls(section: &object::Section) -> Vec<(usize, u64, u64)> {
     calls.collect()
 }
 
-/// The functions that are called, or named, by those of the tables which the kernel calls for a file and its mappings.
+/// Functions that are called or referred to by those in the tables of file and VMA operations.
 fn reachable<'a>(file: &object::File<'a>, functions: &Functions<'a>) -> HashSet<&'a str> {
     let mut names: HashMap<&str, HashSet<&str>> = HashMap::new();
     for section in file.sections() {

@@ -1,14 +1,14 @@
-//! The fuzzer of the driver's interface, in the guest. tests/fuzz/run boots one with it.
+//! The fuzzer of the driver's system calls, in the guest. tests/fuzz/run boots a guest with it.
 //!
 //!     fuzz run --seed N --calls N [--seconds N] [--workers N] [--new DIRECTORY] --module FILE CORPUS
 //!     fuzz play [--times N] --module FILE PROGRAMS         runs them, one after the other
-//!     fuzz shrink --module FILE PROGRAMS                   each alone, and what is simpler: the host sees of which the guest dies
-//!     fuzz show --seed N --worker N --from N CORPUS        what a worker was running; needs no driver
-//!     fuzz minimise --new DIRECTORY --module FILE CORPUS   the fewest programs that reach as much
-//!     fuzz edges --module FILE                             how many each function has, and whether a call can come there
+//!     fuzz shrink --module FILE PROGRAMS                   runs each alone, and simpler ones: the host sees which one crashes the guest
+//!     fuzz show --seed N --worker N --from N CORPUS        prints what a worker was running; needs no driver
+//!     fuzz minimise --new DIRECTORY --module FILE CORPUS   selects the fewest programs that reach as much
+//!     fuzz edges --module FILE                             prints the number of edges of each function, and whether a call can reach it
 //!
-//! One process for each worker, so that what dies or hangs is one of several. All that a worker runs follows from the seed, its
-//! number, and the corpus; which threads are where at which moment does not.
+//! One process per worker, so that one crash or hang leaves the others running. All that a worker runs follows from the seed, its
+//! number and the corpus; the scheduling of threads does not.
 
 mod announce;
 mod caller;
@@ -106,13 +106,13 @@ fn main() -> ExitCode {
     }
 }
 
-/// Has the workers run, and tells how it went.
+/// Runs the workers, and prints the result.
 fn run(plan: &Plan) -> Result<(), String> {
     let shared = shared::get();
     let began = Instant::now();
     let mut workers = BTreeSet::new();
     for worker in 0..plan.workers {
-        // SAFETY: There is one thread yet.
+        // SAFETY: There is only one thread yet.
         match unsafe { libc::fork() } {
             -1 => return Err("fork failed".into()),
             0 => {
@@ -173,7 +173,7 @@ fn play(arguments: &Arguments) -> Result<(), String> {
     Ok(())
 }
 
-/// Runs each program alone, and if it is but one, all that is simpler; the guest dies of one of them, or does not.
+/// Runs each program alone, and if there is only one, all simpler ones; the guest dies of one of them, or does not.
 fn shrink_here(plan: &Plan) -> Result<(), String> {
     let mut runner = Runner::new(&plan.module, 0)?;
     let mut log = Log::new();
@@ -187,7 +187,7 @@ fn shrink_here(plan: &Plan) -> Result<(), String> {
             runner.run(candidate, time % 4 == 3);
         }
     }
-    // Time for complaints to come out.
+    // Time for messages of the kernel to be printed.
     sys::sleep_ms(500);
     println!("{} programs: the guest is alive", candidates.len());
     Ok(())
@@ -201,7 +201,7 @@ fn show(arguments: &Arguments) -> Result<(), String> {
     Ok(())
 }
 
-/// Keeps as few of the programs as reach all that all of them reach.
+/// Selects as few of the programs as possible that reach what all of them reach.
 fn minimise(plan: &Plan) -> Result<(), String> {
     let mut runner = Runner::new(&plan.module, 0)?;
     if !runner.guided() {

@@ -1,19 +1,19 @@
-//! Memory that calls are given: arguments with canaries around them, bytes to write, places to map to.
+//! Memory for calls: arguments with canaries around them, bytes to write, places for mappings.
 
 use crate::{
     sys,
     values::{Pointer, PAGE, PLACES, PLACE_SIZE},
 };
 
-/// All bytes that a program writes into buffers and the device are these, so that any other that it reads is not its own.
-/// (Zeros are nobody's.) None of them is a byte that the kernel fills memory with.
+/// All bytes that a program writes to buffers and the device are these, so that any other byte that it reads belongs to another program.
+/// (Zeros are allowed.) None of them is a byte with which the kernel fills memory.
 const OWN: std::ops::RangeInclusive<u8> = 0xe0..=0xe7;
 const CANARY: u8 = 0x5c;
 const MARGIN: usize = 32;
-/// Bytes of an area: the largest array of requests, with room.
+/// Size of an area: the largest array of requests, and more.
 const AREA: usize = 20 * PAGE as usize;
 
-/// Where the places for mappings begin: far below all that the kernel gives out by itself.
+/// Address of the first place for mappings: far below all addresses that the kernel chooses itself.
 const FIRST_PLACE: u64 = 0x10_0000_0000;
 
 /// The address of a place.
@@ -26,22 +26,22 @@ pub fn in_places(address: u64) -> bool {
     (FIRST_PLACE..FIRST_PLACE + u64::from(PLACES) * PLACE_SIZE).contains(&address)
 }
 
-/// Empties all places, and what a long mapping has covered behind them.
+/// Unmaps all places, and what a long mapping has covered behind them.
 pub fn empty_places() {
     let _ = sys::munmap(FIRST_PLACE, 2 << 30);
 }
 
-/// The first byte that is not the program's own, nor a zero.
+/// The first byte that is neither the program's own nor zero.
 pub fn foreign(bytes: &[u8]) -> Option<(usize, u8)> {
     bytes.iter().copied().enumerate().find(|(_, byte)| *byte != 0 && !OWN.contains(byte))
 }
 
-/// Memory between two pages that are not there, seen at two addresses: at one of them it cannot be written.
+/// Memory between two unmapped pages, mapped at two addresses, one of them read-only.
 pub struct Area {
     fd: i32,
     base: u64,
     read_only: u64,
-    /// What was put there last: where, as an offset, and how long.
+    /// The last argument: offset and length.
     last: (usize, usize),
     whole: bool,
 }
@@ -74,7 +74,7 @@ impl Area {
         unsafe { std::slice::from_raw_parts_mut((self.base as *mut u8).add(from), length) }
     }
 
-    /// Puts an argument there, with canaries around it, and returns the address to call with.
+    /// Stores an argument, with canaries around it, and returns its address for the call.
     pub fn put(&mut self, pointer: Pointer, bytes: &[u8]) -> u64 {
         let length = bytes.len();
         let (at, there) = match pointer {
@@ -105,7 +105,7 @@ impl Area {
         }
     }
 
-    /// What is there now, and whether the canaries are.
+    /// The current contents, and whether the canaries are intact.
     pub fn look(&mut self) -> (&[u8], bool) {
         let (at, length) = self.last;
         let behind = (AREA - at - length).min(MARGIN);
@@ -114,7 +114,7 @@ impl Area {
         (&all[MARGIN..MARGIN + length], intact)
     }
 
-    /// The address of so many of the program's own bytes; in an area that nothing was ever put in.
+    /// The address of this many of the program's own bytes, in an area without arguments.
     pub fn own(&self, pointer: Pointer, length: u64) -> u64 {
         let length = (length.min(PAGE)) as usize;
         let at = match pointer {
@@ -125,14 +125,14 @@ impl Area {
         self.address(pointer, at)
     }
 
-    /// Loads so many bytes, at most a page, from an address, as the kernel would: a fault is an answer, and no signal.
+    /// Loads bytes, at most a page, from an address through the kernel: a fault is an error, not a signal.
     pub fn load(&mut self, address: u64, length: u64) -> Result<&[u8], i32> {
         let length = length.min(PAGE);
         let got = sys::call(libc::SYS_pwrite64, [self.fd as u64, address, length, 0])?;
         Ok(self.bytes(0, got as usize))
     }
 
-    /// Stores so many of the area's bytes, at most a page, to an address in the same way.
+    /// Stores bytes of the area, at most a page, to an address in the same way.
     pub fn store(&self, address: u64, length: u64) -> sys::Answer {
         sys::call(libc::SYS_pread64, [self.fd as u64, address, length.min(PAGE), 0])
     }
@@ -149,7 +149,7 @@ impl Drop for Area {
 
 /// A structure as the bytes it is made of.
 pub fn as_bytes<T: Copy>(values: &[T]) -> &[u8] {
-    // SAFETY: The interface's structures have no padding, and so no byte that is not initialised.
+    // SAFETY: The structures of the interface have no padding, and thus no byte that is not initialised.
     unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
 }
 
@@ -157,7 +157,7 @@ pub fn as_bytes<T: Copy>(values: &[T]) -> &[u8] {
 pub fn from_bytes<T: Copy + Default>(bytes: &[u8]) -> T {
     let mut value = T::default();
     assert!(bytes.len() >= size_of::<T>());
-    // SAFETY: The interface's structures are made of integers: all bytes make one.
+    // SAFETY: The structures of the interface consist of integers: all bytes are valid.
     unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), (&raw mut value).cast(), size_of::<T>()) };
     value
 }

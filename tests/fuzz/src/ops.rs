@@ -1,4 +1,4 @@
-//! The calls that a program is made of, as data: to be generated, varied, printed and read again.
+//! The calls of a program as data: they can be generated, varied, printed and parsed.
 
 use crate::{
     random::Random,
@@ -8,7 +8,7 @@ use crate::{
 use arbitrary::{Arbitrary, Result, Unstructured};
 use serde::{Deserialize, Serialize};
 
-/// The requests there are.
+/// The operations of requests.
 pub const NUMBERS: [u32; 9] = [
     uapi::RDMA_IOC_DEVICE_INFO,
     uapi::RDMA_IOC_ALLOC,
@@ -21,9 +21,9 @@ pub const NUMBERS: [u32; 9] = [
     uapi::RDMA_IOC_EVENTFD,
 ];
 
-/// What can be made another by changing one of its arguments.
+/// Values that can be varied by changing one argument.
 pub trait Vary {
-    /// Gives one argument another value.
+    /// Changes one argument.
     fn vary(&mut self, u: &mut Unstructured) -> Result<()>;
 }
 
@@ -31,7 +31,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// A call: its arguments, and what their values are like. What is 0 is not written.
+/// A call: its arguments, and the kinds of values that they have. Zero values are not printed.
 macro_rules! call {
     ($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty = $values:expr),* $(,)? }) => {
         $(#[$doc])*
@@ -63,7 +63,7 @@ call!(/// close(2)
     Close { file: u8 = values::file });
 call!(/// dup(2), into the place of another file.
     Dup { file: u8 = values::file, to: u8 = values::file });
-call!(/// A file goes through a socket; `lost`: nobody takes it out.
+call!(/// A file goes through a socket; `lost`: it is not received.
     Pass { file: u8 = values::file, to: u8 = values::file, lost: bool = rarely });
 call!(/// RDMA_IOC_DEVICE_INFO
     Info { file: u8 = values::file, pointer: Pointer = values::pointer });
@@ -129,22 +129,22 @@ call!(/// Reads /proc/self/fdinfo.
     Fdinfo { file: u8 = values::file });
 call!(/// fork(2): the child does these calls, and then waits to be killed.
     Fork { calls: Vec<Op> = child });
-call!(/// SIGKILL to the youngest child, after so many milliseconds.
+call!(/// SIGKILL to the youngest child, after this number of milliseconds.
     Kill { milliseconds: u8 = values::milliseconds });
 call!(/// A signal with a handler to the program's other threads, or to itself.
     Signal { own: bool = rarely });
-call!(/// So many calls like this one, each with one to three of its arguments changed, as `seed` has it.
+call!(/// This many calls like this one, each with one to three of its arguments changed, as `seed` has it.
     Storm { call: Box<Op> = one, times: u16 = times, seed: u32 = u32::arbitrary });
 
 impl Storm {
-    /// The n-th call of it.
+    /// The n-th call.
     pub fn nth(&self, number: u16) -> Op {
         let mut random = Random::new(self.seed.into(), number.into());
         let mut op = (*self.call).clone();
         let bytes = random.bytes::<192>();
         let mut u = Unstructured::new(&bytes);
         for _ in 0..=random.below(3) {
-            // Should the bytes not suffice, it stays as it is.
+            // If there are not enough bytes, it stays as it is.
             let _ = op.vary(&mut u);
         }
         op
@@ -160,7 +160,7 @@ macro_rules! ops {
         pub enum Op { $($name($name)),* }
 
         impl Op {
-            /// Any call; those with a larger weight come more often.
+            /// Any call; those with a larger weight are more frequent.
             pub fn any(u: &mut Unstructured) -> Result<Self> {
                 let mut pick = u.int_in_range(0..=(0 $(+ $weight)*) - 1)?;
                 $(
@@ -256,7 +256,7 @@ fn remap_flags(u: &mut Unstructured) -> Result<u8> {
     u.int_in_range(0..=7)
 }
 
-/// All but those that take memory away from the machine (MADV_HWPOISON, MADV_SOFT_OFFLINE).
+/// All but those that remove memory from the machine (MADV_HWPOISON, MADV_SOFT_OFFLINE).
 fn advice(u: &mut Unstructured) -> Result<u8> {
     u.int_in_range(0..=25)
 }
@@ -273,7 +273,7 @@ fn times(u: &mut Unstructured) -> Result<u16> {
     u.int_in_range(50..=3000)
 }
 
-/// A call that a storm or a child can be of: neither of these two.
+/// A call for a storm or a child: neither of these two.
 fn simple(u: &mut Unstructured) -> Result<Op> {
     loop {
         let op = Op::any(u)?;
@@ -290,7 +290,7 @@ fn child(u: &mut Unstructured) -> Result<Vec<Op>> {
     (0..u.int_in_range(1..=5)?).map(|_| simple(u)).collect()
 }
 
-/// A storm is of calls that cost little when they are wrong; those that make memory come less often.
+/// Storms consist of calls that are cheap if they fail; those that allocate memory are less frequent.
 fn one(u: &mut Unstructured) -> Result<Box<Op>> {
     loop {
         let op = simple(u)?;

@@ -1,4 +1,4 @@
-//! Programs: what a few threads call, on the same files. Made, changed, written and read.
+//! Programs: the calls of a few threads on the same files. Generated, varied, printed and parsed.
 
 use crate::{
     ops::{Alloc, Map, Op, Open, Vary},
@@ -8,7 +8,7 @@ use crate::{
 use arbitrary::{Result, Unstructured};
 use std::fmt;
 
-/// Calls of each thread, at most.
+/// Maximum number of calls of a thread.
 const MOST: usize = 24;
 
 /// The calls of each thread.
@@ -19,12 +19,12 @@ pub struct Program {
 }
 
 impl Program {
-    /// A new program, or one made of others.
+    /// A new program, or a combination of others.
     pub fn make(random: &mut Random, others: &[Program]) -> Self {
         let new = others.is_empty() || random.below(4) == 0;
         let mut program = if new { Self::default() } else { others[random.below(others.len())].clone() };
         let bytes = random.bytes::<2048>();
-        // Should the bytes not suffice, it is as far as it has come.
+        // If there are not enough bytes, it ends early.
         let mut u = Unstructured::new(&bytes);
         let _ = if new { program.generate(&mut u) } else { program.mutate(&mut u, random, others) };
         if program.threads.is_empty() {
@@ -84,12 +84,12 @@ impl Program {
         Ok(())
     }
 
-    /// How many calls are written down in it.
+    /// Number of calls in it.
     pub fn len(&self) -> usize {
         self.threads.iter().map(Vec::len).sum()
     }
 
-    /// Without so many of its calls, counted over all threads.
+    /// Without the first calls, counted over all threads.
     pub fn without(&self, from: usize, count: usize) -> Self {
         let mut number = 0;
         let mut keep = |_: &Op| {
@@ -101,7 +101,7 @@ impl Program {
         Self { threads: threads.into_iter().enumerate().filter(|(i, t)| *i == 0 || !t.is_empty()).map(|(_, t)| t).collect() }
     }
 
-    /// Reads programs: each begins with a line `program`, further threads with a line `thread`.
+    /// Parses programs: each begins with a line `program`, further threads with a line `thread`.
     pub fn read(text: &str) -> std::result::Result<Vec<Self>, String> {
         let mut programs: Vec<Self> = Vec::new();
         for (number, line) in text.lines().enumerate().map(|(number, line)| (number + 1, line.trim())) {
@@ -124,7 +124,7 @@ impl Program {
     }
 }
 
-/// How a call is written: Rusty Object Notation, in short.
+/// The format of a call: Rusty Object Notation, compact.
 fn options() -> ron::Options {
     use ron::extensions::Extensions;
     ron::Options::default()

@@ -1,10 +1,10 @@
-//! Random numbers from a seed, quickly.
+//! Fast random numbers from a seed.
 
 /// xorshift64* (Vigna, 2016), seeded by splitmix64.
 pub struct Random(u64);
 
 impl Random {
-    /// Another sequence for each pair of numbers.
+    /// A different sequence for each pair of numbers.
     pub fn new(seed: u64, number: u64) -> Self {
         let mut mixed = seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -25,7 +25,7 @@ impl Random {
         (self.next() % end.max(1) as u64) as usize
     }
 
-    /// So many bytes, for an `Unstructured`.
+    /// Bytes for an `Unstructured`.
     pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
         let mut bytes = [0; N];
         for chunk in bytes.chunks_mut(8) {

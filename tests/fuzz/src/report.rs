@@ -1,4 +1,4 @@
-//! What came of a run, in figures.
+//! The results of a run, in figures.
 
 use crate::{
     edges::{Edge, Edges},
@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-/// Prints how much was done and reached.
+/// Prints how much was executed and reached.
 pub fn figures(plan: &Plan, took: Duration) -> Result<(), String> {
     let shared = shared::get();
     let (calls, accepted) = (shared.calls.load(Relaxed), shared.accepted.load(Relaxed));
@@ -33,7 +33,7 @@ pub fn figures(plan: &Plan, took: Duration) -> Result<(), String> {
     Ok(())
 }
 
-/// How much of the driver was reached, and a list of where it was not.
+/// How much of the driver was reached, and a list of what was not.
 fn coverage(edges: &Edges) -> String {
     if edges.all.is_empty() {
         return "the driver is built without coverage".into();
@@ -65,7 +65,7 @@ fn coverage(edges: &Edges) -> String {
     )
 }
 
-/// Prints how many edges each function has, but for those that lead to reports of faults.
+/// Prints the number of edges of each function, except for those that lead to reports of faults.
 pub fn edges(module: &str) -> Result<(), String> {
     let edges = Edges::read(module)?;
     let mut functions: BTreeMap<(&str, bool), usize> = BTreeMap::new();
@@ -78,7 +78,7 @@ pub fn edges(module: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// What a program is kept for.
+/// The reason for keeping a program.
 pub fn remark(edges: &Edges, new: &BTreeSet<u32>) -> String {
     let name = |edge: &u32| short(&edges.all[*edge as usize]);
     let functions: BTreeSet<String> = new.iter().map(name).collect();
@@ -89,7 +89,7 @@ pub fn remark(edges: &Edges, new: &BTreeSet<u32>) -> String {
 /// The last two words of a function's name.
 fn short(edge: &Edge) -> String {
     let name = format!("{:#}", rustc_demangle::demangle(&edge.function));
-    // Without what is between angle brackets, which is what makes names long.
+    // Without generic arguments, which make names long.
     let mut depth = 0;
     let plain: String = name
         .chars()

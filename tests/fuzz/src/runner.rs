@@ -1,4 +1,4 @@
-//! Runs a program: a thread for each of its threads, all of it bounded in time, and nothing left over.
+//! Runs a program: one thread for each of its threads, all of it limited in time, and without leftovers.
 
 use crate::{
     caller::{self, Caller, Finding, Memory},
@@ -18,32 +18,32 @@ use std::{
     thread,
 };
 
-/// The watchdog's step, in milliseconds.
+/// Interval of the watchdog, in milliseconds.
 const STEP_MS: u64 = 10;
-/// After so many steps in one call, in which nothing can take that long, the call is given up.
+/// After this number of steps in one call, which is longer than any call can take, the call is considered hung.
 const HANGING: u32 = 2000;
 
-/// One process's means of running programs.
+/// What one process needs to run programs.
 pub struct Runner {
     world: Arc<World>,
     memories: [Memory; THREADS],
     kcov: Vec<Kcov>,
     /// The driver's edges.
     pub edges: Edges,
-    /// After how many steps of the watchdog a call that waits is interrupted.
+    /// Number of steps of the watchdog after which a waiting call is interrupted.
     patience: Arc<AtomicU32>,
 }
 
-/// How it went.
+/// The result of a run.
 pub struct Outcome {
-    /// The edges that were reached, if the kernel tells.
+    /// The edges that were reached, if the kernel records them.
     pub edges: BTreeSet<u32>,
-    /// What was found.
+    /// A finding.
     pub finding: Option<Finding>,
 }
 
 impl Runner {
-    /// Everything for one process, on the device of this number. `module` is the file of the driver that is loaded.
+    /// Prepares a process for the device of this number. `module` is the file of the loaded driver.
     pub fn new(module: &str, device: usize) -> Result<Self, String> {
         let kcov: Vec<Kcov> = (0..THREADS).map_while(|_| Kcov::new()).collect();
         let edges = if kcov.is_empty() { Edges::default() } else { Edges::read(module)? };
@@ -56,12 +56,12 @@ impl Runner {
         Ok(Self { world, memories, kcov, edges, patience })
     }
 
-    /// Whether the kernel tells what is reached.
+    /// Whether the kernel records edges.
     pub fn guided(&self) -> bool {
         !self.kcov.is_empty() && !self.edges.all.is_empty()
     }
 
-    /// Runs a program, on fresh files. Calls that wait are interrupted early, or, if `patient`, when a few transfers can be over.
+    /// Runs a program on new files. Waiting calls are interrupted early, or, if `patient`, after the time of a few transfers.
     pub fn run(&mut self, program: &Program, patient: bool) -> Outcome {
         self.patience.store(if patient { 25 } else { 1 }, Relaxed);
         self.world.reset(program.threads.len() == 1);
@@ -104,7 +104,7 @@ impl Runner {
     }
 }
 
-/// Interrupts calls that wait, and tells of one that hangs.
+/// Interrupts waiting calls, and reports a hung one.
 fn watch(world: &World, patience: &AtomicU32) {
     let mut seen = [(0, 0); THREADS];
     loop {
@@ -125,10 +125,10 @@ fn watch(world: &World, patience: &AtomicU32) {
     }
 }
 
-/// SIGUSR1 interrupts a call, and does nothing else.
+/// SIGUSR1 interrupts a call, and has no other effect.
 fn catch_signals() {
     extern "C" fn nothing(_: i32) {}
-    // SAFETY: The handler touches nothing; all zeros is an action without flags.
+    // SAFETY: The handler accesses nothing; all zeros is an action without flags.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = nothing as *const () as usize;

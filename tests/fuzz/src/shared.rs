@@ -1,4 +1,4 @@
-//! What the workers and their children share: how much is done, and what was found.
+//! Data shared by the workers and their children: progress and findings.
 
 use crate::{edges::MOST_EDGES, sys};
 use std::sync::{
@@ -12,11 +12,11 @@ const TEXT: usize = 1 << 16;
 pub struct Shared {
     /// System calls made.
     pub calls: AtomicU64,
-    /// Those that were not refused.
+    /// Those that succeeded.
     pub accepted: AtomicU64,
     /// Programs run.
     pub programs: AtomicU64,
-    /// Whether all are to end.
+    /// Whether all workers must stop.
     pub stop: AtomicBool,
     /// Edges that were reached.
     pub reached: [AtomicU8; MOST_EDGES],
@@ -27,7 +27,7 @@ pub struct Shared {
 
 static SHARED: OnceLock<AtomicPtr<Shared>> = OnceLock::new();
 
-/// What is shared.
+/// The shared data.
 pub fn get() -> &'static Shared {
     let pointer = SHARED.get_or_init(|| {
         let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
@@ -35,7 +35,7 @@ pub fn get() -> &'static Shared {
         let address = sys::mmap(0, size_of::<Shared>() as u64, protection, flags, -1, 0).expect("memory");
         AtomicPtr::new(address as *mut Shared)
     });
-    // SAFETY: It is mapped for good, and zeros, of which all of its fields can be made; they are atomic.
+    // SAFETY: It is mapped permanently, and zero, which is valid for all of its fields; they are atomic.
     unsafe { &*pointer.load(Relaxed) }
 }
 
@@ -46,7 +46,7 @@ impl Shared {
         self.accepted.fetch_add(accepted, Relaxed);
     }
 
-    /// Tells of a finding, if it is the first one, and has all end.
+    /// Reports a finding, if it is the first one, and stops all workers.
     pub fn report(&self, finding: &str) {
         if self.found.swap(true, Relaxed) {
             return;
@@ -60,7 +60,7 @@ impl Shared {
         self.stop.store(true, Relaxed);
     }
 
-    /// What was found.
+    /// The finding.
     pub fn finding(&self) -> Option<String> {
         let length = self.length.load(std::sync::atomic::Ordering::Acquire) as usize;
         let bytes: Vec<u8> = self.text[..length].iter().map(|byte| byte.load(Relaxed)).collect();

@@ -1,8 +1,8 @@
-//! Shorter programs that show the same.
+//! Shorter programs with the same finding.
 
 use crate::{ops::Op, program::Program};
 
-/// All that is simpler than this program by one step, the shortest first.
+/// All programs that are simpler by one step, the shortest first.
 pub fn simpler(program: &Program) -> Vec<Program> {
     let length = program.len();
     let mut found = Vec::new();
@@ -42,7 +42,7 @@ fn simpler_calls(op: &Op) -> Vec<Op> {
     match op {
         Op::Storm(storm) => {
             let mut found = vec![(*storm.call).clone(), storm.nth(storm.times.saturating_sub(1))];
-            // By halves, to where it is the last one that does it.
+            // By bisection, to the program in which the last call causes it.
             for part in 1..12 {
                 let mut shorter = storm.clone();
                 shorter.times = storm.times - (storm.times >> part).max(1).min(storm.times);
@@ -73,7 +73,7 @@ fn simpler_calls(op: &Op) -> Vec<Op> {
     }
 }
 
-/// The shortest program found for which `shows` says so, after at most so many tries.
+/// The shortest program for which `shows` is true, after a limited number of tries.
 pub fn shortest(program: &Program, mut tries: u32, mut shows: impl FnMut(&Program) -> bool) -> Program {
     let mut shortest = program.clone();
     loop {

@@ -1,11 +1,11 @@
-//! System calls: each in one line, its answer a number or an errno.
+//! System calls: each in one line, its result is a number or an error.
 
 use std::io;
 
-/// The answer of a call.
+/// The result of a call.
 pub type Answer = Result<u64, i32>;
 
-/// errno, as it is now.
+/// The current errno.
 pub fn errno() -> i32 {
     io::Error::last_os_error().raw_os_error().unwrap_or(0)
 }
@@ -14,7 +14,7 @@ pub fn errno() -> i32 {
 pub fn call<const N: usize>(number: libc::c_long, arguments: [u64; N]) -> Answer {
     let mut all = [0u64; 6];
     all[..N].copy_from_slice(&arguments);
-    // SAFETY: The callers see to it that no memory is written but that of `memory::Area`, and nothing unmapped but the places.
+    // SAFETY: The callers ensure that no memory is written but that of `memory::Area`, and nothing is unmapped but the places.
     let answer = unsafe { libc::syscall(number, all[0], all[1], all[2], all[3], all[4], all[5]) };
     if answer == -1 {
         Err(errno())
@@ -43,8 +43,8 @@ pub fn munmap(address: u64, length: u64) -> Answer {
     call(libc::SYS_munmap, [address, length])
 }
 
-/// Moves a descriptor out of the way: numbers below 200 are for the node's files, so that one which is closed behind a thread's
-/// back becomes another file of the node at worst.
+/// Moves a descriptor: numbers below 200 are for the node's files, so that a descriptor which another thread
+/// closes becomes at worst another file of the node.
 pub fn high(fd: i32) -> i32 {
     let moved = call(libc::SYS_fcntl, [fd as u64, libc::F_DUPFD_CLOEXEC as u64, 200]).expect("a descriptor is free");
     let _ = close(fd);

@@ -1,4 +1,4 @@
-//! Values for the arguments of calls: mostly such as mean something, often at the edge of it, sometimes wrong on purpose.
+//! Values for arguments: mostly valid ones, often at the limits, sometimes invalid ones.
 
 use crate::uapi;
 use arbitrary::{Result, Unstructured};
@@ -13,7 +13,7 @@ pub const PLACES: u8 = 6;
 /// Bytes of a place for mappings.
 pub const PLACE_SIZE: u64 = 8 << 20;
 
-/// The edges of what is allowed, and of the numbers themselves.
+/// The limits of what is allowed, and of the numbers themselves.
 const EDGES: [u64; 21] = [
     0,
     1,
@@ -38,12 +38,12 @@ const EDGES: [u64; 21] = [
     u64::MAX,
 ];
 
-/// Which buffer is meant.
+/// A buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Which {
-    /// The one that mmap at offset 0 makes.
+    /// The one that mmap at offset 0 allocates.
     First,
-    /// The context's n-th one of those there are.
+    /// The n-th existing one of the context.
     Nth(u8),
     /// This handle.
     Handle(u32),
@@ -55,27 +55,27 @@ impl Default for Which {
     }
 }
 
-/// Where the pointer points that a call is given.
+/// The kind of pointer that a call gets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Pointer {
-    /// To the argument, with room around it.
+    /// To the argument, with space around it.
     #[default]
     Good,
-    /// To the argument, at the very end of a page with nothing behind it.
+    /// To the argument, at the end of a page with nothing behind it.
     Edge,
-    /// To the argument, on a page that cannot be written.
+    /// To the argument, on a read-only page.
     ReadOnly,
-    /// To an argument of which the last bytes, so many, are not there.
+    /// To an argument whose last bytes, this many, are not mapped.
     Short(u8),
     /// To nothing: 0.
     Null,
     /// Into memory of the kernel.
     Kernel,
-    /// To an address that there cannot be.
+    /// To an invalid address.
     Wild,
 }
 
-/// What a descriptor is that is given for an eventfd.
+/// The kind of descriptor for an eventfd.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Descriptor {
     /// -1: none.
@@ -83,7 +83,7 @@ pub enum Descriptor {
     None,
     /// One of the program's eventfds.
     Eventfd(u8),
-    /// One of the program's open files, which is no eventfd.
+    /// One of the program's open files, which is not an eventfd.
     File(u8),
     /// This number.
     Number(i32),
@@ -94,12 +94,12 @@ fn one_of<T: Copy>(u: &mut Unstructured, values: &[T]) -> Result<T> {
     u.choose(values).copied()
 }
 
-/// True once in so many times.
+/// True with a probability of 1 / n.
 pub fn once_in(u: &mut Unstructured, times: u32) -> Result<bool> {
     u.ratio(1, times)
 }
 
-/// A number from an edge, or a step beside it, or any.
+/// A limit, a number next to one, or any number.
 pub fn wild(u: &mut Unstructured) -> Result<u64> {
     let edge = one_of(u, &EDGES)?;
     Ok(match u.int_in_range(0..=9)? {
@@ -111,7 +111,7 @@ pub fn wild(u: &mut Unstructured) -> Result<u64> {
     })
 }
 
-/// A place within a small buffer, or a wild one.
+/// A position within a small buffer, or any number.
 pub fn offset(u: &mut Unstructured) -> Result<u64> {
     match u.int_in_range(0..=7)? {
         0..=2 => Ok(0),
@@ -121,7 +121,7 @@ pub fn offset(u: &mut Unstructured) -> Result<u64> {
     }
 }
 
-/// A number of bytes to move, or a wild one.
+/// A number of bytes to move, or any number.
 pub fn length(u: &mut Unstructured) -> Result<u64> {
     match u.int_in_range(0..=7)? {
         0..=3 => u.int_in_range(1..=64),
@@ -131,7 +131,7 @@ pub fn length(u: &mut Unstructured) -> Result<u64> {
     }
 }
 
-/// Bytes for a new buffer: mostly a few pages.
+/// The size of a new buffer: mostly a few pages.
 pub fn size(u: &mut Unstructured) -> Result<u64> {
     match u.int_in_range(0..=15)? {
         0..=9 => Ok(u.int_in_range(1..=4)? * PAGE),
@@ -141,7 +141,7 @@ pub fn size(u: &mut Unstructured) -> Result<u64> {
     }
 }
 
-/// Which operation.
+/// An operation.
 pub fn operation(u: &mut Unstructured) -> Result<u32> {
     match u.int_in_range(0..=19)? {
         0..=6 => Ok(uapi::RDMA_OP_TO_DEVICE),
@@ -151,7 +151,7 @@ pub fn operation(u: &mut Unstructured) -> Result<u32> {
     }
 }
 
-/// Which buffer.
+/// A buffer.
 pub fn which(u: &mut Unstructured) -> Result<Which> {
     Ok(match u.int_in_range(0..=19)? {
         0..=3 => Which::First,
@@ -161,7 +161,7 @@ pub fn which(u: &mut Unstructured) -> Result<Which> {
     })
 }
 
-/// A field that has to be 0.
+/// A field that must be 0.
 pub fn zero(u: &mut Unstructured) -> Result<u64> {
     if once_in(u, 40)? {
         wild(u)
@@ -170,12 +170,12 @@ pub fn zero(u: &mut Unstructured) -> Result<u64> {
     }
 }
 
-/// A field of 32 bits that has to be 0.
+/// A field of 32 bits that must be 0.
 pub fn zero32(u: &mut Unstructured) -> Result<u32> {
     Ok(zero(u)? as u32)
 }
 
-/// A bit that means something, no bit, or wrong ones.
+/// A defined bit, no bit, or undefined ones.
 pub fn flag(u: &mut Unstructured) -> Result<u32> {
     match u.int_in_range(0..=15)? {
         0..=9 => Ok(0),
@@ -184,7 +184,7 @@ pub fn flag(u: &mut Unstructured) -> Result<u32> {
     }
 }
 
-/// What a request is called: few names, so that they meet.
+/// A cookie: few values, so that some are equal.
 pub fn cookie(u: &mut Unstructured) -> Result<u64> {
     if once_in(u, 10)? {
         wild(u)
@@ -193,7 +193,7 @@ pub fn cookie(u: &mut Unstructured) -> Result<u64> {
     }
 }
 
-/// How many: few, the queue's depth, or wild.
+/// A number: small, the queue's depth, or any.
 pub fn count(u: &mut Unstructured) -> Result<u32> {
     match u.int_in_range(0..=9)? {
         0..=1 => Ok(0),
@@ -203,7 +203,7 @@ pub fn count(u: &mut Unstructured) -> Result<u32> {
     }
 }
 
-/// How long, in nanoseconds: mostly not, or not for long.
+/// A time in nanoseconds: mostly zero or short.
 pub fn timeout(u: &mut Unstructured) -> Result<i64> {
     match u.int_in_range(0..=15)? {
         0..=11 => Ok(0),
@@ -213,7 +213,7 @@ pub fn timeout(u: &mut Unstructured) -> Result<i64> {
     }
 }
 
-/// Which open file: mostly the first.
+/// An open file: mostly the first.
 pub fn file(u: &mut Unstructured) -> Result<u8> {
     if u.int_in_range(0..=9)? < 7 {
         Ok(0)
@@ -222,7 +222,7 @@ pub fn file(u: &mut Unstructured) -> Result<u8> {
     }
 }
 
-/// Which place for a mapping.
+/// A place for a mapping.
 pub fn place(u: &mut Unstructured) -> Result<u8> {
     u.int_in_range(0..=PLACES - 1)
 }
@@ -236,7 +236,7 @@ pub fn pages(u: &mut Unstructured) -> Result<u64> {
     }
 }
 
-/// A page number of a file: near the start of a buffer, or wild.
+/// A page of a file: near the start of a buffer, or any.
 pub fn page(u: &mut Unstructured) -> Result<u64> {
     match u.int_in_range(0..=9)? {
         0..=6 => Ok(0),
@@ -254,7 +254,7 @@ pub fn mapped(u: &mut Unstructured) -> Result<u64> {
     }
 }
 
-/// Where an argument is: mostly where it should be.
+/// The position of an argument: mostly valid.
 pub fn pointer(u: &mut Unstructured) -> Result<Pointer> {
     Ok(match u.int_in_range(0..=59)? {
         0..=39 => Pointer::Good,
@@ -267,7 +267,7 @@ pub fn pointer(u: &mut Unstructured) -> Result<Pointer> {
     })
 }
 
-/// What to give for an eventfd.
+/// A descriptor for an eventfd.
 pub fn descriptor(u: &mut Unstructured) -> Result<Descriptor> {
     Ok(match u.int_in_range(0..=9)? {
         0..=5 => Descriptor::Eventfd(u.int_in_range(0..=1)?),
@@ -282,7 +282,7 @@ pub fn position(u: &mut Unstructured) -> Result<Option<u64>> {
     Ok(if u.arbitrary()? { Some(offset(u)?) } else { None })
 }
 
-/// The number of an ioctl: one bit or one size off a right one, or any.
+/// The number of an ioctl: one bit or one size different from a valid one, or any.
 pub fn number(u: &mut Unstructured) -> Result<u32> {
     let right = one_of(u, &crate::ops::NUMBERS)?;
     Ok(match u.int_in_range(0..=3)? {
@@ -293,7 +293,7 @@ pub fn number(u: &mut Unstructured) -> Result<u32> {
     })
 }
 
-/// A number of milliseconds, few.
+/// A small number of milliseconds.
 pub fn milliseconds(u: &mut Unstructured) -> Result<u8> {
     u.int_in_range(0..=20)
 }

@@ -11,29 +11,29 @@ use crate::{
 };
 use std::{collections::BTreeSet, path::PathBuf, sync::atomic::Ordering::Relaxed};
 
-/// Programs between two lines in the log.
+/// Number of programs between two lines in the log.
 pub const BATCH: u64 = 16;
 
 /// What to run.
 pub struct Plan {
-    /// What all random numbers come from.
+    /// The seed of all random numbers.
     pub seed: u64,
-    /// System calls to make.
+    /// Number of system calls.
     pub calls: u64,
-    /// Seconds after which it is enough in any case.
+    /// Maximum time in seconds.
     pub seconds: u64,
-    /// Processes.
+    /// Number of processes.
     pub workers: usize,
-    /// Programs to begin with.
+    /// The corpus.
     pub corpus: Vec<Program>,
-    /// The file of the driver that is loaded.
+    /// The file of the loaded driver.
     pub module: String,
-    /// Where programs go that have reached something new.
+    /// Directory for programs that have reached something new.
     pub new: PathBuf,
 }
 
 impl Plan {
-    /// A worker's program of this number, made of these. Those of the corpus come first.
+    /// A worker's program of this number, derived from these. Those of the corpus come first.
     pub fn program(&self, worker: usize, index: u64, corpus: &[Program]) -> Program {
         let place = index as usize * self.workers + worker;
         match self.corpus.get(place) {
@@ -43,7 +43,7 @@ impl Plan {
     }
 }
 
-/// Whether a program may have calls that wait for transfers: only few, for these take their time.
+/// Whether a program may have calls that wait for transfers: only a few may, because these take time.
 pub fn patient(index: u64) -> bool {
     index % 16 == 15
 }
@@ -81,12 +81,12 @@ pub fn work(plan: &Plan, worker: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether something is found in a program, in one of a few runs.
+/// Whether a program has a finding in one of a few runs.
 fn finds(runner: &mut Runner, program: &Program) -> bool {
     (0..3).any(|time| runner.run(program, time == 2).finding.is_some())
 }
 
-/// Keeps a program that has reached something new, without what it does not need for that.
+/// Saves a program that has reached something new, without the calls that are not needed for that.
 fn keep(plan: &Plan, runner: &mut Runner, program: &Program, outcome: &Outcome, index: u64) {
     let is_new = |edge: &u32| shared::get().reached[*edge as usize].swap(1, Relaxed) == 0;
     let new: BTreeSet<u32> = outcome.edges.iter().copied().filter(is_new).collect();

@@ -1,4 +1,4 @@
-//! What a program has, as far as it can be known: open files, their buffers, what was submitted.
+//! The known state of a program: open files, their buffers, submitted requests.
 
 use crate::{
     sys,
@@ -27,16 +27,16 @@ pub struct Buffer {
     pub handle: u32,
     /// Bytes.
     pub size: u64,
-    /// Where to map it from.
+    /// Its offset for mmap.
     pub offset: u64,
 }
 
-/// What an open file is known to have.
+/// The known state of an open file.
 #[derive(Default)]
 pub struct Context {
     /// Those with a handle.
     pub buffers: Vec<Buffer>,
-    /// The cookies and lengths of what was submitted and not yet collected.
+    /// The cookies and lengths of requests that were submitted and not collected.
     pub submitted: Vec<(u64, u64)>,
 }
 
@@ -47,70 +47,70 @@ impl Context {
     }
 }
 
-/// How a descriptor was opened, and whose it is.
+/// The mode of a descriptor, and its context.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Slot {
-    /// Which context.
+    /// The context.
     pub context: usize,
     /// O_RDONLY, O_WRONLY or O_RDWR.
     pub access: i32,
 }
 
 impl Slot {
-    /// Whether it can be read.
+    /// Whether it is readable.
     pub fn reads(self) -> bool {
         self.access != libc::O_WRONLY
     }
 
-    /// Whether it can be written.
+    /// Whether it is writable.
     pub fn writes(self) -> bool {
         self.access != libc::O_RDONLY
     }
 }
 
-/// What is known of all files.
+/// The known state of all files.
 #[derive(Default)]
 pub struct Known {
     /// The open ones.
     pub slots: [Option<Slot>; FILES as usize],
-    /// All there ever were.
+    /// All that existed.
     pub contexts: Vec<Context>,
 }
 
-/// What is to be expected of a request.
+/// The expected result of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It must be accepted.
+    /// Success.
     Right,
-    /// It must be refused.
+    /// An error.
     Wrong,
-    /// Either: other threads or processes may have freed or made what it names.
+    /// Either: other threads or processes may have freed or allocated what it uses.
     Unclear,
 }
 
-/// The files of a program, and what is known of them.
+/// The files of a program, and their known state.
 pub struct World {
-    /// The node that they are of.
+    /// The node.
     pub node: CString,
-    /// Whether all that is known is so: nobody else calls anything on these files.
+    /// Whether the known state is certain: no other thread uses these files.
     pub exact: AtomicBool,
     /// The descriptors; -1 for those that are closed.
     fds: [AtomicI32; FILES as usize],
     known: Mutex<Known>,
-    /// The children that are alive.
+    /// The running children.
     pub children: Mutex<Vec<i32>>,
     /// The threads, 0 for those that have ended.
     pub threads: [AtomicI32; THREADS],
-    /// How many calls each has begun.
+    /// How many calls each has started.
     pub steps: [AtomicU32; THREADS],
     /// Descriptors of eventfds.
     eventfds: [i32; 2],
-    /// A socket's two ends.
+    /// The two ends of a socket.
     pub sockets: [i32; 2],
 }
 
 impl World {
-    /// Without files. The node is that of the device of this number, if there is one, and else the first.
+    /// Without files. The node is that of the device of this number, or else the first.
     pub fn new(device: usize) -> Self {
         let eventfd = || {
             let flags = (libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) as u64;
@@ -134,7 +134,7 @@ impl World {
         }
     }
 
-    /// Closes all files, and forgets what was known.
+    /// Closes all files, and resets the known state.
     pub fn reset(&self, exact: bool) {
         for fd in &self.fds {
             let fd = fd.swap(-1, Relaxed);
@@ -146,19 +146,19 @@ impl World {
         self.exact.store(exact, Relaxed);
     }
 
-    /// Has no call on any of the files wait from now on (fcntl(2), O_NONBLOCK).
+    /// Makes all files non-blocking (fcntl(2), O_NONBLOCK).
     pub fn nonblocking(&self) {
         for fd in self.fds.iter().map(|fd| fd.load(Relaxed)).filter(|fd| *fd >= 0) {
             let _ = sys::call(libc::SYS_fcntl, [fd as u64, libc::F_SETFL as u64, libc::O_NONBLOCK as u64]);
         }
     }
 
-    /// Whether what is known is so.
+    /// Whether the known state is certain.
     pub fn exact(&self) -> bool {
         self.exact.load(Relaxed)
     }
 
-    /// What is known.
+    /// The known state.
     pub fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().expect("nobody panics")
     }
@@ -168,12 +168,12 @@ impl World {
         self.fds[usize::from(file % FILES)].load(Relaxed)
     }
 
-    /// How a file was opened.
+    /// The mode of a file.
     pub fn slot(&self, file: u8) -> Option<Slot> {
         self.known().slots[usize::from(file % FILES)]
     }
 
-    /// Replaces a file, and closes the one that was there. `None` for the context makes a new one.
+    /// Replaces a file, and closes the previous one. `None` for the context opens a new one.
     pub fn replace(&self, file: u8, fd: i32, slot: Option<Slot>, new: bool) {
         let number = usize::from(file % FILES);
         let mut known = self.known();
@@ -190,14 +190,14 @@ impl World {
         }
     }
 
-    /// Does something with what is known of a file's context.
+    /// Calls a function with the known state of a file's context.
     pub fn with<R>(&self, file: u8, f: impl FnOnce(&mut Context, Slot) -> R) -> Option<R> {
         let mut known = self.known();
         let slot = known.slots[usize::from(file % FILES)]?;
         Some(f(&mut known.contexts[slot.context], slot))
     }
 
-    /// The handle that is meant.
+    /// The handle.
     pub fn handle(&self, file: u8, which: Which) -> u32 {
         match which {
             Which::First => uapi::RDMA_FIRST_BUFFER,
@@ -213,7 +213,7 @@ impl World {
         }
     }
 
-    /// The descriptor that is meant.
+    /// The descriptor.
     pub fn descriptor(&self, descriptor: Descriptor) -> i32 {
         match descriptor {
             Descriptor::None => -1,
@@ -225,7 +225,7 @@ impl World {
         }
     }
 
-    /// What is to be expected of a request, leaving its flags aside.
+    /// The expected result of a request, except for its flags.
     pub fn judge(&self, context: &Context, slot: Slot, request: &rdma_request) -> Verdict {
         use Verdict::{Right, Unclear, Wrong};
         let inside = |offset: u64, most: u64| offset.checked_add(request.length).is_some_and(|end| end <= most);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The slab and the fifo that the queue is made of.
+//! The slab and the FIFO that the queue is built from.
 
 use super::*;
 

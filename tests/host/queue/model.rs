@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Random operations, against a model of a context.
+//! Random operations, compared with a model of a context.
 
 use super::*;
 
-/// A context as the header describes it, in the simplest way: lists that are gone through.
+/// A context as the header describes it, implemented in the simplest way: lists that are searched.
 #[derive(Default)]
 struct Model {
     waiting: VecDeque<ModelRequest>,
@@ -19,7 +19,7 @@ struct ModelRequest {
 }
 
 impl Model {
-    /// Cancels what is called so, and what is linked to it.
+    /// Cancels requests with this cookie, and those linked to them.
     fn cancel(&mut self, cookie: Option<u64>, running: bool) -> (usize, bool) {
         let mut kept = VecDeque::new();
         let (mut cancelled, mut begun, mut broken) = (0, false, false);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Pausing, and a device memory that is lost.
+//! Pausing, and lost contents of the device memory.
 
 use super::*;
 
@@ -17,14 +17,14 @@ fn while_paused_all_waits_and_nothing_starts() {
     assert_eq!(collect(&mut queue, a, 9), [(0, 1, Ok(()))]);
     assert!(queue.start().is_none());
     assert!(!queue.is_busy());
-    // What comes new is taken.
+    // New requests are accepted.
     let call = submit(&mut queue, b, to_device(9, 1));
     batch(&mut queue, a, [(to_device(3, 1), 3, false)]).unwrap();
     assert!(queue.start().is_none());
     assert_eq!((queue.state(a).waiting, queue.state(b).waiting), (3, 1));
     assert_eq!(queue.refuses(), None);
     assert_eq!(waker.completed(), 1);
-    // Cancelling works, and so does giving up.
+    // Cancelling works, and so does interrupting a blocking request.
     assert_eq!(cancel(&mut queue, a, Some(2)), (1, false));
     assert!(matches!(queue.abandon_wait(b, call.1), AbandonedWait::Waiting(_)));
     queue.resume();
@@ -66,7 +66,7 @@ fn a_queue_that_closes_while_paused_starts_nothing_any_more() {
     assert_eq!(outcomes, [(2, Err(ENODEV)), (1, Err(ENODEV))]);
 }
 
-/// What was sent to the device memory before it was lost is not taken for granted.
+/// Data that was sent to the device memory before it was lost is not relied on.
 #[test]
 fn a_lost_device_memory_is_scrubbed_and_a_piece_is_done_anew() {
     let mut queue = open();

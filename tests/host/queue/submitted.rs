@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Requests that were submitted: completions, links, cancelling.
+//! Submitted requests: completions, links, cancelling.
 
 use super::*;
 
@@ -52,7 +52,7 @@ fn what_is_linked_to_a_failure_does_not_start() {
     let linked = [false, true, true, false, true, false];
     let requests = || linked.into_iter().enumerate();
     batch(&mut queue, a, requests().map(|(n, l)| (to_device(n as u64, 1), n as u64, l))).unwrap();
-    // The first one never ends; those behind it fail, those linked to it too.
+    // The first one never ends; those behind it and those linked to it fail.
     queue.start().unwrap();
     assert!(!time_out(&mut queue, &mut None), "there is nothing to complete it by");
     let mut completion = TestJob::blank().ok();
@@ -65,10 +65,10 @@ fn what_is_linked_to_a_failure_does_not_start() {
     assert!(outcomes[1..].iter().all(|(_, bytes, outcome)| *bytes == 0 && outcome.is_err()));
     finish(&mut queue);
     assert_eq!(queue.state(a).outstanding, 0);
-    // Cancelling the middle of a chain takes its end along, and leaves its beginning.
+    // Cancelling the middle of a chain cancels its end, but not its beginning.
     batch(&mut queue, a, requests().map(|(n, l)| (to_device(n as u64, 1), n as u64, l))).unwrap();
     assert_eq!(cancel(&mut queue, a, Some(1)), (2, false));
-    // The failure has left the device memory unknown.
+    // The contents of the device memory are unknown after the failure.
     assert_eq!(addresses(&drain(&mut queue)), [ZEROS, 0, 3, 4, 5]);
     let outcomes: Vec<_> = collect(&mut queue, a, 10).iter().map(|c| (c.0, c.2)).collect();
     let cancelled = Err(ECANCELED);
@@ -87,7 +87,7 @@ fn what_has_begun_is_not_cancelled() {
     finish(&mut queue);
     queue.start().unwrap();
     finish(&mut queue);
-    // Between its pieces, too.
+    // Also between its pieces.
     assert_eq!(cancel(&mut queue, a, Some(7)), (0, true));
     assert_eq!(cancel(&mut queue, a, Some(9)), (0, false));
     assert_eq!(cancel(&mut queue, a, None), (1, true));
@@ -96,7 +96,7 @@ fn what_has_begun_is_not_cancelled() {
     assert_eq!(collect(&mut queue, b, 9), [(7, 1, Ok(()))]);
 }
 
-/// The engine may come between two steps of a search. What is being cancelled is not its business, and is counted.
+/// The engine may run between two steps of a scan. It ignores requests that are being cancelled, and these are counted.
 #[test]
 fn the_engine_does_not_get_what_is_being_cancelled() {
     let mut queue = open();
@@ -119,7 +119,7 @@ fn the_engine_does_not_get_what_is_being_cancelled() {
     assert_eq!(queue.state(a).completed, 1001);
 }
 
-/// A device that is gone has done nothing that can be relied on.
+/// The result of a request on a removed device is not relied on.
 #[test]
 fn what_a_lost_device_was_doing_has_not_succeeded() {
     let mut queue = open();
@@ -156,15 +156,15 @@ fn what_runs_when_the_queue_closes_is_completed_at_the_end() {
     assert_eq!(batch(&mut queue, a, [(to_device(9, 1), 9, false)]), Err(ENODEV));
     waker.changes();
     abort(&mut queue);
-    // Not only those who wait for three: no more will come.
+    // Also those that wait for three, since no more will complete.
     assert_eq!(waker.changes(), [(Change::Closed, 3)]);
     let outcomes: Vec<_> = collect(&mut queue, a, 9).iter().map(|c| (c.0, c.2)).collect();
     assert_eq!(outcomes, [(1, Err(ENODEV)), (2, Err(ENODEV)), (0, Err(ENODEV))]);
     assert_eq!(queue.state(a).outstanding, 0);
 }
 
-/// A copy ends a piece between the beginning of a scan and its first step, or begins with one: the engine has begun with
-/// it, and it is not unknown.
+/// A copy finishes or starts a piece between the beginning of a scan and its first step: the engine has started it, so that
+/// the scan must not report it as unknown.
 #[test]
 fn what_begins_or_goes_on_during_a_scan_has_begun() {
     let mut queue = open();
@@ -183,7 +183,7 @@ fn what_begins_or_goes_on_during_a_scan_has_begun() {
     assert_eq!(collect(&mut queue, a, 9), [(7, 8192, Ok(()))]);
 }
 
-/// A step deals with a bounded number of requests, and notifies once.
+/// A step processes a bounded number of requests, and returns one notice.
 #[test]
 fn a_step_is_bounded_and_notifies_once() {
     let mut queue = open();
@@ -196,7 +196,7 @@ fn a_step_is_bounded_and_notifies_once() {
     deliver(queue.finish(Err(EIO), 0));
     assert_eq!(waker.completed(), 33);
     assert_eq!(waker.changes(), [(Change::Completed, 33)]);
-    // Others go on, with a scrub: what the failed transfer has done is unknown.
+    // Other requests continue, after a scrub: the effect of the failed transfer is unknown.
     for address in [ZEROS, 0xb] {
         assert_eq!(queue.start().unwrap().address, address);
         deliver(queue.finish(Ok(()), 0));
@@ -241,7 +241,7 @@ fn a_transfer_that_has_moved_nothing_fails_its_request() {
     assert_eq!(queue.stats.counters.transfers, 2);
 }
 
-/// What is in a lane can be used again, and nothing is left of what it was.
+/// The slot of a lane can be reused, and nothing of the previous lane is left.
 #[test]
 fn a_job_that_is_cleared_is_blank() {
     let mut queue = open();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Several lanes: turns, giving up, closing.
+//! Several lanes: turns, interrupted requests, closing.
 
 use super::*;
 
@@ -137,13 +137,13 @@ fn a_removed_lane_takes_its_requests_along() {
     submit(&mut queue, b, to_device(0xb, 1));
     queue.start().unwrap();
     drop(queue.remove_lane(a));
-    // The one that runs is with the engine.
+    // The engine has the running request.
     assert_eq!(memory.holders(), 2);
     finish(&mut queue);
     assert_eq!(addresses(&drain(&mut queue)), [0xb]);
     drop(queue.take_deferred_drops());
     assert_eq!(memory.holders(), 1);
-    // The number is used again, and has nothing of the one before.
+    // The number is reused, and has nothing of the previous lane.
     let (again, waker) = lane(&mut queue);
     assert_eq!(again, a);
     submit(&mut queue, again, to_device(0xc, 1));
@@ -166,7 +166,7 @@ fn a_closed_queue_answers_everyone() {
     assert_eq!(done(&running), Some(Err(ENODEV)));
     assert_eq!(done(&waiting), Some(Err(ENODEV)));
     assert_eq!(try_submit(&mut queue, a, to_device(1, 1), 0).err(), Some(ENODEV));
-    // The transfer that runs is still the engine's, and nothing follows it.
+    // The running transfer stays with the engine, and nothing follows it.
     assert!(queue.is_busy());
     finish(&mut queue);
     assert!(queue.start().is_none());
@@ -241,14 +241,14 @@ fn a_file_that_is_opened_takes_nothing_from_another_user() {
         }
         finish(&mut queue);
         let order = addresses(&drain(&mut queue));
-        // The other half of what runs, and then a turn each.
+        // The other half of the running copy, then a turn each.
         let turns: Vec<_> = (0..order.len()).filter(|n| order[*n] == 7).collect();
         assert_eq!(turns, [1, 4, 7], "{files} files");
     }
 }
 
-/// While a user waits, every other one gets at most one turn between two of the user's; and so do the
-/// lanes of a user among themselves.
+/// While a user waits, each other user gets at most one turn between two of the first one's; and so do the
+/// lanes of a user.
 #[test]
 fn turns_go_round_users_and_round_their_lanes() {
     let mut random = Random(5);
@@ -262,7 +262,7 @@ fn turns_go_round_users_and_round_their_lanes() {
             })
             .collect();
         let mut waiting = vec![0u64; lanes.len()];
-        // How many turns each has had since the other one has last had one, while that was waiting.
+        // Number of turns of each since the other one's last turn, while that one was waiting.
         let mut turns_of_users = vec![vec![0; users.len()]; users.len()];
         let mut turns_of_lanes = vec![vec![0; lanes.len()]; lanes.len()];
         for _ in 0..400 {

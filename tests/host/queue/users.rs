@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who sees what of the device memory.
+//! What each user can see of the device memory.
 
 use super::*;
 
@@ -9,22 +9,22 @@ fn another_user_sees_zeros() {
     let mut queue = open();
     let (a, _) = lane(&mut queue);
     let (b, _) = lane(&mut queue);
-    // Fresh device memory is zeros: nothing to scrub.
+    // New device memory contains zeros: nothing to scrub.
     submit_as(&mut queue, a, from_device(1, 0, 4096), 1000);
     submit_as(&mut queue, a, to_device(2, 8), 1000);
     submit_as(&mut queue, a, from_device(3, 0, 4096), 1000);
     assert_eq!(addresses(&drain(&mut queue)), [1, 2, 3]);
-    // A read by another one, and then one by the first, who finds zeros too: all is gone.
+    // A read by another user, and then one by the first, which returns zeros, too: the data is gone.
     submit_as(&mut queue, b, from_device(4, 0, 8), 1001);
     assert_eq!(addresses(&drain(&mut queue)), [ZEROS, 4]);
     submit_as(&mut queue, a, from_device(5, 0, 8), 1000);
     assert_eq!(addresses(&drain(&mut queue)), [5]);
-    // A partial write by another one must not show the rest to the writer.
+    // A partial write by another user must not show the rest to the writer.
     submit_as(&mut queue, a, to_device(6, 4096), 1000);
     submit_as(&mut queue, b, to_device(7, 4095), 1001);
     submit_as(&mut queue, b, from_device(8, 0, 4096), 1001);
     let order = drain(&mut queue);
-    // Lanes take turns; what matters is that a scrub is between the first write and the second.
+    // Lanes take turns; a scrub must be between the first write and the second.
     assert_eq!(addresses(&order), [6, ZEROS, 7, 8]);
     assert_eq!((order[1].direction, order[1].device), (Direction::ToDevice, WHOLE));
     // A whole write needs no scrub.
@@ -50,8 +50,8 @@ fn no_user_reads_what_a_copy_has_left_of_two_users() {
     assert_eq!(mixed.after(c, read), Contents::Zeros);
 }
 
-/// Whatever the queue does, no byte of one user ever comes to another: a model of the device memory in
-/// which each byte knows whose it is.
+/// No byte of a user ever reaches another user: a model of the device memory in
+/// which each byte has an owner.
 #[test]
 fn random_users_never_see_each_others_bytes() {
     let mut random = Random(1);
@@ -60,7 +60,7 @@ fn random_users_never_see_each_others_bytes() {
         let lanes: Vec<_> = (0..3).map(|_| lane(&mut queue).0).collect();
         let mut memory = vec![None; SIZE as usize];
         for _ in 0..60 {
-            // The user stands in the address.
+            // The address contains the user.
             let user = random.below(3);
             let address = (user + 1) << 32;
             let length = if random.below(3) == 0 { 4096 } else { 1 + random.below(4096) };

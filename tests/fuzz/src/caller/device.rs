@@ -43,13 +43,13 @@ impl Caller<'_> {
         Ok(())
     }
 
-    /// SCM_RIGHTS. The kernel drops a descriptor that comes with a message for whose rights there is no room.
+    /// SCM_RIGHTS. The kernel drops a descriptor of a message if there is no room for its rights.
     pub(super) fn pass(&mut self, op: &ops::Pass) -> Judged {
         let (fd, slot) = (self.world.fd(op.file), self.world.slot(op.file));
         let mut control = [0u64; 3];
         let mut byte = 0u8;
         let mut data = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
-        // SAFETY: All zeros is a message of nothing.
+        // SAFETY: All zeros is an empty message.
         let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
         (message.msg_iov, message.msg_iovlen) = (&raw mut data, 1);
         (message.msg_control, message.msg_controllen) = (control.as_mut_ptr().cast(), size_of_val(&control));
@@ -140,7 +140,7 @@ impl Caller<'_> {
         })
     }
 
-    /// Whether an answer is determined by what is known: the file is open, the argument readable, and nobody else about.
+    /// Whether an answer is determined by the known state: the file is open, the argument readable, and no other thread uses it.
     pub(super) fn sound(&self, file: u8, pointer: Pointer) -> bool {
         let readable = matches!(pointer, Pointer::Good | Pointer::Edge | Pointer::ReadOnly);
         readable && self.surely(file).is_some()
@@ -172,7 +172,7 @@ impl Caller<'_> {
     }
 
     pub(super) fn unknown(&mut self, op: &ops::Unknown) -> Judged {
-        // Those that there are, and those that the kernel has for every file: FIOCLEX and its like ('T', 'f', 0, ...).
+        // Those of the driver, and those that the kernel has for all files: FIOCLEX and others ('T', 'f', 0, ...).
         if ops::NUMBERS.contains(&op.number) || (op.number >> 8) & 0xff != uapi::RDMA_IOC_MAGIC {
             return Ok(());
         }
@@ -189,7 +189,7 @@ impl Caller<'_> {
     }
 
     pub(super) fn read(&mut self, op: &ops::Read) -> Judged {
-        // As large as what is there to be written to; the count that is given may be more.
+        // As large as the memory to write to; the count may be larger.
         let length = op.length.min(PAGE + 64) as usize;
         let address = self.memory.argument.put(op.pointer, &[0xe5; PAGE as usize + 64][..length]);
         let fd = self.world.fd(op.file) as u64;
@@ -202,7 +202,7 @@ impl Caller<'_> {
         let (back, intact) = self.memory.argument.look();
         ensure(intact, || "bytes beside its buffer were written".into())?;
         if let Some((at, byte)) = foreign(back) {
-            return Err(format!("byte {at} that it read is {byte:#x}, which nobody has written"));
+            return Err(format!("byte {at} that it read is {byte:#x}, which no program has written"));
         }
         let most = op.length.min(DEVICE.saturating_sub(op.at.unwrap_or(0)));
         ensure(answer.unwrap_or(0) <= most, || format!("it read {answer:?} bytes"))
@@ -239,8 +239,8 @@ impl Caller<'_> {
         ensure(!gone, || format!("it says that the device is gone: {:#x}", one.revents))
     }
 
-    /// Only where nobody else opens and closes: the file of /proc would get the number of one of the node that is closed at that
-    /// moment, and another thread's call would be to it.
+    /// Only if no other thread opens and closes files: the file of /proc could get the number of a node's file that is being closed,
+    /// and another thread would use it.
     pub(super) fn fdinfo(&mut self, op: &ops::Fdinfo) -> Judged {
         if !self.world.exact() {
             return Ok(());

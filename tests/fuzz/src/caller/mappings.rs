@@ -1,4 +1,4 @@
-//! Mappings: made, moved, cut, changed, and looked at.
+//! Mappings: created, moved, split, changed, and accessed.
 
 use super::{ensure, Caller, Direction, Judged};
 use crate::{
@@ -12,10 +12,10 @@ use libc::{
     EACCES, EAGAIN, EBADF, EBUSY, EDQUOT, EEXIST, EFAULT, EINTR, EINVAL, EIO, ENODEV, ENOMEM, EOPNOTSUPP, EOVERFLOW, EPERM,
 };
 
-/// Bytes between the offsets of two handles: the driver's windows, for those that it has not told the offset of.
+/// Distance of the offsets of two handles, for handles whose offset is not known.
 const WINDOW: u64 = 1 << 30;
 
-/// A part of a place: its address and bytes. Nothing outside of it is ever named.
+/// A part of a place: its address and size. No other address is used.
 fn part(number: u8, page: u64, pages: u64) -> (u64, u64) {
     let offset = (page * PAGE) % PLACE_SIZE;
     (place(number) + offset, (pages * PAGE).min(PLACE_SIZE - offset))
@@ -54,7 +54,7 @@ impl Caller<'_> {
         ensure(inside, || format!("{length:#x} bytes at {offset:#x} were mapped, and there is {buffer:?}"))
     }
 
-    /// Whether the first buffer has come into being, whatever became of the mapping.
+    /// Whether the first buffer exists, also if the mapping failed.
     fn look_at_first(&mut self, file: u8) -> Judged {
         let handle = uapi::RDMA_FIRST_BUFFER;
         let wanted = rdma_buffer_info { handle, ..Default::default() };
@@ -118,7 +118,7 @@ impl Caller<'_> {
         let strange = loaded.map(foreign);
         self.expect(strange.map(|_| 0), &errors)?;
         match strange {
-            Ok(Some((at, byte))) => Err(format!("byte {at} is {byte:#x}, which nobody has written")),
+            Ok(Some((at, byte))) => Err(format!("byte {at} is {byte:#x}, which no program has written")),
             _ => Ok(()),
         }
     }

@@ -12,11 +12,11 @@ impl Caller<'_> {
         }
         self.world.exact.store(false, Relaxed);
         self.calls += 1;
-        // SAFETY: The child calls nothing but the C library's allocator, which is made for that, and system calls.
+        // SAFETY: The child uses only the C library's allocator, which allows this, and system calls.
         match unsafe { libc::fork() } {
             -1 => Err(format!("fork: {}", sys::name(sys::errno()))),
             0 => {
-                // The lock is ours: the thread that holds it is the one there is.
+                // This thread holds the lock, and is the only one in the child.
                 drop(children);
                 self.child(&op.calls)
             }
@@ -68,7 +68,7 @@ impl Caller<'_> {
     }
 }
 
-/// Kills a child; it has to go within seconds, whatever it waits for.
+/// Kills a child; it must end within seconds, in any call.
 pub fn kill(child: i32) -> Judged {
     let _ = sys::call(libc::SYS_kill, [child as u64, libc::SIGKILL as u64]);
     for _ in 0..5000 {

@@ -1,4 +1,4 @@
-//! Requests: done at once, submitted, collected, cancelled.
+//! Requests: blocking, submitted, collected, cancelled.
 
 use super::{ensure, Caller, Direction, Judged};
 use crate::{
@@ -54,7 +54,7 @@ impl Caller<'_> {
         let once: Vec<rdma_request> = op.requests.iter().map(|request| self.request(op.file, request)).collect();
         let times = usize::from(op.copies).min(1030 / once.len().max(1));
         let requests: Vec<rdma_request> = once.iter().copied().cycle().take(once.len() * times).collect();
-        // No more than what is there: what is behind it could be anything.
+        // At most the valid length: what follows could be anything.
         let count = op.count.filter(|count| *count as usize <= requests.len() || *count as usize > DEPTH);
         let count = count.unwrap_or(requests.len() as u32);
         let size = op.element.unwrap_or(size_of::<rdma_request>() as u32);
@@ -92,7 +92,7 @@ impl Caller<'_> {
         Ok(())
     }
 
-    /// How many of these requests will be accepted, at least and at most, if so many of them can be read.
+    /// Minimum and maximum number of these requests that are accepted, if this many are readable.
     fn acceptable(&self, context: &Context, slot: Slot, requests: &[rdma_request], there: usize) -> (usize, usize) {
         let room = if self.world.exact() { DEPTH.saturating_sub(context.submitted.len()) } else { DEPTH };
         let (mut least, mut most, mut unclear) = (0, 0, false);
@@ -113,7 +113,7 @@ impl Caller<'_> {
 
     pub(super) fn wait(&mut self, op: &ops::Wait) -> Judged {
         let nothing = rdma_completion { cookie: 0x5c5c, ..Default::default() };
-        // Room for all that can be there.
+        // Room for the maximum number.
         let there = self.surely(op.file).and_then(|_| self.world.with(op.file, |context, _| context.submitted.len() + 8));
         let room = vec![nothing; (op.max as usize).clamp(1, there.unwrap_or(DEPTH).min(DEPTH))];
         let element = op.element.unwrap_or(size_of::<rdma_completion>() as u32);
