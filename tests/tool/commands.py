@@ -85,7 +85,7 @@ class WithDriver(Case):
 
     def test_device_memory_used_badly(self) -> None:
         self.run_tool("write", input=bytes(4096))
-        self.assertIn(b"room for: 4096", self.run_tool("write", input=b"x" * 4097, code=2).stderr)
+        self.assertIn(b"there are 4096 bytes", self.run_tool("write", input=b"x" * 4097, code=2).stderr)
         self.run_tool("write", "-o", 4090, input=b"x" * 7, code=2)
         self.assertEqual(self.run_tool("read").stdout, bytes(4096), "something was written")
         self.run_tool("read", "-o", 4097, code=2)

@@ -10,9 +10,9 @@
         context.from_device(buffer, 5)
         assert bytes(buffer.view[:5]) == b"hello"
 
-A buffer is memory that the program and the device work on alike: `buffer.view` is a memoryview of it, and `buffer.array()` a NumPy array,
-both without a copy. While a request is pending, its bytes are the device's: what is read then may be old or new, and what is written may
-be lost. The words and numbers are those of src/uapi/rdma.h and rdma(4); errors are OSError with its errno.
+A buffer is memory that the program and the device share: `buffer.view` is a memoryview of it, and `buffer.array()` a NumPy array,
+both without a copy. While a request is pending, the device accesses these bytes: reads may return old or new data, and writes may
+be lost. The terms and numbers are those of src/uapi/rdma.h and rdma(4); errors are OSError with its errno.
 """
 
 from rdma._context import Buffer, Completion, Context, Device, Info, devices

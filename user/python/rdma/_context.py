@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Device:
-    """A device that the driver serves: its name as rdma0, its node as /dev/rdma0, its address on the PCI bus."""
+    """A device of the driver: its name such as rdma0, its node such as /dev/rdma0, its address on the PCI bus."""
 
     name: str
     node: Path
@@ -29,7 +29,7 @@ class Device:
 
 
 def devices() -> list[Device]:
-    """The devices that the driver serves, by their numbers; none if it is not loaded."""
+    """The devices of the driver, by their numbers; none if it is not loaded."""
     found = Path("/sys/class/rdma").glob("rdma*")
     names = sorted((entry.name for entry in found), key=lambda name: (len(name), name))
     return [Device(name, Path("/dev") / name, (Path("/sys/class/rdma") / name / "device").resolve().name) for name in names]
@@ -37,7 +37,7 @@ def devices() -> list[Device]:
 
 @dataclass(frozen=True)
 class Info:
-    """What a device and its driver can do; sizes are in bytes."""
+    """The properties of a device and its driver; sizes are in bytes."""
 
     abi_version: int
     operations: int
@@ -56,7 +56,7 @@ class Info:
 
 @dataclass(frozen=True)
 class Completion:
-    """How a request that was submitted has ended: status is 0 or an errno."""
+    """The result of a submitted request: status is 0 or an errno."""
 
     cookie: int
     bytes: int
@@ -70,7 +70,7 @@ class Completion:
 
 
 class Buffer:
-    """Coherent memory that the device reaches; from Context.allocate. It has the buffer protocol by way of `view`."""
+    """Coherent memory that the device can access; from Context.allocate. It has the buffer protocol through `view`."""
 
     handle: int | None = None
 
@@ -96,7 +96,7 @@ class Buffer:
         return numpy.frombuffer(self._mapping, dtype, count, offset)
 
     def free(self) -> None:
-        """Give the handle back. The memory stays for as long as views, arrays or requests use it."""
+        """Release the handle. The memory stays as long as views, arrays or requests use it."""
         if self.handle is not None and self._context._file is not None:
             handle, self.handle = self.handle, None
             self._context._call(_abi.RDMA_IOC_FREE, _abi.rdma_free(handle=handle))
@@ -118,7 +118,7 @@ def _request(operation: int, buffer: Buffer, length: int | None, offset: int, co
 
 
 class Context:
-    """One open file of a device: it owns buffers and requests, and takes them with it."""
+    """One open file of a device: it owns buffers and requests, and releases them when it is closed."""
 
     _file: int | None = None
 
@@ -133,13 +133,13 @@ class Context:
             raise
 
     def fileno(self) -> int:
-        """For select and selectors: readable when completions wait."""
+        """For select and selectors: readable when completions can be collected."""
         if self._file is None:
             raise ValueError("the context is closed")
         return self._file
 
     def close(self) -> None:
-        """Close it. Mappings stay for as long as views or arrays use them."""
+        """Close it. Mappings stay as long as views or arrays use them."""
         if self._file is not None:
             file, self._file = self._file, None
             os.close(file)
@@ -175,19 +175,19 @@ class Context:
         )
 
     def allocate(self, size: int) -> Buffer:
-        """A new buffer of at least `size` bytes, whole pages, all zero."""
+        """Allocate a buffer of at least `size` bytes, rounded up to whole pages, all zero."""
         return Buffer(self, size)
 
     def to_device(self, buffer: Buffer, length: int | None = None, offset: int = 0, at: int = 0) -> None:
-        """Bytes of a buffer to device memory, from `at` on; returns when they are there."""
+        """Transfer bytes of a buffer to device memory, from `at` on, and wait for it."""
         self._run(self.request_to_device(buffer, length, offset, at))
 
     def from_device(self, buffer: Buffer, length: int | None = None, offset: int = 0, at: int = 0) -> None:
-        """Device memory, from `at` on, to bytes of a buffer; returns when they are there."""
+        """Transfer device memory, from `at` on, to bytes of a buffer, and wait for it."""
         self._run(self.request_from_device(buffer, length, offset, at))
 
     def copy(self, source: Buffer, destination: Buffer, length: int | None = None, offset: int = 0, at: int = 0) -> None:
-        """Bytes of one buffer to another one, through the device memory; returns when they are there."""
+        """Copy bytes of one buffer to another one, through the device memory, and wait for it."""
         self._run(self.request_copy(source, destination, length, offset, at))
 
     def request_to_device(
@@ -244,7 +244,7 @@ class Context:
             try:
                 count = self._call(_abi.RDMA_IOC_WAIT, wait)
             except InterruptedError:
-                continue  # Python has run its handler, which may have raised (PEP 475)
+                continue  # Python has called its handler, which may have raised an exception (PEP 475)
             return [Completion(item.cookie, item.bytes, -item.status) for item in array[:count]]
 
     def cancel(self, cookie: int | None = None) -> int:
@@ -257,7 +257,7 @@ class Context:
         return os.pread(self.fileno(), length, at)
 
     def write(self, data: bytes, at: int = 0) -> int:
-        """Write device memory, from `at` on; answers how many bytes there was room for."""
+        """Write device memory, from `at` on; returns the number of bytes that fit."""
         return os.pwrite(self.fileno(), data, at)
 
     def _run(self, request: _abi.rdma_request) -> None:

@@ -1,4 +1,4 @@
-//! Memory that the program and the device work on alike.
+//! Memory that the program and the device share.
 
 use std::{
     fmt,
@@ -10,15 +10,15 @@ use rustix::io::Errno;
 
 use crate::{BufferInfo, Error, context::Shared, sys};
 
-/// Coherent memory that the device reaches, or a piece of it: a `[u8]` that is the program's.
+/// Coherent memory that the device can access, or a piece of it. It dereferences to `[u8]`.
 ///
-/// It is mapped, not copied, and its pages are loaded when they are touched. A [`Request`](crate::Request) takes it along and brings it
-/// back. To have the device work on one part while the program works on another one, cut it ([`split_at`](Self::split_at)).
+/// It is mapped, not copied, and its pages are loaded when they are accessed. A [`Request`](crate::Request) takes ownership of it and
+/// returns it. To access one part during a transfer of another one, split it ([`split_at`](Self::split_at)).
 pub struct Buffer {
     span: sys::Span<Memory>,
 }
 
-/// What the pieces of a buffer have in common: its handle, which goes with the last one.
+/// What the pieces of a buffer share: its handle, which is freed with the last one.
 struct Memory {
     handle: u32,
     context: Arc<Shared>,
@@ -35,29 +35,29 @@ impl Buffer {
             errno => Error::new("ALLOC", errno),
         })?;
         let memory = Memory { handle: alloc.handle, context: Arc::clone(context) };
-        // No larger than MAX_BUFFER_SIZE, so that it fits.
+        // At most MAX_BUFFER_SIZE, so that it fits.
         let length = usize::try_from(alloc.size).unwrap_or(size);
         let span = sys::Span::map(context.fd(), length, alloc.mmap_offset, memory)
             .map_err(|errno| Error::new("the buffer cannot be mapped", errno))?;
         Ok(Self { span })
     }
 
-    /// Cuts it in two, at this byte. Each piece is a buffer of its own.
+    /// Splits it at this byte into two buffers.
     ///
     /// # Panics
     ///
-    /// If it has fewer bytes, as with slices.
+    /// If it has fewer bytes, as for slices.
     #[must_use]
     pub fn split_at(self, at: usize) -> (Self, Self) {
         let (first, second) = self.span.split_at(at);
         (Self { span: first }, Self { span: second })
     }
 
-    /// Puts two pieces together that were cut.
+    /// Joins two pieces that were split.
     ///
     /// # Errors
     ///
-    /// Both, if the second one is not what follows the first.
+    /// Both pieces, if the second one does not follow the first.
     pub fn join(self, next: Self) -> Result<Self, (Self, Self)> {
         match self.span.join(next.span) {
             Ok(span) => Ok(Self { span }),
@@ -65,7 +65,7 @@ impl Buffer {
         }
     }
 
-    /// What the driver knows of the buffer, all pieces together.
+    /// The driver's information on the whole buffer.
     ///
     /// # Errors
     ///
@@ -90,7 +90,7 @@ impl Buffer {
         self.span.owner().handle
     }
 
-    /// Where this piece begins within the buffer that the driver knows.
+    /// The position of this piece in the driver's buffer.
     pub(crate) fn start(&self) -> usize {
         self.span.start()
     }
@@ -123,7 +123,7 @@ impl AsMut<[u8]> for Buffer {
 }
 
 impl fmt::Debug for Buffer {
-    // Not the bytes: there are many, and they may be gone.
+    // Without the bytes: there are many, and they may be revoked.
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         to.debug_struct("Buffer")
             .field("handle", &self.handle())
@@ -135,7 +135,7 @@ impl fmt::Debug for Buffer {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // It fails only if the device is gone, and the handle with it.
+        // It fails only if the device is removed, and the handle with it.
         let _ = sys::free(self.context.fd(), self.handle);
     }
 }

@@ -19,27 +19,27 @@ use crate::{
     sys,
 };
 
-/// One open file of a device: it owns buffers and requests, and takes them with it.
+/// One open file of a device: it owns buffers and requests, and releases them when it is closed.
 ///
-/// A clone is the same context. It can be used by several threads at a time. As a file ([`AsFd`]), it is readable for poll(2)
-/// when completions wait.
+/// A clone is the same context. Several threads can use it concurrently. As a file ([`AsFd`]), it is readable for poll(2)
+/// when completions can be collected.
 #[derive(Clone, Debug)]
 pub struct Context {
     pub(crate) shared: Arc<Shared>,
 }
 
-/// What the context, its buffers and its pending requests have in common.
+/// What the context, its buffers and its pending requests share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     file: File,
     inbox: Inbox,
 }
 
-/// What a device and its driver can do.
+/// Properties of a device and its driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Info {
-    /// Version of the driver's interface.
+    /// Version of the driver's ABI.
     pub abi_version: u32,
     /// The operations that there are: a bit for each, by its number.
     pub operations: u32,
@@ -53,11 +53,11 @@ pub struct Info {
     pub max_buffer_size: u64,
     /// The device reaches bus addresses below 2 to the power of this.
     pub dma_bits: u32,
-    /// How the device tells that a transfer is over.
+    /// How the device signals the end of a transfer.
     pub interrupt: Interrupt,
     /// The hardware's version: major, minor.
     pub hardware_version: (u8, u8),
-    /// Requests that a context can have submitted and not yet collected.
+    /// Maximum number of requests of a context that are submitted and not yet collected.
     pub queue_depth: u32,
     /// Transfers that the engine can be given at a time.
     pub engine_depth: u32,
@@ -67,55 +67,55 @@ pub struct Info {
     pub length_alignment: u32,
 }
 
-/// How a device tells the driver that a transfer is over.
+/// How a device signals the end of a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Interrupt {
-    /// A line, perhaps shared with other devices.
+    /// By an interrupt line, which other devices may share.
     Intx,
-    /// A message.
+    /// By a message.
     Msi,
-    /// What later versions of the driver may have.
+    /// Another kind, added by a later version of the driver.
     Other(u32),
 }
 
-/// What there is to know of a buffer.
+/// Properties of a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BufferInfo {
-    /// The number that names it within its context.
+    /// The handle, which identifies it within its context.
     pub handle: u32,
     /// Bytes.
     pub size: u64,
-    /// The offset that mmap(2) finds it at.
+    /// Its offset for mmap(2).
     pub mmap_offset: u64,
-    /// Mappings that there are of it, in all processes.
+    /// Number of its mappings, in all processes.
     pub mappings: u32,
-    /// Requests on it that are waiting or at work.
+    /// Number of its requests that are waiting or running.
     pub requests: u32,
 }
 
-/// What came of [`Context::submit_all`].
+/// Result of [`Context::submit_all`].
 #[derive(Debug)]
 pub struct Submitted<T> {
-    /// Those that were accepted, in their order.
+    /// The accepted requests, in order.
     pub pending: Vec<Pending<T>>,
-    /// Those that were not, in their order.
+    /// The refused requests, in order.
     pub refused: Vec<Request<T>>,
-    /// Why not, if any were refused.
+    /// The reason, if any were refused.
     pub error: Option<Error>,
 }
 
 impl Context {
-    /// Opens a node, as `/dev/rdma0` or `/dev/rdma/by-path/pci-0000:01:00.0`.
+    /// Opens a node, such as `/dev/rdma0` or `/dev/rdma/by-path/pci-0000:01:00.0`.
     ///
     /// # Errors
     ///
-    /// [`Error::NoDevice`], [`Error::Permission`]; [`Error::OtherDriver`] and [`Error::Version`] if it is not, or no longer, what
-    /// this library is for; [`Error::System`] with anything that open(2) says.
+    /// [`Error::NoDevice`], [`Error::Permission`]; [`Error::OtherDriver`] and [`Error::Version`] if this library does not
+    /// support it; [`Error::System`] for other errors of open(2).
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        // O_CLOEXEC comes by itself: a context would otherwise go on in whatever this program starts.
+        // The standard library sets O_CLOEXEC: a context would otherwise be inherited by programs that this one executes.
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(|error| {
             let path = path.to_owned();
             match (error.kind(), Errno::from_io_error(&error)) {
@@ -134,7 +134,7 @@ impl Context {
         }
     }
 
-    /// What the device and its driver can do.
+    /// The properties of the device and its driver.
     ///
     /// # Errors
     ///
@@ -163,9 +163,9 @@ impl Context {
         })
     }
 
-    /// A new buffer of at least `size` bytes, whole pages, all zero.
+    /// Allocates a buffer of at least `size` bytes, rounded up to whole pages, all zero.
     ///
-    /// It is freed with its last piece; what the device still works on stays with the device.
+    /// It is freed with its last piece. If a transfer still uses it, the driver frees it afterwards.
     ///
     /// # Errors
     ///
@@ -174,8 +174,8 @@ impl Context {
         Buffer::allocate(&self.shared, size)
     }
 
-    /// Submits several requests in one call, without waiting. Those that are linked ([`Request::linked`]) are accepted all or
-    /// not at all.
+    /// Submits several requests in one call, without waiting. Requests that are linked ([`Request::linked`]) are accepted as a
+    /// whole or not at all.
     ///
     /// ```
     /// # use rdma::{Context, Request};
@@ -199,7 +199,7 @@ impl Context {
     #[must_use]
     pub fn submit_all<T>(&self, requests: Vec<Request<T>>) -> Submitted<T> {
         let mut submitted = Submitted { pending: Vec::with_capacity(requests.len()), refused: Vec::new(), error: None };
-        // What is wrong by itself ends the array; what is before it, and is not linked to it, goes.
+        // An invalid request ends the array; requests before it that are not linked to it are submitted.
         let mut raw = Vec::with_capacity(requests.len());
         for request in &requests {
             match &request.raw {
@@ -229,7 +229,7 @@ impl Context {
         submitted
     }
 
-    /// Reads device memory from `at` on; answers how many bytes there were, 0 at its end. It is one transfer, and waits for it.
+    /// Reads device memory from `at` on; returns the number of bytes, 0 at its end. This is one transfer, and waits for it.
     ///
     /// # Errors
     ///
@@ -239,11 +239,11 @@ impl Context {
             .map_err(|error| system("the device memory cannot be read", error))
     }
 
-    /// Writes device memory from `at` on; answers how many bytes there was room for. It is one transfer, and waits for it.
+    /// Writes device memory from `at` on; returns the number of bytes that fit. This is one transfer, and waits for it.
     ///
     /// # Errors
     ///
-    /// [`Error::DeviceRange`] at its end; [`Error::Gone`], [`Error::Stuck`], [`Error::TimedOut`].
+    /// [`Error::DeviceRange`] at the end; [`Error::Gone`], [`Error::Stuck`], [`Error::TimedOut`].
     pub fn write_device(&self, at: u64, bytes: &[u8]) -> Result<usize, Error> {
         uninterrupted(|| self.shared.file.write_at(bytes, at)).map_err(|error| match error.kind() {
             ErrorKind::StorageFull => Error::DeviceRange { at, length: bytes.len() },
@@ -273,7 +273,7 @@ impl Shared {
         &self.inbox
     }
 
-    /// Submits requests, under cookies of ours: tickets for those that were accepted, and why the next one was not.
+    /// Submits requests with cookies of this library: returns tickets for the accepted ones, and why the next one was refused.
     pub(crate) fn submit(self: &Arc<Self>, requests: &mut [abi::rdma_request]) -> (Vec<Ticket>, Option<Error>) {
         let mut tickets: Vec<_> = requests.iter().map(|_| Ticket::new(Arc::clone(self))).collect();
         for (request, ticket) in requests.iter_mut().zip(&tickets) {
@@ -282,7 +282,7 @@ impl Shared {
         let mut accepted = 0;
         let mut error = None;
         while accepted < requests.len() && error.is_none() {
-            // The driver takes no more at a time than its queue has room for; and none that is linked to one that is not there.
+            // The driver accepts no more than its queue has room for, and no incomplete chain.
             let rest = &requests[accepted..];
             let mut count = rest.len().min(crate::QUEUE_DEPTH);
             while count > 0 && count < rest.len() && rest[count - 1].flags & abi::RDMA_REQUEST_LINK != 0 {
@@ -290,7 +290,7 @@ impl Shared {
             }
             match sys::submit(self.fd(), &rest[..count.max(1)]) {
                 Ok(count) => accepted += count,
-                // Completions that nobody has asked for yet have used up the room.
+                // Completions that have not been collected yet have used up the room.
                 Err(Errno::AGAIN) if self.inbox.collect(self.fd()) > 0 => {}
                 Err(Errno::AGAIN) => error = Some(Error::QueueFull),
                 Err(errno) => error = Some(Error::new("SUBMIT", errno)),
@@ -311,7 +311,7 @@ impl Shared {
     }
 }
 
-/// What a call on the file has answered.
+/// The result of a call on the file.
 fn system(what: &'static str, error: std::io::Error) -> Error {
     match Errno::from_io_error(&error) {
         Some(errno) => Error::new(what, errno),
@@ -319,7 +319,7 @@ fn system(what: &'static str, error: std::io::Error) -> Error {
     }
 }
 
-/// Signals that have a handler interrupt a transfer; it is done again.
+/// A signal with a handler interrupts a transfer, which is then repeated.
 fn uninterrupted<T>(mut call: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
     loop {
         match call() {
@@ -329,7 +329,7 @@ fn uninterrupted<T>(mut call: impl FnMut() -> std::io::Result<T>) -> std::io::Re
     }
 }
 
-/// A request that is not done for a reason that is known beforehand.
+/// A request that is refused before it is submitted.
 pub(crate) fn refused<T>(error: Error, buffers: T) -> Failed<T> {
     Failed { error, buffers: Some(buffers), bytes: 0 }
 }

@@ -1,4 +1,4 @@
-//! The devices that there are, as sysfs has them.
+//! The devices in sysfs.
 
 use std::{
     fs, io,
@@ -11,13 +11,13 @@ use crate::{Context, Error};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Device {
-    /// As the kernel calls it: `rdma0`.
+    /// Its name in the kernel: `rdma0`.
     pub name: String,
     /// Its node: `/dev/rdma0`.
     pub node: PathBuf,
     /// Its address on the PCI bus: `0000:01:00.0`.
     pub pci_address: String,
-    /// The node's name that stays the same, whatever the order in which devices come, if udev has made one:
+    /// A name of the node that does not depend on the order in which devices are added, if udev has created one:
     /// `/dev/rdma/by-path/pci-0000:01:00.0`.
     pub by_path: Option<PathBuf>,
 }
@@ -33,7 +33,7 @@ impl Device {
     }
 }
 
-/// The devices that the driver serves, by their numbers; none if it is not loaded.
+/// The devices of the driver, by their numbers; none if it is not loaded.
 ///
 /// # Errors
 ///
@@ -47,7 +47,7 @@ pub fn devices() -> Result<Vec<Device>, Error> {
     let mut devices = Vec::new();
     for entry in entries {
         let entry = entry.map_err(wrong)?;
-        // One that has gone meanwhile is none.
+        // It has been removed in the meantime.
         if let (Some(name), Ok(device)) = (entry.file_name().to_str(), fs::canonicalize(entry.path().join("device"))) {
             devices.push(of(name, &device));
         }

@@ -1,133 +1,135 @@
-//! What can go wrong, and what to do then.
+//! Errors, and what to do about them.
 
 use std::{error, fmt, io, path::PathBuf};
 
 use rustix::io::Errno;
 
-/// Why something was not done. What it says is meant for people, and says what to do next.
+/// Why an operation failed. The messages are for users, and include what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// There is no such node (ENOENT, ENXIO).
-    #[error("{} is not there: is the module loaded, and is there a device? `rdmactl doctor` looks", path.display())]
+    /// The node does not exist (ENOENT, ENXIO).
+    #[error("{} does not exist: the module is not loaded, or there is no device; `rdmactl doctor` checks this", path.display())]
     NoDevice {
-        /// Where it was looked for.
+        /// Its path.
         path: PathBuf,
     },
 
-    /// The node is not for this user (EACCES, EPERM).
-    #[error("{} is not for this user: nodes belong to the group rdma (`adduser USER rdma`, and log in again), or to root", path.display())]
+    /// The user may not access the node (EACCES, EPERM).
+    #[error("no permission for {}: nodes belong to the group rdma (`adduser USER rdma`, and log in again), or to root", path.display())]
     Permission {
         /// The node.
         path: PathBuf,
     },
 
-    /// The file is something else (ENOTTY).
-    #[error("{} is no node of the driver rdma", path.display())]
+    /// The file is not a node of this driver (ENOTTY).
+    #[error("{} is not a node of the driver rdma", path.display())]
     OtherDriver {
         /// The file.
         path: PathBuf,
     },
 
-    /// The driver's interface is another one than this library's.
+    /// The ABI of the driver differs from that of this library.
     #[error(
-        "the driver has version {driver} of the interface, and this library version {library}: install those that belong together"
+        "the driver has version {driver} of the ABI, and this library version {library}: install matching versions"
     )]
     Version {
-        /// What the driver has.
+        /// The driver's version.
         driver: u32,
-        /// What the library has.
+        /// The library's version.
         library: u32,
     },
 
-    /// The device was unplugged, or its driver unbound (ENODEV). A context stays so: open a new one when the device is back.
-    #[error("the device is gone: unplugged, or its driver unbound. Open it anew when it is back")]
+    /// The device was unplugged, or its driver unbound (ENODEV). This is permanent for a context: open a new one when the device is back.
+    #[error("the device was unplugged, or its driver unbound: open it again when it is back")]
     Gone,
 
-    /// A buffer of no bytes, or of too many (EINVAL).
-    #[error("a buffer has 1 to {} bytes, and not {size}", crate::MAX_BUFFER_SIZE)]
+    /// A buffer of 0 bytes, or too large (EINVAL).
+    #[error("the size of a buffer must be 1 to {} bytes, not {size}", crate::MAX_BUFFER_SIZE)]
     Size {
-        /// What was asked for.
+        /// The requested size.
         size: usize,
     },
 
-    /// There is no such memory (ENOMEM).
+    /// There is not enough memory (ENOMEM).
     #[error(
-        "no memory for {size} bytes within the device's reach, or more than RLIMIT_MEMLOCK allows (`ulimit -l`); \
-         the kernel's log says which, and what helps (`dmesg`)"
+        "no memory for {size} bytes within the device's address range, or more than RLIMIT_MEMLOCK allows (`ulimit -l`); \
+         the kernel log states the reason (`dmesg`)"
     )]
     NoMemory {
-        /// What was asked for.
+        /// The requested size.
         size: usize,
     },
 
-    /// The context's or the device's quota is used up (EDQUOT).
+    /// The quota of the context or the device is exceeded (EDQUOT).
     #[error(
-        "{size} bytes more are over the quota: free buffers, or load the module with a larger context_mib or device_mib"
+        "{size} more bytes exceed the quota: free buffers, or load the module with a larger context_mib or device_mib"
     )]
     Quota {
-        /// What was asked for.
+        /// The requested size.
         size: usize,
     },
 
-    /// A request for no bytes, or for bytes that the buffer has not.
-    #[error("bytes {start}..{end} are none, or not all in a buffer of {length} bytes")]
+    /// A request for 0 bytes, or for bytes outside of the buffer.
+    #[error("the range {start}..{end} is empty, or exceeds a buffer of {length} bytes")]
     Range {
-        /// The first one.
+        /// Start of the range.
         start: usize,
-        /// The one behind the last one.
+        /// End of the range.
         end: usize,
-        /// Bytes that the buffer has.
+        /// Size of the buffer.
         length: usize,
     },
 
-    /// A request for bytes that the device memory has not.
-    #[error("{length} bytes from {at} on are not all in a device memory of {} bytes", crate::DEVICE_MEMORY_SIZE)]
+    /// A request for bytes outside of the device memory.
+    #[error("{length} bytes from {at} on exceed the device memory of {} bytes", crate::DEVICE_MEMORY_SIZE)]
     DeviceRange {
-        /// The first one in device memory.
+        /// Start of the range in device memory.
         at: u64,
-        /// How many.
+        /// Number of bytes.
         length: usize,
     },
 
-    /// The two buffers of a copy, or the requests of an array, are of different contexts.
-    #[error("buffers of two contexts in one call: the engine of a device reaches those of its own only")]
+    /// The two buffers of a copy, or the requests of an array, belong to different contexts.
+    #[error("the buffers belong to two contexts: a request can use those of one context only")]
     OtherContext,
 
-    /// The last request of an array is linked to a next one.
-    #[error("the last request is linked to a next one, and there is none")]
+    /// The last request of an array is linked to the next one, which does not exist.
+    #[error("the last request is linked, but there is no next one")]
     DanglingLink,
 
-    /// All of the queue's depth is used up (EAGAIN): wait for something that is pending.
+    /// The queue is full (EAGAIN): wait for a pending request.
     #[error("{} requests are pending: wait for some of them first", crate::QUEUE_DEPTH)]
     QueueFull,
 
-    /// It was cancelled, or linked to a request that has not succeeded (ECANCELED).
-    #[error("cancelled, or linked to a request that has not succeeded")]
+    /// It was cancelled, or linked to a request that failed (ECANCELED).
+    #[error("cancelled, or linked to a request that failed")]
     Cancelled,
 
-    /// The transfer did not end within a second (ETIMEDOUT). The device has its buffers still, so they do not come back.
+    /// The transfer did not end within a second (ETIMEDOUT). The device still uses its buffers, so that they are not returned.
     #[error(
-        "the device did not end the transfer within a second, and keeps its buffers; the kernel's log has more (`dmesg`)"
+        "the transfer did not end within a second, and the device still uses its buffers; the kernel log has details (`dmesg`)"
     )]
     TimedOut,
 
     /// An earlier transfer never ended (EIO).
-    #[error("an earlier transfer never ended, and the engine is not usable: unbind the driver, and bind it again")]
+    #[error(
+        "an earlier transfer has not ended, so that the engine cannot be used: unbind the driver, and bind it again"
+    )]
     Stuck,
 
-    /// What the driver never answers, or another part of the system has answered.
+    /// An undocumented error, or one from another part of the system.
     #[error("{what}")]
     System {
-        /// What was being done.
+        /// The operation.
         what: &'static str,
-        /// What came of it.
+        /// Its error.
         source: io::Error,
     },
 }
 
 impl Error {
-    /// What the driver means by an errno, whatever was done.
+    /// The meaning of an errno of the driver, for any operation.
     pub(crate) fn new(what: &'static str, errno: Errno) -> Self {
         match errno {
             Errno::NODEV => Self::Gone,
@@ -140,7 +142,7 @@ impl Error {
 }
 
 impl From<Error> for io::Error {
-    /// For programs that deal in [`io::Error`]: of the kind that the errno would have had.
+    /// For programs that use [`io::Error`]: of the kind that the errno has.
     fn from(error: Error) -> Self {
         let kind = match &error {
             Error::NoDevice { .. } => io::ErrorKind::NotFound,
@@ -162,15 +164,15 @@ impl From<Error> for io::Error {
     }
 }
 
-/// A request that was not done, or not to its end, with what it took along.
+/// A request that failed, with its buffers.
 ///
-/// `?` makes an [`Error`] of it, and frees the buffers.
+/// `?` converts it to an [`Error`], and frees the buffers.
 pub struct Failed<T> {
-    /// Why.
+    /// The reason.
     pub error: Error,
-    /// The buffers; none if the device keeps them ([`Error::TimedOut`]).
+    /// The buffers; none if the device still uses them ([`Error::TimedOut`]).
     pub buffers: Option<T>,
-    /// Bytes that have arrived.
+    /// Number of bytes that were transferred.
     pub bytes: u64,
 }
 

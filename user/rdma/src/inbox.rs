@@ -1,7 +1,7 @@
-//! Completions, from the one queue of a context to whoever waits for each.
+//! Distributes completions from the queue of a context to the threads and tasks that wait for them.
 //!
-//! At most one thread at a time collects, and hands out what it has got; the others wait for it. Were there two, one could
-//! take what the other one is waiting for in the kernel.
+//! At most one thread at a time collects, and distributes what it has collected; the others wait for it. Two threads that collect
+//! could each take the completion that the other one waits for in the kernel.
 
 use std::{
     os::fd::BorrowedFd,
@@ -18,12 +18,12 @@ use crate::{abi, context::Shared, sys};
 /// Completions to collect in one call.
 const AT_ONCE: usize = 64;
 
-/// How a request has ended.
+/// The result of a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Outcome {
-    /// 0, or an errno as a negative number.
+    /// 0, or a negative errno.
     pub(crate) status: i32,
-    /// Bytes that have arrived.
+    /// Number of bytes that were transferred.
     pub(crate) bytes: u64,
 }
 
@@ -31,23 +31,23 @@ pub(crate) struct Outcome {
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     state: Mutex<State>,
-    /// Something was handed out, or nobody collects any more.
+    /// A completion was distributed, or the collector has stopped.
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Of each request that was submitted, by its cookie.
+    /// The state of each submitted request, by its cookie.
     slots: Slab<Slot>,
-    /// Whether somebody collects.
+    /// Whether a thread collects.
     collecting: bool,
 }
 
 #[derive(Debug)]
 enum Slot {
-    /// Not completed; who to wake then.
+    /// Not completed; the waker of its task.
     Waiting(Option<Waker>),
-    /// Nobody will ask.
+    /// Dropped: its completion is discarded.
     Abandoned,
     Done(Outcome),
 }
@@ -60,7 +60,7 @@ pub(crate) struct Ticket {
 }
 
 impl Inbox {
-    /// Collects what is there, if nobody else does; answers how many completions.
+    /// Collects existing completions, if no other thread does; returns their number.
     pub(crate) fn collect(&self, fd: BorrowedFd<'_>) -> usize {
         let mut state = self.lock();
         if state.collecting {
@@ -70,11 +70,11 @@ impl Inbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing that holds it panics half-way.
+        // The lock is never poisoned: nothing panics while it is held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until a request is completed, or the time is over. One thread waits in the kernel, for all.
+    /// Waits until a request is completed, or for the timeout. One thread waits in the kernel, for all.
     fn wait(&self, fd: BorrowedFd<'_>, key: usize, deadline: Option<Instant>) -> Option<Outcome> {
         let mut state = self.lock();
         loop {
@@ -92,7 +92,7 @@ impl Inbox {
         }
     }
 
-    /// The same, for the one that nobody else collects beside.
+    /// The same, for the thread that collects.
     fn wait_for_all<'a>(
         &'a self,
         mut state: MutexGuard<'a, State>,
@@ -114,20 +114,20 @@ impl Inbox {
             state.hand_out(&completions, collected);
             self.changed.notify_all();
         };
-        // Whoever collects next is one of those who have just been told, or one whose waker comes back to look.
+        // The next collector is one of the threads that have just been woken, or a task whose waker is called.
         state.collecting = false;
         state.wake_all();
         outcome
     }
 }
 
-/// The time until then; none if it is for ever.
+/// The time that remains; none without a deadline.
 fn time_left(deadline: Option<Instant>) -> Option<Duration> {
     deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
 }
 
 impl State {
-    /// Collects all that is there.
+    /// Collects all existing completions.
     fn collect(&mut self, fd: BorrowedFd<'_>) -> usize {
         let mut sum = 0;
         loop {
@@ -141,7 +141,7 @@ impl State {
         }
     }
 
-    /// Hands out what was collected; answers how many.
+    /// Distributes collected completions; returns their number.
     fn hand_out(&mut self, completions: &[abi::rdma_completion], collected: Result<usize, Errno>) -> usize {
         match collected {
             Ok(count) => {
@@ -153,9 +153,9 @@ impl State {
                 }
                 count
             }
-            // A signal: whoever waits goes on to do so.
+            // A signal: the caller repeats the call.
             Err(Errno::INTR | Errno::AGAIN) => 0,
-            // The device is gone, and no more will come. Nothing else is ever answered to these arguments.
+            // The device is removed, and there are no more completions. These arguments have no other error.
             Err(errno) => {
                 let keys: Vec<_> = self.slots.iter().map(|(key, _)| key).collect();
                 for key in keys {
@@ -186,7 +186,7 @@ impl State {
         }
     }
 
-    /// Wakes all who have left a waker: not each of them has to look, but one has to.
+    /// Wakes all tasks: at least one of them must collect.
     fn wake_all(&mut self) {
         let wakers = self.slots.iter_mut().filter_map(|(_, slot)| match slot {
             Slot::Waiting(waker) => waker.take(),
@@ -197,30 +197,30 @@ impl State {
 }
 
 impl Ticket {
-    /// For a request that is to be submitted.
+    /// For a request that is about to be submitted.
     pub(crate) fn new(context: Arc<Shared>) -> Self {
         let key = context.inbox().lock().slots.insert(Slot::Waiting(None));
         Self { context, key }
     }
 
-    /// Whether it is this context's.
+    /// Whether it belongs to this context.
     #[cfg(feature = "tokio")]
     pub(crate) fn is_of(&self, context: &Arc<Shared>) -> bool {
         Arc::ptr_eq(&self.context, context)
     }
 
-    /// What the request is to carry.
+    /// The cookie of the request.
     pub(crate) fn cookie(&self) -> u64 {
         self.key as u64
     }
 
-    /// It was not accepted: no completion will come.
+    /// The request was refused: there is no completion.
     pub(crate) fn never_submitted(self) {
         let gone = Outcome { status: 0, bytes: 0 };
         self.context.inbox().lock().done(self.key, gone);
     }
 
-    /// Whether it is completed, and how; collects what is there.
+    /// The result, if it is completed; collects existing completions.
     pub(crate) fn look(&self) -> Option<Outcome> {
         self.outcome().or_else(|| {
             self.context.inbox().collect(self.context.fd());
@@ -228,12 +228,12 @@ impl Ticket {
         })
     }
 
-    /// Waits until it is completed, for ever without a deadline.
+    /// Waits until it is completed, without a limit if there is no deadline.
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> Option<Outcome> {
         self.context.inbox().wait(self.context.fd(), self.key, deadline)
     }
 
-    /// Looks; the task is woken when there is reason to look again, other than that the file is readable.
+    /// Polls the result; the task is woken when it must poll again for another reason than a readable file.
     #[cfg(feature = "tokio")]
     pub(crate) fn poll(&self, task: &std::task::Context<'_>) -> std::task::Poll<Outcome> {
         if let Slot::Waiting(waker) = &mut self.context.inbox().lock().slots[self.key] {
@@ -242,7 +242,7 @@ impl Ticket {
         self.look().map_or(std::task::Poll::Pending, std::task::Poll::Ready)
     }
 
-    /// Takes the request back if the engine has not begun with it; answers whether it has.
+    /// Cancels the request if the engine has not started it; returns whether it has.
     pub(crate) fn cancel(&self) -> Result<bool, Errno> {
         match sys::cancel(self.context.fd(), self.cookie()) {
             Ok(count) => Ok(count > 0),

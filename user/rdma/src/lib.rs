@@ -3,9 +3,9 @@
 //! (*rdma* is *Rust DMA*. It has nothing to do with InfiniBand.)
 //!
 //! A [`Context`] is one open file of a device. It allocates [`Buffer`]s, memory that the program and the device
-//! work on alike: a buffer is a `[u8]` for as long as it is the program's. A [`Request`] takes its buffers along;
-//! once submitted, it is [`Pending`], through which nobody gets at their bytes; and when it is done, they come back.
-//! So a program that reads what the device is writing does not compile:
+//! share, and which dereferences to `[u8]`. A [`Request`] takes ownership of its buffers. Once submitted, it is
+//! [`Pending`], which gives no access to their bytes; when it is done, it returns them.
+//! A program that reads what the device writes does therefore not compile:
 //!
 //! ```compile_fail,E0382
 //! # fn main() -> Result<(), rdma::Error> {
@@ -18,7 +18,7 @@
 //! # }
 //! ```
 //!
-//! The smallest program sends a few bytes to the device and gets them back:
+//! The smallest program transfers a few bytes to the device and back:
 //!
 //! ```
 //! use rdma::{Context, Request};
@@ -36,19 +36,19 @@
 //! # }
 //! ```
 //!
-//! While the device works, the program does something else, and looks now and then ([`Pending::is_done`]), waits
+//! During a transfer, the program can do something else and check now and then ([`Pending::is_done`]), wait
 //! ([`Pending::wait`]), or awaits (`AsyncContext`, with the feature `tokio`).
 //!
-//! # When the device goes
+//! # Removal of the device
 //!
-//! A device can be unplugged, and its driver unbound, at any time. What is pending then ends with [`Error::Gone`], and
-//! all other calls answer with it. Touching a buffer's bytes raises SIGBUS, as with a file that was cut off under
-//! its mapping: there is no memory any more. A program that has to survive it moves bytes with read(2) and
-//! write(2), which answer EFAULT instead: `file.read(&mut buffer)`, `file.write_all(&buffer)`.
+//! A device can be unplugged, and its driver unbound, at any time. Pending requests then fail with [`Error::Gone`], and
+//! so do all other calls. Accessing a buffer's bytes raises SIGBUS, as for a file that was truncated while it was
+//! mapped, because the memory is freed. A program that must not be killed moves bytes with read(2) and
+//! write(2), which fail with EFAULT instead: `file.read(&mut buffer)`, `file.write_all(&buffer)`.
 //!
 //! # Sources
 //!
-//! The words and the numbers are those of the interface's header, `src/uapi/rdma.h`, and of its manual page, rdma(4).
+//! The terms and values are those of the header, `src/uapi/rdma.h`, and of its manual page, rdma(4).
 
 #[allow(dead_code, non_camel_case_types, clippy::unreadable_literal, reason = "as the header has it")]
 mod abi;
@@ -74,11 +74,11 @@ pub use crate::{
     request::Request,
 };
 
-/// Bytes of device memory. Source: QEMU, docs/specs/edu.rst, "DMA".
+/// Size of the device memory. Source: QEMU, docs/specs/edu.rst, "DMA".
 pub const DEVICE_MEMORY_SIZE: u64 = abi::RDMA_DEVICE_MEMORY_SIZE as u64;
 
-/// Bytes of the largest buffer.
+/// Size of the largest buffer.
 pub const MAX_BUFFER_SIZE: usize = abi::RDMA_MAX_BUFFER_SIZE as usize;
 
-/// Requests that a context can have submitted and not yet collected.
+/// Maximum number of requests of a context that are submitted and not yet collected.
 pub const QUEUE_DEPTH: usize = abi::RDMA_QUEUE_DEPTH as usize;

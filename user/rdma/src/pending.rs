@@ -1,4 +1,4 @@
-//! A request that was submitted.
+//! A submitted request.
 
 use std::{
     fmt,
@@ -12,10 +12,10 @@ use crate::{
     inbox::{Outcome, Ticket},
 };
 
-/// A request that was submitted, and has its buffers: nobody gets at their bytes until they come back.
+/// A submitted request, which owns its buffers: their bytes are not accessible until it returns them.
 ///
-/// Dropped, it goes on to its end without anybody to tell; its buffers are freed then. To take it back, [`cancel`](Self::cancel)
-/// it first.
+/// If it is dropped, the request continues, and its buffers are freed at the end. To cancel the request, call [`cancel`](Self::cancel)
+/// before.
 #[must_use = "its buffers come back from `wait` only"]
 pub struct Pending<T> {
     ticket: Ticket,
@@ -27,24 +27,24 @@ impl<T> Pending<T> {
         Self { ticket, buffers }
     }
 
-    /// Whether it is done, so that [`wait`](Self::wait) does not wait. Costs one system call if it is not.
+    /// Whether it is done, so that [`wait`](Self::wait) returns at once. Takes one system call if it is not.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.ticket.look().is_some()
     }
 
-    /// Waits until it is done, for so long at most; answers whether it is.
+    /// Waits until it is done, at most for this time; returns whether it is.
     #[must_use]
     pub fn wait_for(&self, time: Duration) -> bool {
         let deadline = Instant::now().checked_add(time);
         self.ticket.wait(deadline).is_some()
     }
 
-    /// Waits until it is done, and gives its buffers back. Signals do not disturb it.
+    /// Waits until it is done, and returns its buffers. Signals do not interrupt it.
     ///
     /// # Errors
     ///
-    /// With the buffers: [`Error::Cancelled`], [`Error::Stuck`], [`Error::Gone`]. Without them, since the device has them still:
+    /// With the buffers: [`Error::Cancelled`], [`Error::Stuck`], [`Error::Gone`]. Without them, because the device still uses them:
     /// [`Error::TimedOut`].
     pub fn wait(self) -> Result<T, Failed<T>> {
         match self.ticket.wait(None) {
@@ -53,7 +53,7 @@ impl<T> Pending<T> {
         }
     }
 
-    /// Takes it back if the engine has not begun with it; answers whether that is so. It then ends with [`Error::Cancelled`].
+    /// Cancels it if the engine has not started it; returns whether it has not. It then fails with [`Error::Cancelled`].
     ///
     /// # Errors
     ///
@@ -72,8 +72,8 @@ impl<T> Pending<T> {
             return Ok(self.buffers);
         }
         let error = Error::new("the request has failed", Errno::from_raw_os_error(-outcome.status));
-        // The engine is done with the buffers, or has never begun; or there is no memory left for it to write to (Gone). Only of
-        // a transfer that does not end, it is not known what the device will yet do.
+        // The engine is done with the buffers, or has not started; or their memory is freed (Gone). Only if
+        // a transfer does not end, the device may still access them.
         let held = !matches!(error, Error::Cancelled | Error::Stuck | Error::Gone);
         Err(Failed { error, buffers: (!held).then_some(self.buffers), bytes: outcome.bytes })
     }

@@ -1,4 +1,4 @@
-//! One piece of work for the engine, before it is submitted.
+//! A request for the engine, before it is submitted.
 
 use std::{
     ops::{Bound, RangeBounds},
@@ -10,9 +10,9 @@ use crate::{
     context::{Shared, refused},
 };
 
-/// One piece of work for the engine, with the buffers that it is on.
+/// A request for the engine, with its buffers.
 ///
-/// `T` is what comes back when it is done: a [`Buffer`], or two for a copy. The requests of a context are done one after the other, in
+/// `T` is what it returns when it is done: a [`Buffer`], or two for a copy. The requests of a context are executed in
 /// the order in which they were submitted.
 #[derive(Debug)]
 #[must_use = "nothing is done until it is submitted"]
@@ -22,7 +22,7 @@ pub struct Request<T> {
     pub(crate) buffers: T,
 }
 
-/// What is wrong with a request by itself.
+/// The error of an invalid request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Wrong {
     Range { start: usize, end: usize, length: usize },
@@ -31,7 +31,7 @@ pub(crate) enum Wrong {
 }
 
 impl Request<Buffer> {
-    /// Bytes of a buffer to device memory, from `at` on.
+    /// Transfers bytes of a buffer to device memory, from `at` on.
     pub fn to_device(buffer: Buffer, bytes: impl RangeBounds<usize>, at: u64) -> Self {
         let raw = bytes_of(&buffer, bytes).and_then(|(start, length)| {
             Ok(abi::rdma_request {
@@ -46,7 +46,7 @@ impl Request<Buffer> {
         Self::new(buffer, raw)
     }
 
-    /// Device memory, from `at` on, to bytes of a buffer.
+    /// Transfers device memory, from `at` on, to bytes of a buffer.
     pub fn from_device(buffer: Buffer, bytes: impl RangeBounds<usize>, at: u64) -> Self {
         let raw = bytes_of(&buffer, bytes).and_then(|(start, length)| {
             Ok(abi::rdma_request {
@@ -67,9 +67,9 @@ impl Request<Buffer> {
 }
 
 impl Request<(Buffer, Buffer)> {
-    /// Bytes of one buffer to another one, from `at` on; through the device memory, which it overwrites. Any number of them.
+    /// Copies bytes of one buffer to another one, from `at` on, through the device memory, which is overwritten. Their number is not limited.
     ///
-    /// To copy within a buffer, cut it ([`Buffer::split_at`]).
+    /// To copy within a buffer, split it ([`Buffer::split_at`]).
     pub fn copy(source: Buffer, bytes: impl RangeBounds<usize>, destination: Buffer, at: usize) -> Self {
         let raw = bytes_of(&source, bytes).and_then(|(start, length)| {
             let end = at.saturating_add(length);
@@ -92,7 +92,7 @@ impl Request<(Buffer, Buffer)> {
 }
 
 impl<T> Request<T> {
-    /// The next request of the array starts only if this one has succeeded ([`Context::submit_all`](crate::Context::submit_all)).
+    /// The next request of the array starts only if this one succeeds ([`Context::submit_all`](crate::Context::submit_all)).
     pub fn linked(mut self) -> Self {
         if let Ok(raw) = &mut self.raw {
             raw.flags |= abi::RDMA_REQUEST_LINK;
@@ -100,7 +100,7 @@ impl<T> Request<T> {
         self
     }
 
-    /// Submits it, and does not wait.
+    /// Submits it, without waiting.
     ///
     /// # Errors
     ///
@@ -119,7 +119,7 @@ impl<T> Request<T> {
         }
     }
 
-    /// Has it done, and waits for it. Signals do not disturb it.
+    /// Submits it, and waits for it. Signals do not interrupt it.
     ///
     /// # Errors
     ///
@@ -139,7 +139,7 @@ impl Wrong {
     }
 }
 
-/// Where a range of a piece begins in its buffer, and how many bytes it has: at least one, and all in the piece.
+/// The position of a range in its buffer, and its length: at least one byte, all within the piece.
 fn bytes_of(buffer: &Buffer, range: impl RangeBounds<usize>) -> Result<(u64, usize), Wrong> {
     let (start, end) = bounds(range, buffer.len());
     if start >= end || end > buffer.len() {
@@ -148,7 +148,7 @@ fn bytes_of(buffer: &Buffer, range: impl RangeBounds<usize>) -> Result<(u64, usi
     Ok(((buffer.start() + start) as u64, end - start))
 }
 
-/// The first byte of a range, and the one behind its last.
+/// Start and end of a range.
 fn bounds(range: impl RangeBounds<usize>, length: usize) -> (usize, usize) {
     let start = match range.start_bound() {
         Bound::Included(&start) => start,
@@ -163,7 +163,7 @@ fn bounds(range: impl RangeBounds<usize>, length: usize) -> (usize, usize) {
     (start, end)
 }
 
-/// A place in device memory that has room for so many bytes.
+/// A range of device memory with this many bytes.
 fn in_device(at: u64, length: usize) -> Result<u64, Wrong> {
     match at.checked_add(length as u64) {
         Some(end) if end <= crate::DEVICE_MEMORY_SIZE => Ok(at),
@@ -187,7 +187,7 @@ mod tests {
     }
 
     proptest! {
-        // As the slices of the standard library have it.
+        // As for slices in the standard library.
         #[test]
         fn bounds_are_those_of_slices(length in 0_usize..40, a in 0_usize..40, b in 0_usize..40) {
             let bytes = vec![0; length];

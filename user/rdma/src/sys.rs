@@ -1,4 +1,4 @@
-//! The edge to the kernel: the calls of the node, and memory that it maps. The only module with `unsafe`.
+//! The interface to the kernel: the calls of the node, and mapped memory. The only module with `unsafe`.
 #![allow(unsafe_code)]
 
 mod call;

@@ -27,18 +27,18 @@ use crate::{Context, Error, Failed, Pending, Request, inbox::Outcome, sys};
 /// # }
 /// ```
 ///
-/// A future that is dropped leaves its request to go on; [`Pending`] says what becomes of it.
+/// If a future is dropped, its request continues, as described for [`Pending`].
 #[derive(Debug)]
 pub struct AsyncContext {
     file: AsyncFd<Context>,
 }
 
 impl AsyncContext {
-    /// Registers the context with the runtime that this is called in.
+    /// Registers the context with the current runtime.
     ///
     /// # Errors
     ///
-    /// What epoll(7) says.
+    /// Errors of epoll(7).
     ///
     /// # Panics
     ///
@@ -47,7 +47,7 @@ impl AsyncContext {
         sys::readiness(context).map(|file| Self { file })
     }
 
-    /// Has a request done.
+    /// Submits a request, and waits for it.
     ///
     /// # Errors
     ///
@@ -56,7 +56,7 @@ impl AsyncContext {
         self.wait(request.submit()?).await
     }
 
-    /// Waits until a request of this context is done, and gives its buffers back.
+    /// Waits until a request of this context is done, and returns its buffers.
     ///
     /// # Errors
     ///
@@ -72,14 +72,14 @@ impl AsyncContext {
         }
     }
 
-    /// Waits until the request is done, or there is reason to look once more.
+    /// Waits until the request is done, or must be polled again.
     async fn progress<T>(&self, pending: &Pending<T>) -> Option<Outcome> {
         let mut readable = pin!(self.file.readable());
         poll_fn(|task| {
             if let Poll::Ready(outcome) = pending.ticket().poll(task) {
                 return Poll::Ready(Some(outcome));
             }
-            // Before it is collected: what comes in between is told anew.
+            // Before collecting: later completions make the file readable again.
             if let Ok(mut guard) = ready!(readable.as_mut().poll(task)) {
                 guard.clear_ready();
             }

@@ -1,4 +1,4 @@
-//! The library with a device: runs in the guest, with the driver loaded, one test after the other, as they use its memory.
+//! The library with a device: runs in the guest, with the driver loaded, one test after the other, because they use its memory.
 
 use std::{
     collections::HashSet,
@@ -17,7 +17,7 @@ fn open() -> Context {
     Context::open("/dev/rdma0").unwrap()
 }
 
-/// A buffer whose bytes tell their places.
+/// A buffer whose bytes depend on their positions.
 fn pattern(context: &Context, size: usize, salt: u8) -> Buffer {
     let mut buffer = context.allocate(size).unwrap();
     for (place, byte) in buffer.iter_mut().enumerate() {
@@ -26,7 +26,7 @@ fn pattern(context: &Context, size: usize, salt: u8) -> Buffer {
     buffer
 }
 
-/// Without printing thousands of numbers if not.
+/// Without printing thousands of numbers on failure.
 fn is_same(one: &[u8], other: &[u8]) -> bool {
     one == other
 }
@@ -80,7 +80,7 @@ fn sizes_of_buffers() {
     assert!(matches!(context.allocate(rdma::MAX_BUFFER_SIZE), Err(Error::NoMemory { .. })));
 }
 
-/// A handle goes with the last piece, and no earlier.
+/// A handle is freed with the last piece, and not before.
 #[test]
 fn a_buffer_is_freed_with_its_last_piece() {
     let context = open();
@@ -178,7 +178,7 @@ fn what_is_done_cannot_be_cancelled() {
     pending.wait().unwrap();
 }
 
-/// Dropped and forgotten ones use up nothing for good.
+/// Dropped and forgotten requests do not use up anything permanently.
 #[test]
 fn dropped_requests_make_room_again() {
     let context = open();
@@ -191,7 +191,7 @@ fn dropped_requests_make_room_again() {
         for pending in submitted.pending {
             pending.cancel().unwrap();
         }
-        // The one that was at work.
+        // The one that was running.
         thread::sleep(Duration::from_secs(1));
     }
     Request::to_device(context.allocate(1).unwrap(), ..1, 0).run().unwrap();
@@ -220,7 +220,7 @@ fn links() {
     assert_eq!((submitted.pending.len(), submitted.refused.len()), (1, 1));
     drop(submitted);
 
-    // Cancelling the first one of a chain takes the others along.
+    // Cancelling the first request of a chain cancels the others.
     let first = request().submit().unwrap();
     let chain = context.submit_all(vec![request().linked(), request().linked(), request()]).pending;
     assert!(chain[0].cancel().unwrap());
@@ -230,7 +230,7 @@ fn links() {
     first.wait().unwrap();
 }
 
-/// What is wrong in the middle of an array leaves what comes before it, but for what is linked to it.
+/// An invalid request in an array does not affect those before it, except for those linked to it.
 #[test]
 fn a_wrong_one_in_an_array() {
     let context = open();
@@ -243,7 +243,7 @@ fn a_wrong_one_in_an_array() {
     }
 }
 
-/// Threads that wait for each other's completions, in all the ways there are: each gets its own.
+/// Threads that wait for each other's completions, in all ways: each gets its own.
 #[test]
 fn each_thread_gets_its_own() {
     let context = open();
@@ -273,7 +273,7 @@ fn finish(request: Request<Buffer>, how: u8) -> Buffer {
                 thread::sleep(Duration::from_millis(3));
             }
         }
-        // By a look of somebody else's.
+        // Collected by another thread.
         _ => thread::sleep(Duration::from_millis(150)),
     }
     pending.wait().unwrap()
@@ -300,7 +300,7 @@ fn files_are_read_into_buffers() {
     assert!(is_same(&buffer[..count], &expected));
 }
 
-/// Whose transfer does not end does not get its buffer back, as the device has it; all others do. src/engines/edu/inject.rs.
+/// If a transfer does not end, its buffer is not returned, because the device uses it; all others are. src/engines/edu/inject.rs.
 #[test]
 #[ignore = "wants fault injection: make test-debug"]
 fn a_transfer_that_does_not_end() {
@@ -320,8 +320,8 @@ fn a_transfer_that_does_not_end() {
     Request::to_device(context.allocate(1).unwrap(), ..1, 0).run().unwrap();
 }
 
-/// The device goes while everything is going on: all is told, nothing hangs. The last test of this program by its name, as the device
-/// does not come back by itself.
+/// The device is removed while everything runs: all calls fail, and none hangs. The last test of this program by its name, because the device
+/// is not added again.
 #[test]
 fn z_the_device_goes() {
     let device = devices().unwrap().pop().unwrap();
@@ -361,7 +361,7 @@ fn z_the_device_goes() {
 proptest! {
     #![proptest_config(Config { cases: 40, failure_persistence: None, ..Config::default() })]
 
-    /// Copies of any length, from anywhere to anywhere, change just what they are to change.
+    /// Copies of any length, between any positions, change only their destination.
     #[test]
     fn copies(length in 1_usize..20_000, from in 0_usize..5000, to in 0_usize..5000, cut in 0_usize..5000) {
         let context = open();

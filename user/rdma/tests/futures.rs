@@ -21,7 +21,7 @@ async fn there_and_back() {
     assert!(buffer.iter().all(|&byte| byte == 42));
 }
 
-/// Many tasks on one context, some of which give up, beside a thread that waits in the kernel: each gets its own.
+/// Many tasks on one context, some of which are dropped, and a thread that waits in the kernel: each gets its own completion.
 async fn all_together() {
     let context = Arc::new(open());
     let blocking = Context::clone(&context);
@@ -41,7 +41,7 @@ async fn all_together() {
                 let sent = context.run(Request::to_device(buffer, ..64, place)).await.unwrap();
                 let request = Request::from_device(context.allocate(64).unwrap(), ..64, place);
                 if number % 5 == 4 {
-                    // Given up: goes on without anybody to tell.
+                    // Dropped: the request continues, and its completion is discarded.
                     assert!(timeout(Duration::from_millis(1), context.run(request)).await.is_err());
                     continue;
                 }
@@ -66,7 +66,7 @@ async fn on_several_threads() {
     all_together().await;
 }
 
-/// Nothing would ever wake us.
+/// No other event would wake this task.
 #[tokio::test]
 async fn of_another_context() {
     let other = Context::open("/dev/rdma0").unwrap();

@@ -1,4 +1,4 @@
-//! What can be asked for. `--help`, the manual pages and the completions are all made from this.
+//! The command line. `--help`, the manual pages and the completions are generated from it.
 
 use std::path::PathBuf;
 
@@ -8,26 +8,26 @@ use crate::failure::EXIT_CODES;
 
 /// The tool for /dev/rdma0: DMA buffers and a DMA engine for programs
 ///
-/// (Rust DMA. It has nothing to do with InfiniBand.) A DEVICE is a name as rdma0, a node as /dev/rdma0 or
-/// /dev/rdma/by-path/pci-0000:01:00.0, or a PCI address as 0000:01:00.0; the first one if none is given.
+/// (Rust DMA. It has nothing to do with InfiniBand.) A DEVICE is a name such as rdma0, a node such as /dev/rdma0 or
+/// /dev/rdma/by-path/pci-0000:01:00.0, or a PCI address such as 0000:01:00.0. By default, it is the first device
 #[derive(Parser)]
 #[command(name = "rdmactl", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub struct Cli {
-    /// Tell results as JSON: an object, or one a line where things go on
+    /// Print results as JSON: an object, or one per line for continuous output
     #[arg(long, global = true)]
     pub json: bool,
 
-    /// What to do
+    /// The command
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// The command.
 #[derive(Subcommand)]
 pub enum Command {
-    /// List the devices, and what each can do
+    /// List the devices and their properties
     List,
-    /// Tell all that there is to know of a device and its driver
+    /// Print all properties of a device and its driver
     Info(One),
     /// Copy a file through the engine
     Copy(Copy),
@@ -37,20 +37,20 @@ pub enum Command {
     Write(Write),
     /// Show device memory, in hexadecimal and as text
     Hexdump(Hexdump),
-    /// Watch devices: queues, rates, latencies, and who uses them
+    /// Monitor devices: queues, rates, latencies, users
     ///
     /// Needs root. On a terminal, q ends it; otherwise it prints a report each time.
     Top(Top),
-    /// Follow what devices do: submissions, transfers, interrupts, completions, faults
+    /// Trace devices: submissions, transfers, interrupts, completions, faults
     ///
-    /// Needs root: it uses an instance of the kernel's tracing of its own, so that it disturbs nobody, and removes it again. The
-    /// events are those of /sys/kernel/tracing/events/rdma.
+    /// Needs root. It uses a tracing instance of its own, so that it does not interfere with other users of tracing, and removes it
+    /// at the end. The events are those of /sys/kernel/tracing/events/rdma.
     Trace(Trace),
-    /// Say why it does not work here, and what to do
+    /// Diagnose problems, and print what to do
     Doctor(One),
-    /// Measure a device: latency, throughput, and what calls cost
+    /// Measure a device: latency, throughput, and the cost of calls
     Bench(Bench),
-    /// Write manual pages and completions, for those who make packages
+    /// Generate manual pages and completions, for packages
     #[command(hide = true)]
     Generate(Generate),
 }
@@ -66,23 +66,23 @@ pub struct One {
 /// Copy a file through the engine.
 #[derive(Args)]
 pub struct Copy {
-    /// What to copy; - is standard input
+    /// File to copy; - is standard input
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub from: PathBuf,
 
-    /// Where to; - is standard output. A file comes to its name when all of it is there
+    /// Destination; - is standard output. A file gets its name when it is complete
     #[arg(value_name = "TO", default_value = "-", value_hint = ValueHint::FilePath)]
     pub to: PathBuf,
 
-    /// A device; several share the work. "all" is all there are
+    /// Device; several share the work. "all" selects all devices
     #[arg(short, long, value_parser = NonEmptyStringValueParser::new(), value_hint = ValueHint::FilePath)]
     pub device: Vec<String>,
 
-    /// Compare what comes back with what was sent
+    /// Compare the returned data with the original
     #[arg(long)]
     pub verify: bool,
 
-    /// Show no progress, and no summary
+    /// Print neither progress nor a summary
     #[arg(short, long)]
     pub quiet: bool,
 }
@@ -90,11 +90,11 @@ pub struct Copy {
 /// A part of device memory.
 #[derive(Args)]
 pub struct Part {
-    /// The first byte
+    /// First byte
     #[arg(short, long, default_value_t = 0)]
     pub offset: u64,
 
-    /// How many bytes; to the end of the device memory if not given
+    /// Number of bytes; by default, up to the end of the device memory
     #[arg(short, long)]
     pub length: Option<u64>,
 }
@@ -107,7 +107,7 @@ pub struct Read {
     #[command(flatten)]
     pub part: Part,
 
-    /// Where to; - is standard output, even if that is a terminal
+    /// Destination; - is standard output, even if that is a terminal
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub to: Option<PathBuf>,
 }
@@ -118,11 +118,11 @@ pub struct Write {
     #[command(flatten)]
     pub one: One,
 
-    /// The first byte
+    /// First byte
     #[arg(short, long, default_value_t = 0)]
     pub offset: u64,
 
-    /// What to write; - is standard input
+    /// File to write; - is standard input
     #[arg(value_name = "FILE", default_value = "-", value_hint = ValueHint::FilePath)]
     pub from: PathBuf,
 }
@@ -136,42 +136,42 @@ pub struct Hexdump {
     pub part: Part,
 }
 
-/// Watch devices.
+/// Monitor devices.
 #[derive(Args)]
 pub struct Top {
-    /// A device; all if none is given
+    /// Device; all by default
     #[arg(short, long, value_parser = NonEmptyStringValueParser::new(), value_hint = ValueHint::FilePath)]
     pub device: Vec<String>,
 
-    /// Seconds between two looks
+    /// Seconds between two reports
     #[arg(short, long, default_value_t = 1.0, value_parser = seconds)]
     pub interval: f64,
 
-    /// Looks; for ever if not given
+    /// Number of reports; not limited by default
     #[arg(short = 'n', long, value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
 }
 
-/// Follow what devices do.
+/// Trace devices.
 #[derive(Args)]
 pub struct Trace {
-    /// A device; all if none is given
+    /// Device; all by default
     #[arg(short, long, value_parser = NonEmptyStringValueParser::new(), value_hint = ValueHint::FilePath)]
     pub device: Vec<String>,
 
-    /// Events of this kind only, as submit, start, interrupt, complete, map, fault, zap, teardown
+    /// Events of this kind only: submit, start, interrupt, complete, map, fault, zap, teardown
     #[arg(short, long, value_name = "EVENT")]
     pub event: Vec<String>,
 
-    /// End after so many events
+    /// Stop after this many events
     #[arg(short = 'n', long, value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
 
-    /// End after so many seconds
+    /// Stop after this many seconds
     #[arg(short, long, value_parser = seconds)]
     pub seconds: Option<f64>,
 
-    /// Run this, and end with it; its exit code is ours
+    /// Run this command, and stop with it; its exit code is returned
     #[arg(last = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
     pub command: Vec<String>,
 }
@@ -182,11 +182,11 @@ pub struct Bench {
     #[command(flatten)]
     pub one: One,
 
-    /// Times that each is done
+    /// Number of repetitions
     #[arg(short, long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub rounds: u32,
 
-    /// Draw the latencies, into this file
+    /// Draw the latencies into this file
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub svg: Option<PathBuf>,
 }
@@ -194,10 +194,10 @@ pub struct Bench {
 /// For packages.
 #[derive(Args)]
 pub struct Generate {
-    /// Which
+    /// What to generate
     pub what: Generated,
 
-    /// Where to
+    /// Destination
     #[arg(value_hint = ValueHint::DirPath)]
     pub directory: PathBuf,
 }

@@ -1,4 +1,4 @@
-//! The commands, each in a file of its own.
+//! The commands, one file each.
 
 mod bench;
 mod copy;
@@ -16,7 +16,7 @@ use rdma::Device;
 
 use crate::{cli::Command, failure::Failure, output::Output};
 
-/// Does what was asked for.
+/// Executes a command.
 pub fn run(command: Command, output: &Output) -> Result<ExitCode, Failure> {
     match command {
         Command::List => list::run(output)?,
@@ -44,10 +44,10 @@ fn all_devices() -> Result<Vec<Device>, Failure> {
 }
 
 fn no_device() -> Failure {
-    Failure::NoDevice("there is no device: `rdmactl doctor` says why".into())
+    Failure::NoDevice("there is no device: `rdmactl doctor` finds the reason".into())
 }
 
-/// The device that is meant, by name, node or address; the first one by default.
+/// The selected device, by name, node or address; the first one by default.
 fn device(wanted: Option<&str>) -> Result<Device, Failure> {
     let Some(wanted) = wanted else {
         return all_devices().map(|mut devices| devices.swap_remove(0));
@@ -56,12 +56,13 @@ fn device(wanted: Option<&str>) -> Result<Device, Failure> {
     let is_meant = |device: &Device| {
         device.name == wanted || device.pci_address == wanted || node.as_deref() == Some(&*device.node)
     };
-    rdma::devices()?.into_iter().find(is_meant).ok_or_else(|| {
-        Failure::NoDevice(format!("there is no device {wanted}: `rdmactl list` shows those that there are"))
-    })
+    rdma::devices()?
+        .into_iter()
+        .find(is_meant)
+        .ok_or_else(|| Failure::NoDevice(format!("there is no device {wanted}: `rdmactl list` lists all devices")))
 }
 
-/// The devices that are meant; what no names at all mean is for the caller to say.
+/// The selected devices; the caller decides what an empty list means.
 fn devices(wanted: &[String]) -> Result<Vec<Device>, Failure> {
     if wanted.iter().any(|name| name == "all") {
         return all_devices();
@@ -76,7 +77,7 @@ fn devices(wanted: &[String]) -> Result<Vec<Device>, Failure> {
     Ok(chosen)
 }
 
-/// What the library says of a device.
+/// An error of the library for a device.
 fn of(device: &Device) -> impl Fn(rdma::Error) -> Failure + use<> {
     let name = device.name.clone();
     move |error| Failure::Of { name: name.clone(), error }

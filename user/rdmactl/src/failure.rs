@@ -1,4 +1,4 @@
-//! How the tool ends when it could not do what it was asked for.
+//! Errors of the tool, and its exit codes.
 
 use std::{io, process::ExitCode};
 
@@ -7,58 +7,58 @@ use signal_hook::low_level::emulate_default_handler;
 
 use crate::output::Output;
 
-/// Why something was not done.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// What the library says.
+    /// An error of the library.
     #[error("{0}")]
     Device(#[from] rdma::Error),
 
-    /// What the library says of a certain device.
+    /// An error of the library for a certain device.
     #[error("{name}: {error}")]
     Of {
         /// The device's name.
         name: String,
-        /// What it is.
+        /// The error.
         error: rdma::Error,
     },
 
     /// A file, or another part of the system.
     #[error("{what}: {source}")]
     System {
-        /// What was being done, or on what.
+        /// The operation or file.
         what: String,
-        /// What came of it.
+        /// Its error.
         source: io::Error,
     },
 
-    /// What was asked for makes no sense here.
+    /// Invalid arguments.
     #[error("{0}")]
     Usage(String),
 
-    /// There is no device that can be used.
+    /// There is no usable device.
     #[error("{0}")]
     NoDevice(String),
 
-    /// What came back is not what was sent.
-    #[error("what came back differs from what was sent, at byte {0}")]
+    /// The returned data differs.
+    #[error("the returned data differs from the original at byte {0}")]
     Mismatch(u64),
 
-    /// A signal that ends programs has come.
+    /// A signal that ends programs was received.
     #[error("interrupted")]
     Signal(i32),
 }
 
-/// The exit codes, as `--help` and the manual page have them.
+/// The exit codes, for `--help` and the manual page.
 pub const EXIT_CODES: &str = "\
 Exit codes:
-  0  done
-  1  a file, a disk, or something else of the system failed
-  2  bad usage
-  3  no device, or none that this user may use
-  4  the device went away, or did not end a transfer
-  5  what came back is not what was sent (copy --verify)
-A signal ends it as it ends any program: 130 in a shell after Ctrl-C.";
+  0  success
+  1  an error of a file, a disk, or another part of the system
+  2  invalid arguments
+  3  no device, or no permission
+  4  the device was removed, or did not end a transfer
+  5  the returned data differs from the original (copy --verify)
+Signals end it like any program: 130 in a shell after Ctrl-C.";
 
 /// As JSON, on standard error.
 #[derive(Serialize)]
@@ -68,13 +68,13 @@ struct Reported {
 }
 
 impl Failure {
-    /// For what failed on a file, say.
+    /// For an operation on a file.
     pub fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::System { what: what.into(), source }
     }
 
-    /// Tells it, and makes the exit code of it. Of signals, and of a pipe that nobody reads, there is nothing to tell: it dies of them
-    /// as any program does.
+    /// Prints it, and returns the exit code. For signals and a closed pipe nothing is printed: the tool dies of them
+    /// like any program.
     pub fn report(self, output: &Output) -> ExitCode {
         let signal = match &self {
             Self::Signal(signal) => Some(*signal),
@@ -84,7 +84,7 @@ impl Failure {
             _ => None,
         };
         if let Some(signal) = signal {
-            // It comes back only if that signal does not end programs, which these do.
+            // It returns only if that signal does not end programs, which these do.
             let _ = emulate_default_handler(signal);
         }
         let exit_code = self.code();

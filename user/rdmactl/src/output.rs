@@ -1,4 +1,4 @@
-//! What is told, to people or as JSON.
+//! Output, as text or as JSON.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 
-/// Where results go, and in which form.
+/// Destination and format of results.
 pub struct Output {
     json: bool,
 }
@@ -23,23 +23,23 @@ impl Output {
         self.json
     }
 
-    /// Tells a result, on standard output.
+    /// Prints a result on standard output.
     pub fn result(&self, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
         self.line(&mut io::stdout().lock(), value, text)
     }
 
-    /// Tells what was done, on standard error: what was asked for is on standard output already.
+    /// Prints what was done on standard error, because standard output has the requested data.
     pub fn remark(&self, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
         self.line(&mut io::stderr().lock(), value, text)
     }
 
-    /// Tells what went wrong.
+    /// Prints an error.
     pub fn error(&self, text: &str, value: &impl Serialize) {
-        // There is nowhere left to complain about this one.
+        // If standard error fails, nothing can be reported.
         let _ = self.line(&mut io::stderr().lock(), value, || format!("rdmactl: {text}"));
     }
 
-    /// Whether people look at standard error and want to see how far it is.
+    /// Whether standard error is a terminal and progress is wanted.
     pub fn shows_progress(&self) -> bool {
         !self.json && io::stderr().is_terminal()
     }

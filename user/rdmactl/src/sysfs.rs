@@ -1,26 +1,26 @@
-//! What the kernel tells of devices in small files.
+//! Small files in which the kernel describes devices.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
 use serde::Serialize;
 
-/// Where the driver tells of its devices, to root.
+/// The driver's directory for a device, readable for root.
 const DEBUGFS: &str = "/sys/kernel/debug/rdma";
 
-/// What a device is at.
+/// The state of a device.
 #[derive(Clone, Debug, Serialize)]
 pub struct State {
-    /// idle, busy for so many ms, stuck for so many ms, or gone.
+    /// idle, busy for a number of ms, stuck for a number of ms, or gone.
     pub engine: String,
     /// Open files.
     pub contexts: u64,
-    /// Requests that wait for the engine.
+    /// Waiting requests.
     pub queued: u64,
     /// Buffers.
     pub buffers: u64,
-    /// Their bytes.
+    /// Their size.
     pub memory: u64,
-    /// Bytes that there may be.
+    /// Maximum size.
     pub memory_limit: u64,
 }
 
@@ -29,27 +29,27 @@ pub struct State {
 pub struct Class {
     /// Nanoseconds from submission to completion.
     pub from_ns: u64,
-    /// How many.
+    /// Their number.
     pub requests: u64,
 }
 
-/// The kernel's release, as uname(2) has it.
+/// The kernel's release, as in uname(2).
 pub fn release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
 }
 
-/// The text of a small file, without its end of line; none if it cannot be read.
+/// The text of a small file, without its newline; none if it cannot be read.
 pub fn text(path: impl AsRef<Path>) -> Option<String> {
     fs::read_to_string(path).ok().map(|text| text.trim_end().to_owned())
 }
 
-/// The name of what a link leads to.
+/// The last component of a link's target.
 pub fn link_name(path: impl AsRef<Path>) -> Option<String> {
     let target = fs::read_link(path).ok()?;
     Some(target.file_name()?.to_string_lossy().into_owned())
 }
 
-/// What a device is at.
+/// The state of a device.
 pub fn state(device: &str) -> Option<State> {
     let lines = named(&text(format!("{DEBUGFS}/{device}/state"))?);
     let number = |name| lines.get(name).and_then(|value| value.parse().ok()).unwrap_or_default();
@@ -63,13 +63,13 @@ pub fn state(device: &str) -> Option<State> {
     })
 }
 
-/// What has happened on a device since its driver was bound.
+/// Counters of a device since its driver was bound.
 pub fn counters(device: &str) -> Option<BTreeMap<String, u64>> {
     let lines = named(&text(format!("{DEBUGFS}/{device}/counters"))?);
     Some(lines.into_iter().filter_map(|(name, value)| Some((name, value.parse().ok()?))).collect())
 }
 
-/// How long requests took, by classes that double.
+/// Durations of requests, by classes that double.
 pub fn latency(device: &str) -> Option<Vec<Class>> {
     let lines = text(format!("{DEBUGFS}/{device}/latency"))?;
     let class = |line: &str| {

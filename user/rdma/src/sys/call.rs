@@ -1,4 +1,4 @@
-//! The node's ioctl(2) calls, with structures of the interface in and out.
+//! The node's ioctl(2) calls, with structures of the interface as arguments.
 
 use std::{ffi::c_void, os::fd::BorrowedFd, ptr, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::abi;
 ///
 /// # Invariants
 ///
-/// The number says how large a structure it is that it takes, and `T` is as large.
+/// The number contains the size of its structure, which is the size of `T`.
 struct Call<'a, T> {
     number: Opcode,
     argument: &'a mut T,
@@ -24,7 +24,7 @@ impl<'a, T> Call<'a, T> {
     fn new(number: u32, argument: &'a mut T) -> Self {
         // ioctl.h: bits 16 to 29 are the size.
         assert_eq!(((number >> 16) & 0x3fff) as usize, size_of::<T>());
-        // INVARIANT: checked right above.
+        // INVARIANT: checked above.
         Self { number: Opcode::from(number), argument }
     }
 }
@@ -45,7 +45,7 @@ unsafe impl<T> Ioctl for Call<'_, T> {
     }
 
     unsafe fn output_from_ptr(output: IoctlOutput, _: *mut c_void) -> io::Result<u32> {
-        u32::try_from(output).map_err(|_| io::Errno::INVAL) // the kernel answers errors by themselves
+        u32::try_from(output).map_err(|_| io::Errno::INVAL) // the kernel detects invalid numbers itself
     }
 }
 
@@ -53,7 +53,7 @@ unsafe impl<T> Ioctl for Call<'_, T> {
 fn call<T>(fd: BorrowedFd<'_>, number: u32, argument: &mut T) -> io::Result<u32> {
     let call = Call::new(number, argument);
     // SAFETY: A number of the interface, with the structure that belongs to it, by the invariant of `Call`. A file that is
-    // no node of this driver answers ENOTTY, since nobody else has these numbers (ioctl-number.rst). Arrays that a
+    // not a node of this driver returns ENOTTY, since no other driver has these numbers (ioctl-number.rst). Arrays that a
     // structure points to are borrowed by the callers below.
     unsafe { ioctl::ioctl(fd, call) }
 }
@@ -70,14 +70,14 @@ pub(crate) fn device_info(fd: BorrowedFd<'_>) -> io::Result<abi::rdma_device_inf
     Ok(info)
 }
 
-/// A new buffer of at least `size` bytes.
+/// Allocates a buffer of at least `size` bytes.
 pub(crate) fn alloc(fd: BorrowedFd<'_>, size: u64) -> io::Result<abi::rdma_alloc> {
     let mut alloc = abi::rdma_alloc { size, ..Default::default() };
     call(fd, abi::RDMA_IOC_ALLOC, &mut alloc)?;
     Ok(alloc)
 }
 
-/// Gives a handle back.
+/// Releases a handle.
 pub(crate) fn free(fd: BorrowedFd<'_>, handle: u32) -> io::Result<()> {
     let mut free = abi::rdma_free { handle, ..Default::default() };
     call(fd, abi::RDMA_IOC_FREE, &mut free)?;
@@ -91,7 +91,7 @@ pub(crate) fn buffer_info(fd: BorrowedFd<'_>, handle: u32) -> io::Result<abi::rd
     Ok(info)
 }
 
-/// Queues requests; answers how many were accepted, from the first one on.
+/// Queues requests; returns how many were accepted, from the first one on.
 pub(crate) fn submit(fd: BorrowedFd<'_>, requests: &[abi::rdma_request]) -> io::Result<usize> {
     let mut submit = abi::rdma_submit {
         requests: requests.as_ptr().addr() as u64,
@@ -131,7 +131,7 @@ fn deadline_ns(timeout: Option<Duration>) -> i64 {
     i64::try_from(deadline.as_nanos()).expect("no more than for ever, which fits")
 }
 
-/// Takes back what has this cookie and has not been begun with; answers how many requests.
+/// Cancels requests with this cookie that have not started; returns their number.
 pub(crate) fn cancel(fd: BorrowedFd<'_>, cookie: u64) -> io::Result<usize> {
     let mut cancel = abi::rdma_cancel { cookie, ..Default::default() };
     call(fd, abi::RDMA_IOC_CANCEL, &mut cancel).map(|count| count as usize)

@@ -1,4 +1,4 @@
-//! Mapped memory, and pieces of it that nobody else has.
+//! Mapped memory, and disjoint pieces of it.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -13,37 +13,37 @@ use rustix::{
     mm::{self, MapFlags, ProtFlags},
 };
 
-/// Memory that is mapped, and whatever has to live as long.
+/// Mapped memory, and an owner that lives as long.
 ///
 /// # Invariants
 ///
-/// From `address` on, `length` bytes are mapped, readable and writable, for as long as this exists, and nothing else of
-/// this program knows of them. `length` is at most `isize::MAX`.
+/// From `address` on, `length` bytes are mapped, readable and writable, as long as this exists, and nothing else in
+/// this program accesses them. `length` is at most `isize::MAX`.
 struct Mapping<O> {
     address: NonNull<u8>,
     length: usize,
     owner: O,
 }
 
-// SAFETY: It is memory, which is the same for all threads.
+// SAFETY: The memory is the same for all threads.
 unsafe impl<O: Send> Send for Mapping<O> {}
-// SAFETY: Through a shared reference there is nothing to be had but the address and the owner.
+// SAFETY: A shared reference gives access only to the address and the owner.
 unsafe impl<O: Sync> Sync for Mapping<O> {}
 
 impl<O> Drop for Mapping<O> {
     fn drop(&mut self) {
-        // SAFETY: By the type's invariant nothing else is there; and nobody has a reference into it, as a `Span`, which all of
-        // them borrow from, keeps the mapping.
+        // SAFETY: By the type's invariant nothing else is mapped there; and there are no references into it, because they borrow from
+        // a `Span`, which keeps the mapping.
         let unmapped = unsafe { mm::munmap(self.address.as_ptr().cast(), self.length) };
         debug_assert_eq!(unmapped, Ok(()));
     }
 }
 
-/// A piece of mapped memory, owned as a `Box<[u8]>` is: it can be cut in two, and joined again.
+/// A piece of mapped memory, owned like a `Box<[u8]>`: it can be split and joined.
 ///
 /// # Invariants
 ///
-/// `start + length` is at most the mapping's length, and no other `Span` of this mapping has a byte of these.
+/// `start + length` is at most the mapping's length, and no other `Span` of this mapping contains any of these bytes.
 pub(crate) struct Span<O> {
     mapping: Arc<Mapping<O>>,
     start: usize,
@@ -51,55 +51,55 @@ pub(crate) struct Span<O> {
 }
 
 impl<O> Span<O> {
-    /// Maps `length` bytes of a file from `offset` on; `owner` is kept for as long as a piece of them is left.
+    /// Maps `length` bytes of a file from `offset` on; `owner` is kept as long as a piece of them exists.
     ///
-    /// Nobody else may have mapped that part of the file, as is so for a buffer that was just allocated.
+    /// No other mapping of that part of the file may exist, which is true for a buffer that was just allocated.
     pub(crate) fn map(fd: BorrowedFd<'_>, length: usize, offset: u64, owner: O) -> io::Result<Self> {
         if isize::try_from(length).is_err() {
             return Err(io::Errno::INVAL);
         }
-        // SAFETY: Without an address to put it at (and MAP_FIXED), nothing that is there already is touched.
+        // SAFETY: Without an address (and MAP_FIXED), existing mappings are not changed.
         let address = unsafe {
             mm::mmap(ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, fd, offset)
         }?;
         let address = NonNull::new(address.cast()).ok_or(io::Errno::NOMEM)?;
-        // INVARIANT: Mapped right above, so long and with these rights.
+        // INVARIANT: mapped above, with this length and these permissions.
         let mapping = Arc::new(Mapping { address, length, owner });
-        // INVARIANT: All of a mapping of which there is no other piece yet.
+        // INVARIANT: the whole mapping, of which there is no other piece yet.
         Ok(Self { mapping, start: 0, length })
     }
 
-    /// What is kept along with the memory.
+    /// The owner.
     pub(crate) fn owner(&self) -> &O {
         &self.mapping.owner
     }
 
-    /// Where it begins within the mapping.
+    /// Its position within the mapping.
     pub(crate) fn start(&self) -> usize {
         self.start
     }
 
-    /// Cuts it in two. Panics if it has less than `at` bytes, as for slices.
+    /// Splits it. Panics if it has fewer than `at` bytes, as for slices.
     pub(crate) fn split_at(self, at: usize) -> (Self, Self) {
         assert!(at <= self.length, "cut at {at}, of {} bytes", self.length);
-        // INVARIANT: The two have what this one had, each its own part.
+        // INVARIANT: the two contain the bytes of this one, without overlap.
         let second = Self { mapping: Arc::clone(&self.mapping), start: self.start + at, length: self.length - at };
         let first = Self { length: at, ..self };
         (first, second)
     }
 
-    /// Puts two pieces together; both come back if the other one is not what follows.
+    /// Joins two pieces; returns both if the other one does not follow this one.
     pub(crate) fn join(self, next: Self) -> Result<Self, (Self, Self)> {
         if !Arc::ptr_eq(&self.mapping, &next.mapping) || self.start + self.length != next.start {
             return Err((self, next));
         }
-        // INVARIANT: It has what the two had, which are gone.
+        // INVARIANT: it contains the bytes of the two, which no longer exist.
         Ok(Self { length: self.length + next.length, ..self })
     }
 
-    /// The first byte. Stays within the mapping, or right behind its end if there are no bytes.
+    /// The first byte. It is within the mapping, or right behind its end if there are no bytes.
     fn pointer(&self) -> *mut u8 {
-        // SAFETY: By the invariants of both types, `start` is no further than the end of memory that is there.
+        // SAFETY: By the invariants of both types, `start` is within the mapping or at its end.
         unsafe { self.mapping.address.as_ptr().add(self.start) }
     }
 }
@@ -108,8 +108,8 @@ impl<O> Deref for Span<O> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: By the invariants of both types the bytes are mapped, and nobody else has them; who could write them has to
-        // borrow this piece mutably. Any byte is a valid `u8`.
+        // SAFETY: By the invariants of both types the bytes are mapped, and no other piece contains them; writing them
+        // requires borrowing this piece mutably. Any byte is a valid `u8`.
         unsafe { slice::from_raw_parts(self.pointer(), self.length) }
     }
 }
@@ -130,7 +130,7 @@ mod tests {
 
     use super::*;
 
-    /// A file of so many bytes, which the kernel maps as well as a buffer.
+    /// A file of this size, which the kernel maps as it does a buffer.
     fn file(length: u64) -> File {
         let fd = memfd_create("span", MemfdFlags::CLOEXEC).unwrap();
         ftruncate(&fd, length).unwrap();
@@ -165,7 +165,7 @@ mod tests {
     }
 
     proptest! {
-        // Each piece has its bytes and no others, wherever it is cut, and all of them together have all.
+        // Each piece has its bytes and no others, wherever it is split, and together they have all.
         #[test]
         fn pieces_are_disjoint_and_complete(cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..20)) {
             const LENGTH: usize = 3 * 4096;

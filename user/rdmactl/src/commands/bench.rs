@@ -1,4 +1,4 @@
-//! `bench`: what a device does, and what it costs.
+//! `bench`: the speed of a device, and the cost of calls.
 
 mod measure;
 mod plot;

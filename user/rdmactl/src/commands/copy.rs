@@ -1,8 +1,8 @@
 //! `copy`: a file through the engine.
 //!
-//! A piece is one copy from a buffer to another one, through the device memory. Several pieces are under way on each device, so that its
-//! engine always has the next one; devices take turns, and pieces come out in the order in which they went in. No byte of a
-//! buffer is touched here but by read(2) and write(2): when a device goes, they say so, where a load would raise SIGBUS.
+//! A piece is one copy from a buffer to another one, through the device memory. Several pieces are in flight on each device, so that its
+//! engine is never idle. Devices take turns, and pieces come out in the order in which they went in. Buffers are
+//! accessed only by read(2) and write(2), which return an error if a device is removed, while a load would raise SIGBUS.
 
 mod progress;
 mod sink;
@@ -32,17 +32,17 @@ use self::{
 use super::{device, devices, of};
 use crate::{cli::Copy, failure::Failure, interrupt::Interrupt, output::Output};
 
-/// Bytes of a piece: what the engine moves in one go.
+/// Size of a piece: that of a transfer.
 const PIECE: usize = 4096;
 
-/// Pieces under way on a device.
+/// Pieces in flight on a device.
 const DEPTH: usize = 4;
 
-/// What was done.
+/// The result.
 #[derive(Serialize)]
 struct Copied {
     bytes: u64,
-    /// Through the engine; the others were holes.
+    /// Bytes through the engine; the others were holes.
     moved_bytes: u64,
     seconds: f64,
     bytes_per_second: f64,
@@ -50,14 +50,14 @@ struct Copied {
     verified: bool,
 }
 
-/// A device at work.
+/// A device in use.
 struct Lane {
     device: Device,
     context: Context,
     idle: Vec<(Buffer, Buffer)>,
 }
 
-/// What is on its way, in its order.
+/// Its pieces in flight, in order.
 enum Flight {
     Data { lane: usize, length: usize, pending: Pending<(Buffer, Buffer)> },
     Hole(u64),
@@ -113,7 +113,7 @@ impl Lane {
         Ok(Self { device, context, idle })
     }
 
-    /// What a call on one of its buffers has answered: EFAULT is no fault of ours, and means that the memory has gone with the device.
+    /// An error of a call on a buffer. EFAULT means that the memory was freed because the device was removed.
     fn failure(&self, what: &str, error: io::Error) -> Failure {
         match Errno::from_io_error(&error) {
             Some(Errno::FAULT) if self.context.info().is_err() => of(&self.device)(Error::Gone),
@@ -125,11 +125,11 @@ impl Lane {
 struct Copier {
     lanes: Vec<Lane>,
     flights: VecDeque<Flight>,
-    /// Whose turn it is.
+    /// The device whose turn it is.
     next: usize,
     sink: Sink,
     progress: Progress,
-    /// Where pieces are put to be compared.
+    /// Memory for comparing pieces.
     scratch: Option<File>,
     interrupt: Interrupt,
     copied: u64,
@@ -140,7 +140,7 @@ impl Copier {
     fn copy(&mut self, mut source: Source) -> Result<(), Failure> {
         loop {
             self.interrupt.check()?;
-            // Who feeds us slowly sees each piece come out, rather than wait for those that follow.
+            // A slow stream sees each piece come out without waiting for those that follow.
             while !source.is_ready() && !self.flights.is_empty() {
                 self.land()?;
             }
@@ -165,7 +165,7 @@ impl Copier {
                     if self.flights.is_empty() {
                         return Ok(());
                     }
-                    // A file may grow while it is copied: it ends where there is no more when all of it is through.
+                    // A file may grow while it is copied: the copy ends where there is no more data when all of it is done.
                     self.land()?;
                 }
                 Err(source::Stopped::Interrupted) => lane.idle.push((from, to)),
@@ -175,7 +175,7 @@ impl Copier {
         }
     }
 
-    /// Waits for what comes out next, and writes it.
+    /// Waits for the next piece that comes out, and writes it.
     fn land(&mut self) -> Result<(), Failure> {
         match self.flights.pop_front() {
             None => {}
@@ -209,7 +209,7 @@ impl Copier {
         self.progress.set(self.copied);
     }
 
-    /// Gives the file its name.
+    /// Renames the file.
     fn finish(self, time: Duration) -> Result<Copied, Failure> {
         self.sink.finish(self.copied)?;
         self.progress.finish();
@@ -233,13 +233,13 @@ fn scratch() -> Result<File, Failure> {
     fd.map(File::from).map_err(|errno| Failure::system("memory to compare in")(errno.into()))
 }
 
-/// The first place at which two pieces differ.
+/// The first position at which two pieces differ.
 fn difference(scratch: &File, sent: &[u8], came: &[u8]) -> io::Result<Option<usize>> {
     let (sent, came) = (ours(scratch, sent)?, ours(scratch, came)?);
     Ok(sent.iter().zip(&came).position(|(sent, came)| sent != came))
 }
 
-/// A copy of bytes that may go at any time, by write(2).
+/// A copy of bytes that may be revoked at any time, by write(2).
 fn ours(scratch: &File, bytes: &[u8]) -> io::Result<Vec<u8>> {
     let mut copy = vec![0; bytes.len()];
     scratch.write_all_at(bytes, 0)?;

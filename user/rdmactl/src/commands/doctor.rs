@@ -1,6 +1,6 @@
-//! `doctor`: why it does not work here, and what to do.
+//! `doctor`: diagnoses problems, and prints what to do.
 //!
-//! From the outside in: the kernel, the module, the device, its driver, the node, who may use it; then memory, and a transfer for real.
+//! The order is: kernel, device, module, driver, node, permissions; then memory, and a real transfer.
 
 mod checks;
 
@@ -11,14 +11,14 @@ use serde::Serialize;
 use self::checks::Finding;
 use crate::{cli::One, failure::Failure, output::Output};
 
-/// What was found.
+/// The results.
 #[derive(Serialize)]
 struct Report {
     works: bool,
     checks: Vec<Check>,
 }
 
-/// One thing that was looked at.
+/// One check.
 #[derive(Serialize)]
 struct Check {
     what: &'static str,
@@ -26,7 +26,7 @@ struct Check {
     finding: Finding,
 }
 
-/// Looks, and tells.
+/// Runs the checks, and prints the results.
 pub fn run(arguments: &One, output: &Output) -> Result<ExitCode, Failure> {
     let checks: Vec<_> =
         checks::all(arguments.device.as_deref()).into_iter().map(|(what, finding)| Check { what, finding }).collect();

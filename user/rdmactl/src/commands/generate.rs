@@ -10,7 +10,7 @@ use crate::{
     failure::Failure,
 };
 
-/// Writes them into a directory.
+/// Writes them to a directory.
 pub fn run(arguments: &Generate) -> Result<(), Failure> {
     let directory = &arguments.directory;
     let wrong = || Failure::system(directory.display().to_string());

@@ -1,4 +1,4 @@
-//! `info`: all that there is to know of a device and its driver.
+//! `info`: all properties of a device and its driver.
 
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -23,7 +23,7 @@ struct Info {
     device_memory_bytes: u64,
     max_transfer_bytes: u64,
     max_buffer_bytes: u64,
-    /// What one open file may have in all: the module's parameter `context_mib`.
+    /// Maximum size of all buffers of one open file: the module's parameter `context_mib`.
     max_context_bytes: Option<u64>,
     queue_depth: u32,
     engine_depth: u32,
@@ -31,7 +31,7 @@ struct Info {
     length_alignment: u32,
 }
 
-/// Tells it.
+/// Prints it.
 pub fn run(arguments: &One, output: &Output) -> Result<(), Failure> {
     let device = device(arguments.device.as_deref())?;
     let context = device.open().map_err(of(&device))?;

@@ -1,4 +1,4 @@
-//! `list`: the devices, and what each can do.
+//! `list`: the devices and their properties.
 
 use rdma::{Device, Interrupt};
 use serde::Serialize;
@@ -13,7 +13,7 @@ struct List {
     devices: Vec<Entry>,
 }
 
-/// One device; what it can do is known to those only who may open it.
+/// One device; its properties are known only to users who may open it.
 #[derive(Serialize)]
 struct Entry {
     name: String,
@@ -86,7 +86,7 @@ fn text(list: &List) -> String {
     format!("Linux {}\n{}", list.kernel, output::table(&head, rows))
 }
 
-/// In words.
+/// As text.
 pub fn interrupt(kind: Interrupt) -> String {
     match kind {
         Interrupt::Intx => "INTx".into(),

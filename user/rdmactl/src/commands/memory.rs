@@ -1,4 +1,4 @@
-//! `read`, `write`, `hexdump`: device memory, as a file of its own.
+//! `read`, `write`, `hexdump`: device memory as a file.
 
 use std::{
     fs::File,
@@ -38,7 +38,7 @@ pub fn read(arguments: &Read, output: &Output) -> Result<(), Failure> {
     let to = arguments.to.as_deref().filter(|path| *path != Path::new("-"));
     if arguments.to.is_none() && io::stdout().is_terminal() {
         return Err(Failure::Usage(
-            "this is no text for a terminal: `rdmactl hexdump`, a FILE, or - if it is wanted".into(),
+            "binary data is not written to a terminal: use `rdmactl hexdump`, a FILE, or - to force it".into(),
         ));
     }
     let bytes = part(&device, &context, &arguments.part)?;
@@ -56,21 +56,23 @@ pub fn read(arguments: &Read, output: &Output) -> Result<(), Failure> {
     }
 }
 
-/// Writes a file into it: all of it, or nothing.
+/// Writes a file to it: all of it, or nothing.
 pub fn write(arguments: &Write, output: &Output) -> Result<(), Failure> {
     let (device, context) = open(arguments.one.device.as_deref())?;
     let offset = arguments.offset;
     let room = room(offset)?;
     let name = arguments.from.display().to_string();
     let mut bytes = Vec::new();
-    // One more than there is room for, to know that there are too many.
+    // One more than fits, to detect files that are too large.
     let read = match &*arguments.from {
         path if path == Path::new("-") => io::stdin().lock().take(room + 1).read_to_end(&mut bytes),
         path => File::open(path).and_then(|file| file.take(room + 1).read_to_end(&mut bytes)),
     };
     read.map_err(Failure::system(&*name))?;
     if bytes.len() as u64 > room {
-        return Err(Failure::Usage(format!("{name} has more bytes than there is room for: {room}, from {offset} on")));
+        return Err(Failure::Usage(format!(
+            "{name} is too large: there are {room} bytes of device memory from {offset} on"
+        )));
     }
     let mut done = 0;
     while done < bytes.len() {
@@ -80,7 +82,7 @@ pub fn write(arguments: &Write, output: &Output) -> Result<(), Failure> {
     output.result(&moved, || format!("{} bytes from {} on, of {}", moved.bytes, moved.offset, moved.device))
 }
 
-/// Shows it.
+/// Displays it.
 pub fn hexdump(arguments: &Hexdump, output: &Output) -> Result<(), Failure> {
     let (device, context) = open(arguments.one.device.as_deref())?;
     let bytes = part(&device, &context, &arguments.part)?;
@@ -104,7 +106,7 @@ fn open(wanted: Option<&str>) -> Result<(Device, Context), Failure> {
 /// Bytes from an offset on.
 fn room(offset: u64) -> Result<u64, Failure> {
     DEVICE_MEMORY_SIZE.checked_sub(offset).ok_or_else(|| {
-        Failure::Usage(format!("offset {offset} is behind the end of the device memory, {DEVICE_MEMORY_SIZE}"))
+        Failure::Usage(format!("offset {offset} is beyond the end of the device memory, {DEVICE_MEMORY_SIZE}"))
     })
 }
 
@@ -113,7 +115,7 @@ fn part(device: &Device, context: &Context, part: &Part) -> Result<Vec<u8>, Fail
     let length = part.length.unwrap_or(room);
     if length > room {
         return Err(Failure::Usage(format!(
-            "from {} on there are {room} bytes of device memory, and not {length}",
+            "from {} on there are {room} bytes of device memory, not {length}",
             part.offset
         )));
     }

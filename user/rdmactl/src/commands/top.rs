@@ -1,4 +1,4 @@
-//! `top`: what devices are at, live.
+//! `top`: monitors devices.
 
 mod look;
 mod screen;
@@ -12,7 +12,7 @@ use self::look::{Change, Look};
 use super::{all_devices, devices};
 use crate::{cli::Top, failure::Failure, interrupt::Interrupt, output::Output};
 
-/// Watches them.
+/// Monitors them.
 pub fn run(arguments: &Top, output: &Output) -> Result<(), Failure> {
     let names = match arguments.device.is_empty() {
         true => all_devices()?,
@@ -37,7 +37,7 @@ pub fn run(arguments: &Top, output: &Output) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Waits, but no longer than until a signal comes.
+/// Waits for this time, or until a signal.
 fn wait(interval: Duration, interrupt: &Interrupt) -> Result<(), Failure> {
     let mut left = interval;
     while !left.is_zero() {

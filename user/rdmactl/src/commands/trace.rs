@@ -1,6 +1,6 @@
-//! `trace`: what devices do, as it happens.
+//! `trace`: events of devices, as they happen.
 //!
-//! In an instance of the kernel's tracing of our own, so that nobody else's is disturbed; it is removed in the end. Source: the kernel's
+//! In a tracing instance of its own, which does not interfere with other users of tracing, and is removed at the end. Source: the kernel's
 //! Documentation/trace/ftrace.rst, "Instances".
 
 use std::{
@@ -24,13 +24,13 @@ use crate::{
     output::Output,
 };
 
-/// Where the kernel's tracing is.
+/// The directory of the kernel's tracing.
 const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 /// One event.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Event<'a> {
-    /// Seconds since the kernel began to count, as text, which keeps all digits.
+    /// Seconds of the trace clock, as text, which keeps all digits.
     time: &'a str,
     cpu: u32,
     /// The program that ran, and its number.
@@ -47,7 +47,7 @@ enum Value<'a> {
     Word(&'a str),
 }
 
-/// Follows them.
+/// Traces until the end.
 pub fn run(arguments: &Trace, output: &Output) -> Result<ExitCode, Failure> {
     let interrupt = Interrupt::new()?;
     let instance = Instance::create()?;
@@ -64,7 +64,7 @@ pub fn run(arguments: &Trace, output: &Output) -> Result<ExitCode, Failure> {
     let mut left = arguments.count.unwrap_or(u64::MAX);
     let mut ended = None;
     while left > 0 {
-        // What has happened before the end is told still.
+        // Events from before the end are still printed.
         let last = ended.is_some()
             || deadline.is_some_and(|deadline| Instant::now() >= deadline)
             || interrupt.came().is_some();
@@ -81,7 +81,7 @@ pub fn run(arguments: &Trace, output: &Output) -> Result<ExitCode, Failure> {
             ended = child.try_wait().map_err(Failure::system("the command"))?;
         }
     }
-    // In this order: an instance that is read from cannot be removed.
+    // In this order: an instance that is being read cannot be removed.
     drop(events);
     drop(instance);
     let code = match child {
@@ -89,16 +89,16 @@ pub fn run(arguments: &Trace, output: &Output) -> Result<ExitCode, Failure> {
         Some(child) => exit_code(child, interrupt.came())?,
     };
     match interrupt.came() {
-        // Whoever follows for ever is ended like this, and has seen all.
+        // A signal is the usual end of a trace without a limit, and not an error.
         Some(signal) if arguments.command.is_empty() => Err(Failure::Signal(signal)),
         _ => Ok(ExitCode::from(code)),
     }
 }
 
-/// Waits for the command; it has what a shell would say.
+/// Waits for the command; returns its exit code as in a shell.
 fn exit_code(mut child: Child, came: Option<i32>) -> Result<u8, Failure> {
     if came.is_some() {
-        // Ctrl-C has reached it by itself; other signals have not.
+        // Ctrl-C has reached the command, too; other signals have not.
         let _ = child.kill();
     }
     let status = child.wait().map_err(Failure::system("the command"))?;
@@ -115,12 +115,12 @@ impl Instance {
     fn create() -> Result<Self, Failure> {
         let there = TRACEFS.iter().map(Path::new).find(|path| path.join("instances").is_dir());
         let Some(there) = there else {
-            let what = "the kernel's tracing is not to be seen here: it needs root, and `mount -t tracefs tracefs /sys/kernel/tracing`";
+            let what = "cannot access the kernel's tracing: this needs root, and `mount -t tracefs tracefs /sys/kernel/tracing`";
             return Err(Failure::Usage(what.into()));
         };
         if !there.join("events/rdma").is_dir() {
             return Err(Failure::NoDevice(
-                "the driver is not loaded, and has no events: `rdmactl doctor` says why".into(),
+                "the driver is not loaded, so that it has no events: `rdmactl doctor` finds the reason".into(),
             ));
         }
         let path = there.join(format!("instances/rdmactl-{}", process::id()));
@@ -128,7 +128,7 @@ impl Instance {
         Ok(Self { path })
     }
 
-    /// Turns the events on that are wanted, of the devices that are wanted.
+    /// Enables the selected events, for the selected devices.
     fn choose(&self, arguments: &Trace) -> Result<(), Failure> {
         let events = self.path.join("events/rdma");
         let numbers: Vec<_> = devices(&arguments.device)?
@@ -165,7 +165,7 @@ impl Instance {
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        // Busy for as long as the pipe is open; it is closed by then, but for errors on the way.
+        // Busy while the pipe is open; it is closed by then, except after errors.
         for _ in 0..50 {
             match fs::remove_dir(&self.path) {
                 Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
@@ -177,7 +177,7 @@ impl Drop for Instance {
     }
 }
 
-/// The names of the events that there are.
+/// The names of the existing events.
 fn names(events: &Path) -> String {
     let entries = fs::read_dir(events).into_iter().flatten().flatten();
     let names = entries.filter_map(|entry| Some(entry.file_name().to_str()?.strip_prefix("rdma_")?.to_owned()));
@@ -186,14 +186,14 @@ fn names(events: &Path) -> String {
     names.join(", ")
 }
 
-/// Lines as they come.
+/// Lines as they arrive.
 struct Events {
     pipe: File,
     rest: Vec<u8>,
 }
 
 impl Events {
-    /// Whole lines that come within so much time.
+    /// Complete lines that arrive within this time.
     fn next(&mut self, time: Duration) -> Result<Vec<String>, Failure> {
         readable_within(&self.pipe, time);
         let mut bytes = [0; 4096];
@@ -213,7 +213,7 @@ impl Events {
 }
 
 impl<'a> Event<'a> {
-    /// Reads a line as `task-pid [cpu] flags time: event: name=value ...`.
+    /// Parses a line `task-pid [cpu] flags time: event: name=value ...`.
     fn parse(line: &'a str) -> Option<Self> {
         let (before, after) = line.split_once(": rdma_")?;
         let (event, fields) = after.split_once(':')?;

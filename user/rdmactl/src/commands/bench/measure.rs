@@ -8,31 +8,31 @@ use serde::Serialize;
 
 use crate::{failure::Failure, interrupt::Interrupt};
 
-/// Bytes of the requests.
+/// Sizes of the requests.
 const SIZES: [usize; 4] = [1, 64, 1024, 4096];
 
-/// Bytes of the longest copy.
+/// Size of the longest copy.
 const LONG: usize = 16384;
 
 /// Requests in one call.
 const BATCHES: [usize; 3] = [1, 64, 1024];
 
-/// Bytes that are mapped and touched.
+/// Bytes that are mapped and accessed.
 const MAPPED: usize = 1 << 20;
 
-/// All that was measured.
+/// All results.
 #[derive(Serialize)]
 pub struct Measured {
-    /// How long requests take, from submission to their completion, on an idle device.
+    /// Time from submission to completion, on an idle device.
     pub latency: Vec<Series>,
-    /// What calls cost the program itself.
+    /// Cost of calls for the program.
     pub calls: Vec<Call>,
 }
 
 /// One kind of request.
 #[derive(Serialize)]
 pub struct Series {
-    /// As the header calls it.
+    /// As in the header.
     pub operation: &'static str,
     /// By size.
     pub points: Vec<Point>,
@@ -41,32 +41,32 @@ pub struct Series {
 /// Requests of one size. Times are in microseconds.
 #[derive(Serialize)]
 pub struct Point {
-    /// Bytes of each.
+    /// Size of each.
     pub bytes: usize,
     /// The shortest time.
     pub least_us: f64,
-    /// The one in the middle.
+    /// The median.
     pub median_us: f64,
     /// The longest.
     pub most_us: f64,
-    /// At the one in the middle.
+    /// At the median.
     pub bytes_per_second: f64,
 }
 
 /// One kind of call. Times are in microseconds.
 #[derive(Serialize)]
 pub struct Call {
-    /// Which.
+    /// Its name.
     pub call: &'static str,
     /// The shortest time.
     pub least_us: f64,
-    /// The one in the middle.
+    /// The median.
     pub median_us: f64,
     /// The longest.
     pub most_us: f64,
 }
 
-/// Measures all.
+/// Measures everything.
 pub fn all(
     context: &Context,
     rounds: u32,
@@ -114,7 +114,7 @@ impl<F: Fn(Error) -> Failure> Bench<'_, F> {
             calls.push(self.call(call, || self.submit(batch))?);
         }
         calls.push(self.call("ALLOC, mmap, munmap, FREE", || Ok(timed(|| self.context.allocate(MAPPED))?.0))?);
-        calls.push(self.call("touch 1 MiB, a page each", || self.touch())?);
+        calls.push(self.call("access 1 MiB, each page", || self.touch())?);
         Ok(Measured { latency, calls })
     }
 
@@ -141,7 +141,7 @@ impl<F: Fn(Error) -> Failure> Bench<'_, F> {
         Ok(Call { call, least_us: times[0], median_us: median(&times), most_us: times[times.len() - 1] })
     }
 
-    /// Does it so many times; times in microseconds, in their order.
+    /// Repeats it; returns the times in microseconds, sorted.
     fn times(&self, what: String, once: impl Fn() -> Result<Duration, Error>) -> Result<Vec<f64>, Failure> {
         self.bar.set_message(what);
         let mut times = Vec::new();
@@ -154,7 +154,7 @@ impl<F: Fn(Error) -> Failure> Bench<'_, F> {
         Ok(times)
     }
 
-    /// Queues so many, and takes all back but for the one that is at work.
+    /// Queues this many, and cancels all but the running one.
     fn submit(&self, batch: usize) -> Result<Duration, Error> {
         let request = || Ok(Request::to_device(self.context.allocate(1)?, ..1, 0));
         let requests = (0..batch).map(|_| request()).collect::<Result<Vec<_>, Error>>()?;
@@ -186,14 +186,14 @@ impl<F: Fn(Error) -> Failure> Bench<'_, F> {
     }
 }
 
-/// How long it took, with what came of it, which is dropped within that time.
+/// The time of a call, including dropping its result.
 fn timed<T>(run: impl FnOnce() -> Result<T, Error>) -> Result<(Duration, ()), Error> {
     let began = Instant::now();
     drop(run()?);
     Ok((began.elapsed(), ()))
 }
 
-/// Of times in their order, of which there are some.
+/// The median of a non-empty list of sorted times.
 fn median(times: &[f64]) -> f64 {
     f64::midpoint(times[(times.len() - 1) / 2], times[times.len() / 2])
 }

@@ -7,13 +7,13 @@ use plotters::{coord::combinators::IntoLogRange, prelude::*};
 use super::measure::{Point, Series};
 use crate::failure::Failure;
 
-/// Told apart by those, too, who do not see all colours. Source: Okabe and Ito, "Color Universal Design".
+/// Colours that can be distinguished with colour blindness. Source: Okabe and Ito, "Color Universal Design".
 const COLOURS: [RGBColor; 3] = [RGBColor(0, 114, 178), RGBColor(230, 159, 0), RGBColor(0, 0, 0)];
 
 /// Draws them, over the sizes of requests.
 pub fn draw(path: &Path, title: &str, latency: &[Series]) -> Result<(), Failure> {
     let mut picture = String::new();
-    // What can go wrong here is writing only, and that comes below.
+    // Only writing can fail, which is checked below.
     picture_of(&mut picture, title, latency).map_err(|error| Failure::Usage(format!("the plot: {error}")))?;
     fs::write(path, picture).map_err(Failure::system(path.display().to_string()))
 }
@@ -36,7 +36,7 @@ fn picture_of(to: &mut String, title: &str, latency: &[Series]) -> Result<(), Bo
         .y_desc("ms from submission to completion (median; bars: least and most)")
         .x_label_formatter(&|bytes| format!("{bytes:.0}"))
         .draw()?;
-    // Each thinner than the one below it, as two that take the same time lie on each other.
+    // Each thinner than the one below it, because equal lines overlap.
     for (series, (colour, width)) in latency.iter().zip(COLOURS.into_iter().zip([6, 4, 2])) {
         let line = series.points.iter().map(|point| (size(point), point.median_us / 1000.0));
         chart

@@ -1,4 +1,4 @@
-//! How far a copy is, for people.
+//! The progress of a copy.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Of so many bytes, if that is known.
+    /// For this number of bytes, if it is known.
     pub fn new(shown: bool, length: Option<u64>) -> Self {
         if !shown {
             return Self { bar: ProgressBar::hidden() };
@@ -25,19 +25,19 @@ impl Progress {
         Self { bar }
     }
 
-    /// The file has grown, perhaps.
+    /// The file may have grown.
     pub fn reaches(&self, length: Option<u64>) {
         if let Some(length) = length {
             self.bar.set_length(length);
         }
     }
 
-    /// So many bytes are done.
+    /// This many bytes are done.
     pub fn set(&self, bytes: u64) {
         self.bar.set_position(bytes);
     }
 
-    /// Done: what there is to say is said by others.
+    /// The end; the summary is printed elsewhere.
     pub fn finish(&self) {
         self.bar.finish_and_clear();
     }

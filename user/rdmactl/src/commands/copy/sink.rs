@@ -1,4 +1,4 @@
-//! Where a copy goes: a file that gets its name when it is whole, or a stream.
+//! The destination of a copy: a file that gets its name when it is complete, or a stream.
 
 use std::{
     fs::{self, File, OpenOptions, Permissions},
@@ -11,21 +11,21 @@ use tempfile::NamedTempFile;
 
 use crate::failure::Failure;
 
-/// What is written.
+/// The destination.
 pub struct Sink {
     file: Kind,
     name: String,
 }
 
 enum Kind {
-    /// Beside its place until it is whole; removed if it never is.
+    /// In the same directory until it is complete; removed if it never is.
     Whole { file: NamedTempFile, path: PathBuf },
     /// Standard output, a device, a pipe.
     Stream(File),
 }
 
 impl Sink {
-    /// Makes ready; - is standard output. What is at `path` stays as it is until all is there.
+    /// Opens it; - is standard output. A file at `path` does not change until the copy is complete.
     pub fn create(path: &Path) -> Result<Self, Failure> {
         let name = path.display().to_string();
         if path == Path::new("-") {
@@ -49,7 +49,7 @@ impl Sink {
         }
     }
 
-    /// Writes so many zeros, or leaves a hole.
+    /// Writes zeros, or leaves a hole.
     pub fn hole(&mut self, length: u64) -> Result<(), Failure> {
         let done = match &mut self.file {
             Kind::Whole { file, .. } => i64::try_from(length)
@@ -61,7 +61,7 @@ impl Sink {
         done.map_err(Failure::system(&*self.name))
     }
 
-    /// All `length` bytes are there: gives the file its name.
+    /// All `length` bytes are written: renames the file.
     pub fn finish(self, length: u64) -> Result<(), Failure> {
         let name = self.name;
         match self.file {
@@ -78,14 +78,14 @@ impl Sink {
 }
 
 fn kind(path: &Path) -> io::Result<Kind> {
-    // Through links, so that they stay and lead to the new file.
+    // Follows links, so that they stay and point to the new file.
     let path = match fs::canonicalize(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
         found => found?,
     };
     let permissions = match fs::metadata(&path) {
         Ok(metadata) if metadata.is_file() => {
-            // One that may not be written is not to be replaced either.
+            // A file that is not writable must not be replaced either.
             drop(OpenOptions::new().write(true).open(&path)?);
             Some(metadata.permissions())
         }
@@ -97,7 +97,7 @@ fn kind(path: &Path) -> io::Result<Kind> {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    // What the umask leaves of these, as for any new file.
+    // The permissions that the umask allows, as for any new file.
     let file = tempfile::Builder::new()
         .prefix(".rdmactl-")
         .permissions(Permissions::from_mode(0o666))

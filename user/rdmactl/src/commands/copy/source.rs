@@ -1,4 +1,4 @@
-//! What is copied: any file or stream, piece by piece, its holes as holes.
+//! The source of a copy: any file or stream, in pieces, with its holes.
 
 use std::{
     fs::File,
@@ -18,17 +18,17 @@ use crate::{
     interrupt::{Interrupt, readable_within},
 };
 
-/// What comes next.
+/// The next piece.
 pub enum Piece {
-    /// So many bytes were read.
+    /// Bytes that were read.
     Data(usize),
-    /// So many bytes are zero, and nowhere on a disk.
+    /// A hole of this size.
     Hole(u64),
-    /// Nothing.
+    /// The end.
     End,
 }
 
-/// Why nothing comes.
+/// Why there is no piece.
 pub enum Stopped {
     /// A signal.
     Interrupted,
@@ -36,11 +36,11 @@ pub enum Stopped {
     Failed(io::Error),
 }
 
-/// A file or stream that is read.
+/// A file or stream to read.
 pub struct Source {
     file: File,
     name: String,
-    /// For files that may have holes: where we began, where we are, and up to where there is data.
+    /// For files with holes: start, current position, and end of the data.
     place: Option<Place>,
 }
 
@@ -65,7 +65,7 @@ impl Source {
         if metadata.is_dir() {
             return Err(Failure::system(name)(io::ErrorKind::IsADirectory.into()));
         }
-        // From where it stands: a shell may have read the beginning of it.
+        // From its current position: a shell may have read the beginning.
         let began = seek(&file, SeekFrom::Current(0)).unwrap_or_default();
         let place = metadata.is_file().then_some(Place { began, now: began, data_until: began });
         Ok(Self { file, name, place })
@@ -76,13 +76,13 @@ impl Source {
         &self.name
     }
 
-    /// Bytes that there are, from where it began; none if nobody knows.
+    /// The number of bytes from its start; none if it is unknown.
     pub fn length(&self) -> Option<u64> {
         let metadata = self.file.metadata().ok()?;
         self.place.map(|place| metadata.len().saturating_sub(place.began))
     }
 
-    /// Whether `path` is the same file, so that writing one would change the other.
+    /// Whether `path` is the same file, so that writing to it would change the source.
     pub fn is_same_file(&self, path: &Path) -> bool {
         match (self.file.metadata(), std::fs::metadata(path)) {
             (Ok(ours), Ok(theirs)) => self.place.is_some() && (ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino()),
@@ -99,7 +99,7 @@ impl Source {
         self.place.is_some() || readable_within(&self.file, time)
     }
 
-    /// Reads the next piece into `buffer`: full, but at an end, or if a stream has no more yet.
+    /// Reads the next piece into `buffer`, which is filled except at an end, or if a stream has no more data yet.
     pub fn next(&mut self, buffer: &mut [u8], interrupt: &Interrupt) -> Result<Piece, Stopped> {
         let mut room = buffer.len();
         if let Some(place) = &mut self.place {
@@ -109,7 +109,7 @@ impl Source {
                     hole => return Ok(Piece::Hole(hole)),
                 }
             }
-            // A file that grows at its end, where there is no data yet, is looked at by reading.
+            // For a file that grows at its end, where there is no data yet, reading shows whether there is more.
             if place.data_until > place.now {
                 room = room.min(usize::try_from(place.data_until - place.now).unwrap_or(room));
             }
@@ -127,7 +127,7 @@ impl Source {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(Stopped::Failed(error)),
             }
-            // What has come is not kept waiting for more.
+            // Data that has arrived is not delayed.
             if length < room && !self.is_ready() {
                 break;
             }
@@ -139,13 +139,13 @@ impl Source {
     }
 }
 
-/// Finds the next data of a file, and goes there; answers how many bytes of a hole there are before it, up to the end if there is
-/// none. File systems that know of no holes have none (lseek(2)).
+/// Finds the next data of a file, and seeks to it; returns the size of the hole before it, up to the end if there is
+/// none. File systems without support for holes report none (lseek(2)).
 fn next_data(file: &File, place: &mut Place) -> Result<u64, Errno> {
     let data = match seek(file, SeekFrom::Data(place.now)) {
         Ok(data) => data,
         Err(Errno::NXIO) => {
-            // No data: a hole up to the end, if there is anything.
+            // No data: a hole up to the end, if it is not empty.
             let end = seek(file, SeekFrom::End(0))?.max(place.now);
             seek(file, SeekFrom::Start(end))?;
             return Ok(end - std::mem::replace(&mut place.now, end));

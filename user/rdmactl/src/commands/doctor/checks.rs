@@ -1,4 +1,4 @@
-//! What is looked at, one after the other.
+//! The single checks.
 
 use std::{
     fs,
@@ -18,23 +18,23 @@ const EDU: (&str, &str) = ("0x1234", "0x11e8");
 /// The oldest kernel that the driver is for.
 const KERNEL: (u32, u32) = (7, 3);
 
-/// What came of a look.
+/// The result of a check.
 #[derive(Serialize)]
 #[serde(tag = "finding", rename_all = "lowercase")]
 pub enum Finding {
     /// As it should be.
     Good { found: String },
-    /// It works, but may not always, or not for all.
+    /// It works, but not always, or not for all users.
     Note { found: String, advice: String },
     /// It cannot work.
     Wrong { found: String, advice: String },
-    /// Not looked at, for want of something that is missing above.
+    /// Not checked, because something above is missing.
     Unknown { found: String },
 }
 
 type Checks = Vec<(&'static str, Finding)>;
 
-/// All of them. What makes no sense after something that is missing is left out.
+/// All checks. Those that make no sense because something is missing are left out.
 pub fn all(wanted: Option<&str>) -> Checks {
     let mut checks = vec![("kernel", kernel())];
     let devices = edu_devices();
@@ -44,7 +44,7 @@ pub fn all(wanted: Option<&str>) -> Checks {
     let device = match commands::device(wanted) {
         Ok(device) => device,
         Err(failure) => {
-            let advice = "see above; `rdmactl list` shows the devices that the driver serves".into();
+            let advice = "see above; `rdmactl list` shows the devices of the driver".into();
             checks.push(("node", wrong(failure.to_string(), advice)));
             return checks;
         }
@@ -87,7 +87,7 @@ fn kernel() -> Finding {
     kernel_of(&release, config.map(|text| text.lines().any(|line| line == "CONFIG_RUST=y")))
 }
 
-/// Of a kernel that has Rust, has not, or keeps it to itself.
+/// For a kernel that has Rust, that has not, or for which this is unknown.
 fn kernel_of(release: &str, rust: Option<bool>) -> Finding {
     let mut numbers =
         release.split(|character: char| !character.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
@@ -126,7 +126,7 @@ fn plugged(devices: &[PathBuf]) -> Finding {
     match names.is_empty() {
         true => wrong(
             "no edu device (PCI 1234:11e8)",
-            "give the virtual machine one: `qemu-system-x86_64 -device edu`, of QEMU 10 or newer".into(),
+            "add one to the virtual machine: `qemu-system-x86_64 -device edu`, with QEMU 10 or newer".into(),
         ),
         false => good(format!("edu at {}", names.join(", "))),
     }
@@ -144,7 +144,7 @@ fn module() -> Finding {
         file.rsplit('/').next().is_some_and(|name| name == "rdma.ko" || name.starts_with("rdma.ko."))
     });
     match installed {
-        true => wrong("rdma is installed, and not loaded", "`modprobe rdma`; `dmesg` says why if that fails".into()),
+        true => wrong("rdma is installed, and not loaded", "`modprobe rdma`; if that fails, `dmesg` shows the reason".into()),
         false => wrong(
             format!("rdma is not installed for {release}"),
             "install the package rust-dma-dkms and this kernel's headers, or `insmod` a module that `make modules` has built for it".into(),
@@ -152,7 +152,7 @@ fn module() -> Finding {
     }
 }
 
-/// Whether the devices are this driver's.
+/// Whether the devices are bound to this driver.
 fn driver(devices: &[PathBuf]) -> Finding {
     let mut others = Vec::new();
     let mut ours = Vec::new();
@@ -166,7 +166,7 @@ fn driver(devices: &[PathBuf]) -> Finding {
     if devices.is_empty() {
         return Finding::Unknown { found: "no device".into() };
     }
-    let advice = "`dmesg` says why it was refused; `echo ADDRESS >/sys/bus/pci/drivers/rdma/bind` tries again, \
+    let advice = "`dmesg` shows why it was refused; `echo ADDRESS >/sys/bus/pci/drivers/rdma/bind` binds it again, \
                   after an unbind from another driver and with an empty driver_override";
     match (ours.is_empty(), others.is_empty()) {
         (false, true) => good(format!("rdma, of {}", ours.join(", "))),
@@ -180,14 +180,16 @@ fn node(device: &Device) -> Finding {
     match Context::open(&device.node) {
         Ok(_) => good(format!("{node} opens")),
         Err(Error::NoDevice { .. }) => {
-            let advice = "is /dev a devtmpfs, and does udev run? In a container, hand the node in, as with `docker run --device`";
-            wrong(format!("{node} is not there"), advice.into())
+            let advice = "check that /dev is a devtmpfs and udev runs; in a container, pass the node, as with `docker run --device`";
+            wrong(format!("{node} does not exist"), advice.into())
         }
         Err(Error::Permission { .. }) => {
-            let advice = "`adduser USER rdma` and log in again (the package's rule for udev gives nodes to that group), or be root";
-            wrong(format!("{node} is not for user {}", geteuid().as_raw()), advice.into())
+            let advice = "`adduser USER rdma` and log in again (the udev rule of the package assigns nodes to that group), or use root";
+            wrong(format!("user {} may not open {node}", geteuid().as_raw()), advice.into())
         }
-        Err(error @ Error::Version { .. }) => wrong(error.to_string(), "install module and tool of one version".into()),
+        Err(error @ Error::Version { .. }) => {
+            wrong(error.to_string(), "install the module and the tool in the same version".into())
+        }
         Err(error) => wrong(error.to_string(), "`dmesg` may have more".into()),
     }
 }
@@ -196,18 +198,18 @@ fn name(device: &Device) -> Finding {
     match &device.by_path {
         Some(path) => good(path.display().to_string()),
         None => note(
-            "no name that stays the same when devices come and go",
+            "no name that stays the same when devices are added or removed",
             "install packaging/udev/60-rust-dma.rules (the package rust-dma-tools has it)",
         ),
     }
 }
 
-/// What memory there is within the device's reach.
+/// Memory within the address range of the device.
 fn reach(device: &Device, info: &Info) -> Finding {
     let bits = info.dma_bits;
     let group = sysfs::link_name(format!("/sys/bus/pci/devices/{}/iommu_group", device.pci_address));
     if let Some(group) = group {
-        return good(format!("{bits} bits, and an IOMMU (group {group}): all memory is in reach"));
+        return good(format!("{bits} bits, and an IOMMU (group {group}): all memory is within range"));
     }
     if bits >= 32 {
         return good(format!("{bits} bits"));
@@ -217,12 +219,12 @@ fn reach(device: &Device, info: &Info) -> Finding {
         .map(sysfs::named)
         .and_then(|lines| lines.get("CmaTotal")?.split(' ').next()?.parse::<u64>().ok());
     let found =
-        format!("{bits} bits and no IOMMU: only the lowest {} MiB of memory are in reach", (1_u64 << bits) >> 20);
+        format!("{bits} bits and no IOMMU: only the lowest {} MiB of memory are within range", (1_u64 << bits) >> 20);
     match cma {
-        Some(kib) if kib > 0 => good(format!("{found}; {} MiB are set aside (CMA)", kib >> 10)),
+        Some(kib) if kib > 0 => good(format!("{found}; {} MiB are reserved (CMA)", kib >> 10)),
         _ => note(
             found,
-            "large buffers may be refused: `cma=64M@0-256M` on the kernel's command line sets memory aside for them",
+            "large allocations may fail; `cma=64M@0-256M` on the kernel command line reserves memory for them",
         ),
     }
 }
@@ -239,7 +241,7 @@ fn memory(context: &Context) -> Finding {
     }
 }
 
-/// There and back, for real: through memory that was somebody's, so that it is given back as it was.
+/// A transfer to the device and back. The byte in the device memory is restored.
 fn transfer(context: &Context) -> Finding {
     let began = Instant::now();
     let done = context.allocate(2).and_then(|buffer| {
@@ -251,10 +253,8 @@ fn transfer(context: &Context) -> Finding {
     });
     let time = began.elapsed();
     match done {
-        Ok(()) => good(format!("a byte from the device and back again, in {} ms", time.as_millis())),
-        Err(error) => {
-            wrong(error.to_string(), "`dmesg` has more; unbind the driver and bind it again to begin anew".into())
-        }
+        Ok(()) => good(format!("a byte was transferred from the device and back in {} ms", time.as_millis())),
+        Err(error) => wrong(error.to_string(), "`dmesg` has more; unbind the driver and bind it again".into()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What there is to see at a moment, and what has changed between two.
+//! The state of all devices at a time, and the changes between two times.
 
 use std::{collections::BTreeMap, fs, path::Path, time::Instant};
 
@@ -10,7 +10,7 @@ use crate::{
     sysfs::{self, Class, State},
 };
 
-/// A moment.
+/// The state at a time.
 pub struct Look {
     when: Instant,
     devices: Vec<Device>,
@@ -33,44 +33,44 @@ pub struct User {
     pub command: String,
     /// The device.
     pub device: String,
-    /// Buffers that it has.
+    /// Number of its buffers.
     pub buffers: u64,
-    /// Their bytes.
+    /// Their size.
     pub memory: u64,
-    /// Requests that wait.
+    /// Waiting requests.
     pub queued: u64,
-    /// Requests at work.
+    /// Running requests.
     pub in_flight: u64,
     /// Completions that it has not collected.
     pub completed: u64,
 }
 
-/// What has changed from one moment to the next.
+/// The changes between two times.
 #[derive(Serialize)]
 pub struct Change {
     /// Seconds in between.
     pub seconds: f64,
     /// Devices.
     pub devices: Vec<Busy>,
-    /// Who uses them.
+    /// Programs that use them.
     pub users: Vec<User>,
 }
 
-/// What a device has done.
+/// Activity of a device.
 #[derive(Serialize)]
 pub struct Busy {
     /// Its name.
     pub name: String,
     #[serde(flatten)]
     pub state: State,
-    /// What each counter has gone up by, a second.
+    /// Increase of each counter, per second.
     pub rates: BTreeMap<String, f64>,
-    /// How long those requests took that were done meanwhile.
+    /// Durations of the requests that completed in that time.
     pub latency: Vec<Class>,
 }
 
 impl Look {
-    /// Looks. A device that has gone is left out.
+    /// Reads the state. A device that is removed is left out.
     pub fn take(names: &[String]) -> Result<Self, Failure> {
         let device = |name: &String| {
             Some(Device {
@@ -82,7 +82,7 @@ impl Look {
         };
         let devices: Vec<_> = names.iter().filter_map(device).collect();
         if devices.is_empty() {
-            let what = "/sys/kernel/debug/rdma is not to be seen: it needs root, a device, and \
+            let what = "cannot read /sys/kernel/debug/rdma: this needs root, a device, and \
                         `mount -t debugfs debugfs /sys/kernel/debug`";
             return Err(Failure::NoDevice(what.into()));
         }
@@ -92,7 +92,7 @@ impl Look {
     }
 }
 
-/// Who has devices open, as far as we may know.
+/// Programs that have devices open, if they are visible to this user.
 fn users() -> Vec<User> {
     let mut users = Vec::new();
     for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -130,7 +130,7 @@ fn user(pid: u32, process: &Path, fd: &std::ffi::OsStr) -> Option<(u64, User)> {
 }
 
 impl Change {
-    /// What has changed.
+    /// Computes the changes.
     pub fn between(before: &Look, now: &Look) -> Self {
         let seconds = now.when.duration_since(before.when).as_secs_f64();
         let devices = now.devices.iter().map(|device| {
@@ -145,7 +145,7 @@ impl Change {
         Self { seconds, devices: devices.collect(), users: now.users.clone() }
     }
 
-    /// For people, line by line.
+    /// As text, line by line.
     pub fn text(&self) -> String {
         let mut text = table(&Busy::HEAD, self.devices.iter().map(Busy::row));
         if !self.users.is_empty() {
@@ -156,7 +156,7 @@ impl Change {
 }
 
 impl Busy {
-    /// What the columns are.
+    /// Headings.
     pub const HEAD: [&str; 9] =
         ["DEVICE", "ENGINE", "FILES", "QUEUED", "BUFFERS", "BYTES", "TRANSFERS/s", "BYTES/s", "MEDIAN"];
 
@@ -178,7 +178,7 @@ impl Busy {
 }
 
 impl User {
-    /// What the columns are.
+    /// Headings.
     pub const HEAD: [&str; 8] = ["PID", "COMMAND", "DEVICE", "BUFFERS", "BYTES", "QUEUED", "IN FLIGHT", "DONE"];
 
     /// In columns.
@@ -206,7 +206,7 @@ fn rates(before: Option<&Device>, now: &Device, seconds: f64) -> BTreeMap<String
     now.counters.iter().map(rate).collect()
 }
 
-/// What has come to each class.
+/// Increase of each class.
 fn classes(before: &[Class], now: &[Class]) -> Vec<Class> {
     let earlier = |from_ns| before.iter().find(|class| class.from_ns == from_ns).map_or(0, |class| class.requests);
     let change = |class: &Class| Class {
@@ -216,7 +216,7 @@ fn classes(before: &[Class], now: &[Class]) -> Vec<Class> {
     now.iter().map(change).filter(|class| class.requests > 0).collect()
 }
 
-/// The class that the one in the middle is of.
+/// The class of the median.
 fn median(classes: &[Class]) -> Option<Class> {
     let all: u64 = classes.iter().map(|class| class.requests).sum();
     let mut sum = 0;
@@ -226,7 +226,7 @@ fn median(classes: &[Class]) -> Option<Class> {
     })
 }
 
-/// A time in its unit.
+/// A time with its unit.
 pub fn duration(ns: u64) -> String {
     match ns {
         0..1_000 => format!("{ns} ns"),
@@ -249,7 +249,7 @@ mod tests {
         let before = [class(2, 5), class(4, 7)];
         let now = [class(2, 5), class(4, 9), class(8, 1)];
         assert_eq!(classes(&before, &now), [class(4, 2), class(8, 1)]);
-        // Bound anew in between: it begins at nothing.
+        // Bound again in between: it starts at zero.
         assert_eq!(classes(&now, &[class(2, 1)]), []);
     }
 

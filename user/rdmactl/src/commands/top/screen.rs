@@ -17,7 +17,7 @@ use ratatui::{
 use super::look::{Busy, Change, Look, User, duration};
 use crate::{failure::Failure, interrupt::Interrupt};
 
-/// Shows it until somebody has seen enough. The terminal is as it was afterwards.
+/// Displays it until a key ends it, and restores the terminal.
 pub fn run(
     names: &[String],
     first: Look,
@@ -39,7 +39,7 @@ fn watch(
     count: u64,
     interrupt: &Interrupt,
 ) -> Result<(), Failure> {
-    // Nothing has happened yet; what is so now is to be seen.
+    // Nothing has happened yet; the current state is displayed.
     let mut change = Change::between(&before, &before);
     let mut next = Instant::now() + interval;
     let mut looks = 0;
@@ -61,7 +61,7 @@ fn watch(
     Ok(())
 }
 
-/// Waits for a key, for so long.
+/// Waits for a key, for this time.
 fn wants_to_end(time: Duration) -> io::Result<bool> {
     if !event::poll(time)? {
         return Ok(false);
@@ -109,7 +109,7 @@ fn histogram(change: &Change) -> BarChart<'static> {
         .map(|(from, requests)| Bar::default().value(requests).label(format!("≥{}", duration(from)).into()))
         .collect();
     BarChart::default()
-        .block(Block::bordered().title(" Requests done since the last look, by how long they took "))
+        .block(Block::bordered().title(" Requests completed since the last report, by duration "))
         .data(BarGroup::default().bars(&bars))
         .bar_width(9)
 }
