@@ -1,4 +1,4 @@
-# What the scripts in vm/ share: where things are, and how they speak.
+# Shared by the scripts in vm/: paths and messages.
 # shellcheck shell=bash disable=SC2034 # some of it is used there only
 set -euo pipefail
 umask 022
@@ -12,27 +12,28 @@ cache=${XDG_CACHE_HOME-}
 [[ $cache == /* ]] || cache=${HOME:-$(getent passwd "$UID" | cut -d : -f 6)}/.cache
 cache+=/rdma
 
-# Everything that shapes the build root is in its name: another list, script, mirror or kernel is another root.
+# The name of the build root depends on everything that affects its contents: packages, scripts, mirror, kernel. Comments do not.
 root_key() {
 	{
 		printf '%s\n' "$suite" "${MIRROR:-}" "${KERNEL:-}"
-		cat "$project"/vm/{packages,build-root,kernel-packages,kernel-metadata} "$project/packaging/dkms/rust-metadata"
+		cat "$project"/vm/{packages,build-root,kernel-packages,kernel-metadata} "$project/packaging/dkms/rust-metadata" |
+			sed -E '/^\s*#( |$)/d'
 	} | sha256sum | cut -c 1-12
 }
 
-# The build root; "/" for whoever is in it already.
+# The build root; "/" inside of it.
 if [[ -e /etc/rdma-release ]]; then
 	root=/
 else
 	root=$cache/root-$(root_key)
 fi
 
-# The guest's first file system for a kernel of this release, in the build root; made by vm/image.
+# The guest's first file system for a kernel of this release, in the build root; created by vm/image.
 image_of() {
 	echo "/boot/initramfs-$1-$(cat "$project"/vm/image "$project"/vm/guest/{init,hold-clock.c} | sha256sum | cut -c 1-12)"
 }
 
-# Further kernels to test on (vm/kernel): where each is, in the build root; its name tells what shaped it.
+# Additional kernels for tests (vm/kernel): the path of each in the build root, whose name depends on what affects its contents.
 kernels=(debug kcsan rt)
 pristine=/usr/src/linux-pristine
 kernel_directory() {
@@ -42,15 +43,15 @@ kernel_directory() {
 	echo "/usr/src/kernels/$1-$(cat "${parts[@]}" | sha256sum | cut -c 1-12)"
 }
 
-# Choose a kernel, the stock one or a further one: `release`, as uname -r will say, and in the build root `vmlinuz` and `headers`.
+# Choose a kernel, the stock one or another one: `release` as in uname -r, and in the build root `vmlinuz` and `headers`.
 choose_kernel() {
 	local directory
 	if [[ $1 == stock ]]; then
-		release=$(cat "$root/etc/rdma-release" 2>/dev/null) || die "there is no build root yet; 'make setup' makes it"
+		release=$(cat "$root/etc/rdma-release" 2>/dev/null) || die "there is no build root yet; run 'make setup'"
 		vmlinuz=/lib/modules/$release/vmlinuz headers=/lib/modules/$release/build
 	else
 		directory=$(kernel_directory "$1")
-		release=$(cat "$root$directory/release" 2>/dev/null) || die "there is no kernel $1 yet; 'vm/setup $1' makes it (kernels: ${kernels[*]})"
+		release=$(cat "$root$directory/release" 2>/dev/null) || die "there is no kernel $1 yet; run 'vm/setup $1' (kernels: ${kernels[*]})"
 		vmlinuz=$directory/vmlinuz headers=$directory/build
 	fi
 }
@@ -61,8 +62,8 @@ die() {
 	exit 1
 }
 
-# Become a command that runs as root of its own mount and process namespace (and user namespace, for an ordinary user).
-# All its mounts and all its processes go when it does, or when we do.
+# Execute a command as root of its own mount and process namespace (and user namespace, for an ordinary user).
+# All its mounts and processes end with it, or with this process.
 namespace() {
 	local user=()
 	((EUID == 0)) || user=(--user --map-root-user --map-auto)
