@@ -1,84 +1,84 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# What there is to do here. All of it happens in a build root that vm/setup makes in the cache; the module itself is built by kbuild,
+# Everything happens in a build root that vm/setup creates in the cache; the module itself is built by kbuild,
 # from Kbuild. Variables:
-#   KERNEL=7.3.4+deb13-amd64  this Debian kernel and not the newest     MIRROR=URL  this Debian mirror
+#   KERNEL=7.3.4+deb13-amd64  this Debian kernel instead of the newest  MIRROR=URL  this Debian mirror
 #   KDIR=/path/to/linux       `make modules` against that kernel tree, without a build root
 #   T=name                    this test only                            M=name      this seeded bug only
 #   S=name                    this sample
-#   V=1                       show all that is run
+#   V=1                       print all commands
 
 .DEFAULT_GOAL := help
 export KERNEL MIRROR KDIR V
 
 quiet = $(if $(V),,--silent)
 
-# Further kernels, made the first time, and the module for each.
+# Additional kernels, created the first time, and the module for each.
 kernels = vm/setup $(1) && for kernel in $(1); do vm/modules --kernel $$kernel || exit; done
 
-help: ## this list
-	@echo "The targets (the head of the Makefile tells the variables):"
+help: ## print this list
+	@echo "Targets (variables are documented at the top of the Makefile):"
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1 \t/p' Makefile | expand -t 24
 
-deb: setup ## make Debian's packages, into build/deb
+deb: setup ## build the Debian packages, into build/deb
 	@packaging/build-deb
 
-run: modules samples-c ## boot Debian's kernel, load the driver, let the samples move data through the device
+run: modules samples-c ## boot Debian's kernel, load the driver, transfer data to the device and back
 	@vm/boot -- samples/tour
 
-sample: modules samples ## show what mapping and DMA are for, in the guest; S=name: samples/README.md has the names
+sample: modules samples ## run an application of mapping and DMA in the guest; S=name: see samples/README.md
 	@samples/boot $(S)
 
-test: modules samples tests-built deb ## run the tests; T=name runs one, T=g01 those of a row of the guarantees
+test: modules samples tests-built deb ## run the tests; T=name runs one, T=g01 those of a promise
 	@vm/enter tests/run $(T)
 
-test-debug: modules samples tests-built ## run those that want the sanitizer kernel (built the first time, 10 minutes); T=name
+test-debug: modules samples tests-built ## run the tests on the sanitizer kernel (built the first time, 10 minutes); T=name
 	@$(call kernels,debug)
 	@vm/enter tests/run --lane debug $(T)
 
-test-race: modules samples tests-built ## run those that look for races, on three kernels (40 minutes); T=name
+test-race: modules samples tests-built ## run the tests for races, on three kernels (40 minutes); T=name
 	@$(call kernels,debug kcsan rt)
 	@vm/enter tests/run --lane race $(T)
 
-test-long: modules samples tests-built ## run those that can go on for hours, for hours; T=name
+test-long: modules samples tests-built ## run the tests that can run for hours, for hours; T=name
 	@$(call kernels,debug kcsan rt)
 	@vm/enter tests/run --lane long $(T)
 
-guarantees: modules samples tests-built ## run all that proves a promise, and print the table; docs/guarantees.md
+guarantees: modules samples tests-built ## run all tests of promises, and write docs/guarantees.md
 	@$(call kernels,debug kcsan rt)
 	@for lane in test debug race; do vm/enter tests/run --rows --lane $$lane; done; vm/enter tests/harness/guarantees --write
 
-mutants: modules samples tests-built ## break the driver on purpose, and see that the tests notice; M=name for one
+mutants: modules samples tests-built ## break the driver on purpose, and check that the tests find it; M=name for one
 	@tests/mutants/run $(M)
 
-fuzz: modules samples tests-built ## fuzz the interface; SEED=1 CALLS=10000000, FUZZ_KERNEL=debug, GROW=300 (seconds) for the corpus
+fuzz: modules samples tests-built ## fuzz the system calls; SEED=1 CALLS=10000000, FUZZ_KERNEL=debug, GROW=300 (seconds) for the corpus
 	@$(if $(FUZZ_KERNEL),$(call kernels,$(FUZZ_KERNEL)))
 	@vm/enter tests/fuzz/run $(FUZZ_KERNEL:%=--kernel %) $(SEED:%=--seed %) $(CALLS:%=--calls %) $(GROW:%=--grow %)
 
-bench: modules ## measure what requests and mappings cost, in instructions; build/bench/results.json
+bench: modules ## measure the cost of requests and mappings, in instructions; build/bench/results.json
 	@vm/enter make $(quiet) -C tests bench
 	@vm/enter tests/bench/run
 
 modules: setup ## build build/RELEASE/rdma.ko; with KDIR=, for that kernel tree
 	@vm/modules
 
-shell: modules samples user ## a prompt in the guest, with the driver loaded
+shell: modules samples user ## boot the guest to a prompt, with the driver loaded
 	@vm/boot --tty -- vm/guest/shell
 
-check: setup ## formatting, clippy, shellcheck; any warning is an error
+check: setup ## check formatting, clippy, shellcheck, spelling and style
 	@for crates in tests/fuzz user samples; do (cd $$crates && $(CURDIR)/vm/cargo fetch --quiet) || exit; done
 	@vm/enter vm/check
 
-rust-analyzer: setup ## write rust-project.json, with which an editor understands the driver
+rust-analyzer: setup ## write rust-project.json, for editors with rust-analyzer
 	@vm/rust-analyzer
 
-clean: ## remove what was built
+clean: ## remove built files
 	rm -rf build rust-project.json
 
 distclean: clean ## remove the cache with the build root, too
 	@vm/distclean
 
-setup: ## make the build root; the other targets do so by themselves
+setup: ## create the build root; the other targets do this automatically
 	@$(if $(KDIR),:,vm/setup)
 
 user: setup ## build the library, the tool rdmactl and their tests; build/user

@@ -1,8 +1,8 @@
 #!/usr/bin/python3 -B
-"""vm/patience.py SECONDS COMMAND ARGUMENT... : run a command, and end it when it has had so many seconds (status 124); 0 is for ever.
+"""vm/patience.py SECONDS COMMAND ARGUMENT... : run a command, and end it after this number of seconds (status 124); 0 means no limit.
 
 Like timeout(1), but on a busy machine the seconds are longer: of the time in which the command wants a CPU, only the share in which it has one
-counts. Beside nine others on one CPU, a second takes ten. The time in which it sleeps counts in full.
+counts. Next to nine others on one CPU, a second takes ten. The time in which it sleeps counts in full.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ GRACE_SECONDS = 5
 
 
 class Clock:
-    """Seconds that a process and its descendants have had, as far as the machine let them run."""
+    """Seconds of a process and its descendants, less those in which they waited for a CPU."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -27,7 +27,7 @@ class Clock:
         self.threads: dict[str, tuple[int, int]] = {}
 
     def look(self) -> float:
-        """The seconds until now; to be called every second or so."""
+        """The seconds until now; must be called about every second."""
         now = time.monotonic()
         threads = self.schedstats()
         ran, waited = (
@@ -41,7 +41,7 @@ class Clock:
         return self.seconds
 
     def schedstats(self) -> dict[str, tuple[int, int]]:
-        """Of each thread: nanoseconds that it ran, and that it waited for a CPU. Source: Documentation/scheduler/sched-stats.rst"""
+        """For each thread: nanoseconds that it ran, and that it waited for a CPU. Source: Documentation/scheduler/sched-stats.rst"""
         found = {}
         for pid in descendants(self.pid):
             for path in Path("/proc", str(pid), "task").glob("*/schedstat"):
@@ -64,7 +64,7 @@ def descendants(root: int) -> set[int]:
 
 
 def ended(process: "subprocess.Popen[str]", seconds: float) -> bool:
-    """Wait for the end of a process, for so many of its seconds; whether it came."""
+    """Wait for the end of a process, for this number of its seconds; returns whether it has ended."""
     clock = Clock(process.pid)
     while not seconds or clock.look() < seconds:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -74,7 +74,7 @@ def ended(process: "subprocess.Popen[str]", seconds: float) -> bool:
 
 
 def end(process: "subprocess.Popen[str]") -> None:
-    """End a process and all its descendants; it may do so in order."""
+    """End a process and all its descendants; the process can exit properly first."""
     doomed = descendants(process.pid)
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -85,9 +85,9 @@ def end(process: "subprocess.Popen[str]") -> None:
 
 
 def main() -> int:
-    """Run the command; its status, as a shell has it."""
+    """Run the command; returns its status, as in a shell."""
     seconds, *command = sys.argv[1:]
-    signal.signal(signal.SIGINT, lambda *_: None)  # the terminal sends it to the command as well, which decides
+    signal.signal(signal.SIGINT, lambda *_: None)  # the terminal sends it to the command as well, which decides what to do
     with subprocess.Popen(command, close_fds=False) as process:
         signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         if ended(process, float(seconds)):

@@ -1,7 +1,7 @@
-# How vm/setup shows its steps, and what it says when one fails.
+# How vm/setup displays its steps, and its messages if one fails.
 # shellcheck shell=bash disable=SC2154 # $cache and $log are the caller's
 
-# step TITLE COMMAND... : run it, its output in the log, its title and time on the terminal.
+# step TITLE COMMAND... : run it, with its output in the log, and its title and time on the terminal.
 step() {
 	local title=$1 start=$SECONDS began pid status=0
 	shift
@@ -24,7 +24,7 @@ step() {
 	say "  done in $((SECONDS - start)) s"
 }
 
-# The end of the step's output, and what is to be done about it as far as that can be told.
+# The end of the step's output, and advice, if the cause is known.
 failed() {
 	local output advice
 	output=$(tail -c "+$(($2 + 1))" "$log")
@@ -37,17 +37,17 @@ failed() {
 	*)
 		advice= ;;
 	esac
-	die "\"$1\" failed (status $3). ${advice:+$advice }All its output is in $log; the next run goes on from here."
+	die "\"$1\" failed (status $3). ${advice:+$advice }Its output is in $log; the next run continues from here."
 }
 
-# So many GB have to be free.
+# Check that this number of GB is free.
 require_space() {
 	local free
 	free=$(df --output=avail --block-size=1G "$cache" | tail -n 1)
-	((free >= $1)) || die "the cache, $cache, needs $1 GB, and $free GB are free there; XDG_CACHE_HOME= puts it elsewhere"
+	((free >= $1)) || die "the cache, $cache, needs $1 GB, and $free GB are free there; XDG_CACHE_HOME= changes its place"
 }
 
-# What the set-up needs of the host. Root has it installed; others are told what to install.
+# What the setup needs on the host. It is installed if the user is root; otherwise a message lists it.
 require_tools() {
 	local missing=() keys=(/usr/share/keyrings/debian-archive-"$suite"-*)
 	command -v mmdebstrap >/dev/null || missing+=(mmdebstrap)
@@ -74,9 +74,9 @@ require_namespaces() {
 	local name
 	name=$(id -un)
 	[[ $(cat /etc/sub[ug]id 2>/dev/null | grep -cE "^($name|$UID):") -ge 2 ]] ||
-		die "user $name has no subordinate ids. Give it some: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $name"
+		die "user $name has no subordinate ids. Add some: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $name"
 	unshare --user --map-root-user --map-auto --mount --pid --fork --mount-proc true 2>"$cache/namespace.log" ||
-		die "this machine lets no ordinary user make namespaces ($(head -n 1 "$cache/namespace.log"))." \
+		die "on this machine, ordinary users cannot create namespaces ($(head -n 1 "$cache/namespace.log"))." \
 			"Run as root, or see sysctl kernel.unprivileged_userns_clone, user.max_user_namespaces," \
 			"kernel.apparmor_restrict_unprivileged_userns"
 }

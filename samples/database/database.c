@@ -2,10 +2,10 @@
 /*
  * database [-n] FILE SQL... : a SQLite database in a DMA buffer, queried through the mapping: only the pages that a query needs are loaded.
  *
- * The answers go to the output; what each has cost goes to stderr. SQLite's own library does the work: it is given the mapping as the
- * database (sqlite3_deserialize(3)) and told to use it where it is and not to copy pages out of it (PRAGMA mmap_size).
+ * The results go to standard output, the cost of each query to stderr. SQLite's library uses the mapping as the
+ * database (sqlite3_deserialize(3)), in place, without copying pages (PRAGMA mmap_size).
  *
- *   -n  without MADV_RANDOM: what is around a touched page is loaded along with it, which is better for a query that needs all of it
+ *   -n  without MADV_RANDOM: an access also loads the pages around it, which is better for a query that reads everything
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -41,8 +41,8 @@ static double milliseconds(void)
 }
 
 /*
- * The faults that the driver has handled on this device, by its own count; the kernel's of this process (getrusage(2)), which has others, too,
- * where there is no debugfs.
+ * The faults that the driver has handled on this device, from debugfs; without debugfs, all faults of this process
+ * (getrusage(2)).
  */
 static long faults(void)
 {
@@ -60,7 +60,7 @@ static long faults(void)
 	return usage.ru_minflt;
 }
 
-/* Pages of a mapping that are loaded: mincore(2). */
+/* Loaded pages of a mapping: mincore(2). */
 static unsigned long loaded(void *bytes, unsigned long size)
 {
 	unsigned long pages = size / PAGE, count = 0;
@@ -73,7 +73,7 @@ static unsigned long loaded(void *bytes, unsigned long size)
 	return count;
 }
 
-/* The file into a buffer, by a mapping that goes again; whole pages. */
+/* Reads the file into a buffer, by a temporary mapping; whole pages. */
 static unsigned long fill(int fd, int file, struct rdma_alloc *buffer)
 {
 	struct stat about;
@@ -139,7 +139,7 @@ int main(int argc, char **argv)
 	size = fill(fd, file, &buffer);
 	fprintf(stderr, "read(2) of the whole file: %lu pages, %.3f ms\n", (unsigned long)(buffer.size / PAGE), milliseconds() - begin);
 
-	/* A mapping in which nothing is loaded yet. Queries jump about, so that what is around a touched page would be loaded in vain. */
+	/* A mapping in which nothing is loaded yet. Queries access pages at random, so that loading the pages around them would be useless. */
 	bytes = mmap(NULL, buffer.size, PROT_READ, MAP_SHARED, fd, buffer.mmap_offset);
 	check(bytes != MAP_FAILED, "mmap");
 	check(normal || !madvise(bytes, buffer.size, MADV_RANDOM), "madvise");

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! disk: a block device whose sectors are the device memories of several devices, striped, behind the kernel's own nbd.
+//! disk: a block device on the device memories of several devices, striped, exported to the kernel by nbd.
 //!
-//! What the kernel writes comes through a socket, straight into buffers, one for each device that has a part of it; the engines take all
-//! parts at the same time. Many requests can be under way.
+//! Data that the kernel writes is read from a socket into buffers, one for each device that has a part of it; the engines transfer all
+//! parts in parallel. Many requests can be in flight.
 
 #[path = "../lib/nbd.rs"]
 mod nbd;
@@ -20,13 +20,13 @@ use tokio::{
     task::{LocalSet, spawn_local},
 };
 
-/// Bytes that follow each other on one device.
+/// Consecutive bytes on one device.
 const UNIT: usize = 1024;
 
-/// A block device whose sectors are the device memories of these devices, striped.
+/// A block device on the device memories of these devices, striped.
 #[derive(Parser)]
 struct Options {
-    /// The socket at which nbd-client finds it.
+    /// The socket for nbd-client.
     #[arg(long, default_value = "/run/disk")]
     socket: PathBuf,
     /// The devices.
@@ -34,7 +34,7 @@ struct Options {
     nodes: Vec<PathBuf>,
 }
 
-/// One device, and the buffers for it that are not in use.
+/// One device, and its unused buffers.
 struct Device {
     context: AsyncContext,
     free: RefCell<Vec<Buffer>>,
@@ -44,7 +44,7 @@ struct Disk {
     devices: Vec<Device>,
 }
 
-/// What of a request is on one device. There, it is in one piece.
+/// The part of a request on one device, where it is contiguous.
 struct Share {
     device: usize,
     at: u64,
@@ -67,7 +67,7 @@ async fn main() -> anyhow::Result<()> {
     LocalSet::new().run_until(serve(disk, kernel, to)).await
 }
 
-/// Does what the kernel asks, as it comes; the replies go as things are done.
+/// Executes the kernel's requests in parallel; replies are sent as they complete.
 async fn serve(disk: Rc<Disk>, mut kernel: nbd::Kernel, to: OwnedWriteHalf) -> anyhow::Result<()> {
     let to = Rc::new(Mutex::new(to));
     loop {
@@ -76,7 +76,7 @@ async fn serve(disk: Rc<Disk>, mut kernel: nbd::Kernel, to: OwnedWriteHalf) -> a
         let (disk, to) = (Rc::clone(&disk), Rc::clone(&to));
         match request.kind {
             nbd::Kind::Disconnect => return Ok(()),
-            // What was written is on the devices when that is said.
+            // Replies to writes are sent when the data is on the devices.
             nbd::Kind::Flush => nbd::reply(&mut *to.lock().await, &request, &Ok::<_, ()>(())).await?,
             nbd::Kind::Write => {
                 let shares = disk.receive(&mut kernel, &request).await?;
@@ -103,8 +103,8 @@ async fn serve(disk: Rc<Disk>, mut kernel: nbd::Kernel, to: OwnedWriteHalf) -> a
     }
 }
 
-/// A reply that has failed half-way cannot be mended: the kernel is told by the end of the connection. So it is if a device goes while what
-/// was read from it is being sent; its buffers go with it, and that is EFAULT.
+/// A reply that has failed half-way cannot be repaired, so that the connection is closed. This also happens if a device is removed while data
+/// that was read from it is being sent (EFAULT).
 fn said(reply: io::Result<()>) {
     if let Err(error) = reply {
         eprintln!("The disk goes: {error}");
@@ -117,7 +117,7 @@ impl Disk {
         DEVICE_MEMORY_SIZE * self.devices.len() as u64
     }
 
-    /// The units that a range touches, in their order, and how many bytes of each: piece `n` is on the device after that of piece `n - 1`.
+    /// The units of a range in order, and the number of bytes of each: piece `n` is on the device after that of piece `n - 1`.
     fn pieces(at: u64, length: usize) -> impl Iterator<Item = (u64, usize)> {
         let end = at + length as u64;
         let (first, last) = (at / UNIT as u64, end.div_ceil(UNIT as u64));
@@ -128,7 +128,7 @@ impl Disk {
         })
     }
 
-    /// The shares that devices have in a range: that of piece `n` is `shares[n % devices]`.
+    /// The parts of a range on each device: that of piece `n` is `shares[n % devices]`.
     fn shares(&self, at: u64, length: usize) -> Result<Vec<Share>, rdma::Error> {
         let mut shares: Vec<Share> = Vec::new();
         for (number, (start, bytes)) in Self::pieces(at, length).enumerate() {
@@ -145,7 +145,7 @@ impl Disk {
         Ok(shares)
     }
 
-    /// The bytes to write, from the socket into the buffers. All of them are taken from it, come what may: the next request is behind them.
+    /// Reads the bytes to write from the socket into the buffers. All of them are read, also after an error, because the next request follows them.
     async fn receive(
         &self,
         kernel: &mut nbd::Kernel,
@@ -166,7 +166,7 @@ impl Disk {
         Ok(shares)
     }
 
-    /// All devices at the same time. If one fails, the others end all the same.
+    /// All devices in parallel. If one fails, the others are still waited for.
     async fn transfer(
         &self,
         shares: Vec<Share>,
@@ -191,7 +191,7 @@ impl Disk {
         done
     }
 
-    /// The bytes that were read, from the buffers into the socket.
+    /// Writes the bytes that were read from the buffers to the socket.
     async fn send(
         &self,
         to: &mut OwnedWriteHalf,

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""NumPy arrays that the device works on: no copy between the two."""
+"""NumPy arrays in DMA buffers, without a copy."""
 
 import sys
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* The smallest program: a message goes from a mapped buffer into the device by DMA, and back. */
+/* The smallest program: transfers a message from a mapped buffer to the device and back by DMA. */
 #include <fcntl.h>
 #include <rdma.h>
 #include <stdio.h>
@@ -22,12 +22,12 @@ int main(int argc, char **argv)
 {
 	const char *node = argc > 1 ? argv[1] : "/dev/rdma0";
 
-	/* An open file is a context: all it owns goes when it is closed. */
+	/* An open file is a context: what it owns is freed when it is closed. */
 	int fd = open(node, O_RDWR);
 	check(fd >= 0, node);
 	printf("open    %s\n", node);
 
-	/* Mapping at offset 0 makes the context's first buffer, of this length. */
+	/* Mapping at offset 0 allocates the context's first buffer, with this length. */
 	char *buffer = mmap(NULL, RDMA_DEVICE_MEMORY_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	check(buffer != MAP_FAILED, "mmap");
 	printf("mmap    a buffer of %d bytes for DMA\n", RDMA_DEVICE_MEMORY_SIZE);
@@ -36,7 +36,7 @@ int main(int argc, char **argv)
 	strcpy(buffer, message);
 	printf("write   \"%s\"\n", buffer);
 
-	/* The device fetches the whole buffer; the call returns when it has. */
+	/* The device reads the whole buffer; the call returns at the end. */
 	struct rdma_request out = {
 		.operation = RDMA_OP_TO_DEVICE,
 		.source = RDMA_FIRST_BUFFER,
@@ -48,7 +48,7 @@ int main(int argc, char **argv)
 	memset(buffer, 0, RDMA_DEVICE_MEMORY_SIZE);
 	printf("clear   \"%s\"\n", buffer);
 
-	/* The device puts back what it has. */
+	/* The device writes its memory back. */
 	struct rdma_request back = {
 		.operation = RDMA_OP_FROM_DEVICE,
 		.destination = RDMA_FIRST_BUFFER,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Any file goes buffer -> device -> buffer by DMA; its SHA-256 has to be the same at both ends. */
+/* Transfers a file from a buffer to the device and back by DMA; its SHA-256 must be the same at both ends. */
 #define _POSIX_C_SOURCE 200809L
 #include <errno.h>
 #include <fcntl.h>
@@ -40,7 +40,7 @@ static struct buffer allocate(int fd)
 	return buffer;
 }
 
-/* One transfer. A signal may interrupt it at any time; doing it once more is all there is to it. */
+/* One transfer. A signal may interrupt it at any time; then it is repeated. */
 static void transfer(int fd, struct rdma_request request)
 {
 	int answer;
@@ -51,7 +51,7 @@ static void transfer(int fd, struct rdma_request request)
 	check(answer == 0, "transfer");
 }
 
-/* Fills the buffer from the file; answers how many bytes it got: less than CHUNK at the end of the file only. */
+/* Fills the buffer from the file; returns the number of bytes, which is less than CHUNK only at the end of the file. */
 static size_t fill(int file, unsigned char *bytes)
 {
 	size_t length = 0;

@@ -11,7 +11,7 @@
 
 #define SHA256_SIZE 32
 
-/* Begins a hash; answers a file descriptor, or -1 and errno. */
+/* Starts a hash; returns a file descriptor, or -1 and errno. */
 static int sha256_begin(void)
 {
 	struct sockaddr_alg name = { .salg_family = AF_ALG, .salg_type = "hash", .salg_name = "sha256" };
@@ -26,8 +26,8 @@ static int sha256_begin(void)
 }
 
 /*
- * Adds bytes; answers 0, or -1 and errno. They are sent from a copy, because the kernel pins the memory that it hashes, and that
- * of a mapping of a device cannot be pinned.
+ * Adds bytes; returns 0, or -1 and errno. They are sent from a copy, because the kernel pins the memory that it hashes, and
+ * a mapping of a device cannot be pinned.
  */
 static int sha256_add(int hash, const unsigned char *bytes, size_t length)
 {
@@ -45,7 +45,7 @@ static int sha256_add(int hash, const unsigned char *bytes, size_t length)
 	return 0;
 }
 
-/* Ends the hash; answers 0, or -1 and errno. */
+/* Finishes the hash; returns 0, or -1 and errno. */
 static int sha256_end(int hash, unsigned char digest[SHA256_SIZE])
 {
 	int good = send(hash, NULL, 0, 0) == 0 && read(hash, digest, SHA256_SIZE) == SHA256_SIZE;

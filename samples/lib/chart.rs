@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! chart: draws the bars of a sample's figures, for the picture beside its table. A line of the input is a label, a tab, and a number.
+//! chart: draws a bar chart of a sample's figures. A line of the input is a label, a tab, and a number.
 
 use std::{
     io::{BufRead, stdin},
@@ -14,15 +14,15 @@ use plotters::prelude::*;
 /// Draws bars: a line of the input is a label, a tab, and a number.
 #[derive(Parser)]
 struct Options {
-    /// The SVG to write.
+    /// The SVG file to write.
     file: PathBuf,
-    /// What the picture shows.
+    /// The title.
     title: String,
-    /// What the numbers are.
+    /// The unit.
     unit: String,
 }
 
-/// Told apart from the background by everybody. Source: Okabe and Ito, "Color Universal Design".
+/// A colour that can be distinguished with colour blindness. Source: Okabe and Ito, "Color Universal Design".
 const COLOUR: RGBColor = RGBColor(0, 114, 178);
 
 fn main() -> anyhow::Result<()> {

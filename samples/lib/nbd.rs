@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The server's side of the kernel's network block device, which `nbd-client` connects to a socket.
+//! The server of the kernel's network block device, which `nbd-client` connects to a socket.
 //!
-//! The negotiation is the `nbd` crate's; then the kernel speaks. Source: NetworkBlockDevice/nbd, doc/proto.md, "Transmission".
+//! The negotiation is done by the `nbd` crate, the rest here. Source: NetworkBlockDevice/nbd, doc/proto.md, "Transmission".
 
 use std::{io, os::unix::net::UnixListener, path::Path};
 
@@ -15,44 +15,44 @@ use tokio::{
     },
 };
 
-/// What the kernel wants done.
+/// The operation of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Read,
     /// The bytes follow.
     Write,
     Flush,
-    /// And nothing any more.
+    /// The end of the connection.
     Disconnect,
 }
 
-/// A request of the kernel's.
+/// A request of the kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct Request {
     pub kind: Kind,
-    /// Comes back in the reply.
+    /// Repeated in the reply.
     id: [u8; 8],
     pub at: u64,
     pub length: usize,
 }
 
-/// A socket at which `nbd-client` finds a disk.
+/// A socket for `nbd-client`.
 pub struct Listener<'a>(UnixListener, &'a Path);
 
-/// From now on, `nbd-client` is waited for.
+/// Waits for `nbd-client` from now on.
 pub fn listen(path: &Path) -> io::Result<Listener<'_>> {
     Ok(Listener(UnixListener::bind(path)?, path))
 }
 
-/// The kernel's end of the socket, as far as it speaks.
+/// The receiving half of the kernel's socket.
 pub struct Kernel {
     from: OwnedReadHalf,
-    /// The head of the next request, as far as it has come.
+    /// The part of the next request's header that has arrived.
     head: [u8; 28],
     come: usize,
 }
 
-/// Offers the first one that comes a disk of so many bytes.
+/// Offers the first client a disk of this size.
 pub fn accept(listener: &Listener<'_>, bytes: u64) -> io::Result<(Kernel, OwnedWriteHalf)> {
     let (stream, _) = listener.0.accept()?;
     std::fs::remove_file(listener.1)?;
@@ -63,7 +63,7 @@ pub fn accept(listener: &Listener<'_>, bytes: u64) -> io::Result<(Kernel, OwnedW
 }
 
 impl Kernel {
-    /// The next request. Nothing is lost if it is not waited for to the end.
+    /// The next request. If waiting for it is cancelled, nothing is lost.
     pub async fn next(&mut self) -> io::Result<Request> {
         while self.come < self.head.len() {
             self.from.readable().await?;
@@ -78,7 +78,7 @@ impl Kernel {
         Request::new(&self.head)
     }
 
-    /// Bytes that follow a request to write.
+    /// Bytes of the header of a write.
     pub async fn bytes(&mut self, to: &mut [u8]) -> io::Result<()> {
         self.from.read_exact(to).await.map(drop)
     }
@@ -103,7 +103,7 @@ impl Request {
     }
 }
 
-/// The head of the reply; after that of a read that went well, the bytes follow.
+/// The header of the reply; after that of a successful read, the bytes follow.
 pub async fn reply<E>(to: &mut OwnedWriteHalf, request: &Request, result: &Result<(), E>) -> io::Result<()> {
     const MAGIC: u32 = 0x6744_6698;
     const EIO: u32 = 5;

@@ -1,15 +1,15 @@
-# What the samples' scripts share: what happens is said, the command is shown, and then what it really says. Any step that fails ends it.
-# Each sample's begins with the machine that it is for: `# guest:` and the options of vm/boot. (samples/tour is what `make run` shows.)
+# Functions of the samples' scripts: each step prints a title and the command, then runs it. A step that fails ends the script.
+# Each script begins with the machine that it requires: `# guest:` and options of vm/boot. (samples/tour is for `make run`.)
 # shellcheck shell=bash
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 . vm/guest/environment
 
-# Pictures and their tables go here: out of the guest, where the host has given it a place.
+# The directory for pictures and their tables: on the host, if it has provided one.
 pictures=/output
 [[ -d $pictures ]] || pictures=$(mktemp -d)
 
-# What was left in the background goes.
+# Background processes end with the script.
 trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
 
 step() { printf '\n%s\n' "$1"; }
@@ -17,7 +17,7 @@ run() {
 	printf '$ %s\n' "$1"
 	bash -euo pipefail -c "$1"
 }
-draw() { # NAME TITLE UNIT : the input, a label, a tab and a number a line, as a table and as a picture
+draw() { # NAME TITLE UNIT : draws the input, lines of a label, a tab and a number, and saves it as a table
 	tee "$pictures/$1.tsv" | chart "$pictures/$1.svg" "$2" "$3"
 }
 load() { insmod "build/$(uname -r)/rdma.ko"; }

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * nic [interrupt|poll|copy] NETNS/TAP NETNS/TAP : a network of two, through the device.
+ * nic [interrupt|poll|copy] NETNS/TAP NETNS/TAP : a network of two hosts, through the device.
  *
- * A frame that one side sends is read from its TAP interface straight into a ring of mapped buffers; an engine fetches it from there and puts
- * it into the other ring, through the device memory; from there it is written to the other side's TAP interface. There are two such ways, each
- * with a device of its own (/dev/rdma0, /dev/rdma1).
+ * A frame from one side is read from its TAP interface into a ring of mapped buffers. An engine copies it from there
+ * to the other ring, through the device memory; from there it is written to the other side's TAP interface. There are two directions, each
+ * with its own device (/dev/rdma0, /dev/rdma1).
  *
- *   interrupt  sleeps until there are frames or the driver says that the engine is done
+ *   interrupt  sleeps until there are frames or the engine is done
  *   poll       asks for both in a loop
- *   copy       as interrupt, but without mapped buffers: frames go into the device by write(2), and out of it by read(2)
+ *   copy       as interrupt, but without mapped buffers: frames are written to the device by write(2), and read by read(2)
  *
- * On SIGTERM it says what it has done, and what that has cost the CPU.
+ * On SIGTERM it prints what it has done, and the CPU time that it took.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -42,11 +42,11 @@ struct direction {
 	enum way way;
 	int from, to; /* TAP interfaces */
 	int device;
-	/* The first ring is what comes in; the engine copies burst n of it to burst n of the second one, which goes out. */
+	/* The first ring is for incoming frames; the engine copies burst n of it to burst n of the second ring, for outgoing frames. */
 	unsigned char *in, *out;
 	unsigned int length[RING];
 	unsigned int filling; /* the burst that frames are added to; those before it, */
-	unsigned int oldest;  /* from here on, are with the engine */
+	unsigned int oldest;  /* from here on, are in use by the engine */
 	unsigned long frames, bytes, bursts;
 };
 
@@ -58,7 +58,7 @@ static void check(int good, const char *what)
 	}
 }
 
-/* A TAP interface that is there already, in a network namespace that ip-netns(8) has made. */
+/* An existing TAP interface, in a network namespace of ip-netns(8). */
 static int open_tap(const char *name)
 {
 	struct ifreq request = { .ifr_flags = IFF_TAP | IFF_NO_PI };
@@ -109,7 +109,7 @@ static int is_ring_full(const struct direction *d)
 	return d->filling - d->oldest == RING - 1;
 }
 
-/* Frames out of the TAP interface, into the burst, as many as there are and as it has room for. */
+/* Reads frames from the TAP interface into the burst, as many as there are and fit. */
 static void take_frames(struct direction *d)
 {
 	unsigned int slot = d->filling % RING, *length = &d->length[slot];
@@ -126,7 +126,7 @@ static void take_frames(struct direction *d)
 	}
 }
 
-/* Frames of a burst, into the other TAP interface. What that does not take is lost, as on any wire. */
+/* Writes the frames of a burst to the other TAP interface. Frames that it does not accept are lost, as in any network. */
 static void put_frames(struct direction *d, unsigned int slot)
 {
 	const unsigned char *burst = d->out + slot * BURST;
@@ -144,7 +144,7 @@ static void put_frames(struct direction *d, unsigned int slot)
 	d->length[slot] = 0;
 }
 
-/* Has the engine copy the burst from one ring to the other; here is where the CPU does nothing. */
+/* Has the engine copy the burst from one ring to the other, without the CPU. */
 static void send_burst(struct direction *d)
 {
 	unsigned int slot = d->filling++ % RING;
@@ -169,7 +169,7 @@ static void send_burst(struct direction *d)
 	}
 }
 
-/* What the engine has done, in the order in which it was submitted. */
+/* Handles completions, in the order of submission. */
 static void take_bursts(struct direction *d)
 {
 	struct rdma_completion done[RING];
@@ -210,7 +210,7 @@ static void *forward(void *argument)
 			take_frames(d);
 		if (files[1].revents)
 			take_bursts(d);
-		/* A burst goes when the engine has nothing else to do, or when it is full. */
+		/* A burst is sent when the engine is idle, or when it is full. */
 		if (d->length[d->filling % RING] && !is_ring_full(d) && (d->oldest == d->filling || !has_room(d)))
 			send_burst(d);
 	}
@@ -246,7 +246,7 @@ int main(int argc, char **argv)
 		d->to = taps[1 - i];
 		prepare(d);
 	}
-	check(!mlockall(MCL_CURRENT), "mlockall"); /* no frame waits for a page of this program */
+	check(!mlockall(MCL_CURRENT), "mlockall"); /* all pages of this program are loaded before the first frame */
 	cpu = cpu_time();
 	for (int i = 0; i < 2; i++) {
 		pthread_t thread;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! overlap: the same transfers in three ways, and what the CPU does meanwhile.
+//! overlap: the same transfers in three ways, and what the CPU does in that time.
 //!
 //! - *blocking*: one call for each, which sleeps until the device is done;
-//! - *polling*: submitted, and asked about in a loop;
+//! - *polling*: submitted, and polled in a loop;
 //! - *wake-up*: submitted by a thread that sleeps until the driver wakes it, while the program computes.
 
 use std::{
@@ -16,10 +16,10 @@ use clap::Parser;
 use rdma::{Buffer, Context, Request};
 use rustix::time::{ClockId, clock_gettime};
 
-/// The same transfers in three ways, and what the CPU does meanwhile.
+/// The same transfers in three ways, and what the CPU does in that time.
 #[derive(Parser)]
 struct Options {
-    /// Transfers of 4096 bytes, each way.
+    /// Number of transfers of 4096 bytes, for each way.
     #[arg(short = 'n', default_value_t = 10)]
     transfers: u32,
     /// Print the CPU time of each way as a label, a tab, and a number, for `chart`.
@@ -38,13 +38,13 @@ enum Way {
     WakeUp,
 }
 
-/// What one way has cost.
+/// The cost of one way.
 struct Cost {
     way: &'static str,
     elapsed: Duration,
-    /// CPU time of the thread that had the transfers done.
+    /// CPU time of the thread that requests the transfers.
     cpu: Duration,
-    /// Pieces of work that the program has done meanwhile.
+    /// Units of work that the program has computed in that time.
     work: u64,
 }
 
@@ -53,7 +53,7 @@ fn main() -> anyhow::Result<()> {
     let context = Context::open(&options.node)?;
     let mut buffer = context.allocate(4096)?;
     let mut costs = Vec::new();
-    // The first round is not counted: in it, the program itself is loaded.
+    // The first round is not counted, because the program is loaded in it.
     for transfers in [1, options.transfers] {
         costs.clear();
         for way in Way::ALL {
@@ -63,7 +63,7 @@ fn main() -> anyhow::Result<()> {
         }
     }
 
-    // What it could have computed in as much time, had there been no transfers.
+    // The work that is possible in the same time without transfers.
     let end = Instant::now() + costs.iter().map(|cost| cost.elapsed).max().unwrap_or_default();
     let alone = compute_until(|| Instant::now() >= end);
 
@@ -102,7 +102,7 @@ impl Way {
         Ok(pending.wait()?)
     }
 
-    /// Has transfers done, in a thread of their own; computes meanwhile, if this way leaves the program free to.
+    /// Requests transfers in a separate thread; computes at the same time, if this way allows it.
     fn measured(self, mut buffer: Buffer, transfers: u32) -> Result<(Buffer, Cost), rdma::Error> {
         let over = AtomicBool::new(false);
         let begin = Instant::now();
@@ -124,7 +124,7 @@ impl Way {
     }
 }
 
-/// Computes in small pieces, and answers how many.
+/// Computes in small units, and returns their number.
 fn compute_until(over: impl Fn() -> bool) -> u64 {
     let mut state = 88_172_645_463_325_252_u64;
     let mut pieces = 0;
@@ -140,7 +140,7 @@ fn compute_until(over: impl Fn() -> bool) -> u64 {
     pieces
 }
 
-/// CPU time of the calling thread so far, in the kernel and outside of it.
+/// CPU time of the calling thread so far, in user and kernel mode.
 fn cpu_time() -> Duration {
     clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap_or_default()
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `shared_files`: a disk in a DMA buffer, for a stock file system. The engine reads and writes the files where they are.
+//! `shared_files`: a disk in a DMA buffer, with an ordinary file system. The engine reads and writes the files in place.
 //!
-//! Commands on the input, a line each, of which the answer is a line: `send AT LENGTH` has the engine fetch bytes of the disk to the
-//! start of the device memory, `receive AT LENGTH` has it put them back.
+//! Commands on the input, one per line, each with a reply of one line: `send AT LENGTH` transfers bytes of the disk to the
+//! start of the device memory, `receive AT LENGTH` transfers them back.
 
 #[path = "../lib/nbd.rs"]
 mod nbd;
@@ -19,7 +19,7 @@ use tokio::{
     net::unix::OwnedWriteHalf,
 };
 
-/// A disk in a DMA buffer, for a stock file system.
+/// A disk in a DMA buffer, with an ordinary file system.
 #[derive(Parser)]
 struct Options {
     /// The device.
@@ -31,16 +31,16 @@ struct Options {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Be the disk.
+    /// Run the server of the disk.
     Serve {
-        /// The socket at which nbd-client finds it.
+        /// The socket for nbd-client.
         #[arg(long, default_value = "/run/shared_files")]
         socket: PathBuf,
-        /// Its bytes.
+        /// Its size.
         #[arg(long, default_value_t = 1 << 20)]
         bytes: usize,
     },
-    /// Try to have a file's bytes put into a buffer by the disk itself (`O_DIRECT`), without a copy.
+    /// Try to read a file into a buffer without a copy (`O_DIRECT`).
     Direct {
         /// The file.
         file: PathBuf,
@@ -70,7 +70,7 @@ async fn main() -> anyhow::Result<()> {
     }
 }
 
-/// Does what the kernel asks and what the input says, one at a time.
+/// Executes the kernel's requests and the commands on the input, one at a time.
 async fn serve(mut disk: Buffer, mut kernel: nbd::Kernel, mut to: OwnedWriteHalf) -> anyhow::Result<()> {
     let mut commands = BufReader::new(tokio::io::stdin()).lines();
     loop {
@@ -90,7 +90,7 @@ async fn serve(mut disk: Buffer, mut kernel: nbd::Kernel, mut to: OwnedWriteHalf
     }
 }
 
-/// What the kernel reads goes from the buffer into the socket, what it writes from the socket into the buffer.
+/// Data that the kernel reads is written from the buffer to the socket, data that it writes is read from the socket into the buffer.
 async fn answer(
     disk: &mut Buffer,
     request: &nbd::Request,
@@ -112,7 +112,7 @@ async fn answer(
     Ok(())
 }
 
-/// The engine works on the disk itself; nobody copies anything.
+/// The engine accesses the disk itself; no CPU copies data.
 fn obey(disk: Buffer, command: &str) -> anyhow::Result<Buffer> {
     let words: Vec<_> = command.split_whitespace().collect();
     let [word, at, length] = words[..] else { bail!("'{command}' is not: send AT LENGTH, receive AT LENGTH") };

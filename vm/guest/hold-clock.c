@@ -2,9 +2,9 @@
 /*
  * Holds the guest's virtual clock (vm/boot --icount) while the guest waits for the host.
  *
- * QEMU lets the clock of an idle CPU leap to the next timer at once. That is right for a guest that waits for a timer or for a device, and
- * wrong for one that waits for a file on the host: one timer after the other expires, and a timeout of minutes with them, in the millisecond that
- * the host takes to read. So from each 9p request to its answer, this process runs when nothing else does. It spins on PAUSE, which leaves
+ * QEMU advances the clock of an idle CPU to the next timer at once. This is right for a guest that waits for a timer or for a device, and
+ * wrong for one that waits for a file on the host: one timer after the other expires, and timeouts of minutes with them, in the millisecond that
+ * the host takes to read. Therefore this process runs from each 9p request to its answer, while nothing else does. It spins on PAUSE, which leaves
  * the emulator each time: some microseconds of the host, and one instruction, a nanosecond, of the guest.
  */
 #define _GNU_SOURCE // for SCHED_IDLE
@@ -21,12 +21,12 @@
 #define EVENTS "/sys/kernel/tracing/events/9p/"
 #define PAGE 4096
 
-/* A request that is not answered in so many turns of the spin, some 1 s of the host, counts as lost: its task was killed, or the host is very slow. */
+/* A request without an answer after this number of iterations, about 1 s of the host, counts as lost: its task was killed, or the host is very slow. */
 #define LOST_TURNS 1000000L
 
 /*
- * Counts the hits of a tracepoint on the guest's one CPU. With `page`, makes a ring buffer for its events, whose head moves with each hit;
- * otherwise, the events go into the buffer of `share_with`.
+ * Counts the hits of a tracepoint on the guest's one CPU. With `page`, creates a ring buffer for its events, whose head advances with each hit;
+ * otherwise, the events use the buffer of `share_with`.
  */
 static int count_hits(const char *tracepoint_id, int share_with, volatile struct perf_event_mmap_page **page)
 {
@@ -48,7 +48,7 @@ static int count_hits(const char *tracepoint_id, int share_with, volatile struct
 	if (fd < 0)
 		err(1, "perf_event_open");
 	if (page) {
-		/* Read-only, so that new events overwrite the oldest: only their number is of interest. */
+		/* Read-only, so that new events overwrite the oldest: only their number matters. */
 		*page = mmap(NULL, 2 * PAGE, PROT_READ, MAP_SHARED, fd, 0);
 		if (*page == MAP_FAILED)
 			err(1, "mmap");
@@ -65,7 +65,7 @@ static int64_t hits(int fd)
 	return count;
 }
 
-/* Spins until the next request or answer; whether one came. */
+/* Spins until the next request or answer; returns whether there was one. */
 static int spin(volatile struct perf_event_mmap_page *page, uint64_t head)
 {
 	for (long turns = 0; page->data_head == head; turns++) {
@@ -91,7 +91,7 @@ int main(void)
 		uint64_t head = page->data_head;
 		int64_t waiting = hits(requests) - hits(answers) - lost;
 
-		if (waiting < 0) /* what was unanswered when the counting began has an answer */
+		if (waiting < 0) /* requests from before the start of counting have their answers */
 			lost += waiting;
 		if (waiting <= 0)
 			poll(&next, 1, -1);
