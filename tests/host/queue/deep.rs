@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Engines that the hardware at hand is not: several slots, copies without a device memory, segments, transfers that fail or
-//! are stopped.
+//! Engines with properties that the available hardware does not have: several slots, copies without a device memory, segments,
+//! and transfers that fail or are aborted.
 
 use super::*;
 use engines::plan::{self, Cut, Payload};
@@ -14,12 +14,12 @@ struct Segment {
     length: u64,
 }
 
-/// Cuts copies for an engine that does them directly, in up to `segments` runs a transfer.
+/// Divides copies for an engine that does them directly, in up to `segments` runs per transfer.
 struct Direct {
     quantum: u64,
     largest: u64,
     segments: usize,
-    /// What a transfer costs besides its bytes.
+    /// The cost of a transfer in addition to its bytes.
     overhead: u64,
 }
 
@@ -65,7 +65,7 @@ impl QueueTypes for Deep {
     type Caller = Waits;
 }
 
-/// The owner of a lane, which the test asks instead.
+/// The owner of a lane. The test itself checks its state.
 struct Silent;
 
 impl Owner<Deep> for Silent {
@@ -88,26 +88,26 @@ impl Caller<Deep> for Waits {
     }
 }
 
-/// A request as the test knows it.
+/// A request, as the test records it.
 struct Asked {
     lane: usize,
     length: u64,
     linked: bool,
     moved: u64,
-    /// The one before it in its lane.
+    /// The previous one in its lane.
     before: Option<usize>,
     outcome: Option<Result>,
-    /// The thread that waits for it, and the id of that.
+    /// The thread that waits for it, and its id.
     call: Option<(Waits, SyncId)>,
     abandoned: bool,
 }
 
-/// A queue, the engine that it is for, and what is known of each request. The number of a request stands in its addresses.
+/// A queue, its engine, and the recorded requests. The addresses of a request contain its number.
 struct Machine {
     queue: Queue<Deep>,
     depth: usize,
     lanes: Vec<LaneId>,
-    /// What the engine has, in its order: slot, transfer.
+    /// The transfers of the engine, in order: slot, transfer.
     posted: VecDeque<(usize, Vec<Segment>)>,
     next_slot: Option<usize>,
     asked: Vec<Asked>,
@@ -143,7 +143,7 @@ impl Machine {
         }
     }
 
-    /// A copy of so many bytes, in runs; its number is in its addresses.
+    /// A copy of this many bytes, in runs; its addresses contain its number.
     fn job(&mut self, lane: usize, length: u64, run: u64, linked: bool, call: Option<Waits>) -> Entry<Job<Deep>> {
         let number = self.asked.len();
         let base = (number as u64 + 1) << 32;
@@ -192,7 +192,7 @@ impl Machine {
         (transfer[0].from >> 32) as usize - 1
     }
 
-    /// Gives the engine all that it can have.
+    /// Gives the engine as many transfers as possible.
     fn post(&mut self) {
         while let Some(issue) = self.queue.issue() {
             assert!(self.posted.len() < self.depth);
@@ -222,14 +222,14 @@ impl Machine {
         if outcome.is_ok() {
             for segment in &transfer {
                 let asked = &mut self.asked[number];
-                // Each byte once, and in order: where it is, says which one it is. (Runs are twice their length apart.)
+                // Each byte once, and in order: its position determines its value. (Runs are twice their length apart.)
                 assert_eq!(segment.to, segment.from | 1 << 31);
                 asked.moved += segment.length;
                 assert!(asked.moved <= asked.length);
                 self.served[asked.lane] += segment.length;
             }
         } else {
-            // The engine does none of those behind it.
+            // The engine does not execute those behind it.
             self.posted.clear();
             self.next_slot = None;
         }
@@ -240,7 +240,7 @@ impl Machine {
         self.look();
     }
 
-    /// Sees which requests have ended.
+    /// Checks which requests have ended.
     fn look(&mut self) {
         for lane in 0..self.lanes.len() {
             let mut completed = self.queue.collect(self.lanes[lane], DEPTH);
@@ -292,7 +292,7 @@ fn direct(segments: usize, overhead: u64) -> Direct {
     Direct { quantum: 64 << 10, largest: 16 << 10, segments, overhead }
 }
 
-/// Random batches, links, calls, cancellations, failures and stops: each request is done once, in order, or not at all, and
+/// Random batches, links, calls, cancellations, failures and aborts: each request is executed once, in order, or not at all, and
 /// ends once.
 #[test]
 fn random_operations_on_engines_of_many_slots() {
@@ -352,14 +352,14 @@ fn random_operations_on_engines_of_many_slots() {
     }
 }
 
-/// What a lane gets is counted in bytes: one that asks for much at a time gets no more than one that asks for little.
+/// The share of a lane is counted in bytes: one with large requests gets no more than one with small ones.
 #[test]
 fn turns_are_of_bytes_and_not_of_requests() {
     for overhead in [0, 512] {
         let mut machine = Machine::new(8, direct(1, overhead), 3);
         let mut cost = [0u64; 3];
         for _ in 0..4000 {
-            // All three always have something to do.
+            // All three always have requests.
             for (lane, length) in [(0, 100), (1, 5_000), (2, 1 << 20)] {
                 while machine.queue.state(machine.lanes[lane]).waiting < 200.min((4 << 20) / length as usize) {
                     machine.batch(lane, &[(length, length, false)]);
@@ -375,7 +375,7 @@ fn turns_are_of_bytes_and_not_of_requests() {
     }
 }
 
-/// One that comes waits for what is in flight and for a turn of each other lane, however much these have asked for.
+/// A new lane waits for the running transfers and for one turn of each other lane, however much these have requested.
 #[test]
 fn a_newcomer_waits_for_what_is_in_flight_and_a_turn_of_each() {
     for depth in [1, 4, 32] {
@@ -400,7 +400,7 @@ fn a_newcomer_waits_for_what_is_in_flight_and_a_turn_of_each() {
     }
 }
 
-/// A request that others are linked to keeps them back, wherever the slots are; what is not linked goes on.
+/// A request delays those that are linked to it, wherever the slots are; others continue.
 #[test]
 fn links_hold_over_slots() {
     let mut machine = Machine::new(8, direct(1, 0), 2);
@@ -418,7 +418,7 @@ fn links_hold_over_slots() {
     assert_eq!(numbers, [3, 1, 2]);
 }
 
-/// The transfer that fails takes its request along; those behind it are cut anew, in their order.
+/// The transfer that fails ends its request; those behind it are divided into transfers again, in order.
 #[test]
 fn a_failure_has_the_others_issued_anew() {
     let mut machine = Machine::new(8, direct(1, 0), 2);
@@ -440,7 +440,7 @@ fn a_failure_has_the_others_issued_anew() {
     assert_eq!((machine.asked[1].outcome, machine.asked[2].outcome), (Some(Ok(())), Some(Ok(()))));
 }
 
-/// With many in flight, closing answers all, and what the engine has had is aborted.
+/// With many running transfers, closing answers all callers, and the requests of the engine are aborted.
 #[test]
 fn a_queue_that_closes_with_many_in_flight_answers_all() {
     let mut machine = Machine::new(8, direct(1, 0), 3);
@@ -462,7 +462,7 @@ fn a_queue_that_closes_with_many_in_flight_answers_all() {
     assert!(!machine.queue.is_busy() && machine.queue.issue().is_none());
 }
 
-/// An engine that cannot be stopped keeps all that it has; each is failed once.
+/// An engine that cannot be aborted keeps all of its transfers; each request fails once.
 #[test]
 fn all_that_a_stuck_engine_has_is_timed_out() {
     let mut machine = Machine::new(4, direct(1, 0), 2);
@@ -477,7 +477,7 @@ fn all_that_a_stuck_engine_has_is_timed_out() {
     machine.look();
     assert!(machine.asked.iter().all(|asked| asked.outcome == Some(Err(ETIMEDOUT))));
     assert_eq!(machine.queue.refuses(), Some(EIO));
-    // They end after all.
+    // They end later.
     for _ in 0..3 {
         machine.posted.pop_front();
         drop(machine.queue.finish(Ok(()), 0));
