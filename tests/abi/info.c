@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* DEVICE_INFO tells what is so: every field of the answer, for every way of opening the node. */
+/* DEVICE_INFO is correct: each field of the answer, for each mode of open. */
 #include "rdma_test.h"
 
 /* The type of interrupt that this module must use in this guest. */

@@ -7,7 +7,7 @@ static const unsigned long known[] = {
 	RDMA_IOC_SUBMIT, RDMA_IOC_WAIT, RDMA_IOC_CANCEL,  RDMA_IOC_EVENTFD,
 };
 
-/* Whatever size of structure it is for. */
+/* Regardless of the size of its structure. */
 static bool is_known(unsigned long number)
 {
 	const unsigned long size = (unsigned long)_IOC_SIZEMASK << _IOC_SIZESHIFT;

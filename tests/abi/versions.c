@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Programs that were built with another version of the header than the driver: fields cut off, which the first version does not allow,
- * and fields added, in the argument of each call and in the elements of arrays.
+ * Programs that were built with another version of the header than the driver: without fields, which the first version does not allow,
+ * and with additional fields, in the argument of each call and in the elements of arrays.
  */
 #include "requests.h"
 
@@ -9,7 +9,7 @@
 
 enum { FILL = 0xa5 };
 
-/* Bytes that a structure has in the first version: no program has fewer. Later versions are larger. */
+/* Sizes of the structures in the first version, which are the minimum. Later versions are larger. */
 enum {
 	FIRST_DEVICE_INFO = 80,
 	FIRST_ALLOC = 40,
@@ -23,7 +23,7 @@ enum {
 	FIRST_EVENTFD = 16,
 };
 
-/* Bytes that later versions may have added; the last one is all that a request number can tell. */
+/* Sizes that later versions may have; the last one is the maximum of a request number. */
 static const int added[] = { 1, 4, 8, 24, 512, PAGE, _IOC_SIZEMASK };
 
 FIXTURE(versions)
@@ -32,7 +32,7 @@ FIXTURE(versions)
 	struct buffer buffer, another;
 	struct rdma_request requests[3];
 	struct rdma_completion completions[3];
-	unsigned char *argument; /* of 16 KiB, and what is behind them cannot be read */
+	unsigned char *argument; /* of 16 KiB, with unreadable memory behind them */
 };
 
 FIXTURE_VARIANT(versions)
@@ -80,7 +80,7 @@ FIXTURE_TEARDOWN(versions)
 	munmap(self->argument, ARGUMENT_BYTES + PAGE);
 }
 
-/* What the call needs to be there, and an argument that is right, so many bytes before the end of the memory; those that it has not are 0. */
+/* Prepares the call, and stores a valid argument this number of bytes before the end of the memory; its other fields are 0. */
 static unsigned char *prepare(struct __test_metadata *_metadata, FIXTURE_DATA(versions) *self, unsigned long number, size_t size)
 {
 	unsigned char *place = self->argument + ARGUMENT_BYTES - size;
@@ -138,7 +138,7 @@ static unsigned char *prepare(struct __test_metadata *_metadata, FIXTURE_DATA(ve
 	return place;
 }
 
-/* Undoes it: nothing is queued, nor in flight. */
+/* Undoes it: no request is queued or in flight. */
 static void forget(FIXTURE_DATA(versions) *self)
 {
 	static struct rdma_completion completions[DEPTH];
@@ -158,7 +158,7 @@ static int call_sized(const FIXTURE_DATA(versions) *self, unsigned long number, 
 	return call(self->fd, (number & ~mask) | size << _IOC_SIZESHIFT, argument);
 }
 
-/* An older program than there can be is refused, and nothing is written. */
+/* A program older than the first version is refused, and nothing is written. */
 TEST_F(versions, smaller_than_the_first)
 {
 	const size_t sizes[] = { 0, 1, 8, variant->first - 8, variant->first - 1 };
@@ -172,7 +172,7 @@ TEST_F(versions, smaller_than_the_first)
 	}
 }
 
-/* A program of the first version is served by this driver: it is given what it has room for, and not a byte more. */
+/* A program of the first version works: the answer has the size of its structure, and nothing behind it is written. */
 TEST_F(versions, of_the_first)
 {
 	unsigned char *argument = prepare(_metadata, self, variant->number, variant->first);
@@ -181,7 +181,7 @@ TEST_F(versions, of_the_first)
 	EXPECT_EQ(0, differing(self->argument, FILL, ARGUMENT_BYTES - variant->first));
 }
 
-/* A newer program is served as long as it asks for nothing new; what the driver does not know is 0 in the answer. */
+/* A newer program works as long as it uses nothing new; fields that the driver does not know are 0 in the answer. */
 TEST_F(versions, larger)
 {
 	size_t known = _IOC_SIZE(variant->number);
@@ -202,7 +202,7 @@ TEST_F(versions, larger)
 	}
 }
 
-/* One that asks for something new is told so, wherever that is, and nothing has happened. */
+/* A program that uses a new field gets an error, wherever the field is, and the call has no effect. */
 TEST_F(versions, larger_and_not_zero)
 {
 	size_t known = _IOC_SIZE(variant->number);
@@ -238,13 +238,13 @@ TEST_F(versions, larger_than_what_is_there)
 	EXPECT_EQ(-EFAULT, call_sized(self, variant->number, known + 8, argument));
 }
 
-/* --- Elements of arrays. */
+/* --- Elements of arrays */
 
 FIXTURE(elements)
 {
 	int fd;
 	struct buffer buffer;
-	unsigned char *array; /* of 16 KiB, and what is behind them cannot be read */
+	unsigned char *array; /* of 16 KiB, with unreadable memory behind them */
 };
 
 FIXTURE_SETUP(elements)
@@ -265,7 +265,7 @@ FIXTURE_TEARDOWN(elements)
 
 enum { COUNT = 3 };
 
-/* Requests of so many bytes each, which end where nothing is mapped. */
+/* Requests of this size, which end at an unmapped page. */
 static unsigned char *requests_of(FIXTURE_DATA(elements) *self, size_t size, uint64_t cookie)
 {
 	unsigned char *array = self->array + ARGUMENT_BYTES - COUNT * size;
@@ -318,7 +318,7 @@ TEST_F(elements, requests)
 	}
 }
 
-/* What is new in one of them is refused there; those before it are accepted. */
+/* A request with a new field is refused; those before it are accepted. */
 TEST_F(elements, requests_with_something_new)
 {
 	struct rdma_completion completions[COUNT];
@@ -378,7 +378,7 @@ TEST_F(elements, sizes_that_are_none)
 	EXPECT_EQ(COUNT, collect(self->fd, completions, COUNT, COUNT, FOREVER));
 }
 
-/* An element whose end is not mapped: those before it are told, and none is lost. */
+/* An element with an unmapped end: those before it are returned, and none is lost. */
 TEST_F(elements, that_end_outside)
 {
 	struct rdma_completion completions[COUNT];

@@ -57,7 +57,7 @@ static inline int collect(int fd, struct rdma_completion *completions, uint32_t 
 	return collect_until(fd, completions, min, max, deadline(timeout_ns));
 }
 
-/* What is there now, up to so many. */
+/* Collects what is completed now, up to this many. */
 static inline int take(int fd, struct rdma_completion *completions, uint32_t max)
 {
 	return collect(fd, completions, 0, max, 0);

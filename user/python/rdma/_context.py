@@ -112,7 +112,7 @@ class Buffer:
 
 
 def _request(operation: int, buffer: Buffer, length: int | None, offset: int, cookie: int) -> _abi.rdma_request:
-    """A request, but for its places: without a length, for the rest of a buffer."""
+    """A request without its offsets: without a length, for the rest of a buffer."""
     length = len(buffer) - offset if length is None else length
     return _abi.rdma_request(operation=operation, length=length, cookie=cookie)
 
@@ -154,7 +154,7 @@ class Context:
         self.close()
 
     def info(self) -> Info:
-        """What the device and its driver can do."""
+        """The properties of the device and its driver."""
         info = _abi.rdma_device_info()
         self._call(_abi.RDMA_IOC_DEVICE_INFO, info)
         kinds = {_abi.RDMA_INTERRUPT_INTX: "INTx", _abi.RDMA_INTERRUPT_MSI: "MSI"}
@@ -216,7 +216,7 @@ class Context:
         return request
 
     def submit(self, requests: Iterable[_abi.rdma_request], *, linked: bool = False) -> int:
-        """Queue requests, without waiting; linked: each starts only if the one before it has succeeded. Answers how many were accepted,
+        """Queue requests, without waiting; linked: each starts only if the previous one succeeds. Returns how many were accepted,
         from the first one on."""
         array = [_abi.rdma_request.from_buffer_copy(request) for request in requests]
         if linked:
@@ -228,7 +228,7 @@ class Context:
         return self._call(_abi.RDMA_IOC_SUBMIT, submit)
 
     def wait(self, minimum: int = 1, maximum: int = 64, timeout: float | None = None) -> list[Completion]:
-        """Collect completions, in the order in which they came: at least `minimum`, but for no longer than `timeout` seconds."""
+        """Collect completions in order: at least `minimum`, but wait for at most `timeout` seconds."""
         array = (_abi.rdma_completion * maximum)()
         deadline = _abi.RDMA_WAIT_FOREVER
         if timeout is not None:
@@ -248,12 +248,12 @@ class Context:
             return [Completion(item.cookie, item.bytes, -item.status) for item in array[:count]]
 
     def cancel(self, cookie: int | None = None) -> int:
-        """Take back what the engine has not begun with, of this cookie or all; answers how many requests."""
+        """Cancel the requests that have not started, of this cookie or all; returns their number."""
         cancel = _abi.rdma_cancel(flags=_abi.RDMA_CANCEL_ALL) if cookie is None else _abi.rdma_cancel(cookie=cookie)
         return self._call(_abi.RDMA_IOC_CANCEL, cancel)
 
     def read(self, length: int = _abi.RDMA_DEVICE_MEMORY_SIZE, at: int = 0) -> bytes:
-        """Device memory, from `at` on."""
+        """Read device memory, from `at` on."""
         return os.pread(self.fileno(), length, at)
 
     def write(self, data: bytes, at: int = 0) -> int:
@@ -261,8 +261,8 @@ class Context:
         return os.pwrite(self.fileno(), data, at)
 
     def _run(self, request: _abi.rdma_request) -> None:
-        # What else was submitted has completions of its own, which are not ours to take; so this is the call that waits by itself. A signal
-        # in the middle of it is an InterruptedError: what has arrived is not known then.
+        # Completions of submitted requests must not be taken here; therefore this uses the blocking call. A signal
+        # during the call raises InterruptedError: it is unknown what has been transferred.
         self._call(_abi.RDMA_IOC_TRANSFER, request)
 
     def _call(self, number: int, argument: ctypes.Structure) -> int:

@@ -41,17 +41,17 @@ pub(crate) struct Shared {
 pub struct Info {
     /// Version of the driver's ABI.
     pub abi_version: u32,
-    /// The operations that there are: a bit for each, by its number.
+    /// The supported operations: one bit for each, by its number.
     pub operations: u32,
-    /// What not every device can do: bits, none of which `edu` has.
+    /// Optional capabilities, as bits; `edu` has none.
     pub capabilities: u64,
-    /// Bytes of device memory; 0 if it has none.
+    /// Size of the device memory; 0 if there is none.
     pub device_memory_size: u64,
-    /// Bytes that the engine moves in one transfer, at most; longer copies are cut into pieces of this size.
+    /// Maximum number of bytes of one transfer; longer copies are divided into pieces of this size.
     pub max_transfer_size: u64,
-    /// Bytes of the largest buffer.
+    /// Size of the largest buffer.
     pub max_buffer_size: u64,
-    /// The device reaches bus addresses below 2 to the power of this.
+    /// The number of bits of a bus address that the device uses.
     pub dma_bits: u32,
     /// How the device signals the end of a transfer.
     pub interrupt: Interrupt,
@@ -59,7 +59,7 @@ pub struct Info {
     pub hardware_version: (u8, u8),
     /// Maximum number of requests of a context that are submitted and not yet collected.
     pub queue_depth: u32,
-    /// Transfers that the engine can be given at a time.
+    /// Maximum number of transfers that the engine has at a time.
     pub engine_depth: u32,
     /// Offsets of requests must be multiples of this.
     pub address_alignment: u32,

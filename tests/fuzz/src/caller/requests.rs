@@ -160,7 +160,7 @@ impl Caller<'_> {
     }
 }
 
-/// The elements of an array that have so many bytes each, if that is a size that they can have.
+/// The elements of an array with this element size, if it is a valid size.
 fn laid_out<T: Copy>(elements: &[T], size: u32) -> Vec<u8> {
     let size = if is_wrong::<T>(size) { size_of::<T>() } else { size as usize };
     let mut bytes = vec![0; elements.len() * size];
@@ -170,12 +170,12 @@ fn laid_out<T: Copy>(elements: &[T], size: u32) -> Vec<u8> {
     bytes
 }
 
-/// Whether the driver refuses elements of so many bytes.
+/// Whether the driver refuses elements of this size.
 fn is_wrong<T>(size: u32) -> bool {
     !(size_of::<T>()..=uapi::RDMA_MAX_ELEMENT_SIZE as usize).contains(&(size as usize))
 }
 
-/// The deadline that is so many nanoseconds from now; none if that is less than 0.
+/// The deadline this number of nanoseconds from now; none if it is negative.
 fn deadline(timeout_ns: i64) -> i64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: There is room for the time.
@@ -187,7 +187,7 @@ fn deadline(timeout_ns: i64) -> i64 {
     }
 }
 
-/// Judges a completion, and forgets the request.
+/// Checks a completion, and removes the request.
 fn collected(context: &mut Context, completion: &rdma_completion, exact: bool) -> Judged {
     let good = completion.reserved == 0 && (completion.status == 0 || completion.status == -ECANCELED);
     ensure(good, || format!("it collected {completion:?}"))?;

@@ -49,7 +49,7 @@ unsafe impl<T> Ioctl for Call<'_, T> {
     }
 }
 
-/// Makes a call; answers what it does, a number where that is said and 0 otherwise.
+/// Makes a call; returns its result, which is a number where documented and 0 otherwise.
 fn call<T>(fd: BorrowedFd<'_>, number: u32, argument: &mut T) -> io::Result<u32> {
     let call = Call::new(number, argument);
     // SAFETY: A number of the interface, with the structure that belongs to it, by the invariant of `Call`. A file that is
@@ -58,12 +58,12 @@ fn call<T>(fd: BorrowedFd<'_>, number: u32, argument: &mut T) -> io::Result<u32>
     unsafe { ioctl::ioctl(fd, call) }
 }
 
-/// Bytes of an element of an array.
+/// Size of an element of an array.
 fn size<T>() -> u32 {
     u32::try_from(size_of::<T>()).expect("the interface's structures are small")
 }
 
-/// What the device and its driver can do.
+/// The properties of the device and its driver.
 pub(crate) fn device_info(fd: BorrowedFd<'_>) -> io::Result<abi::rdma_device_info> {
     let mut info = abi::rdma_device_info::default();
     call(fd, abi::RDMA_IOC_DEVICE_INFO, &mut info)?;
@@ -84,7 +84,7 @@ pub(crate) fn free(fd: BorrowedFd<'_>, handle: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// What there is to know of a buffer.
+/// The properties of a buffer.
 pub(crate) fn buffer_info(fd: BorrowedFd<'_>, handle: u32) -> io::Result<abi::rdma_buffer_info> {
     let mut info = abi::rdma_buffer_info { handle, ..Default::default() };
     call(fd, abi::RDMA_IOC_BUFFER_INFO, &mut info)?;
@@ -102,8 +102,8 @@ pub(crate) fn submit(fd: BorrowedFd<'_>, requests: &[abi::rdma_request]) -> io::
     call(fd, abi::RDMA_IOC_SUBMIT, &mut submit).map(|count| count as usize)
 }
 
-/// Collects completions into the beginning of `completions`; waits for the first one for so long, for ever without a
-/// timeout.
+/// Collects completions into the beginning of `completions`; waits for the first one for this time, without a limit if there is
+/// no timeout.
 pub(crate) fn wait(
     fd: BorrowedFd<'_>,
     completions: &mut [abi::rdma_completion],
@@ -120,7 +120,7 @@ pub(crate) fn wait(
     call(fd, abi::RDMA_IOC_WAIT, &mut wait).map(|count| count as usize)
 }
 
-/// The time of the kernel's clock when a timeout that begins now is over; for ever without one, or if the clock does not
+/// The time of the kernel's clock at which a timeout that begins now expires; the maximum without one, or if the clock does not
 /// reach that far.
 fn deadline_ns(timeout: Option<Duration>) -> i64 {
     let forever = Duration::from_nanos(abi::RDMA_WAIT_FOREVER);
@@ -128,7 +128,7 @@ fn deadline_ns(timeout: Option<Duration>) -> i64 {
         let now = Duration::try_from(time::clock_gettime(ClockId::Monotonic)).unwrap_or_default();
         now.saturating_add(timeout).min(forever)
     });
-    i64::try_from(deadline.as_nanos()).expect("no more than for ever, which fits")
+    i64::try_from(deadline.as_nanos()).expect("at most i64::MAX")
 }
 
 /// Cancels requests with this cookie that have not started; returns their number.
