@@ -117,7 +117,7 @@ impl Driver for Edu {
         guard: &EngineGuard,
         mappings: &Arc<Mappings>,
     ) -> Result<Attach<'bound, Self>> {
-        let model = Model::Edu;
+        let model = Model::of(pdev);
         let dma_bits = module_parameters::dma_bits.value();
         let enabled = Enabled::new(pdev).map_err(|e| unfit(pdev, "cannot be switched on", e))?;
 

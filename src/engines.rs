@@ -32,6 +32,19 @@ pub(crate) enum Model {
 }
 
 impl Model {
+    /// The PCI vendor and device of each model.
+    const IDS: [((u32, u32), Self); 1] = [(edu::PCI_ID, Self::Edu)];
+
+    /// The model of a PCI device. A device that `driver_override` gives to the driver can have any id:
+    /// it must identify itself as `edu`.
+    pub(crate) fn of(pdev: &pci::Device<Bound>) -> Self {
+        let id = (pdev.vendor_id().as_raw().into(), pdev.device_id().into());
+        let mut known = Self::IDS.iter();
+        known
+            .find(|(known, _)| *known == id)
+            .map_or(Self::Edu, |(_, model)| *model)
+    }
+
     /// The name for the log.
     pub(crate) fn name(self) -> &'static str {
         match self {
