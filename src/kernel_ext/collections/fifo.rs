@@ -2,8 +2,9 @@
 
 //! An intrusive first-in-first-out list.
 //!
-//! Each [`Entry`] is allocated in process context, before it is inserted. Insertion and removal take a
-//! few instructions and cannot fail, so that an interrupt handler can do them under a spinlock.
+//! Each [`Entry`] is allocated in process context, before it is inserted. Insertion and removal
+//! take a few instructions and cannot fail, so that an interrupt handler can do them under a
+//! spinlock.
 //!
 //! Of the kernel, this file uses `KBox` only; it is also compiled and tested on the host.
 
@@ -28,7 +29,8 @@ struct ListNode<T> {
 /// Owns a value that can be inserted into a [`Fifo`].
 pub(crate) struct Entry<T>(KBox<ListNode<T>>);
 
-// SAFETY: An entry owns its value, and `next` is not dereferenced while the entry is outside a `Fifo`.
+// SAFETY: An entry owns its value, and `next` is not dereferenced while the entry is outside a
+// `Fifo`.
 unsafe impl<T: Send> Send for Entry<T> {}
 
 impl<T> Entry<T> {
@@ -60,9 +62,9 @@ impl<T> DerefMut for Entry<T> {
 ///
 /// # Invariants
 ///
-/// `head` is null or the first of a chain of nodes, which are linked by `next`; the `next` of the last
-/// one is null. All nodes come from `KBox::into_raw` and are owned by this list alone. Unless `head` is
-/// null, `tail` is the last node. `length` is the number of nodes.
+/// `head` is null or the first of a chain of nodes, which are linked by `next`; the `next` of the
+/// last one is null. All nodes come from `KBox::into_raw` and are owned by this list alone. Unless
+/// `head` is null, `tail` is the last node. `length` is the number of nodes.
 pub(crate) struct Fifo<T> {
     head: *mut ListNode<T>,
     tail: *mut ListNode<T>,
@@ -97,13 +99,15 @@ impl<T> Fifo<T> {
 
     /// Returns the first value.
     pub(crate) fn front(&self) -> Option<&T> {
-        // SAFETY: By the type invariant, `head` is null or a valid node, which `self` owns and borrows.
+        // SAFETY: By the type invariant, `head` is null or a valid node, which `self` owns and
+        // borrows.
         unsafe { self.head.as_ref() }.map(|node| &node.value)
     }
 
     /// Returns a mutable reference to the first value.
     pub(crate) fn front_mut(&mut self) -> Option<&mut T> {
-        // SAFETY: By the type invariant, `head` is null or a valid node, which `self` owns and borrows.
+        // SAFETY: By the type invariant, `head` is null or a valid node, which `self` owns and
+        // borrows.
         unsafe { self.head.as_mut() }.map(|node| &mut node.value)
     }
 
@@ -115,7 +119,8 @@ impl<T> Fifo<T> {
         if self.head.is_null() {
             self.head = node;
         } else {
-            // SAFETY: `head` is not null, so by the type invariant, `tail` is a valid node that `self` owns.
+            // SAFETY: `head` is not null, so by the type invariant, `tail` is a valid node that
+            // `self` owns.
             unsafe { (*self.tail).next = node };
         }
         // INVARIANT: `node` came from `KBox::into_raw`, is linked from the former last node or from
@@ -146,10 +151,12 @@ impl<T> Fifo<T> {
         if self.head.is_null() {
             self.head = other.head;
         } else {
-            // SAFETY: `head` is not null, so by the type invariant, `tail` is a valid node that `self` owns.
+            // SAFETY: `head` is not null, so by the type invariant, `tail` is a valid node that
+            // `self` owns.
             unsafe { (*self.tail).next = other.head };
         }
-        // INVARIANT: The chain of `other` follows the chain of `self`, and `other` no longer owns it.
+        // INVARIANT: The chain of `other` follows the chain of `self`, and `other` no longer owns
+        // it.
         self.tail = other.tail;
         self.length += other.length;
         core::mem::forget(other);
@@ -171,8 +178,8 @@ impl<T> Fifo<T> {
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         let mut next = self.head;
         core::iter::from_fn(move || {
-            // SAFETY: By the type invariant, `next` is null or a node of the chain, which `self` owns
-            // and borrows.
+            // SAFETY: By the type invariant, `next` is null or a node of the chain, which `self`
+            // owns and borrows.
             let node = unsafe { next.as_ref() }?;
             next = node.next;
             Some(&node.value)
@@ -191,7 +198,8 @@ impl<T> Fifo<T> {
         let mut before = ptr::null_mut();
         let mut node = self.head;
         while !node.is_null() {
-            // SAFETY: By the type invariant, `node`, which is in the chain, is valid and owned by `self`.
+            // SAFETY: By the type invariant, `node`, which is in the chain, is valid and owned by
+            // `self`.
             if wanted(unsafe { &(*node).value }) {
                 return self.unlink(before);
             }
@@ -209,22 +217,24 @@ impl<T> Fifo<T> {
         let link = if before.is_null() {
             &mut self.head
         } else {
-            // SAFETY: `before` is in the chain, so it is valid and owned by `self`, by the type invariant.
+            // SAFETY: `before` is in the chain, so it is valid and owned by `self`, by the type
+            // invariant.
             unsafe { &mut (*before).next }
         };
         let node = *link;
         if node.is_null() {
             return None;
         }
-        // SAFETY: `node` is in the chain, so it is valid and owned by `self`, by the type invariant.
+        // SAFETY: `node` is in the chain, so it is valid and owned by `self`, by the type
+        // invariant.
         // INVARIANT: The chain continues after `node`, which is no longer part of it.
         *link = unsafe { (*node).next };
         if self.tail == node {
             self.tail = before;
         }
         self.length -= 1;
-        // SAFETY: By the type invariant, `node` came from `KBox::into_raw`; it was just unlinked, so
-        // there is no other pointer to it.
+        // SAFETY: By the type invariant, `node` came from `KBox::into_raw`; it was just unlinked,
+        // so there is no other pointer to it.
         Some(Entry(unsafe { KBox::from_raw(node) }))
     }
 }

@@ -49,15 +49,15 @@ impl<T> Slab<T> {
         }
     }
 
-    /// Returns the capacity of the [`SlabGrowth`] that is needed before the next insertion, or [`None`] if
-    /// there is a vacant slot.
+    /// Returns the capacity of the [`SlabGrowth`] that is needed before the next insertion, or
+    /// [`None`] if there is a vacant slot.
     pub(crate) fn grow_request(&self) -> Option<usize> {
         let full = self.vacant.is_none() && self.slots.len() == self.slots.capacity();
         full.then(|| (self.slots.len() * 2).max(4))
     }
 
-    /// Moves the values into the memory of `growth`, if that is larger, and returns the old memory, which
-    /// the caller frees after it has released its lock.
+    /// Moves the values into the memory of `growth`, if that is larger, and returns the old memory,
+    /// which the caller frees after it has released its lock.
     pub(crate) fn grow(&mut self, mut growth: SlabGrowth<T>) -> SlabGrowth<T> {
         if growth.0.capacity() > self.slots.capacity() {
             for slot in self.slots.drain_all() {

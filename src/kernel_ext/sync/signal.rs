@@ -23,8 +23,8 @@ extern "C" {
     /// Returns the kind of the pending signals, as a number of [`Pending`].
     fn rdma_helper_pending_signal() -> c_int;
 
-    /// Clears the notification flags of the calling thread, which prevent it from sleeping, and returns
-    /// the flags that it cleared. `TIF_SIGPENDING` is cleared only if no signal is pending.
+    /// Clears the notification flags of the calling thread, which prevent it from sleeping, and
+    /// returns the flags that it cleared. `TIF_SIGPENDING` is cleared only if no signal is pending.
     fn rdma_helper_defer_notifications() -> c_uint;
 
     /// Sets these flags again.
@@ -91,8 +91,8 @@ impl DeferredNotifications {
 
 impl Drop for DeferredNotifications {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant, `defer` has cleared these flags; the type is not `Send`, so it
-        // did so in this thread.
+        // SAFETY: By the type invariant, `defer` has cleared these flags; the type is not `Send`,
+        // so it did so in this thread.
         unsafe { rdma_helper_restore_notifications(self.cleared) };
     }
 }

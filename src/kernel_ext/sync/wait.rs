@@ -2,11 +2,12 @@
 
 //! Wait queues with a deadline and a count.
 //!
-//! The crate's `CondVar` has timeouts in jiffies, which are several milliseconds long, and wakes either
-//! one thread or all threads. A [`WaitQueue`] has deadlines in nanoseconds, and can wake only the threads
-//! whose count is reached.
+//! The crate's `CondVar` has timeouts in jiffies, which are several milliseconds long, and wakes
+//! either one thread or all threads. A [`WaitQueue`] has deadlines in nanoseconds, and can wake
+//! only the threads whose count is reached.
 //!
-//! A thread that sleeps here during a system suspend is frozen, and continues to sleep after the resume.
+//! A thread that sleeps here during a system suspend is frozen, and continues to sleep after the
+//! resume.
 //!
 //! C header: `include/linux/wait.h`
 
@@ -86,15 +87,16 @@ impl WaitQueue {
         self.wake(core::ptr::null_mut());
     }
 
-    /// Wakes threads in the order of the queue, and subtracts from `count` what each of them waits for. A
-    /// thread that waits for more than the remaining count is not woken. A woken thread that consumes
-    /// less than its share must call this again with the rest. May be called in interrupt handlers.
+    /// Wakes threads in the order of the queue, and subtracts from `count` what each of them waits
+    /// for. A thread that waits for more than the remaining count is not woken. A woken thread that
+    /// consumes less than its share must call this again with the rest. May be called in interrupt
+    /// handlers.
     pub(crate) fn wake_satisfied(&self, mut count: usize) {
         self.wake((&raw mut count).cast());
     }
 
-    /// Returns whether the queue is not empty; a thread that is not in the queue yet sees what the caller
-    /// has written before. This takes a tenth of the time of a wake-up.
+    /// Returns whether the queue is not empty; a thread that is not in the queue yet sees what the
+    /// caller has written before. This takes a tenth of the time of a wake-up.
     pub(in crate::kernel_ext) fn has_sleeper(&self) -> bool {
         // SAFETY: By the type invariant, `head` is initialised.
         unsafe { rdma_helper_has_sleeper(self.head.get()) }
@@ -104,8 +106,8 @@ impl WaitQueue {
         if !self.has_sleeper() {
             return;
         }
-        // SAFETY: By the type invariant, `head` is initialised; `key` is null or points to a `usize`, as
-        // `wake_if_satisfied` requires.
+        // SAFETY: By the type invariant, `head` is initialised; `key` is null or points to a
+        // `usize`, as `wake_if_satisfied` requires.
         unsafe { bindings::__wake_up(self.head.get(), TASK_NORMAL, 0, key) };
     }
 
@@ -114,10 +116,10 @@ impl WaitQueue {
         self.sleep_for(held, 1, None)
     }
 
-    /// Drops `held`, the guard of the lock that protects the condition, and sleeps until the thread is
-    /// woken with a count of at least `min` (by [`wake_all`](Self::wake_all), with any count), until the
-    /// deadline `until` ([`now`](crate::kernel_ext::sync::clock::now); [`None`] for no deadline), or until
-    /// a signal or notification is pending.
+    /// Drops `held`, the guard of the lock that protects the condition, and sleeps until the thread
+    /// is woken with a count of at least `min` (by [`wake_all`](Self::wake_all), with any count),
+    /// until the deadline `until` ([`now`](crate::kernel_ext::sync::clock::now); [`None`] for no
+    /// deadline), or until a signal or notification is pending.
     pub(crate) fn sleep_for<G>(&self, held: G, min: usize, until: Option<u64>) -> Woken {
         let waits = Opaque::<Waiter>::uninit();
         // SAFETY: `waits` is valid for writing.
@@ -126,11 +128,11 @@ impl WaitQueue {
         unsafe { (*waits.get()).min = min };
         // SAFETY: As above.
         unsafe { bindings::init_wait(entry) };
-        // SAFETY: As above; `entry` is not in a queue yet, and is part of a `Waiter`, as the function
-        // requires.
+        // SAFETY: As above; `entry` is not in a queue yet, and is part of a `Waiter`, as the
+        // function requires.
         unsafe { (*entry).func = Some(Self::wake_if_satisfied) };
-        // SAFETY: By the type invariant, `head` is initialised; `entry` is initialised and lives until
-        // `finish_wait`.
+        // SAFETY: By the type invariant, `head` is initialised; `entry` is initialised and lives
+        // until `finish_wait`.
         unsafe { bindings::prepare_to_wait(self.head.get(), entry, SLEEP_STATE) };
         // The entry is in the queue, so that no wake-up is missed after the unlock.
         drop(held);
@@ -143,7 +145,8 @@ impl WaitQueue {
                 false
             }
         };
-        // SAFETY: By the type invariant, `head` is initialised; `entry` was passed to `prepare_to_wait`.
+        // SAFETY: By the type invariant, `head` is initialised; `entry` was passed to
+        // `prepare_to_wait`.
         unsafe { bindings::finish_wait(self.head.get(), entry) };
         if kernel::current!().signal_pending() {
             Woken::Interrupted
@@ -154,13 +157,13 @@ impl WaitQueue {
         }
     }
 
-    /// The wake function of a [`Waiter`]. Wakes the thread if `key` is null, or if it points to a count of
-    /// at least `min`, from which `min` is then subtracted.
+    /// The wake function of a [`Waiter`]. Wakes the thread if `key` is null, or if it points to a
+    /// count of at least `min`, from which `min` is then subtracted.
     ///
     /// # Safety
     ///
-    /// `entry` must be the first field of a [`Waiter`] in a locked queue, and `key` must be null or valid
-    /// for reading and writing a `usize`.
+    /// `entry` must be the first field of a [`Waiter`] in a locked queue, and `key` must be null or
+    /// valid for reading and writing a `usize`.
     unsafe extern "C" fn wake_if_satisfied(
         entry: *mut bindings::wait_queue_entry,
         mode: c_uint,
@@ -179,18 +182,20 @@ impl WaitQueue {
             }
             *count -= min.max(1);
         }
-        // SAFETY: By the safety requirements, `entry` is in a locked queue; `mode` and `flags` are those of
-        // the caller.
+        // SAFETY: By the safety requirements, `entry` is in a locked queue; `mode` and `flags` are
+        // those of the caller.
         unsafe { bindings::autoremove_wake_function(entry, mode, flags, core::ptr::null_mut()) }
     }
 
-    /// Makes `__wake_up` skip the remaining entries. Source: `__wake_up_common` in `kernel/sched/wait.c`.
+    /// Makes `__wake_up` skip the remaining entries. Source: `__wake_up_common` in
+    /// `kernel/sched/wait.c`.
     const STOP_WAKING: c_int = -1;
 
     /// Sleeps until the time `until`, and returns whether it has passed.
     fn schedule(until: &mut i64) -> bool {
         let absolute = bindings::hrtimer_mode_HRTIMER_MODE_ABS;
-        // SAFETY: `until` is valid for reading; `sleep_for` has released its lock, so sleeping is allowed.
+        // SAFETY: `until` is valid for reading; `sleep_for` has released its lock, so sleeping is
+        // allowed.
         unsafe { bindings::schedule_hrtimeout(until, absolute) == 0 }
     }
 
