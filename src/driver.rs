@@ -142,7 +142,7 @@ impl Driver for Edu {
         };
 
         // CAST: a small number.
-        let zeros = Memory::of_the_driver(pdev.as_ref(), abilities.memory.max(1) as usize)
+        let zeros = Memory::new_unaccounted(pdev.as_ref(), abilities.memory.max(1) as usize)
             .map_err(|e| unfit(pdev, "no memory for DMA within dma_bits", e))?;
         let plan = hardware.prepare(&zeros).map_err(|e| {
             // Before the zeros go that the device may still be reading.

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the Rust side cannot call, because it is inline or its header is not in
- * the kernel's bindings, as rust/helpers/ in the kernel; and the one loop that
- * has to be in it, for each of a thousand page-table entries.
+ * Functions that Rust cannot call directly, because they are inline or their
+ * header is not in the kernel's bindings, like rust/helpers/ in the kernel. The
+ * comment of each helper names the Rust file that uses it. The loop over
+ * page-table entries is in C, because it uses inline functions for each entry.
  */
 #include <linux/anon_inodes.h>
 #include <linux/async.h>
@@ -18,7 +19,7 @@
 #include <linux/wait.h>
 
 unsigned long rdma_helper_sg_pfn(struct scatterlist *sg);
-bool rdma_helper_dma_by_page(struct device *dev);
+bool rdma_helper_uses_dma_iommu(struct device *dev);
 bool rdma_helper_memory_is_encrypted(void);
 bool rdma_helper_dma_is_coherent(struct device *dev);
 void rdma_helper_finish_probes(void);
@@ -35,12 +36,12 @@ int rdma_helper_copy_struct_from_user(void *to, size_t to_size,
 				      const void __user *from, size_t from_size);
 int rdma_helper_copy_struct_to_user(void __user *to, size_t to_size,
 				    const void *from, size_t from_size);
-vm_flags_t rdma_helper_vma_flags(const struct vm_area_desc *desc);
-void rdma_helper_vma_rules(struct vm_area_desc *desc);
+vm_flags_t rdma_helper_get_vma_flags(const struct vm_area_desc *desc);
+void rdma_helper_set_vma_flags(struct vm_area_desc *desc);
 bool rdma_helper_has_page_table(const struct vm_fault *vmf);
 bool rdma_helper_has_huge_page(const struct vm_fault *vmf);
-int rdma_helper_fill(const struct vm_fault *vmf, unsigned long address,
-		     unsigned long pfn, unsigned long pages);
+int rdma_helper_insert_pfns(const struct vm_fault *vmf, unsigned long address,
+			    unsigned long pfn, unsigned long pages);
 
 /* coherent.rs */
 unsigned long rdma_helper_sg_pfn(struct scatterlist *sg)
@@ -49,7 +50,7 @@ unsigned long rdma_helper_sg_pfn(struct scatterlist *sg)
 }
 
 /* coherent.rs */
-bool rdma_helper_dma_by_page(struct device *dev)
+bool rdma_helper_uses_dma_iommu(struct device *dev)
 {
 	return use_dma_iommu(dev);
 }
@@ -90,13 +91,14 @@ bool rdma_helper_fatal_signal_pending(void)
 	return fatal_signal_pending(current);
 }
 
-enum rdma_pending { RDMA_PENDING_NOTHING, RDMA_PENDING_STOP, RDMA_PENDING_SIGNAL };
+enum rdma_pending_signal { RDMA_PENDING_NOTHING, RDMA_PENDING_STOP, RDMA_PENDING_SIGNAL };
 
 /*
- * What a signal that is not blocked does. A tracer is asked before it stops the
- * process, and sends SIGSTOP to attach: that is no stop.
+ * Returns the effect of a signal that is not blocked. A signal that would stop a
+ * traced process is reported to the tracer first, and SIGSTOP is also sent to
+ * attach a tracer, so it does not count as a stop.
  */
-static enum rdma_pending rdma_pending_of(int sig)
+static enum rdma_pending_signal rdma_signal_effect(int sig)
 {
 	__sighandler_t handler = current->sighand->action[sig - 1].sa.sa_handler;
 
@@ -111,18 +113,18 @@ static enum rdma_pending rdma_pending_of(int sig)
 	return RDMA_PENDING_SIGNAL;
 }
 
-/* With the siglock held. */
-static enum rdma_pending rdma_pending(void)
+/* The caller must hold the siglock. */
+static enum rdma_pending_signal rdma_pending_signal(void)
 {
-	enum rdma_pending most = RDMA_PENDING_NOTHING;
+	enum rdma_pending_signal most = RDMA_PENDING_NOTHING;
 	sigset_t set;
 	int sig;
 
-	/* That is how io_uring cancels what its worker threads do. */
+	/* io_uring cancels the work of its worker threads this way. */
 	if ((current->flags & PF_IO_WORKER) &&
 	    test_thread_flag(TIF_NOTIFY_SIGNAL))
 		return RDMA_PENDING_SIGNAL;
-	/* Another thread has taken the signal that stops the process. */
+	/* Another thread has dequeued the signal that stops the process. */
 	if (!current->ptrace && (current->jobctl & JOBCTL_STOP_PENDING))
 		most = RDMA_PENDING_STOP;
 	sigorsets(&set, &current->pending.signal,
@@ -132,7 +134,7 @@ static enum rdma_pending rdma_pending(void)
 		if (!sigismember(&set, sig))
 			continue;
 		sigdelset(&set, sig);
-		most = max(most, rdma_pending_of(sig));
+		most = max(most, rdma_signal_effect(sig));
 	}
 	return most;
 }
@@ -140,10 +142,10 @@ static enum rdma_pending rdma_pending(void)
 /* signal.rs */
 int rdma_helper_pending_signal(void)
 {
-	enum rdma_pending pending;
+	enum rdma_pending_signal pending;
 
 	spin_lock_irq(&current->sighand->siglock);
-	pending = rdma_pending();
+	pending = rdma_pending_signal();
 	spin_unlock_irq(&current->sighand->siglock);
 	return pending;
 }
@@ -159,7 +161,7 @@ unsigned int rdma_helper_defer_notifications(void)
 	}
 	spin_lock_irq(&current->sighand->siglock);
 	if (test_thread_flag(TIF_SIGPENDING) &&
-	    rdma_pending() == RDMA_PENDING_NOTHING) {
+	    rdma_pending_signal() == RDMA_PENDING_NOTHING) {
 		clear_thread_flag(TIF_SIGPENDING);
 		cleared |= BIT(1);
 	}
@@ -191,13 +193,13 @@ int rdma_helper_copy_struct_to_user(void __user *to, size_t to_size,
 }
 
 /* vma.rs */
-vm_flags_t rdma_helper_vma_flags(const struct vm_area_desc *desc)
+vm_flags_t rdma_helper_get_vma_flags(const struct vm_area_desc *desc)
 {
 	return vma_flags_to_legacy(desc->vma_flags);
 }
 
 /* vma.rs */
-void rdma_helper_vma_rules(struct vm_area_desc *desc)
+void rdma_helper_set_vma_flags(struct vm_area_desc *desc)
 {
 	vma_desc_set_flags(desc, VMA_PFNMAP_BIT, VMA_IO_BIT,
 			   VMA_DONTEXPAND_BIT, VMA_DONTDUMP_BIT);
@@ -218,21 +220,24 @@ bool rdma_helper_has_huge_page(const struct vm_fault *vmf)
 	return pmd_leaf(pmdp_get_lockless(vmf->pmd));
 }
 
-struct rdma_fill {
+struct rdma_insert {
 	struct mm_struct *mm;
 	pte_t entry;
 	unsigned long pages;
 };
 
-/* Called for the first entry, with the lock of its page table held. */
-static int rdma_fill(pte_t *pte, unsigned long address, void *data)
+/*
+ * Inserts all entries, from the first one on. The caller must hold the lock of
+ * their page table.
+ */
+static int rdma_insert(pte_t *pte, unsigned long address, void *data)
 {
-	struct rdma_fill *fill = data;
+	struct rdma_insert *insert = data;
 
-	for (; fill->pages; fill->pages--) {
+	for (; insert->pages; insert->pages--) {
 		if (pte_none(ptep_get(pte)))
-			set_pte_at(fill->mm, address, pte, fill->entry);
-		fill->entry = pte_next_pfn(fill->entry);
+			set_pte_at(insert->mm, address, pte, insert->entry);
+		insert->entry = pte_next_pfn(insert->entry);
 		address += PAGE_SIZE;
 		pte++;
 	}
@@ -240,40 +245,40 @@ static int rdma_fill(pte_t *pte, unsigned long address, void *data)
 }
 
 /*
- * As pte_offset_map_lock(), which modules cannot call, for a page table that
- * stays while the lock of the mapping is held. (It is looked at once more all
- * the same. If it is another one, nothing is filled in, and the access faults
- * again.)
+ * Like pte_offset_map_lock(), which is not exported. The page table stays while
+ * the lock of the mapping is held. (The entry is compared again nevertheless. If
+ * it has changed, nothing is inserted, and the access faults again.)
  */
-static int rdma_fill_table(pmd_t *pmdp, pmd_t pmd, unsigned long address,
-			   struct rdma_fill *fill)
+static int rdma_insert_into_table(pmd_t *pmdp, pmd_t pmd, unsigned long address,
+				  struct rdma_insert *insert)
 {
 	spinlock_t *lock;
 
 	if (WARN_ON_ONCE(pmd_leaf(pmd)))
 		return -EFAULT;
-	lock = pte_lockptr(fill->mm, &pmd);
+	lock = pte_lockptr(insert->mm, &pmd);
 	spin_lock(lock);
 	if (pmd_same(pmd, pmdp_get_lockless(pmdp)))
-		rdma_fill(pte_offset_kernel(&pmd, address), address, fill);
+		rdma_insert(pte_offset_kernel(&pmd, address), address, insert);
 	spin_unlock(lock);
 	return 0;
 }
 
 /*
- * vma/fault.rs. All of the range must be below the page table for the address
- * of the fault, which is made if there is nothing yet. No huge page is there.
+ * vma/fault.rs. The whole range must be covered by the page table for the
+ * address of the fault, which is allocated if there is none. There must be no
+ * huge page.
  *
- * A loop for each entry takes a tenth of the instructions of vmf_insert_pfn(),
- * and apply_to_page_range(), which makes the page table, four hundred more than
- * to lock one that is there.
+ * The loop takes a tenth of the instructions of vmf_insert_pfn() per entry.
+ * apply_to_page_range() is used only to allocate the page table, because it takes
+ * four hundred instructions more than locking an existing one.
  */
-int rdma_helper_fill(const struct vm_fault *vmf, unsigned long address,
-		     unsigned long pfn, unsigned long pages)
+int rdma_helper_insert_pfns(const struct vm_fault *vmf, unsigned long address,
+			    unsigned long pfn, unsigned long pages)
 {
 	struct vm_area_struct *vma = vmf->vma;
 	pmd_t pmd = pmdp_get_lockless(vmf->pmd);
-	struct rdma_fill fill = {
+	struct rdma_insert insert = {
 		.mm = vma->vm_mm,
 		.entry = pte_mkspecial(pfn_pte(pfn, vma->vm_page_prot)),
 		.pages = pages,
@@ -281,13 +286,13 @@ int rdma_helper_fill(const struct vm_fault *vmf, unsigned long address,
 
 	if (pmd_none(pmd))
 		return apply_to_page_range(vma->vm_mm, address, PAGE_SIZE,
-					   rdma_fill, &fill);
-	return rdma_fill_table(vmf->pmd, pmd, address, &fill);
+					   rdma_insert, &insert);
+	return rdma_insert_into_table(vmf->pmd, pmd, address, &insert);
 }
 
 /*
- * mapping.rs. The operations are the kernel's own: putting the file can take
- * until after this module is gone.
+ * mapping.rs. The file operations are those of the kernel, because the last
+ * reference to the file can be dropped after this module was unloaded.
  */
 struct file *rdma_helper_anon_file(void)
 {

@@ -3,8 +3,8 @@
 //! Memory: coherent allocations, mappings and their page faults.
 
 pub(crate) mod coherent;
+mod extents;
 pub(crate) mod mapping;
 pub(crate) mod memlock;
-mod runs;
 pub(crate) mod shared;
 pub(crate) mod vma;

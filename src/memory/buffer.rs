@@ -11,7 +11,7 @@ use crate::{
     kernel_ext::mm::{
         mapping::Emptied,
         shared::{
-            Revocable,
+            RevocableMemory,
             Shared, //
         },
         vma::Mappable, //
@@ -51,7 +51,7 @@ pub(crate) struct Registry {
 }
 
 struct Live {
-    memories: RBTree<u64, Arc<Revocable<Charge>>>,
+    memories: RBTree<u64, Arc<RevocableMemory<Charge>>>,
     count: usize,
     last_id: u64,
 }
@@ -71,7 +71,7 @@ impl Registry {
         })
     }
 
-    fn insert(&self, memory: Arc<Revocable<Charge>>) -> Result<u64> {
+    fn insert(&self, memory: Arc<RevocableMemory<Charge>>) -> Result<u64> {
         let mut live = self.live.lock();
         let id = live.last_id + 1;
         live.memories
@@ -81,7 +81,7 @@ impl Registry {
         Ok(id)
     }
 
-    fn remove(&self, id: u64) -> Option<Arc<Revocable<Charge>>> {
+    fn remove(&self, id: u64) -> Option<Arc<RevocableMemory<Charge>>> {
         let mut live = self.live.lock();
         let memory = live.memories.remove(&id)?;
         live.count -= 1;

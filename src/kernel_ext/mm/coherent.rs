@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Coherent memory, with what a mapping needs: the page frames.
+//! Coherent DMA memory and its page frames, which mappings need.
 //!
-//! The frames come from the DMA API's own description of the allocation, so that they are right
-//! with an IOMMU too, where memory that is in one piece for the device is in many for the CPU.
+//! The page frames are taken from the scatter-gather table that the DMA API returns for an
+//! allocation. This is also correct behind an IOMMU, where memory that is contiguous on the bus is
+//! not contiguous in physical memory.
 //!
 //! C header: `include/linux/dma-mapping.h`
 
-use crate::kernel_ext::mm::runs::Runs;
+use crate::kernel_ext::mm::extents::Extents;
 use core::{
     marker::PhantomData,
     ptr::NonNull, //
@@ -37,95 +38,98 @@ use kernel::{
 
 extern "C" {
     fn rdma_helper_sg_pfn(sg: *mut bindings::scatterlist) -> c_ulong;
-    /// Of a `struct device *`.
-    fn rdma_helper_dma_by_page(dev: *mut c_void) -> bool;
+    /// `dev` is a `struct device *`.
+    fn rdma_helper_uses_dma_iommu(dev: *mut c_void) -> bool;
 }
 
-/// What one call of the DMA API allocated.
+/// Memory from one call of `dma_alloc_attrs`.
 ///
 /// # Invariants
 ///
-/// `cpu` and `bus` are what `dma_alloc_attrs` returned for `size` bytes.
-struct Piece {
+/// `cpu` and `bus` are the addresses that `dma_alloc_attrs` returned for `size` bytes.
+struct Block {
     cpu: NonNull<u8>,
     bus: bindings::dma_addr_t,
     size: usize,
 }
 
-/// Where memory is, on the bus and for the CPU. These are numbers: they keep nothing alive.
+/// The bus addresses and page frames of memory. These are numbers, which keep no memory alive.
 pub(in crate::kernel_ext) struct Layout {
-    bus: Runs,
-    frames: Runs,
+    bus: Extents,
+    frames: Extents,
 }
 
 impl Layout {
-    /// Memory of these frames, each with how many follow it.
+    /// Creates a layout from extents of frames: the first frame, and the number of pages.
     #[cfg(CONFIG_KUNIT = "y")]
-    pub(in crate::kernel_ext) fn of_frames(runs: &[(usize, usize)]) -> Result<Self> {
-        let mut frames = Runs::new();
-        for (pfn, pages) in runs {
+    pub(in crate::kernel_ext) fn from_frames(extents: &[(usize, usize)]) -> Result<Self> {
+        let mut frames = Extents::new();
+        for (pfn, pages) in extents {
             // CAST: `usize` is at most 64 bits.
             frames.push(*pfn as u64, *pages as u64)?;
         }
         Ok(Self {
-            bus: Runs::new(),
+            bus: Extents::new(),
             frames,
         })
     }
 
-    /// Bus address of the byte at `offset`, and how many bytes follow it without a gap, itself
-    /// included; none beyond the end.
+    /// Returns the bus address of the byte at `offset`, and the number of contiguous bytes from it
+    /// on, itself included. This number is 0 beyond the end.
     pub(in crate::kernel_ext) fn bus(&self, offset: u64) -> (u64, u64) {
         self.bus.find(offset)
     }
 
-    /// Number of the frame of this page, and how many frames follow it without a gap, itself
-    /// included; none beyond the end.
+    /// Returns the frame number of this page, and the number of contiguous frames from it on,
+    /// itself included. This number is 0 beyond the end.
     pub(in crate::kernel_ext) fn frames(&self, page: usize) -> (usize, usize) {
-        // CAST: `usize` and `u64` are the same here, and these came from `usize`.
-        let (pfn, run) = self.frames.find(page as u64);
-        (pfn as usize, run as usize)
+        // CAST: `usize` has 64 bits here, and these values were converted from `usize`.
+        let (pfn, frames) = self.frames.find(page as u64);
+        (pfn as usize, frames as usize)
     }
 }
 
-/// Coherent memory of whole pages, zeroed when it is made, which takes no more pages than it has. In
-/// one piece for the device where such is to be had, otherwise in as few as possible.
+/// Coherent memory of whole pages, zeroed at the allocation. It is contiguous on the bus if
+/// possible, otherwise it consists of as few blocks as possible. It takes no more pages than its
+/// size.
 ///
-/// (The crate's `Coherent` takes no allocation flags but its own, and the strongest of them calls
-/// the OOM killer for whatever userspace asks for.)
+/// (The crate's `Coherent` accepts a fixed set of allocation flags, and can call the OOM killer for
+/// any size that userspace requests.)
 ///
 /// # Invariants
 ///
-/// All `pieces` were allocated for `dev`, which is bound for as long as `'bound`, and nothing has freed
-/// them.
+/// All `blocks` were allocated for `dev`, which is bound during `'bound`, and have not been freed.
 pub(crate) struct Memory<'bound> {
     dev: ARef<Device>,
     _bound: PhantomData<&'bound Device<Bound>>,
-    pieces: KVVec<Piece>,
+    blocks: KVVec<Block>,
     flags: bindings::gfp_t,
     abandoned: Atomic<bool>,
 }
 
 // SAFETY: The memory may be used and freed by any thread.
 unsafe impl Send for Memory<'_> {}
-// SAFETY: What is shared is copied as a whole, whatever anyone else does to it; see `copy_to`.
+// SAFETY: Shared references only copy the contents, which does not depend on concurrent writes (see
+// `copy_to`), and set `abandoned`, which is atomic.
 unsafe impl Sync for Memory<'_> {}
 
 impl<'bound> Memory<'bound> {
-    // CAST: a small constant.
+    // CAST: The constant is small.
     const ATTRS: c_ulong = bindings::DMA_ATTR_NO_WARN as c_ulong;
 
-    /// The largest piece that the page allocator has.
-    const LARGEST: usize = PAGE_SIZE << bindings::MAX_PAGE_ORDER;
+    /// The largest block of the page allocator.
+    const MAX_BLOCK: usize = PAGE_SIZE << bindings::MAX_PAGE_ORDER;
 
-    /// Allocates `size` bytes, which is not 0, rounded up to whole pages. They count in the memory
-    /// cgroup of the caller, except for those from an area that was set aside for DMA (CMA), which
-    /// no cgroup counts.
+    /// Allocates `size` bytes, which must not be 0, rounded up to whole pages. The memory is
+    /// charged to the memory cgroup of the caller, except for memory from a contiguous memory area
+    /// (CMA), which is not charged to any cgroup.
+    ///
+    /// `proceed` is called before the allocation of each block; an error of it ends the allocation.
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`] if there is no such memory within the device's reach, or the cgroup may have no
-    /// more; what `proceed` says, which is asked before each further piece. Nothing is logged.
+    /// [`ENOMEM`] if no memory is available below the device's DMA mask or in the cgroup; the error
+    /// of `proceed`. Neither is logged.
     pub(crate) fn new(
         dev: &'bound Device<Bound>,
         size: usize,
@@ -134,8 +138,9 @@ impl<'bound> Memory<'bound> {
         Self::with_flags(dev, size, bindings::GFP_KERNEL_ACCOUNT, proceed)
     }
 
-    /// As [`new`](Self::new), for the driver itself: no cgroup counts it.
-    pub(crate) fn of_the_driver(dev: &'bound Device<Bound>, size: usize) -> Result<Self> {
+    /// Allocates memory for the driver itself, which is not charged to a cgroup; see
+    /// [`new`](Self::new).
+    pub(crate) fn new_unaccounted(dev: &'bound Device<Bound>, size: usize) -> Result<Self> {
         Self::with_flags(dev, size, bindings::GFP_KERNEL, || Ok(()))
     }
 
@@ -146,11 +151,11 @@ impl<'bound> Memory<'bound> {
         proceed: impl Fn() -> Result,
     ) -> Result<Self> {
         let size = size.checked_next_multiple_of(PAGE_SIZE).ok_or(ENOMEM)?;
-        // INVARIANT: no pieces.
+        // INVARIANT: There are no blocks yet.
         let mut memory = Self {
             dev: dev.into(),
             _bound: PhantomData,
-            pieces: KVVec::new(),
+            blocks: KVVec::new(),
             flags,
             abandoned: Atomic::new(false),
         };
@@ -161,67 +166,69 @@ impl<'bound> Memory<'bound> {
                 Err(_) => (),
             }
         }
-        memory.add_pieces(dev, size, proceed)?;
+        memory.add_blocks(dev, size, proceed)?;
         Ok(memory)
     }
 
-    /// Whether `size` bytes in one piece take no more than that: the page allocator has powers of
-    /// two, and rounds up. An IOMMU puts the piece together of pages; what is larger than anything
-    /// that the page allocator has can only be of an area set aside, which is cut to the page.
+    /// Returns whether one block of `size` bytes takes no more memory than that. The page allocator
+    /// rounds up to a power of two. With an IOMMU, a block consists of single pages. A block larger
+    /// than [`MAX_BLOCK`](Self::MAX_BLOCK) can only be from a contiguous memory area (CMA), which
+    /// allocates whole pages.
     fn is_exact(dev: &Device<Bound>, size: usize) -> bool {
         size.is_power_of_two()
-            || size > Self::LARGEST
-            // SAFETY: The device is valid.
-            || unsafe { rdma_helper_dma_by_page(raw(dev).cast()) }
+            || size > Self::MAX_BLOCK
+            // SAFETY: `dev` is a valid device.
+            || unsafe { rdma_helper_uses_dma_iommu(raw(dev).cast()) }
     }
 
-    /// What is not to be cut any smaller: single pages are to be had here and there, but taking and
-    /// giving back many of them leaves the page allocator with few large ones within reach.
-    const SMALLEST: usize = 64 << 10;
+    /// The smallest block of memory that is split. Smaller ones are more often available, but
+    /// fragment the zone that the device can address.
+    const MIN_BLOCK: usize = 64 << 10;
 
-    /// Adds `size` bytes in pieces of powers of two, the larger ones first: so each is aligned to
-    /// its own size in the whole, too, and can be mapped by huge pages.
-    fn add_pieces(
+    /// Adds `size` bytes in blocks whose sizes are powers of two, in descending order. Thus the
+    /// offset of each block is aligned to its size, as needed for mappings with huge pages.
+    fn add_blocks(
         &mut self,
         dev: &Device<Bound>,
         size: usize,
         proceed: impl Fn() -> Result,
     ) -> Result {
-        let mut largest = Self::LARGEST.min(size.next_power_of_two() / 2);
+        let mut largest = Self::MAX_BLOCK.min(size.next_power_of_two() / 2);
         let mut left = size;
         while left > 0 {
             proceed()?;
-            let piece = largest.min(1 << left.ilog2());
-            match self.add(dev, piece) {
-                Ok(()) => left -= piece,
-                Err(e) if piece <= Self::SMALLEST => return Err(e),
-                Err(_) => largest = piece / 2,
+            let block = largest.min(1 << left.ilog2());
+            match self.add(dev, block) {
+                Ok(()) => left -= block,
+                Err(e) if block <= Self::MIN_BLOCK => return Err(e),
+                Err(_) => largest = block / 2,
             }
         }
         Ok(())
     }
 
     fn add(&mut self, dev: &Device<Bound>, size: usize) -> Result {
-        self.pieces.reserve(1, GFP_KERNEL)?;
-        let flags = self.flags | Self::effort(size);
+        self.blocks.reserve(1, GFP_KERNEL)?;
+        let flags = self.flags | Self::retry_flags(size);
         let mut bus = 0;
-        // SAFETY: The device is valid and bound, and `bus` can be written.
+        // SAFETY: `dev` is valid and bound, and `bus` is valid for writing.
         let cpu =
             unsafe { bindings::dma_alloc_attrs(raw(dev), size, &mut bus, flags, Self::ATTRS) };
-        // INVARIANT: just allocated, for `dev`.
-        let piece = Piece {
+        // INVARIANT: These are the addresses of an allocation for `dev`.
+        let block = Block {
             cpu: NonNull::new(cpu.cast()).ok_or(ENOMEM)?,
             bus,
             size,
         };
-        // There is room: this does not fail.
-        Ok(self.pieces.push(piece, GFP_KERNEL)?)
+        // The capacity was reserved above, so this does not fail.
+        Ok(self.blocks.push(block, GFP_KERNEL)?)
     }
 
-    /// Fails where the OOM killer would be called, in a memory cgroup as well; and for more than
-    /// the smallest piece, where others' memory would have to be reclaimed.
-    fn effort(size: usize) -> bindings::gfp_t {
-        let tries = if size > Self::SMALLEST {
+    /// Returns the flags for zeroed memory without the OOM killer, that of the memory cgroup
+    /// included. A block larger than the smallest one also fails instead of reclaiming memory
+    /// repeatedly.
+    fn retry_flags(size: usize) -> bindings::gfp_t {
+        let tries = if size > Self::MIN_BLOCK {
             bindings::___GFP_NORETRY_BIT
         } else {
             bindings::___GFP_RETRY_MAYFAIL_BIT
@@ -229,54 +236,59 @@ impl<'bound> Memory<'bound> {
         bindings::__GFP_ZERO | 1 << tries
     }
 
-    /// The same, for as long as anyone likes.
+    /// Removes the lifetime of the memory.
     ///
     /// # Safety
     ///
-    /// It must be dropped while the device is bound, or [abandoned](Self::abandon).
+    /// The memory must be dropped while the device is bound, or be [abandoned](Self::abandon).
     pub(in crate::kernel_ext) unsafe fn into_static(self) -> Memory<'static> {
-        // SAFETY: A lifetime does not change the layout. What it stands for is the caller's.
+        // SAFETY: A lifetime does not change the layout; by the safety requirement, the memory is
+        // not freed after the device was unbound.
         unsafe { core::mem::transmute(self) }
     }
 
-    /// The device that it was allocated for.
+    /// Returns the device that the memory was allocated for.
     pub(in crate::kernel_ext) fn device(&self) -> &Device {
         &self.dev
     }
 
-    /// Where it is.
+    /// Returns the bus addresses and page frames.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`]; [`EIO`] if the DMA API does not return all frames.
     pub(in crate::kernel_ext) fn layout(&self) -> Result<Layout> {
         let mut layout = Layout {
-            bus: Runs::new(),
-            frames: Runs::new(),
+            bus: Extents::new(),
+            frames: Extents::new(),
         };
-        for piece in &self.pieces {
+        for block in &self.blocks {
             // CAST: `usize` is at most 64 bits.
-            layout.bus.push(piece.bus, piece.size as u64)?;
-            self.describe(piece, &mut layout.frames)?;
+            layout.bus.push(block.bus, block.size as u64)?;
+            self.append_frames(block, &mut layout.frames)?;
         }
-        // CAST: as above.
+        // CAST: As above.
         if layout.frames.end() << PAGE_SHIFT < self.size() as u64 {
             return Err(EIO);
         }
         Ok(layout)
     }
 
-    fn describe(&self, piece: &Piece, frames: &mut Runs) -> Result {
+    fn append_frames(&self, block: &Block, frames: &mut Extents) -> Result {
         let mut table = bindings::sg_table::default();
-        // SAFETY: By the type invariants, this is what was allocated for the device.
+        // SAFETY: By the type invariants, these are the values of an allocation for the device.
         to_result(unsafe {
             bindings::dma_get_sgtable_attrs(
                 raw(&self.dev),
                 &mut table,
-                piece.cpu.as_ptr().cast(),
-                piece.bus,
-                piece.size,
+                block.cpu.as_ptr().cast(),
+                block.bus,
+                block.size,
                 Self::ATTRS,
             )
         })?;
         let table = ScopeGuard::new_with_data(table, |mut table| {
-            // SAFETY: The table was just filled, and is freed once.
+            // SAFETY: `dma_get_sgtable_attrs` has initialised the table, which is freed once.
             unsafe { bindings::sg_free_table(&mut table) }
         });
 
@@ -285,46 +297,45 @@ impl<'bound> Memory<'bound> {
             // SAFETY: `sg` is one of the `orig_nents` entries of the table.
             let (pfn, length) = unsafe { (rdma_helper_sg_pfn(sg), (*sg).length) };
             frames.push(pfn as u64, u64::from(length) >> PAGE_SHIFT)?;
-            // SAFETY: As above; what follows the last entry is not looked at.
+            // SAFETY: As above; the result for the last entry is not dereferenced.
             sg = unsafe { bindings::sg_next(sg) };
         }
         Ok(())
     }
 
-    /// Bytes.
+    /// Returns the size in bytes.
     pub(crate) fn size(&self) -> usize {
-        self.pieces.iter().map(|piece| piece.size).sum()
+        self.blocks.iter().map(|block| block.size).sum()
     }
 
-    /// Bus address of the first byte. As many others follow as the first piece has, a page at
-    /// least.
+    /// Returns the bus address of the first byte. The first block is contiguous, and at least a
+    /// page long.
     pub(crate) fn address(&self) -> u64 {
-        self.pieces.first().map_or(0, |piece| piece.bus)
+        self.blocks.first().map_or(0, |block| block.bus)
     }
 
-    /// Copies the first bytes of the first page out, as many as `to` has.
+    /// Copies the start of the first page to `to`, at most a page.
     pub(crate) fn copy_to(&self, to: &mut [u8]) {
-        if let Some(first) = self.pieces.first() {
+        if let Some(first) = self.blocks.first() {
             let bytes = to.len().min(PAGE_SIZE);
-            // SAFETY: Both are valid for `bytes` and do not overlap, `to` being exclusive. The
-            // device or userspace may write meanwhile: whatever is read then is as good as
-            // anything else.
+            // SAFETY: Both are valid for `bytes` and do not overlap, because `to` is exclusive. The
+            // device or userspace may write concurrently; any value of the bytes is valid.
             unsafe { core::ptr::copy_nonoverlapping(first.cpu.as_ptr(), to.as_mut_ptr(), bytes) }
         }
     }
 
-    /// Copies `from` over the first bytes of the first page, as many as there are of both.
+    /// Copies `from` to the start of the first page, at most a page.
     pub(crate) fn copy_from(&self, from: &[u8]) {
-        if let Some(first) = self.pieces.first() {
+        if let Some(first) = self.blocks.first() {
             let bytes = from.len().min(PAGE_SIZE);
             // SAFETY: Both are valid for `bytes` and do not overlap. The device or userspace may
-            // read meanwhile, and sees any mixture.
+            // read or write concurrently; any value of the bytes is valid.
             unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), first.cpu.as_ptr(), bytes) }
         }
     }
 
-    /// Has the memory never freed, also when this is dropped: the device may still write to it, and
-    /// a leak is better than that.
+    /// Prevents the memory from being freed when this is dropped, because the device may still
+    /// write to it. The memory is leaked on purpose.
     pub(crate) fn abandon(&self) {
         self.abandoned.store(true, Relaxed);
     }
@@ -335,15 +346,15 @@ impl Drop for Memory<'_> {
         if self.abandoned.load(Relaxed) {
             return;
         }
-        for piece in &self.pieces {
-            // SAFETY: By the type invariants, this is what was allocated for the device, and
-            // nothing has freed it.
+        for block in &self.blocks {
+            // SAFETY: By the type invariants, these are the values of an allocation for the device,
+            // which has not been freed.
             unsafe {
                 bindings::dma_free_attrs(
                     raw(&self.dev),
-                    piece.size,
-                    piece.cpu.as_ptr().cast(),
-                    piece.bus,
+                    block.size,
+                    block.cpu.as_ptr().cast(),
+                    block.bus,
                     Self::ATTRS,
                 )
             };
@@ -364,22 +375,22 @@ mod tests {
         faux, //
     };
 
-    /// A device that reaches so many bits of a bus address.
-    struct Reach(faux::Registration);
+    /// A device with a DMA mask.
+    struct MaskedDevice(faux::Registration);
 
-    impl Reach {
+    impl MaskedDevice {
         fn new(bits: u32) -> Result<Self> {
             let reach = Self(faux::Registration::new(c"rdma-kunit", None)?);
             let mask = DmaMask::try_new(bits)?.value();
-            // SAFETY: The device is ours alone, and nothing is allocated for it yet; one on the faux
-            // bus has no mask of its own.
+            // SAFETY: No other code uses this device, and nothing is allocated for it yet; a device
+            // on the faux bus has no mask storage of its own.
             unsafe {
-                let dev = raw(reach.dev());
+                let dev = raw(device.dev());
                 (*dev).dma_mask = &raw mut (*dev).coherent_dma_mask;
                 to_result(bindings::dma_set_mask(dev, mask))?;
                 to_result(bindings::dma_set_coherent_mask(dev, mask))?;
             }
-            Ok(reach)
+            Ok(device)
         }
 
         fn dev(&self) -> &Device<Bound> {
@@ -387,31 +398,33 @@ mod tests {
         }
     }
 
-    /// Looks at all of the memory, page by page: returns whether each is below `limit` on the bus,
-    /// has a frame, and is zeroed as far as can be seen.
-    fn is_in_order(memory: &Memory<'_>, limit: u64) -> Result<bool> {
+    /// Returns whether each page of the memory is below `limit` on the bus and has a frame, and
+    /// whether the first page is zeroed.
+    fn is_valid(memory: &Memory<'_>, limit: u64) -> Result<bool> {
         let layout = memory.layout()?;
         let pages = memory.size() >> PAGE_SHIFT;
         let end = memory.size() as u64;
-        let mut bytes = KVec::from_elem(0xffu8, PAGE_SIZE, GFP_KERNEL)?;
-        memory.copy_to(&mut bytes);
-        let reached = (0..pages).all(|page| {
-            let (bus, run) = layout.bus((page << PAGE_SHIFT) as u64);
+        let mut contents = KVec::from_elem(0xffu8, PAGE_SIZE, GFP_KERNEL)?;
+        memory.copy_to(&mut contents);
+        let pages_valid = (0..pages).all(|page| {
+            let (bus, bytes) = layout.bus((page << PAGE_SHIFT) as u64);
             let (_, frames) = layout.frames(page);
-            run >= PAGE_SIZE as u64 && bus + run <= limit && (1..=pages - page).contains(&frames)
+            bytes >= PAGE_SIZE as u64
+                && bus + bytes <= limit
+                && (1..=pages - page).contains(&frames)
         });
-        let nothing_follows = layout.bus(end).1 == 0 && layout.frames(pages).1 == 0;
-        Ok(reached && nothing_follows && bytes.iter().all(|byte| *byte == 0))
+        let ends_there = layout.bus(end).1 == 0 && layout.frames(pages).1 == 0;
+        Ok(pages_valid && ends_there && contents.iter().all(|byte| *byte == 0))
     }
 
     #[test]
     fn below_the_mask() -> Result {
         for bits in [24, 28, 32] {
-            let reach = Reach::new(bits)?;
+            let device = MaskedDevice::new(bits)?;
             for size in [1, PAGE_SIZE, 64 << 10, 1 << 20] {
-                let memory = Memory::new(reach.dev(), size, || Ok(()))?;
+                let memory = Memory::new(device.dev(), size, || Ok(()))?;
                 assert_eq!(memory.size(), size.next_multiple_of(PAGE_SIZE));
-                assert!(is_in_order(&memory, 1 << bits)?);
+                assert!(is_valid(&memory, 1 << bits)?);
                 assert!(memory.address() + memory.size() as u64 <= 1 << bits);
             }
         }
@@ -419,34 +432,34 @@ mod tests {
     }
 
     #[test]
-    fn in_pieces_where_there_is_no_larger_one() -> Result {
-        let reach = Reach::new(32)?;
-        let size = Memory::LARGEST + 3 * PAGE_SIZE;
-        let memory = Memory::new(reach.dev(), size, || Ok(()))?;
+    fn in_blocks_above_the_largest_one() -> Result {
+        let device = MaskedDevice::new(32)?;
+        let size = Memory::MAX_BLOCK + 3 * PAGE_SIZE;
+        let memory = Memory::new(device.dev(), size, || Ok(()))?;
         assert_eq!(memory.size(), size);
-        assert!(memory.pieces.len() > 1);
-        assert!(is_in_order(&memory, 1 << 32)?);
+        assert!(memory.blocks.len() > 1);
+        assert!(is_valid(&memory, 1 << 32)?);
         Ok(())
     }
 
     #[test]
-    fn more_than_the_mask_reaches() -> Result {
-        let reach = Reach::new(24)?;
-        let memory = Memory::new(reach.dev(), (1 << 24) + PAGE_SIZE, || Ok(()));
+    fn larger_than_the_mask() -> Result {
+        let device = MaskedDevice::new(24)?;
+        let memory = Memory::new(device.dev(), (1 << 24) + PAGE_SIZE, || Ok(()));
         assert!(memory.is_err_and(|e| e == ENOMEM));
         Ok(())
     }
 
     #[test]
-    fn stops_when_it_is_told_to() -> Result {
-        let reach = Reach::new(32)?;
-        let asked = Atomic::new(0u32);
-        let memory = Memory::new(reach.dev(), 4 * Memory::LARGEST, || {
-            asked.add(1, Relaxed);
+    fn stops_if_proceed_fails() -> Result {
+        let device = MaskedDevice::new(32)?;
+        let calls = Atomic::new(0u32);
+        let memory = Memory::new(device.dev(), 4 * Memory::MAX_BLOCK, || {
+            calls.add(1, Relaxed);
             Err(EINTR)
         });
         assert!(memory.is_err_and(|e| e == EINTR));
-        assert_eq!(asked.load(Relaxed), 1);
+        assert_eq!(calls.load(Relaxed), 1);
         Ok(())
     }
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whose memory is locked: the kernel's count for each user, and the limit of the caller.
+//! Locked memory: the kernel's count per user, and the limit of the calling process.
 //!
-//! The count is what io_uring, perf and others go by, so that one limit holds for all of them. The
-//! one of an address space (`mm->locked_vm`, mlock's) would not do: changing that takes the lock of
-//! the address space, and a buffer may be given back under somebody else's, by another process, or
-//! by a kernel thread.
+//! io_uring, perf and others use the same count, so that all of them share one limit. The count of
+//! an address space (`mm->locked_vm`, used by mlock(2)) cannot be used: its updates take the lock
+//! of the address space, and a buffer may be freed by another process, by a kernel thread, or under
+//! the lock of another address space.
 //!
 //! C headers: `include/linux/sched/user.h`, `include/linux/cred.h`
 
@@ -18,16 +18,16 @@ use kernel::{
 };
 
 extern "C" {
-    /// A `struct user_struct *` with a reference.
+    /// Returns a `struct user_struct *` with a reference.
     fn rdma_helper_current_user() -> *mut c_void;
     fn rdma_helper_memlock_limit() -> c_ulong;
 }
 
-/// A user; dropping it gives the reference back, in any context.
+/// A reference to a user. It may be dropped in any context.
 ///
 /// # Invariants
 ///
-/// The pointer is that of a user that we hold a reference to.
+/// The pointer is valid, and this holds a reference to the user.
 pub(crate) struct User(NonNull<bindings::user_struct>);
 
 // SAFETY: A reference to a user may be used and put by any thread.
@@ -36,37 +36,37 @@ unsafe impl Send for User {}
 unsafe impl Sync for User {}
 
 impl User {
-    /// The caller, and the pages that it may have locked; [`None`] if it may have any number
-    /// (`CAP_IPC_LOCK`).
+    /// Returns the user of the calling process and its limit of locked pages, or [`None`] if it has
+    /// no limit (`CAP_IPC_LOCK`).
     pub(crate) fn limited() -> Option<(Self, usize)> {
-        // CAST: a small constant.
-        // SAFETY: Takes any capability there is.
+        // CAST: The constant is small.
+        // SAFETY: `CAP_IPC_LOCK` is a valid capability.
         if unsafe { bindings::capable(bindings::CAP_IPC_LOCK as c_int) } {
             return None;
         }
-        // SAFETY: Takes nothing.
+        // SAFETY: The function has no arguments and may be called in any process context.
         let limit = unsafe { rdma_helper_memlock_limit() };
         // SAFETY: As above.
         let user = unsafe { rdma_helper_current_user() };
-        // INVARIANT: a reference was just taken. A task always has a user.
+        // INVARIANT: The helper has taken a reference. A task always has a user.
         let user = NonNull::new(user.cast()).map(Self)?;
         Some((user, limit >> PAGE_SHIFT))
     }
 
-    /// Pages that the user has locked.
+    /// Returns the count of pages that the user has locked.
     pub(crate) fn locked(&self) -> &Atomic<usize> {
-        // SAFETY: By the type invariant the user is there.
+        // SAFETY: By the type invariant, the user is valid.
         let locked = unsafe { &raw mut (*self.0.as_ptr()).locked_vm };
-        // CAST: `atomic_long_t` is a `long`, of the size and alignment of `usize`.
-        // SAFETY: The user is there for as long as `self`, and all of the kernel accesses this
-        // count atomically.
+        // CAST: `atomic_long_t` has the size and alignment of `usize`.
+        // SAFETY: The user lives at least as long as `self`, and the kernel accesses this count
+        // only atomically.
         unsafe { Atomic::from_ptr(locked.cast()) }
     }
 }
 
 impl Drop for User {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant we hold a reference, which nobody uses after this.
+        // SAFETY: By the type invariant, this holds a reference, which is not used after this call.
         unsafe { bindings::free_uid(self.0.as_ptr()) };
     }
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory that programs map, and that is taken away from them when the device goes.
+//! Memory that is mapped into programs, and revoked when the driver is unbound.
 //!
-//! Whatever safe code does with it, a page that is mapped is not freed: each mapping holds what it
-//! shows. The one other way to free it, for a device that goes, takes the proof that all mappings
-//! were emptied for good.
+//! Safe code cannot free a page that is mapped: each mapping holds a reference to its memory. The
+//! only other way to free the memory, at unbind, requires a proof that all mappings have been
+//! zapped and stay empty.
 
 use crate::kernel_ext::mm::{
     coherent::{
@@ -30,43 +30,43 @@ use kernel::{
     }, //
 };
 
-/// Memory of a device, which is freed in time, and what goes with it: whom it is charged to.
+/// Memory of a device, which is freed before the driver is unbound, and its charge.
 ///
 /// # Invariants
 ///
-/// The memory is of the device that `mappings` are for. It is freed inside the gate, or when the
-/// mappings were emptied for good, and otherwise never.
+/// The memory was allocated for the device of `mappings`. It is freed inside the gate, or when the
+/// mappings are permanently empty, and otherwise never.
 #[pin_data(PinnedDrop)]
-pub(crate) struct Revocable<C: Unpin> {
+pub(crate) struct RevocableMemory<C: Unpin> {
     mappings: Arc<Mappings>,
     #[pin]
     memory: Mutex<Option<(Memory<'static>, C)>>,
 }
 
-impl<C: Unpin> Revocable<C> {
-    /// Does `f` with the memory.
+impl<C: Unpin> RevocableMemory<C> {
+    /// Calls `f` with the memory.
     ///
     /// # Errors
     ///
-    /// [`ENODEV`] if it was taken away.
+    /// [`ENODEV`] if it was revoked.
     pub(crate) fn with<R>(&self, f: impl FnOnce(&Memory<'_>) -> R) -> Result<R> {
         let memory = self.memory.lock();
         let (memory, _) = memory.as_ref().ok_or(ENODEV)?;
         Ok(f(memory))
     }
 
-    /// Takes the memory away from all who hold it, and frees it. The device must be at rest: what it
-    /// writes, no type can see.
+    /// Frees the memory, although there are references to it. The engine must be idle; the compiler
+    /// does not check that the device no longer writes.
     pub(crate) fn revoke(&self, emptied: &Emptied<'_>) {
         if emptied.are(&self.mappings) {
-            // INVARIANT: they are emptied for good.
+            // INVARIANT: The mappings are permanently empty.
             drop(self.take());
         }
     }
 
-    /// Frees the memory inside the gate. If that is closed, it is left to [`revoke`](Self::revoke).
+    /// Frees the memory inside the gate. If the gate is closed, [`revoke`](Self::revoke) frees it.
     fn free(&self) {
-        // INVARIANT: inside the gate.
+        // INVARIANT: The memory is freed inside the gate.
         let _ = self.mappings.gate().enter(|| drop(self.take()));
     }
 
@@ -76,23 +76,23 @@ impl<C: Unpin> Revocable<C> {
 }
 
 #[pinned_drop]
-impl<C: Unpin> PinnedDrop for Revocable<C> {
+impl<C: Unpin> PinnedDrop for RevocableMemory<C> {
     fn drop(self: Pin<&mut Self>) {
         self.free();
-        // INVARIANT: what is not revoked before the device goes is never freed.
+        // INVARIANT: Memory that was not revoked before the unbind is never freed.
         if let Some((memory, _)) = self.take() {
             memory.abandon();
         }
     }
 }
 
-/// Memory that can be mapped.
+/// Memory that can be mapped into programs.
 ///
 /// # Invariants
 ///
-/// `layout` is that of what is in `memory`, which nothing but `revoke` frees while this is there.
+/// `layout` is the layout of `memory`, which only `revoke` frees during the life of this value.
 pub(crate) struct Shared<C: Unpin> {
-    memory: Arc<Revocable<C>>,
+    memory: Arc<RevocableMemory<C>>,
     mappings: Arc<Mappings>,
     layout: Layout,
     size: usize,
@@ -101,12 +101,13 @@ pub(crate) struct Shared<C: Unpin> {
 }
 
 impl<C: Unpin> Shared<C> {
-    /// Has `memory` mapped from `first_page` of a file on. It is freed with this; `charge` is dropped
-    /// with it.
+    /// Creates memory whose mappings start at the page `first_page` of a file. `memory` is freed,
+    /// and `charge` dropped, with the returned value.
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] if it is of another device; [`ENOMEM`]; [`EIO`] if it is not known where it is.
+    /// [`EINVAL`] if `memory` belongs to another device than `mappings`; [`ENOMEM`]; [`EIO`] if the
+    /// page frames are unknown.
     pub(crate) fn new(
         mappings: &Arc<Mappings>,
         memory: Memory<'_>,
@@ -117,18 +118,18 @@ impl<C: Unpin> Shared<C> {
             return Err(EINVAL);
         }
         let (layout, size) = (memory.layout()?, memory.size());
-        // SAFETY: By its invariant, `Revocable` frees it while the device is bound: what is inside the
-        // gate is so, and mappings are emptied before the device goes.
+        // SAFETY: By its invariant, `RevocableMemory` frees the memory inside the gate or when the
+        // mappings are permanently empty, which is before the unbind, and abandons it otherwise.
         let memory = unsafe { memory.into_static() };
         let memory = Arc::pin_init(
-            // INVARIANT: as just seen.
-            pin_init!(Revocable {
+            // INVARIANT: The devices were compared above.
+            pin_init!(RevocableMemory {
                 mappings: mappings.clone(),
-                memory <- new_mutex!(Some((memory, charge)), "rdma::Revocable"),
+                memory <- new_mutex!(Some((memory, charge)), "rdma::RevocableMemory"),
             }),
             GFP_KERNEL_ACCOUNT,
         )?;
-        // INVARIANT: just taken from it.
+        // INVARIANT: The layout was read from `memory` above.
         Ok(Self {
             memory,
             mappings: mappings.clone(),
@@ -139,61 +140,62 @@ impl<C: Unpin> Shared<C> {
         })
     }
 
-    /// The memory, to be found when the device goes.
-    pub(crate) fn memory(&self) -> &Arc<Revocable<C>> {
+    /// Returns the revocable memory, for the unbind.
+    pub(crate) fn memory(&self) -> &Arc<RevocableMemory<C>> {
         &self.memory
     }
 
-    /// Frees the memory, unless the device goes just now, and takes it away itself.
+    /// Frees the memory, unless the driver is being unbound, which revokes it.
     pub(crate) fn free(&mut self) {
-        // By `&mut`, no mapping holds it.
+        // `&mut` proves that no mapping holds a reference.
         self.memory.free();
     }
 
-    /// Bytes, whole pages.
+    /// Returns the size in bytes, a multiple of the page size.
     pub(crate) fn size(&self) -> usize {
         self.size
     }
 
-    /// Bus address of the byte at `offset`, and how many bytes follow it without a gap, itself
-    /// included; none beyond the end.
+    /// Returns the bus address of the byte at `offset`, and the number of contiguous bytes from it
+    /// on, itself included. This number is 0 beyond the end.
     pub(crate) fn bus(&self, offset: u64) -> (u64, u64) {
         self.layout.bus(offset)
     }
 
-    /// Where it begins in the file, in pages.
+    /// Returns the page of the file at which the memory starts.
     pub(crate) fn first_page(&self) -> usize {
         self.first_page
     }
 
-    /// How many mappings of it there are.
+    /// Returns the number of mappings.
     pub(crate) fn count(&self) -> u32 {
         self.count.load(Relaxed)
     }
 
-    /// There is one more mapping of it.
+    /// Increments the number of mappings.
     pub(in crate::kernel_ext) fn add_mapping(&self) {
         self.count.add(1, Relaxed);
     }
 
-    /// There is one mapping less.
+    /// Decrements the number of mappings.
     pub(in crate::kernel_ext) fn remove_mapping(&self) {
         self.count.fetch_sub(1, Relaxed);
     }
 
-    /// The mappings among which those of it are.
+    /// Returns the address space that contains the mappings of this memory.
     pub(in crate::kernel_ext) fn mappings(&self) -> &Mappings {
         &self.mappings
     }
 
-    /// Calls `f` with where the memory is. It is not freed meanwhile, and afterwards, while this is
-    /// there, not before all mappings were emptied.
+    /// Calls `f` with the layout of the memory. The memory is not freed during the call. After it,
+    /// during the life of `self`, the memory is freed only when all mappings are permanently empty.
     ///
     /// # Errors
     ///
-    /// [`ENODEV`] if the device goes or is gone.
+    /// [`ENODEV`] if the driver is being or has been unbound.
     pub(in crate::kernel_ext) fn with_layout<R>(&self, f: impl FnOnce(&Layout) -> R) -> Result<R> {
-        // Inside the gate: after it is closed the mappings are emptied, and must stay so.
+        // Inside the gate, because the mappings are zapped after it was closed, and must stay
+        // empty.
         self.mappings.gate().enter(|| f(&self.layout))
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Mappings whose pages are put in when they are touched: together with those around them, or two
-//! megabytes at a time.
+//! Mappings whose pages are inserted by page faults: a window of pages around the access, or a huge
+//! page of 2 MiB.
 //!
 //! C header: `include/linux/mm.h`
 
@@ -26,46 +26,47 @@ use kernel::{
 };
 
 extern "C" {
-    /// The flags of a mapping that is being described.
-    fn rdma_helper_vma_flags(desc: *const c_void) -> bindings::vm_flags_t;
+    /// Returns the flags of a mapping that is being created.
+    fn rdma_helper_get_vma_flags(desc: *const c_void) -> bindings::vm_flags_t;
 
-    /// Sets the flags of a mapping of page frames.
-    fn rdma_helper_vma_rules(desc: *mut c_void);
+    /// Sets the flags of a mapping of page frames that is being created.
+    fn rdma_helper_set_vma_flags(desc: *mut c_void);
 }
 
-/// What mappings show. Each holds a reference to it.
+/// An object whose memory can be mapped. Each mapping holds a reference to it.
 ///
-/// The memory is borrowed from `self`, and so is there for as long as the mapping holds that.
+/// The memory is borrowed from `self`, so it lives at least as long as the mapping.
 pub(crate) trait Mappable: Send + Sync + Sized + 'static {
-    /// Whom memory is charged to.
+    /// The charge for the memory, which is dropped with it.
     type Charge: Send + Unpin;
 
-    /// The memory.
+    /// Returns the memory.
     fn memory(&self) -> &Shared<Self::Charge>;
 
-    /// Takes note that a page was touched, and how many were put in, or why none.
+    /// Called after a page fault, with the page of the memory, and the number of inserted pages or
+    /// the error.
     fn faulted(&self, page: usize, loaded: Result<usize>);
 }
 
-/// Files that can be mapped.
-pub(in crate::kernel_ext) trait Files {
-    /// What their mappings show.
+/// The files of a node, which can be mapped.
+pub(in crate::kernel_ext) trait MappableFiles {
+    /// The object that the mappings of a file show.
     type Memory: Mappable;
 
-    /// What these pages of a file show.
+    /// Returns the object that these pages of a file show.
     ///
     /// # Safety
     ///
     /// `file` must be one of these files, and open.
-    unsafe fn at(
+    unsafe fn memory_at(
         file: *mut bindings::file,
         first_page: usize,
         pages: usize,
     ) -> Result<Arc<Self::Memory>>;
 }
 
-/// Makes a mapping of one of the files `F` follow our rules: it is shared, never executable, does not grow, is in
-/// no core dump, and is inherited by a child.
+/// Sets flags and operations of a mapping of one of the files `F`. Such a mapping is shared, never
+/// executable, does not grow, is not in core dumps, and is inherited by fork(2).
 ///
 /// # Errors
 ///
@@ -73,35 +74,39 @@ pub(in crate::kernel_ext) trait Files {
 ///
 /// # Safety
 ///
-/// `desc` must be a mapping of one of these files that is being made.
-pub(in crate::kernel_ext) unsafe fn prepare<F: Files>(desc: *mut bindings::vm_area_desc) -> Result {
-    // SAFETY: By the requirement.
-    let flags = unsafe { rdma_helper_vma_flags(desc.cast()) };
-    // Not `SHARED`, which a mapping of a file that is open for reading only has not.
+/// `desc` must describe a mapping of one of these files that is being created.
+pub(in crate::kernel_ext) unsafe fn prepare<F: MappableFiles>(
+    desc: *mut bindings::vm_area_desc,
+) -> Result {
+    // SAFETY: By the safety requirement, `desc` is valid.
+    let flags = unsafe { rdma_helper_get_vma_flags(desc.cast()) };
+    // `SHARED` is not set for a mapping of a file that is open for reading only; `MAYSHARE` is.
     if flags & flag::MAYSHARE == 0 {
         return Err(EINVAL);
     }
     if flags & flag::EXEC != 0 {
         return Err(EPERM);
     }
-    // SAFETY: By the requirement. It will only ever have page frames that are inserted by number.
-    unsafe { rdma_helper_vma_rules(desc.cast()) };
-    // SAFETY: By the requirement, nobody else has it. The operations expect no more than this.
+    // SAFETY: By the safety requirement, `desc` is valid. Pages are inserted by their frame number
+    // only.
+    unsafe { rdma_helper_set_vma_flags(desc.cast()) };
+    // SAFETY: By the safety requirement, `desc` is valid and is not shared. The operations require
+    // private data that is null or set by `mapped` or `open`.
     unsafe {
         (*desc).private_data = core::ptr::null_mut();
-        (*desc).vm_ops = &Operations::<F>::TABLE;
+        (*desc).vm_ops = &VmaOperations::<F>::TABLE;
     }
     Ok(())
 }
 
-/// What the kernel calls for a mapping of one of the files `F`.
+/// The operations of a mapping of one of the files `F`.
 ///
-/// Its private data is a reference to the memory, from [`mapped`](Self::mapped) or
-/// [`open`](Self::open) to [`close`](Self::close); before, and in what is left of a mapping that
-/// could not be made, null.
-struct Operations<F>(PhantomData<F>);
+/// The private data of a mapping is a reference to an `F::Memory`, from [`mapped`](Self::mapped) or
+/// [`open`](Self::open) to [`close`](Self::close). It is null before, and if the creation has
+/// failed.
+struct VmaOperations<F>(PhantomData<F>);
 
-impl<F: Files> Operations<F> {
+impl<F: MappableFiles> VmaOperations<F> {
     const TABLE: bindings::vm_operations_struct = bindings::vm_operations_struct {
         open: Some(Self::open),
         close: Some(Self::close),
@@ -112,25 +117,26 @@ impl<F: Files> Operations<F> {
         ..pin_init::zeroed()
     };
 
-    /// The memory of a mapping; [`None`] if it never got any.
+    /// Returns the private data of a mapping, or [`None`] if it is null.
     ///
     /// # Safety
     ///
-    /// `vma` must be a mapping with these operations that is there for as long as `'a`.
+    /// `vma` must be a mapping with these operations that is valid for `'a`.
     unsafe fn memory<'a>(vma: *mut bindings::vm_area_struct) -> Option<ArcBorrow<'a, F::Memory>> {
-        // SAFETY: By the requirement.
+        // SAFETY: By the safety requirement, `vma` is valid.
         let data = unsafe { (*vma).vm_private_data };
-        // SAFETY: What is not null is a reference, which the mapping holds.
+        // SAFETY: Private data that is not null is a reference to an `F::Memory`, which the mapping
+        // holds.
         (!data.is_null()).then(|| unsafe { <Arc<F::Memory>>::borrow(data.cast()) })
     }
 
-    /// Called when a mapping was made, and can be found by whoever empties all of them. An error
-    /// has it unmapped again.
+    /// Called when a mapping has been created and `unmap_mapping_range` finds it. If this returns
+    /// an error, the kernel unmaps it again.
     ///
     /// # Safety
     ///
-    /// Called by the kernel only, for a mapping by [`prepare`], with the lock of the address space
-    /// held for writing.
+    /// Must be called by the kernel only, for a mapping that [`prepare`] has set up, with the lock
+    /// of the address space held for writing.
     unsafe extern "C" fn mapped(
         start: c_ulong,
         end: c_ulong,
@@ -139,38 +145,42 @@ impl<F: Files> Operations<F> {
         data: *mut *mut c_void,
     ) -> c_int {
         let pages = (end - start) >> PAGE_SHIFT;
-        // SAFETY: By the requirement: a mapping by `prepare` is one of a file of `F`.
-        let memory = match unsafe { F::at(file.cast_mut(), first_page, pages) } {
+        // SAFETY: By the safety requirement, `file` is the file of a mapping by `prepare`, thus one
+        // of `F`, and open.
+        let memory = match unsafe { F::memory_at(file.cast_mut(), first_page, pages) } {
             Ok(memory) => memory,
             Err(e) => return e.to_errno(),
         };
         memory.memory().add_mapping();
-        // SAFETY: By the requirement, `data` can be written. `close` gives the reference back.
+        // SAFETY: By the safety requirement, `data` is valid for writing. `close` drops the
+        // reference.
         unsafe { *data = memory.into_foreign().cast() };
         0
     }
 
-    /// Called when there is one more mapping: by fork, or when one is split or moved.
+    /// Called when a mapping has been copied: by fork, or when it is split or moved.
     ///
     /// # Safety
     ///
     /// `vma` must be a copy of a mapping with these operations.
     unsafe extern "C" fn open(vma: *mut bindings::vm_area_struct) {
-        // SAFETY: By the requirement; the mapping that was copied holds a reference meanwhile.
+        // SAFETY: By the safety requirement, `vma` has these operations; the original mapping holds
+        // a reference during this call.
         if let Some(memory) = unsafe { Self::memory(vma) } {
             memory.memory().add_mapping();
-            // One more reference, which `close` gives back.
+            // This leaks a reference, which `close` drops.
             let _ = Arc::from(memory).into_foreign();
         }
-        // SAFETY: By the requirement.
+        // SAFETY: By the safety requirement, `vma` is such a copy.
         unsafe { Self::empty_parent(vma) };
     }
 
-    /// Removes the huge pages from the mapping of which fork(2) makes this copy for a child, so
-    /// that none is copied: both fault anew.
+    /// Zaps the parent's mapping of which fork(2) makes this copy, so that no huge page is copied
+    /// to the child. Both processes fault again.
     ///
-    /// The kernel copies what it has read before it takes the locks (`copy_huge_pmd`, 7.3). What
-    /// `Closed::zap` removes in between would come back in the child, and stay.
+    /// The kernel reads the entry of a huge page before it takes the locks, and copies what it has
+    /// read (`copy_huge_pmd`, 7.3). A huge page that `Closed::zap` removes between these two steps
+    /// would remain mapped in the child.
     ///
     /// # Safety
     ///
@@ -178,9 +188,10 @@ impl<F: Files> Operations<F> {
     unsafe fn empty_parent(copy: *mut bindings::vm_area_struct) {
         let task = kernel::current!();
         let Some(mm) = task.mm() else { return };
-        // SAFETY: By the requirement.
+        // SAFETY: By the safety requirement, `copy` is valid.
         let child = unsafe { (*copy).vm_mm };
-        // SAFETY: By the requirement; whoever makes the copy holds its lock.
+        // SAFETY: By the safety requirement, `copy` is valid; the thread that creates the copy
+        // holds its lock.
         let vma = unsafe { VmaRef::from_raw(copy) };
         let (start, end) = (vma.start(), vma.end());
         let huge = start.next_multiple_of(Fault::HUGE) + Fault::HUGE <= end;
@@ -189,28 +200,31 @@ impl<F: Files> Operations<F> {
         }
         // SAFETY: fork(2) holds the lock of the address space.
         let parent = unsafe { bindings::vma_lookup(mm.as_raw(), start) };
-        // Another address space means fork(2) in this kernel. If it ever means something else, what
-        // is found here is not what is copied, and is left alone.
-        // SAFETY: By the requirement; what was found is there while the address space is locked.
+        // A copy in another address space is always made by fork(2) in this kernel. If this
+        // changes, the mapping found here is not the original, and is left unchanged.
+        // SAFETY: By the safety requirement, `copy` is valid; `parent` is null or valid while the
+        // address space is locked.
         if !unsafe { Self::is_copy(copy, parent) } {
             return;
         }
-        // SAFETY: fork(2) holds the lock of the mapping, too, so that nothing comes back before it
-        // has copied it; the range is in it, as `is_copy` has seen.
+        // SAFETY: fork(2) holds the lock of the mapping for writing, so that no fault inserts a
+        // page before the copy; `is_copy` has checked that the range is in the mapping.
         unsafe { bindings::zap_vma_range(parent, start, end - start) };
     }
 
-    /// Whether `copy` can be a copy of `original`: it shows the same part of the same memory.
+    /// Returns whether `copy` shows the same part of the same memory at the same address as
+    /// `original`.
     ///
     /// # Safety
     ///
-    /// `copy` must be a mapping, and `original` one or null; neither changes meanwhile.
+    /// `copy` must be a valid mapping; `original` must be a valid mapping or null. Neither may
+    /// change during the call.
     unsafe fn is_copy(
         copy: *mut bindings::vm_area_struct,
         original: *mut bindings::vm_area_struct,
     ) -> bool {
         let shows = |vma: *mut bindings::vm_area_struct| {
-            // SAFETY: By the requirement.
+            // SAFETY: By the safety requirement, `vma` is valid.
             let (ops, memory) = unsafe { ((*vma).vm_ops, (*vma).vm_private_data) };
             // SAFETY: As above.
             let first_page = unsafe { (*vma).vm_pgoff };
@@ -221,39 +235,41 @@ impl<F: Files> Operations<F> {
         !original.is_null() && shows(copy) == shows(original)
     }
 
-    /// Called when there is one mapping less.
+    /// Called when a mapping is removed.
     ///
     /// # Safety
     ///
-    /// `vma` must be a mapping with these operations, and is not used any more.
+    /// `vma` must be a mapping with these operations, which is not used after this call.
     unsafe extern "C" fn close(vma: *mut bindings::vm_area_struct) {
-        // SAFETY: By the requirement.
+        // SAFETY: By the safety requirement, `vma` has these operations and is valid during this
+        // call.
         if let Some(memory) = unsafe { Self::memory(vma) } {
             memory.memory().remove_mapping();
-            // SAFETY: By the requirement; `mapped` or `open` put the reference in, and nobody
-            // borrows from it after this.
+            // SAFETY: `mapped` or `open` has set the private data to this reference; by the safety
+            // requirement, it is not borrowed after this call.
             drop(unsafe { <Arc<F::Memory>>::from_foreign((*vma).vm_private_data.cast()) });
         }
     }
 
-    /// Called when a page is touched that is not there.
+    /// Called when a page without a page-table entry is accessed.
     ///
     /// # Safety
     ///
     /// `vmf` must be a fault in a mapping with these operations.
     unsafe extern "C" fn fault(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
-        // SAFETY: By the requirement.
+        // SAFETY: By the safety requirement, `vmf` is valid.
         let vma = unsafe { (*vmf).__bindgen_anon_1.vma };
-        // SAFETY: By the requirement; the mapping is there until the fault is handled.
+        // SAFETY: By the safety requirement, `vma` has these operations; it is valid until the
+        // fault has been handled.
         let memory = unsafe { Self::memory(vma) };
         let loaded = memory.ok_or(ENXIO).and_then(|memory| {
             let shared = memory.memory();
             // SAFETY: The mapping keeps its file open.
             if !unsafe { shared.mappings().have_adopted((*vma).vm_file) } {
-                // It would not be emptied before the memory is freed.
+                // `Closed::zap` would not remove the page from this mapping.
                 return Err(ENXIO);
             }
-            // SAFETY: By the requirement.
+            // SAFETY: By the safety requirement, `vmf` is a fault in a mapping by `prepare`.
             let fault = unsafe { Fault::new(vmf) };
             let page = fault.page().wrapping_sub(shared.first_page());
             let loaded = shared
@@ -269,8 +285,8 @@ impl<F: Files> Operations<F> {
         }
     }
 
-    /// Called when a page is touched where there is no page table yet, or one is written that is in
-    /// a huge page for reading.
+    /// Called when a page without a page table is accessed, or a page of a read-only huge page is
+    /// written.
     ///
     /// # Safety
     ///
@@ -282,15 +298,16 @@ impl<F: Files> Operations<F> {
         if order != bindings::HPAGE_PMD_ORDER {
             return bindings::vm_fault_reason_VM_FAULT_FALLBACK;
         }
-        // Also where it is not a huge page that is put in: this is the shorter way.
-        // SAFETY: By the requirement.
+        // This also inserts small pages, without a second call for them.
+        // SAFETY: By the safety requirement, which is that of `fault`.
         unsafe { Self::fault(vmf) }
     }
 
-    /// Called for pages that could be put in without sleeping: none.
+    /// Called to insert pages without sleeping. This inserts none.
     ///
-    /// That it is there has the kernel call [`fault`](Self::fault) with the lock of the mapping
-    /// held only, which is all that it takes, and not try again with that of the address space.
+    /// Because the operation exists, the kernel calls [`fault`](Self::fault) with only the lock of
+    /// the mapping held, which is sufficient, instead of retrying with the lock of the address
+    /// space.
     ///
     /// # Safety
     ///

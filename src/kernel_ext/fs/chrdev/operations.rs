@@ -287,10 +287,10 @@ impl<F: File> Table<F> {
     }
 }
 
-impl<F: File> vma::Files for Table<F> {
+impl<F: File> vma::MappableFiles for Table<F> {
     type Memory = F::Memory;
 
-    unsafe fn at(
+    unsafe fn memory_at(
         file: *mut bindings::file,
         first_page: usize,
         pages: usize,
