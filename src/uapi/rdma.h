@@ -40,7 +40,7 @@
  *
  * All structures are the same for 32-bit and 64-bit programs. Later versions may
  * add fields to their ends; 0 in a new field means what the call did without it. A
- * program and a driver that were built with different versions of this header work
+ * program and a driver that were built with different versions of rdma.h work
  * together: a request number tells the size of its structure, and calls that take
  * an array are told the size of its elements. The driver takes fields that a
  * program does not have to be 0, and writes no more than the program's structure
@@ -100,8 +100,7 @@
 #define RDMA_INTERRUPT_MSI 2  /* a message */
 
 /**
- * struct rdma_device_info - what the device and this driver can do
- *                           (RDMA_IOC_DEVICE_INFO)
+ * struct rdma_device_info - what device and driver can do (RDMA_IOC_DEVICE_INFO)
  * @abi_version:        out: RDMA_ABI_VERSION of the driver
  * @operations:         out: the operations that there are, 1 << RDMA_OP_* of each
  * @capabilities:       out: RDMA_CAP_* of the device
@@ -187,8 +186,7 @@ struct rdma_free {
 };
 
 /**
- * struct rdma_buffer_info - what there is to know of a buffer
- *                           (RDMA_IOC_BUFFER_INFO)
+ * struct rdma_buffer_info - what is known of a buffer (RDMA_IOC_BUFFER_INFO)
  * @handle:      in: the buffer's handle
  * @flags:       in: 0
  * @size:        out: bytes

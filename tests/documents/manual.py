@@ -13,7 +13,7 @@ HEADER = (PROJECT / "src/uapi/rdma.h").read_text()
 
 STRUCTURE = re.compile(r"/\*\*\n \* struct (\w+) - .*?\n(.*?)\*/\n(struct \w+ \{.*?\n\};)", re.DOTALL)
 FIELD = re.compile(r"@(\w+): +(.*)")
-ERROR = re.compile(r" *(-?E[A-Z]+(?:, E[A-Z]+)*) +(\S.*)")
+ERROR = re.compile(r" *(-?E[A-Z0-9]+(?:, E[A-Z0-9]+)*) +(\S.*)")
 
 
 def plain(text: str) -> str:
