@@ -12,8 +12,8 @@ use crate::{
         Device, //
     },
     kernel_ext::fs::debugfs::{
-        Entry,
-        Shown, //
+        Attribute,
+        DebugFiles, //
     },
     memory::buffer::bytes, //
 };
@@ -25,17 +25,17 @@ use kernel::seq_file::{
 #[cfg(CONFIG_FAULT_INJECTION)]
 use crate::kernel_ext::fs::debugfs::command::Command;
 
-impl Shown for Device {
-    const ENTRIES: &'static [Entry<Self>] = &[
-        Entry {
+impl DebugFiles for Device {
+    const ATTRIBUTES: &'static [Attribute<Self>] = &[
+        Attribute {
             name: c"state",
             show: state,
         },
-        Entry {
+        Attribute {
             name: c"counters",
             show: counters,
         },
-        Entry {
+        Attribute {
             name: c"latency",
             show: latency,
         },

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Files: the character device, poll, eventfd, debugfs, and structures in userspace.
+//! Files: the character device, poll, eventfds, debugfs, and structures in userspace.
 
 pub(crate) mod chrdev;
 pub(crate) mod debugfs;

@@ -301,7 +301,7 @@ impl<D: Driver> Module<D> {
             region: chrdev::Registration::new(D::NAME)?,
             _: { pci_ext::for_each_unbound(D::ID_TABLE, |device| region.keep_number(device))? },
             driver <- driver::Registration::new(D::NAME, module),
-            _: { region.free_kept_numbers() },
+            _: { region.release_kept_numbers() },
         })
     }
 }

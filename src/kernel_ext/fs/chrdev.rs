@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Character devices: a region of numbers with a class, a node for each device, its open files.
+//! Character devices: a region of device numbers with a class, a node for each device, and open
+//! files.
 //!
-//! A node belongs to its device while that is bound; open files go on living after it. Whoever
-//! opens a node finds the device by the node's number, so that nothing of ours is called for a node
-//! that is gone. The kernel keeps the module loaded while a file is open.
+//! A node exists while the driver is bound to its device; open files can outlive the node. open(2)
+//! finds the device by the number of the node, so that it fails for a node that was removed. The
+//! kernel keeps the module loaded while a file is open.
 //!
 //! C headers: `include/linux/cdev.h`, `include/linux/fs.h`, `include/linux/device/class.h`
 
@@ -18,8 +19,8 @@ pub(crate) use file::{
 };
 
 use crate::kernel_ext::fs::debugfs::{
+    AttributeDir, //
     Dir,
-    Files, //
 };
 use core::ptr::NonNull;
 use kernel::{
@@ -37,43 +38,43 @@ use kernel::{
     types::ScopeGuard, //
 };
 use region::{
+    NumberState,
     Region,
-    Slot,
-    NODES, //
+    MAX_NODES, //
 };
 
-/// The region of a file type, registered; dropping it undoes that.
+/// The registration of the region for a file type. Dropping it unregisters the region.
 pub(crate) struct Registration<F: File>(core::marker::PhantomData<fn() -> F>);
 
 impl<F: File> Registration<F> {
-    /// Registers the region and a class of the same name. The first thing that a module does.
+    /// Registers the region, and a class of the same name. A module can do this once.
     ///
     /// # Errors
     ///
-    /// [`EBUSY`] the second time.
+    /// [`EBUSY`] if this was called before; errors of the kernel.
     pub(in crate::kernel_ext) fn new(name: &'static CStr) -> Result<Self> {
         region::init::<F>()?;
 
         let mut first = 0;
-        // CAST: a small constant.
-        // SAFETY: `first` can be written and the name is static.
+        // CAST: The constant is small.
+        // SAFETY: `first` is valid for writing, and the name is static.
         to_result(unsafe {
-            bindings::alloc_chrdev_region(&mut first, 0, NODES as c_uint, name.as_char_ptr())
+            bindings::alloc_chrdev_region(&mut first, 0, MAX_NODES as c_uint, name.as_char_ptr())
         })?;
         let numbers = ScopeGuard::new(|| {
-            // CAST: a small constant.
-            // SAFETY: Just allocated.
-            unsafe { bindings::unregister_chrdev_region(first, NODES as c_uint) }
+            // CAST: The constant is small.
+            // SAFETY: The region was allocated above.
+            unsafe { bindings::unregister_chrdev_region(first, MAX_NODES as c_uint) }
         });
 
         // SAFETY: The name is static.
         let class = from_err_ptr(unsafe { bindings::class_create(name.as_char_ptr()) })?;
         numbers.dismiss();
         region::replace::<F>(Some(Region {
-            // INVARIANT: both are ours now.
+            // INVARIANT: The region and the class were created above.
             first,
             class: NonNull::new(class).ok_or(ENOMEM)?,
-            slots: KVec::new(),
+            states: KVec::new(),
             debugfs: Dir::new(name),
         }))?;
         Ok(Self(core::marker::PhantomData))
@@ -81,22 +82,23 @@ impl<F: File> Registration<F> {
 }
 
 impl<F: File> Registration<F> {
-    /// Keeps the next number for a device that is yet to be probed; none if all are taken.
+    /// Keeps the next number for a device that has not been probed yet, unless all numbers are
+    /// taken.
     pub(in crate::kernel_ext) fn keep_number(&self, device: *const bindings::device) -> Result {
         region::with::<F, _>(|region| {
-            if region.slots.len() < NODES {
-                region.slots.push(Slot::Kept(device), GFP_KERNEL)?;
+            if region.states.len() < MAX_NODES {
+                region.states.push(NumberState::Kept(device), GFP_KERNEL)?;
             }
             Ok(())
         })?
     }
 
-    /// Frees the numbers that are still kept, when all devices that were there have been probed.
-    pub(in crate::kernel_ext) fn free_kept_numbers(&self) {
+    /// Releases the numbers that are still kept, after all existing devices have been probed.
+    pub(in crate::kernel_ext) fn release_kept_numbers(&self) {
         let _ = region::with::<F, _>(|region| {
-            for slot in &mut region.slots {
-                if matches!(slot, Slot::Kept(_)) {
-                    *slot = Slot::Free;
+            for state in &mut region.states {
+                if matches!(state, NumberState::Kept(_)) {
+                    *state = NumberState::Free;
                 }
             }
         });
@@ -109,28 +111,27 @@ impl<F: File> Drop for Registration<F> {
     }
 }
 
-/// A number for a node: what was kept for the device, or the lowest that was free; dropping it frees
-/// the number.
+/// The reserved number of a node. Dropping it releases the number.
 ///
 /// # Invariants
 ///
-/// The slot of this number in the region is not free.
+/// The state of this number in the region is not [`NumberState::Free`].
 pub(crate) struct Number<F: File> {
     number: usize,
     _file: core::marker::PhantomData<fn() -> F>,
 }
 
 impl<F: File> Number<F> {
-    /// Reserves the number that was kept for the device, otherwise the lowest free one.
+    /// Reserves the number that was kept for the device, or the lowest free number.
     ///
     /// # Errors
     ///
-    /// [`ENOSPC`] if there is none.
+    /// [`ENOSPC`] if all numbers are taken.
     pub(crate) fn reserve(device: &Device<Bound>) -> Result<Self> {
         // CAST: `Device` is a transparent wrapper of `struct device`.
         let device = core::ptr::from_ref(device).cast::<bindings::device>();
-        let number = region::with::<F, _>(|region| Self::reserve_in(&mut region.slots, device))??;
-        // INVARIANT: just reserved.
+        let number = region::with::<F, _>(|region| Self::reserve_in(&mut region.states, device))??;
+        // INVARIANT: `reserve_in` has set the state to `Reserved`.
         Ok(Self {
             number,
             _file: core::marker::PhantomData,
@@ -138,65 +139,66 @@ impl<F: File> Number<F> {
     }
 
     fn reserve_in(
-        slots: &mut KVec<Slot<Arc<F::Device>>>,
+        states: &mut KVec<NumberState<Arc<F::Device>>>,
         device: *const bindings::device,
     ) -> Result<usize> {
-        let kept = |slot: &Slot<_>| matches!(slot, Slot::Kept(of) if *of == device);
-        let free = |slot: &Slot<_>| matches!(slot, Slot::Free);
-        let number = slots.iter().position(kept);
-        match number.or_else(|| slots.iter().position(free)) {
+        let kept = |state: &NumberState<_>| matches!(state, NumberState::Kept(of) if *of == device);
+        let free = |state: &NumberState<_>| matches!(state, NumberState::Free);
+        let number = states.iter().position(kept);
+        match number.or_else(|| states.iter().position(free)) {
             Some(number) => {
-                slots[number] = Slot::Reserved;
+                states[number] = NumberState::Reserved;
                 Ok(number)
             }
-            None if slots.len() < NODES => {
-                slots.push(Slot::Reserved, GFP_KERNEL)?;
-                Ok(slots.len() - 1)
+            None if states.len() < MAX_NODES => {
+                states.push(NumberState::Reserved, GFP_KERNEL)?;
+                Ok(states.len() - 1)
             }
             None => Err(ENOSPC),
         }
     }
 
-    /// The number.
+    /// Returns the number.
     pub(crate) fn get(&self) -> usize {
         self.number
     }
 
-    fn set(&self, slot: Slot<Arc<F::Device>>) {
+    fn set(&self, state: NumberState<Arc<F::Device>>) {
         let old = region::with::<F, _>(|region| {
-            let at = region.slots.get_mut(self.number);
-            at.map(|at| core::mem::replace(at, slot))
+            let at = region.states.get_mut(self.number);
+            at.map(|at| core::mem::replace(at, state))
         });
-        // Outside of the lock.
+        // Dropped outside of the lock.
         drop(old);
     }
 }
 
 impl<F: File> Drop for Number<F> {
     fn drop(&mut self) {
-        self.set(Slot::Free);
+        self.set(NumberState::Free);
     }
 }
 
-/// A node, `/dev/NAMEn`; dropping it removes it. Open files stay.
+/// A node, `/dev/NAMEn`. Dropping it removes the node, but does not affect open files.
 ///
 /// # Invariants
 ///
-/// `cdev` is a live character device of ours, and the class has a device of the same number.
+/// `cdev` is a registered character device, and `class` has a device with the number
+/// `device_number`. Both were created by [`new`](Self::new).
 pub(in crate::kernel_ext) struct Node<F: File> {
     cdev: NonNull<bindings::cdev>,
     class: NonNull<bindings::class>,
     device_number: bindings::dev_t,
-    // Gone before its name can be used again.
-    _debugfs: Option<Files<F::Device>>,
+    // Removed before the number, which is part of its name, is released.
+    _debugfs: Option<AttributeDir<F::Device>>,
     number: Number<F>,
 }
 
-// SAFETY: The kernel's functions for both may be called from any thread.
+// SAFETY: The kernel's functions for character devices and classes may be called from any thread.
 unsafe impl<F: File> Send for Node<F> {}
 
 impl<F: File> Node<F> {
-    /// Makes the node for `device`, below `parent` in sysfs. From then on it can be opened.
+    /// Creates the node for `device`, below `parent` in sysfs. It can be opened from then on.
     pub(in crate::kernel_ext) fn new(
         number: Number<F>,
         name: &'static CStr,
@@ -205,26 +207,27 @@ impl<F: File> Node<F> {
         module: &'static ThisModule,
     ) -> Result<Self> {
         let (first, class) = region::with::<F, _>(|region| (region.first, region.class))?;
-        // CAST: less than `NODES`.
+        // CAST: The number is less than `MAX_NODES`.
         let device_number = first + number.number as bindings::dev_t;
 
-        // SAFETY: Takes nothing.
+        // SAFETY: The function has no arguments.
         let cdev = NonNull::new(unsafe { bindings::cdev_alloc() }).ok_or(ENOMEM)?;
         let undo = ScopeGuard::new(|| {
-            // SAFETY: Ours, and not used after this.
+            // SAFETY: `cdev` was allocated here, and is not used after this call.
             unsafe { bindings::cdev_del(cdev.as_ptr()) }
         });
-        // SAFETY: Ours, and nobody else has it yet. Both are there for as long as the module is.
+        // SAFETY: `cdev` was allocated here, and is not shared yet. The operations and the module
+        // are valid as long as the module is loaded.
         unsafe {
-            (*cdev.as_ptr()).ops = &operations::Table::<F>::TABLE;
+            (*cdev.as_ptr()).ops = &operations::FileOperations::<F>::TABLE;
             (*cdev.as_ptr()).owner = module.as_ptr();
         }
-        number.set(Slot::Published(device.clone()));
-        // SAFETY: Ours, and set up; the number is in our region.
+        number.set(NumberState::Published(device.clone()));
+        // SAFETY: `cdev` is initialised, and the number is in the registered region.
         to_result(unsafe { bindings::cdev_add(cdev.as_ptr(), device_number, 1) })?;
-        // CAST: `Device` is a transparent wrapper of `struct device`; the number is a small one.
-        // SAFETY: The class is there while the region is, which outlives the driver; `parent` is
-        // bound; the name is a format that takes one `int`.
+        // CAST: `Device` is a transparent wrapper of `struct device`; the number is small.
+        // SAFETY: The class is valid until the region is unregistered, which is after the driver;
+        // `parent` is bound; the name is a format with one `int`.
         let node = from_err_ptr(unsafe {
             bindings::device_create(
                 class.as_ptr(),
@@ -236,11 +239,11 @@ impl<F: File> Node<F> {
             )
         })?;
         undo.dismiss();
-        // SAFETY: Just made, and there until it is destroyed.
+        // SAFETY: The device was created above, and is valid until `device_destroy`.
         let node: &Device = unsafe { Device::from_raw(node) };
         let debugfs =
-            region::with::<F, _>(|region| Files::new(&region.debugfs, node.name(), device));
-        // INVARIANT: both were just made.
+            region::with::<F, _>(|region| AttributeDir::new(&region.debugfs, node.name(), device));
+        // INVARIANT: Both were created above.
         Ok(Self {
             cdev,
             class,
@@ -253,11 +256,12 @@ impl<F: File> Node<F> {
 
 impl<F: File> Drop for Node<F> {
     fn drop(&mut self) {
-        // Nobody finds the device any more.
-        self.number.set(Slot::Reserved);
-        // SAFETY: By the type invariant.
+        // open(2) no longer finds the device.
+        self.number.set(NumberState::Reserved);
+        // SAFETY: By the type invariant, the class has a device with this number.
         unsafe { bindings::device_destroy(self.class.as_ptr(), self.device_number) };
-        // SAFETY: By the type invariant. Files that are open keep what they need.
+        // SAFETY: By the type invariant, `cdev` is registered. Open files hold their own reference
+        // to it.
         unsafe { bindings::cdev_del(self.cdev.as_ptr()) };
     }
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Files in debugfs that show something to root.
+//! Files in debugfs, readable by root.
 //!
-//! The crate's files have no owner: one that is held open when the module goes is closed by code
-//! that is no more. These keep the module; what they show they keep until they are removed, and
-//! nobody reads them after that.
+//! The crate's files have no owner, so that a file which is open when the module is unloaded would
+//! be closed by code that no longer exists. These files hold a reference to the module. The object
+//! that they show lives until they have been removed, and they are not read after that.
 //!
 //! C header: `include/linux/debugfs.h`
 
@@ -19,44 +19,44 @@ use kernel::{
     sync::Arc, //
 };
 
-/// A file that shows something of a `T`.
-pub(crate) struct Entry<T> {
-    /// Its name.
+/// A file that shows a part of a `T`.
+pub(crate) struct Attribute<T> {
+    /// The name of the file.
     pub(crate) name: &'static CStr,
-    /// Writes what is so now, where one may sleep. Called again from the beginning if there was not
-    /// enough room.
+    /// Prints the current state. May sleep. If the buffer of the file was too small, it is called
+    /// again with a larger one.
     pub(crate) show: fn(&T, &SeqFile),
 }
 
-/// Something that is shown in files.
-pub(crate) trait Shown: Send + Sync + Sized + 'static {
-    /// The files.
-    const ENTRIES: &'static [Entry<Self>];
+/// An object with files in debugfs.
+pub(crate) trait DebugFiles: Send + Sync + Sized + 'static {
+    /// The files that show the object.
+    const ATTRIBUTES: &'static [Attribute<Self>];
 
-    /// Files that take commands.
+    /// The files that accept commands for the object.
     #[cfg(CONFIG_FAULT_INJECTION)]
     const COMMANDS: &'static [command::Command<Self>];
 }
 
-/// A directory; dropping it removes it, with all that is in it, and waits for those who read there.
+/// A directory. Dropping it removes it with its files, and waits for the threads that read them.
 ///
-/// (What cannot be made is not there; debugfs is nothing that anyone may depend on.)
+/// (Errors at the creation are ignored, as for all of debugfs.)
 ///
 /// # Invariants
 ///
-/// The pointer is what `debugfs_create_dir` returned, a directory or an error, and nobody else
-/// removes it.
+/// The pointer is the result of `debugfs_create_dir`, a directory or an error, and is removed only
+/// by dropping this.
 pub(in crate::kernel_ext) struct Dir(*mut bindings::dentry);
 
-// SAFETY: All functions that are called for a directory may be called from any thread.
+// SAFETY: The debugfs functions for a directory may be called from any thread.
 unsafe impl Send for Dir {}
 // SAFETY: As above.
 unsafe impl Sync for Dir {}
 
 impl Dir {
-    /// A directory in debugfs itself.
+    /// Creates a directory in the root of debugfs.
     pub(in crate::kernel_ext) fn new(name: &CStr) -> Self {
-        // SAFETY: The name is copied. No parent is debugfs itself.
+        // SAFETY: The name is copied. A null parent is the root of debugfs.
         let dir =
             unsafe { bindings::debugfs_create_dir(name.as_char_ptr(), core::ptr::null_mut()) };
         // INVARIANT: just returned.
@@ -64,7 +64,7 @@ impl Dir {
     }
 
     fn below(&self, name: &CStr) -> Self {
-        // SAFETY: The name is copied; by the type invariant the parent is a directory or an error.
+        // SAFETY: The name is copied; by the type invariant, the parent is a directory or an error.
         let dir = unsafe { bindings::debugfs_create_dir(name.as_char_ptr(), self.0) };
         // INVARIANT: just returned.
         Self(dir)
@@ -73,55 +73,56 @@ impl Dir {
 
 impl Drop for Dir {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant, a directory that is removed once, or an error.
+        // SAFETY: By the type invariant, the pointer is a directory, which is removed once, or an
+        // error.
         unsafe { bindings::debugfs_remove(self.0) };
     }
 }
 
-/// The files of something, in a directory of their own; dropping it removes them.
-pub(in crate::kernel_ext) struct Files<T: Shown> {
-    // Gone before what its files show.
+/// The directory with the files of an object. Dropping it removes them.
+pub(in crate::kernel_ext) struct AttributeDir<T: DebugFiles> {
+    // Dropped before the object that the files show.
     _dir: Dir,
-    _shown: Arc<T>,
+    _source: Arc<T>,
 }
 
-impl<T: Shown> Files<T> {
-    /// Shows `shown` in the directory `name` below `parent`, to root alone.
-    pub(in crate::kernel_ext) fn new(parent: &Dir, name: &CStr, shown: Arc<T>) -> Self {
+impl<T: DebugFiles> AttributeDir<T> {
+    /// Creates the directory `name` below `parent`, with the files of `source`, for root only.
+    pub(in crate::kernel_ext) fn new(parent: &Dir, name: &CStr, source: Arc<T>) -> Self {
         let dir = parent.below(name);
-        for entry in T::ENTRIES {
-            // CAST: the operations give out shared references only.
+        for attribute in T::ATTRIBUTES {
+            // CAST: The operations use shared references only.
             // SAFETY: The name is copied; `dir` is a directory or an error; the operations are
-            // those of files that show a `T`, which stays until they are removed; the entry is
-            // static.
+            // those of files that show a `T`, which lives until they have been removed; the
+            // attribute is static.
             unsafe {
                 bindings::debugfs_create_file_full(
-                    entry.name.as_char_ptr(),
+                    attribute.name.as_char_ptr(),
                     0o400,
                     dir.0,
-                    Arc::as_ptr(&shown).cast_mut().cast(),
-                    core::ptr::from_ref(entry).cast(),
-                    &Table::<T>::TABLE,
+                    Arc::as_ptr(&source).cast_mut().cast(),
+                    core::ptr::from_ref(attribute).cast(),
+                    &AttributeOperations::<T>::TABLE,
                 )
             };
         }
-        // SAFETY: `dir` is a directory or an error; `shown` stays until it is removed.
+        // SAFETY: `dir` is a directory or an error; `source` lives until it has been removed.
         #[cfg(CONFIG_FAULT_INJECTION)]
         unsafe {
-            command::create(dir.0, &shown, T::COMMANDS)
+            command::create(dir.0, &source, T::COMMANDS)
         };
         Self {
             _dir: dir,
-            _shown: shown,
+            _source: source,
         }
     }
 }
 
-/// The file operations of files that show a `T`: the inode's private data is a `T`, and what goes
-/// with it an `Entry<T>`, of which there is one for ever.
-struct Table<T>(PhantomData<T>);
+/// The file operations of files that show a `T`. The private data of the inode is a `T`, and its
+/// auxiliary data is a static `Attribute<T>`.
+struct AttributeOperations<T>(PhantomData<T>);
 
-impl<T: Shown> Table<T> {
+impl<T: DebugFiles> AttributeOperations<T> {
     const TABLE: bindings::file_operations = bindings::file_operations {
         owner: kernel::module::this_module::<crate::LocalModule>().as_ptr(),
         open: Some(Self::open),
@@ -133,28 +134,29 @@ impl<T: Shown> Table<T> {
 
     /// # Safety
     ///
-    /// Called by debugfs only: `file` is being opened, and `inode` is its inode.
+    /// Must be called by debugfs only, with a `file` that is being opened, and its `inode`.
     unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
-        // SAFETY: By the requirement.
-        let shown = unsafe { (*inode).i_private };
-        // SAFETY: `file` is being opened; what `show` wants of the file is so.
-        unsafe { bindings::single_open(file, Some(Self::show), shown) }
+        // SAFETY: By the safety requirement, `inode` is valid.
+        let source = unsafe { (*inode).i_private };
+        // SAFETY: By the safety requirement, `file` is being opened; `show` is called for this file
+        // only.
+        unsafe { bindings::single_open(file, Some(Self::show), source) }
     }
 
     /// # Safety
     ///
-    /// Called by `seq_read` only, for a file that [`open`](Self::open) has opened; debugfs keeps it
-    /// from being removed meanwhile.
+    /// Must be called by `seq_read` only, for a file that [`open`](Self::open) has opened, and that
+    /// debugfs does not remove during the call.
     unsafe extern "C" fn show(seq: *mut bindings::seq_file, _: *mut c_void) -> c_int {
-        // SAFETY: By the requirement, this is what `open` put in: a `T`, which is there until the
-        // file is removed.
-        let shown = unsafe { &*(*seq).private.cast::<T>() };
-        // SAFETY: By the requirement, `seq` is that of an open file of debugfs.
-        let entry = unsafe { bindings::debugfs_get_aux((*seq).file) };
-        // SAFETY: `Files::new` put in an `Entry<T>`, which is static.
-        let entry = unsafe { &*entry.cast::<Entry<T>>() };
-        // SAFETY: By the requirement; nobody else has it.
-        (entry.show)(shown, unsafe { SeqFile::from_raw(seq) });
+        // SAFETY: By the safety requirement, `open` has set the private data to a `T`, which lives
+        // until the file has been removed.
+        let source = unsafe { &*(*seq).private.cast::<T>() };
+        // SAFETY: By the safety requirement, `seq` belongs to an open file of debugfs.
+        let attribute = unsafe { bindings::debugfs_get_aux((*seq).file) };
+        // SAFETY: `AttributeDir::new` has set the auxiliary data to a static `Attribute<T>`.
+        let attribute = unsafe { &*attribute.cast::<Attribute<T>>() };
+        // SAFETY: By the safety requirement, `seq` is valid and used by this call only.
+        (attribute.show)(source, unsafe { SeqFile::from_raw(seq) });
         0
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A reference to an eventfd(2) of userspace, to be signalled by the kernel.
+//! References to eventfds of userspace, which the kernel signals.
 //!
 //! C header: `include/linux/eventfd.h`
 
@@ -11,11 +11,11 @@ use kernel::{
     prelude::*, //
 };
 
-/// An eventfd; dropping it gives the reference back, in any context.
+/// A reference to an eventfd. It may be dropped in any context.
 ///
 /// # Invariants
 ///
-/// The pointer is that of an eventfd that we hold a reference to.
+/// The pointer is valid, and this holds a reference to the eventfd.
 pub(crate) struct EventFd(NonNull<bindings::eventfd_ctx>);
 
 // SAFETY: A reference to an eventfd may be used and put by any thread.
@@ -24,32 +24,33 @@ unsafe impl Send for EventFd {}
 unsafe impl Sync for EventFd {}
 
 impl EventFd {
-    /// The eventfd that this descriptor of the caller stands for.
+    /// Returns the eventfd of a file descriptor of the calling process.
     ///
     /// # Errors
     ///
-    /// [`EBADF`] if the descriptor is not open, [`EINVAL`] if it is no eventfd.
+    /// [`EBADF`] if the descriptor is not open, [`EINVAL`] if it is not an eventfd.
     pub(crate) fn from_fd(fd: i32) -> Result<Self> {
-        // SAFETY: Takes any number.
+        // SAFETY: The function accepts any number.
         let eventfd = from_err_ptr(unsafe { bindings::eventfd_ctx_fdget(fd) })?;
-        // INVARIANT: a reference was just taken.
+        // INVARIANT: `eventfd_ctx_fdget` has taken a reference.
         NonNull::new(eventfd).map(Self).ok_or(EINVAL)
     }
 
-    /// Adds 1 to the counter, unless that is full, and wakes whoever waits for it. Also in
-    /// interrupt handlers, and under a spinlock.
+    /// Adds 1 to the counter, unless it has its maximum, and wakes the threads that wait for it.
+    /// May be called in interrupt handlers and under a spinlock.
     ///
-    /// Not for a wait queue's wake-up function, which an eventfd could have called: the kernel
-    /// warns of such a recursion. Nothing of ours is one.
+    /// Must not be called by the wake function of a wait queue, because an eventfd can call such a
+    /// function itself, and the kernel warns about the recursion. This driver's wake functions do
+    /// not call it.
     pub(crate) fn signal(&self) {
-        // SAFETY: By the type invariant the eventfd is there.
+        // SAFETY: By the type invariant, the eventfd is valid.
         unsafe { bindings::eventfd_signal_mask(self.0.as_ptr(), 0) };
     }
 }
 
 impl Drop for EventFd {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant we hold a reference, which nobody uses after this.
+        // SAFETY: By the type invariant, this holds a reference, which is not used after this call.
         unsafe { bindings::eventfd_ctx_put(self.0.as_ptr()) };
     }
 }

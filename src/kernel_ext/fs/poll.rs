@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What poll(2), select(2) and epoll(7) wait for.
+//! Wait queues for poll(2), select(2) and epoll(7).
 //!
-//! The crate's `PollCondVar` waits for a grace period when it is dropped. Here what polls a file keeps
-//! the file, and so the queue, alive: [`chrdev::File::poll_queue`](super::chrdev::File::poll_queue).
+//! The crate's `PollCondVar` waits for an RCU grace period when it is dropped. A [`PollQueue`] does
+//! not need to, because it lives as long as the file, and a poller holds a reference to the file;
+//! see [`chrdev::File::poll_queue`](super::chrdev::File::poll_queue).
 //!
 //! C header: `include/linux/poll.h`
 
@@ -16,24 +17,24 @@ use kernel::{
     task::TASK_NORMAL, //
 };
 
-/// What poll(2) says of a file.
+/// The events that poll(2) reports for a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Events(bindings::__poll_t);
 
 impl Events {
-    /// Nothing.
+    /// No events.
     pub(crate) const NONE: Self = Self(0);
 
-    /// There is something to fetch.
+    /// Reading returns data without blocking.
     pub(crate) const READABLE: Self = Self(bindings::POLLIN | bindings::POLLRDNORM);
 
-    /// There is room for more.
+    /// Writing does not block.
     pub(crate) const WRITABLE: Self = Self(bindings::POLLOUT | bindings::POLLWRNORM);
 
-    /// The device is gone.
+    /// The driver was unbound from the device.
     pub(crate) const GONE: Self = Self(bindings::POLLHUP | bindings::POLLERR);
 
-    /// As the kernel has them.
+    /// Returns the bits of the kernel.
     pub(in crate::kernel_ext) fn bits(self) -> bindings::__poll_t {
         self.0
     }
@@ -47,7 +48,7 @@ impl BitOr for Events {
     }
 }
 
-/// Those who poll a file.
+/// The queue of the threads that poll a file.
 #[pin_data]
 pub(crate) struct PollQueue {
     #[pin]
@@ -55,26 +56,27 @@ pub(crate) struct PollQueue {
 }
 
 impl PollQueue {
-    /// A queue without pollers.
+    /// Creates an empty queue.
     pub(crate) fn new(name: &'static CStr, key: Pin<&'static LockClassKey>) -> impl PinInit<Self> {
         pin_init!(Self {
             queue <- WaitQueue::new(name, key),
         })
     }
 
-    /// Wakes those who poll for one of these events; with `EPOLLEXCLUSIVE`, one of them. Also in
-    /// interrupt handlers.
+    /// Wakes the threads that poll for one of these events; with `EPOLLEXCLUSIVE`, one of them. May
+    /// be called in interrupt handlers.
     pub(crate) fn notify(&self, events: Events) {
         if !self.queue.has_sleeper() {
             return;
         }
-        // CAST: the kernel passes the bits of events as a pointer (`poll_to_key`).
+        // CAST: The kernel passes the bits of events as a pointer (`poll_to_key`).
         let key = core::ptr::without_provenance_mut(events.0 as usize);
-        // SAFETY: The queue is initialised. What poll(2) and epoll(7) put in takes such a key.
+        // SAFETY: The queue is initialised. The wake functions of poll(2) and epoll(7) accept such
+        // a key.
         unsafe { bindings::__wake_up(self.queue.as_ptr(), TASK_NORMAL, 1, key) };
     }
 
-    /// The queue, for `poll_wait`.
+    /// Returns the C wait queue, for `poll_wait`.
     pub(in crate::kernel_ext) fn as_ptr(&self) -> *mut bindings::wait_queue_head {
         self.queue.as_ptr()
     }

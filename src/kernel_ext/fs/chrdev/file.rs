@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What an open file of a node does.
+//! The operations of an open file of a node.
 
 use super::region::HasRegion;
 use crate::kernel_ext::{
     fs::{
-        debugfs::Shown,
+        debugfs::DebugFiles,
         poll::{
             Events,
             PollQueue, //
@@ -31,70 +31,72 @@ use kernel::{
     types::ForeignOwnable, //
 };
 
-/// How a file is open at the time of a call.
+/// The open mode of a file at the time of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mode {
-    /// For reading.
+    /// The file is open for reading.
     pub(crate) read: bool,
-    /// For writing.
+    /// The file is open for writing.
     pub(crate) write: bool,
-    /// The call must not wait (`O_NONBLOCK`).
+    /// The call must not block (`O_NONBLOCK`).
     pub(crate) nonblocking: bool,
 }
 
 /// An open file of a node.
 pub(crate) trait File:
-    HasRegion<Stands = Arc<Self::Device>> + Send + Sync + Sized + 'static
+    HasRegion<Published = Arc<Self::Device>> + Send + Sync + Sized + 'static
 {
-    /// What a node stands for. It is shown in debugfs, too.
-    type Device: Shown;
+    /// The object of a node, which also has files in debugfs.
+    type Device: DebugFiles;
 
-    /// What its mappings show.
+    /// The object that mappings of the file show.
     type Memory: Mappable;
 
-    /// Called when a node is opened. Dropped when the last descriptor is closed.
+    /// Creates an open file for open(2). It is dropped when the last file descriptor is closed.
     fn open(device: Arc<Self::Device>) -> Result<Arc<Self>>;
 
-    /// Size of what reading, writing and seeking see, in bytes.
+    /// Returns the size of the file for read(2), write(2) and lseek(2), in bytes.
     fn size(&self) -> u64;
 
-    /// Where the mappings of the file are to be found. What is returned lives as long as the file
-    /// does.
+    /// Returns the address space that contains the mappings of the file. It lives at least as long
+    /// as the file.
     fn mappings(&self) -> &Mappings;
 
-    /// ioctl(2). Returns what the call does, at most [`i32::MAX`].
+    /// ioctl(2). Returns the result of the call, at most [`i32::MAX`].
     fn ioctl(&self, mode: Mode, command: u32, argument: usize) -> Result<usize>;
 
-    /// mmap(2): the memory that these pages of the file show, all of which it must have.
+    /// mmap(2). Returns the object that these pages of the file show. It must have all of these
+    /// pages.
     fn map(&self, first_page: usize, pages: usize) -> Result<Arc<Self::Memory>>;
 
-    /// read(2) and its relatives, at this position. Returns how many bytes were read.
+    /// read(2) and similar calls, at this position. Returns the number of bytes that were read.
     fn read(&self, mode: Mode, position: u64, to: &mut IovIterDest<'_>) -> Result<usize>;
 
-    /// write(2) and its relatives, at this position. Returns how many bytes were written.
+    /// write(2) and similar calls, at this position. Returns the number of bytes that were written.
     fn write(&self, mode: Mode, position: u64, from: &mut IovIterSource<'_>) -> Result<usize>;
 
-    /// fsync(2), fdatasync(2) and msync(2): returns when everything that [`write`](Self::write) has
-    /// returned for is where it is to stay.
+    /// fsync(2), fdatasync(2) and msync(2). Returns when the data of all completed calls of
+    /// [`write`](Self::write) has reached the device.
     fn sync(&self) -> Result;
 
-    /// What is notified whenever [`poll`](Self::poll) may answer something else. What is returned lives
-    /// as long as the file does.
+    /// Returns the queue that is notified when the result of [`poll`](Self::poll) may have changed.
+    /// It lives at least as long as the file.
     fn poll_queue(&self) -> &PollQueue;
 
-    /// poll(2): what is so now.
+    /// poll(2). Returns the current events.
     fn poll(&self) -> Events;
 
-    /// `/proc/PID/fdinfo/FD`: lines of `name:<tab>value`.
+    /// Prints `/proc/PID/fdinfo/FD`, as lines of `name:<tab>value`.
     fn show_fdinfo(&self, to: &SeqFile);
 }
 
-/// The open file behind a pointer from the kernel.
+/// Returns the private data of a file.
 ///
 /// # Safety
 ///
-/// `file` must be a file of a node of `F` that is open for as long as `'a`.
+/// `file` must be a file of a node of `F` that is open during `'a`.
 pub(in crate::kernel_ext) unsafe fn of<'a, F: File>(file: *mut bindings::file) -> ArcBorrow<'a, F> {
-    // SAFETY: By the requirement; it was put in when the file was opened.
+    // SAFETY: By the safety requirement, the file is open; `open` has set its private data to an
+    // `Arc<F>`.
     unsafe { <Arc<F>>::borrow((*file).private_data.cast()) }
 }

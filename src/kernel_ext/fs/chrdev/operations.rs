@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the kernel calls for an open file, and how that becomes a call of [`File`].
+//! The file operations of a node, which call the functions of [`File`].
 
 use super::{
     file::{
@@ -10,7 +10,7 @@ use super::{
     },
     region::{
         self,
-        Slot, //
+        NumberState, //
     }, //
 };
 use crate::kernel_ext::mm::vma;
@@ -38,11 +38,11 @@ use kernel::{
     types::ForeignOwnable, //
 };
 
-/// `IOCB_NOWAIT`, which is `RWF_NOWAIT`: neither is in the bindings. Source:
+/// `IOCB_NOWAIT`, which has the value of `RWF_NOWAIT`. Neither is in the bindings. Source:
 /// `include/uapi/linux/fs.h`.
 const IOCB_NOWAIT: c_int = 0x8;
 
-/// How `file` is open now: fcntl(2) can change it.
+/// Returns the current open mode of `file`, which fcntl(2) can change.
 fn mode(file: &LocalFile) -> Mode {
     let flags = file.flags();
     let access = flags & flags::O_ACCMODE;
@@ -53,11 +53,11 @@ fn mode(file: &LocalFile) -> Mode {
     }
 }
 
-/// The file operations of `F`. A file's private data is an `Arc<F>`, from [`open`](Self::open) to
-/// [`release`](Self::release).
-pub(in crate::kernel_ext) struct Table<F>(PhantomData<F>);
+/// The file operations of `F`. The private data of a file is an `Arc<F>`, from [`open`](Self::open)
+/// to [`release`](Self::release).
+pub(in crate::kernel_ext) struct FileOperations<F>(PhantomData<F>);
 
-impl<F: File> Table<F> {
+impl<F: File> FileOperations<F> {
     pub(in crate::kernel_ext) const TABLE: bindings::file_operations = bindings::file_operations {
         owner: kernel::module::this_module::<crate::LocalModule>().as_ptr(),
         open: Some(Self::open),
@@ -65,8 +65,7 @@ impl<F: File> Table<F> {
         llseek: Some(Self::llseek),
         read_iter: Some(Self::read_iter),
         write_iter: Some(Self::write_iter),
-        // The kernel's own, by way of the two above: whole pages of a pipe at a time, at the
-        // position that they are given.
+        // These functions of the kernel call the two above, with pages of a pipe.
         splice_read: Some(bindings::copy_splice_read),
         splice_write: Some(bindings::iter_file_splice_write),
         fsync: Some(Self::fsync),
@@ -82,16 +81,16 @@ impl<F: File> Table<F> {
 
     /// # Safety
     ///
-    /// Called by the kernel only: `inode` is that of a node in the region, and `file` is being
-    /// opened.
+    /// Must be called by the kernel only, with the `inode` of a node in the region, and a `file`
+    /// that is being opened.
     unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         let opened = || -> Result<Arc<F>> {
-            // SAFETY: `inode` is that of a character device.
+            // SAFETY: By the safety requirement, `inode` is that of a character device.
             let device_number = unsafe { (*inode).i_rdev };
             let device = region::with::<F, _>(|region| {
-                // CAST: the difference of two numbers of one region is small.
-                match region.slots.get((device_number - region.first) as usize) {
-                    Some(Slot::Published(device)) => Some(device.clone()),
+                // CAST: The difference of two numbers of one region is small.
+                match region.states.get((device_number - region.first) as usize) {
+                    Some(NumberState::Published(device)) => Some(device.clone()),
                     _ => None,
                 }
             });
@@ -99,11 +98,12 @@ impl<F: File> Table<F> {
         };
         match opened() {
             Ok(open) => {
-                // SAFETY: `file` is being opened, and there is no fdget_pos region on it.
+                // SAFETY: `file` is being opened, so there is no active `fdget_pos` region.
                 let kernel_file = unsafe { KernelFile::from_raw_file(file) };
-                // SAFETY: `File::mappings` promises that what it returns lives as long as the file.
+                // SAFETY: `File::mappings` guarantees that the address space lives as long as the
+                // file.
                 unsafe { open.mappings().adopt(kernel_file) };
-                // SAFETY: `file` is being opened, so that nobody else has it.
+                // SAFETY: `file` is being opened, so no other thread uses it.
                 unsafe { (*file).private_data = open.into_foreign().cast() };
                 0
             }
@@ -113,59 +113,63 @@ impl<F: File> Table<F> {
 
     /// # Safety
     ///
-    /// Called by the kernel only, once for each file that was opened, and last.
+    /// Must be called by the kernel only, once for each file that was opened, as the last
+    /// operation.
     unsafe extern "C" fn release(_: *mut bindings::inode, file: *mut bindings::file) -> c_int {
-        // SAFETY: By the requirement; `open` put it in, and nobody borrows it any more.
+        // SAFETY: `open` has set the private data to an `Arc<F>`; by the safety requirement, it is
+        // no longer borrowed.
         drop(unsafe { <Arc<F>>::from_foreign((*file).private_data.cast()) });
         0
     }
 
     /// # Safety
     ///
-    /// Called by the kernel only, with an open file.
+    /// Must be called by the kernel only, with an open file.
     unsafe extern "C" fn llseek(
         file: *mut bindings::file,
         offset: bindings::loff_t,
         whence: c_int,
     ) -> bindings::loff_t {
-        // SAFETY: By the requirement.
+        // SAFETY: By the safety requirement, `file` is open.
         let size = unsafe { file::of::<F>(file) }.size();
-        // CAST: a size is less than half of what `u64` reaches.
-        // SAFETY: By the requirement.
+        // CAST: A size is at most `i64::MAX`.
+        // SAFETY: By the safety requirement, `file` is open.
         unsafe { bindings::fixed_size_llseek(file, offset, whence, size as bindings::loff_t) }
     }
 
     /// # Safety
     ///
-    /// Called by the kernel only, with an open file and room to read into.
+    /// Must be called by the kernel only, with an open file and a buffer to read into.
     unsafe extern "C" fn read_iter(
         kiocb: *mut bindings::kiocb,
         iter: *mut bindings::iov_iter,
     ) -> isize {
-        // SAFETY: By the requirement, and `open`, which put in the private data.
+        // SAFETY: By the safety requirement, the file is open; `open` has set its private data to
+        // an `Arc<F>`.
         let kiocb = unsafe { Kiocb::<'_, Arc<F>>::from_raw(kiocb) };
-        // SAFETY: By the requirement.
+        // SAFETY: By the safety requirement, `iter` is a valid destination.
         let to = unsafe { IovIterDest::from_raw(iter) };
         Self::positioned(kiocb, |file, mode, position| file.read(mode, position, to))
     }
 
     /// # Safety
     ///
-    /// Called by the kernel only, with an open file and data to write.
+    /// Must be called by the kernel only, with an open file and data to write.
     unsafe extern "C" fn write_iter(
         kiocb: *mut bindings::kiocb,
         iter: *mut bindings::iov_iter,
     ) -> isize {
-        // SAFETY: By the requirement, and `open`, which put in the private data.
+        // SAFETY: By the safety requirement, the file is open; `open` has set its private data to
+        // an `Arc<F>`.
         let kiocb = unsafe { Kiocb::<'_, Arc<F>>::from_raw(kiocb) };
-        // SAFETY: By the requirement.
+        // SAFETY: By the safety requirement, `iter` is a valid source.
         let from = unsafe { IovIterSource::from_raw(iter) };
         Self::positioned(kiocb, |file, mode, position| {
             file.write(mode, position, from)
         })
     }
 
-    /// Does `f` at the position of `kiocb`, and moves that on.
+    /// Calls `f` with the position of `kiocb`, and advances the position by the result.
     fn positioned(
         mut kiocb: Kiocb<'_, Arc<F>>,
         f: impl FnOnce(ArcBorrow<'_, F>, Mode, u64) -> Result<usize>,
@@ -173,35 +177,36 @@ impl<F: File> Table<F> {
         let raw = kiocb.as_raw();
         // SAFETY: The `kiocb` is valid.
         let (file, kiocb_flags) = unsafe { ((*raw).ki_filp, (*raw).ki_flags) };
-        // SAFETY: It is the open file of the `kiocb`; a fdget_pos region on it, if there is one, is
-        // that of the call that this is part of.
+        // SAFETY: `file` is the open file of the `kiocb`; an active `fdget_pos` region is that of
+        // this system call.
         let mut mode = mode(unsafe { LocalFile::from_raw_file(file) });
-        // io_uring's alone: without FMODE_NOWAIT, preadv2 and pwritev2 are refused before us.
+        // Only io_uring sets this: the kernel rejects preadv2 and pwritev2 with it for files
+        // without FMODE_NOWAIT.
         mode.nonblocking |= kiocb_flags & IOCB_NOWAIT != 0;
         let done = u64::try_from(kiocb.ki_pos())
             .map_err(|_| EINVAL)
             .and_then(|position| f(kiocb.file(), mode, position));
         match done {
             Ok(bytes) => {
-                // CAST: no more than a buffer has.
+                // CAST: The number of bytes is at most the size of a buffer.
                 *kiocb.ki_pos_mut() += bytes as i64;
                 bytes as isize
             }
-            // CAST: an errno is small.
+            // CAST: An errno is small.
             Err(e) => e.to_errno() as isize,
         }
     }
 
     /// # Safety
     ///
-    /// Called by the kernel only, with an open file.
+    /// Must be called by the kernel only, with an open file.
     unsafe extern "C" fn fsync(
         file: *mut bindings::file,
         _start: bindings::loff_t,
         _end: bindings::loff_t,
         _data_only: c_int,
     ) -> c_int {
-        // SAFETY: By the requirement.
+        // SAFETY: By the safety requirement, `file` is open.
         let open = unsafe { file::of::<F>(file) };
         match open.sync() {
             Ok(()) => 0,
@@ -211,29 +216,29 @@ impl<F: File> Table<F> {
 
     /// # Safety
     ///
-    /// Called by the kernel only, with an open file.
+    /// Must be called by the kernel only, with an open file.
     unsafe extern "C" fn ioctl(
         file: *mut bindings::file,
         command: c_uint,
         argument: c_ulong,
     ) -> c_long {
-        // SAFETY: By the requirement.
+        // SAFETY: By the safety requirement, `file` is open.
         let open = unsafe { file::of::<F>(file) };
-        // SAFETY: By the requirement; ioctl has no fdget_pos region.
+        // SAFETY: By the safety requirement, `file` is open; ioctl(2) has no `fdget_pos` region.
         let mode = mode(unsafe { KernelFile::from_raw_file(file) });
         match open.ioctl(mode, command, argument) {
-            // CAST: at most `i32::MAX`, as `File::ioctl` says.
+            // CAST: The result is at most `i32::MAX`, by the contract of `File::ioctl`.
             Ok(answer) => answer as c_long,
-            // CAST: an errno is small.
+            // CAST: An errno is small.
             Err(e) => e.to_errno() as c_long,
         }
     }
 
-    /// Finds an address for a mapping: one that is aligned as its offset is, for huge pages.
+    /// Returns an address for a mapping, with the alignment of its offset, for huge pages.
     ///
     /// # Safety
     ///
-    /// Called by the kernel only, with an open file.
+    /// Must be called by the kernel only, with an open file.
     unsafe extern "C" fn get_unmapped_area(
         file: *mut bindings::file,
         address: c_ulong,
@@ -243,18 +248,18 @@ impl<F: File> Table<F> {
     ) -> c_ulong {
         #[cfg(CONFIG_TRANSPARENT_HUGEPAGE)]
         use bindings::thp_get_unmapped_area as find;
-        // As on a real-time kernel.
+        // This is the case in real-time kernels.
         #[cfg(not(CONFIG_TRANSPARENT_HUGEPAGE))]
         use bindings::mm_get_unmapped_area as find;
-        // SAFETY: By the requirement.
+        // SAFETY: By the safety requirement, `file` is open.
         unsafe { find(file, address, length, page, flags) }
     }
 
     /// # Safety
     ///
-    /// Called by the kernel only, with a mapping of an open file that is being made.
+    /// Must be called by the kernel only, with a mapping of an open file that is being created.
     unsafe extern "C" fn mmap_prepare(desc: *mut bindings::vm_area_desc) -> c_int {
-        // SAFETY: By the requirement.
+        // SAFETY: By the safety requirement, `desc` describes such a mapping.
         match unsafe { vma::prepare::<Self>(desc) } {
             Ok(()) => 0,
             Err(e) => e.to_errno(),
@@ -263,31 +268,33 @@ impl<F: File> Table<F> {
 
     /// # Safety
     ///
-    /// Called by the kernel only, with an open file and a table that is valid for the call.
+    /// Must be called by the kernel only, with an open file and a table that is valid during the
+    /// call.
     unsafe extern "C" fn poll(
         file: *mut bindings::file,
         table: *mut bindings::poll_table_struct,
     ) -> bindings::__poll_t {
-        // SAFETY: By the requirement.
+        // SAFETY: By the safety requirement, `file` is open.
         let open = unsafe { file::of::<F>(file) };
-        // SAFETY: By the requirement; `File::poll_queue` promises that the queue lives as long as the
-        // file, which whoever polls it keeps open.
+        // SAFETY: By the safety requirement, `file` and `table` are valid; `File::poll_queue`
+        // guarantees that the queue lives as long as the file, which a poller keeps open.
         unsafe { bindings::poll_wait(file, open.poll_queue().as_ptr(), table) };
         open.poll().bits()
     }
 
     /// # Safety
     ///
-    /// Called by the kernel only, with an open file and a `seq_file` that nobody else has.
+    /// Must be called by the kernel only, with an open file and a `seq_file` that only this call
+    /// uses.
     unsafe extern "C" fn show_fdinfo(to: *mut bindings::seq_file, file: *mut bindings::file) {
-        // SAFETY: By the requirement.
+        // SAFETY: By the safety requirement, `file` is open.
         let open = unsafe { file::of::<F>(file) };
-        // SAFETY: By the requirement.
+        // SAFETY: By the safety requirement, `to` is valid and used by this call only.
         open.show_fdinfo(unsafe { SeqFile::from_raw(to) });
     }
 }
 
-impl<F: File> vma::MappableFiles for Table<F> {
+impl<F: File> vma::MappableFiles for FileOperations<F> {
     type Memory = F::Memory;
 
     unsafe fn memory_at(
@@ -295,7 +302,7 @@ impl<F: File> vma::MappableFiles for Table<F> {
         first_page: usize,
         pages: usize,
     ) -> Result<Arc<F::Memory>> {
-        // SAFETY: By the requirement.
+        // SAFETY: By the safety requirement, `file` is open.
         unsafe { file::of::<F>(file) }.map(first_page, pages)
     }
 }

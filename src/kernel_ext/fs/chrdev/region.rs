@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A region of device numbers, and what each number stands for.
+//! A region of device numbers, and the state of each number.
 
 use crate::kernel_ext::fs::debugfs::Dir;
 use core::ptr::NonNull;
@@ -20,80 +20,84 @@ use kernel::{
     }, //
 };
 
-/// Nodes that there can be.
-pub(super) const NODES: usize = 256;
+/// The maximum number of nodes.
+pub(super) const MAX_NODES: usize = 256;
 
-/// What a number of the region stands for.
-pub(super) enum Slot<D> {
+/// The state of a number of the region.
+pub(super) enum NumberState<D> {
+    /// The number is not in use.
     Free,
-    /// For a device that is there and is yet to be probed. The pointer is only compared.
+    /// The number is kept for a device that has not been probed yet. The pointer is only compared.
     Kept(*const bindings::device),
+    /// The number belongs to a device without a node.
     Reserved,
+    /// The number belongs to a device with a node, which open(2) finds.
     Published(D),
 }
 
-/// A region of device numbers, the class of the nodes in it, and what they stand for.
+/// A region of device numbers, the class of its nodes, and the states of the numbers.
 ///
 /// # Invariants
 ///
-/// `first` begins a region of [`NODES`] device numbers that is ours, and `class` is a class of
-/// ours.
+/// `first` is the first of [`MAX_NODES`] device numbers that are registered for this module, and
+/// `class` is a class that it has created.
 pub(crate) struct Region<D> {
     pub(super) first: bindings::dev_t,
     pub(super) class: NonNull<bindings::class>,
-    pub(super) slots: KVec<Slot<D>>,
+    pub(super) states: KVec<NumberState<D>>,
     pub(super) debugfs: Dir,
 }
 
-// SAFETY: `class` is used under the lock of the region only, and the devices that numbers are kept
-// for are not used at all.
+// SAFETY: The functions for a class may be called from any thread, and the devices of `Kept` are
+// not dereferenced.
 unsafe impl<D: Send> Send for Region<D> {}
 
 impl<D> Drop for Region<D> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant the class is ours.
+        // SAFETY: By the type invariant, this module has created the class.
         unsafe { bindings::class_destroy(self.class.as_ptr()) };
-        // CAST: a small constant.
-        // SAFETY: By the type invariant the region is ours.
-        unsafe { bindings::unregister_chrdev_region(self.first, NODES as c_uint) };
+        // CAST: The constant is small.
+        // SAFETY: By the type invariant, the numbers are registered for this module.
+        unsafe { bindings::unregister_chrdev_region(self.first, MAX_NODES as c_uint) };
     }
 }
 
-/// A type whose nodes are in a region of their own; [`region!`] implements it.
+/// A file type with a region for its nodes. [`region!`] implements it.
 ///
 /// # Safety
 ///
-/// `lock` must return the same lock each time, which nothing else uses.
+/// `lock` must always return the same lock, which must not be accessible otherwise.
 pub(crate) unsafe trait HasRegion: 'static {
-    /// What a number of the region stands for.
-    type Stands: Send;
+    /// The object that a node makes available to open(2).
+    type Published: Send;
 
     /// The type of the lock.
-    type Lock: GlobalLockBackend<Item = Option<Region<Self::Stands>>, Backend = MutexBackend>
+    type Lock: GlobalLockBackend<Item = Option<Region<Self::Published>>, Backend = MutexBackend>
         + 'static;
 
     /// The lock of the region.
     ///
     /// # Safety
     ///
-    /// Not to be locked before [`init`] has initialised it.
+    /// The lock must not be locked before [`init`] has initialised it.
     unsafe fn lock() -> &'static GlobalLock<Self::Lock>;
 }
 
-/// Gives a [`File`](super::File) type a region for its nodes, which stand for these.
+/// Declares the region of a [`File`](super::File) type, and the type of the objects of its nodes.
 macro_rules! region {
-    ($file:ty, $stands:ty) => {
-        #[allow(unsafe_code, reason = "For the macro, which is of `kernel_ext`.")]
+    ($file:ty, $published:ty) => {
+        #[allow(unsafe_code, reason = "The macro is part of `kernel_ext`.")]
         const _: () = {
             ::kernel::sync::global_lock! {
-                // SAFETY: `chrdev::region::init` initialises it, without which nothing uses it.
+                // SAFETY: `chrdev::region::init` initialises the lock, and `lock` returns it only
+                // after that.
                 pub(crate) unsafe(uninit) static REGION:
-                    Mutex<Option<$crate::kernel_ext::fs::chrdev::region::Region<$stands>>> = None;
+                    Mutex<Option<$crate::kernel_ext::fs::chrdev::region::Region<$published>>> = None;
             }
 
-            // SAFETY: It is the one lock, and has no name outside of here.
+            // SAFETY: There is one static lock, whose name is not visible outside of this block.
             unsafe impl $crate::kernel_ext::fs::chrdev::region::HasRegion for $file {
-                type Stands = $stands;
+                type Published = $published;
                 type Lock = REGION;
 
                 unsafe fn lock() -> &'static ::kernel::sync::GlobalLock<REGION> {
@@ -105,20 +109,21 @@ macro_rules! region {
 }
 pub(crate) use region;
 
-/// The lock that [`init`] has initialised; null before. It is only compared.
+/// The address of the lock that [`init`] has initialised, or null. It is only compared.
 static INITIALISED: Atomic<*mut c_void> = Atomic::new(core::ptr::null_mut());
 
-/// Initialises the lock of the region. A module has one region, in its life.
+/// Initialises the lock of the region. A module can have one region, once.
 ///
 /// # Errors
 ///
-/// [`EBUSY`] the second time.
+/// [`EBUSY`] if this was called before.
 pub(super) fn init<F: HasRegion>() -> Result {
     static ONCE: Atomic<bool> = Atomic::new(false);
     if ONCE.xchg(true, Relaxed) {
         return Err(EBUSY);
     }
-    // SAFETY: `ONCE` lets nobody come here again, and nobody uses the lock before this: see `lock`.
+    // SAFETY: `ONCE` ensures that this is executed once; `lock` returns the lock only after
+    // `INITIALISED` is set below.
     unsafe { raw::<F>().init() };
     INITIALISED.store(address::<F>(), Release);
     Ok(())
@@ -129,23 +134,24 @@ fn address<F: HasRegion>() -> *mut c_void {
 }
 
 fn raw<F: HasRegion>() -> &'static GlobalLock<F::Lock> {
-    // SAFETY: `init` alone initialises it, and `lock` alone passes it on to be locked.
+    // SAFETY: Only `init` and `lock` use the result to initialise or lock it; `lock` checks
+    // `INITIALISED`.
     unsafe { F::lock() }
 }
 
-/// Does `f` with the region.
+/// Calls `f` with the region, under its lock.
 ///
 /// # Errors
 ///
-/// [`ENODEV`] if it is not registered.
-pub(super) fn with<F: HasRegion, R>(f: impl FnOnce(&mut Region<F::Stands>) -> R) -> Result<R> {
+/// [`ENODEV`] if the region is not registered.
+pub(super) fn with<F: HasRegion, R>(f: impl FnOnce(&mut Region<F::Published>) -> R) -> Result<R> {
     lock::<F>()?.lock().as_mut().map(f).ok_or(ENODEV)
 }
 
-/// Puts the region in, or takes it out.
-pub(super) fn replace<F: HasRegion>(region: Option<Region<F::Stands>>) -> Result {
+/// Sets or removes the region.
+pub(super) fn replace<F: HasRegion>(region: Option<Region<F::Published>>) -> Result {
     let old = core::mem::replace(&mut *lock::<F>()?.lock(), region);
-    // Outside of the lock.
+    // Dropped outside of the lock.
     drop(old);
     Ok(())
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Files in debugfs that take commands of root, for tests: only in a kernel with fault injection.
+//! Files in debugfs that accept commands of root, for tests, in kernels with fault injection only.
 
 use core::marker::PhantomData;
 use kernel::{
@@ -13,49 +13,50 @@ use kernel::{
     }, //
 };
 
-/// A file that takes commands for a `T`.
+/// A file that accepts commands for a `T`.
 pub(crate) struct Command<T> {
-    /// Its name.
+    /// The name of the file.
     pub(crate) name: &'static CStr,
-    /// Does what the text says, where one may sleep.
+    /// Executes the command in the text. May sleep.
     pub(crate) run: fn(&T, &str) -> Result,
 }
 
-/// Bytes of the longest command.
-const LONGEST: usize = 64;
+/// The maximum length of a command, in bytes.
+const MAX_LENGTH: usize = 64;
 
-/// Makes the files that take commands for `shown`, for root alone.
+/// Creates the files that accept commands for `source`, for root only.
 ///
 /// # Safety
 ///
-/// `dir` must be a directory in debugfs or an error, and `shown` must stay until it is removed.
+/// `dir` must be a directory in debugfs or an error, and `source` must live until it has been
+/// removed.
 pub(super) unsafe fn create<T: Send + Sync + 'static>(
     dir: *mut bindings::dentry,
-    shown: &Arc<T>,
+    source: &Arc<T>,
     commands: &'static [Command<T>],
 ) {
     for command in commands {
-        // CAST: the operations give out shared references only.
-        // SAFETY: The name is copied; by the requirement; the operations are those of files that
-        // take commands for a `T`; the command is static.
+        // CAST: The operations use shared references only.
+        // SAFETY: The name is copied; by the safety requirement, `dir` is a directory or an error;
+        // the operations are those of files that accept commands for a `T`; the command is static.
         unsafe {
             bindings::debugfs_create_file_full(
                 command.name.as_char_ptr(),
                 0o200,
                 dir,
-                Arc::as_ptr(shown).cast_mut().cast(),
+                Arc::as_ptr(source).cast_mut().cast(),
                 core::ptr::from_ref(command).cast(),
-                &Table::<T>::TABLE,
+                &CommandOperations::<T>::TABLE,
             )
         };
     }
 }
 
-/// The file operations of files that take commands for a `T`: the inode's private data is a `T`,
-/// and what goes with it a `Command<T>`, of which there is one for ever.
-struct Table<T>(PhantomData<T>);
+/// The file operations of files that accept commands for a `T`. The private data of the inode is a
+/// `T`, and its auxiliary data is a static `Command<T>`.
+struct CommandOperations<T>(PhantomData<T>);
 
-impl<T: Send + Sync + 'static> Table<T> {
+impl<T: Send + Sync + 'static> CommandOperations<T> {
     const TABLE: bindings::file_operations = bindings::file_operations {
         owner: kernel::module::this_module::<crate::LocalModule>().as_ptr(),
         open: Some(bindings::simple_open),
@@ -65,34 +66,34 @@ impl<T: Send + Sync + 'static> Table<T> {
 
     /// # Safety
     ///
-    /// Called by debugfs only, for a file of [`create`] that `simple_open` has opened; debugfs keeps
-    /// it from being removed meanwhile.
+    /// Must be called by debugfs only, for a file of [`create`] that `simple_open` has opened, and
+    /// that debugfs does not remove during the call.
     unsafe extern "C" fn write(
         file: *mut bindings::file,
         text: *const c_char,
         length: usize,
         _: *mut bindings::loff_t,
     ) -> isize {
-        // SAFETY: By the requirement, this is what `simple_open` put in: a `T`, which is there until
-        // the file is removed.
-        let shown = unsafe { &*(*file).private_data.cast::<T>() };
-        // SAFETY: By the requirement, `file` is an open file of debugfs.
+        // SAFETY: By the safety requirement, `simple_open` has set the private data to a `T`, which
+        // lives until the file has been removed.
+        let source = unsafe { &*(*file).private_data.cast::<T>() };
+        // SAFETY: By the safety requirement, `file` is an open file of debugfs.
         let command = unsafe { bindings::debugfs_get_aux(file) };
-        // SAFETY: `create` put in a `Command<T>`, which is static.
+        // SAFETY: `create` has set the auxiliary data to a static `Command<T>`.
         let command = unsafe { &*command.cast::<Command<T>>() };
         match Self::read(text, length).and_then(|bytes| {
             let text = core::str::from_utf8(&bytes).map_err(|_| EINVAL)?;
-            (command.run)(shown, text)
+            (command.run)(source, text)
         }) {
-            // CAST: at most `LONGEST`.
+            // CAST: The length is at most `MAX_LENGTH`.
             Ok(()) => length as isize,
-            // CAST: an errno is small.
+            // CAST: An errno is small.
             Err(e) => e.to_errno() as isize,
         }
     }
 
     fn read(text: *const c_char, length: usize) -> Result<KVec<u8>> {
-        if length > LONGEST {
+        if length > MAX_LENGTH {
             return Err(EINVAL);
         }
         let mut bytes = KVec::new();
