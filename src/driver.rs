@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which devices there are drivers for, what makes one fit, and what is built of it.
+//! The supported devices, and their probe function.
 
 use crate::{
     device::{
@@ -21,7 +21,7 @@ use crate::{
         driver::{
             attach::{
                 Attach,
-                Driver, //
+                NodeDriver, //
             },
             pci::{
                 device_id,
@@ -51,21 +51,21 @@ use kernel::{
     sync::Arc, //
 };
 
-/// Sensible values of the parameter `dma_bits`. Below 24, x86 has no zone to give memory from
-/// (`ZONE_DMA`), and refuses the mask. With an IOMMU it does not, but the first allocation that fails
-/// for want of bus addresses makes the ones that follow fail, too, within any other mask, until an
-/// address is given back: with 12 bits there never is one (`max32_alloc_size` in
+/// The valid values of the parameter `dma_bits`. x86 rejects masks of fewer than 24 bits, because
+/// no zone is below `ZONE_DMA`. With an IOMMU it accepts them; but after an allocation has failed
+/// for lack of bus addresses, the following ones fail with any mask until a bus address is freed.
+/// With 12 bits there is no bus address that could be freed (`max32_alloc_size` in
 /// `drivers/iommu/iova.c`).
 const DMA_BITS: core::ops::RangeInclusive<u32> = 24..=64;
 
-/// Sensible values of the parameters `context_mib` and `device_mib`: up to 1 TiB.
+/// The valid values of the parameters `context_mib` and `device_mib`: up to 1 TiB.
 const QUOTA_MIB: core::ops::RangeInclusive<u32> = 1..=1 << 20;
 
-/// Makes sure that the module's parameters make sense.
+/// Checks the values of the module's parameters.
 ///
 /// # Errors
 ///
-/// [`EINVAL`] if one does not; says which in the log.
+/// [`EINVAL`] if a value is not valid. The parameter is logged.
 pub(crate) fn check_parameters() -> Result {
     let dma_bits = module_parameters::dma_bits.value();
     if !DMA_BITS.contains(&dma_bits) {
@@ -85,9 +85,9 @@ pub(crate) fn check_parameters() -> Result {
     Ok(())
 }
 
-/// What the module's parameters allow.
+/// Returns the limits that the module's parameters set.
 fn limits() -> Limits {
-    // CAST: `check_parameters` has made sure that they are small.
+    // CAST: `check_parameters` has checked that the values are small.
     let pages = |mib: u32| (mib as usize) << (20 - PAGE_SHIFT);
     Limits {
         context: pages(module_parameters::context_mib.value()),
@@ -100,7 +100,7 @@ kernel::pci_device_table!(PCI_TABLE, (), [(device_id(edu::PCI_ID), ())]);
 /// The driver for `edu`.
 pub(crate) struct Edu;
 
-impl Driver for Edu {
+impl NodeDriver for Edu {
     const NAME: &'static CStr = c"rdma";
     const NODE_NAME: &'static CStr = c"rdma%d";
     const ID_TABLE: pci::IdTable<()> = &PCI_TABLE;
@@ -119,14 +119,19 @@ impl Driver for Edu {
     ) -> Result<Attach<'bound, Self>> {
         let model = Model::of(pdev);
         let dma_bits = module_parameters::dma_bits.value();
-        let enabled = Enabled::new(pdev).map_err(|e| unfit(pdev, "cannot be switched on", e))?;
+        let enabled =
+            Enabled::new(pdev).map_err(|e| probe_error(pdev, "cannot enable the device", e))?;
 
         let hardware = Hardware::new(model, pdev)?;
         let abilities = hardware.abilities();
-        // What was started before this driver was bound must not land in memory of ours.
-        hardware
-            .wait_idle(abilities.overdue_ms)
-            .map_err(|e| unfit(pdev, "a transfer from before does not end", e))?;
+        // A transfer that was started before the probe must not write to memory of this driver.
+        hardware.wait_idle(abilities.overdue_ms).map_err(|e| {
+            probe_error(
+                pdev,
+                "a transfer that was started before the probe does not end",
+                e,
+            )
+        })?;
         pdev.set_master();
 
         let mut types = IrqTypes::default().with(IrqType::Intx);
@@ -135,22 +140,23 @@ impl Driver for Edu {
         }
         let vectors = pdev
             .alloc_irq_vectors(1, 1, types)
-            .map_err(|e| unfit(pdev, "no interrupt", e))?;
+            .map_err(|e| probe_error(pdev, "cannot allocate an interrupt vector", e))?;
         let (kind, interrupt, interrupt_name) = match vectors.irq_type() {
             IrqType::Intx => (InterruptKind::Line, uapi::RDMA_INTERRUPT_INTX, "INTx"),
             _ => (InterruptKind::Message, uapi::RDMA_INTERRUPT_MSI, "MSI"),
         };
 
-        // CAST: a small number.
+        // CAST: The number is small.
         let zeros = Memory::new_unaccounted(pdev.as_ref(), abilities.memory.max(1) as usize)
-            .map_err(|e| unfit(pdev, "no memory for DMA within dma_bits", e))?;
+            .map_err(|e| probe_error(pdev, "cannot allocate DMA memory within dma_bits", e))?;
         let plan = hardware.prepare(&zeros).map_err(|e| {
-            // Before the zeros go that the device may still be reading.
+            // The device may still read the zeros, which are freed after this.
             enabled.clear_master();
-            unfit(pdev, "cannot scrub the device memory", e)
+            probe_error(pdev, "cannot scrub the device memory", e)
         })?;
 
-        let number = Number::reserve(pdev.as_ref()).map_err(|e| unfit(pdev, "no free node", e))?;
+        let number = Number::reserve(pdev.as_ref())
+            .map_err(|e| probe_error(pdev, "no free device number", e))?;
         let (major, minor) = abilities.version;
         let info = uapi::rdma_device_info {
             abi_version: uapi::RDMA_ABI_VERSION,
@@ -160,7 +166,7 @@ impl Driver for Edu {
             max_transfer_size: abilities.largest,
             max_buffer_size: uapi::RDMA_MAX_BUFFER_SIZE.into(),
             queue_depth: uapi::RDMA_QUEUE_DEPTH,
-            // CAST: a small number.
+            // CAST: The number is small.
             engine_depth: abilities.depth as u32,
             address_alignment: 1,
             length_alignment: 1,
@@ -201,7 +207,7 @@ impl Driver for Edu {
     }
 }
 
-/// The operations of a device that has so many bytes of memory, as bits.
+/// Returns the operations of a device with `memory` bytes of memory, as bits.
 fn operations(memory: u64) -> u32 {
     let copy = 1 << uapi::RDMA_OP_COPY;
     if memory == 0 {
@@ -210,8 +216,9 @@ fn operations(memory: u64) -> u32 {
     copy | 1 << uapi::RDMA_OP_TO_DEVICE | 1 << uapi::RDMA_OP_FROM_DEVICE
 }
 
-/// Says, once, why a device is refused: to [`ENODEV`] the driver core adds no line of its own.
-fn unfit(pdev: &pci::Device<Core<'_>>, why: &str, error: Error) -> Error {
+/// Logs why the probe of a device fails, and returns [`ENODEV`], for which the driver core logs
+/// nothing.
+fn probe_error(pdev: &pci::Device<Core<'_>>, why: &str, error: Error) -> Error {
     dev_err!(pdev, "{why}: {error:?}\n");
     ENODEV
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Safe wrappers for what the `kernel` crate of 7.3 lacks.
+//! Safe abstractions that the `kernel` crate of 7.3 does not have.
 //!
-//! All of the driver's `unsafe` and `bindings::` is in here; what is above needs none.
+//! This module contains all `unsafe` code and all uses of `bindings` of the driver.
 
 pub(crate) mod collections;
 pub(crate) mod driver;

@@ -2,15 +2,17 @@
 
 //! DMA buffers and a DMA engine for userspace.
 //!
-//! A character device, `/dev/rdmaN`, gives programs coherent DMA buffers, drives the DMA engine of
-//! a PCI device (QEMU's `edu`), and maps the buffers into the program, which so works on the same
-//! bytes as the device.
+//! A character device, `/dev/rdmaN`, provides programs with coherent DMA buffers and with the DMA
+//! engine of a PCI device (QEMU's `edu`). The buffers are mapped into the process; program and
+//! device share the memory.
 //!
-//! Files import from the rooms below their own, in this order: [`driver`], which builds the rest and
-//! which nothing else imports; [`file`]; [`device`]; [`memory`] and [`schedule`]; [`engines`];
-//! [`uapi`]; [`kernel_ext`], in which all `unsafe` is. `tests/documents/architecture.py` checks that.
+//! Each module imports only from modules below it, in this order: [`driver`], which creates the
+//! others and is imported by this file only; [`file`]; [`device`]; [`memory`] and [`schedule`];
+//! [`engines`]; [`uapi`]; [`kernel_ext`], which contains all `unsafe` code.
+//! `tests/documents/architecture.py` checks this order.
 //!
-//! The interrupt runs from [`device`] to [`engines`] and [`schedule`], and wakes those who wait.
+//! The interrupt handler is in [`device`]. It calls [`engines`] and [`schedule`], and wakes the
+//! waiting threads.
 
 #![deny(unsafe_code)]
 
@@ -18,7 +20,7 @@ mod device;
 mod driver;
 mod engines;
 mod file;
-#[allow(unsafe_code, reason = "All of it is here.")]
+#[allow(unsafe_code, reason = "Only this module needs it.")]
 mod kernel_ext;
 mod memory;
 mod schedule;
@@ -35,24 +37,24 @@ module! {
     params: {
         dma_bits: u32 {
             default: crate::engines::edu::DEFAULT_DMA_BITS,
-            description: "Bits of a bus address that the device keeps (its dma_mask property): 28",
+            description: "Width of the bus addresses of the device, in bits (its dma_mask property): 28",
         },
         context_mib: u32 {
             default: 1024,
-            description: "MiB of buffers that one open file may have: 1024",
+            description: "Limit of the buffers of an open file, in MiB: 1024",
         },
         device_mib: u32 {
             default: 4096,
-            description: "MiB of buffers that there may be of one device: 4096",
+            description: "Limit of the buffers of a device, in MiB: 4096",
         },
         msi: bool {
             default: true,
-            description: "Use a message-signalled interrupt where there is one: y",
+            description: "Use a message-signalled interrupt if available: y",
         },
     },
 }
 
-/// The module.
+/// The state of the module.
 #[pin_data]
 struct RdmaModule {
     #[pin]

@@ -367,7 +367,7 @@ impl Delayed<Engine<'_>> {
         let step = if still_running {
             Teardown::Stuck
         } else {
-            Teardown::AtRest
+            Teardown::Idle
         };
         trace::teardown(dev, step);
 

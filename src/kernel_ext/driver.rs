@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The driver core: PCI devices, interrupts, work, the log and tracepoints.
+//! The driver core: PCI devices, interrupts, work items, log messages and tracepoints.
 
 pub(crate) mod attach;
 pub(crate) mod pci;

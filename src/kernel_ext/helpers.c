@@ -22,7 +22,7 @@ unsigned long rdma_helper_sg_pfn(struct scatterlist *sg);
 bool rdma_helper_uses_dma_iommu(struct device *dev);
 bool rdma_helper_memory_is_encrypted(void);
 bool rdma_helper_dma_is_coherent(struct device *dev);
-void rdma_helper_finish_probes(void);
+void rdma_helper_wait_for_async_probes(void);
 struct file *rdma_helper_anon_file(void);
 struct user_struct *rdma_helper_current_user(void);
 unsigned long rdma_helper_memlock_limit(void);
@@ -68,7 +68,7 @@ bool rdma_helper_dma_is_coherent(struct device *dev)
 }
 
 /* pci_driver.rs */
-void rdma_helper_finish_probes(void)
+void rdma_helper_wait_for_async_probes(void)
 {
 	async_synchronize_full();
 }

@@ -77,7 +77,7 @@ teardown() {
 	[[ $(traced) == "rdma_teardown: dev=0 step=closed
 rdma_zap: dev=0
 rdma_teardown: dev=0 step=zapped
-rdma_teardown: dev=0 step=at_rest
+rdma_teardown: dev=0 step=idle
 rdma_teardown: dev=0 step=freed" ]]
 }
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What ties a driver to a PCI device: interrupt, guard and node, put up in this order and taken
-//! down in the reverse one.
+//! Attaches a driver to a PCI device: creates the interrupt handler, the guard and the node, in
+//! this order, and removes them in the reverse order.
 //!
-//! They are made here, inside of what the driver core owns, and never handed out: safe code that
-//! could leak one could have the interrupt, a timer or a system call find the device after it is
-//! gone. A driver hands in the values that they are made of, and gets shared references.
+//! They are created here, as parts of a value that the driver core owns, and drivers get shared
+//! references only. If safe code could leak one of them, the interrupt handler, a timer or a system
+//! call could access the device after the unbind. A driver provides the values that they are
+//! created from.
 
 use crate::kernel_ext::{
     driver::{
@@ -52,72 +53,75 @@ use kernel::{
     types::ForLt, //
 };
 
-/// What there is of a device while a driver is bound to it, and what the driver core asks of it.
+/// The data of a device to which a driver is bound, and the callbacks of the driver core.
 ///
-/// Implemented for a type that only names it, as for `ForLt` of the crate.
+/// This is implemented for a type without a lifetime that names the data, like `ForLt` of the
+/// crate.
 pub(crate) trait BoundDevice: 'static {
-    /// The device itself.
+    /// The data of the device.
     type Of<'bound>: Work + Send + Sync + 'bound;
 
-    /// The interrupt handler. Returns whether this device had raised the interrupt.
+    /// Handles an interrupt. Returns whether this device has raised it.
     fn interrupt(bound: &Delayed<Self::Of<'_>>) -> bool;
 
-    /// Brings the device to rest. The guard is closed; the interrupt still works. Memory that
-    /// programs map, and that is not revoked here, is never freed.
+    /// Stops the device for the unbind. The guard is closed; interrupts are still handled. Memory
+    /// that can be mapped and that is not revoked here is never freed.
     fn stop(bound: &Delayed<Self::Of<'_>>, mappings: Closed<'_>);
 
-    /// Brings the device to rest until the machine has slept; calls go on coming in.
+    /// Stops the device for a suspend. System calls continue.
     ///
     /// # Errors
     ///
-    /// If it cannot be done: the machine then stays awake, and all is as before.
+    /// If the device cannot be stopped. The suspend is then cancelled, and the device works as
+    /// before.
     fn suspend(bound: &Delayed<Self::Of<'_>>) -> Result;
 
-    /// Lets the device go on, which may have lost its own memory meanwhile if not `kept`.
+    /// Restarts the device after a suspend. If `kept` is false, it may have lost the contents of
+    /// its memory.
     ///
     /// # Errors
     ///
-    /// If the device is not fit for it; it will not be used any more.
+    /// If the device does not work. It is not used any more.
     fn resume(bound: &Delayed<Self::Of<'_>>, kept: bool) -> Result;
 
-    /// Brings the device to rest for good: this kernel goes. Calls go on coming in.
+    /// Stops the device for a shutdown or kexec. System calls continue.
     fn shutdown(bound: &Delayed<Self::Of<'_>>);
 }
 
-/// Stands for a [`BoundDevice`] with its work where a type without a lifetime is wanted.
+/// Names the data of a [`BoundDevice`] and its work, for types without a lifetime.
 pub(crate) struct BoundOf<B>(PhantomData<fn() -> B>);
 
 impl<B: BoundDevice> ForLt for BoundOf<B> {
     type Of<'bound> = Delayed<B::Of<'bound>>;
 }
 
-/// The guard around a [`BoundDevice`].
+/// The guard for the data of a [`BoundDevice`].
 pub(crate) type GuardOf<B> = Guard<BoundOf<B>>;
 
 /// A driver for a PCI device with one interrupt and one node.
-pub(crate) trait Driver: Sized + Send + Sync + 'static {
-    /// The driver's name, also of the region and the class.
+pub(crate) trait NodeDriver: Sized + Send + Sync + 'static {
+    /// The name of the driver, of the region of device numbers, and of the class.
     const NAME: &'static CStr;
 
-    /// The name of a node: a format that takes one `int`.
+    /// The name of a node, as a format with one `int`.
     const NODE_NAME: &'static CStr;
 
-    /// The devices that it drives.
+    /// The supported devices.
     const ID_TABLE: pci::IdTable<()>;
 
-    /// What there is of the device while the driver is bound to it.
+    /// The data of a device while the driver is bound to it.
     type Bound: BoundDevice;
 
     /// An open file of the node.
     type File: File;
 
-    /// The bus addresses that the devices reach.
+    /// Returns the DMA mask of the devices.
     fn dma_mask() -> Result<DmaMask>;
 
-    /// Finds out about a device, which has its mask, and makes it ready. Logs why if it cannot.
+    /// Probes and initialises a device, whose DMA mask is set. Logs the reason of an error.
     ///
-    /// `guard` is closed. It opens around what is returned when that is attached. `mappings` are for
-    /// the files of the node.
+    /// `guard` is closed. It is opened, with the returned data, when the device is attached.
+    /// `mappings` is the address space for the files of the node.
     fn probe<'bound>(
         pdev: &'bound pci::Device<Core<'_>>,
         guard: &GuardOf<Self::Bound>,
@@ -125,29 +129,29 @@ pub(crate) trait Driver: Sized + Send + Sync + 'static {
     ) -> Result<Attach<'bound, Self>>;
 }
 
-/// A device that was found to be right, ready to be attached.
-pub(crate) struct Attach<'bound, D: Driver> {
-    /// What there is of the device.
+/// A probed device, ready to be attached.
+pub(crate) struct Attach<'bound, D: NodeDriver> {
+    /// The data of the device.
     pub(crate) bound: <D::Bound as BoundDevice>::Of<'bound>,
-    /// Its interrupt.
+    /// The vector of its interrupt.
     pub(crate) vectors: IrqVectorRegistration<'bound>,
     /// The number of its node.
     pub(crate) number: Number<D::File>,
-    /// What the node stands for.
+    /// The object of the node.
     pub(crate) device: Arc<<D::File as File>::Device>,
 }
 
-/// A requested interrupt of a device.
+/// The registered interrupt handler of a device.
 type Irq<'bound, B> = Pin<KBox<irq::Registration<'bound, Interrupt<'bound, B>>>>;
 
-/// An attached device. The order of the fields is that of taking it down.
+/// An attached device. The fields are dropped in the order of the teardown.
 ///
 /// # Invariants
 ///
-/// The gate of `mappings` is open around `bound`, and is opened once. There is no reference to `bound`
-/// but this and that of `irq`, which belongs to `vectors`.
+/// The gate of `mappings` is open with `bound`, and is opened only once. The only references to
+/// `bound` are this one and the one in `irq`, which is registered for a vector of `vectors`.
 #[pin_data(PinnedDrop)]
-pub(crate) struct Attached<'bound, D: Driver> {
+pub(crate) struct Attached<'bound, D: NodeDriver> {
     node: Option<Node<D::File>>,
     irq: Irq<'bound, D::Bound>,
     vectors: KBox<IrqVectorRegistration<'bound>>,
@@ -155,7 +159,7 @@ pub(crate) struct Attached<'bound, D: Driver> {
     mappings: Arc<Mappings>,
 }
 
-impl<'bound, D: Driver> Attached<'bound, D> {
+impl<'bound, D: NodeDriver> Attached<'bound, D> {
     fn new(
         pdev: &'bound pci::Device<Bound>,
         guard: GuardOf<D::Bound>,
@@ -174,11 +178,11 @@ impl<'bound, D: Driver> Attached<'bound, D> {
             irq: Self::request_irq(vectors, bound.clone())?,
             node: None,
             _: {
-                // SAFETY: Dropping `Self` closes the guard, before anything of `bound` goes away.
-                // The driver core owns `Self` and drops it before the device is unbound.
+                // SAFETY: Dropping `Self` closes the guard before `bound` is dropped. The driver
+                // core owns `Self` and drops it before the device is unbound.
                 unsafe { guard.open(bound) };
             },
-            // INVARIANT: just opened. From here on, `drop` undoes it.
+            // INVARIANT: The guard was opened above. From here on, `drop` closes it.
             _: {
                 let module = kernel::module::this_module::<crate::LocalModule>();
                 match Node::new(number, D::NODE_NAME, pdev.as_ref(), device, module) {
@@ -197,8 +201,8 @@ impl<'bound, D: Driver> Attached<'bound, D> {
         bound: <D::Bound as BoundDevice>::Of<'bound>,
     ) -> Result<Arc<Delayed<<D::Bound as BoundDevice>::Of<'bound>>>> {
         let (work_key, timer_key) = (static_lock_class!(), static_lock_class!());
-        // SAFETY: `Attached` has it, which the driver core owns and drops before the device is
-        // unbound; the reference in the interrupt handler is gone by then.
+        // SAFETY: `Attached` owns the result. The driver core owns `Attached` and drops it before
+        // the device is unbound; this also drops the reference in the interrupt handler.
         let bound = unsafe { Delayed::new(bound, work_key, timer_key) };
         Arc::pin_init(bound, GFP_KERNEL)
     }
@@ -207,27 +211,28 @@ impl<'bound, D: Driver> Attached<'bound, D> {
         vectors: &KBox<IrqVectorRegistration<'bound>>,
         bound: Arc<Delayed<<D::Bound as BoundDevice>::Of<'bound>>>,
     ) -> Result<Irq<'bound, D::Bound>> {
-        // SAFETY: The vectors are in a box, and dropped after the interrupt, as the fields of
-        // `Attached` say: they are there for as long as the interrupt is.
+        // SAFETY: The vectors are in a box, and the order of the fields of `Attached` ensures that
+        // they are dropped after the interrupt handler, so they are valid during the life of the
+        // handler.
         let vectors: &'bound IrqVectorRegistration<'bound> =
             unsafe { &*core::ptr::from_ref(&**vectors) };
         let request = vectors.index(0)?.into();
-        // SAFETY: Goes into `Attached`, which the driver core owns and drops.
+        // SAFETY: `Attached` owns the registration, and the driver core owns and drops `Attached`.
         let registration = unsafe {
             irq::Registration::new(request, Flags::SHARED, D::NAME, Ok(Interrupt(bound)))
         };
         KBox::pin_init(registration, GFP_KERNEL)
     }
 
-    /// Closes the guard, and brings the device to rest.
+    /// Closes the guard, and stops the device.
     fn detach(mappings: &Mappings, bound: &Delayed<<D::Bound as BoundDevice>::Of<'bound>>) {
-        // SAFETY: By the type invariant it is not opened again.
+        // SAFETY: By the type invariant, the gate is not opened again.
         D::Bound::stop(bound, unsafe { Closed::new(mappings) });
     }
 }
 
 #[pinned_drop]
-impl<D: Driver> PinnedDrop for Attached<'_, D> {
+impl<D: NodeDriver> PinnedDrop for Attached<'_, D> {
     fn drop(self: Pin<&mut Self>) {
         let this = self.project();
         drop(this.node.take());
@@ -235,7 +240,7 @@ impl<D: Driver> PinnedDrop for Attached<'_, D> {
     }
 }
 
-/// The interrupt handler of a device.
+/// The context of the interrupt handler of a device.
 struct Interrupt<'bound, B: BoundDevice>(Arc<Delayed<B::Of<'bound>>>);
 
 impl<B: BoundDevice> irq::Handler for Interrupt<'_, B> {
@@ -248,10 +253,10 @@ impl<B: BoundDevice> irq::Handler for Interrupt<'_, B> {
     }
 }
 
-/// Makes the PCI driver that the driver core knows of a [`Driver`].
-pub(crate) struct Adapter<D>(PhantomData<D>);
+/// Implements the PCI driver of the driver core for a [`NodeDriver`].
+pub(crate) struct PciDriver<D>(PhantomData<D>);
 
-impl<D: Driver> pci::Driver for Adapter<D> {
+impl<D: NodeDriver> pci::Driver for PciDriver<D> {
     type IdInfo = ();
     type Data<'bound> = Attached<'bound, D>;
 
@@ -271,7 +276,7 @@ impl<D: Driver> pci::Driver for Adapter<D> {
     }
 }
 
-impl<D: Driver> pci_driver::Driver for Adapter<D> {
+impl<D: NodeDriver> pci_driver::PowerCallbacks for PciDriver<D> {
     fn suspend(attached: Pin<&Attached<'_, D>>) -> Result {
         D::Bound::suspend(&attached.bound)
     }
@@ -285,17 +290,17 @@ impl<D: Driver> pci_driver::Driver for Adapter<D> {
     }
 }
 
-/// A module with one driver; dropping it takes all of it away again.
+/// A module with one driver. Dropping it unregisters the driver and the region.
 #[pin_data]
-pub(crate) struct Module<D: Driver> {
+pub(crate) struct Module<D: NodeDriver> {
     #[pin]
-    driver: driver::Registration<pci_driver::Adapter<Adapter<D>>>,
+    driver: driver::Registration<pci_driver::PowerAdapter<PciDriver<D>>>,
     region: chrdev::Registration<D::File>,
 }
 
-impl<D: Driver> Module<D> {
-    /// Registers the region for the nodes, and then the driver. The devices that are there are
-    /// probed side by side, and get numbers in the order of their bus.
+impl<D: NodeDriver> Module<D> {
+    /// Registers the region for the nodes, and then the driver. Existing devices are probed in
+    /// parallel, and get numbers in the order of the bus.
     pub(crate) fn new(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             region: chrdev::Registration::new(D::NAME)?,

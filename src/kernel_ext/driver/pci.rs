@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! PCI: ids by number, and a device that is switched off again.
+//! PCI: numeric device ids, and devices that are disabled when dropped.
 //!
 //! C header: `include/linux/pci.h`
 
@@ -15,7 +15,7 @@ use kernel::{
     types::ScopeGuard, //
 };
 
-/// An entry of a PCI id table, by vendor and device number.
+/// Returns an entry of a PCI id table for a vendor id and a device id.
 pub(crate) const fn device_id((vendor, device): (u32, u32)) -> pci::DeviceId {
     let any = bindings::PCI_ANY_ID as u32;
     let id = bindings::pci_device_id {
@@ -28,41 +28,42 @@ pub(crate) const fn device_id((vendor, device): (u32, u32)) -> pci::DeviceId {
         driver_data: 0,
         override_only: 0,
     };
-    // SAFETY: `DeviceId` is a transparent wrapper of `pci_device_id` with no further invariants.
+    // SAFETY: `DeviceId` is a transparent wrapper of `pci_device_id` without further invariants.
     unsafe { core::mem::transmute::<bindings::pci_device_id, pci::DeviceId>(id) }
 }
 
-/// A device whose memory decoding is on; dropping it switches the device off.
+/// A device with enabled memory decoding. Dropping it disables the device.
 ///
 /// # Invariants
 ///
-/// `pci_enable_device_mem` has succeeded for the device and has not been undone.
+/// `pci_enable_device_mem` has succeeded for the device, and `pci_disable_device` was not called
+/// after it.
 pub(crate) struct Enabled<'bound>(&'bound pci::Device<Bound>);
 
 impl<'bound> Enabled<'bound> {
-    /// Switches the device on. It reaches no memory before it is made a bus master.
+    /// Enables the memory decoding of the device, but not bus mastering.
     ///
     /// # Errors
     ///
-    /// Those of the kernel.
+    /// Errors of the kernel.
     pub(crate) fn new(pdev: &'bound pci::Device<Core<'_>>) -> Result<Self> {
         pdev.enable_device_mem()?;
-        // INVARIANT: just done.
+        // INVARIANT: `enable_device_mem` has succeeded.
         Ok(Self(pdev))
     }
 
-    /// Lets the device reach memory.
+    /// Enables bus mastering, so that the device can access memory.
     pub(crate) fn set_master(&self) {
         // SAFETY: The device is valid.
         unsafe { bindings::pci_set_master(raw(self.0)) };
     }
 
-    /// Whether the device reaches memory: it can have been kept from it without the driver, as by
-    /// setpci(8). Also in interrupt handlers.
+    /// Returns whether bus mastering is enabled. Root can disable it with setpci(8), for example.
+    /// May be called in interrupt handlers.
     pub(crate) fn is_master(&self) -> bool {
         let mut command = 0;
-        // CAST: a small constant.
-        // SAFETY: The device is valid, and `command` can be written.
+        // CAST: The constant is small.
+        // SAFETY: The device is valid, and `command` is valid for writing.
         let failed = unsafe {
             bindings::pci_read_config_word(
                 raw(self.0),
@@ -73,7 +74,7 @@ impl<'bound> Enabled<'bound> {
         failed == 0 && u32::from(command) & bindings::PCI_COMMAND_MASTER != 0
     }
 
-    /// Keeps the device from reaching memory. Also in interrupt handlers.
+    /// Disables bus mastering. May be called in interrupt handlers.
     pub(crate) fn clear_master(&self) {
         // SAFETY: The device is valid.
         unsafe { bindings::pci_clear_master(raw(self.0)) };
@@ -83,13 +84,13 @@ impl<'bound> Enabled<'bound> {
 impl Drop for Enabled<'_> {
     fn drop(&mut self) {
         self.clear_master();
-        // SAFETY: By the type invariant this undoes what `new` did.
+        // SAFETY: By the type invariant, the device is enabled.
         unsafe { bindings::pci_disable_device(raw(self.0)) };
     }
 }
 
-/// Calls `f` with each device that is in the table and has no driver yet, in the order in which a
-/// new driver gets them.
+/// Calls `f` with each device in the table that has no driver, in the order in which a new driver
+/// is bound to them.
 pub(in crate::kernel_ext) fn for_each_unbound(
     ids: pci::IdTable<()>,
     mut f: impl FnMut(*const bindings::device) -> Result,
@@ -97,18 +98,20 @@ pub(in crate::kernel_ext) fn for_each_unbound(
     let any = bindings::PCI_ANY_ID as c_uint;
     let mut last = core::ptr::null_mut();
     loop {
-        // SAFETY: `last` is null or a device that we have a reference to, which this takes.
+        // SAFETY: `last` is null or a device with a reference, which this call drops.
         last = unsafe { bindings::pci_get_device(any, any, last) };
         if last.is_null() {
             return Ok(());
         }
         let reference = ScopeGuard::new(|| {
-            // SAFETY: We have a reference, and the device is not used after this.
+            // SAFETY: `pci_get_device` has taken a reference; the device is not used after this
+            // call.
             unsafe { bindings::pci_dev_put(last) }
         });
-        // SAFETY: The device is valid, and so is the table, which ends with an empty entry.
+        // SAFETY: The device and the table are valid, and the table ends with an empty entry.
         let is_ours = unsafe { !bindings::pci_match_id(ids.as_ptr(), last).is_null() };
-        // SAFETY: The device is valid. Whether it has a driver may change: this is a hint.
+        // SAFETY: The device is valid. The pointer may change concurrently; it is used as a hint
+        // only.
         let is_free = unsafe { (*last).dev.driver.is_null() };
         if is_ours && is_free {
             // SAFETY: The device is valid.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A PCI driver that is told when the machine goes to sleep, wakes up, or leaves this kernel.
+//! PCI drivers with callbacks for suspend, resume and shutdown.
 //!
-//! The crate's `pci::Driver` knows of probe and unbind only. This adds the other callbacks to what
-//! the crate's adapter registers, and leaves the rest to that.
+//! The crate's `pci::Driver` has callbacks for probe and unbind only. This module sets the other
+//! callbacks, and uses the crate's adapter for everything else.
 //!
 //! C headers: `include/linux/pci.h`, `include/linux/pm.h`
 
@@ -24,60 +24,60 @@ use kernel::{
 };
 
 extern "C" {
-    fn rdma_helper_finish_probes();
+    fn rdma_helper_wait_for_async_probes();
 }
 
-/// What is asked of a driver besides what [`pci::Driver`] has. Called for a device that is bound,
-/// while it is neither bound nor unbound.
-pub(in crate::kernel_ext) trait Driver: pci::Driver {
-    /// The machine goes to sleep, or an image of its memory is made.
+/// The callbacks that [`pci::Driver`] does not have. They are called for a bound device, with the
+/// lock of the device held, so that it is not unbound during the call.
+pub(in crate::kernel_ext) trait PowerCallbacks: pci::Driver {
+    /// The system is being suspended, or a hibernation image is about to be created.
     fn suspend(data: Pin<&Self::Data<'_>>) -> Result;
 
-    /// The machine is awake again; the device has `kept` its own memory, or may have lost it.
+    /// The system was resumed. If `kept` is false, the device may have lost the contents of its
+    /// memory.
     fn resume(data: Pin<&Self::Data<'_>>, kept: bool) -> Result;
 
-    /// This kernel goes: the machine is switched off, or another kernel is started. Programs may
-    /// still run.
+    /// Shutdown or kexec. Programs may still run.
     fn shutdown(data: Pin<&Self::Data<'_>>);
 }
 
-/// An adapter for the registration of a [`Driver`].
-pub(in crate::kernel_ext) struct Adapter<T>(T);
+/// Registers a driver that implements [`PowerCallbacks`].
+pub(in crate::kernel_ext) struct PowerAdapter<T>(T);
 
-// SAFETY: All of it is that of the crate's adapter, which keeps these promises.
-unsafe impl<T: Driver> DriverLayout for Adapter<T> {
+// SAFETY: All items are those of the crate's adapter, which fulfils the requirements.
+unsafe impl<T: PowerCallbacks> DriverLayout for PowerAdapter<T> {
     type DriverType = <pci::Adapter<T> as DriverLayout>::DriverType;
     type DriverData<'bound> = <pci::Adapter<T> as DriverLayout>::DriverData<'bound>;
     const DEVICE_DRIVER_OFFSET: usize = <pci::Adapter<T> as DriverLayout>::DEVICE_DRIVER_OFFSET;
 }
 
-// SAFETY: As for the crate's adapter, which does it.
-unsafe impl<T: Driver + 'static> RegistrationOps for Adapter<T> {
+// SAFETY: The crate's adapter does the registration, and fulfils the requirements.
+unsafe impl<T: PowerCallbacks + 'static> RegistrationOps for PowerAdapter<T> {
     unsafe fn register(
         driver: &Opaque<bindings::pci_driver>,
         name: &'static CStr,
         module: &'static ThisModule,
     ) -> Result {
-        // SAFETY: The driver is not registered yet: nobody else has it. The table is static.
+        // SAFETY: The driver is not registered yet, so it is not shared. The table is static.
         unsafe {
-            (*driver.get()).driver.pm = &Self::SLEEP;
+            (*driver.get()).driver.pm = &Self::PM_OPS;
             (*driver.get()).shutdown = Some(Self::shutdown);
             (*driver.get()).driver.probe_type = bindings::probe_type_PROBE_PREFER_ASYNCHRONOUS;
         }
         // SAFETY: By the requirement, which is the same.
         let registered = unsafe { pci::Adapter::<T>::register(driver, name, module) };
-        // The devices that are there are probed side by side; one that comes later, when it comes,
-        // so that its node is there when a rescan of the bus returns.
-        // SAFETY: The driver core only reads this, a number, to choose between two right ways.
+        // Existing devices are probed in parallel. A device that is added later is probed
+        // synchronously, so that its node exists when a rescan of the bus returns.
+        // SAFETY: The driver core only reads this number, and both values are valid at any time.
         unsafe {
             core::ptr::write_volatile(
                 &raw mut (*driver.get()).driver.probe_type,
                 bindings::probe_type_PROBE_DEFAULT_STRATEGY,
             )
         };
-        // SAFETY: Loading a module may wait for what is done asynchronously, and does so itself
-        // before it returns.
-        unsafe { rdma_helper_finish_probes() };
+        // SAFETY: The initialisation of a module may wait for asynchronous probes, as the kernel
+        // does after it.
+        unsafe { rdma_helper_wait_for_async_probes() };
         registered
     }
 
@@ -87,40 +87,41 @@ unsafe impl<T: Driver + 'static> RegistrationOps for Adapter<T> {
     }
 }
 
-impl<T: Driver> Adapter<T> {
-    /// Sleeping is the same for all that it may be good for. What comes after an image was made
-    /// (`thaw`) is a resume; what comes after the image was loaded (`restore`) has the device as
-    /// another kernel has left it.
-    const SLEEP: bindings::dev_pm_ops = bindings::dev_pm_ops {
+impl<T: PowerCallbacks> PowerAdapter<T> {
+    /// The callbacks for suspend and hibernation. The device is stopped in the same way for all of
+    /// them. `thaw`, after the creation of an image, is a resume. At `restore`, after an image was
+    /// loaded, the device is in the state in which another kernel has left it.
+    const PM_OPS: bindings::dev_pm_ops = bindings::dev_pm_ops {
         suspend: Some(Self::suspend),
         freeze: Some(Self::suspend),
         poweroff: Some(Self::suspend),
         resume: Some(Self::resume),
         thaw: Some(Self::resume),
         restore: Some(Self::restore),
-        // SAFETY: All the others are pointers to functions, which may be null.
+        // SAFETY: All other fields are function pointers, which may be null.
         ..unsafe { core::mem::zeroed() }
     };
 
-    /// Calls `f` with what the driver has of a device, if it is bound to it.
+    /// Calls `f` with the driver data of a device, if the driver is bound to it.
     ///
     /// # Safety
     ///
-    /// `device` must be that of a PCI device, with its lock held, and no driver but this one bound
+    /// `device` must be that of a PCI device, whose lock is held, and no other driver may be bound
     /// to it.
     unsafe fn with<R>(
         device: *mut bindings::device,
         f: impl FnOnce(Pin<&T::Data<'_>>) -> R,
     ) -> Option<R> {
-        // The lock keeps the driver from being bound and unbound meanwhile, so this is what
-        // `probe` has made, or null.
-        // SAFETY: By the requirement the device is valid.
+        // The lock prevents concurrent binding and unbinding, so this is the driver data that
+        // `probe` has created, or null.
+        // SAFETY: By the safety requirement, the device is valid.
         let data = unsafe { bindings::dev_get_drvdata(device) };
         // SAFETY: As above. `Device` is a transparent wrapper.
         let device = unsafe { &*device.cast::<Device<CoreInternal<'_>>>() };
         (!data.is_null()).then(|| {
-            // SAFETY: It is there, so that `probe` has set it, and it has the type that this
-            // driver sets; by the requirement it is not taken away before the lock is released.
+            // SAFETY: The data is not null, so `probe` of this driver has set it, and it has this
+            // type; by the safety requirement, the lock is held, so it is not freed during the
+            // call.
             f(unsafe { device.drvdata_borrow::<T::Data<'_>>() })
         })
     }
@@ -144,7 +145,8 @@ impl<T: Driver> Adapter<T> {
     }
 
     unsafe extern "C" fn shutdown(pdev: *mut bindings::pci_dev) {
-        // SAFETY: The PCI bus calls this with a valid device. As in `suspend`.
+        // SAFETY: The PCI core calls this with a valid device, whose lock it holds, as in
+        // `suspend`.
         unsafe { Self::with(&raw mut (*pdev).dev, T::shutdown) };
     }
 }

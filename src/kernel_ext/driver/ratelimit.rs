@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Messages that userspace can cause at will, limited.
+//! A rate limit for log messages that userspace can cause.
 //!
 //! C header: `include/linux/printk.h`
 
@@ -10,26 +10,27 @@ use kernel::{
     types::Opaque, //
 };
 
-/// Lets one message through, and then none for some seconds.
+/// Allows one message per [`INTERVAL_MS`](Self::INTERVAL_MS).
 pub(crate) struct Ratelimit(Opaque<c_ulong>);
 
-// SAFETY: `printk_timed_ratelimit` reads and writes one word, and a race costs one message.
+// SAFETY: `printk_timed_ratelimit` reads and writes one word; a race changes the number of messages
+// only.
 unsafe impl Send for Ratelimit {}
 // SAFETY: As above.
 unsafe impl Sync for Ratelimit {}
 
 impl Ratelimit {
-    /// Between two messages.
+    /// The minimum time between two messages.
     const INTERVAL_MS: c_uint = 5_000;
 
-    /// Lets the next message through.
+    /// Creates a limit that allows the next message.
     pub(crate) const fn new() -> Self {
         Self(Opaque::new(0))
     }
 
-    /// Whether a message may be written now.
+    /// Returns whether a message may be logged now.
     pub(crate) fn allows(&self) -> bool {
-        // SAFETY: The word is valid and used for nothing else.
+        // SAFETY: The word is valid and is used by this function only.
         unsafe { bindings::printk_timed_ratelimit(self.0.get(), Self::INTERVAL_MS) }
     }
 }
@@ -45,7 +46,7 @@ mod tests {
         for _ in 0..100 {
             assert!(!limit.allows());
         }
-        // Each has its own.
+        // Another limit is independent.
         assert!(Ratelimit::new().allows());
     }
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a device reaches of the memory, and whether that can be mapped into programs.
+//! The DMA mask of a device, and checks whether its DMA memory can be mapped into programs.
 //!
-//! A mapping shows pages as the kernel itself sees them: cached, and encrypted if the rest of the
-//! memory is. Where memory for DMA has to be seen in another way (`dma_pgprot`, which modules
-//! cannot call), program and device would see different bytes.
+//! A mapping uses the page protection of normal memory: cached, and encrypted if memory is
+//! encrypted. If DMA memory needs another page protection (`dma_pgprot`, which is not exported),
+//! program and device would see different contents.
 //!
 //! C headers: `include/linux/dma-mapping.h`, `include/linux/cc_platform.h`
 
@@ -23,18 +23,18 @@ use kernel::{
 
 extern "C" {
     fn rdma_helper_memory_is_encrypted() -> bool;
-    /// Of a `struct device *`.
+    /// `dev` is a `struct device *`.
     fn rdma_helper_dma_is_coherent(dev: *mut c_void) -> bool;
 }
 
-/// Gives the device its mask: from here on memory can be allocated for it.
+/// Sets the DMA mask of the device, so that memory can be allocated for it.
 ///
 /// # Errors
 ///
-/// [`ENODEV`] if the device cannot be driven here; the log says why.
+/// [`ENODEV`] if the system does not support the device. The reason is logged.
 pub(in crate::kernel_ext) fn set(pdev: &pci::Device<Core<'_>>, mask: DmaMask) -> Result {
-    // SAFETY: Takes nothing.
-    if unsafe { rdma_helper_memory_is_encrypted() } || is_injected(Fault::Encrypted) {
+    // SAFETY: The function has no arguments.
+    if unsafe { rdma_helper_memory_is_encrypted() } || is_injected(Unsupported::Encrypted) {
         dev_err!(
             pdev,
             "memory is encrypted (SEV, TDX, SME): a mapping would not show what the device sees\n"
@@ -45,7 +45,7 @@ pub(in crate::kernel_ext) fn set(pdev: &pci::Device<Core<'_>>, mask: DmaMask) ->
     // CAST: `Device` is a transparent wrapper of `struct device`.
     let raw = core::ptr::from_ref(device).cast_mut().cast();
     // SAFETY: The device is valid.
-    if !unsafe { rdma_helper_dma_is_coherent(raw) } || is_injected(Fault::NotCoherent) {
+    if !unsafe { rdma_helper_dma_is_coherent(raw) } || is_injected(Unsupported::NotCoherent) {
         dev_err!(
             pdev,
             "DMA is not coherent with the caches: a mapping would not show what the device sees\n"
@@ -60,23 +60,24 @@ pub(in crate::kernel_ext) fn set(pdev: &pci::Device<Core<'_>>, mask: DmaMask) ->
 }
 
 fn set_mask(pdev: &pci::Device<Core<'_>>, mask: DmaMask) -> Result {
-    if is_injected(Fault::OutOfReach) {
+    if is_injected(Unsupported::OutOfReach) {
         return Err(EIO);
     }
-    // SAFETY: Attaching a device begins with this: nothing was allocated or mapped for it.
+    // SAFETY: This is the first step of attaching a device, so nothing was allocated or mapped for
+    // it.
     unsafe { pdev.dma_set_mask_and_coherent(mask) }
 }
 
-/// What can be wrong.
+/// The reasons for which a device is not supported.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Fault {
+enum Unsupported {
     Encrypted = 1,
     NotCoherent = 2,
     OutOfReach = 3,
 }
 
 #[cfg(not(CONFIG_FAULT_INJECTION))]
-fn is_injected(_: Fault) -> bool {
+fn is_injected(_: Unsupported) -> bool {
     false
 }
 
@@ -85,7 +86,7 @@ pub(crate) use injected::inject;
 #[cfg(CONFIG_FAULT_INJECTION)]
 use injected::is_injected;
 
-/// Faults on demand, for tests.
+/// Simulated faults, for tests.
 #[cfg(CONFIG_FAULT_INJECTION)]
 mod injected {
     use super::*;
@@ -94,22 +95,22 @@ mod injected {
         Relaxed, //
     };
 
-    /// The fault that the next device to be attached has, or 0.
+    /// The fault of the next device that is attached, or 0.
     static NEXT: Atomic<u32> = Atomic::new(0);
 
-    /// Lets the next device to be attached have the fault of this name.
+    /// Simulates the fault with this name for the next device that is attached.
     pub(crate) fn inject(name: &str) -> Result {
         let fault = match name {
-            "encrypted" => Fault::Encrypted,
-            "not-coherent" => Fault::NotCoherent,
-            "out-of-reach" => Fault::OutOfReach,
+            "encrypted" => Unsupported::Encrypted,
+            "not-coherent" => Unsupported::NotCoherent,
+            "out-of-reach" => Unsupported::OutOfReach,
             _ => return Err(EINVAL),
         };
         NEXT.store(fault as u32, Relaxed);
         Ok(())
     }
 
-    pub(in crate::kernel_ext) fn is_injected(fault: Fault) -> bool {
+    pub(in crate::kernel_ext) fn is_injected(fault: Unsupported) -> bool {
         NEXT.cmpxchg(fault as u32, 0, Relaxed).is_ok()
     }
 }

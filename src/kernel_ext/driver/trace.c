@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The tracepoints themselves, and a function for each: the crate's own way to
- * them (declare_trace!) does not work outside of the kernel. Without anyone who
- * looks, a call is a branch that is not taken.
+ * The definitions of the tracepoints, and a function for each of them, because
+ * declare_trace!() of the kernel crate does not work in out-of-tree modules. For
+ * a disabled tracepoint, the function executes a branch that is not taken.
  */
 #include <linux/timekeeping.h>
 #include <linux/types.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Tracepoints: what a device does, as /sys/kernel/tracing/events/rdma shows it.
+ * Tracepoints of the activity of a device, in /sys/kernel/tracing/events/rdma.
  *
- * Fields that all have: dev is the N of /dev/rdmaN, context a number of the open
- * file, handle and cookie are those of uapi/rdma.h. No address is in any of them.
- * The Rust side is trace.rs.
+ * Common fields: dev is the N of /dev/rdmaN, context is a number of the open file,
+ * handle and cookie are those of uapi/rdma.h. No field contains an address. The
+ * Rust functions are in trace.rs.
  */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM rdma
@@ -16,11 +16,11 @@
 
 #include "../../uapi/rdma.h"
 
-/* Steps of taking a device down, in their order; trace.rs has the same. */
+/* The steps of the teardown of a device, in their order. See Teardown in trace.rs. */
 #ifndef RDMA_TEARDOWN_CLOSED
 #define RDMA_TEARDOWN_CLOSED 0
 #define RDMA_TEARDOWN_ZAPPED 1
-#define RDMA_TEARDOWN_AT_REST 2
+#define RDMA_TEARDOWN_IDLE 2
 #define RDMA_TEARDOWN_STUCK 3
 #define RDMA_TEARDOWN_FREED 4
 #endif
@@ -31,7 +31,7 @@
 		{ RDMA_OP_FROM_DEVICE, "from_device" }, \
 		{ RDMA_OP_COPY, "copy" })
 
-/* A request was put into the queue. */
+/* A request was queued. */
 TRACE_EVENT(rdma_submit,
 	TP_PROTO(u32 dev, u64 context, u64 cookie, u32 operation, u64 length),
 	TP_ARGS(dev, context, cookie, operation, length),
@@ -54,7 +54,7 @@ TRACE_EVENT(rdma_submit,
 		  rdma_show_operation(__entry->operation), __entry->length)
 );
 
-/* The engine was given a transfer. */
+/* A transfer was started. */
 TRACE_EVENT(rdma_start,
 	TP_PROTO(u32 dev, u32 direction, u64 device_offset, u64 bytes),
 	TP_ARGS(dev, direction, device_offset, bytes),
@@ -75,7 +75,7 @@ TRACE_EVENT(rdma_start,
 		  __entry->device_offset, __entry->bytes)
 );
 
-/* The handler was called; ours: this device had raised the interrupt. */
+/* The interrupt handler was called. ours: this device has raised the interrupt. */
 TRACE_EVENT(rdma_interrupt,
 	TP_PROTO(u32 dev, bool ours),
 	TP_ARGS(dev, ours),
@@ -90,7 +90,7 @@ TRACE_EVENT(rdma_interrupt,
 	TP_printk("dev=%u ours=%d", __entry->dev, __entry->ours)
 );
 
-/* A request has ended: status is 0 or a negative errno. */
+/* A request has ended. status is 0 or a negative errno. */
 TRACE_EVENT(rdma_complete,
 	TP_PROTO(u32 dev, u64 context, u64 cookie, int status, u64 bytes,
 		 u64 latency_ns),
@@ -136,7 +136,7 @@ TRACE_EVENT(rdma_map,
 		  __entry->handle, __entry->offset, __entry->pages)
 );
 
-/* A page of a buffer was touched, and so many were loaded: result is 0 or a negative errno. */
+/* A page fault has inserted loaded pages of a buffer. result is 0 or a negative errno. */
 TRACE_EVENT(rdma_fault,
 	TP_PROTO(u32 dev, u32 handle, u64 page, u64 loaded, int result),
 	TP_ARGS(dev, handle, page, loaded, result),
@@ -159,7 +159,7 @@ TRACE_EVENT(rdma_fault,
 		  __entry->loaded, __entry->result)
 );
 
-/* All mappings of the device are emptied. */
+/* All mappings of the device are being zapped. */
 TRACE_EVENT(rdma_zap,
 	TP_PROTO(u32 dev),
 	TP_ARGS(dev),
@@ -172,7 +172,7 @@ TRACE_EVENT(rdma_zap,
 	TP_printk("dev=%u", __entry->dev)
 );
 
-/* The device is being taken down, and has come so far. */
+/* A step of the teardown of the device is complete. */
 TRACE_EVENT(rdma_teardown,
 	TP_PROTO(u32 dev, u32 step),
 	TP_ARGS(dev, step),
@@ -188,7 +188,7 @@ TRACE_EVENT(rdma_teardown,
 		  __print_symbolic(__entry->step,
 			{ RDMA_TEARDOWN_CLOSED, "closed" },
 			{ RDMA_TEARDOWN_ZAPPED, "zapped" },
-			{ RDMA_TEARDOWN_AT_REST, "at_rest" },
+			{ RDMA_TEARDOWN_IDLE, "idle" },
 			{ RDMA_TEARDOWN_STUCK, "stuck" },
 			{ RDMA_TEARDOWN_FREED, "freed" }))
 );

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Work, and a timer for it, that belong to what is worked on.
+//! A work item and a timer that are owned by the value that they work on.
 //!
-//! The crate's work items keep what they work on alive, and cannot be taken back. Here it is the
-//! other way round: dropping a [`Delayed`] takes the work back, and waits for it if it runs, so
-//! that it may use what exists only while the driver is bound.
+//! The crate's work items hold a reference to their value, and cannot be cancelled. Dropping a
+//! [`Delayed`] cancels its work, and waits for it if it is running. Thus the work can use data that
+//! exists only while the driver is bound.
 //!
-//! The timer is apart from the work, as that of the kernel's `delayed_work` is not: where there is
-//! nothing to do when it expires, no thread is woken.
+//! The timer is separate from the work, unlike in the kernel's `delayed_work`. If there is nothing
+//! to do when it expires, no thread is woken.
 //!
 //! C headers: `include/linux/workqueue.h`, `include/linux/timer.h`
 
@@ -24,27 +24,27 @@ use kernel::{
 };
 
 extern "C" {
-    /// The time in jiffies.
+    /// Returns the time in jiffies.
     fn rdma_helper_jiffies() -> c_ulong;
 }
 
-/// What can be worked on.
+/// A type with work.
 pub(crate) trait Work: Sync + Sized {
-    /// Does the work, in a kernel thread. May queue it again.
+    /// Executes the work, in a kernel thread. May queue it again.
     fn work(this: &Delayed<Self>);
 
-    /// The time is over for which the timer was armed. Called in a soft interrupt.
+    /// Called when the timer expires, in softirq context.
     fn expired(this: &Delayed<Self>) {
         this.queue_now();
     }
 }
 
-/// A value, the work on it, and a timer for it.
+/// A value with a work item and a timer.
 ///
 /// # Invariants
 ///
-/// `work` is initialised, and calls [`Work::work`] on the value around it; `timer` is initialised,
-/// and calls [`Work::expired`] on the value around it.
+/// `work` is initialised, and its function calls [`Work::work`] with `self`; `timer` is
+/// initialised, and its function calls [`Work::expired`] with `self`.
 #[pin_data(PinnedDrop)]
 #[repr(C)]
 pub(crate) struct Delayed<T: Work> {
@@ -57,27 +57,28 @@ pub(crate) struct Delayed<T: Work> {
     _pin: PhantomPinned,
 }
 
-// SAFETY: Work and timer may be queued and taken back from any thread.
+// SAFETY: Work items and timers may be queued and cancelled by any thread.
 unsafe impl<T: Work + Send> Send for Delayed<T> {}
 // SAFETY: As above; `T` is `Sync`.
 unsafe impl<T: Work> Sync for Delayed<T> {}
 
 impl<T: Work> Delayed<T> {
-    /// A value whose work is not queued. The keys are for lockdep: one for the work and one for its
-    /// timer, which fires in interrupts, as the work does not run.
+    /// Creates a value whose work is not queued. `work_key` and `timer_key` are for lockdep; they
+    /// differ because the timer function is called in softirq context, and the work function is
+    /// not.
     ///
     /// # Safety
     ///
-    /// It must be dropped, and not leaked, before what `value` borrows goes away.
+    /// The result must be dropped, and not leaked, while everything that `value` borrows is valid.
     pub(in crate::kernel_ext) unsafe fn new(
         value: T,
         work_key: Pin<&'static LockClassKey>,
         timer_key: Pin<&'static LockClassKey>,
     ) -> impl PinInit<Self> {
         pin_init!(Self {
-            // INVARIANT: `run` is what belongs to a `Delayed<T>`.
+            // INVARIANT: `run` is the work function of a `Delayed<T>`.
             work <- Opaque::ffi_init(|slot: *mut bindings::work_struct| {
-                // SAFETY: `slot` is valid for writing; name and key are static.
+                // SAFETY: `slot` is valid for writing; the name and the key are static.
                 unsafe {
                     bindings::init_work_with_key(
                         slot,
@@ -88,7 +89,7 @@ impl<T: Work> Delayed<T> {
                     )
                 };
             }),
-            // INVARIANT: `fire` is what belongs to a `Delayed<T>`.
+            // INVARIANT: `fire` is the timer function of a `Delayed<T>`.
             timer <- Opaque::ffi_init(|slot: *mut bindings::timer_list| {
                 // SAFETY: As above.
                 unsafe {
@@ -106,18 +107,18 @@ impl<T: Work> Delayed<T> {
         })
     }
 
-    /// Has the timer expire after `delay`, also where it is armed for another time. Also in interrupt
-    /// handlers.
+    /// Sets the timer to expire after `delay`, even if it is already armed. May be called in
+    /// interrupt handlers.
     pub(crate) fn arm(&self, delay: Jiffies) {
-        // SAFETY: Takes nothing.
+        // SAFETY: The function has no arguments.
         let now = unsafe { rdma_helper_jiffies() };
-        // SAFETY: By the type invariant `timer` is initialised.
+        // SAFETY: By the type invariant, `timer` is initialised.
         unsafe { bindings::mod_timer(self.timer.get(), now.wrapping_add(delay)) };
     }
 
-    /// Has the work done as soon as possible. Also in interrupt handlers.
+    /// Queues the work for immediate execution. May be called in interrupt handlers.
     pub(crate) fn queue_now(&self) {
-        // SAFETY: By the type invariant `work` is initialised, and the queue is always there.
+        // SAFETY: By the type invariant, `work` is initialised; the system workqueue always exists.
         unsafe {
             bindings::queue_work_on(
                 bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
@@ -129,20 +130,21 @@ impl<T: Work> Delayed<T> {
 
     /// # Safety
     ///
-    /// `work` must be that of a `Delayed<T>`.
+    /// `work` must be the field of a `Delayed<T>`.
     unsafe extern "C" fn run(work: *mut bindings::work_struct) {
-        // SAFETY: By the requirement, and `work` is at the beginning of a `Delayed<T>`; dropping that
-        // waits for this function.
+        // SAFETY: By the safety requirement, `work` is the first field of a `Delayed<T>`, which is
+        // `repr(C)`; dropping it waits for this function.
         T::work(unsafe { &*work.cast::<Self>() });
     }
 
     /// # Safety
     ///
-    /// `timer` must be that of a `Delayed<T>`.
+    /// `timer` must be the field of a `Delayed<T>`.
     unsafe extern "C" fn fire(timer: *mut bindings::timer_list) {
-        // SAFETY: By the requirement; `Opaque` is transparent.
+        // SAFETY: By the safety requirement, `timer` is a field of a `Delayed<T>`; `Opaque` is
+        // transparent.
         let this = unsafe { kernel::container_of!(Opaque::cast_from(timer), Self, timer) };
-        // SAFETY: As above; dropping a `Delayed<T>` waits for this function.
+        // SAFETY: `this` is a `Delayed<T>`, as above; dropping it waits for this function.
         T::expired(unsafe { &*this });
     }
 }
@@ -158,11 +160,11 @@ impl<T: Work> Deref for Delayed<T> {
 #[pinned_drop]
 impl<T: Work> PinnedDrop for Delayed<T> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: By the type invariant `timer` is initialised. After this it neither fires nor can
-        // be armed, not even by the work.
+        // SAFETY: By the type invariant, `timer` is initialised. After this call it does not expire
+        // and cannot be armed again, not even by the work.
         unsafe { bindings::timer_shutdown_sync(self.timer.get()) };
-        // SAFETY: By the type invariant `work` is initialised. After this it neither runs nor can
-        // be queued, not even by itself.
+        // SAFETY: By the type invariant, `work` is initialised. After this call it does not run and
+        // cannot be queued again, not even by itself.
         unsafe { bindings::disable_work_sync(self.work.get()) };
     }
 }
@@ -187,104 +189,104 @@ mod tests {
         }, //
     };
 
-    /// How often the work has begun and ended. Outlives what is worked on.
+    /// The numbers of started and finished executions. Outlives the `Delayed`.
     #[pin_data]
-    struct Seen {
-        begun: Atomic<u32>,
-        ended: Atomic<u32>,
+    struct Executions {
+        started: Atomic<u32>,
+        finished: Atomic<u32>,
         #[pin]
-        at_work: Completion,
+        running: Completion,
     }
 
     struct Slow {
-        seen: Arc<Seen>,
+        executions: Arc<Executions>,
         again: bool,
     }
 
     impl Work for Slow {
         fn work(this: &Delayed<Self>) {
-            this.seen.begun.add(1, Relaxed);
-            this.seen.at_work.complete_all();
+            this.executions.started.add(1, Relaxed);
+            this.executions.running.complete_all();
             fsleep(Delta::from_millis(20));
             if this.again {
                 this.queue_now();
             }
-            this.seen.ended.add(1, Relaxed);
+            this.executions.finished.add(1, Relaxed);
         }
     }
 
-    fn slow(again: bool) -> Result<(Arc<Seen>, Arc<Delayed<Slow>>)> {
-        let seen = Arc::pin_init(
-            pin_init!(Seen {
-                begun: Atomic::new(0),
-                ended: Atomic::new(0),
-                at_work <- Completion::new(),
+    fn slow(again: bool) -> Result<(Arc<Executions>, Arc<Delayed<Slow>>)> {
+        let executions = Arc::pin_init(
+            pin_init!(Executions {
+                started: Atomic::new(0),
+                finished: Atomic::new(0),
+                running <- Completion::new(),
             }),
             GFP_KERNEL,
         )?;
         let work = Slow {
-            seen: seen.clone(),
+            executions: executions.clone(),
             again,
         };
         let (work_key, timer_key) = (static_lock_class!(), static_lock_class!());
-        // SAFETY: It borrows nothing.
+        // SAFETY: The value borrows nothing.
         let work = unsafe { Delayed::new(work, work_key, timer_key) };
-        Ok((seen, Arc::pin_init(work, GFP_KERNEL)?))
+        Ok((executions, Arc::pin_init(work, GFP_KERNEL)?))
     }
 
     #[test]
-    fn taken_back_before_it_begins() -> Result {
-        let (seen, work) = slow(false)?;
+    fn dropped_before_the_timer_expires() -> Result {
+        let (executions, work) = slow(false)?;
         work.arm(msecs_to_jiffies(30));
         drop(work);
         fsleep(Delta::from_millis(60));
-        assert_eq!(seen.begun.load(Relaxed), 0);
+        assert_eq!(executions.started.load(Relaxed), 0);
         Ok(())
     }
 
     #[test]
-    fn waited_for_while_it_runs() -> Result {
-        let (seen, work) = slow(false)?;
+    fn drop_waits_for_running_work() -> Result {
+        let (executions, work) = slow(false)?;
         work.queue_now();
-        seen.at_work.wait_for_completion();
+        executions.running.wait_for_completion();
         drop(work);
-        assert_eq!(seen.begun.load(Relaxed), 1);
-        assert_eq!(seen.ended.load(Relaxed), 1);
+        assert_eq!(executions.started.load(Relaxed), 1);
+        assert_eq!(executions.finished.load(Relaxed), 1);
         Ok(())
     }
 
     #[test]
-    fn does_not_queue_itself_once_it_is_dropped() -> Result {
-        let (seen, work) = slow(true)?;
+    fn dropped_work_does_not_queue_itself() -> Result {
+        let (executions, work) = slow(true)?;
         work.queue_now();
-        seen.at_work.wait_for_completion();
+        executions.running.wait_for_completion();
         drop(work);
-        let ended = seen.ended.load(Relaxed);
+        let finished = executions.finished.load(Relaxed);
         fsleep(Delta::from_millis(60));
-        assert_eq!(seen.begun.load(Relaxed), ended);
-        assert_eq!(seen.ended.load(Relaxed), ended);
+        assert_eq!(executions.started.load(Relaxed), finished);
+        assert_eq!(executions.finished.load(Relaxed), finished);
         Ok(())
     }
 
     #[test]
-    fn queued_by_the_timer_armed_last() -> Result {
-        let (seen, work) = slow(false)?;
+    fn arm_replaces_the_expiry() -> Result {
+        let (executions, work) = slow(false)?;
         work.arm(msecs_to_jiffies(60_000));
         work.arm(msecs_to_jiffies(10));
-        seen.at_work.wait_for_completion();
+        executions.running.wait_for_completion();
         drop(work);
-        assert_eq!(seen.ended.load(Relaxed), 1);
+        assert_eq!(executions.finished.load(Relaxed), 1);
         Ok(())
     }
 
     #[test]
-    fn now_is_sooner_than_later() -> Result {
-        let (seen, work) = slow(false)?;
+    fn queue_now_does_not_wait_for_the_timer() -> Result {
+        let (executions, work) = slow(false)?;
         work.arm(msecs_to_jiffies(60_000));
         work.queue_now();
-        seen.at_work.wait_for_completion();
+        executions.running.wait_for_completion();
         drop(work);
-        assert_eq!(seen.ended.load(Relaxed), 1);
+        assert_eq!(executions.finished.load(Relaxed), 1);
         Ok(())
     }
 }
