@@ -269,7 +269,8 @@ impl<D: NodeDriver> pci::Driver for PciDriver<D> {
         pin_init::pin_init_scope(move || {
             reach::set(pdev, D::dma_mask()?)?;
             let guard = Guard::new()?;
-            let mappings = Mappings::new(pdev.as_ref(), guard.gate().clone())?;
+            // SAFETY: Only `Attached` opens the guard, and closes it before the device is unbound.
+            let mappings = unsafe { Mappings::new(pdev.as_ref(), guard.gate().clone())? };
             let attach = D::probe(pdev, &guard, &mappings)?;
             Ok(Attached::new(pdev, guard, mappings, attach))
         })

@@ -13,6 +13,7 @@ use core::ptr::NonNull;
 use kernel::{
     bindings,
     device::{
+        Bound,
         Device,
         DeviceContext, //
     },
@@ -31,11 +32,11 @@ extern "C" {
 ///
 /// # Invariants
 ///
-/// Holds a reference to a file whose inode no other file has.
+/// Holds a reference to a file whose inode no other file has. While the gate is open, a driver is bound
+/// to `device`, which is valid then.
 pub(crate) struct Mappings {
     file: NonNull<bindings::file>,
     gate: Arc<Gate>,
-    /// Only compared.
     device: *const bindings::device,
 }
 
@@ -45,15 +46,18 @@ unsafe impl Send for Mappings {}
 unsafe impl Sync for Mappings {}
 
 impl Mappings {
-    /// An address space with no mappings, for memory of `device`, which is there until the gate is
-    /// closed.
-    pub(in crate::kernel_ext) fn new<Ctx: DeviceContext>(
+    /// An address space with no mappings, for memory of `device`.
+    ///
+    /// # Safety
+    ///
+    /// The gate must be closed whenever no driver is bound to `device`.
+    pub(in crate::kernel_ext) unsafe fn new<Ctx: DeviceContext>(
         device: &Device<Ctx>,
         gate: Arc<Gate>,
     ) -> Result<Arc<Self>> {
         // SAFETY: Takes nothing, and may be called by anyone.
         let file = from_err_ptr(unsafe { rdma_helper_anon_file() })?;
-        // INVARIANT: the file is new, and so is its inode.
+        // INVARIANT: the file is new, and so is its inode; for the device, by the safety requirement.
         let mappings = Self {
             file: NonNull::new(file.cast()).ok_or(ENOMEM)?,
             gate,
@@ -72,6 +76,27 @@ impl Mappings {
     pub(in crate::kernel_ext) fn are_of<Ctx: DeviceContext>(&self, device: &Device<Ctx>) -> bool {
         // CAST: as in `new`.
         core::ptr::eq(self.device, core::ptr::from_ref(device).cast())
+    }
+
+    /// Calls `f` with the device, which stays bound until `f` returns.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] if the gate is closed.
+    pub(crate) fn with_device<R>(
+        &self,
+        f: impl for<'a> FnOnce(&'a Device<Bound>) -> R,
+    ) -> Result<R> {
+        self.gate.enter(|| {
+            // SAFETY: By the type invariant the device is valid and bound while the gate is open, and
+            // closing it waits for this.
+            f(unsafe { Device::from_raw(self.device.cast_mut()) })
+        })
+    }
+
+    /// Whether the gate is closed. What is inside may still be waited for.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.gate.is_closed()
     }
 
     /// Has the mappings of `file` found here. The file is being opened.

@@ -61,6 +61,11 @@ impl Gate {
         self.with(|_| f())
     }
 
+    /// Whether it is closed. What is inside may still be waited for.
+    pub(in crate::kernel_ext) fn is_closed(&self) -> bool {
+        self.inside.load(Acquire).is_null()
+    }
+
     /// Closes the gate, and returns when nobody is inside any more.
     pub(in crate::kernel_ext) fn close(&self) {
         self.inside.store(core::ptr::null_mut(), Release);
@@ -129,11 +134,6 @@ impl<F: ForLt> Guard<F> {
         })
     }
 
-    /// Whether it is closed. Those inside may be waited for.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.gate.inside.load(Acquire).is_null()
-    }
-
     /// Opens the guard.
     ///
     /// # Safety
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn closed_at_first() -> Result {
         let guard = Guard::<ForLt!(u32)>::new()?;
-        assert!(guard.is_closed());
+        assert!(guard.gate().is_closed());
         assert_eq!(guard.enter(|value| *value), Err(ENODEV));
         Ok(())
     }
@@ -203,10 +203,10 @@ mod tests {
     #[test]
     fn open_until_it_is_closed() -> Result {
         let scene = open()?;
-        assert!(!scene.guard.is_closed());
+        assert!(!scene.guard.gate().is_closed());
         assert_eq!(scene.guard.enter(|value| *value), Ok(VALUE));
         scene.guard.gate().close();
-        assert!(scene.guard.is_closed());
+        assert!(scene.guard.gate().is_closed());
         assert_eq!(scene.guard.enter(|value| *value), Err(ENODEV));
         Ok(())
     }
