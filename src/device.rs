@@ -41,27 +41,17 @@ use crate::{
         HardwarePlan, //
     },
     kernel_ext::{
-        driver::{
-            trace,
-            work::Delayed, //
-        },
-        mm::mapping::Mappings,
+        driver::work::Delayed,
         sync::clock, //
     },
     memory::{
-        buffer::Registry,
-        handle::Handle,
         hold::BufferHold,
-        quota::{
-            Limits,
-            Quota, //
-        }, //
+        pool::Pool, //
     },
     schedule::{
         self,
         LaneCursor,
         Notice,
-        PageFaults,
         Step, //
     },
     uapi, //
@@ -106,17 +96,18 @@ struct Work {
 /// One device.
 #[pin_data]
 pub(crate) struct Device {
+    /// The N of `/dev/rdmaN`.
     number: u32,
+    /// The way to the engine: open while the device is bound.
     guard: EngineGuard,
+    /// The queue; an interrupt handler takes this lock, too. Closed while the device is not bound.
     #[pin]
     work: SpinLockIrq<Work>,
-    #[pin]
-    buffers: Registry,
-    mappings: Arc<Mappings>,
+    /// What its buffers share. Their memory is freed before the device is unbound.
+    pool: Arc<Pool>,
+    /// What the device can do; does not change.
     info: uapi::rdma_device_info,
-    quota: Arc<Quota>,
-    limits: Limits,
-    page_faults: PageFaults,
+    /// Each user who has a file of the device open, once.
     #[pin]
     users: Users,
 }
@@ -126,9 +117,8 @@ impl Device {
     pub(crate) fn new(
         number: u32,
         guard: EngineGuard,
-        mappings: Arc<Mappings>,
+        pool: Arc<Pool>,
         info: uapi::rdma_device_info,
-        limits: Limits,
     ) -> Result<Arc<Self>> {
         Arc::pin_init(
             try_pin_init!(Self {
@@ -142,12 +132,8 @@ impl Device {
                     },
                     "rdma::Work"
                 ),
-                buffers <- Registry::new(),
-                mappings,
+                pool,
                 info,
-                quota: Quota::new(limits.device)?,
-                limits,
-                page_faults: PageFaults::new(),
                 users <- Users::new(),
             }),
             GFP_KERNEL,
@@ -157,11 +143,6 @@ impl Device {
     /// The N of `/dev/rdmaN`.
     pub(crate) fn number(&self) -> u32 {
         self.number
-    }
-
-    /// The guard that unbinding closes.
-    pub(crate) fn guard(&self) -> &EngineGuard {
-        &self.guard
     }
 
     /// Does `f` with the engine, which does not go away meanwhile.
@@ -187,52 +168,9 @@ impl Device {
         self.info.device_memory_size
     }
 
-    /// What there may be in buffers.
-    pub(crate) fn quota(&self) -> &Arc<Quota> {
-        &self.quota
-    }
-
-    /// What a new context may have in buffers.
-    pub(crate) fn context_quota(&self) -> Result<Arc<Quota>> {
-        Quota::new(self.limits.context)
-    }
-
-    /// Takes note that pages of a buffer were mapped, from its page `offset` on.
-    pub(crate) fn mapped(&self, handle: Handle, offset: usize, pages: usize) {
-        // CAST: `usize` is at most 64 bits.
-        trace::map(self.number, handle.number(), offset as u64, pages as u64);
-    }
-
-    /// Takes note that a page of a buffer was touched, and how many were put in, or why none.
-    pub(crate) fn faulted(&self, handle: Handle, page: usize, loaded: Result<usize>) {
-        self.page_faults.count();
-        let (pages, outcome) = match loaded {
-            Ok(pages) => (pages, Ok(())),
-            Err(error) => (0, Err(error)),
-        };
-        // CAST: `usize` is at most 64 bits.
-        trace::fault(
-            self.number,
-            handle.number(),
-            page as u64,
-            pages as u64,
-            outcome,
-        );
-    }
-
-    /// How often pages were touched that were not there.
-    pub(crate) fn page_faults(&self) -> u64 {
-        self.page_faults.get()
-    }
-
-    /// All buffers.
-    pub(crate) fn buffers(&self) -> &Registry {
-        &self.buffers
-    }
-
-    /// All mappings.
-    pub(crate) fn mappings(&self) -> &Arc<Mappings> {
-        &self.mappings
+    /// What its buffers share.
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
     }
 
     /// Accepts no requests any more, for this reason, and fails those that wait.

@@ -34,7 +34,10 @@ use crate::{
             mapping::Mappings, //
         }, //
     },
-    memory::quota::Limits,
+    memory::{
+        pool::Pool,
+        quota::Limits, //
+    },
     module_parameters,
     uapi, //
 };
@@ -176,27 +179,22 @@ impl NodeDriver for Edu {
             ..Default::default()
         };
         // CAST: there are few nodes.
-        let device = Device::new(
-            number.get() as u32,
-            guard.clone(),
-            mappings.clone(),
-            info,
-            limits(),
-        )?;
+        let node = number.get() as u32;
+        let pool = Pool::new(node, mappings.clone(), dma_bits, limits())?;
+        let device = Device::new(node, guard.clone(), pool, info)?;
         let engine = Engine::new(
             pdev.as_ref(),
             (hardware, plan),
             enabled,
             zeros,
             device.clone(),
-            dma_bits,
             kind,
         )?;
         dev_info!(
             pdev,
             "{} {major}.{minor}, {interrupt_name}, {dma_bits}-bit DMA: /dev/rdma{}\n",
             model.name(),
-            number.get()
+            node
         );
         Ok(Attach {
             bound: engine,

@@ -53,7 +53,7 @@ impl chrdev::File for Context {
     }
 
     fn mappings(&self) -> &Mappings {
-        self.device().mappings()
+        self.device().pool().mappings()
     }
 
     fn ioctl(&self, mode: Mode, command: u32, argument: usize) -> Result<usize> {

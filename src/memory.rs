@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Coherent buffers, their handles, what holds them and to whom they are charged.
+//! Coherent buffers, their handles, what holds them, to whom they are charged, and the pool of a
+//! device from which they come.
 
 pub(crate) mod buffer;
 pub(crate) mod handle;
 pub(crate) mod hold;
+pub(crate) mod pages;
+pub(crate) mod pool;
 pub(crate) mod quota;
+mod registry;

@@ -45,7 +45,4 @@ pub(crate) use queue::{
     Queue,
     Step, //
 };
-pub(crate) use stats::{
-    PageFaults,
-    Stats, //
-};
+pub(crate) use stats::Stats;

@@ -15,7 +15,7 @@ use crate::{
         Attribute,
         DebugFiles, //
     },
-    memory::buffer::bytes, //
+    memory::pages::bytes, //
 };
 use kernel::seq_file::{
     seq_print,
@@ -50,7 +50,7 @@ impl DebugFiles for Device {
 
 /// What is so now, a line each.
 fn state(device: &Device, to: &SeqFile) {
-    let snapshot = device.snapshot();
+    let (snapshot, pool) = (device.snapshot(), device.pool());
     match snapshot.activity {
         Activity::Idle => seq_print!(to, "engine idle\n"),
         Activity::Busy(ms) => seq_print!(to, "engine busy for {ms} ms\n"),
@@ -59,9 +59,9 @@ fn state(device: &Device, to: &SeqFile) {
     }
     seq_print!(to, "contexts {}\n", snapshot.contexts);
     seq_print!(to, "queued {}\n", device.waiting());
-    seq_print!(to, "buffers {}\n", device.buffers().len());
-    seq_print!(to, "memory {}\n", bytes(device.quota().used()));
-    seq_print!(to, "memory_limit {}\n", bytes(device.quota().limit()));
+    seq_print!(to, "buffers {}\n", pool.buffers());
+    seq_print!(to, "memory {}\n", bytes(pool.quota().used()));
+    seq_print!(to, "memory_limit {}\n", bytes(pool.quota().limit()));
 }
 
 /// `name value`, a line each.
@@ -69,7 +69,7 @@ fn counters(device: &Device, to: &SeqFile) {
     for (name, value) in device.snapshot().stats.counters.named() {
         seq_print!(to, "{name} {value}\n");
     }
-    seq_print!(to, "page_faults {}\n", device.page_faults());
+    seq_print!(to, "page_faults {}\n", device.pool().page_faults());
 }
 
 /// For each class of latencies that there were, from how many nanoseconds on, and how many

@@ -44,18 +44,7 @@ use crate::{
             coherent::Memory,
             mapping::Closed, //
         },
-        sync::{
-            clock,
-            signal, //
-        }, //
-    },
-    memory::{
-        buffer,
-        quota::{
-            Charge,
-            Quota,
-            Refused, //
-        }, //
+        sync::clock, //
     },
     schedule::{
         Flight,
@@ -93,10 +82,7 @@ pub(crate) struct Engine<'bound> {
     dev: &'bound device::Device<Bound>,
     zeros: Memory<'bound>,
     device: Arc<Device>,
-    dma_bits: u32,
     interrupt_kind: InterruptKind,
-    refused: Ratelimit,
-    no_memory: Ratelimit,
     lost_interrupt: Ratelimit,
 }
 
@@ -113,7 +99,6 @@ impl<'bound> Engine<'bound> {
         enabled: Enabled<'bound>,
         zeros: Memory<'bound>,
         device: Arc<Device>,
-        dma_bits: u32,
         interrupt_kind: InterruptKind,
     ) -> Result<Self> {
         let abilities = hardware.abilities();
@@ -126,31 +111,8 @@ impl<'bound> Engine<'bound> {
             dev,
             zeros,
             device,
-            dma_bits,
             interrupt_kind,
-            refused: Ratelimit::new(),
-            no_memory: Ratelimit::new(),
             lost_interrupt: Ratelimit::new(),
-        })
-    }
-
-    /// Charges a context with pages of memory, the device and the caller too, or says in the log
-    /// why it cannot.
-    pub(crate) fn charge(&self, context: &Arc<Quota>, pages: usize) -> Result<Charge> {
-        Charge::new(context, self.device.quota(), pages).map_err(|refused| {
-            if self.refused.allows() {
-                let why = match refused {
-                    Refused::Memlock => "RLIMIT_MEMLOCK (ulimit -l)",
-                    Refused::Context => "what a context may have (context_mib)",
-                    Refused::Device => "what the device may have (device_mib)",
-                };
-                dev_warn!(
-                    self.dev,
-                    "{} KiB more would pass {why}\n",
-                    buffer::bytes(pages) / 1024
-                );
-            }
-            refused.into()
         })
     }
 
@@ -158,39 +120,6 @@ impl<'bound> Engine<'bound> {
     #[cfg(CONFIG_FAULT_INJECTION)]
     pub(crate) fn inject(&self, command: &str) -> Result {
         self.hardware.inject(command)
-    }
-
-    /// Whether what takes long may go on: neither an unbind nor a kill waits for it.
-    fn proceed(&self) -> Result {
-        if signal::fatal_signal_pending() {
-            Err(EINTR)
-        } else if self.device.guard().is_closed() {
-            Err(ENODEV)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Allocates coherent memory, or says in the log why it cannot.
-    pub(crate) fn allocate(&self, size: usize) -> Result<Memory<'bound>> {
-        // What can never be had must not first drive others out of their memory.
-        let reach = 1usize.checked_shl(self.dma_bits).unwrap_or(usize::MAX);
-        let memory = if size > reach {
-            Err(ENOMEM)
-        } else {
-            Memory::new(self.dev, size, || self.proceed())
-        };
-        memory.inspect_err(|error| {
-            if *error == ENOMEM && self.no_memory.allows() {
-                dev_warn!(
-                    self.dev,
-                    "no {} KiB left below 2^{}, which is what the device reaches: smaller buffers, \
-                     cma=64M@0-256M, or a wider dma_mask and dma_bits would help\n",
-                    size.div_ceil(1024),
-                    self.dma_bits
-                );
-            }
-        })
     }
 }
 
@@ -376,7 +305,7 @@ impl Delayed<Engine<'_>> {
         }
         self.device.abort_active();
         drop(self.device.work.lock().queue.take_deferred_drops());
-        self.device.buffers().revoke_all(&emptied);
+        self.device.pool().revoke_all(&emptied);
         trace::teardown(dev, Teardown::Freed);
     }
 

@@ -21,12 +21,10 @@ use crate::{
         SlabGrowth, //
     },
     memory::{
-        buffer::{
-            self,
-            Buffer, //
-        },
+        buffer::Buffer,
         handle::Handle,
         hold::BufferHold,
+        pages,
         quota::Quota, //
     }, //
 };
@@ -102,7 +100,7 @@ impl Context {
         device.info()?;
         Arc::pin_init(
             try_pin_init!(Self {
-                quota: device.context_quota()?,
+                quota: device.pool().context_quota()?,
                 lane <- Lane::new(device.clone()),
                 device,
                 making_first <- new_mutex!((), "rdma::FirstBuffer"),
@@ -138,7 +136,7 @@ impl Context {
         let handle = self.reserve()?;
         let unused = ScopeGuard::new(|| self.handles.lock().unreserve(handle));
         // Outside of the lock: both may take long.
-        let buffer = Buffer::new(&self.device, &self.quota, size, handle)?;
+        let buffer = Buffer::new(self.device.pool(), &self.quota, size, handle)?;
         tell(handle, &buffer)?;
         unused.dismiss();
         self.handles.lock().publish(handle, buffer);
@@ -231,12 +229,12 @@ impl Context {
             buffer => buffer?,
         };
         let offset = first - buffer.first_page();
-        if offset + pages > buffer::pages(buffer.size()) {
+        if offset + pages > pages::pages(buffer.size()) {
             return Err(EINVAL);
         }
         // Also a device that is gone has its buffers' handles; there is nothing to see in them.
         self.device.info()?;
-        self.device.mapped(handle, offset, pages);
+        self.device.pool().mapped(handle, offset, pages);
         Ok(buffer)
     }
 
@@ -255,7 +253,7 @@ impl Context {
             return Ok(buffer);
         }
         let bytes = pages << PAGE_SHIFT;
-        let buffer = Buffer::new(&self.device, &self.quota, bytes, Handle::FIRST)?;
+        let buffer = Buffer::new(self.device.pool(), &self.quota, bytes, Handle::FIRST)?;
         self.handles.lock().first = Some(buffer.clone());
         Ok(buffer)
     }
@@ -274,7 +272,7 @@ impl Context {
         if nonblocking {
             return Err(EAGAIN);
         }
-        let buffer = Buffer::new(&self.device, &self.quota, bytes, Handle::FIRST)?;
+        let buffer = Buffer::new(self.device.pool(), &self.quota, bytes, Handle::FIRST)?;
         let span = Span::new(BufferHold::new(buffer.clone()), 0, range.length())?;
         self.lane.transfer(Operation::FromDevice(range, span))?;
         buffer.copy_to(&mut to[..bytes])?;
@@ -296,7 +294,7 @@ impl Context {
         if nonblocking {
             return Err(EAGAIN);
         }
-        let buffer = Buffer::new(&self.device, &self.quota, bytes, Handle::FIRST)?;
+        let buffer = Buffer::new(self.device.pool(), &self.quota, bytes, Handle::FIRST)?;
         buffer.copy_from(&from[..bytes])?;
         let span = Span::new(BufferHold::new(buffer), 0, range.length())?;
         self.lane.transfer(Operation::ToDevice(span, range))?;

@@ -5,7 +5,7 @@
 use crate::{
     file::context::Context,
     memory::{
-        buffer::bytes,
+        pages::bytes,
         quota::Quota, //
     },
     schedule::LaneState, //

@@ -7,17 +7,13 @@
 //! that is unbound; whoever still holds the buffer then finds it empty.
 
 use crate::{
-    device::Device,
     kernel_ext::mm::{
-        mapping::Emptied,
-        shared::{
-            RevocableMemory,
-            Shared, //
-        },
+        shared::Shared,
         vma::Mappable, //
     },
     memory::{
         handle::Handle,
+        pool::Pool,
         quota::{
             Charge,
             Quota, //
@@ -26,90 +22,19 @@ use crate::{
 };
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
-    page::{
-        PAGE_SHIFT,
-        PAGE_SIZE, //
-    },
     prelude::*,
-    rbtree::RBTree,
     sync::{
         atomic::{
             Atomic,
             Relaxed, //
         },
-        new_mutex,
-        Arc,
-        Mutex, //
+        Arc, //
     }, //
 };
 
-/// All buffers of a device, to be found when it goes.
-#[pin_data]
-pub(crate) struct Registry {
-    #[pin]
-    live: Mutex<Live>,
-}
-
-struct Live {
-    memories: RBTree<u64, Arc<RevocableMemory<Charge>>>,
-    count: usize,
-    last_id: u64,
-}
-
-impl Registry {
-    /// Without buffers.
-    pub(crate) fn new() -> impl PinInit<Self> {
-        pin_init!(Self {
-            live <- new_mutex!(
-                Live {
-                    memories: RBTree::new(),
-                    count: 0,
-                    last_id: 0,
-                },
-                "rdma::Registry"
-            ),
-        })
-    }
-
-    fn insert(&self, memory: Arc<RevocableMemory<Charge>>) -> Result<u64> {
-        let mut live = self.live.lock();
-        let id = live.last_id + 1;
-        live.memories
-            .try_create_and_insert(id, memory, GFP_KERNEL_ACCOUNT)?;
-        live.last_id = id;
-        live.count += 1;
-        Ok(id)
-    }
-
-    fn remove(&self, id: u64) -> Option<Arc<RevocableMemory<Charge>>> {
-        let mut live = self.live.lock();
-        let memory = live.memories.remove(&id)?;
-        live.count -= 1;
-        Some(memory)
-    }
-
-    /// How many there are.
-    pub(crate) fn len(&self) -> usize {
-        self.live.lock().count
-    }
-
-    /// Takes the memory of all buffers away and frees it. The device must not touch it any more.
-    ///
-    /// Nobody makes or drops a buffer any more, the guard being closed.
-    pub(crate) fn revoke_all(&self, emptied: &Emptied<'_>) {
-        let mut live = self.live.lock();
-        let all = core::mem::replace(&mut live.memories, RBTree::new());
-        live.count = 0;
-        drop(live);
-        for memory in all.values() {
-            memory.revoke(emptied);
-        }
-    }
-}
-
 /// A coherent buffer.
 pub(crate) struct Buffer {
-    device: Arc<Device>,
+    pool: Arc<Pool>,
     pub(super) memory: Shared<Charge>,
     id: u64,
     pub(super) requests: Atomic<u32>,
@@ -125,26 +50,19 @@ impl Buffer {
     /// [`EDQUOT`] and [`ENOMEM`], and the reason is in the log; [`EINTR`] if the process is being
     /// killed; [`ENODEV`] if the device is gone.
     pub(crate) fn new(
-        device: &Arc<Device>,
+        pool: &Arc<Pool>,
         quota: &Arc<Quota>,
         size: usize,
         handle: Handle,
     ) -> Result<Arc<Self>> {
-        // All of it inside the guard: memory that the registry does not have would outlive the
-        // device.
-        let buffer = device.enter(|engine| -> Result<Self> {
-            let charge = engine.charge(quota, size.div_ceil(PAGE_SIZE))?;
-            let memory = engine.allocate(size)?;
-            let memory = Shared::new(device.mappings(), memory, charge, handle.first_page())?;
-            let id = device.buffers().insert(memory.memory().clone())?;
-            Ok(Self {
-                device: device.clone(),
-                memory,
-                id,
-                requests: Atomic::new(0),
-                handle,
-            })
-        })??;
+        let (memory, id) = pool.allocate(quota, size, handle.first_page())?;
+        let buffer = Self {
+            pool: pool.clone(),
+            memory,
+            id,
+            requests: Atomic::new(0),
+            handle,
+        };
         Ok(Arc::new(buffer, GFP_KERNEL_ACCOUNT)?)
     }
 
@@ -185,12 +103,9 @@ impl Buffer {
 }
 
 impl Drop for Buffer {
+    #[inline]
     fn drop(&mut self) {
-        // If the guard is closed, the memory is freed by whoever closed it.
-        let _ = self.device.enter(|_| {
-            self.device.buffers().remove(self.id);
-            self.memory.free();
-        });
+        self.pool.free(&mut self.memory, self.id);
     }
 }
 
@@ -202,17 +117,6 @@ impl Mappable for Buffer {
     }
 
     fn faulted(&self, page: usize, loaded: Result<usize>) {
-        self.device.faulted(self.handle, page, loaded);
+        self.pool.faulted(self.handle, page, loaded);
     }
-}
-
-/// Pages of this many bytes.
-pub(crate) fn pages(bytes: usize) -> usize {
-    bytes >> PAGE_SHIFT
-}
-
-/// Bytes of this many pages.
-pub(crate) fn bytes(pages: usize) -> u64 {
-    // CAST: `usize` is at most 64 bits.
-    (pages as u64) << PAGE_SHIFT
 }

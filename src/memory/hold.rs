@@ -55,6 +55,7 @@ impl Backing for BufferHold {
         self.buffer.memory.bus(offset)
     }
 
+    #[inline]
     fn ended(&mut self) {
         if core::mem::take(&mut self.counted) {
             // By the type invariant there is one to be taken away.
@@ -64,6 +65,7 @@ impl Backing for BufferHold {
 }
 
 impl Drop for BufferHold {
+    #[inline]
     fn drop(&mut self) {
         self.ended();
     }

@@ -2,15 +2,9 @@
 
 //! Counters and a histogram of latencies since the device was bound.
 //!
-//! All of them but the page faults are protected by the queue's lock, so that a copy is a consistent
-//! snapshot.
+//! Protected by the queue's lock, so that a copy is a consistent snapshot.
 //!
 //! No hardware and no bindings: also compiled and tested on the host.
-
-use kernel::sync::atomic::{
-    Atomic,
-    Relaxed, //
-};
 
 /// Counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,25 +96,5 @@ impl Stats {
             counters: Counters::default(),
             latency: Histogram::new(),
         }
-    }
-}
-
-/// Counts page faults, which do not take the queue's lock.
-pub(crate) struct PageFaults(Atomic<u64>);
-
-impl PageFaults {
-    /// Zero.
-    pub(crate) const fn new() -> Self {
-        Self(Atomic::new(0))
-    }
-
-    /// Adds one.
-    pub(crate) fn count(&self) {
-        self.0.add(1, Relaxed);
-    }
-
-    /// The number of page faults.
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Relaxed)
     }
 }

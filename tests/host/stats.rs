@@ -12,8 +12,8 @@ mod src {
     }
 }
 
-use src::schedule::stats::{Counters, Histogram, PageFaults, Stats};
-use std::{collections::HashSet, thread};
+use src::schedule::stats::{Counters, Histogram, Stats};
+use std::collections::HashSet;
 
 fn buckets(latencies: &[u64]) -> Vec<(u64, u64)> {
     let mut histogram = Histogram::new();
@@ -78,15 +78,4 @@ fn begins_with_nothing() {
     let stats = Stats::new();
     assert!(stats.counters.named().iter().all(|(_, value)| *value == 0));
     assert_eq!(stats.latency.non_empty().count(), 0);
-}
-
-#[test]
-fn page_faults_from_many_threads() {
-    let faults = PageFaults::new();
-    thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| (0..1000).for_each(|_| faults.count()));
-        }
-    });
-    assert_eq!(faults.get(), 4000);
 }

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The memory of all buffers of a device, to be freed when the device goes.
+
+use crate::{
+    kernel_ext::mm::{
+        mapping::Emptied,
+        shared::RevocableMemory, //
+    },
+    memory::quota::Charge, //
+};
+use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
+    prelude::*,
+    rbtree::RBTree,
+    sync::{
+        new_mutex,
+        Arc,
+        Mutex, //
+    }, //
+};
+
+/// The memory of all buffers of a device.
+#[pin_data]
+pub(super) struct Registry {
+    #[pin]
+    live: Mutex<Live>,
+}
+
+struct Live {
+    memories: RBTree<u64, Arc<RevocableMemory<Charge>>>,
+    count: usize,
+    last_id: u64,
+}
+
+impl Registry {
+    /// Without buffers.
+    pub(super) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            live <- new_mutex!(
+                Live {
+                    memories: RBTree::new(),
+                    count: 0,
+                    last_id: 0,
+                },
+                "rdma::Registry"
+            ),
+        })
+    }
+
+    /// Adds the memory of a buffer, and returns the id to [remove](Self::remove) it by.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(super) fn insert(&self, memory: Arc<RevocableMemory<Charge>>) -> Result<u64> {
+        let mut live = self.live.lock();
+        let id = live.last_id + 1;
+        live.memories
+            .try_create_and_insert(id, memory, GFP_KERNEL_ACCOUNT)?;
+        live.last_id = id;
+        live.count += 1;
+        Ok(id)
+    }
+
+    /// Removes the memory of a buffer. [`None`] if all memory was [revoked](Self::revoke_all).
+    pub(super) fn remove(&self, id: u64) -> Option<Arc<RevocableMemory<Charge>>> {
+        let mut live = self.live.lock();
+        let memory = live.memories.remove(&id)?;
+        live.count -= 1;
+        Some(memory)
+    }
+
+    /// How many buffers there are.
+    pub(super) fn len(&self) -> usize {
+        self.live.lock().count
+    }
+
+    /// Frees the memory of all buffers. The device must not access it any more.
+    ///
+    /// The guard is closed, so that no buffer is added or removed meanwhile.
+    pub(super) fn revoke_all(&self, emptied: &Emptied<'_>) {
+        let mut live = self.live.lock();
+        let all = core::mem::replace(&mut live.memories, RBTree::new());
+        live.count = 0;
+        drop(live);
+        for memory in all.values() {
+            memory.revoke(emptied);
+        }
+    }
+}
