@@ -64,7 +64,7 @@ unsafe impl<T: PowerCallbacks + 'static> RegistrationOps for PowerAdapter<T> {
             (*driver.get()).shutdown = Some(Self::shutdown);
             (*driver.get()).driver.probe_type = bindings::probe_type_PROBE_PREFER_ASYNCHRONOUS;
         }
-        // SAFETY: By the requirement, which is the same.
+        // SAFETY: By the safety requirement, which is the same.
         let registered = unsafe { pci::Adapter::<T>::register(driver, name, module) };
         // Existing devices are probed in parallel. A device that is added later is probed
         // synchronously, so that its node exists when a rescan of the bus returns.
@@ -82,7 +82,7 @@ unsafe impl<T: PowerCallbacks + 'static> RegistrationOps for PowerAdapter<T> {
     }
 
     unsafe fn unregister(driver: &Opaque<bindings::pci_driver>) {
-        // SAFETY: By the requirement, which is the same.
+        // SAFETY: By the safety requirement, which is the same.
         unsafe { pci::Adapter::<T>::unregister(driver) }
     }
 }

@@ -59,14 +59,14 @@ impl Dir {
         // SAFETY: The name is copied. A null parent is the root of debugfs.
         let dir =
             unsafe { bindings::debugfs_create_dir(name.as_char_ptr(), core::ptr::null_mut()) };
-        // INVARIANT: just returned.
+        // INVARIANT: `dir` is the result of `debugfs_create_dir`.
         Self(dir)
     }
 
     fn below(&self, name: &CStr) -> Self {
         // SAFETY: The name is copied; by the type invariant, the parent is a directory or an error.
         let dir = unsafe { bindings::debugfs_create_dir(name.as_char_ptr(), self.0) };
-        // INVARIANT: just returned.
+        // INVARIANT: `dir` is the result of `debugfs_create_dir`.
         Self(dir)
     }
 }

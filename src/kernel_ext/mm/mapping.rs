@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The one place where all mappings of a device are found again.
+//! One address space for all mappings of a device.
 //!
-//! A node can be opened through several inodes (`mknod`, containers), and each has its own list of
-//! mappings. All files of a device are given the address space of one anonymous inode instead, as
-//! DRM does it, so that one call reaches all of their mappings.
+//! A node can be opened through several inodes (`mknod`, containers), each of which has its own
+//! list of mappings. As in DRM, all files of a device use the address space of one anonymous inode
+//! instead, so that one call zaps all of their mappings.
 //!
 //! C headers: `include/linux/fs.h`, `include/linux/mm.h`
 
@@ -28,25 +28,25 @@ extern "C" {
     fn rdma_helper_anon_file() -> *mut c_void;
 }
 
-/// The address space of a device's memory. Pages are put into its mappings while the gate is open.
+/// The address space of a device. Pages are inserted into its mappings only while the gate is open.
 ///
 /// # Invariants
 ///
-/// Holds a reference to a file whose inode no other file has. While the gate is open, a driver is bound
-/// to `device`, which is valid then.
+/// This holds a reference to a file whose inode no other file has. While the gate is open, `device`
+/// is valid and a driver is bound to it.
 pub(crate) struct Mappings {
     file: NonNull<bindings::file>,
     gate: Arc<Gate>,
     device: *const bindings::device,
 }
 
-// SAFETY: A reference to a file may be used and put by any thread.
+// SAFETY: A reference to a file may be used and dropped by any thread.
 unsafe impl Send for Mappings {}
-// SAFETY: As above; the address space has its own locks.
+// SAFETY: As above; the address space has internal locks.
 unsafe impl Sync for Mappings {}
 
 impl Mappings {
-    /// An address space with no mappings, for memory of `device`.
+    /// Creates an address space without mappings, for memory of `device`.
     ///
     /// # Safety
     ///
@@ -55,9 +55,10 @@ impl Mappings {
         device: &Device<Ctx>,
         gate: Arc<Gate>,
     ) -> Result<Arc<Self>> {
-        // SAFETY: Takes nothing, and may be called by anyone.
+        // SAFETY: The function has no arguments and may be called in any process context.
         let file = from_err_ptr(unsafe { rdma_helper_anon_file() })?;
-        // INVARIANT: the file is new, and so is its inode; for the device, by the safety requirement.
+        // INVARIANT: The file and its inode are new. By the safety requirement, a driver is bound
+        // to the device while the gate is open.
         let mappings = Self {
             file: NonNull::new(file.cast()).ok_or(ENOMEM)?,
             gate,
@@ -67,14 +68,17 @@ impl Mappings {
         Ok(Arc::new(mappings, GFP_KERNEL)?)
     }
 
-    /// The gate that is closed before the mappings are emptied.
+    /// Returns the gate that is closed before the mappings are zapped.
     pub(in crate::kernel_ext) fn gate(&self) -> &Gate {
         &self.gate
     }
 
-    /// Whether they are those of memory of `device`.
-    pub(in crate::kernel_ext) fn are_of<Ctx: DeviceContext>(&self, device: &Device<Ctx>) -> bool {
-        // CAST: as in `new`.
+    /// Returns whether these are the mappings for memory of `device`.
+    pub(in crate::kernel_ext) fn belong_to<Ctx: DeviceContext>(
+        &self,
+        device: &Device<Ctx>,
+    ) -> bool {
+        // CAST: As in `new`.
         core::ptr::eq(self.device, core::ptr::from_ref(device).cast())
     }
 
@@ -88,88 +92,92 @@ impl Mappings {
         f: impl for<'a> FnOnce(&'a Device<Bound>) -> R,
     ) -> Result<R> {
         self.gate.enter(|| {
-            // SAFETY: By the type invariant the device is valid and bound while the gate is open, and
-            // closing it waits for this.
+            // SAFETY: By the type invariant, the device is valid and bound while the gate is open,
+            // and closing the gate waits for this call.
             f(unsafe { Device::from_raw(self.device.cast_mut()) })
         })
     }
 
-    /// Whether the gate is closed. What is inside may still be waited for.
+    /// Returns whether the gate is closed. Threads may still be inside.
     pub(crate) fn is_closed(&self) -> bool {
         self.gate.is_closed()
     }
 
-    /// Has the mappings of `file` found here. The file is being opened.
+    /// Sets the address space of `file`, which is being opened.
     ///
     /// # Safety
     ///
     /// `self` must live for as long as the file.
     pub(in crate::kernel_ext) unsafe fn adopt(&self, file: &File) {
-        // SAFETY: `file` is being opened, so that nobody else has it, and our inode outlives it.
+        // SAFETY: `file` is being opened, so no other thread uses it; by the safety requirement,
+        // the address space outlives the file.
         unsafe { (*file.as_ptr()).f_mapping = self.address_space() };
     }
 
-    /// Whether the mappings of `file` are found here.
+    /// Returns whether this is the address space of `file`.
     ///
     /// # Safety
     ///
     /// `file` must be open.
-    pub(in crate::kernel_ext) unsafe fn have_adopted(&self, file: *const bindings::file) -> bool {
-        // SAFETY: By the requirement; `f_mapping` does not change after `adopt`.
+    pub(in crate::kernel_ext) unsafe fn contain(&self, file: *const bindings::file) -> bool {
+        // SAFETY: By the safety requirement, `file` is open; `f_mapping` does not change after
+        // `adopt`.
         core::ptr::eq(unsafe { (*file).f_mapping }, self.address_space())
     }
 
     fn address_space(&self) -> *mut bindings::address_space {
-        // SAFETY: By the type invariant the file is valid; `f_mapping` of this one never changes.
+        // SAFETY: By the type invariant, the file is valid; its `f_mapping` never changes.
         unsafe { (*self.file.as_ptr()).f_mapping }
     }
 }
 
-/// Mappings whose gate is closed: no page is put in any more.
+/// Mappings whose gate is closed, so that no page is inserted any more.
 ///
 /// # Invariants
 ///
-/// The gate is closed, and stays so.
+/// The gate is closed and stays closed.
 pub(crate) struct Closed<'a>(&'a Mappings);
 
 impl<'a> Closed<'a> {
-    /// Closes the gate, and returns when nobody is inside any more.
+    /// Closes the gate, and waits until all threads have left it.
     ///
     /// # Safety
     ///
     /// The gate must not be opened again.
     pub(in crate::kernel_ext) unsafe fn new(mappings: &'a Mappings) -> Self {
         mappings.gate.close();
-        // INVARIANT: just closed, and by the requirement for good.
+        // INVARIANT: The gate was closed above; by the safety requirement, it stays closed.
         Self(mappings)
     }
 
-    /// Removes every page from every mapping. What is touched afterwards is a SIGBUS.
+    /// Removes all pages from all mappings. Accesses to them raise SIGBUS from then on.
     pub(crate) fn zap(self) -> Emptied<'a> {
-        // SAFETY: By the type invariant the address space is valid. 0 bytes from 0 are all.
+        // SAFETY: By the type invariant, the address space is valid. A length of 0 means the whole
+        // range.
         unsafe { bindings::unmap_mapping_range(self.0.address_space(), 0, 0, 1) };
-        // INVARIANT: just emptied; by the type invariant nothing is put in again.
+        // INVARIANT: All pages were removed above; by the type invariant, none is inserted again.
         Emptied(self.0)
     }
 }
 
-/// Shows that mappings are empty, and stay so: what they have shown can be freed.
+/// Proves that mappings are empty and stay empty, so that the memory that they have shown can be
+/// freed.
 ///
 /// # Invariants
 ///
-/// There is no page in the mappings, and none is put in.
+/// The mappings contain no pages, and no page is inserted.
 pub(crate) struct Emptied<'a>(&'a Mappings);
 
 impl Emptied<'_> {
-    /// Whether it is these mappings that are empty.
-    pub(in crate::kernel_ext) fn are(&self, mappings: &Mappings) -> bool {
+    /// Returns whether this is the proof for `mappings`.
+    pub(in crate::kernel_ext) fn is_for(&self, mappings: &Mappings) -> bool {
         core::ptr::eq(self.0, mappings)
     }
 }
 
 impl Drop for Mappings {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant we hold a reference.
+        // SAFETY: By the type invariant, this holds a reference.
         unsafe { bindings::fput(self.file.as_ptr()) };
     }
 }

@@ -58,7 +58,7 @@ impl<C: Unpin> RevocableMemory<C> {
     /// Frees the memory, although there are references to it. The engine must be idle; the compiler
     /// does not check that the device no longer writes.
     pub(crate) fn revoke(&self, emptied: &Emptied<'_>) {
-        if emptied.are(&self.mappings) {
+        if emptied.is_for(&self.mappings) {
             // INVARIANT: The mappings are permanently empty.
             drop(self.take());
         }
@@ -114,7 +114,7 @@ impl<C: Unpin> Shared<C> {
         charge: C,
         first_page: usize,
     ) -> Result<Self> {
-        if !mappings.are_of(memory.device()) {
+        if !mappings.belong_to(memory.device()) {
             return Err(EINVAL);
         }
         let (layout, size) = (memory.layout()?, memory.size());

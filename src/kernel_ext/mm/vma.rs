@@ -265,7 +265,7 @@ impl<F: MappableFiles> VmaOperations<F> {
         let loaded = memory.ok_or(ENXIO).and_then(|memory| {
             let shared = memory.memory();
             // SAFETY: The mapping keeps its file open.
-            if !unsafe { shared.mappings().have_adopted((*vma).vm_file) } {
+            if !unsafe { shared.mappings().contain((*vma).vm_file) } {
                 // `Closed::zap` would not remove the page from this mapping.
                 return Err(ENXIO);
             }

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A guard around what exists only while a driver is bound to its device.
+//! A guard for data that is valid only while a driver is bound to its device.
 //!
-//! Open files outlive the device. Each call from userspace enters the guard to get at the device,
-//! and unbinding closes it: nobody enters any more, and those inside are waited for. Nobody may
-//! wait for userspace inside: no copying from or to it, no sleeping until something is done.
+//! Open files outlive the device. Each system call enters the guard to access the device. Unbinding
+//! closes the guard: it prevents further entries, and waits for the threads inside. Inside, do not
+//! access user memory and do not wait for events.
 //!
-//! Entering costs a few instructions on memory of this CPU (SRCU), and may be nested: a page fault
-//! on one of our mappings enters it wherever the fault happens.
+//! Entering is an SRCU read-side critical section, which takes a few instructions on per-CPU data.
+//! It can be nested: a page fault on a mapping of the driver enters the guard in the context of the
+//! access.
 
 use core::marker::PhantomData;
 use kernel::{
@@ -24,12 +25,12 @@ use kernel::{
     types::ForLt, //
 };
 
-/// A guard, whatever is inside.
+/// The part of a [`Guard`] that does not depend on the type of the guarded data.
 ///
 /// # Invariants
 ///
-/// `inside` is null, or points to what [`Guard::open`] was given, which is valid until a call of
-/// [`close`](Self::close) has returned.
+/// `inside` is null, or is the pointer that was passed to [`Guard::open`], which is valid until a
+/// call of [`close`](Self::close) has returned.
 #[pin_data]
 pub(in crate::kernel_ext) struct Gate {
     #[pin]
@@ -38,7 +39,7 @@ pub(in crate::kernel_ext) struct Gate {
 }
 
 impl Gate {
-    /// Calls `f` with what is inside.
+    /// Calls `f` with the guarded data.
     ///
     /// # Errors
     ///
@@ -52,7 +53,7 @@ impl Gate {
         Ok(f(inside))
     }
 
-    /// Calls `f` inside.
+    /// Calls `f` inside the gate.
     ///
     /// # Errors
     ///
@@ -61,38 +62,38 @@ impl Gate {
         self.with(|_| f())
     }
 
-    /// Whether it is closed. What is inside may still be waited for.
+    /// Returns whether the gate is closed. Threads may still be inside.
     pub(in crate::kernel_ext) fn is_closed(&self) -> bool {
         self.inside.load(Acquire).is_null()
     }
 
-    /// Closes the gate, and returns when nobody is inside any more.
+    /// Closes the gate, and waits until all threads have left it.
     pub(in crate::kernel_ext) fn close(&self) {
         self.inside.store(core::ptr::null_mut(), Release);
         self.readers.synchronize_expedited();
     }
 }
 
-/// Guards an `F::Of<'bound>`, where `'bound` is the time for which the driver is bound. Clones are
-/// the same guard.
+/// Guards an `F::Of<'bound>`, where `'bound` is the time for which the driver is bound. All clones
+/// share one gate.
 ///
 /// # Invariants
 ///
-/// What is inside of `gate`, if it is not null, is an `F::Of<'_>`.
+/// `gate.inside` is null or points to an `F::Of<'_>`.
 pub(crate) struct Guard<F: ForLt> {
     gate: Arc<Gate>,
     _guards: PhantomData<fn() -> F>,
 }
 
-// SAFETY: The guard gives out shared references to what is inside, to any thread; `F::Of` being
-// `Sync` is demanded by `open`, without which there is nothing inside.
+// SAFETY: The guard passes shared references to the guarded data to any thread. `open`, which alone
+// sets the guarded data, requires `F::Of` to be `Sync`.
 unsafe impl<F: ForLt> Send for Guard<F> {}
 // SAFETY: As above.
 unsafe impl<F: ForLt> Sync for Guard<F> {}
 
 impl<F: ForLt> Clone for Guard<F> {
     fn clone(&self) -> Self {
-        // INVARIANT: as that of `self`.
+        // INVARIANT: The gate is that of `self`.
         Self {
             gate: self.gate.clone(),
             _guards: PhantomData,
@@ -101,35 +102,36 @@ impl<F: ForLt> Clone for Guard<F> {
 }
 
 impl<F: ForLt> Guard<F> {
-    /// A guard that is closed.
+    /// Creates a closed guard.
     pub(in crate::kernel_ext) fn new() -> Result<Self> {
-        // INVARIANT: null.
+        // INVARIANT: `inside` is null.
         let gate = try_pin_init!(Gate {
             readers <- kernel::new_srcu!("rdma::Guard"),
             inside: Atomic::new(core::ptr::null_mut()),
         });
-        // INVARIANT: nothing is inside.
+        // INVARIANT: `gate.inside` is null.
         Ok(Self {
             gate: Arc::pin_init(gate, GFP_KERNEL)?,
             _guards: PhantomData,
         })
     }
 
-    /// The guard without what is inside.
+    /// Returns the gate.
     pub(in crate::kernel_ext) fn gate(&self) -> &Arc<Gate> {
         &self.gate
     }
 
-    /// Calls `f` with what is inside.
+    /// Calls `f` with the guarded data.
     ///
     /// # Errors
     ///
     /// [`ENODEV`] if the guard is closed.
     pub(crate) fn enter<R>(&self, f: impl for<'a> FnOnce(&'a F::Of<'a>) -> R) -> Result<R> {
         self.gate.with(|inside| {
-            // SAFETY: By the type invariants it is an `F::Of<'_>` that is valid until `close` has
-            // returned, which waits for this. A lifetime does not change the layout, and the
-            // higher-ranked closure can neither choose the lifetime nor keep anything of it.
+            // SAFETY: By the type invariants, `inside` points to an `F::Of<'_>` that is valid until
+            // `close` has returned, and `close` waits for this call. A lifetime does not change the
+            // layout, and the higher-ranked closure can neither choose the lifetime nor return a
+            // reference with it.
             f(unsafe { &*inside.cast::<F::Of<'_>>() })
         })
     }
@@ -138,13 +140,13 @@ impl<F: ForLt> Guard<F> {
     ///
     /// # Safety
     ///
-    /// `inside` must stay valid, for all that its lifetime stands for, until [`Gate::close`]
+    /// `inside`, and everything that it borrows for `'bound`, must stay valid until [`Gate::close`]
     /// has returned.
     pub(in crate::kernel_ext) unsafe fn open<'bound>(&self, inside: &F::Of<'bound>)
     where
         F::Of<'bound>: Sync,
     {
-        // INVARIANT: by the safety requirement.
+        // INVARIANT: By the safety requirement, `inside` is valid until `close` has returned.
         self.gate
             .inside
             .store(core::ptr::from_ref(inside).cast_mut().cast(), Release);
@@ -166,7 +168,7 @@ mod tests {
         workqueue, //
     };
 
-    /// A guard, and what happens around it.
+    /// A guard, and the progress of a thread that enters it.
     #[pin_data]
     struct Scene {
         guard: Guard<ForLt!(u32)>,
@@ -177,7 +179,7 @@ mod tests {
 
     static VALUE: u32 = 42;
 
-    /// A guard around `VALUE`.
+    /// Creates a guard around `VALUE`, and opens it.
     fn open() -> Result<Arc<Scene>> {
         let scene = Arc::pin_init(
             try_pin_init!(Scene {
@@ -187,7 +189,7 @@ mod tests {
             }),
             GFP_KERNEL,
         )?;
-        // SAFETY: It is there for ever.
+        // SAFETY: `VALUE` is static.
         unsafe { scene.guard.open(&VALUE) };
         Ok(scene)
     }
@@ -222,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn closing_waits_for_who_is_inside() -> Result {
+    fn closing_waits_for_readers() -> Result {
         let scene = open()?;
         let other = scene.clone();
         workqueue::system_unbound().try_spawn(GFP_KERNEL, move || {
@@ -243,7 +245,7 @@ mod tests {
     fn opened_again() -> Result {
         let scene = open()?;
         scene.guard.gate().close();
-        // SAFETY: It is there for ever.
+        // SAFETY: `VALUE` is static.
         unsafe { scene.guard.open(&VALUE) };
         assert_eq!(scene.guard.enter(|value| *value), Ok(VALUE));
         scene.guard.gate().close();
