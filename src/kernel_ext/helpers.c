@@ -55,13 +55,13 @@ bool rdma_helper_uses_dma_iommu(struct device *dev)
 	return use_dma_iommu(dev);
 }
 
-/* reach.rs */
+/* dma_mask.rs */
 bool rdma_helper_memory_is_encrypted(void)
 {
 	return cc_platform_has(CC_ATTR_MEM_ENCRYPT);
 }
 
-/* reach.rs */
+/* dma_mask.rs */
 bool rdma_helper_dma_is_coherent(struct device *dev)
 {
 	return dev_is_dma_coherent(dev);

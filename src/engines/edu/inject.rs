@@ -19,7 +19,7 @@ use super::{
     faults::Shows,
     Edu, //
 };
-use crate::kernel_ext::driver::reach;
+use crate::kernel_ext::driver::dma_mask;
 use kernel::{
     io::{
         register,
@@ -50,7 +50,7 @@ impl Edu<'_> {
         let mut words = command.split_ascii_whitespace();
         let name = words.next().ok_or(EINVAL)?;
         if name == "attach" {
-            return reach::inject(words.next().ok_or(EINVAL)?);
+            return dma_mask::inject(words.next().ok_or(EINVAL)?);
         }
         let number = words.next().map(|word| word.parse().map_err(|_| EINVAL));
         match (name, number.transpose()?) {

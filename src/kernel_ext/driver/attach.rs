@@ -10,9 +10,9 @@
 
 use crate::kernel_ext::{
     driver::{
+        dma_mask,
         pci as pci_ext,
         pci_driver,
-        reach,
         work::{
             Delayed,
             Work, //
@@ -267,7 +267,7 @@ impl<D: NodeDriver> pci::Driver for PciDriver<D> {
         _: Option<&'bound ()>,
     ) -> impl PinInit<Attached<'bound, D>, Error> + 'bound {
         pin_init::pin_init_scope(move || {
-            reach::set(pdev, D::dma_mask()?)?;
+            dma_mask::set(pdev, D::dma_mask()?)?;
             let guard = Guard::new()?;
             // SAFETY: Only `Attached` opens the guard, and closes it before the device is unbound.
             let mappings = unsafe { Mappings::new(pdev.as_ref(), guard.gate().clone())? };

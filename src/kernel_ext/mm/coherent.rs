@@ -380,7 +380,7 @@ mod tests {
 
     impl MaskedDevice {
         fn new(bits: u32) -> Result<Self> {
-            let reach = Self(faux::Registration::new(c"rdma-kunit", None)?);
+            let device = Self(faux::Registration::new(c"rdma-kunit", None)?);
             let mask = DmaMask::try_new(bits)?.value();
             // SAFETY: No other code uses this device, and nothing is allocated for it yet; a device
             // on the faux bus has no mask storage of its own.
