@@ -178,7 +178,7 @@ impl NodeDriver for Edu {
             hardware_version: u32::from(major) << 8 | u32::from(minor),
             ..Default::default()
         };
-        // CAST: there are few nodes.
+        // CAST: The number is less than the maximum number of nodes.
         let node = number.get() as u32;
         let pool = Pool::new(node, mappings.clone(), dma_bits, limits())?;
         let device = Device::new(node, guard.clone(), pool, info)?;
