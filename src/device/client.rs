@@ -341,7 +341,7 @@ impl Lane {
         self.traced.submitted(&jobs);
         let id = self
             .device
-            .enter(|engine| engine.submit_sync(self.id, &mut jobs, now))
+            .enter(|engine| engine.submit_sync(self.id, &mut jobs))
             .and_then(|accepted| accepted)
             .inspect_err(|error| self.traced.refused(&jobs, *error))?;
         match call.wait() {
@@ -574,7 +574,7 @@ impl Reserved<'_> {
         let lane = self.lane;
         lane.traced.submitted(&jobs);
         lane.device
-            .enter(|engine| engine.submit(lane.id, &mut jobs, self.now))
+            .enter(|engine| engine.submit(lane.id, &mut jobs))
             .and_then(|accepted| accepted)
             .inspect_err(|error| lane.traced.refused(&jobs, *error))?;
         self.room -= count;

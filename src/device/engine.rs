@@ -124,39 +124,33 @@ impl<'bound> Engine<'bound> {
 }
 
 impl Delayed<Engine<'_>> {
-    /// Queues requests, for which room was set aside, and starts the first one if the engine has
-    /// nothing to do, at the time `now`.
+    /// Queues requests, for which room was reserved, and starts the first one if the engine is idle.
     ///
     /// # Errors
     ///
     /// Those of [`Queue::submit`](crate::schedule::Queue::submit).
-    pub(crate) fn submit(&self, lane: LaneId, jobs: &mut Fifo<Job>, now: u64) -> Result {
+    pub(crate) fn submit(&self, lane: LaneId, jobs: &mut Fifo<Job>) -> Result {
         let mut work = self.device.work.lock();
         work.queue.submit(lane, jobs)?;
-        self.advance(&mut work, now);
+        self.advance(&mut work, None);
         Ok(())
     }
 
-    /// Queues a request that a thread waits for, and starts it if the engine has nothing to do.
+    /// Queues a request that a thread waits for, and starts it if the engine is idle.
     ///
     /// # Errors
     ///
     /// As [`submit`](Self::submit).
-    pub(crate) fn submit_sync(
-        &self,
-        lane: LaneId,
-        jobs: &mut Fifo<Job>,
-        now: u64,
-    ) -> Result<SyncId> {
+    pub(crate) fn submit_sync(&self, lane: LaneId, jobs: &mut Fifo<Job>) -> Result<SyncId> {
         let mut work = self.device.work.lock();
         let id = work.queue.submit_sync(lane, jobs)?;
-        self.advance(&mut work, now);
+        self.advance(&mut work, None);
         Ok(id)
     }
 
-    /// Starts what is next, if the engine has nothing to do.
+    /// Starts the next requests, if the engine is idle.
     pub(crate) fn kick(&self) {
-        self.advance(&mut self.device.work.lock(), clock::now());
+        self.advance(&mut self.device.work.lock(), None);
     }
 
     /// The interrupt handler. Returns whether the interrupt was ours.
@@ -215,23 +209,35 @@ impl Delayed<Engine<'_>> {
         }
     }
 
-    /// Records the end of the oldest transfer, and starts what is next.
+    /// Handles the end of the oldest transfer, and starts the next ones.
     fn finish(&self, work: &mut QueuedWork, transferred: Result) -> Option<Notice<Types>> {
         let now = clock::now();
-        let notice = work.queue.finish(transferred, now);
         if transferred.is_err() {
-            self.hardware.restart();
+            self.stop_others();
         }
+        let notice = work.queue.finish(transferred, now);
         work.since = now;
-        self.advance(work, now);
+        self.advance(work, Some(now));
         notice
     }
 
-    /// Gives the engine what is next, as much as it can have, and has a kernel thread do what is not
-    /// done under the lock.
-    fn advance(&self, work: &mut QueuedWork, now: u64) {
+    /// Stops the transfers behind one that has failed, so that they can be issued again. The engine may
+    /// still do them, if it is the driver that has found the failure.
+    fn stop_others(&self) {
+        if self.abilities.depth > 1 {
+            // An engine with several slots can be stopped.
+            let _ = self.hardware.abort();
+        }
+        self.hardware.restart();
+    }
+
+    /// Posts transfers until the slots are full or no requests are left, and queues the work for what
+    /// is not done under the lock. `now` is read here if the caller has no time that was read under the
+    /// lock: an earlier one could make a new transfer look late.
+    fn advance(&self, work: &mut QueuedWork, now: Option<u64>) {
         let was_idle = !work.queue.is_busy();
         if let Some(last) = self.post_all_but_one(work) {
+            let now = now.unwrap_or_else(clock::now);
             // Nothing follows it that could tell of its end.
             self.post(last.slot, last.transfer, true);
             self.hardware.kick();
@@ -304,7 +310,9 @@ impl Delayed<Engine<'_>> {
             self.keep_memory();
         }
         self.device.abort_active();
-        drop(self.device.work.lock().queue.take_deferred_drops());
+        let dropped = self.device.work.lock().queue.take_deferred_drops();
+        // Without the lock.
+        drop(dropped);
         self.device.pool().revoke_all(&emptied);
         trace::teardown(dev, Teardown::Freed);
     }

@@ -164,6 +164,12 @@ impl<T: QueueTypes> Flight<T> {
         self.active.get_mut(number)
     }
 
+    /// Whether the request of this number has no owner.
+    pub(super) fn is_abandoned(&self, number: usize) -> bool {
+        let active = self.active.get(number);
+        active.is_none_or(|active| active.lane.is_none())
+    }
+
     /// Removes a request that uses no slot.
     pub(super) fn remove(&mut self, number: usize) -> Option<Taken<T>> {
         let active = self.active.get_mut(number)?;

@@ -73,7 +73,7 @@ pub(crate) enum AbandonedWait<T: QueueTypes> {
     Waiting(Entry<Job<T>>),
     /// The engine has it, and keeps it until its transfers have ended.
     Begun,
-    /// It has ended, and the answer is there.
+    /// The answer is there: the request has ended or failed.
     Ended,
 }
 
@@ -267,6 +267,9 @@ impl<T: QueueTypes> Queue<T> {
     /// The thread that waits for a request stops waiting.
     pub(crate) fn abandon_wait(&mut self, lane: LaneId, id: SyncId) -> AbandonedWait<T> {
         if let Some(number) = self.flight.find(|active| active.is(id)) {
+            if self.flight.is_abandoned(number) {
+                return AbandonedWait::Ended;
+            }
             self.abandon(number);
             return AbandonedWait::Begun;
         }

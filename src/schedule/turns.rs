@@ -138,14 +138,12 @@ impl<T: QueueTypes> Queue<T> {
             self.stats.counters.bytes += slot.moves;
         }
         let active = self.flight.get_mut(number)?;
-        let outcome = if active.overdue {
-            transferred.and(Err(ETIMEDOUT))
-        } else {
-            transferred
-        };
-        if outcome.is_err() {
+        if transferred.is_err() {
             self.restart_others(number);
-            return self.end(number, outcome, now);
+            return self.end(number, transferred, now);
+        }
+        if active.overdue {
+            return self.finish_overdue(number, now);
         }
         let job = active.job.as_mut()?;
         job.bytes += slot.completes;
@@ -161,6 +159,18 @@ impl<T: QueueTypes> Queue<T> {
         }
         self.return_to_lane(number);
         None
+    }
+
+    /// A transfer of an overdue request has ended. The engine goes on with the others.
+    fn finish_overdue(&mut self, number: usize, now: u64) -> Option<Notice<T>> {
+        // Its late effects on the device are unknown.
+        if let Some(plan) = &mut self.plan {
+            plan.invalidate();
+        }
+        match self.flight.get_mut(number)?.slots {
+            0 => self.end(number, Err(ETIMEDOUT), now),
+            _ => None,
+        }
     }
 
     /// Returns a request that uses no slot to its lane, unless its turn continues.

@@ -12,10 +12,7 @@ use crate::{
         DmaEngine,
         Progress, //
     },
-    kernel_ext::{
-        driver::work::Delayed,
-        sync::clock, //
-    },
+    kernel_ext::driver::work::Delayed,
     schedule::Notice, //
 };
 use kernel::prelude::*;
@@ -63,6 +60,8 @@ impl Delayed<Engine<'_>> {
     fn abandon_all(&self) {
         self.abandon(&mut self.device.work.lock());
         self.device.abort_active();
+        // For the deferred drops.
+        self.queue_now();
         self.device.fail_waiting();
     }
 
@@ -77,7 +76,7 @@ impl Delayed<Engine<'_>> {
             dev_err!(self.dev, "a transfer does not end: no suspend\n");
             let mut work = self.device.work.lock();
             work.queue.resume();
-            self.advance(&mut work, clock::now());
+            self.advance(&mut work, None);
             return Err(EBUSY);
         }
         self.enabled.clear_master();
@@ -102,7 +101,7 @@ impl Delayed<Engine<'_>> {
             work.queue.invalidate();
         }
         work.queue.resume();
-        self.advance(&mut work, clock::now());
+        self.advance(&mut work, None);
         Ok(())
     }
 

@@ -113,6 +113,8 @@ impl Delayed<Engine<'_>> {
             }
             if checked.gone {
                 self.device.abort_active();
+                // For the deferred drops.
+                self.queue_now();
             }
             if checked.fail {
                 self.device.fail_waiting();

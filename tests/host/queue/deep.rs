@@ -477,11 +477,16 @@ fn all_that_a_stuck_engine_has_is_timed_out() {
     machine.look();
     assert!(machine.asked.iter().all(|asked| asked.outcome == Some(Err(ETIMEDOUT))));
     assert_eq!(machine.queue.refuses(), Some(EIO));
-    // They end later.
+    // They end later, one after the other. Until then the engine has them.
     for _ in 0..3 {
-        machine.posted.pop_front();
+        assert_eq!(machine.queue.refuses(), Some(EIO));
+        assert!(!machine.queue.has_deferred_drops());
+        let (slot, _) = machine.posted.pop_front().unwrap();
+        assert_eq!(machine.queue.oldest_slot(), Some(slot));
         drop(machine.queue.finish(Ok(()), 0));
+        assert!(machine.queue.has_deferred_drops());
+        drop(machine.queue.take_deferred_drops());
     }
-    machine.look();
+    assert!(!machine.queue.is_busy());
     assert_eq!(machine.queue.refuses(), None);
 }

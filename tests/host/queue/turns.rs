@@ -208,6 +208,7 @@ fn a_transfer_that_does_not_end_fails_but_stays_with_the_engine() {
     assert!(time_out(&mut queue, &mut None));
     assert!(!time_out(&mut queue, &mut None), "once");
     fail_waiting(&mut queue);
+    assert!(matches!(queue.abandon_wait(a, stuck.1), AbandonedWait::Ended), "the answer is there");
     assert_eq!(done(&stuck), Some(Err(ETIMEDOUT)));
     assert_eq!(done(&behind), Some(Err(EIO)));
     assert_eq!(memory.holders(), 2);
