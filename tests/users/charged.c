@@ -79,6 +79,8 @@ static long taken_beyond(size_t pages)
 	/* The first buffer allocates what the file needs besides. */
 	if (fd < 0 || make(fd, pages))
 		return -ENOMEM;
+	/* Slabs of the buffers that were freed before are freed after a grace period of RCU. */
+	pause_us(50000);
 	before = free_now();
 	for (int i = 0; i < EACH; i++)
 		if (make(fd, pages))
