@@ -4,15 +4,21 @@
 //! for one request.
 
 use super::{
-    call::Call,
-    deliver,
+    notices::{
+        Owner,
+        Waiters, //
+    },
+    queue::{
+        deliver,
+        Job,
+        Request,
+        Types,
+        Work, //
+    },
+    sync_waiter::SyncWaiter,
     traced::Traced,
     users::Membership,
-    Device,
-    Job,
-    Request,
-    Types,
-    Work, //
+    Device, //
 };
 use crate::{
     engines::request::{
@@ -26,18 +32,12 @@ use crate::{
         },
         fs::{
             eventfd::EventFd,
-            poll::{
-                Events,
-                PollQueue, //
-            }, //
+            poll::PollQueue, //
         },
         sync::{
             clock,
             signal::Pending,
-            wait::{
-                WaitQueue,
-                Woken, //
-            }, //
+            wait::Woken, //
         }, //
     },
     memory::hold::BufferHold,
@@ -46,7 +46,6 @@ use crate::{
         AbandonedWait,
         Answer,
         CancelScan,
-        Change,
         LaneId,
         LaneState,
         SyncId,
@@ -56,7 +55,6 @@ use crate::{
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
     prelude::*,
-    static_lock_class,
     sync::{
         atomic::{
             Atomic,
@@ -73,70 +71,6 @@ use kernel::{
 /// Contexts that there have been.
 static CONTEXTS: Atomic<u64> = Atomic::new(0);
 
-/// Those who wait for completions of one lane.
-#[pin_data]
-pub(crate) struct Waiters {
-    /// Threads in WAIT.
-    #[pin]
-    collectors: WaitQueue,
-    #[pin]
-    pollers: PollQueue,
-}
-
-/// What the queue knows of a lane's context.
-pub(crate) struct Owner {
-    traced: Traced,
-    waiters: Arc<Waiters>,
-    eventfd: Option<Arc<EventFd>>,
-}
-
-/// Wakes those who wait for a change of a lane. Made under the queue's lock, delivered without it:
-/// there may be many.
-pub(crate) struct Notice {
-    change: Change,
-    completed: usize,
-    waiters: Arc<Waiters>,
-    eventfd: Option<Arc<EventFd>>,
-}
-
-impl schedule::Owner<Types> for Owner {
-    type Notice = Notice;
-
-    fn completed(&self, job: &Job) {
-        self.traced.completed(job);
-    }
-
-    fn notice(&self, change: Change, completed: usize) -> Notice {
-        Notice {
-            change,
-            completed,
-            waiters: self.waiters.clone(),
-            eventfd: self.eventfd.clone(),
-        }
-    }
-}
-
-impl Notice {
-    /// Wakes them.
-    pub(super) fn deliver(self) {
-        let waiters = &*self.waiters;
-        match self.change {
-            Change::Completed | Change::PutBack => {
-                waiters.collectors.wake_satisfied(self.completed);
-                waiters.pollers.notify(Events::READABLE);
-            }
-            Change::Room => waiters.pollers.notify(Events::WRITABLE),
-            Change::Closed => {
-                waiters.collectors.wake_all();
-                waiters.pollers.notify(Events::READABLE | Events::GONE);
-            }
-        }
-        if let (Change::Completed | Change::Closed, Some(eventfd)) = (self.change, self.eventfd) {
-            eventfd.signal();
-        }
-    }
-}
-
 /// What requests to come are made of: a context that goes on submitting, or one of whose threads goes
 /// on calling, allocates no more.
 #[pin_data]
@@ -148,7 +82,7 @@ struct Pool {
 /// Blank jobs, and a call that no thread is in.
 struct Spare {
     jobs: Fifo<Job>,
-    call: Option<Pin<UniqueArc<Call>>>,
+    call: Option<Pin<UniqueArc<SyncWaiter<Types>>>>,
 }
 
 impl Pool {
@@ -178,13 +112,13 @@ impl Pool {
     }
 
     /// A blank job and a call, both of which may have to be allocated.
-    fn take_for_call(&self, traced: Traced) -> Result<(Entry<Job>, Arc<Call>)> {
+    fn take_for_call(&self, traced: Traced) -> Result<(Entry<Job>, Arc<SyncWaiter<Types>>)> {
         let mut spare = self.spare.lock();
         let (job, call) = (spare.jobs.pop_front(), spare.call.take());
         drop(spare);
         Ok((
             job.map_or_else(Job::blank, Ok)?,
-            call.map_or_else(|| Call::new(traced), |call| Ok(call.into()))?,
+            call.map_or_else(|| SyncWaiter::new(traced), |call| Ok(call.into()))?,
         ))
     }
 
@@ -199,7 +133,7 @@ impl Pool {
     }
 
     /// Gives back a blank job and a call that has been answered.
-    fn give_from_call(&self, blank: Entry<Job>, call: Arc<Call>) {
+    fn give_from_call(&self, blank: Entry<Job>, call: Arc<SyncWaiter<Types>>) {
         // What has answered it may still be about to drop it: then it is not kept.
         let call = Arc::into_unique_or_drop(call);
         let mut spare = self.spare.lock();
@@ -257,13 +191,7 @@ impl Lane {
     /// A lane with nothing in it.
     pub(crate) fn new(device: Arc<Device>) -> impl PinInit<Self, Error> {
         pin_init::pin_init_scope(move || {
-            let waiters = Arc::pin_init(
-                pin_init!(Waiters {
-                    collectors <- WaitQueue::new(c"rdma::collectors", static_lock_class!()),
-                    pollers <- PollQueue::new(c"rdma::pollers", static_lock_class!()),
-                }),
-                GFP_KERNEL_ACCOUNT,
-            )?;
+            let waiters = Waiters::new()?;
             let traced = Traced {
                 device: device.number(),
                 context: CONTEXTS.fetch_add(1, Relaxed) + 1,
@@ -351,7 +279,7 @@ impl Lane {
     }
 
     /// How a request has ended for the thread that has waited for it.
-    fn outcome(&self, answer: Answer<Types>, call: Arc<Call>) -> Result {
+    fn outcome(&self, answer: Answer<Types>, call: Arc<SyncWaiter<Types>>) -> Result {
         match answer {
             Answer::Ended(mut job) => {
                 let outcome = job.outcome();
@@ -364,7 +292,7 @@ impl Lane {
     }
 
     /// What a signal makes of a request that a thread waits for.
-    fn abandon_wait(&self, call: Arc<Call>, id: SyncId) -> Result {
+    fn abandon_wait(&self, call: Arc<SyncWaiter<Types>>, id: SyncId) -> Result {
         let abandoned = self.device.work.lock().queue.abandon_wait(self.id, id);
         match abandoned {
             AbandonedWait::Ended => match call.answer() {

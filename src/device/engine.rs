@@ -6,11 +6,13 @@ mod power;
 mod watchdog;
 
 use super::{
-    deliver,
-    Device,
-    Job,
-    Types,
-    Work as QueuedWork, //
+    queue::{
+        deliver,
+        Job,
+        Types,
+        Work as QueuedWork, //
+    },
+    Device, //
 };
 use crate::{
     engines::{

@@ -1,34 +1,43 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the tracepoints say of the requests of one context.
+//! The tracepoints of the requests of one context.
 
-use super::Job;
 use crate::{
     engines::{
         plan::Payload,
-        request::Operation, //
+        request::{
+            Backing,
+            Operation,
+            Request, //
+        }, //
     },
     kernel_ext::{
         collections::fifo::Fifo,
         driver::trace, //
     },
+    schedule::{
+        Job,
+        QueueTypes, //
+    },
     uapi, //
 };
 use kernel::prelude::*;
 
-/// Names a context in the tracepoints.
+/// Identifies a context in the tracepoints.
 #[derive(Clone, Copy)]
 pub(super) struct Traced {
     /// The number of the device's node.
     pub(super) device: u32,
-    /// The context's own, of all that there have been.
+    /// The number of the context, which no other context has had.
     pub(super) context: u64,
 }
 
 impl Traced {
-    /// Requests are put into the queue.
-    pub(super) fn submitted(self, jobs: &Fifo<Job>) {
-        // Going through them is for those who look.
+    /// Requests are submitted.
+    pub(super) fn submitted<B: Backing, T>(self, jobs: &Fifo<Job<T>>)
+    where
+        T: QueueTypes<Request = Request<B>>,
+    {
         if !trace::submit_enabled() {
             return;
         }
@@ -51,8 +60,8 @@ impl Traced {
         }
     }
 
-    /// Requests were not taken after all: their end is told, too.
-    pub(super) fn refused(self, jobs: &Fifo<Job>, error: Error) {
+    /// Requests were submitted, and not accepted.
+    pub(super) fn refused<T: QueueTypes>(self, jobs: &Fifo<Job<T>>, error: Error) {
         for job in jobs.iter() {
             trace::complete(
                 self.device,
@@ -65,8 +74,8 @@ impl Traced {
         }
     }
 
-    /// A request has ended.
-    pub(super) fn completed(self, job: &Job) {
+    /// A request is completed.
+    pub(super) fn completed<T: QueueTypes>(self, job: &Job<T>) {
         trace::complete(
             self.device,
             self.context,
@@ -77,7 +86,7 @@ impl Traced {
         );
     }
 
-    /// A request of this time has failed that the engine still has.
+    /// A request that the engine still has, and that was submitted at this time, has failed.
     pub(super) fn failed(self, error: Error, submitted: u64) {
         trace::complete(self.device, self.context, 0, Err(error), 0, submitted);
     }

@@ -6,8 +6,8 @@
 //! that user: a file that is opened adds nothing to what its user gets.
 
 use super::{
-    Device,
-    Types, //
+    queue::Types,
+    Device, //
 };
 use crate::schedule::{
     Growth,

@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Waiting for one request.
+//! A thread that waits for one request.
 
-use super::{
-    traced::Traced,
-    Types, //
-};
+use super::traced::Traced;
 use crate::{
     kernel_ext::sync::{
         signal::{
@@ -19,7 +16,8 @@ use crate::{
     },
     schedule::{
         Answer,
-        Caller, //
+        Caller,
+        QueueTypes, //
     }, //
 };
 use kernel::{
@@ -39,43 +37,49 @@ use kernel::{
 
 /// A thread that waits for one request.
 #[pin_data]
-pub(crate) struct Call {
+pub(crate) struct SyncWaiter<T: QueueTypes> {
     traced: Traced,
-    began: Atomic<u64>,
+    /// When the request was submitted, in nanoseconds.
+    submitted: Atomic<u64>,
+    /// The result of the request, until the thread takes it.
     #[pin]
-    answer: SpinLockIrq<Option<Answer<Types>>>,
+    answer: SpinLockIrq<Option<Answer<T>>>,
     #[pin]
     answered: WaitQueue,
 }
 
-impl Call {
+impl<T: QueueTypes> SyncWaiter<T> {
     /// Without an answer.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
     pub(super) fn new(traced: Traced) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 traced,
-                began: Atomic::new(0),
-                answer <- new_spinlock_irq!(None, "rdma::Call"),
-                answered <- WaitQueue::new(c"rdma::Call", static_lock_class!()),
+                submitted: Atomic::new(0),
+                answer <- new_spinlock_irq!(None, "rdma::SyncWaiter"),
+                answered <- WaitQueue::new(c"rdma::SyncWaiter", static_lock_class!()),
             }),
             GFP_KERNEL_ACCOUNT,
         )
     }
 
-    /// Begins at the time `now`, in nanoseconds.
+    /// Records that its request is submitted at the time `now`, in nanoseconds.
     pub(super) fn begin(&self, now: u64) {
-        self.began.store(now, Relaxed);
+        self.submitted.store(now, Relaxed);
     }
 
-    /// Sleeps until the answer is there.
+    /// Sleeps until there is an answer.
     ///
-    /// What is no signal does not end the sleep: the engine may have begun, and to restart the call
-    /// would be to do it twice.
+    /// Only a signal ends the sleep early: the engine may have begun, and a restart of the call would
+    /// repeat the request.
     ///
     /// # Errors
     ///
-    /// [`EINTR`] if a signal comes first.
-    pub(super) fn wait(&self) -> Result<Answer<Types>> {
+    /// [`EINTR`] if a signal is delivered first.
+    pub(super) fn wait(&self) -> Result<Answer<T>> {
         let mut interrupted = None;
         loop {
             let mut answer = self.answer.lock();
@@ -99,17 +103,17 @@ impl Call {
         self.answered.wake_all();
     }
 
-    /// Takes the answer, if it is there.
-    pub(super) fn answer(&self) -> Option<Answer<Types>> {
+    /// Takes the answer, if there is one.
+    pub(super) fn answer(&self) -> Option<Answer<T>> {
         self.answer.lock().take()
     }
 }
 
-impl Caller<Types> for Arc<Call> {
-    fn answer(&self, answer: Answer<Types>) {
+impl<T: QueueTypes> Caller<T> for Arc<SyncWaiter<T>> {
+    fn answer(&self, answer: Answer<T>) {
         match &answer {
             Answer::Ended(job) => self.traced.completed(job),
-            Answer::Failed(error) => self.traced.failed(*error, self.began.load(Relaxed)),
+            Answer::Failed(error) => self.traced.failed(*error, self.submitted.load(Relaxed)),
         }
         *self.answer.lock() = Some(answer);
     }

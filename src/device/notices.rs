@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Changes of a lane wake the threads that wait for them: in WAIT, in `poll`, and by an eventfd.
+
+use super::traced::Traced;
+use crate::{
+    kernel_ext::{
+        fs::{
+            eventfd::EventFd,
+            poll::{
+                Events,
+                PollQueue, //
+            }, //
+        },
+        sync::wait::WaitQueue, //
+    },
+    schedule::{
+        self,
+        Change,
+        Job,
+        QueueTypes, //
+    }, //
+};
+use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
+    prelude::*,
+    static_lock_class,
+    sync::Arc, //
+};
+
+/// The threads that wait for changes of one lane.
+#[pin_data]
+pub(crate) struct Waiters {
+    /// Threads in WAIT.
+    #[pin]
+    pub(super) collectors: WaitQueue,
+    /// Threads in `poll`.
+    #[pin]
+    pub(super) pollers: PollQueue,
+}
+
+impl Waiters {
+    /// No threads.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(super) fn new() -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                collectors <- WaitQueue::new(c"rdma::collectors", static_lock_class!()),
+                pollers <- PollQueue::new(c"rdma::pollers", static_lock_class!()),
+            }),
+            GFP_KERNEL_ACCOUNT,
+        )
+    }
+}
+
+/// The owner of a lane, as the queue knows it.
+pub(crate) struct Owner {
+    pub(super) traced: Traced,
+    pub(super) waiters: Arc<Waiters>,
+    pub(super) eventfd: Option<Arc<EventFd>>,
+}
+
+/// Wakes the threads that wait for a change of a lane. Made under the queue's lock, and delivered
+/// without it, because there may be many threads.
+pub(crate) struct Notice {
+    change: Change,
+    completed: usize,
+    waiters: Arc<Waiters>,
+    eventfd: Option<Arc<EventFd>>,
+}
+
+impl<T: QueueTypes> schedule::Owner<T> for Owner {
+    type Notice = Notice;
+
+    fn completed(&self, job: &Job<T>) {
+        self.traced.completed(job);
+    }
+
+    fn notice(&self, change: Change, completed: usize) -> Notice {
+        Notice {
+            change,
+            completed,
+            waiters: self.waiters.clone(),
+            eventfd: self.eventfd.clone(),
+        }
+    }
+}
+
+impl Notice {
+    /// Wakes the threads.
+    pub(super) fn deliver(self) {
+        let waiters = &*self.waiters;
+        match self.change {
+            Change::Completed | Change::PutBack => {
+                waiters.collectors.wake_satisfied(self.completed);
+                waiters.pollers.notify(Events::READABLE);
+            }
+            Change::Room => waiters.pollers.notify(Events::WRITABLE),
+            Change::Closed => {
+                waiters.collectors.wake_all();
+                waiters.pollers.notify(Events::READABLE | Events::GONE);
+            }
+        }
+        if let (Change::Completed | Change::Closed, Some(eventfd)) = (self.change, self.eventfd) {
+            eventfd.signal();
+        }
+    }
+}

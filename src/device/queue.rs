@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The queue of a device: what its parts are here, and how its notices are delivered.
+
+use super::{
+    notices,
+    sync_waiter::SyncWaiter, //
+};
+use crate::{
+    engines::{
+        request,
+        HardwarePlan, //
+    },
+    kernel_ext::sync::clock,
+    memory::hold::BufferHold,
+    schedule::{
+        self,
+        Notice,
+        QueueTypes, //
+    }, //
+};
+use kernel::sync::Arc;
+
+/// A request on buffers.
+pub(crate) type Request = request::Request<BufferHold>;
+
+/// The types of a device's queue.
+pub(crate) struct Types;
+
+impl QueueTypes for Types {
+    type Request = Request;
+    type Plan = HardwarePlan;
+    type Owner = notices::Owner;
+    type Caller = Arc<SyncWaiter<Self>>;
+}
+
+/// A request in the queue.
+pub(crate) type Job = schedule::Job<Types>;
+
+/// The queue of a device.
+pub(super) type Queue = schedule::Queue<Types>;
+
+/// The queue, and the times of the transfers that the engine has.
+pub(super) struct Work {
+    /// The queue.
+    pub(super) queue: Queue,
+    /// When the oldest transfer was started.
+    pub(super) since: u64,
+    /// When the watchdog's timer expires, if it is armed.
+    pub(super) checked_at: Option<u64>,
+}
+
+impl Work {
+    /// A queue that is closed with [`ENODEV`](kernel::error::code::ENODEV).
+    pub(super) fn new() -> Self {
+        Self {
+            queue: Queue::new(),
+            since: clock::now(),
+            checked_at: None,
+        }
+    }
+}
+
+/// Delivers a notice. The caller does not hold the queue's lock.
+pub(super) fn deliver(notice: Option<Notice<Types>>) {
+    match notice {
+        None => {}
+        Some(Notice::Owner(notice)) => notice.deliver(),
+        Some(Notice::Caller(waiter)) => waiter.wake(),
+    }
+}
