@@ -6,7 +6,7 @@
 //! while the device is bound, and is reached through the guard.
 //!
 //! Lock order: address space of a process → `FirstBuffer` of a context → `Handles` of a context,
-//! `Lane::cancel`, `Lane::collect` → guard (entered, not waited for) → memory of a buffer → `Registry`
+//! `Client::cancel`, `Client::collect` → guard (entered, not waited for) → memory of a buffer → `Registry`
 //! of buffers; `Users` of the device → `Work`. Nothing is allocated, freed or waited for under `Work`;
 //! the only lock that is taken under it is that of `SyncWaiter`. Wait queues and eventfds have locks of
 //! their own, which are taken after `Work` is released.
@@ -27,8 +27,8 @@ pub(crate) use bound::{
     EngineGuard, //
 };
 pub(crate) use client::{
-    Lane,
-    Reserved, //
+    reservation::Reservation,
+    Client, //
 };
 pub(crate) use engine::{
     Engine,

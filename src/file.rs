@@ -86,11 +86,11 @@ impl chrdev::File for Context {
     }
 
     fn poll_queue(&self) -> &PollQueue {
-        self.lane().poll_queue()
+        self.client().poll_queue()
     }
 
     fn poll(&self) -> Events {
-        let lane = self.lane().state();
+        let lane = self.client().state();
         let mut events = Events::NONE;
         if lane.completed > 0 {
             events = events | Events::READABLE;

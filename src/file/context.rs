@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One open file: its buffers, by handle, and its lane in the queue.
+//! One open file: its buffers, by handle, and its client of the device.
 
 use crate::{
     device::{
-        Device,
-        Lane, //
+        Client,
+        Device, //
     },
     engines::{
         request::{
@@ -85,7 +85,7 @@ pub(crate) struct Context {
     device: Arc<Device>,
     quota: Arc<Quota>,
     #[pin]
-    lane: Lane,
+    client: Client,
     /// Held while the first buffer is made.
     #[pin]
     making_first: Mutex<()>,
@@ -101,7 +101,7 @@ impl Context {
         Arc::pin_init(
             try_pin_init!(Self {
                 quota: device.pool().context_quota()?,
-                lane <- Lane::new(device.clone()),
+                client <- Client::new(device.clone()),
                 device,
                 making_first <- new_mutex!((), "rdma::FirstBuffer"),
                 handles <- new_mutex!(
@@ -208,8 +208,8 @@ impl Context {
     }
 
     /// Its place in the queue.
-    pub(crate) fn lane(&self) -> &Lane {
-        &self.lane
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
     }
 
     /// The buffer that these pages of the file belong to. The first mapping at offset 0 makes the
@@ -264,7 +264,7 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// [`EAGAIN`] if it would take a transfer, and is `nonblocking`; those of [`Lane::transfer`].
+    /// [`EAGAIN`] if it would take a transfer, and is `nonblocking`; those of [`Client::transfer`].
     pub(crate) fn read(&self, nonblocking: bool, position: u64, to: &mut [u8]) -> Result<usize> {
         let Some((range, bytes)) = self.device_memory(position, to.len()) else {
             return Ok(0);
@@ -274,7 +274,7 @@ impl Context {
         }
         let buffer = Buffer::new(self.device.pool(), &self.quota, bytes, Handle::FIRST)?;
         let span = Span::new(BufferHold::new(buffer.clone()), 0, range.length())?;
-        self.lane.transfer(Operation::FromDevice(range, span))?;
+        self.client.transfer(Operation::FromDevice(range, span))?;
         buffer.copy_to(&mut to[..bytes])?;
         Ok(bytes)
     }
@@ -297,7 +297,7 @@ impl Context {
         let buffer = Buffer::new(self.device.pool(), &self.quota, bytes, Handle::FIRST)?;
         buffer.copy_from(&from[..bytes])?;
         let span = Span::new(BufferHold::new(buffer), 0, range.length())?;
-        self.lane.transfer(Operation::ToDevice(span, range))?;
+        self.client.transfer(Operation::ToDevice(span, range))?;
         Ok(bytes)
     }
 

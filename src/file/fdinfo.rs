@@ -30,10 +30,10 @@ pub(super) fn show(context: &Context, to: &SeqFile) {
     let device = context.device();
     let info = Fdinfo {
         node: device.number(),
-        context: context.lane().context_number(),
+        context: context.client().context_number(),
         gone: device.info().is_err(),
         buffers: context.buffers(),
-        lane: context.lane().state(),
+        lane: context.client().state(),
         quota: context.quota(),
     };
     info.show(to);

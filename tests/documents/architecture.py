@@ -31,7 +31,6 @@ FLOORS = [
 CIRCLES: set[Import] = {
     # The device gives access to the engine, which works on the queue of the device.
     ("device::engine", "device"),
-    ("device::users", "device"),
 }
 
 USE = re.compile(r"^[ \t]*(pub(?:\([^)]*\))?\s+)?use\s+([^;]+);", re.MULTILINE)

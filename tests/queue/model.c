@@ -528,7 +528,7 @@ static void do_wait(struct __test_metadata *_metadata, struct context *context, 
 		expected = -EAGAIN;
 
 	memset(completions, 0xff, sizeof(completions));
-	answer = collect(context->fd, completions, min, max, timeout_us < 0 ? timeout_us : timeout_us * 1000);
+	answer = collect(context->fd, completions, min, max, timeout_us < 0 ? FOREVER : timeout_us * 1000);
 	ASSERT_EQ(expected, answer) TH_LOG("min %d, max %d, timeout %lld us", min, max, (long long)timeout_us);
 	if (woken == deadline) {
 		ASSERT_GE(MARGIN_US / 2, llabs(now() - woken));

@@ -23,5 +23,5 @@ pub(super) fn cancel(context: &Context, argument: Argument<uapi::rdma_cancel>) -
         _ => Some(wanted.cookie),
     };
     context.device().info()?;
-    context.lane().cancel(cookie)
+    context.client().cancel(cookie)
 }

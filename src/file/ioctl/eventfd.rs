@@ -21,6 +21,6 @@ pub(super) fn eventfd(context: &Context, argument: Argument<uapi::rdma_eventfd>)
         -1 => None,
         fd => Some(EventFd::from_fd(fd)?),
     };
-    context.lane().set_eventfd(eventfd)?;
+    context.client().set_eventfd(eventfd)?;
     Ok(0)
 }

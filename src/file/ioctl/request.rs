@@ -40,7 +40,7 @@ pub(super) fn transfer(
     if mode.nonblocking {
         return Err(EAGAIN);
     }
-    context.lane().transfer(operation)?;
+    context.client().transfer(operation)?;
     Ok(0)
 }
 

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     device::{
         Job,
-        Reserved, //
+        Reservation, //
     },
     file::context::Context,
     kernel_ext::{
@@ -39,7 +39,7 @@ pub(super) fn submit(
         return Err(EINVAL);
     }
     let request = Argument::first_of(submit.requests, submit.request_size)?;
-    let mut room = context.lane().reserve(count)?;
+    let mut room = context.client().reserve(count)?;
     let batch = Batch {
         context,
         mode,
@@ -56,7 +56,7 @@ pub(super) fn submit(
 struct Batch<'a, 'b> {
     context: &'a Context,
     mode: Mode,
-    room: &'a mut Reserved<'b>,
+    room: &'a mut Reservation<'b>,
     /// The next one.
     request: Argument<uapi::rdma_request>,
     accepted: Fifo<Job>,

@@ -39,7 +39,7 @@ pub(super) fn wait(
     let until = deadline(wait.deadline_ns);
     let is_over = until.is_some_and(|until| until <= clock::now());
     let min = if mode.nonblocking || is_over { 0 } else { min };
-    let completions = context.lane().collect(min, max, until)?;
+    let completions = context.client().collect(min, max, until)?;
     if completions.is_empty() && mode.nonblocking {
         return Err(EAGAIN);
     }
@@ -68,7 +68,7 @@ fn put(
     let there = completions.len();
     let written = write(array, &mut completions);
     let count = written.len();
-    context.lane().deliver(written, completions);
+    context.client().deliver(written, completions);
     if count == 0 && there > 0 {
         return Err(EFAULT);
     }

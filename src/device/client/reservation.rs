@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Submitting requests: room for them is reserved first, and what is not used is released.
+
+use super::Client;
+use crate::{
+    device::queue::{
+        deliver,
+        Job,
+        Request, //
+    },
+    engines::request::{
+        Operation,
+        Uid, //
+    },
+    kernel_ext::{
+        collections::fifo::{
+            Entry,
+            Fifo, //
+        },
+        sync::clock, //
+    },
+    memory::hold::BufferHold, //
+};
+use kernel::prelude::*;
+
+/// Room for requests in a client's lane. Dropping it releases the room that is not used.
+pub(crate) struct Reservation<'a> {
+    client: &'a Client,
+    room: usize,
+    blank: Fifo<Job>,
+    user: Uid,
+    now: u64,
+}
+
+impl Client {
+    /// Reserves room for up to `most` requests.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] if the device is gone, [`EAGAIN`] if there is no room at all.
+    pub(crate) fn reserve(&self, most: usize) -> Result<Reservation<'_>> {
+        let mut work = self.device.work.lock();
+        if let Some(error) = work.queue.refuses() {
+            return Err(error);
+        }
+        let room = work.queue.reserve(self.id, most);
+        drop(work);
+        if room == 0 {
+            return Err(EAGAIN);
+        }
+        Ok(Reservation {
+            client: self,
+            room,
+            blank: self.jobs.take(room),
+            user: Self::caller(),
+            now: clock::now(),
+        })
+    }
+}
+
+impl Reservation<'_> {
+    /// The number of requests that there is room for.
+    pub(crate) fn room(&self) -> usize {
+        self.room
+    }
+
+    /// A job with a request of the caller, which may be linked to the one before it.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(crate) fn job(
+        &mut self,
+        operation: Operation<BufferHold>,
+        cookie: u64,
+        linked: bool,
+    ) -> Result<Entry<Job>> {
+        let mut job = match self.blank.pop_front() {
+            Some(job) => job,
+            None => Job::blank()?,
+        };
+        let request = Request::new(operation, self.user);
+        job.submit(request, cookie, linked, self.now);
+        Ok(job)
+    }
+
+    /// Queues requests, no more than there is room for, and starts the engine if it is idle. Returns
+    /// their number.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] if the device is gone, [`EIO`] if the engine is stuck.
+    pub(crate) fn submit(mut self, mut jobs: Fifo<Job>) -> Result<usize> {
+        let count = jobs.len();
+        let client = self.client;
+        client.traced.submitted(&jobs);
+        client
+            .device
+            .enter(|engine| engine.submit(client.id, &mut jobs))
+            .and_then(|accepted| accepted)
+            .inspect_err(|error| client.traced.refused(&jobs, *error))?;
+        self.room -= count;
+        Ok(count)
+    }
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        let blank = core::mem::replace(&mut self.blank, Fifo::new());
+        if !blank.is_empty() {
+            self.client.jobs.put(blank);
+        }
+        if self.room > 0 {
+            let mut work = self.client.device.work.lock();
+            let notice = work.queue.release(self.client.id, self.room);
+            drop(work);
+            deliver(notice);
+        }
+    }
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Submitting one request, and waiting for it.
+
+use super::Client;
+use crate::{
+    device::{
+        queue::{
+            Request,
+            Types, //
+        },
+        sync_waiter::SyncWaiter, //
+    },
+    engines::request::Operation,
+    kernel_ext::{
+        collections::fifo::Fifo,
+        sync::clock, //
+    },
+    memory::hold::BufferHold,
+    schedule::{
+        AbandonedWait,
+        Answer,
+        SyncId, //
+    }, //
+};
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+impl Client {
+    /// Executes an operation, and waits until it has ended.
+    ///
+    /// # Errors
+    ///
+    /// As in `uapi/rdma.h`, `struct rdma_request`, from `EINTR` on.
+    pub(crate) fn transfer(&self, operation: Operation<BufferHold>) -> Result {
+        let now = clock::now();
+        let (mut job, waiter) = self.jobs.take_for_sync(self.traced)?;
+        waiter.begin(now);
+        let request = Request::new(operation, Self::caller());
+        job.submit_sync(request, waiter.clone(), now);
+        let mut jobs = Fifo::new();
+        jobs.push_back(job);
+        self.traced.submitted(&jobs);
+        let id = self
+            .device
+            .enter(|engine| engine.submit_sync(self.id, &mut jobs))
+            .and_then(|accepted| accepted)
+            .inspect_err(|error| self.traced.refused(&jobs, *error))?;
+        match waiter.wait() {
+            Ok(answer) => self.outcome(answer, waiter),
+            Err(_) => self.abandon_wait(waiter, id),
+        }
+    }
+
+    /// The result of a request.
+    fn outcome(&self, answer: Answer<Types>, waiter: Arc<SyncWaiter<Types>>) -> Result {
+        match answer {
+            Answer::Ended(mut job) => {
+                let outcome = job.outcome();
+                job.clear();
+                self.jobs.put_from_sync(job, waiter);
+                outcome
+            }
+            Answer::Failed(error) => Err(error),
+        }
+    }
+
+    /// Stops waiting for a request because of a signal, and returns how the call ends.
+    fn abandon_wait(&self, waiter: Arc<SyncWaiter<Types>>, id: SyncId) -> Result {
+        let abandoned = self.device.work.lock().queue.abandon_wait(self.id, id);
+        match abandoned {
+            AbandonedWait::Ended => match waiter.answer() {
+                Some(answer) => self.outcome(answer, waiter),
+                None => Err(ERESTARTNOHAND),
+            },
+            // The engine has not begun.
+            AbandonedWait::Waiting(job) if !job.is_begun() => Err(ERESTARTSYS),
+            // All operations can be repeated, but not after each signal handler: a timer could prevent
+            // a transfer from ever ending.
+            AbandonedWait::Waiting(_) | AbandonedWait::Begun => Err(ERESTARTNOHAND),
+        }
+    }
+}
