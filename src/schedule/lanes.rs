@@ -36,14 +36,14 @@ use crate::kernel_ext::collections::{
 use kernel::prelude::*;
 
 /// A user with lanes.
-pub(crate) struct User {
+pub(crate) struct LaneUser {
     /// The lanes of the user that wait for a turn.
     turns: Ring,
     /// The neighbours among the users who wait for a turn.
     link: Option<Link>,
 }
 
-impl Linked for User {
+impl Linked for LaneUser {
     fn link(&mut self) -> &mut Option<Link> {
         &mut self.link
     }
@@ -72,7 +72,7 @@ impl<T: QueueTypes> Linked for Slot<T> {
 /// [`Place::Failing`].
 pub(super) struct Lanes<T: QueueTypes> {
     lanes: Slab<Slot<T>>,
-    users: Slab<User>,
+    users: Slab<LaneUser>,
     turns: Ring,
     failing: Ring,
 }
@@ -84,7 +84,7 @@ pub(crate) struct LaneCursor(usize);
 /// Memory for lanes and users; before [`Lanes::grow`] the new one, after it the old one.
 pub(crate) struct Growth<T: QueueTypes> {
     lanes: Option<SlabGrowth<Slot<T>>>,
-    users: Option<SlabGrowth<User>>,
+    users: Option<SlabGrowth<LaneUser>>,
 }
 
 /// The size of a [`Growth`].
@@ -132,7 +132,7 @@ impl<T: QueueTypes> Lanes<T> {
 
     /// Adds a user; [`None`] if there is no room.
     pub(super) fn add_user(&mut self) -> Option<UserId> {
-        let user = User {
+        let user = LaneUser {
             turns: Ring::new(),
             link: None,
         };
