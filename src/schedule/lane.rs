@@ -238,11 +238,12 @@ impl<T: QueueTypes> Lane<T> {
         }
     }
 
-    /// Fails up to [`STEP`](Self::STEP) requests that are linked to a failed one.
-    pub(super) fn fail_links(&mut self) {
-        for _ in 0..Self::STEP {
+    /// Fails up to [`STEP`](Self::STEP) requests that are linked to a failed one, and returns their
+    /// number.
+    pub(super) fn fail_links(&mut self) -> usize {
+        for failed in 0..Self::STEP {
             if self.place() != Some(Place::Failing) {
-                return;
+                return failed;
             }
             if let Some(mut job) = self.pop() {
                 self.fail_next_link();
@@ -250,6 +251,7 @@ impl<T: QueueTypes> Lane<T> {
                 self.complete(job);
             }
         }
+        Self::STEP
     }
 
     /// Takes a request that waits. Searches all of them.

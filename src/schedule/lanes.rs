@@ -229,12 +229,13 @@ impl<T: QueueTypes> Lanes<T> {
     }
 
     /// Completes a request of a lane, or returns it if there is no such lane. Requests that are linked
-    /// to a failed one fail, too.
+    /// to a failed one fail, too. Returns the thread that waits for it, if there is one, and the number
+    /// of links that have failed.
     pub(super) fn complete(
         &mut self,
         lane: LaneId,
         job: Entry<Job<T>>,
-    ) -> Result<Option<T::Caller>, Entry<Job<T>>> {
+    ) -> Result<(Option<T::Caller>, usize), Entry<Job<T>>> {
         let Some(at) = self.get_mut(lane) else {
             return Err(job);
         };
@@ -244,14 +245,12 @@ impl<T: QueueTypes> Lanes<T> {
             at.fail_next_link();
         }
         let caller = at.complete(job);
-        if failed {
-            // After a short chain of links, the lane keeps its turn.
-            at.fail_links();
-        }
+        // After a short chain of links, the lane keeps its turn.
+        let links = if failed { at.fail_links() } else { 0 };
         if failed || at.begins_with_link() {
             self.place(lane, None);
         }
-        Ok(caller)
+        Ok((caller, links))
     }
 
     /// Records that the request of this number, which the engine has, continues in another turn.
@@ -282,35 +281,37 @@ impl<T: QueueTypes> Lanes<T> {
         self.failing.next().map(LaneId)
     }
 
-    /// Fails up to [`Lane::STEP`] requests that are linked to a failed one.
-    pub(super) fn fail_links(&mut self, lane: LaneId) {
-        if let Some(at) = self.get_mut(lane) {
-            at.fail_links();
-            self.place(lane, None);
-        }
+    /// Fails up to [`Lane::STEP`] requests that are linked to a failed one, and returns their number.
+    pub(super) fn fail_links(&mut self, lane: LaneId) -> usize {
+        let Some(at) = self.get_mut(lane) else {
+            return 0;
+        };
+        let failed = at.fail_links();
+        self.place(lane, None);
+        failed
     }
 
     /// Fails some of the requests that wait in the lane at the cursor with `error`. The cursor moves on
-    /// when none are left. Returns the lane, if there is one, whether it has new completions, and a
+    /// when none are left. Returns the lane, if there is one, the number of requests that failed, and a
     /// thread to be woken.
     pub(super) fn fail_batch(
         &mut self,
         cursor: &mut LaneCursor,
         error: Error,
-    ) -> Option<(LaneId, bool, Option<T::Caller>)> {
+    ) -> Option<(LaneId, usize, Option<T::Caller>)> {
         let lane = LaneId(cursor.0);
         let Some(at) = self.get_mut(lane) else {
             cursor.0 += 1;
             return None;
         };
-        let before = at.state().completed;
+        let before = at.state().waiting;
         let (more, caller) = at.fail_batch(error);
-        let completed = at.state().completed > before;
+        let failed = before - at.state().waiting;
         if !more {
             cursor.0 += 1;
         }
         self.place(lane, None);
-        Some((lane, completed, caller))
+        Some((lane, failed, caller))
     }
 
     /// Whether the cursor is behind the last lane.

@@ -290,7 +290,9 @@ impl<T: QueueTypes> Queue<T> {
         let before = scan.cancelled;
         let more = self.lanes.cancel_step(lane, scan);
         // CAST: small numbers.
-        self.stats.counters.cancelled += (scan.cancelled - before) as u64;
+        let cancelled = (scan.cancelled - before) as u64;
+        self.stats.counters.cancelled += cancelled;
+        self.stats.counters.completed += cancelled;
         let notice = if scan.cancelled > before {
             self.notice(lane, Change::Completed)
         } else {
@@ -312,7 +314,8 @@ impl<T: QueueTypes> Queue<T> {
                 notice: None,
             };
         };
-        self.lanes.fail_links(lane);
+        // CAST: a small number.
+        self.stats.counters.completed += self.lanes.fail_links(lane) as u64;
         Step {
             more: self.has_failing(),
             notice: self.notice(lane, Change::Completed),
@@ -330,9 +333,13 @@ impl<T: QueueTypes> Queue<T> {
         let failed = self
             .refuses()
             .and_then(|error| self.lanes.fail_batch(cursor, error));
+        if let Some((_, failed, _)) = &failed {
+            // CAST: a small number.
+            self.stats.counters.completed += *failed as u64;
+        }
         let notice = match failed {
             Some((_, _, Some(caller))) => Some(Notice::Caller(caller)),
-            Some((lane, completed, None)) if completed || self.closed.is_some() => {
+            Some((lane, failed, None)) if failed > 0 || self.closed.is_some() => {
                 self.notice(lane, Change::Completed)
             }
             _ => None,

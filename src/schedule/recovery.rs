@@ -85,7 +85,11 @@ impl<T: QueueTypes> Queue<T> {
             completed.complete_for(job, Err(ETIMEDOUT));
             self.stop_turn(number);
             self.lanes.stop_continuing(lane, number);
-            *completion = self.lanes.complete(lane, completed).err();
+            match self.lanes.complete(lane, completed) {
+                // CAST: a small number.
+                Ok((_, links)) => self.stats.counters.completed += links as u64,
+                Err(completed) => *completion = Some(completed),
+            }
         }
         Some(self.notice(lane, Change::Completed))
     }

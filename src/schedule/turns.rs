@@ -239,15 +239,21 @@ impl<T: QueueTypes> Queue<T> {
     ) -> Option<Notice<T>> {
         let Taken { mut job, lane } = taken;
         job.end(outcome);
-        self.stats.counters.completed += 1;
         self.stats.latency.record(job.age(now));
+        self.stats.counters.completed += 1;
         let Some(lane) = lane else {
             self.defer_drop(job);
             return None;
         };
         match self.lanes.complete(lane, job) {
-            Ok(Some(caller)) => Some(Notice::Caller(caller)),
-            Ok(None) => self.notice(lane, Change::Completed),
+            Ok((caller, links)) => {
+                // CAST: a small number.
+                self.stats.counters.completed += links as u64;
+                match caller {
+                    Some(caller) => Some(Notice::Caller(caller)),
+                    None => self.notice(lane, Change::Completed),
+                }
+            }
             Err(job) => {
                 self.defer_drop(job);
                 None

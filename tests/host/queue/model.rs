@@ -9,6 +9,8 @@ use super::*;
 struct Model {
     waiting: VecDeque<ModelRequest>,
     completed: VecDeque<(u64, u64, Result)>,
+    /// Number of requests that have ended.
+    ended: u64,
 }
 
 struct ModelRequest {
@@ -36,6 +38,7 @@ impl Model {
             }
         }
         self.waiting = kept;
+        self.ended += cancelled as u64;
         (cancelled, begun)
     }
 
@@ -46,6 +49,7 @@ impl Model {
         if request.pieces.is_empty() {
             let request = self.waiting.pop_front().unwrap();
             self.completed.push_back((request.cookie, request.done, Ok(())));
+            self.ended += 1;
         }
     }
 }
@@ -62,6 +66,8 @@ fn random_operations_do_as_the_model_does() {
         let mut running: Option<usize> = None;
         let mut cookie = 0;
         for turn in 0..400u64 {
+            let ended = models.iter().map(|model| model.ended).sum();
+            assert_eq!(queue.stats.counters.completed, ended, "seed {seed}, turn {turn}");
             let n = random.below(3) as usize;
             match random.below(10) {
                 0..=2 => {

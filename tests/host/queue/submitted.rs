@@ -65,6 +65,7 @@ fn what_is_linked_to_a_failure_does_not_start() {
     assert!(outcomes[1..].iter().all(|(_, bytes, outcome)| *bytes == 0 && outcome.is_err()));
     finish(&mut queue);
     assert_eq!(queue.state(a).outstanding, 0);
+    assert_eq!(queue.stats.counters.completed, 6);
     // Cancelling the middle of a chain cancels its end, but not its beginning.
     batch(&mut queue, a, requests().map(|(n, l)| (to_device(n as u64, 1), n as u64, l))).unwrap();
     assert_eq!(cancel(&mut queue, a, Some(1)), (2, false));
@@ -161,6 +162,7 @@ fn what_runs_when_the_queue_closes_is_completed_at_the_end() {
     let outcomes: Vec<_> = collect(&mut queue, a, 9).iter().map(|c| (c.0, c.2)).collect();
     assert_eq!(outcomes, [(1, Err(ENODEV)), (2, Err(ENODEV)), (0, Err(ENODEV))]);
     assert_eq!(queue.state(a).outstanding, 0);
+    assert_eq!(queue.stats.counters.completed, 3);
 }
 
 /// A copy finishes or starts a piece between the beginning of a scan and its first step: the engine has started it, so that
