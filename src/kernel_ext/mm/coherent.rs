@@ -314,23 +314,29 @@ impl<'bound> Memory<'bound> {
         self.blocks.first().map_or(0, |block| block.bus)
     }
 
-    /// Copies the start of the first page to `to`, at most a page.
-    pub(crate) fn copy_to(&self, to: &mut [u8]) {
-        if let Some(first) = self.blocks.first() {
-            let bytes = to.len().min(PAGE_SIZE);
-            // SAFETY: Both are valid for `bytes` and do not overlap, because `to` is exclusive. The
-            // device or userspace may write concurrently; any value of the bytes is valid.
-            unsafe { core::ptr::copy_nonoverlapping(first.cpu.as_ptr(), to.as_mut_ptr(), bytes) }
+    /// Copies the memory to `to`, up to the size of the smaller one.
+    pub(crate) fn copy_to(&self, mut to: &mut [u8]) {
+        for block in &self.blocks {
+            let (part, rest) = to.split_at_mut(to.len().min(block.size));
+            // SAFETY: Both are valid for the length of `part`, which is at most `block.size`, and do
+            // not overlap, because `to` is exclusive. The device or userspace may write concurrently;
+            // any value of the bytes is valid.
+            unsafe {
+                core::ptr::copy_nonoverlapping(block.cpu.as_ptr(), part.as_mut_ptr(), part.len())
+            }
+            to = rest;
         }
     }
 
-    /// Copies `from` to the start of the first page, at most a page.
-    pub(crate) fn copy_from(&self, from: &[u8]) {
-        if let Some(first) = self.blocks.first() {
-            let bytes = from.len().min(PAGE_SIZE);
-            // SAFETY: Both are valid for `bytes` and do not overlap. The device or userspace may
-            // read or write concurrently; any value of the bytes is valid.
-            unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), first.cpu.as_ptr(), bytes) }
+    /// Copies `from` to the memory, up to the size of the smaller one.
+    pub(crate) fn copy_from(&self, mut from: &[u8]) {
+        for block in &self.blocks {
+            let (part, rest) = from.split_at(from.len().min(block.size));
+            // SAFETY: Both are valid for the length of `part`, which is at most `block.size`, and do
+            // not overlap. The device or userspace may read or write concurrently; any value of the
+            // bytes is valid.
+            unsafe { core::ptr::copy_nonoverlapping(part.as_ptr(), block.cpu.as_ptr(), part.len()) }
+            from = rest;
         }
     }
 
