@@ -923,7 +923,7 @@ TEST_F(slow, closed_meanwhile)
 
 /* --- Arguments that change while they are read */
 
-enum { BATCH = 48, VALUES = 8, FLIP_US = 4000000, FLIPS = 1000000, FLIPPED = 4 };
+enum { BATCH = 48, VALUES = 8, STEPS = 40, STEP_US = 100000, FLIPS = 1000000, FLIPPED = 4 };
 
 /* Memory that the flipping thread writes to, and that is the argument of calls. */
 struct target {
@@ -991,8 +991,8 @@ struct flipping {
 	FIXTURE_DATA(flipped) *self;
 	volatile bool *over;
 	unsigned int seed;
-	volatile long calls;
-	long succeeded, accepted, collected;
+	volatile long calls, succeeded, accepted;
+	long collected;
 	int unexpected;
 	volatile bool done;
 };
@@ -1209,11 +1209,18 @@ TEST_F(flipped, arguments_under_way)
 		threads[i] = (struct flipping){ .self = self, .over = &over, .seed = i };
 		ASSERT_EQ(0, pthread_create(&threads[i].thread, NULL, i ? caller : flipper, &threads[i]));
 	}
-	/* Duration, and number of calls. */
-	do
-		pause_us(FLIP_US);
-	while (threads[0].calls < scale(FLIPS, 20 * FLIPS));
+	/* Duration, and numbers of calls. At the end of each step, a signal ends a WAIT that no request would end. */
+	for (int step = 0; step < STEPS || threads[0].calls < scale(FLIPS, 20 * FLIPS) || succeeded <= 1000 || accepted <= 1000; step++) {
+		pause_us(STEP_US);
+		succeeded = accepted = 0;
+		for (int i = 1; i <= CALLERS; i++) {
+			succeeded += threads[i].succeeded;
+			accepted += threads[i].accepted;
+			pthread_kill(threads[i].thread, SIGUSR1);
+		}
+	}
 	over = true;
+	succeeded = accepted = 0;
 	for (int i = 0; i <= CALLERS; i++) {
 		/* The call may wait without a limit. */
 		while (i && !threads[i].done) {
