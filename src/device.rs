@@ -12,6 +12,7 @@
 //! their own, which are taken after `Work` is released.
 
 mod bound;
+mod channel;
 mod client;
 mod debugfs;
 mod engine;
@@ -26,6 +27,7 @@ pub(crate) use bound::{
     BoundEngine,
     EngineGuard, //
 };
+pub(crate) use channel::Channel;
 pub(crate) use client::{
     reservation::Reservation,
     Client, //
@@ -38,45 +40,23 @@ pub(crate) use queue::Job;
 pub(crate) use snapshot::Activity;
 
 use crate::{
-    kernel_ext::{
-        driver::work::Delayed,
-        sync::clock, //
-    },
+    kernel_ext::driver::work::Delayed,
     memory::pool::Pool,
-    schedule::{
-        LaneCursor,
-        Step, //
-    },
     uapi, //
 };
 use kernel::{
     prelude::*,
-    sync::{
-        new_spinlock_irq,
-        Arc,
-        SpinLockIrq, //
-    }, //
-};
-use queue::{
-    deliver,
-    Queue,
-    Types,
-    Work, //
+    sync::Arc, //
 };
 use users::Users;
 
 /// A device.
 #[pin_data]
 pub(crate) struct Device {
-    /// The N of `/dev/rdmaN`.
-    number: u32,
     /// Contains the engine. Open while the device is bound.
     guard: EngineGuard,
-    /// The queue. The interrupt handler takes this lock. Closed while the device is not bound.
-    #[pin]
-    work: SpinLockIrq<Work>,
-    /// The state that its buffers share. Their memory is freed before unbinding returns.
-    pool: Arc<Pool>,
+    /// The queue that the engine works on.
+    channel: Arc<Channel>,
     /// The properties of the device. Constant.
     info: uapi::rdma_device_info,
     /// The users who have a file of the device open.
@@ -98,10 +78,8 @@ impl Device {
     ) -> Result<Arc<Self>> {
         Arc::pin_init(
             try_pin_init!(Self {
-                number,
                 guard,
-                work <- new_spinlock_irq!(Work::new(), "rdma::Work"),
-                pool,
+                channel: Channel::new(number, pool)?,
                 info,
                 users <- Users::new(),
             }),
@@ -111,7 +89,12 @@ impl Device {
 
     /// The N of `/dev/rdmaN`.
     pub(crate) fn number(&self) -> u32 {
-        self.number
+        self.channel.number()
+    }
+
+    /// Returns the queue that the engine works on.
+    pub(crate) fn channel(&self) -> &Arc<Channel> {
+        &self.channel
     }
 
     /// Calls `f` with the engine, which exists until `f` returns.
@@ -139,39 +122,6 @@ impl Device {
 
     /// The state that its buffers share.
     pub(crate) fn pool(&self) -> &Arc<Pool> {
-        &self.pool
-    }
-
-    /// Closes the queue: all requests fail with `error` from now on, those that wait as well.
-    fn close(&self, error: Error) {
-        self.work.lock().queue.close(error);
-        self.fail_waiting();
-    }
-
-    /// Aborts the requests that the engine had. It no longer accesses their memory.
-    fn abort_active(&self) {
-        self.in_steps(|queue| queue.abort_one(clock::now()));
-    }
-
-    /// Fails the requests that wait, if the queue accepts none.
-    fn fail_waiting(&self) {
-        let mut cursor = LaneCursor::default();
-        self.in_steps(|queue| queue.fail_batch(&mut cursor));
-    }
-
-    /// Fails the requests that are linked to a failed one.
-    fn fail_links(&self) {
-        self.in_steps(Queue::fail_links);
-    }
-
-    /// Repeats a step until it is the last one, and releases the queue's lock after each.
-    fn in_steps(&self, mut step: impl FnMut(&mut Queue) -> Step<Types>) {
-        loop {
-            let done = step(&mut self.work.lock().queue);
-            deliver(done.notice);
-            if !done.more {
-                return;
-            }
-        }
+        self.channel.pool()
     }
 }

@@ -187,7 +187,7 @@ impl NodeDriver for Edu {
             (hardware, plan),
             enabled,
             zeros,
-            device.clone(),
+            device.channel().clone(),
             kind,
         )?;
         dev_info!(

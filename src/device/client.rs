@@ -9,6 +9,7 @@ pub(super) mod reservation;
 mod sync;
 
 use super::{
+    channel::Channel,
     notices::{
         Owner,
         Waiters, //
@@ -55,6 +56,7 @@ static CONTEXTS: Atomic<u64> = Atomic::new(0);
 #[pin_data(PinnedDrop)]
 pub(crate) struct Client {
     device: Arc<Device>,
+    channel: Arc<Channel>,
     id: LaneId,
     traced: Traced,
     waiters: Arc<Waiters>,
@@ -86,6 +88,7 @@ impl Client {
             let user = Membership::new(&device)?;
             let id = Self::add(&device, user.id(), traced, &waiters)?;
             Ok(try_pin_init!(Self {
+                channel: device.channel().clone(),
                 device,
                 id,
                 traced,
@@ -113,7 +116,7 @@ impl Client {
         loop {
             // Room is made outside of the lock, and another thread may use it.
             device.grow_queue()?;
-            let added = device.work.lock().queue.add_lane(user, lane);
+            let added = device.channel.work.lock().queue.add_lane(user, lane);
             match added {
                 Ok(id) => return Ok(id),
                 Err(back) => lane = back,
@@ -133,7 +136,7 @@ impl Client {
 
     /// The state of the lane.
     pub(crate) fn state(&self) -> LaneState {
-        self.device.work.lock().queue.state(self.id)
+        self.channel.work.lock().queue.state(self.id)
     }
 
     /// The caller as the user of a request.
@@ -149,9 +152,9 @@ impl Client {
     /// For one cookie: [`EALREADY`] if the engine has begun, [`ENOENT`] if there is none.
     pub(crate) fn cancel(&self, cookie: Option<u64>) -> Result<usize> {
         let _one_at_a_time = self.cancel.lock();
-        let scan = self.device.work.lock().queue.cancel(self.id, cookie);
+        let scan = self.channel.work.lock().queue.cancel(self.id, cookie);
         let mut scan: CancelScan = scan.ok_or(ENODEV)?;
-        self.device
+        self.channel
             .in_steps(|queue| queue.cancel_step(self.id, &mut scan));
         // The engine may have found no request during the scan.
         let _ = self.device.enter(|engine| engine.kick());
@@ -172,7 +175,7 @@ impl Client {
         let eventfd = eventfd
             .map(|eventfd| Arc::new(eventfd, GFP_KERNEL_ACCOUNT))
             .transpose()?;
-        let mut work = self.device.work.lock();
+        let mut work = self.channel.work.lock();
         let owner = work.queue.owner_mut(self.id);
         let old = owner.map(|owner| core::mem::replace(&mut owner.eventfd, eventfd));
         drop(work);
@@ -186,7 +189,7 @@ impl Client {
 #[allow(unsafe_code, reason = "For the macro, which is of the crate.")]
 impl PinnedDrop for Client {
     fn drop(self: Pin<&mut Self>) {
-        let left = self.device.work.lock().queue.remove_lane(self.id);
+        let left = self.channel.work.lock().queue.remove_lane(self.id);
         drop(left);
     }
 }

@@ -6,13 +6,13 @@ mod power;
 mod watchdog;
 
 use super::{
+    channel::Channel,
     queue::{
         deliver,
         Job,
         Types,
         Work as QueuedWork, //
-    },
-    Device, //
+    }, //
 };
 use crate::{
     engines::{
@@ -83,7 +83,7 @@ pub(crate) struct Engine<'bound> {
     enabled: Enabled<'bound>,
     dev: &'bound device::Device<Bound>,
     zeros: Memory<'bound>,
-    device: Arc<Device>,
+    channel: Arc<Channel>,
     interrupt_kind: InterruptKind,
     lost_interrupt: Ratelimit,
 }
@@ -100,19 +100,19 @@ impl<'bound> Engine<'bound> {
         (hardware, plan): (Hardware<'bound>, HardwarePlan),
         enabled: Enabled<'bound>,
         zeros: Memory<'bound>,
-        device: Arc<Device>,
+        channel: Arc<Channel>,
         interrupt_kind: InterruptKind,
     ) -> Result<Self> {
         let abilities = hardware.abilities();
         let flight = Flight::new(abilities.depth)?;
-        device.work.lock().queue.open(plan, flight);
+        channel.work.lock().queue.open(plan, flight);
         Ok(Self {
             hardware,
             abilities,
             enabled,
             dev,
             zeros,
-            device,
+            channel,
             interrupt_kind,
             lost_interrupt: Ratelimit::new(),
         })
@@ -132,7 +132,7 @@ impl Delayed<Engine<'_>> {
     ///
     /// Those of [`Queue::submit`](crate::schedule::Queue::submit).
     pub(crate) fn submit(&self, lane: LaneId, jobs: &mut Fifo<Job>) -> Result {
-        let mut work = self.device.work.lock();
+        let mut work = self.channel.work.lock();
         work.queue.submit(lane, jobs)?;
         self.advance(&mut work, None);
         Ok(())
@@ -144,7 +144,7 @@ impl Delayed<Engine<'_>> {
     ///
     /// As [`submit`](Self::submit).
     pub(crate) fn submit_sync(&self, lane: LaneId, jobs: &mut Fifo<Job>) -> Result<SyncId> {
-        let mut work = self.device.work.lock();
+        let mut work = self.channel.work.lock();
         let id = work.queue.submit_sync(lane, jobs)?;
         self.advance(&mut work, None);
         Ok(id)
@@ -152,17 +152,17 @@ impl Delayed<Engine<'_>> {
 
     /// Starts the next requests, if the engine is idle.
     pub(crate) fn kick(&self) {
-        self.advance(&mut self.device.work.lock(), None);
+        self.advance(&mut self.channel.work.lock(), None);
     }
 
     /// The interrupt handler. Returns whether the interrupt was ours.
     pub(crate) fn interrupt(&self) -> bool {
         let ours = self.hardware.acknowledge();
-        trace::interrupt(self.device.number(), ours);
+        trace::interrupt(self.channel.number(), ours);
         if !ours {
             return false;
         }
-        let mut work = self.device.work.lock();
+        let mut work = self.channel.work.lock();
         work.queue.stats.counters.interrupts += 1;
         let mut ended = self.reap(&mut work);
         if ended.is_none() {
@@ -176,7 +176,7 @@ impl Delayed<Engine<'_>> {
             if !more {
                 return true;
             }
-            work = self.device.work.lock();
+            work = self.channel.work.lock();
             ended = self.reap(&mut work);
         }
         true
@@ -277,7 +277,7 @@ impl Delayed<Engine<'_>> {
             Direction::FromDevice => uapi::RDMA_OP_FROM_DEVICE,
         };
         let (offset, length) = (transfer.device.offset(), transfer.device.length());
-        trace::start(self.device.number(), direction, offset, length);
+        trace::start(self.channel.number(), direction, offset, length);
     }
 
     /// Accepts nothing any more: the device is gone. What the engine has is to be aborted, and what
@@ -291,8 +291,8 @@ impl Delayed<Engine<'_>> {
     /// Brings the device to rest: nothing of what is bound is used by anyone after this. The guard
     /// is closed, and nobody is inside.
     pub(crate) fn stop(&self, mappings: Closed<'_>) {
-        let dev = self.device.number();
-        self.device.close(ENODEV);
+        let dev = self.channel.number();
+        self.channel.close(ENODEV);
         trace::teardown(dev, Teardown::Closed);
         trace::zap(dev);
         let emptied = mappings.zap();
@@ -311,11 +311,11 @@ impl Delayed<Engine<'_>> {
         if still_running {
             self.keep_memory();
         }
-        self.device.abort_active();
-        let dropped = self.device.work.lock().queue.take_deferred_drops();
+        self.channel.abort_active();
+        let dropped = self.channel.work.lock().queue.take_deferred_drops();
         // Without the lock.
         drop(dropped);
-        self.device.pool().revoke_all(&emptied);
+        self.channel.pool().revoke_all(&emptied);
         trace::teardown(dev, Teardown::Freed);
     }
 
@@ -327,14 +327,14 @@ impl Delayed<Engine<'_>> {
         );
         self.zeros.abandon();
         loop {
-            let taken = self.device.work.lock().queue.take_active();
+            let taken = self.channel.work.lock().queue.take_active();
             let Some(taken) = taken else {
                 return;
             };
             if let Some(request) = taken.request() {
                 request.memories().for_each(|used| used.buffer().abandon());
             }
-            let notice = self.device.work.lock().queue.abort(taken, clock::now());
+            let notice = self.channel.work.lock().queue.abort(taken, clock::now());
             deliver(notice);
         }
     }
@@ -342,10 +342,10 @@ impl Delayed<Engine<'_>> {
 
 impl Work for Engine<'_> {
     fn work(this: &Delayed<Self>) {
-        let deferred_drops = this.device.work.lock().queue.take_deferred_drops();
+        let deferred_drops = this.channel.work.lock().queue.take_deferred_drops();
         // Perhaps the last ones to hold a buffer, which is freed here, in process context.
         drop(deferred_drops);
-        this.device.fail_links();
+        this.channel.fail_links();
         this.kick();
         this.check_late();
     }

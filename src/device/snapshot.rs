@@ -39,7 +39,7 @@ impl Device {
     /// What is so now.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let now = clock::now();
-        let work = self.work.lock();
+        let work = self.channel.work.lock();
         let busy_ms = now.saturating_sub(work.since) / clock::NSEC_PER_MSEC;
         Snapshot {
             activity: match work.queue.refuses() {
@@ -57,7 +57,13 @@ impl Device {
     /// time.
     pub(crate) fn waiting(&self) -> usize {
         let (mut cursor, mut waiting) = (LaneCursor::default(), 0);
-        while self.work.lock().queue.count_some(&mut cursor, &mut waiting) {}
+        while self
+            .channel
+            .work
+            .lock()
+            .queue
+            .count_some(&mut cursor, &mut waiting)
+        {}
         waiting
     }
 }

@@ -27,12 +27,6 @@ FLOORS = [
     [TOP],
 ]
 
-# Imports without which no files would import each other in a circle. To be removed one by one; one that is gone must be removed here, too.
-CIRCLES: set[Import] = {
-    # The device gives access to the engine, which works on the queue of the device.
-    ("device::engine", "device"),
-}
-
 USE = re.compile(r"^[ \t]*(pub(?:\([^)]*\))?\s+)?use\s+([^;]+);", re.MULTILINE)
 MACRO_MADE = {"module_parameters", "LocalModule"}  # by `module!`, in the crate's root
 
@@ -152,10 +146,8 @@ def around(edges: set[Import]) -> list[set[str]]:
 
 
 def circles(_: dict[str, Source], edges: set[Import]) -> list[str]:
-    """Files that import each other; exceptions that there need not be."""
-    found = [f"a circle: {' '.join(sorted(f'{a}->{b}' for a, b in edges if a in group and b in group))}" for group in around(edges - CIRCLES)]
-    needless = [f"{a} imports {b}: no exception is needed" for a, b in sorted(CIRCLES) if not any({a, b} <= group for group in around((edges - CIRCLES) | ({(a, b)} & edges)))]
-    return sorted(found) + needless
+    """Files that import each other."""
+    return sorted(f"a circle: {' '.join(sorted(f'{a}->{b}' for a, b in edges if a in group and b in group))}" for group in around(edges))
 
 
 def imports_of_the_driver(_: dict[str, Source], edges: set[Import]) -> list[str]:

@@ -54,7 +54,7 @@ impl Client {
 
     /// Sleeps until there may be `min` completions, and returns what else has ended the sleep.
     fn sleep(&self, min: usize, until: Option<u64>) -> Ended {
-        let work = self.device.work.lock();
+        let work = self.channel.work.lock();
         if self.is_enough(&work, min, Ended::NotYet) != Ok(false) {
             return Ended::NotYet;
         }
@@ -88,7 +88,7 @@ impl Client {
         let mut enough = Ok(true);
         let mut left = most;
         while left > 0 && enough == Ok(true) && taken.len() < most {
-            let mut work = self.device.work.lock();
+            let mut work = self.channel.work.lock();
             if taken.is_empty() {
                 enough = self.is_enough(&work, min, ended);
             }
@@ -109,7 +109,7 @@ impl Client {
     pub(crate) fn deliver(&self, delivered: Fifo<Job>, others: Fifo<Job>) {
         let (count, kept) = (delivered.len(), others.len());
         self.jobs.put(delivered);
-        let mut work = self.device.work.lock();
+        let mut work = self.channel.work.lock();
         let put_back = if kept > 0 {
             work.queue.put_back(self.id, others)
         } else {

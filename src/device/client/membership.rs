@@ -54,7 +54,7 @@ impl Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        let remove = |id| self.device.work.lock().queue.remove_user(id);
+        let remove = |id| self.device.channel.work.lock().queue.remove_user(id);
         self.device.users.leave(self.uid, remove);
     }
 }
@@ -66,10 +66,10 @@ impl Device {
     ///
     /// [`ENOMEM`].
     pub(super) fn grow_queue(&self) -> Result {
-        let request = self.work.lock().queue.grow_request();
+        let request = self.channel.work.lock().queue.grow_request();
         if let Some(request) = request {
             let growth = Growth::<Types>::new(request)?;
-            let old = self.work.lock().queue.grow(growth);
+            let old = self.channel.work.lock().queue.grow(growth);
             drop(old);
         }
         Ok(())
@@ -79,7 +79,7 @@ impl Device {
         loop {
             // Room is made outside of the lock, and another thread may use it.
             self.grow_queue()?;
-            if let Some(id) = self.work.lock().queue.add_user() {
+            if let Some(id) = self.channel.work.lock().queue.add_user() {
                 return Ok(id);
             }
         }

@@ -40,7 +40,7 @@ impl Client {
     ///
     /// [`ENODEV`] if the device is gone, [`EAGAIN`] if there is no room at all.
     pub(crate) fn reserve(&self, most: usize) -> Result<Reservation<'_>> {
-        let mut work = self.device.work.lock();
+        let mut work = self.channel.work.lock();
         if let Some(error) = work.queue.refuses() {
             return Err(error);
         }
@@ -112,7 +112,7 @@ impl Drop for Reservation<'_> {
             self.client.jobs.put(blank);
         }
         if self.room > 0 {
-            let mut work = self.client.device.work.lock();
+            let mut work = self.client.channel.work.lock();
             let notice = work.queue.release(self.client.id, self.room);
             drop(work);
             deliver(notice);

@@ -45,7 +45,7 @@ impl Delayed<Engine<'_>> {
 
     /// Handles the end of the oldest transfer of an idle engine, and checks Bus Master.
     fn reap_checked(&self) -> Option<Option<Notice<Types>>> {
-        let mut work = self.device.work.lock();
+        let mut work = self.channel.work.lock();
         let slot = work.queue.oldest_slot()?;
         match self.hardware.progress(slot) {
             Progress::Ended(outcome) => {
@@ -58,11 +58,11 @@ impl Delayed<Engine<'_>> {
 
     /// Fails all requests, because the device cannot be used any more.
     fn abandon_all(&self) {
-        self.abandon(&mut self.device.work.lock());
-        self.device.abort_active();
+        self.abandon(&mut self.channel.work.lock());
+        self.channel.abort_active();
         // For the deferred drops.
         self.queue_now();
-        self.device.fail_waiting();
+        self.channel.fail_waiting();
     }
 
     /// Quiesces the engine until [`resume`](Self::resume). Requests wait until then, also new ones.
@@ -71,10 +71,10 @@ impl Delayed<Engine<'_>> {
     ///
     /// [`EBUSY`] if a transfer does not end; the engine continues then.
     pub(crate) fn suspend(&self) -> Result {
-        self.device.work.lock().queue.pause();
+        self.channel.work.lock().queue.pause();
         if self.quiesce() == Err(ETIMEDOUT) {
             dev_err!(self.dev, "a transfer does not end: no suspend\n");
-            let mut work = self.device.work.lock();
+            let mut work = self.channel.work.lock();
             work.queue.resume();
             self.advance(&mut work, None);
             return Err(EBUSY);
@@ -96,7 +96,7 @@ impl Delayed<Engine<'_>> {
             self.abandon_all();
         })?;
         self.enabled.set_master();
-        let mut work = self.device.work.lock();
+        let mut work = self.channel.work.lock();
         if !kept {
             work.queue.invalidate();
         }
@@ -108,7 +108,7 @@ impl Delayed<Engine<'_>> {
     /// Quiesces the engine for shutdown and kexec: the device must not write to the memory of the next
     /// kernel. Calls get [`ENODEV`] from now on. Buffers stay, because programs may still run.
     pub(crate) fn shutdown(&self) {
-        self.device.close(ENODEV);
+        self.channel.close(ENODEV);
         if self.quiesce() == Err(ETIMEDOUT) {
             dev_err!(self.dev, "a transfer does not end: it is cut off\n");
         }

@@ -73,7 +73,7 @@ impl Delayed<Engine<'_>> {
 
     /// Handles the expiry of the timer. Wakes a thread only if a transfer is late.
     pub(super) fn check_time(&self) {
-        let mut work = self.device.work.lock();
+        let mut work = self.channel.work.lock();
         work.checked_at = None;
         let now = clock::now();
         match self.busy_ms(&work, now) {
@@ -98,10 +98,10 @@ impl Delayed<Engine<'_>> {
 
     /// Recovers from transfers that are late.
     pub(super) fn check_late(&self) {
-        while self.late_ms(&self.device.work.lock()).is_some() {
+        while self.late_ms(&self.channel.work.lock()).is_some() {
             // If this allocation fails, the next check retries.
             let mut completion = Job::blank().ok();
-            let mut work = self.device.work.lock();
+            let mut work = self.channel.work.lock();
             let checked = match self.late_ms(&work) {
                 Some(age_ms) => self.recover(&mut work, age_ms, &mut completion),
                 None => Checked::default(),
@@ -112,12 +112,12 @@ impl Delayed<Engine<'_>> {
                 self.log(message);
             }
             if checked.gone {
-                self.device.abort_active();
+                self.channel.abort_active();
                 // For the deferred drops.
                 self.queue_now();
             }
             if checked.fail {
-                self.device.fail_waiting();
+                self.channel.fail_waiting();
             }
             if !checked.again {
                 return;

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A channel: the queue that an engine works on, and what the engine and its users share.
+//!
+//! It exists for as long as the [`Device`](super::Device). The engine, which exists while the device
+//! is bound, refers to it, and not to the device.
+
+use super::queue::{
+    deliver,
+    Queue,
+    Types,
+    Work, //
+};
+use crate::{
+    kernel_ext::sync::clock,
+    memory::pool::Pool,
+    schedule::{
+        LaneCursor,
+        Step, //
+    }, //
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        new_spinlock_irq,
+        Arc,
+        SpinLockIrq, //
+    }, //
+};
+
+/// A queue with its lock.
+#[pin_data]
+pub(crate) struct Channel {
+    /// The number of the device's node.
+    number: u32,
+    /// The queue. The interrupt handler takes this lock. Closed while the device is not bound.
+    #[pin]
+    pub(super) work: SpinLockIrq<Work>,
+    /// The state that the buffers of the device share.
+    pool: Arc<Pool>,
+}
+
+impl Channel {
+    /// Creates a channel whose queue is closed.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(super) fn new(number: u32, pool: Arc<Pool>) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                number,
+                work <- new_spinlock_irq!(Work::new(), "rdma::Work"),
+                pool,
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Returns the number of the device's node.
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Returns the state that the buffers of the device share.
+    pub(super) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// Closes the queue: all requests fail with `error` from now on, also those that wait.
+    pub(super) fn close(&self, error: Error) {
+        self.work.lock().queue.close(error);
+        self.fail_waiting();
+    }
+
+    /// Aborts the requests that the engine had. It no longer accesses their memory.
+    pub(super) fn abort_active(&self) {
+        self.in_steps(|queue| queue.abort_one(clock::now()));
+    }
+
+    /// Fails the requests that wait, if the queue accepts none.
+    pub(super) fn fail_waiting(&self) {
+        let mut cursor = LaneCursor::default();
+        self.in_steps(|queue| queue.fail_batch(&mut cursor));
+    }
+
+    /// Fails the requests that are linked to a failed one.
+    pub(super) fn fail_links(&self) {
+        self.in_steps(Queue::fail_links);
+    }
+
+    /// Repeats a step until it is the last one, and releases the queue's lock after each.
+    pub(super) fn in_steps(&self, mut step: impl FnMut(&mut Queue) -> Step<Types>) {
+        loop {
+            let done = step(&mut self.work.lock().queue);
+            deliver(done.notice);
+            if !done.more {
+                return;
+            }
+        }
+    }
+}
