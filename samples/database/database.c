@@ -46,7 +46,7 @@ static double milliseconds(void)
  */
 static long faults(void)
 {
-	FILE *counters = fopen("/sys/kernel/debug/rdma/rdma0/counters", "r");
+	FILE *counters = fopen("/sys/kernel/debug/rust_dma/rdma0/counters", "r");
 	struct rusage usage;
 	char name[64];
 	long value;

@@ -12,7 +12,7 @@ use std::{cell::RefCell, io, path::PathBuf, rc::Rc};
 
 use anyhow::{Context as _, ensure};
 use clap::Parser;
-use rdma::{AsyncContext, Buffer, Context, DEVICE_MEMORY_SIZE, Request};
+use rust_dma::{AsyncContext, Buffer, Context, DEVICE_MEMORY_SIZE, Request};
 use tokio::{
     io::AsyncWriteExt,
     net::unix::OwnedWriteHalf,
@@ -129,7 +129,7 @@ impl Disk {
     }
 
     /// The parts of a range on each device: that of piece `n` is `shares[n % devices]`.
-    fn shares(&self, at: u64, length: usize) -> Result<Vec<Share>, rdma::Error> {
+    fn shares(&self, at: u64, length: usize) -> Result<Vec<Share>, rust_dma::Error> {
         let mut shares: Vec<Share> = Vec::new();
         for (number, (start, bytes)) in Self::pieces(at, length).enumerate() {
             if let Some(share) = shares.get_mut(number % self.devices.len()) {
@@ -150,7 +150,7 @@ impl Disk {
         &self,
         kernel: &mut nbd::Kernel,
         request: &nbd::Request,
-    ) -> io::Result<Result<Vec<Share>, rdma::Error>> {
+    ) -> io::Result<Result<Vec<Share>, rust_dma::Error>> {
         let mut shares = self.shares(request.at, request.length);
         let mut nowhere = [0; UNIT];
         let mut filled = vec![0; self.devices.len()];
@@ -171,7 +171,7 @@ impl Disk {
         &self,
         shares: Vec<Share>,
         direction: impl Fn(Buffer, std::ops::RangeTo<usize>, u64) -> Request<Buffer>,
-    ) -> Result<Vec<Share>, rdma::Error> {
+    ) -> Result<Vec<Share>, rust_dma::Error> {
         let submitted: Vec<_> = shares
             .into_iter()
             .map(|Share { device, at, length, buffer }| (device, at, length, direction(buffer, ..length, at).submit()))
@@ -196,7 +196,7 @@ impl Disk {
         &self,
         to: &mut OwnedWriteHalf,
         request: &nbd::Request,
-        shares: Result<Vec<Share>, rdma::Error>,
+        shares: Result<Vec<Share>, rust_dma::Error>,
     ) -> io::Result<()> {
         nbd::reply(to, request, &shares.as_ref().map(|_| ())).await?;
         let Ok(shares) = shares else { return Ok(()) };
@@ -219,7 +219,7 @@ impl Disk {
 
 impl Device {
     /// A buffer as large as the device memory.
-    fn buffer(&self) -> Result<Buffer, rdma::Error> {
+    fn buffer(&self) -> Result<Buffer, rust_dma::Error> {
         match self.free.borrow_mut().pop() {
             Some(buffer) => Ok(buffer),
             None => self.context.allocate(4096),

@@ -5,9 +5,9 @@
 import sys
 
 import numpy
-import rdma
+import rust_dma
 
-with rdma.Context(*sys.argv[1:2]) as context:
+with rust_dma.Context(*sys.argv[1:2]) as context:
     buffer = context.allocate(4096)
     numbers = buffer.array("float64")  # the buffer itself, as 512 numbers
     numbers[:] = numpy.sqrt(numpy.arange(len(numbers)))

@@ -3,7 +3,7 @@
 //! `hello_mmap` with the library: transfers a message from a mapped buffer to the device and back by DMA.
 
 use anyhow::ensure;
-use rdma::{Context, Request};
+use rust_dma::{Context, Request};
 
 const MESSAGE: &[u8] = b"Hello from Rust, through the device and back!";
 

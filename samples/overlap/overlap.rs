@@ -13,7 +13,7 @@ use std::{
 };
 
 use clap::Parser;
-use rdma::{Buffer, Context, Request};
+use rust_dma::{Buffer, Context, Request};
 use rustix::time::{ClockId, clock_gettime};
 
 /// The same transfers in three ways, and what the CPU does in that time.
@@ -92,7 +92,7 @@ impl Way {
         }
     }
 
-    fn transfer(self, buffer: Buffer) -> Result<Buffer, rdma::Error> {
+    fn transfer(self, buffer: Buffer) -> Result<Buffer, rust_dma::Error> {
         let request = Request::to_device(buffer, .., 0);
         if self == Self::Blocking {
             return Ok(request.run()?);
@@ -103,7 +103,7 @@ impl Way {
     }
 
     /// Requests transfers in a separate thread; computes at the same time, if this way allows it.
-    fn measured(self, mut buffer: Buffer, transfers: u32) -> Result<(Buffer, Cost), rdma::Error> {
+    fn measured(self, mut buffer: Buffer, transfers: u32) -> Result<(Buffer, Cost), rust_dma::Error> {
         let over = AtomicBool::new(false);
         let begin = Instant::now();
         thread::scope(|scope| {
@@ -114,7 +114,7 @@ impl Way {
                     buffer = self.transfer(buffer)?;
                 }
                 over.store(true, Relaxed);
-                Ok::<_, rdma::Error>((buffer, cpu_time().saturating_sub(before)))
+                Ok::<_, rust_dma::Error>((buffer, cpu_time().saturating_sub(before)))
             });
             let over = || over.load(Relaxed) || transferring.is_finished();
             let work = if self == Self::WakeUp { compute_until(over) } else { 0 };

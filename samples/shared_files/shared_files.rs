@@ -12,7 +12,7 @@ use std::{fs::File, io::Read, path::PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
-use rdma::{Buffer, Context, Request};
+use rust_dma::{Buffer, Context, Request};
 use rustix::fs::{Mode, OFlags};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},

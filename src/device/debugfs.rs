@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `/sys/kernel/debug/rdma/rdmaN`: what a device is at, what has happened on it, how long requests
+//! `/sys/kernel/debug/rust_dma/rdmaN`: what a device is at, what has happened on it, how long requests
 //! take.
 //!
 //! For people who look for what is wrong; the files and their lines may change. No address is in

@@ -317,17 +317,17 @@ static int addresses_in_log(const FIXTURE_DATA(answers) *self, int log)
 TEST_F(answers, addresses)
 {
 	static const char *const files[] = {
-		"/sys/kernel/debug/rdma/rdma0/state", "/sys/kernel/debug/rdma/rdma0/counters",
-		"/sys/kernel/debug/rdma/rdma0/latency", "/sys/class/rdma/rdma0/uevent", "/sys/kernel/tracing/trace",
+		"/sys/kernel/debug/rust_dma/rdma0/state", "/sys/kernel/debug/rust_dma/rdma0/counters",
+		"/sys/kernel/debug/rust_dma/rdma0/latency", "/sys/class/rust_dma/rdma0/uevent", "/sys/kernel/tracing/trace",
 	};
 	int log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC), count = 0;
 	char path[64];
 
 	learn_addresses(_metadata, self);
 	ASSERT_EQ(0, write_text("/sys/kernel/tracing/trace", ""));
-	ASSERT_EQ(0, write_text("/sys/kernel/tracing/events/rdma/enable", "1"));
+	ASSERT_EQ(0, write_text("/sys/kernel/tracing/events/rust_dma/enable", "1"));
 	stir(_metadata, self);
-	write_text("/sys/kernel/tracing/events/rdma/enable", "0");
+	write_text("/sys/kernel/tracing/events/rust_dma/enable", "0");
 	count += addresses_in_answers(_metadata, self);
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
 		count += addresses_in_file(_metadata, self, files[i]);

@@ -276,7 +276,7 @@ static void show_interrupts(int contexts, int64_t off, int64_t on, struct marks 
 
 static void traced(bool on)
 {
-	write_file(TRACING "events/rdma/enable", on ? "1" : "0");
+	write_file(TRACING "events/rust_dma/enable", on ? "1" : "0");
 	write_file(TRACING "events/irq/irq_handler_entry/enable", on ? "1" : "0");
 	write_file(TRACING "events/irq/irq_handler_exit/enable", on ? "1" : "0");
 }

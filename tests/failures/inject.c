@@ -8,7 +8,7 @@
 
 #include <sys/stat.h>
 
-#define THERE "/sys/kernel/debug/rdma/rdma0/"
+#define THERE "/sys/kernel/debug/rust_dma/rdma0/"
 #define DRIVER "/sys/bus/pci/drivers/rdma/"
 
 enum { LOOK_US = 450000, OVERDUE_US = 1000000, SLACK_US = 30000 };

@@ -4,7 +4,7 @@ set -u
 . /usr/src/linux/tools/testing/selftests/kselftest/ktap_helpers.sh
 
 configured() { [[ -e /proc/self/fail-nth ]]; }
-in_debugfs() { [[ -e /sys/kernel/debug/rdma/rdma0/inject ]]; }
+in_debugfs() { [[ -e /sys/kernel/debug/rust_dma/rdma0/inject ]]; }
 in_the_module() { grep -qai inject "$RDMA_MODULE"; }
 
 ktap_print_header

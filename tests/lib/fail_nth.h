@@ -119,9 +119,9 @@ struct scene {
 /* All of the driver's state that is visible. */
 static inline void describe(char *text, size_t size, int fd)
 {
-	static const char *const files[] = { DEBUGFS "rdma/rdma0/state", DEBUGFS "dma-api/num_free_entries", "/proc/devices" };
-	static const char *const places[] = { NODE, "/sys/class/rdma", "/sys/class/rdma/rdma0", PCI "drivers/rdma", DEBUGFS "rdma",
-					      DEBUGFS "rdma/rdma0", "/sys/module/rdma" };
+	static const char *const files[] = { DEBUGFS "rust_dma/rdma0/state", DEBUGFS "dma-api/num_free_entries", "/proc/devices" };
+	static const char *const places[] = { NODE, "/sys/class/rust_dma", "/sys/class/rust_dma/rdma0", PCI "drivers/rdma", DEBUGFS "rust_dma",
+					      DEBUGFS "rust_dma/rdma0", "/sys/module/rdma" };
 	int next = dup(STDIN_FILENO);
 	size_t length = snprintf(text, size, "next descriptor %d, interrupts %d\n", next, interrupts("rdma") >= 0);
 

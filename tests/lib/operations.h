@@ -392,12 +392,12 @@ static inline void looks_as_root(struct worker *worker)
 	char path[128], text[8192];
 
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
-		snprintf(path, sizeof(path), "/sys/kernel/debug/rdma/rdma0/%s", files[i]);
+		snprintf(path, sizeof(path), "/sys/kernel/debug/rust_dma/rdma0/%s", files[i]);
 		judge(worker, files[i], read_text(path, text, sizeof(text)));
 	}
 	if (any(worker, 8))
 		return;
-	judge(worker, "tracepoints", write_text("/sys/kernel/tracing/events/rdma/enable", any(worker, 2) ? "1" : "0"));
+	judge(worker, "tracepoints", write_text("/sys/kernel/tracing/events/rust_dma/enable", any(worker, 2) ? "1" : "0"));
 	judge(worker, "trace", read_text("/sys/kernel/tracing/trace", text, sizeof(text)));
 }
 

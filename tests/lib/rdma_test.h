@@ -328,7 +328,7 @@ static inline int pci_address(const char *name, char address[32])
 	char path[128], target[512];
 	ssize_t length;
 
-	snprintf(path, sizeof(path), "/sys/class/rdma/%s/device", name);
+	snprintf(path, sizeof(path), "/sys/class/rust_dma/%s/device", name);
 	length = readlink(path, target, sizeof(target) - 1);
 	if (length < 0)
 		return -errno;

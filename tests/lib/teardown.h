@@ -124,7 +124,7 @@ static inline long device_state(const char *name)
 {
 	char text[1024], *line;
 
-	if (read_text("/sys/kernel/debug/rdma/rdma0/state", text, sizeof(text)))
+	if (read_text("/sys/kernel/debug/rust_dma/rdma0/state", text, sizeof(text)))
 		return -1;
 	line = strstr(text, name);
 	return line ? atol(line + strlen(name)) : -1;

@@ -88,7 +88,7 @@ TEST_F(gone, node_goes_and_comes_back)
 {
 	ASSERT_LE(0, leave(self, variant->way));
 	EXPECT_EQ(-ENOENT, open_node(O_RDWR));
-	EXPECT_NE(0, access("/sys/class/rdma/rdma0", F_OK));
+	EXPECT_NE(0, access("/sys/class/rust_dma/rdma0", F_OK));
 	close(self->fd);
 	ASSERT_EQ(0, back(self, variant->way));
 	EXPECT_TRUE(works());
@@ -144,7 +144,7 @@ TEST_F(gone, other_names_of_the_node)
 	unsigned int major, minor;
 	int fd;
 
-	ASSERT_EQ(0, read_text("/sys/class/rdma/rdma0/dev", numbers, sizeof(numbers)));
+	ASSERT_EQ(0, read_text("/sys/class/rust_dma/rdma0/dev", numbers, sizeof(numbers)));
 	ASSERT_EQ(2, sscanf(numbers, "%u:%u", &major, &minor));
 	unlink(name);
 	ASSERT_EQ(0, mknod(name, S_IFCHR | 0600, makedev(major, minor)));

@@ -33,7 +33,7 @@ static long live_buffers(void)
 {
 	char text[4096], *line;
 
-	if (read_text("/sys/kernel/debug/rdma/rdma0/state", text, sizeof(text)) || !(line = strstr(text, "\nbuffers ")))
+	if (read_text("/sys/kernel/debug/rust_dma/rdma0/state", text, sizeof(text)) || !(line = strstr(text, "\nbuffers ")))
 		return -1;
 	return atol(line + strlen("\nbuffers "));
 }

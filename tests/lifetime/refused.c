@@ -276,7 +276,7 @@ TEST_F(refused, injected)
 		char command[64];
 
 		snprintf(command, sizeof(command), "attach %s", faults[i].fault);
-		ASSERT_EQ(0, write_text("/sys/kernel/debug/rdma/rdma0/inject", command));
+		ASSERT_EQ(0, write_text("/sys/kernel/debug/rust_dma/rdma0/inject", command));
 		ASSERT_EQ(0, write_text(DRIVERS "rdma/unbind", self->address));
 		log_lines(self->log, "");
 		EXPECT_EQ(-ENODEV, write_text(DRIVERS "rdma/bind", self->address));

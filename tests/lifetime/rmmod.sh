@@ -44,14 +44,14 @@ signal.pause()' &
 nothing_left() {
 	load || return
 	rmmod rdma || return
-	[[ ! -e /dev/rdma0 && ! -e /sys/class/rdma && ! -e /sys/bus/pci/drivers/rdma && ! -e /sys/module/rdma ]] &&
-		! grep -q rdma /proc/interrupts /proc/iomem /proc/devices
+	[[ ! -e /dev/rdma0 && ! -e /sys/class/rust_dma && ! -e /sys/bus/pci/drivers/rdma && ! -e /sys/module/rdma ]] &&
+		! grep -qE "rdma|rust_dma" /proc/interrupts /proc/iomem /proc/devices
 }
 
 bus_master_off() {
 	local device
 	load || return
-	device=$(basename "$(readlink -f /sys/class/rdma/rdma0/device)")
+	device=$(basename "$(readlink -f /sys/class/rust_dma/rdma0/device)")
 	rmmod rdma || return
 	! (($(setpci -s "$device" COMMAND.w | sed 's/^/0x/') & 4))
 }

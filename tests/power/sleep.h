@@ -71,7 +71,7 @@ static inline int start_tracing(void)
 	if (mount("tracefs", TRACING, "tracefs", 0, NULL) && errno != EBUSY)
 		return -errno;
 	close(open(TRACING "trace", O_WRONLY | O_TRUNC | O_CLOEXEC));
-	return write_text(TRACING "events/rdma/enable", "1") ?:
+	return write_text(TRACING "events/rust_dma/enable", "1") ?:
 	       write_text(TRACING "events/power/device_pm_callback_start/enable", "1") ?:
 	       write_text(TRACING "events/power/device_pm_callback_end/enable", "1");
 }

@@ -328,7 +328,7 @@ TEST_F(suspend, a_device_that_is_gone)
 
 static int inject(const char *command)
 {
-	return write_text("/sys/kernel/debug/rdma/rdma0/inject", command);
+	return write_text("/sys/kernel/debug/rust_dma/rdma0/inject", command);
 }
 
 /* src/engines/edu/inject.rs: the suspend fails, because aborting a transfer would look like success. */

@@ -19,8 +19,8 @@ import numpy
 PROJECT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(PROJECT / "tests/harness"), str(PROJECT / "build/user/python")]
 import ktap  # noqa: E402
-import rdma  # noqa: E402
-from rdma import _abi  # noqa: E402
+import rust_dma  # noqa: E402
+from rust_dma import _abi  # noqa: E402
 
 
 class Abi(unittest.TestCase):
@@ -55,11 +55,11 @@ class Module(unittest.TestCase):
     """With a device."""
 
     def setUp(self) -> None:
-        self.context = rdma.Context()
+        self.context = rust_dma.Context()
         self.addCleanup(self.context.close)
 
     def test_example_of_its_documentation(self) -> None:
-        example = rdma.__doc__.split("\n\n")
+        example = rust_dma.__doc__.split("\n\n")
         code = "\n\n".join(part for part in example if part.startswith("    "))
         exec("if True:\n" + code, {})  # noqa: S102
 
@@ -67,8 +67,8 @@ class Module(unittest.TestCase):
         info = self.context.info()
         self.assertEqual((info.abi_version, info.device_memory_size, info.dma_bits, info.interrupt), (1, 4096, 28, "MSI"))
         self.assertEqual((info.engine_depth, info.address_alignment, info.length_alignment, info.capabilities), (1, 1, 1, 0))
-        self.assertEqual([device.name for device in rdma.devices()], ["rdma0", "rdma1"])
-        self.assertRegex(rdma.devices()[0].pci_address, r"^0000:")
+        self.assertEqual([device.name for device in rust_dma.devices()], ["rdma0", "rdma1"])
+        self.assertRegex(rust_dma.devices()[0].pci_address, r"^0000:")
 
     def test_arrays_are_the_buffer(self) -> None:
         source, destination = self.context.allocate(8192), self.context.allocate(8192)
@@ -133,8 +133,8 @@ class Module(unittest.TestCase):
     def test_errors_are_those_of_the_manual(self) -> None:
         buffer = self.context.allocate(4096)
         for call, number in (
-            (lambda: rdma.Context("/dev/rdma9"), errno.ENOENT),
-            (lambda: rdma.Context("/dev/null"), errno.ENOTTY),
+            (lambda: rust_dma.Context("/dev/rdma9"), errno.ENOENT),
+            (lambda: rust_dma.Context("/dev/null"), errno.ENOTTY),
             (lambda: self.context.allocate(0), errno.EINVAL),
             (lambda: self.context.to_device(buffer, 5000), errno.EINVAL),
             (lambda: self.context.submit([]), errno.EINVAL),
@@ -149,7 +149,7 @@ class Module(unittest.TestCase):
 
     def memory(self) -> str:
         """Total size of the device's buffers."""
-        return Path("/sys/kernel/debug/rdma/rdma0/state").read_text().split("buffers ")[1]
+        return Path("/sys/kernel/debug/rust_dma/rdma0/state").read_text().split("buffers ")[1]
 
     def test_memory_lives_as_long_as_its_arrays(self) -> None:
         gc.collect()

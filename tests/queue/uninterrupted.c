@@ -110,7 +110,7 @@ static long transfers_so_far(void)
 {
 	char text[4096], *at;
 
-	if (read_text("/sys/kernel/debug/rdma/rdma0/counters", text, sizeof(text)))
+	if (read_text("/sys/kernel/debug/rust_dma/rdma0/counters", text, sizeof(text)))
 		return -1;
 	at = strstr(text, "transfers ");
 	return at ? atol(at + strlen("transfers ")) : -1;

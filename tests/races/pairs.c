@@ -67,7 +67,7 @@ FIXTURE_SETUP(pairs)
 
 FIXTURE_TEARDOWN(pairs)
 {
-	write_text("/sys/kernel/tracing/events/rdma/enable", "0");
+	write_text("/sys/kernel/tracing/events/rust_dma/enable", "0");
 }
 
 /* Both sides, in a process of their own; its exit status. */

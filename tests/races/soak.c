@@ -177,13 +177,13 @@ FIXTURE_SETUP(soak)
 	self->told = shared_memory(sizeof(struct told));
 	ASSERT_NE(MAP_FAILED, self->told);
 	/* The kernel allocates trace buffers on first use. */
-	write_text("/sys/kernel/tracing/events/rdma/enable", "1");
-	write_text("/sys/kernel/tracing/events/rdma/enable", "0");
+	write_text("/sys/kernel/tracing/events/rust_dma/enable", "1");
+	write_text("/sys/kernel/tracing/events/rust_dma/enable", "0");
 }
 
 FIXTURE_TEARDOWN(soak)
 {
-	write_text("/sys/kernel/tracing/events/rdma/enable", "0");
+	write_text("/sys/kernel/tracing/events/rust_dma/enable", "0");
 }
 
 /* Each thread has made progress since the last check. */
@@ -242,7 +242,7 @@ static long state_of(const char *name)
 {
 	char text[4096], *line;
 
-	if (read_text("/sys/kernel/debug/rdma/rdma0/state", text, sizeof(text)) || !(line = strstr(text, name)))
+	if (read_text("/sys/kernel/debug/rust_dma/rdma0/state", text, sizeof(text)) || !(line = strstr(text, name)))
 		return -1;
 	return atol(line + strlen(name));
 }

@@ -4,11 +4,11 @@
 set -u
 . /usr/src/linux/tools/testing/selftests/kselftest/ktap_helpers.sh
 
-there=/sys/kernel/debug/rdma/rdma0
+there=/sys/kernel/debug/rust_dma/rdma0
 
 load() { insmod "$RDMA_MODULE"; }
 value() { sed -n "s/^$2 //p" "$there/$1"; }
-device() { basename "$(readlink -f /sys/class/rdma/rdma0/device)"; }
+device() { basename "$(readlink -f /sys/class/rust_dma/rdma0/device)"; }
 transfer() { dd if=/dev/rdma0 of=/dev/null bs="$1" count=1 status=none; }
 
 # DESCRIPTOR : whether reading it fails now as for a removed file.
@@ -120,7 +120,7 @@ read_while_it_goes() {
 	grep -q idle "$there/state"
 }
 
-gone_with_the_module() { rmmod rdma && [[ ! -e /sys/kernel/debug/rdma ]]; }
+gone_with_the_module() { rmmod rdma && [[ ! -e /sys/kernel/debug/rust_dma ]]; }
 
 ktap_print_header
 ktap_set_plan 10

@@ -4,19 +4,19 @@
 set -u
 . /usr/src/linux/tools/testing/selftests/kselftest/ktap_helpers.sh
 
-device=$(readlink -f /sys/class/rdma/rdma0/device)
+device=$(readlink -f /sys/class/rust_dma/rdma0/device)
 
 node() {
 	[[ -c /dev/rdma0 && $(stat -c '%a %U %G' /dev/rdma0) == '600 root root' ]]
 }
 
 numbers() {
-	[[ $(stat -c '%Hr:%Lr' /dev/rdma0) == "$(</sys/class/rdma/rdma0/dev)" ]]
+	[[ $(stat -c '%Hr:%Lr' /dev/rdma0) == "$(</sys/class/rust_dma/rdma0/dev)" ]]
 }
 
 parent() {
 	[[ $(<"$device/vendor") == 0x1234 && $(<"$device/device") == 0x11e8 ]] &&
-		[[ $(readlink -f /sys/class/rdma/rdma0) == "$device/rdma/rdma0" ]]
+		[[ $(readlink -f /sys/class/rust_dma/rdma0) == "$device/rust_dma/rdma0" ]]
 }
 
 driver() {
@@ -25,7 +25,7 @@ driver() {
 }
 
 uevent() {
-	grep -qx 'DEVNAME=rdma0' /sys/class/rdma/rdma0/uevent
+	grep -qx 'DEVNAME=rdma0' /sys/class/rust_dma/rdma0/uevent
 }
 
 probe_line() {

@@ -9,7 +9,7 @@ set -u
 
 release=$(</etc/rdma-release)
 headers=/usr/src/linux-headers-$release
-names=(rust-dma-dkms rust-dma-tools rust-dma-dev)
+names=(rustdma-dkms rustdma-tools rustdma-dev)
 debs=(build/deb/*.deb)
 version=$(dpkg-deb --field "${debs[0]}" Version)
 next=$version+next
@@ -24,7 +24,6 @@ machine() {
 	mount -t overlay -o "lowerdir=/run/root,upperdir=$layers/$1/upper,workdir=$layers/$1/work$user" overlay "$root" || return
 	rm -r "$root$headers/rust" "$root$headers/scripts/target.json" || return
 	sed -i '/^path-exclude/d' "$root"/etc/dpkg/dpkg.cfg.d/* || return
-	inside groupdel rdma 2>/dev/null || true # Debian's udev has it
 }
 inside() { unshare --mount vm/chroot "$root" rw "$PWD" "$PWD" "$@"; }
 
@@ -63,7 +62,7 @@ headers_are_untouched() { [[ ! -e $root$headers/rust && ! -e $root$headers/scrip
 nothing_is_left_of_the_build() { [[ ! -e $root/var/lib/dkms/rust-dma/$version/build ]]; }
 
 header_compiles() {
-	quietly inside sh -c 'cd /usr/share/doc/rust-dma-dev/examples && for sample in hello_mmap roundtrip; do
+	quietly inside sh -c 'cd /usr/share/doc/rustdma-dev/examples && for sample in hello_mmap roundtrip; do
 		cc -Wall -Wextra -Werror $(pkg-config --cflags rust-dma) -o /tmp/$sample $sample.c || exit; done'
 }
 header_is_the_drivers() { cmp "$root/usr/include/rust-dma/rdma.h" "$root/usr/src/rust-dma-$version/src/uapi/rdma.h"; }
@@ -72,13 +71,13 @@ tool_runs() { [[ $(inside rdmactl --version) == "rdmactl $version" ]]; }
 licenses_are_there() {
 	local crate count=0
 	while read -r crate; do
-		zgrep -qE "^=== ${crate%-*} ${crate##*-}: " "$root/usr/share/doc/rust-dma-tools/licenses.gz" || { echo "$crate"; return 1; }
+		zgrep -qE "^=== ${crate%-*} ${crate##*-}: " "$root/usr/share/doc/rustdma-tools/licenses.gz" || { echo "$crate"; return 1; }
 		count=$((count + 1))
 	done < <(strings "$root/usr/bin/rdmactl" | grep -oP 'registry/src/[^/]*/\K[^/]+(?=/)' | sort -u)
 	((count > 10))
 }
 rule_is_valid() { quietly inside udevadm verify /usr/lib/udev/rules.d/60-rust-dma.rules; }
-group_exists() { quietly inside getent group rdma; }
+group_exists() { quietly inside getent group rust-dma; }
 manual_pages() { quietly inside man --where 4 rdma && quietly inside man --where 1 rdmactl; }
 completion_in_bash() {
 	quietly inside bash -c '. /usr/share/bash-completion/bash_completion; _comp_load rdmactl; complete -p rdmactl'
@@ -94,10 +93,10 @@ works_in_a_guest() {
 		udevadm trigger --action=add --settle
 		[[ $(modinfo -F filename rdma) == /lib/modules/*/updates/dkms/rdma.ko.xz && -e /sys/module/rdma ]]
 		ls -l /dev/rdma0 /dev/rdma/by-path/
-		member() { setpriv --reuid=1002 --regid=1002 --groups="$(getent group rdma | cut -d : -f 3)" "$@"; }
+		member() { setpriv --reuid=1002 --regid=1002 --groups="$(getent group rust-dma | cut -d : -f 3)" "$@"; }
 		member rdmactl doctor
 		member rdmactl copy --verify /usr/src/rust-dma-*/LICENSE /dev/null
-		cc $(pkg-config --cflags rust-dma) -o /tmp/hello /usr/share/doc/rust-dma-dev/examples/hello_mmap.c
+		cc $(pkg-config --cflags rust-dma) -o /tmp/hello /usr/share/doc/rustdma-dev/examples/hello_mmap.c
 		member /tmp/hello | tail -n 1
 		! setpriv --reuid=1001 --regid=1001 --clear-groups rdmactl read
 		modprobe -r rdma

@@ -5,10 +5,10 @@ set -u
 . /usr/src/linux/tools/testing/selftests/kselftest/ktap_helpers.sh
 
 tracing=/sys/kernel/tracing
-events=$tracing/events/rdma
+events=$tracing/events/rust_dma
 
 load() { insmod "$RDMA_MODULE"; }
-device() { basename "$(readlink -f /sys/class/rdma/rdma0/device)"; }
+device() { basename "$(readlink -f /sys/class/rust_dma/rdma0/device)"; }
 clear_trace() { : >"$tracing/trace"; }
 traced() { sed -n 's/^.* \(rdma_[a-z]*: \)/\1/p' "$tracing/trace"; }
 
@@ -121,7 +121,7 @@ unloaded_while_on() {
 # trace-cmd finds the events, and shows the same fields.
 trace_cmd() {
 	local data=/tmp/tracepoints.dat report
-	trace-cmd record -q -e rdma -o "$data" dd if=/dev/rdma0 of=/dev/null bs=64 count=1 status=none || return
+	trace-cmd record -q -e rust_dma -o "$data" dd if=/dev/rdma0 of=/dev/null bs=64 count=1 status=none || return
 	report=$(trace-cmd report -i "$data" 2>&1) || return
 	rm "$data"
 	grep -q 'rdma_submit: .*dev=0 context=[0-9]* cookie=0 operation=from_device length=64$' <<<"$report" &&

@@ -8,16 +8,15 @@ links=/dev/rdma/by-path
 drivers=/sys/bus/pci/drivers/rdma
 
 settle() { udevadm settle --timeout=20; }
-address() { basename "$(readlink -f "/sys/class/rdma/$1/device")"; }
+address() { basename "$(readlink -f "/sys/class/rust_dma/$1/device")"; }
 
 # Commands as a user who is not root: without a group, or in the group.
 stranger() { setpriv --reuid=1001 --regid=1001 --clear-groups "$@"; }
-member() { setpriv --reuid=1002 --regid=1002 --groups=rdma "$@"; }
+member() { setpriv --reuid=1002 --regid=1002 --groups=rust-dma "$@"; }
 
-# Debian's udev already has such a group; others do not.
 group_is_made() {
-	groupdel rdma 2>/dev/null
-	[[ ! $(getent group rdma) ]] && systemd-sysusers "$PWD/packaging/sysusers.d/rust-dma.conf" && getent group rdma >/dev/null
+	groupdel rust-dma 2>/dev/null
+	[[ ! $(getent group rust-dma) ]] && systemd-sysusers "$PWD/packaging/sysusers.d/rust-dma.conf" && getent group rust-dma >/dev/null
 }
 
 rule_is_valid() {
@@ -37,12 +36,12 @@ links() {
 group_and_mode() {
 	local node
 	for node in /dev/rdma[0-9]*; do
-		[[ $(stat -c '%a %U %G' "$node") == '660 root rdma' ]] || return
+		[[ $(stat -c '%a %U %G' "$node") == '660 root rust-dma' ]] || return
 	done
 }
 
 nothing_else_of_the_class() {
-	[[ $(stat -c '%U %G' /dev/null) == 'root root' ]] && ! find /dev ! -path '/dev/rdma*' -group rdma | grep .
+	[[ $(stat -c '%U %G' /dev/null) == 'root root' ]] && ! find /dev ! -path '/dev/rdma*' -group rust-dma | grep .
 }
 
 member_can() {

@@ -20,7 +20,7 @@ INSTANCES = Path("/sys/kernel/tracing/instances")
 
 def address(name: str) -> str:
     """The address of a device on its bus."""
-    return Path(f"/sys/class/rdma/{name}/device").resolve().name
+    return Path(f"/sys/class/rust_dma/{name}/device").resolve().name
 
 
 class WithDriver(Case):
@@ -51,9 +51,9 @@ class WithDriver(Case):
 
     def test_list_by_a_stranger(self) -> None:
         said = self.run_tool("list", prefix=STRANGER)
-        self.assertIn(b"group rdma", said.stdout)
+        self.assertIn(b"group rust-dma", said.stdout)
         devices = valid("list", self.run_tool("list", "--json", prefix=STRANGER).stdout)["devices"]
-        self.assertTrue(all("group rdma" in device["error"] and device["dma_bits"] is None for device in devices))
+        self.assertTrue(all("group rust-dma" in device["error"] and device["dma_bits"] is None for device in devices))
 
     def test_info(self) -> None:
         text = self.run_tool("info").stdout.decode()

@@ -209,7 +209,7 @@ class Accidents(Case):
 
     def test_the_device_goes(self) -> None:
         process = self.under_way("--verify", "-d", "rdma1")
-        address = Path("/sys/class/rdma/rdma1/device").resolve().name
+        address = Path("/sys/class/rust_dma/rdma1/device").resolve().name
         (DRIVER / "unbind").write_text(address)
         self.addCleanup((DRIVER / "bind").write_text, address)
         self.assertEqual(process.wait(20), 4)
@@ -218,7 +218,7 @@ class Accidents(Case):
     def test_the_device_goes_while_nothing_is_under_way(self) -> None:
         process = self.start("copy", "-", self.to, "-d", "rdma1", stdin=subprocess.PIPE)
         self.wait_until(lambda: len(self.files()) > 1)
-        address = Path("/sys/class/rdma/rdma1/device").resolve().name
+        address = Path("/sys/class/rust_dma/rdma1/device").resolve().name
         (DRIVER / "unbind").write_text(address)
         self.addCleanup((DRIVER / "bind").write_text, address)
         process.stdin.write(b"too late")
@@ -241,7 +241,7 @@ class Accidents(Case):
 
     def test_no_permission(self) -> None:
         said = self.run_tool("copy", "/etc/passwd", code=3, prefix=STRANGER)
-        self.assertIn(b"group rdma", said.stderr)
+        self.assertIn(b"group rust-dma", said.stderr)
         self.assertNotIn(b"rdmactl: rdmactl", said.stderr)
 
     def test_two_at_once(self) -> None:

@@ -89,7 +89,7 @@ class Case(unittest.TestCase):
 
     def idle(self) -> bool:
         """Whether no buffer and no request is left on the first device."""
-        state = Path("/sys/kernel/debug/rdma/rdma0/state").read_text()
+        state = Path("/sys/kernel/debug/rust_dma/rdma0/state").read_text()
         return "engine idle" in state and "contexts 0\n" in state and "buffers 0\n" in state
 
     def on_terminal(self, *words: object, keys: bytes = b"", when: bytes = b"", send: int = 0) -> tuple[int, bytes]:

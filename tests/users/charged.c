@@ -103,7 +103,7 @@ static int taken_beyond_in_new_file(size_t pages, long *beyond)
 
 static bool has_iommu(void)
 {
-	return !access("/sys/class/rdma/rdma0/device/iommu_group", F_OK);
+	return !access("/sys/class/rust_dma/rdma0/device/iommu_group", F_OK);
 }
 
 /*

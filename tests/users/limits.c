@@ -543,7 +543,7 @@ static long charged(void)
 {
 	char text[4096], *line;
 
-	if (read_text("/sys/kernel/debug/rdma/rdma0/state", text, sizeof(text)) || !(line = strstr(text, "\nmemory ")))
+	if (read_text("/sys/kernel/debug/rust_dma/rdma0/state", text, sizeof(text)) || !(line = strstr(text, "\nmemory ")))
 		return -1;
 	return atol(line + strlen("\nmemory "));
 }

@@ -3,7 +3,7 @@
 //! Injects device faults, for tests; only in kernels with fault injection.
 //!
 //! The device itself keeps working. The driver sees the values that a faulty device would return. Root
-//! writes one command at a time to `/sys/kernel/debug/rdma/rdmaN/inject`:
+//! writes one command at a time to `/sys/kernel/debug/rust_dma/rdmaN/inject`:
 //!
 //! - `lose N`: the next N interrupts are lost;
 //! - `raise N`: the device raises N interrupts, spurious ones or, after `lose`, late ones;

@@ -100,8 +100,11 @@ pub(crate) type GuardOf<B> = Guard<BoundOf<B>>;
 
 /// A driver for a PCI device with one interrupt and one node.
 pub(crate) trait NodeDriver: Sized + Send + Sync + 'static {
-    /// The name of the driver, of the region of device numbers, and of the class.
+    /// The name of the driver.
     const NAME: &'static CStr;
+
+    /// The name of the class, of the region of device numbers, and of the directory in debugfs.
+    const CLASS_NAME: &'static CStr;
 
     /// The name of a node, as a format with one `int`.
     const NODE_NAME: &'static CStr;
@@ -304,7 +307,7 @@ impl<D: NodeDriver> Module<D> {
     /// parallel, and get numbers in the order of the bus.
     pub(crate) fn new(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            region: chrdev::Registration::new(D::NAME)?,
+            region: chrdev::Registration::new(D::CLASS_NAME)?,
             _: { pci_ext::for_each_unbound(D::ID_TABLE, |device| region.keep_number(device))? },
             driver <- driver::Registration::new(D::NAME, module),
             _: { region.release_kept_numbers() },

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Tracepoints of the activity of a device, in /sys/kernel/tracing/events/rdma.
+ * Tracepoints of the activity of a device, in /sys/kernel/tracing/events/rust_dma.
  *
  * Common fields: dev is the N of /dev/rdmaN, context is a number of the open file,
  * handle and cookie are those of uapi/rdma.h. No field contains an address. The
  * Rust functions are in trace.rs.
  */
 #undef TRACE_SYSTEM
-#define TRACE_SYSTEM rdma
+#define TRACE_SYSTEM rust_dma
 
 #if !defined(RDMA_TRACE_H) || defined(TRACE_HEADER_MULTI_READ)
 #define RDMA_TRACE_H

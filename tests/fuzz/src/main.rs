@@ -26,7 +26,7 @@ mod shrink;
 mod sys;
 /// The interface, as the library has it: `src/uapi/generate` writes it from the header.
 #[allow(missing_docs, dead_code, non_camel_case_types)]
-#[path = "../../../user/rdma/src/abi.rs"]
+#[path = "../../../user/rust-dma/src/abi.rs"]
 mod uapi;
 mod values;
 mod worker;

@@ -12,7 +12,7 @@ mod trace;
 
 use std::process::ExitCode;
 
-use rdma::Device;
+use rust_dma::Device;
 
 use crate::{cli::Command, failure::Failure, output::Output};
 
@@ -36,7 +36,7 @@ pub fn run(command: Command, output: &Output) -> Result<ExitCode, Failure> {
 
 /// All devices; an error if there is none.
 fn all_devices() -> Result<Vec<Device>, Failure> {
-    let devices = rdma::devices()?;
+    let devices = rust_dma::devices()?;
     match devices.is_empty() {
         true => Err(no_device()),
         false => Ok(devices),
@@ -56,7 +56,7 @@ fn device(wanted: Option<&str>) -> Result<Device, Failure> {
     let is_meant = |device: &Device| {
         device.name == wanted || device.pci_address == wanted || node.as_deref() == Some(&*device.node)
     };
-    rdma::devices()?
+    rust_dma::devices()?
         .into_iter()
         .find(is_meant)
         .ok_or_else(|| Failure::NoDevice(format!("there is no device {wanted}: `rdmactl list` lists all devices")))
@@ -78,7 +78,7 @@ fn devices(wanted: &[String]) -> Result<Vec<Device>, Failure> {
 }
 
 /// An error of the library for a device.
-fn of(device: &Device) -> impl Fn(rdma::Error) -> Failure + use<> {
+fn of(device: &Device) -> impl Fn(rust_dma::Error) -> Failure + use<> {
     let name = device.name.clone();
     move |error| Failure::Of { name: name.clone(), error }
 }

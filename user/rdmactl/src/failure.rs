@@ -12,7 +12,7 @@ use crate::output::Output;
 pub enum Failure {
     /// An error of the library.
     #[error("{0}")]
-    Device(#[from] rdma::Error),
+    Device(#[from] rust_dma::Error),
 
     /// An error of the library for a certain device.
     #[error("{name}: {error}")]
@@ -20,7 +20,7 @@ pub enum Failure {
         /// The device's name.
         name: String,
         /// The error.
-        error: rdma::Error,
+        error: rust_dma::Error,
     },
 
     /// A file, or another part of the system.
@@ -95,11 +95,11 @@ impl Failure {
     fn code(&self) -> u8 {
         match self {
             Self::Device(error) | Self::Of { error, .. } => match error {
-                rdma::Error::NoDevice { .. }
-                | rdma::Error::Permission { .. }
-                | rdma::Error::OtherDriver { .. }
-                | rdma::Error::Version { .. } => 3,
-                rdma::Error::Gone | rdma::Error::TimedOut | rdma::Error::Stuck => 4,
+                rust_dma::Error::NoDevice { .. }
+                | rust_dma::Error::Permission { .. }
+                | rust_dma::Error::OtherDriver { .. }
+                | rust_dma::Error::Version { .. } => 3,
+                rust_dma::Error::Gone | rust_dma::Error::TimedOut | rust_dma::Error::Stuck => 4,
                 _ => 1,
             },
             Self::NoDevice(_) => 3,

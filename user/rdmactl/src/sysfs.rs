@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use serde::Serialize;
 
 /// The driver's directory for a device, readable for root.
-const DEBUGFS: &str = "/sys/kernel/debug/rdma";
+const DEBUGFS: &str = "/sys/kernel/debug/rust_dma";
 
 /// The state of a device.
 #[derive(Clone, Debug, Serialize)]

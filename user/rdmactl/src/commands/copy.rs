@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rdma::{Buffer, Context, Device, Error, Pending, Request};
+use rust_dma::{Buffer, Context, Device, Error, Pending, Request};
 use rustix::{
     fs::{MemfdFlags, memfd_create},
     io::Errno,

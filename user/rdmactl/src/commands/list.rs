@@ -1,6 +1,6 @@
 //! `list`: the devices and their properties.
 
-use rdma::{Device, Interrupt};
+use rust_dma::{Device, Interrupt};
 use serde::Serialize;
 
 use super::no_device;
@@ -32,7 +32,7 @@ struct Entry {
 
 /// Lists them.
 pub fn run(output: &Output) -> Result<(), Failure> {
-    let list = List { kernel: sysfs::release(), devices: rdma::devices()?.iter().map(entry).collect() };
+    let list = List { kernel: sysfs::release(), devices: rust_dma::devices()?.iter().map(entry).collect() };
     output.result(&list, || text(&list))?;
     match list.devices.is_empty() {
         true => Err(no_device()),

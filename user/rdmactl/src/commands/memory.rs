@@ -7,7 +7,7 @@ use std::{
 };
 
 use pretty_hex::{HexConfig, config_hex};
-use rdma::{Context, DEVICE_MEMORY_SIZE, Device};
+use rust_dma::{Context, DEVICE_MEMORY_SIZE, Device};
 use serde::Serialize;
 
 use super::{device, of};

@@ -118,7 +118,7 @@ impl Instance {
             let what = "cannot access the kernel's tracing: this needs root, and `mount -t tracefs tracefs /sys/kernel/tracing`";
             return Err(Failure::Usage(what.into()));
         };
-        if !there.join("events/rdma").is_dir() {
+        if !there.join("events/rust_dma").is_dir() {
             return Err(Failure::NoDevice(
                 "the driver is not loaded, so that it has no events: `rdmactl doctor` finds the reason".into(),
             ));
@@ -130,7 +130,7 @@ impl Instance {
 
     /// Enables the selected events, for the selected devices.
     fn choose(&self, arguments: &Trace) -> Result<(), Failure> {
-        let events = self.path.join("events/rdma");
+        let events = self.path.join("events/rust_dma");
         let numbers: Vec<_> = devices(&arguments.device)?
             .iter()
             .map(|device| format!("dev == {}", device.name.trim_start_matches("rdma")))

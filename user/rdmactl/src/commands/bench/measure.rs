@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use rdma::{Buffer, Context, Error, Request};
+use rust_dma::{Buffer, Context, Error, Request};
 use serde::Serialize;
 
 use crate::{failure::Failure, interrupt::Interrupt};

@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use rdma::{Context, Device, Error, Info, Request};
+use rust_dma::{Context, Device, Error, Info, Request};
 use rustix::process::{Resource, geteuid, getrlimit};
 use serde::Serialize;
 
@@ -147,7 +147,7 @@ fn module() -> Finding {
         true => wrong("rdma is installed, and not loaded", "`modprobe rdma`; if that fails, `dmesg` shows the reason".into()),
         false => wrong(
             format!("rdma is not installed for {release}"),
-            "install the package rust-dma-dkms and this kernel's headers, or `insmod` a module that `make modules` has built for it".into(),
+            "install the package rustdma-dkms and this kernel's headers, or `insmod` a module that `make modules` has built for it".into(),
         ),
     }
 }
@@ -184,7 +184,7 @@ fn node(device: &Device) -> Finding {
             wrong(format!("{node} does not exist"), advice.into())
         }
         Err(Error::Permission { .. }) => {
-            let advice = "`adduser USER rdma` and log in again (the udev rule of the package assigns nodes to that group), or use root";
+            let advice = "`adduser USER rust-dma` and log in again (the udev rule of the package assigns nodes to that group), or use root";
             wrong(format!("user {} may not open {node}", geteuid().as_raw()), advice.into())
         }
         Err(error @ Error::Version { .. }) => {
@@ -199,7 +199,7 @@ fn name(device: &Device) -> Finding {
         Some(path) => good(path.display().to_string()),
         None => note(
             "no name that stays the same when devices are added or removed",
-            "install packaging/udev/60-rust-dma.rules (the package rust-dma-tools has it)",
+            "install packaging/udev/60-rust-dma.rules (the package rustdma-tools has it)",
         ),
     }
 }

@@ -82,7 +82,7 @@ impl Look {
         };
         let devices: Vec<_> = names.iter().filter_map(device).collect();
         if devices.is_empty() {
-            let what = "cannot read /sys/kernel/debug/rdma: this needs root, a device, and \
+            let what = "cannot read /sys/kernel/debug/rust_dma: this needs root, a device, and \
                         `mount -t debugfs debugfs /sys/kernel/debug`";
             return Err(Failure::NoDevice(what.into()));
         }

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, thread, time::Duration};
 
-use rdma::{AsyncContext, Context, Error, Request};
+use rust_dma::{AsyncContext, Context, Error, Request};
 use tokio::{task::JoinSet, time::timeout};
 
 fn open() -> AsyncContext {

@@ -15,7 +15,7 @@ use crate::{Context, Error, Failed, Pending, Request, inbox::Outcome, sys};
 /// A context whose requests can be awaited.
 ///
 /// ```
-/// use rdma::{AsyncContext, Context, Request};
+/// use rust_dma::{AsyncContext, Context, Request};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -16,7 +16,7 @@ pub enum Error {
     },
 
     /// The user may not access the node (EACCES, EPERM).
-    #[error("no permission for {}: nodes belong to the group rdma (`adduser USER rdma`, and log in again), or to root", path.display())]
+    #[error("no permission for {}: nodes belong to the group rust-dma (`adduser USER rust-dma`, and log in again), or to root", path.display())]
     Permission {
         /// The node.
         path: PathBuf,

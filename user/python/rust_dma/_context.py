@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rdma import _abi
+from rust_dma import _abi
 
 if TYPE_CHECKING:
     import numpy
@@ -30,9 +30,9 @@ class Device:
 
 def devices() -> list[Device]:
     """The devices of the driver, by their numbers; none if it is not loaded."""
-    found = Path("/sys/class/rdma").glob("rdma*")
+    found = Path("/sys/class/rust_dma").glob("rdma*")
     names = sorted((entry.name for entry in found), key=lambda name: (len(name), name))
-    return [Device(name, Path("/dev") / name, (Path("/sys/class/rdma") / name / "device").resolve().name) for name in names]
+    return [Device(name, Path("/dev") / name, (Path("/sys/class/rust_dma") / name / "device").resolve().name) for name in names]
 
 
 @dataclass(frozen=True)

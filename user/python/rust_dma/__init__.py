@@ -1,8 +1,8 @@
 """DMA buffers and a DMA engine for programs: /dev/rdma0 from Python. (Rust DMA. It has nothing to do with InfiniBand.)
 
-    import rdma
+    import rust_dma
 
-    with rdma.Context("/dev/rdma0") as context:
+    with rust_dma.Context("/dev/rdma0") as context:
         buffer = context.allocate(4096)
         buffer.view[:5] = b"hello"
         context.to_device(buffer, 5)
@@ -15,6 +15,6 @@ both without a copy. While a request is pending, the device accesses these bytes
 be lost. The terms and numbers are those of src/uapi/rdma.h and rdma(4); errors are OSError with its errno.
 """
 
-from rdma._context import Buffer, Completion, Context, Device, Info, devices
+from rust_dma._context import Buffer, Completion, Context, Device, Info, devices
 
 __all__ = ["Buffer", "Completion", "Context", "Device", "Info", "devices"]

@@ -178,8 +178,8 @@ impl Context {
     /// whole or not at all.
     ///
     /// ```
-    /// # use rdma::{Context, Request};
-    /// # fn main() -> Result<(), rdma::Error> {
+    /// # use rust_dma::{Context, Request};
+    /// # fn main() -> Result<(), rust_dma::Error> {
     /// let context = Context::open("/dev/rdma0")?;
     /// let mut page = context.allocate(4096)?;
     /// page[..4].copy_from_slice(b"ping");

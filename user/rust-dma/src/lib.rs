@@ -8,10 +8,10 @@
 //! A program that reads what the device writes does therefore not compile:
 //!
 //! ```compile_fail,E0382
-//! # fn main() -> Result<(), rdma::Error> {
-//! # let context = rdma::Context::open("/dev/rdma0")?;
+//! # fn main() -> Result<(), rust_dma::Error> {
+//! # let context = rust_dma::Context::open("/dev/rdma0")?;
 //! let buffer = context.allocate(4096)?;
-//! let pending = rdma::Request::from_device(buffer, .., 0).submit()?;
+//! let pending = rust_dma::Request::from_device(buffer, .., 0).submit()?;
 //! println!("{}", buffer[0]); // error[E0382]: borrow of moved value: `buffer`
 //! # pending.wait()?;
 //! # Ok(())
@@ -21,9 +21,9 @@
 //! The smallest program transfers a few bytes to the device and back:
 //!
 //! ```
-//! use rdma::{Context, Request};
+//! use rust_dma::{Context, Request};
 //!
-//! # fn main() -> Result<(), rdma::Error> {
+//! # fn main() -> Result<(), rust_dma::Error> {
 //! let context = Context::open("/dev/rdma0")?;
 //! let mut buffer = context.allocate(4096)?;
 //!

@@ -39,8 +39,8 @@ impl Device {
 ///
 /// [`Error::System`] if sysfs cannot be read.
 pub fn devices() -> Result<Vec<Device>, Error> {
-    let wrong = |source| Error::System { what: "/sys/class/rdma cannot be read", source };
-    let entries = match fs::read_dir("/sys/class/rdma") {
+    let wrong = |source| Error::System { what: "/sys/class/rust_dma cannot be read", source };
+    let entries = match fs::read_dir("/sys/class/rust_dma") {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(wrong)?,
     };

@@ -10,7 +10,7 @@ use std::{
 };
 
 use proptest::{prelude::*, test_runner::Config};
-use rdma::{Buffer, Context, DEVICE_MEMORY_SIZE, Error, Failed, Interrupt, QUEUE_DEPTH, Request, devices};
+use rust_dma::{Buffer, Context, DEVICE_MEMORY_SIZE, Error, Failed, Interrupt, QUEUE_DEPTH, Request, devices};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 fn open() -> Context {
@@ -45,7 +45,7 @@ fn devices_are_listed() {
     let devices = devices().unwrap();
     assert_eq!(devices[0].name, "rdma0");
     assert_eq!(devices[0].node.to_str(), Some("/dev/rdma0"));
-    let there = fs::canonicalize("/sys/class/rdma/rdma0/device").unwrap();
+    let there = fs::canonicalize("/sys/class/rust_dma/rdma0/device").unwrap();
     assert!(there.ends_with(&devices[0].pci_address), "{devices:?}");
     for device in devices {
         assert_eq!(device.open().unwrap().info().unwrap().abi_version, 1);
@@ -76,15 +76,15 @@ fn sizes_of_buffers() {
     assert_eq!(context.allocate(1).unwrap().len(), 4096);
     assert_eq!(context.allocate(4097).unwrap().len(), 8192);
     assert!(matches!(context.allocate(0), Err(Error::Size { size: 0 })));
-    assert!(matches!(context.allocate(rdma::MAX_BUFFER_SIZE + 1), Err(Error::Size { .. })));
-    assert!(matches!(context.allocate(rdma::MAX_BUFFER_SIZE), Err(Error::NoMemory { .. })));
+    assert!(matches!(context.allocate(rust_dma::MAX_BUFFER_SIZE + 1), Err(Error::Size { .. })));
+    assert!(matches!(context.allocate(rust_dma::MAX_BUFFER_SIZE), Err(Error::NoMemory { .. })));
 }
 
 /// A handle is freed with the last piece, and not before.
 #[test]
 fn a_buffer_is_freed_with_its_last_piece() {
     let context = open();
-    let memory = || fs::read_to_string("/sys/kernel/debug/rdma/rdma0/state").unwrap();
+    let memory = || fs::read_to_string("/sys/kernel/debug/rust_dma/rdma0/state").unwrap();
     let used = |state: String| state.lines().find_map(|line| line.strip_prefix("memory ").map(str::to_owned)).unwrap();
     let (first, second) = context.allocate(1 << 20).unwrap().split_at(5000);
     assert_eq!(first.info().unwrap(), second.info().unwrap());
@@ -304,7 +304,7 @@ fn files_are_read_into_buffers() {
 #[test]
 #[ignore = "wants fault injection: make test-debug"]
 fn a_transfer_that_does_not_end() {
-    let inject = |command| fs::write("/sys/kernel/debug/rdma/rdma0/inject", command).unwrap();
+    let inject = |command| fs::write("/sys/kernel/debug/rust_dma/rdma0/inject", command).unwrap();
     let context = open();
     inject("hang");
     let (kept, other) = context.allocate(8192).unwrap().split_at(4096);
