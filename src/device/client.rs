@@ -170,7 +170,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`ENODEV`] if the device is gone.
+    /// [`ENODEV`] if the device is gone; [`ENOMEM`].
     pub(crate) fn set_eventfd(&self, eventfd: Option<EventFd>) -> Result {
         self.device.info()?;
         let eventfd = eventfd

@@ -67,12 +67,12 @@ use kernel::{
     sync::Arc, //
 };
 
-/// How the device interrupts.
+/// The type of the device's interrupt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum InterruptKind {
-    /// By a message, MSI.
+    /// A message-signalled interrupt (MSI).
     Message,
-    /// By a line, INTx.
+    /// An interrupt line (INTx).
     Line,
 }
 
