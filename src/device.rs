@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One device: its queue, its users, the pool of its buffers, and the guard of its engine.
+//! A device: the guard of its engine, its channel, its properties and its users.
 //!
-//! A [`Device`] exists while the device is bound or a file of it is open. Its [`Engine`] exists only
-//! while the device is bound, and is reached through the guard.
+//! A [`Device`] exists while the device is bound or a file of it is open. Its [`Engine`] exists
+//! only while the device is bound, and is accessed through the guard.
 //!
 //! Lock order: address space of a process → `FirstBuffer` of a context → `Handles` of a context,
-//! `Client::cancel`, `Client::collect` → guard (entered, not waited for) → memory of a buffer → `Registry`
-//! of buffers; `Users` of the device → `Work`. Nothing is allocated, freed or waited for under `Work`;
-//! the only lock that is taken under it is that of `SyncWaiter`. Wait queues and eventfds have locks of
-//! their own, which are taken after `Work` is released.
+//! `Client::cancel`, `Client::collect` → guard (entered, not waited for) → memory of a buffer →
+//! `Registry` of buffers; `Users` of the device → `Work`. Nothing is allocated, freed or waited for
+//! under `Work`. The only lock that is taken under it is that of `SyncWaiter`. Wait queues and
+//! eventfds have locks of their own, which are taken after `Work` is released.
 
 mod bound;
 mod channel;
@@ -53,19 +53,20 @@ use users::Users;
 /// A device.
 #[pin_data]
 pub(crate) struct Device {
-    /// Contains the engine. Open while the device is bound.
+    /// The guard of the engine. It is open while the device is bound.
     guard: EngineGuard,
     /// The queue that the engine works on.
     channel: Arc<Channel>,
-    /// The properties of the device. Constant.
+    /// The properties of the device, which are constant.
     info: uapi::rdma_device_info,
-    /// The users who have a file of the device open.
+    /// The users with an open file of the device.
     #[pin]
     users: Users,
 }
 
 impl Device {
-    /// The device with the node `number`. All calls return [`ENODEV`] until its guard is opened.
+    /// Creates the device with the node `number`. All calls return [`ENODEV`] until its guard is
+    /// opened.
     ///
     /// # Errors
     ///
@@ -87,7 +88,7 @@ impl Device {
         )
     }
 
-    /// The N of `/dev/rdmaN`.
+    /// Returns the number N of the node `/dev/rdmaN`.
     pub(crate) fn number(&self) -> u32 {
         self.channel.number()
     }
@@ -97,7 +98,7 @@ impl Device {
         &self.channel
     }
 
-    /// Calls `f` with the engine, which exists until `f` returns.
+    /// Calls `f` with the engine, which is not removed before `f` returns.
     ///
     /// # Errors
     ///
@@ -106,7 +107,7 @@ impl Device {
         self.guard.enter(|engine| f(engine))
     }
 
-    /// The properties of the device.
+    /// Returns the properties of the device.
     ///
     /// # Errors
     ///
@@ -115,12 +116,12 @@ impl Device {
         self.enter(|_| self.info)
     }
 
-    /// The size of the device memory, in bytes.
+    /// Returns the size of the device memory, in bytes.
     pub(crate) fn memory_size(&self) -> u64 {
         self.info.device_memory_size
     }
 
-    /// The state that its buffers share.
+    /// Returns the state that the buffers of the device share.
     pub(crate) fn pool(&self) -> &Arc<Pool> {
         self.channel.pool()
     }

@@ -55,7 +55,7 @@ use kernel::{
 };
 
 /// The valid values of the parameter `dma_bits`. x86 rejects masks of fewer than 24 bits, because
-/// no zone is below `ZONE_DMA`. With an IOMMU it accepts them; but after an allocation has failed
+/// no zone is below `ZONE_DMA`. With an IOMMU it accepts them. But after an allocation has failed
 /// for lack of bus addresses, the following ones fail with any mask until a bus address is freed.
 /// With 12 bits there is no bus address that could be freed (`max32_alloc_size` in
 /// `drivers/iommu/iova.c`).

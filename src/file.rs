@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The system calls on an open file. Thin: decode, call, encode.
+//! The system calls on an open file. They decode the arguments, call the context, and encode the
+//! result.
 //!
-//! Userspace is read and written here only, and never inside the guard of the device: whoever
-//! handles a page fault of the caller may take for ever.
+//! Only this module and its submodules access user memory, and never inside the guard of the
+//! device: a page fault on user memory can take forever, for example with userfaultfd(2).
 
 pub(crate) mod context;
 mod fdinfo;
@@ -80,8 +81,8 @@ impl chrdev::File for Context {
     }
 
     fn sync(&self) -> Result {
-        // A write returns when its transfer is over, and a mapping shows the memory itself. What
-        // was written to a device that is gone is gone with it.
+        // write(2) returns when its transfer has ended, and a mapping is the memory itself. Data
+        // that was written to a device that is gone is lost.
         self.device().info().map(drop)
     }
 
@@ -109,13 +110,18 @@ impl chrdev::File for Context {
     }
 }
 
-/// A buffer for what one call can read or write, no more than there is device memory.
+/// Allocates a buffer for the data of one call: `wanted` bytes, but no more than the size of the
+/// device memory.
 fn bounce_buffer(context: &Context, wanted: usize) -> Result<KVec<u8>> {
     let size = usize::try_from(context.device().memory_size())?;
     Ok(KVec::zeroed(wanted.min(size), GFP_KERNEL)?)
 }
 
-/// The bytes that were copied; [`EFAULT`] if that is nothing of what was wanted.
+/// Returns `copied`, the number of copied bytes.
+///
+/// # Errors
+///
+/// [`EFAULT`] if no byte was copied, and `wanted` is not 0.
 fn check_copied(copied: usize, wanted: usize) -> Result<usize> {
     if copied == 0 && wanted > 0 {
         Err(EFAULT)

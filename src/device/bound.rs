@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The engine as the driver core sees it: attached, interrupted, suspended, taken down.
+//! The callbacks of the driver core: interrupt, unbind, suspend, resume and shutdown.
 
 use super::Engine;
 use crate::kernel_ext::{
@@ -15,10 +15,10 @@ use crate::kernel_ext::{
 };
 use kernel::prelude::*;
 
-/// Names the engine of a bound device where a type without a lifetime is wanted.
+/// Stands for [`Engine`] of any lifetime, where a type without a lifetime is required.
 pub(crate) struct BoundEngine;
 
-/// The guard around the engine, which unbinding closes.
+/// The guard of the engine, which unbinding closes.
 pub(crate) type EngineGuard = GuardOf<BoundEngine>;
 
 impl BoundDevice for BoundEngine {

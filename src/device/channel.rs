@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A channel: the queue that an engine works on, and what the engine and its users share.
+//! A channel: the queue that an engine works on, and the state that the engine and its users share.
 //!
-//! It exists for as long as the [`Device`](super::Device). The engine, which exists while the device
-//! is bound, refers to it, and not to the device.
+//! It exists for as long as the [`Device`](super::Device). The engine, which exists while the
+//! device is bound, refers to the channel, and not to the device.
 
 use super::queue::{
     deliver,
@@ -67,18 +67,19 @@ impl Channel {
         &self.pool
     }
 
-    /// Closes the queue: all requests fail with `error` from now on, also those that wait.
+    /// Closes the queue: waiting and new requests fail with `error`.
     pub(super) fn close(&self, error: Error) {
         self.work.lock().queue.close(error);
         self.fail_waiting();
     }
 
-    /// Aborts the requests that the engine had. It no longer accesses their memory.
+    /// Aborts the requests that the engine has begun. The engine must not access their memory any
+    /// more.
     pub(super) fn abort_active(&self) {
         self.in_steps(|queue| queue.abort_one(clock::now()));
     }
 
-    /// Fails the requests that wait, if the queue accepts none.
+    /// Fails the waiting requests, if the queue is closed or the engine is stuck.
     pub(super) fn fail_waiting(&self) {
         let mut cursor = LaneCursor::default();
         self.in_steps(|queue| queue.fail_batch(&mut cursor));
@@ -89,7 +90,7 @@ impl Channel {
         self.in_steps(Queue::fail_links);
     }
 
-    /// Repeats a step until it is the last one, and releases the queue's lock after each.
+    /// Repeats `step` until nothing is left to do. The queue's lock is released after each step.
     pub(super) fn in_steps(&self, mut step: impl FnMut(&mut Queue) -> Step<Types>) {
         loop {
             let done = step(&mut self.work.lock().queue);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A context's place in the queue of its device.
+//! The client of a context: its lane in the queue of the device.
 
 mod collect;
 mod job_cache;
@@ -51,8 +51,8 @@ use membership::Membership;
 /// The number of contexts that have been created.
 static CONTEXTS: Atomic<u64> = Atomic::new(0);
 
-/// A context's place in the queue of its device. Dropping it removes its lane: requests that wait are
-/// dropped, and requests that the engine has are abandoned.
+/// The client of a context. It has a lane in the queue of the device. Dropping it removes the lane:
+/// waiting requests are dropped, and requests that the engine has begun are abandoned.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Client {
     device: Arc<Device>,
@@ -73,7 +73,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// A client with an empty lane.
+    /// Creates a client with an empty lane.
     ///
     /// # Errors
     ///
@@ -114,7 +114,7 @@ impl Client {
         };
         let mut lane = KBox::new(schedule::Lane::new(owner), GFP_KERNEL_ACCOUNT)?;
         loop {
-            // Room is made outside of the lock, and another thread may use it.
+            // The queue grows without the lock, so that another thread may use the new entry.
             device.grow_queue()?;
             let added = device.channel.work.lock().queue.add_lane(user, lane);
             match added {
@@ -124,39 +124,40 @@ impl Client {
         }
     }
 
-    /// The number of the context, which no other context has had.
+    /// Returns the number of the context. Numbers are not reused.
     pub(crate) fn context_number(&self) -> u64 {
         self.traced.context
     }
 
-    /// The threads that poll the context.
+    /// Returns the threads that poll the context.
     pub(crate) fn poll_queue(&self) -> &PollQueue {
         &self.waiters.pollers
     }
 
-    /// The state of the lane.
+    /// Returns the state of the lane.
     pub(crate) fn state(&self) -> LaneState {
         self.channel.work.lock().queue.state(self.id)
     }
 
-    /// The caller as the user of a request.
+    /// Returns the effective uid of the caller, as the user of a request.
     fn caller() -> Uid {
         Uid(Kuid::current_euid().into_raw().val)
     }
 
-    /// Cancels the requests that have this cookie ([`None`]: all requests) and that the engine has not
-    /// begun. Returns their number.
+    /// Cancels the requests with this cookie ([`None`]: all requests) that the engine has not
+    /// begun, and the requests that are linked to them. Returns the number of cancelled requests.
     ///
     /// # Errors
     ///
-    /// For one cookie: [`EALREADY`] if the engine has begun, [`ENOENT`] if there is none.
+    /// If a cookie is given and no request was cancelled: [`EALREADY`] if the engine has begun a
+    /// request with it, otherwise [`ENOENT`].
     pub(crate) fn cancel(&self, cookie: Option<u64>) -> Result<usize> {
         let _one_at_a_time = self.cancel.lock();
         let scan = self.channel.work.lock().queue.cancel(self.id, cookie);
         let mut scan: CancelScan = scan.ok_or(ENODEV)?;
         self.channel
             .in_steps(|queue| queue.cancel_step(self.id, &mut scan));
-        // The engine may have found no request during the scan.
+        // The engine may be idle, because it found no request during the scan.
         let _ = self.device.enter(|engine| engine.kick());
         match scan.cancelled {
             0 if cookie.is_some() && scan.begun => Err(EALREADY),
@@ -169,7 +170,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`ENODEV`] if the device is gone.
+    /// [`ENODEV`] if the device is gone; [`ENOMEM`].
     pub(crate) fn set_eventfd(&self, eventfd: Option<EventFd>) -> Result {
         self.device.info()?;
         let eventfd = eventfd
@@ -179,14 +180,14 @@ impl Client {
         let owner = work.queue.owner_mut(self.id);
         let old = owner.map(|owner| core::mem::replace(&mut owner.eventfd, eventfd));
         drop(work);
-        // Outside of the lock.
+        // Not under the lock, because the eventfd may be freed.
         drop(old);
         Ok(())
     }
 }
 
 #[pinned_drop]
-#[allow(unsafe_code, reason = "For the macro, which is of the crate.")]
+#[allow(unsafe_code, reason = "required by the macro of the crate")]
 impl PinnedDrop for Client {
     fn drop(self: Pin<&mut Self>) {
         let left = self.channel.work.lock().queue.remove_lane(self.id);

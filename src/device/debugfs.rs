@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `/sys/kernel/debug/rust_dma/rdmaN`: what a device is at, what has happened on it, how long requests
-//! take.
+//! `/sys/kernel/debug/rust_dma/rdmaN`: the state, counters and latencies of a device.
 //!
-//! For people who look for what is wrong; the files and their lines may change. No address is in
-//! them.
+//! These files are for debugging. The files and their lines may change. They contain no addresses.
 
 use crate::{
     device::{
@@ -48,7 +46,7 @@ impl DebugFiles for Device {
     }];
 }
 
-/// What is so now, a line each.
+/// Writes the current state to the file `state`: a name and a value in each line.
 fn state(device: &Device, to: &SeqFile) {
     let (snapshot, pool) = (device.snapshot(), device.pool());
     match snapshot.activity {
@@ -64,7 +62,7 @@ fn state(device: &Device, to: &SeqFile) {
     seq_print!(to, "memory_limit {}\n", bytes(pool.quota().limit()));
 }
 
-/// `name value`, a line each.
+/// Writes the counters to the file `counters`: a name and a value in each line.
 fn counters(device: &Device, to: &SeqFile) {
     for (name, value) in device.snapshot().stats.counters.named() {
         seq_print!(to, "{name} {value}\n");
@@ -72,8 +70,8 @@ fn counters(device: &Device, to: &SeqFile) {
     seq_print!(to, "page_faults {}\n", device.pool().page_faults());
 }
 
-/// For each class of latencies that there were, from how many nanoseconds on, and how many
-/// requests.
+/// Writes the latencies to the file `latency`. Each line is a class that is not empty: its lower
+/// bound in nanoseconds, and the number of requests in it.
 fn latency(device: &Device, to: &SeqFile) {
     for (from, count) in device.snapshot().stats.latency.non_empty() {
         seq_print!(to, "{from} {count}\n");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The queue on the hardware: starts what is next, from the interrupt handler too.
+//! The engine of a bound device: posts the transfers of the queue to the hardware, and handles
+//! their ends.
 
 mod power;
 mod watchdog;
@@ -66,18 +67,18 @@ use kernel::{
     sync::Arc, //
 };
 
-/// How the device interrupts.
+/// The type of the device's interrupt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum InterruptKind {
-    /// By a message, MSI.
+    /// A message-signalled interrupt (MSI).
     Message,
-    /// By a line, INTx.
+    /// An interrupt line (INTx).
     Line,
 }
 
 /// The engine of a bound device.
 pub(crate) struct Engine<'bound> {
-    // The order is that of taking it down.
+    // The fields are dropped in this order.
     hardware: Hardware<'bound>,
     abilities: Abilities,
     enabled: Enabled<'bound>,
@@ -89,8 +90,8 @@ pub(crate) struct Engine<'bound> {
 }
 
 impl<'bound> Engine<'bound> {
-    /// The engine of a device that is [prepared](Hardware::prepare) from `zeros`, and whose requests
-    /// `plan` cuts.
+    /// Creates the engine of a device that was [prepared](Hardware::prepare) with `zeros`, and
+    /// opens the queue. `plan` divides the requests into transfers.
     ///
     /// # Errors
     ///
@@ -118,7 +119,7 @@ impl<'bound> Engine<'bound> {
         })
     }
 
-    /// Has the device seem faulty.
+    /// Injects a device fault.
     #[cfg(CONFIG_FAULT_INJECTION)]
     pub(crate) fn inject(&self, command: &str) -> Result {
         self.hardware.inject(command)
@@ -126,7 +127,8 @@ impl<'bound> Engine<'bound> {
 }
 
 impl Delayed<Engine<'_>> {
-    /// Queues requests, for which room was reserved, and starts the first one if the engine is idle.
+    /// Queues requests, for which room was reserved, and starts the first one if the engine is
+    /// idle.
     ///
     /// # Errors
     ///
@@ -138,7 +140,7 @@ impl Delayed<Engine<'_>> {
         Ok(())
     }
 
-    /// Queues a request that a thread waits for, and starts it if the engine is idle.
+    /// Queues a request that a thread will wait for, and starts it if the engine is idle.
     ///
     /// # Errors
     ///
@@ -155,7 +157,7 @@ impl Delayed<Engine<'_>> {
         self.advance(&mut self.channel.work.lock(), None);
     }
 
-    /// The interrupt handler. Returns whether the interrupt was ours.
+    /// Handles an interrupt. Returns whether the device has raised it.
     pub(crate) fn interrupt(&self) -> bool {
         let ours = self.hardware.acknowledge();
         trace::interrupt(self.channel.number(), ours);
@@ -168,7 +170,7 @@ impl Delayed<Engine<'_>> {
         if ended.is_none() {
             work.queue.stats.counters.spurious_interrupts += 1;
         }
-        // Between two transfers, others get the lock.
+        // The lock is released between two transfers, so that other threads can take it.
         while let Some(notice) = ended {
             let more = self.abilities.depth > 1;
             drop(work);
@@ -182,14 +184,15 @@ impl Delayed<Engine<'_>> {
         true
     }
 
-    /// Records the end of the oldest transfer, and starts what is next. [`None`] if it has not ended.
+    /// Handles the end of the oldest transfer, and starts the next ones. Returns [`None`] if it has
+    /// not ended.
     fn reap(&self, work: &mut QueuedWork) -> Option<Option<Notice<Types>>> {
         let slot = work.queue.oldest_slot()?;
         let Progress::Ended(outcome) = self.hardware.progress(slot) else {
             return None;
         };
-        // A message is a write to memory, as the device's transfers are. A line is none, and
-        // proves nothing.
+        // A message is a memory write, like the device's transfers: it arrives only if Bus Master
+        // is set. An interrupt on a line does not show that.
         let transferred = outcome.and_then(|()| match self.interrupt_kind {
             InterruptKind::Message => Ok(()),
             InterruptKind::Line => self.reached_memory(),
@@ -197,12 +200,12 @@ impl Delayed<Engine<'_>> {
         Some(self.finish(work, transferred))
     }
 
-    /// Whether the device may have moved the bytes of the transfer that has just ended: while it is
-    /// no bus master, its transfers end in time, and move nothing.
+    /// Checks that the device is a bus master. If it is not, its transfers end in time but move no
+    /// bytes.
     ///
     /// # Errors
     ///
-    /// [`EIO`] if it is none.
+    /// [`EIO`] if it is not.
     fn reached_memory(&self) -> Result {
         if self.enabled.is_master() {
             Ok(())
@@ -223,8 +226,8 @@ impl Delayed<Engine<'_>> {
         notice
     }
 
-    /// Stops the transfers behind one that has failed, so that they can be issued again. The engine may
-    /// still do them, if it is the driver that has found the failure.
+    /// Stops the transfers behind a failed one, so that they can be issued again. If it was the
+    /// driver that detected the failure, the engine may still be executing them.
     fn stop_others(&self) {
         if self.abilities.depth > 1 {
             // An engine with several slots can be stopped.
@@ -233,14 +236,15 @@ impl Delayed<Engine<'_>> {
         self.hardware.restart();
     }
 
-    /// Posts transfers until the slots are full or no requests are left, and queues the work for what
-    /// is not done under the lock. `now` is read here if the caller has no time that was read under the
-    /// lock: an earlier one could make a new transfer look late.
+    /// Posts transfers until the slots are full or no requests are left, and queues the work item
+    /// for tasks that are not done under the lock. `now` is a time that was read under the lock;
+    /// [`None`]: it is read here. An earlier time could make a new transfer look late.
     fn advance(&self, work: &mut QueuedWork, now: Option<u64>) {
         let was_idle = !work.queue.is_busy();
         if let Some(last) = self.post_all_but_one(work) {
             let now = now.unwrap_or_else(clock::now);
-            // Nothing follows it that could tell of its end.
+            // The last transfer always raises an interrupt, because none after it could report its
+            // end.
             self.post(last.slot, last.transfer, true);
             self.hardware.kick();
             if was_idle {
@@ -280,16 +284,16 @@ impl Delayed<Engine<'_>> {
         trace::start(self.channel.number(), direction, offset, length);
     }
 
-    /// Accepts nothing any more: the device is gone. What the engine has is to be aborted, and what
-    /// waits to be failed.
+    /// Closes the queue, because the device is gone. The caller must abort the requests that the
+    /// engine has begun, and fail those that wait.
     fn abandon(&self, work: &mut QueuedWork) {
-        // One that only seems to be gone reaches no memory that is freed from here on.
+        // A device that only seems to be gone must not access memory that is freed after this.
         self.enabled.clear_master();
         work.queue.close(ENODEV);
     }
 
-    /// Brings the device to rest: nothing of what is bound is used by anyone after this. The guard
-    /// is closed, and nobody is inside.
+    /// Stops the device before it is unbound, and frees the memory of all buffers. The guard must
+    /// be closed, and no thread may be inside.
     pub(crate) fn stop(&self, mappings: Closed<'_>) {
         let dev = self.channel.number();
         self.channel.close(ENODEV);
@@ -313,13 +317,13 @@ impl Delayed<Engine<'_>> {
         }
         self.channel.abort_active();
         let dropped = self.channel.work.lock().queue.take_deferred_drops();
-        // Without the lock.
+        // Not under the lock, because buffers may be freed.
         drop(dropped);
         self.channel.pool().revoke_all(&emptied);
         trace::teardown(dev, Teardown::Freed);
     }
 
-    /// Has no memory freed that the device may still write to.
+    /// Leaks the memory that the device may still write to.
     fn keep_memory(&self) {
         dev_err!(
             self.dev,
@@ -343,7 +347,7 @@ impl Delayed<Engine<'_>> {
 impl Work for Engine<'_> {
     fn work(this: &Delayed<Self>) {
         let deferred_drops = this.channel.work.lock().queue.take_deferred_drops();
-        // Perhaps the last ones to hold a buffer, which is freed here, in process context.
+        // These may hold the last references to buffers, which are freed here, in process context.
         drop(deferred_drops);
         this.channel.fail_links();
         this.kick();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Changes of a lane wake the threads that wait for them: in WAIT, in `poll`, and by an eventfd.
+//! Notices of changes of a lane, which wake the threads in WAIT and `poll`, and signal the eventfd.
 
 use super::traced::Traced;
 use crate::{
@@ -40,7 +40,7 @@ pub(crate) struct Waiters {
 }
 
 impl Waiters {
-    /// No threads.
+    /// Creates wait queues without threads.
     ///
     /// # Errors
     ///
@@ -56,15 +56,15 @@ impl Waiters {
     }
 }
 
-/// The owner of a lane, as the queue knows it.
+/// The owner of a lane: the client's tracepoints, waiting threads and eventfd.
 pub(crate) struct Owner {
     pub(super) traced: Traced,
     pub(super) waiters: Arc<Waiters>,
     pub(super) eventfd: Option<Arc<EventFd>>,
 }
 
-/// Wakes the threads that wait for a change of a lane. Made under the queue's lock, and delivered
-/// without it, because there may be many threads.
+/// A notice of a change of a lane, for the threads that wait for it. It is created under the
+/// queue's lock, and delivered without it, because many threads may be waiting.
 pub(crate) struct Notice {
     change: Change,
     completed: usize,
@@ -90,7 +90,7 @@ impl<T: QueueTypes> schedule::Owner<T> for Owner {
 }
 
 impl Notice {
-    /// Wakes the threads.
+    /// Wakes the threads, and signals the eventfd.
     pub(super) fn deliver(self) {
         let waiters = &*self.waiters;
         match self.change {

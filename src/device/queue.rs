@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The queue of a device: what its parts are here, and how its notices are delivered.
+//! The queue of a device: its types, and the delivery of its notices.
 
 use super::{
     notices,
@@ -40,18 +40,18 @@ pub(crate) type Job = schedule::Job<Types>;
 /// The queue of a device.
 pub(super) type Queue = schedule::Queue<Types>;
 
-/// The queue, and the times of the transfers that the engine has.
+/// The queue, and the times that the watchdog needs.
 pub(super) struct Work {
     /// The queue.
     pub(super) queue: Queue,
-    /// When the oldest transfer was started.
+    /// The time at which the oldest transfer was started, in nanoseconds.
     pub(super) since: u64,
-    /// When the watchdog's timer expires, if it is armed.
+    /// The time at which the watchdog's timer expires, in nanoseconds; [`None`] if it is not armed.
     pub(super) checked_at: Option<u64>,
 }
 
 impl Work {
-    /// A queue that is closed with [`ENODEV`](kernel::error::code::ENODEV).
+    /// Creates a queue that is closed with [`ENODEV`](kernel::error::code::ENODEV).
     pub(super) fn new() -> Self {
         Self {
             queue: Queue::new(),
@@ -61,7 +61,7 @@ impl Work {
     }
 }
 
-/// Delivers a notice. The caller does not hold the queue's lock.
+/// Delivers a notice. The caller must not hold the queue's lock.
 pub(super) fn deliver(notice: Option<Notice<Types>>) {
     match notice {
         None => {}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What there is to know of a device at one moment.
+//! A snapshot of the state of a device, for debugfs.
 
 use super::Device;
 use crate::{
@@ -12,31 +12,31 @@ use crate::{
 };
 use kernel::prelude::*;
 
-/// What the engine is at.
+/// The activity of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Activity {
-    /// It has nothing to do.
+    /// The engine has no transfer.
     Idle,
-    /// It has been at work on a transfer for so many milliseconds.
+    /// The engine has been executing a transfer for this number of milliseconds.
     Busy(u64),
-    /// It has not ended a transfer for so many milliseconds, and takes no other.
+    /// The engine has not ended a transfer for this number of milliseconds, and accepts no other.
     Stuck(u64),
     /// The device is gone.
     Gone,
 }
 
-/// What there is to know of a device, at one moment. Numbers only.
+/// A consistent snapshot of the state of a device.
 pub(crate) struct Snapshot {
-    /// What the engine is at.
+    /// The activity of the engine.
     pub(crate) activity: Activity,
-    /// Open files.
+    /// The number of open files.
     pub(crate) contexts: usize,
-    /// What has happened.
+    /// The counters and latencies.
     pub(crate) stats: Stats,
 }
 
 impl Device {
-    /// What is so now.
+    /// Takes a snapshot.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let now = clock::now();
         let work = self.channel.work.lock();
@@ -53,8 +53,8 @@ impl Device {
         }
     }
 
-    /// How many requests wait for the engine. Not of one moment: the lanes are counted a few at a
-    /// time.
+    /// Returns the number of requests that wait for the engine. The number is approximate, because
+    /// the queue's lock is released while the lanes are counted.
     pub(crate) fn waiting(&self) -> usize {
         let (mut cursor, mut waiting) = (LaneCursor::default(), 0);
         while self

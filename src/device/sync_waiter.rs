@@ -39,7 +39,7 @@ use kernel::{
 #[pin_data]
 pub(crate) struct SyncWaiter<T: QueueTypes> {
     traced: Traced,
-    /// When the request was submitted, in nanoseconds.
+    /// The time at which the request was submitted, in nanoseconds.
     submitted: Atomic<u64>,
     /// The result of the request, until the thread takes it.
     #[pin]
@@ -49,7 +49,7 @@ pub(crate) struct SyncWaiter<T: QueueTypes> {
 }
 
 impl<T: QueueTypes> SyncWaiter<T> {
-    /// Without an answer.
+    /// Creates a waiter without an answer.
     ///
     /// # Errors
     ///
@@ -66,15 +66,15 @@ impl<T: QueueTypes> SyncWaiter<T> {
         )
     }
 
-    /// Records that its request is submitted at the time `now`, in nanoseconds.
+    /// Records `now` as the time at which the request was submitted, in nanoseconds.
     pub(super) fn begin(&self, now: u64) {
         self.submitted.store(now, Relaxed);
     }
 
     /// Sleeps until there is an answer.
     ///
-    /// Only a signal ends the sleep early: the engine may have begun, and a restart of the call would
-    /// repeat the request.
+    /// Only a signal ends the sleep early: the engine may have begun the request, and a restart of
+    /// the call would repeat it.
     ///
     /// # Errors
     ///

@@ -28,12 +28,12 @@ use kernel::prelude::*;
 pub(super) struct Traced {
     /// The number of the device's node.
     pub(super) device: u32,
-    /// The number of the context, which no other context has had.
+    /// The number of the context. Numbers are not reused.
     pub(super) context: u64,
 }
 
 impl Traced {
-    /// Requests are submitted.
+    /// Traces the submission of requests.
     pub(super) fn submitted<B: Backing, T>(self, jobs: &Fifo<Job<T>>)
     where
         T: QueueTypes<Request = Request<B>>,
@@ -60,7 +60,7 @@ impl Traced {
         }
     }
 
-    /// Requests were submitted, and not accepted.
+    /// Traces requests that were submitted and not accepted.
     pub(super) fn refused<T: QueueTypes>(self, jobs: &Fifo<Job<T>>, error: Error) {
         for job in jobs.iter() {
             trace::complete(
@@ -74,7 +74,7 @@ impl Traced {
         }
     }
 
-    /// A request is completed.
+    /// Traces the completion of a request.
     pub(super) fn completed<T: QueueTypes>(self, job: &Job<T>) {
         trace::complete(
             self.device,
@@ -86,7 +86,8 @@ impl Traced {
         );
     }
 
-    /// A request that the engine still has, and that was submitted at this time, has failed.
+    /// Traces the failure of a request that the engine still executes. `submitted` is the time at
+    /// which it was submitted.
     pub(super) fn failed(self, error: Error, submitted: u64) {
         trace::complete(self.device, self.context, 0, Err(error), 0, submitted);
     }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The users who have a device open, by uid. Turns on the engine go round them.
+//! The users with an open file of a device, by uid. The engine serves them in turn.
 //!
-//! A user is the effective uid that opened the file. Other processes that use the file use the turns of
-//! that user: opening more files does not increase the share of a user.
+//! The user of a file is the effective uid that opened it, also if other processes use the file.
+//! Opening more files does not increase the share of a user.
 
 use crate::schedule::UserId;
 use kernel::{
@@ -29,23 +29,24 @@ pub(super) struct Users {
 /// The clients of a user.
 struct Clients {
     user: UserId,
-    /// Not 0.
+    /// The number of clients, which is not 0.
     count: usize,
 }
 
 impl Users {
-    /// No users.
+    /// Creates a set without users.
     pub(super) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             by_uid <- new_mutex!(RBTree::new(), "rdma::Users"),
         })
     }
 
-    /// Counts one more client of a user. For the first one, `add` adds the user to the queue.
+    /// Adds a client of a user, and returns the user's id in the queue. For the first client, `add`
+    /// adds the user to the queue.
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`]; those of `add`.
+    /// [`ENOMEM`], and the errors of `add`.
     pub(super) fn join(&self, uid: u32, add: impl FnOnce() -> Result<UserId>) -> Result<UserId> {
         let mut by_uid = self.by_uid.lock();
         if let Some(clients) = by_uid.get_mut(&uid) {
@@ -58,7 +59,7 @@ impl Users {
         Ok(user)
     }
 
-    /// Counts one client less. After the last one, `remove` removes the user from the queue.
+    /// Removes a client of a user. After the last one, `remove` removes the user from the queue.
     pub(super) fn leave(&self, uid: u32, remove: impl FnOnce(UserId)) {
         let mut by_uid = self.by_uid.lock();
         let Some(clients) = by_uid.get_mut(&uid) else {

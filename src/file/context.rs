@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One open file: its buffers, by handle, and its client of the device.
+//! The context of an open file: its buffers, by handle, and its client of the device.
 
 use crate::{
     device::{
@@ -40,10 +40,10 @@ use kernel::{
     types::ScopeGuard, //
 };
 
-/// The buffers that have a handle.
+/// The buffers of a context, by handle.
 struct Handles {
     first: Option<Arc<Buffer>>,
-    /// [`None`]: a buffer is being made for it.
+    /// All buffers but the first one. [`None`]: the handle is [reserved](Context::reserve).
     others: Slab<Option<Arc<Buffer>>>,
 }
 
@@ -63,7 +63,7 @@ impl Handles {
         }
     }
 
-    /// Puts a buffer in for a handle that was [reserved](Context::reserve).
+    /// Assigns a buffer to a handle that was [reserved](Context::reserve).
     fn publish(&mut self, handle: Handle, buffer: Arc<Buffer>) {
         let index = handle.index();
         if let Some(reserved) = index.and_then(|index| self.others.get_mut(index)) {
@@ -71,7 +71,7 @@ impl Handles {
         }
     }
 
-    /// Gives a handle back that was [reserved](Context::reserve).
+    /// Releases a handle that was [reserved](Context::reserve).
     fn unreserve(&mut self, handle: Handle) {
         if let Some(index) = handle.index() {
             self.others.remove(index);
@@ -79,31 +79,34 @@ impl Handles {
     }
 }
 
-/// One open file.
+/// The context of an open file.
 #[pin_data]
 pub(crate) struct Context {
     device: Arc<Device>,
     quota: Arc<Quota>,
     #[pin]
     client: Client,
-    /// Held while the first buffer is made.
+    /// Held while the first buffer is created.
     #[pin]
-    making_first: Mutex<()>,
+    first_buffer: Mutex<()>,
     #[pin]
     handles: Mutex<Handles>,
 }
 
 impl Context {
-    /// A context without buffers.
+    /// Creates a context without buffers.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] if the device is gone; [`ENOMEM`].
     pub(crate) fn new(device: Arc<Device>) -> Result<Arc<Self>> {
-        // Not for a device that is going.
         device.info()?;
         Arc::pin_init(
             try_pin_init!(Self {
                 quota: device.pool().context_quota()?,
                 client <- Client::new(device.clone()),
                 device,
-                making_first <- new_mutex!((), "rdma::FirstBuffer"),
+                first_buffer <- new_mutex!((), "rdma::FirstBuffer"),
                 handles <- new_mutex!(
                     Handles {
                         first: None,
@@ -116,37 +119,39 @@ impl Context {
         )
     }
 
-    /// The device of the file.
+    /// Returns the device of the file.
     pub(crate) fn device(&self) -> &Arc<Device> {
         &self.device
     }
 
-    /// Makes a buffer of at least `size` bytes, which is not 0, and gives it a handle, once `tell`
-    /// has told the caller of it. Until then nobody can use the handle, and so not free it, either:
-    /// if `tell` fails, it is still this buffer's.
+    /// Allocates a buffer of at least `size` bytes, which must not be 0. Calls `report` to write
+    /// the handle to user memory. If `report` fails, the buffer is freed.
+    ///
+    /// The handle is not valid before `report` has succeeded: if another thread could free it
+    /// before, it could belong to another buffer when `report` fails.
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`] and [`ENODEV`], as [`Buffer::new`]; that of `tell`.
+    /// As [`Buffer::new`], and the error of `report`.
     pub(crate) fn allocate(
         &self,
         size: usize,
-        tell: impl FnOnce(Handle, &Buffer) -> Result,
+        report: impl FnOnce(Handle, &Buffer) -> Result,
     ) -> Result {
         let handle = self.reserve()?;
         let unused = ScopeGuard::new(|| self.handles.lock().unreserve(handle));
-        // Outside of the lock: both may take long.
+        // Not under the lock, because the allocation and `report` may take long.
         let buffer = Buffer::new(self.device.pool(), &self.quota, size, handle)?;
-        tell(handle, &buffer)?;
+        report(handle, &buffer)?;
         unused.dismiss();
         self.handles.lock().publish(handle, buffer);
         Ok(())
     }
 
-    /// Sets a handle aside, for which there is no buffer yet.
+    /// Reserves a handle. It is not valid until a buffer is [published](Handles::publish) for it.
     fn reserve(&self) -> Result<Handle> {
         let mut handles = self.handles.lock();
-        // The memory is allocated, and freed, outside of the lock; others may take it meanwhile.
+        // The slab grows without the lock, so that another thread may use the new entries.
         while let Some(capacity) = handles.others.grow_request() {
             drop(handles);
             let growth = SlabGrowth::new(capacity)?;
@@ -160,11 +165,12 @@ impl Context {
         Handle::of_index(index)
     }
 
-    /// Gives a handle back. The buffer stays for as long as something else holds it.
+    /// Frees a handle. The buffer is freed when its mappings and requests have ended, too.
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] if no buffer has it; [`ENODEV`] if the device is gone, and the memory with it.
+    /// [`EINVAL`] if the handle is not valid; [`ENODEV`] if the device is gone, which frees the
+    /// memory.
     pub(crate) fn free(&self, handle: Handle) -> Result {
         self.device.info()?;
         let buffer = self.handles.lock().take(handle);
@@ -172,7 +178,7 @@ impl Context {
         buffer.map(drop).ok_or(EINVAL)
     }
 
-    /// The buffer with this handle.
+    /// Returns the buffer with this handle.
     ///
     /// # Errors
     ///
@@ -181,11 +187,12 @@ impl Context {
         self.handles.lock().get(handle).cloned().ok_or(EINVAL)
     }
 
-    /// A part of a buffer, for a request that holds it by `holder`.
+    /// Creates a span of a buffer for a request. `holder` creates the request's reference to the
+    /// buffer.
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] if there is no such handle or no such part.
+    /// [`EINVAL`] if the handle is not valid, or the range is not within the buffer.
     pub(crate) fn span(
         &self,
         handle: Handle,
@@ -196,28 +203,28 @@ impl Context {
         Span::new(holder(self.buffer(handle)?), offset, length)
     }
 
-    /// What it may have in buffers.
+    /// Returns the quota of the context.
     pub(crate) fn quota(&self) -> &Arc<Quota> {
         &self.quota
     }
 
-    /// How many buffers have a handle.
+    /// Returns the number of handles, including reserved ones.
     pub(crate) fn buffers(&self) -> usize {
         let handles = self.handles.lock();
         handles.others.len() + usize::from(handles.first.is_some())
     }
 
-    /// Its place in the queue.
+    /// Returns the client of the context.
     pub(crate) fn client(&self) -> &Client {
         &self.client
     }
 
-    /// The buffer that these pages of the file belong to. The first mapping at offset 0 makes the
-    /// first buffer.
+    /// Returns the buffer that contains these pages of the file. The first mapping at offset 0
+    /// creates the first buffer.
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] if there is no such part of a buffer; those of [`Buffer::new`].
+    /// [`EINVAL`] if no buffer contains all of the pages; those of [`Buffer::new`].
     pub(crate) fn map(&self, first: usize, pages: usize) -> Result<Arc<Buffer>> {
         let handle = Handle::of_page(first)?;
         if pages > Handle::WINDOW {
@@ -225,30 +232,29 @@ impl Context {
         }
 
         let buffer = match self.buffer(handle) {
-            Err(_) if first == 0 => self.make_first(pages)?,
+            Err(_) if first == 0 => self.create_first(pages)?,
             buffer => buffer?,
         };
         let offset = first - buffer.first_page();
         if offset + pages > pages::pages(buffer.size()) {
             return Err(EINVAL);
         }
-        // Also a device that is gone has its buffers' handles; there is nothing to see in them.
+        // Handles stay valid when the device is gone, but the buffers have no memory.
         self.device.info()?;
         self.device.pool().mapped(handle, offset, pages);
         Ok(buffer)
     }
 
-    /// Makes the first buffer, unless somebody else has just done so.
+    /// Creates the first buffer, or returns the one that another thread has created.
     ///
-    /// The memory is allocated outside of the handles' lock: that may take long, and who looks at
-    /// the handles meanwhile does not wait for it.
+    /// The memory is allocated without the lock of the handles, because this may take long.
     ///
     /// # Errors
     ///
     /// Those of [`Buffer::new`].
-    fn make_first(&self, pages: usize) -> Result<Arc<Buffer>> {
-        // One at a time: a second one would be charged for a buffer that is not needed.
-        let _making = self.making_first.lock();
+    fn create_first(&self, pages: usize) -> Result<Arc<Buffer>> {
+        // Two threads must not both allocate: the second buffer would be charged without need.
+        let _one_at_a_time = self.first_buffer.lock();
         if let Ok(buffer) = self.buffer(Handle::FIRST) {
             return Ok(buffer);
         }
@@ -258,13 +264,14 @@ impl Context {
         Ok(buffer)
     }
 
-    /// Reads device memory from `position` on, as many bytes as `to` has room for and there are.
+    /// Reads device memory from `position` on, up to the size of `to` or the end of the memory.
     ///
-    /// Returns how many; 0 at the end.
+    /// Returns the number of bytes, which is 0 at the end.
     ///
     /// # Errors
     ///
-    /// [`EAGAIN`] if it would take a transfer, and is `nonblocking`; those of [`Client::transfer`].
+    /// [`EAGAIN`] if a transfer is needed, and `nonblocking` is true; those of [`Buffer::new`] and
+    /// [`Client::transfer`].
     pub(crate) fn read(&self, nonblocking: bool, position: u64, to: &mut [u8]) -> Result<usize> {
         let Some((range, bytes)) = self.device_memory(position, to.len()) else {
             return Ok(0);
@@ -279,13 +286,13 @@ impl Context {
         Ok(bytes)
     }
 
-    /// Writes device memory from `position` on, as many bytes as `from` has and there is room for.
+    /// Writes device memory from `position` on, up to the size of `from` or the end of the memory.
     ///
-    /// Returns how many.
+    /// Returns the number of bytes.
     ///
     /// # Errors
     ///
-    /// [`ENOSPC`] at the end; as [`read`](Self::read).
+    /// [`ENOSPC`] at the end; those of [`read`](Self::read).
     pub(crate) fn write(&self, nonblocking: bool, position: u64, from: &[u8]) -> Result<usize> {
         if from.is_empty() {
             return Ok(0);
@@ -301,21 +308,21 @@ impl Context {
         Ok(bytes)
     }
 
-    /// The `length` bytes at `offset` of the device memory.
+    /// Returns the range of `length` bytes of the device memory at `offset`.
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] where there are no such bytes.
+    /// [`EINVAL`] if the range is empty or not within the device memory.
     pub(crate) fn device_range(&self, offset: u64, length: u64) -> Result<DeviceRange> {
         DeviceRange::new(offset, length, self.device.memory_size())
     }
 
-    /// The part of the device memory from `position` on, of at most so many bytes, and how many it
-    /// has.
-    fn device_memory(&self, position: u64, most: usize) -> Option<(DeviceRange, usize)> {
+    /// Returns the range of the device memory from `position` on, of up to `max` bytes, and its
+    /// length. Returns [`None`] if the range is empty.
+    fn device_memory(&self, position: u64, max: usize) -> Option<(DeviceRange, usize)> {
         let left = self.device.memory_size().checked_sub(position)?;
-        // CAST: no more than `most`.
-        let bytes = left.min(most as u64) as usize;
+        // CAST: The minimum is at most `max`, which is a `usize`.
+        let bytes = left.min(max as u64) as usize;
         let range = self.device_range(position, bytes as u64).ok()?;
         Some((range, bytes))
     }

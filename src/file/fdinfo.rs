@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `/proc/PID/fdinfo/FD`: what an open file has. Lines only come, and none goes.
+//! `/proc/PID/fdinfo/FD`: the state of a context. Lines may be added, but are never removed.
 
 use crate::{
     file::context::Context,
@@ -15,7 +15,7 @@ use kernel::seq_file::{
     SeqFile, //
 };
 
-/// What a file has.
+/// The state of a context.
 struct Fdinfo<'a> {
     node: u32,
     context: u64,
@@ -25,7 +25,7 @@ struct Fdinfo<'a> {
     quota: &'a Quota,
 }
 
-/// Writes it all down. Memory is in bytes.
+/// Writes the state of `context`. Memory is in bytes.
 pub(super) fn show(context: &Context, to: &SeqFile) {
     let device = context.device();
     let info = Fdinfo {
@@ -43,7 +43,7 @@ impl Fdinfo<'_> {
     fn show(&self, to: &SeqFile) {
         let state = if self.gone { "gone" } else { "bound" };
         seq_print!(to, "rdma-node:\trdma{}\n", self.node);
-        // As the tracepoints have it.
+        // The number that identifies the context in the tracepoints.
         seq_print!(to, "rdma-context:\t{}\n", self.context);
         seq_print!(to, "rdma-device:\t{state}\n");
         seq_print!(to, "rdma-buffers:\t{}\n", self.buffers);
@@ -52,7 +52,7 @@ impl Fdinfo<'_> {
         seq_print!(to, "rdma-completed:\t{}\n", self.lane.completed);
         seq_print!(to, "rdma-memory:\t{}\n", bytes(self.quota.used()));
         seq_print!(to, "rdma-memory-limit:\t{}\n", bytes(self.quota.limit()));
-        // What of it counts against RLIMIT_MEMLOCK.
+        // The part of `rdma-memory` that is charged to RLIMIT_MEMLOCK.
         seq_print!(to, "rdma-memlock:\t{}\n", bytes(self.quota.locked()));
     }
 }

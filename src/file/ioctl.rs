@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! ioctl(2): what `uapi/rdma.h` says of each request is done here, one file for each structure or
-//! two.
+//! ioctl(2), as described in `uapi/rdma.h`. Each submodule handles one request, or a few related
+//! ones.
 
 mod argument;
 mod buffer;
@@ -28,8 +28,8 @@ use kernel::{
     prelude::*, //
 };
 
-/// Calls the handler of a request, which is found by direction, type and number; the size of the
-/// structure is the handler's to judge.
+/// Calls the handler of a request. Handlers are selected by direction, type and number; they check
+/// the size of the structure themselves.
 macro_rules! dispatch {
     ($command:expr, { $($name:ident => $call:expr,)* }) => {{
         $(const $name: (u32, u32, u32) = without_size(uapi::$name);)*
@@ -40,11 +40,11 @@ macro_rules! dispatch {
     }};
 }
 
-/// Does what userspace asks for, and returns the answer: a number, or 0.
+/// Handles a request. Returns the result for userspace, which is a number or 0.
 ///
 /// # Errors
 ///
-/// [`ENOTTY`] if the command is unknown; otherwise as in `uapi/rdma.h`.
+/// [`ENOTTY`] if the request is unknown; otherwise as in `uapi/rdma.h`.
 pub(super) fn ioctl(context: &Context, mode: Mode, command: u32, address: usize) -> Result<usize> {
     let size = _IOC_SIZE(command);
     dispatch!(command, {
@@ -60,7 +60,7 @@ pub(super) fn ioctl(context: &Context, mode: Mode, command: u32, address: usize)
     })
 }
 
-/// Direction, type and number of a request.
+/// Returns the direction, type and number of a request.
 const fn without_size(command: u32) -> (u32, u32, u32) {
     (_IOC_DIR(command), _IOC_TYPE(command), _IOC_NR(command))
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A coherent buffer and who holds it.
+//! Coherent buffers.
 //!
-//! A buffer is held by its handle, by each mapping and by each request: it is freed with the last
-//! of them. Its memory goes earlier if the device does, for memory of a device must be freed before
-//! that is unbound; whoever still holds the buffer then finds it empty.
+//! The handle, each mapping and each request hold a reference to the buffer. The last one frees it.
+//! If the device is unbound earlier, the memory of the buffer is freed then, because memory of a
+//! device must not outlive the binding. The remaining references are to a buffer without memory.
 
 use crate::{
     kernel_ext::mm::{
@@ -42,12 +42,12 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    /// Allocates `size` bytes, rounded up to whole pages and zeroed, which a context with this
-    /// quota calls `handle`.
+    /// Allocates a buffer of at least `size` bytes, zeroed, for a context with this quota. The
+    /// buffer belongs to `handle`.
     ///
     /// # Errors
     ///
-    /// [`EDQUOT`] and [`ENOMEM`], and the reason is in the log; [`EINTR`] if the process is being
+    /// [`EDQUOT`] and [`ENOMEM`], with the reason in the log; [`EINTR`] if the process is being
     /// killed; [`ENODEV`] if the device is gone.
     pub(crate) fn new(
         pool: &Arc<Pool>,
@@ -66,37 +66,37 @@ impl Buffer {
         Ok(Arc::new(buffer, GFP_KERNEL_ACCOUNT)?)
     }
 
-    /// Bytes, whole pages.
+    /// Returns the size in bytes, a multiple of the page size.
     pub(crate) fn size(&self) -> usize {
         self.memory.size()
     }
 
-    /// Where the buffer begins in the file, in pages.
+    /// Returns the page of the file at which the buffer begins.
     pub(crate) fn first_page(&self) -> usize {
         self.memory.first_page()
     }
 
-    /// How many mappings of it there are.
+    /// Returns the number of mappings.
     pub(crate) fn mappings(&self) -> u32 {
         self.memory.count()
     }
 
-    /// Requests on it that are not over.
+    /// Returns the number of requests on the buffer that have not ended.
     pub(crate) fn requests(&self) -> u32 {
         self.requests.load(Relaxed)
     }
 
-    /// Copies its first bytes out, as many as `to` has.
+    /// Copies the first bytes of the buffer to `to`, up to the size of the smaller one.
     pub(crate) fn copy_to(&self, to: &mut [u8]) -> Result {
         self.memory.memory().with(|memory| memory.copy_to(to))
     }
 
-    /// Copies `from` over its first bytes.
+    /// Copies `from` to the start of the buffer, up to the size of the smaller one.
     pub(crate) fn copy_from(&self, from: &[u8]) -> Result {
         self.memory.memory().with(|memory| memory.copy_from(from))
     }
 
-    /// Has the memory never freed: the device may still write to it.
+    /// Leaks the memory, because the device may still write to it.
     pub(crate) fn abandon(&self) {
         let _ = self.memory.memory().with(|memory| memory.abandon());
     }
@@ -116,7 +116,7 @@ impl Mappable for Buffer {
         &self.memory
     }
 
-    fn faulted(&self, page: usize, loaded: Result<usize>) {
-        self.pool.faulted(self.handle, page, loaded);
+    fn faulted(&self, page: usize, inserted: Result<usize>) {
+        self.pool.faulted(self.handle, page, inserted);
     }
 }

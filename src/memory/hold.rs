@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A buffer that a request is at work on.
+//! References of requests to buffers.
 
 use crate::engines::request::Backing;
 use crate::memory::buffer::Buffer;
@@ -9,18 +9,18 @@ use kernel::sync::{
     Arc, //
 };
 
-/// Holds a buffer for a request, which is counted there until it is over.
+/// A request's reference to a buffer. The buffer counts the request until it has ended.
 ///
 /// # Invariants
 ///
-/// While `counted`, the buffer counts one request for it.
+/// If `counted` is true, the buffer counts one request for this reference.
 pub(crate) struct BufferHold {
     buffer: Arc<Buffer>,
     counted: bool,
 }
 
 impl BufferHold {
-    /// For a request that begins.
+    /// Creates a reference, and counts the request.
     pub(crate) fn new(buffer: Arc<Buffer>) -> Self {
         buffer.requests.add(1, Relaxed);
         // INVARIANT: just counted.
@@ -30,7 +30,7 @@ impl BufferHold {
         }
     }
 
-    /// For a request that begins, and that is counted already.
+    /// Creates a second reference, for a request that the buffer counts already.
     pub(crate) fn uncounted(buffer: Arc<Buffer>) -> Self {
         // INVARIANT: not counted.
         Self {
@@ -39,7 +39,7 @@ impl BufferHold {
         }
     }
 
-    /// The buffer.
+    /// Returns the buffer.
     pub(crate) fn buffer(&self) -> &Buffer {
         &self.buffer
     }
@@ -58,7 +58,7 @@ impl Backing for BufferHold {
     #[inline]
     fn ended(&mut self) {
         if core::mem::take(&mut self.counted) {
-            // By the type invariant there is one to be taken away.
+            // By the type invariant, the count is not 0.
             self.buffer.requests.fetch_sub(1, Relaxed);
         }
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The memory of a device's buffers: where it comes from, how much of it there may be, and how it
-//! is freed when the device goes.
+//! The pool of a device: allocates the memory of its buffers, limits it, and frees it when the
+//! device is unbound.
 
 use crate::{
     kernel_ext::{
@@ -47,34 +47,34 @@ use kernel::{
     }, //
 };
 
-/// What the buffers of a device share. Lives for as long as the device is bound, a file of it is open,
-/// or a buffer of it is mapped.
+/// The state that the buffers of a device share. It exists while the device is bound, a file of it
+/// is open, or a buffer of it is mapped.
 #[pin_data]
 pub(crate) struct Pool {
     /// The number of the device's node, for the tracepoints.
     number: u32,
-    /// The device reaches bus addresses of so many bits.
+    /// The number of bits of the bus addresses that the device can access.
     dma_bits: u32,
-    /// All mappings of buffers are among these. Their gate is open while the device is bound: memory is
-    /// allocated and freed inside it.
+    /// The mappings of all files of the device. Their gate is open while the device is bound.
+    /// Memory is allocated and freed inside it.
     mappings: Arc<Mappings>,
-    /// Has the memory of each buffer from when it is allocated until it is freed.
+    /// The memory of all buffers, from allocation until it is freed.
     #[pin]
     registry: Registry,
-    /// Each buffer is charged to it.
+    /// The quota of the device, which each buffer is charged to.
     quota: Arc<Quota>,
-    /// What a context may have, in pages.
+    /// The limit of each context, in pages.
     context_limit: usize,
-    /// Page faults on mappings, since the device was bound.
+    /// The number of page faults on mappings since the device was bound.
     page_faults: Atomic<u64>,
-    /// Limits messages about charges that were refused.
+    /// Limits the messages about refused charges.
     refused: Ratelimit,
-    /// Limits messages about memory that is not to be had.
+    /// Limits the messages about failed allocations.
     no_memory: Ratelimit,
 }
 
 impl Pool {
-    /// Without buffers, for the device with the node of this number.
+    /// Creates the pool of the device with the node `number`, without buffers.
     pub(crate) fn new(
         number: u32,
         mappings: Arc<Mappings>,
@@ -97,12 +97,12 @@ impl Pool {
         )
     }
 
-    /// What there may be in buffers.
+    /// Returns the quota of the device.
     pub(crate) fn quota(&self) -> &Quota {
         &self.quota
     }
 
-    /// What a new context may have in buffers.
+    /// Creates the quota of a context.
     ///
     /// # Errors
     ///
@@ -111,31 +111,31 @@ impl Pool {
         Quota::new(self.context_limit)
     }
 
-    /// All mappings.
+    /// Returns the mappings of all files of the device.
     pub(crate) fn mappings(&self) -> &Mappings {
         &self.mappings
     }
 
-    /// How many buffers there are.
+    /// Returns the number of buffers.
     pub(crate) fn buffers(&self) -> usize {
         self.registry.len()
     }
 
-    /// Page faults on mappings.
+    /// Returns the number of page faults on mappings.
     pub(crate) fn page_faults(&self) -> u64 {
         self.page_faults.load(Relaxed)
     }
 
-    /// Traces that pages of a buffer were mapped, from its page `offset` on.
+    /// Traces a mapping of `pages` pages of a buffer, from its page `offset` on.
     pub(crate) fn mapped(&self, handle: Handle, offset: usize, pages: usize) {
         // CAST: `usize` is at most 64 bits.
         trace::map(self.number, handle.number(), offset as u64, pages as u64);
     }
 
-    /// Counts and traces a page fault: how many pages were loaded, or why none.
-    pub(super) fn faulted(&self, handle: Handle, page: usize, loaded: Result<usize>) {
+    /// Counts and traces a page fault. `inserted` is the number of inserted pages, or the error.
+    pub(super) fn faulted(&self, handle: Handle, page: usize, inserted: Result<usize>) {
         self.page_faults.add(1, Relaxed);
-        let (pages, outcome) = match loaded {
+        let (pages, outcome) = match inserted {
             Ok(pages) => (pages, Ok(())),
             Err(error) => (0, Err(error)),
         };
@@ -144,12 +144,12 @@ impl Pool {
         trace::fault(self.number, handle.number(), page, pages, outcome);
     }
 
-    /// Allocates memory for a buffer of a context with this quota, to be mapped from `first_page` of a
-    /// file on. Returns it with its id in the registry, to be [freed](Self::free) by.
+    /// Allocates memory for a buffer that begins at `first_page` of the file, and charges it to
+    /// this quota. Returns the memory and its id in the registry, which [`free`](Self::free) takes.
     ///
     /// # Errors
     ///
-    /// [`EDQUOT`] and [`ENOMEM`], and the reason is in the log; [`EINTR`] if the process is being
+    /// [`EDQUOT`] and [`ENOMEM`], with the reason in the log; [`EINTR`] if the process is being
     /// killed; [`ENODEV`] if the device is gone.
     pub(super) fn allocate(
         &self,
@@ -157,7 +157,8 @@ impl Pool {
         size: usize,
         first_page: usize,
     ) -> Result<(Shared<Charge>, u64)> {
-        // All of it inside the gate: memory that the registry does not have would outlive the device.
+        // All steps are inside the gate: memory that is not in the registry would not be freed
+        // before the device is unbound.
         self.mappings.with_device(|dev| {
             let charge = self.charge(dev, quota, size.div_ceil(PAGE_SIZE))?;
             let memory = self.allocate_for(dev, size)?;
@@ -167,8 +168,8 @@ impl Pool {
         })?
     }
 
-    /// Frees the memory of a buffer. If the gate is closed, that is left to
-    /// [`revoke_all`](Self::revoke_all).
+    /// Frees the memory of a buffer. If the gate is closed, [`revoke_all`](Self::revoke_all) frees
+    /// it.
     #[inline]
     pub(super) fn free(&self, memory: &mut Shared<Charge>, id: u64) {
         let _ = self.mappings.with_device(|_| {
@@ -182,29 +183,29 @@ impl Pool {
         self.registry.revoke_all(emptied);
     }
 
-    /// Charges a context, the device and the caller with pages, or logs why it cannot.
+    /// Charges `pages` pages to a context, the device and the caller. Logs the reason of a failure.
     fn charge(&self, dev: &Device<Bound>, context: &Arc<Quota>, pages: usize) -> Result<Charge> {
         Charge::new(context, &self.quota, pages).map_err(|refused| {
             if self.refused.allows() {
-                let why = match refused {
+                let limit = match refused {
                     Refused::Memlock => "RLIMIT_MEMLOCK (ulimit -l)",
-                    Refused::Context => "what a context may have (context_mib)",
-                    Refused::Device => "what the device may have (device_mib)",
+                    Refused::Context => "the limit of a context (context_mib)",
+                    Refused::Device => "the limit of the device (device_mib)",
                 };
                 let kib = bytes(pages) / 1024;
-                dev_warn!(dev, "{kib} KiB more would pass {why}\n");
+                dev_warn!(dev, "{kib} KiB more would exceed {limit}\n");
             }
             refused.into()
         })
     }
 
-    /// Allocates coherent memory for the device, or logs why it cannot.
+    /// Allocates coherent memory for the device. Logs the reason of a failure.
     fn allocate_for<'bound>(
         &self,
         dev: &'bound Device<Bound>,
         size: usize,
     ) -> Result<Memory<'bound>> {
-        // What can never be had must not first drive others out of their memory.
+        // An allocation that cannot succeed must not reclaim the memory of other processes.
         let reach = 1usize.checked_shl(self.dma_bits).unwrap_or(usize::MAX);
         let memory = if size > reach {
             Err(ENOMEM)
@@ -215,8 +216,8 @@ impl Pool {
             if *error == ENOMEM && self.no_memory.allows() {
                 dev_warn!(
                     dev,
-                    "no {} KiB left below 2^{}, which is what the device reaches: smaller buffers, \
-                     cma=64M@0-256M, or a wider dma_mask and dma_bits would help\n",
+                    "no {} KiB left below 2^{}, the limit of the device: use smaller buffers, \
+                     cma=64M@0-256M, or a wider dma_mask and dma_bits\n",
                     size.div_ceil(1024),
                     self.dma_bits
                 );
@@ -224,7 +225,12 @@ impl Pool {
         })
     }
 
-    /// Whether an allocation that takes long may go on: neither an unbind nor a kill waits for it.
+    /// Checks whether an allocation must stop, because the process is being killed or the device is
+    /// being unbound.
+    ///
+    /// # Errors
+    ///
+    /// [`EINTR`] and [`ENODEV`], respectively.
     fn proceed(&self) -> Result {
         if signal::fatal_signal_pending() {
             Err(EINTR)

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How much memory a context, a device and a user may have in buffers, and who has how much.
+//! Quotas: limits for the memory in buffers of a context, a device and a user.
 //!
-//! Charging and giving back are a few atomic instructions, in any context: a buffer may go under a
-//! lock, in another process than the one that made it, or in a kernel thread. A limit is never
-//! passed, whoever charges at the same time. While somebody is refused by one limit, though, the
-//! pages may count for a moment in another one, and refuse a third.
+//! Charging and uncharging are a few atomic instructions, which are allowed in any context: a
+//! buffer may be freed under a lock, in another process than the one that allocated it, or in a
+//! kernel thread. Concurrent charges never exceed a limit. A charge that fails is briefly visible
+//! in the other quotas, and can make a concurrent charge fail.
 //!
-//! No hardware and no bindings: also compiled and tested on the host.
+//! This module uses no hardware and no bindings. It is also compiled and tested on the host.
 
 use crate::kernel_ext::mm::memlock::User;
 use kernel::{
@@ -22,7 +22,7 @@ use kernel::{
     }, //
 };
 
-/// What a context or a device may have, in pages.
+/// The limit of a context or a device, and its use, in pages.
 ///
 /// # Invariants
 ///
@@ -30,12 +30,16 @@ use kernel::{
 pub(crate) struct Quota {
     used: Atomic<usize>,
     limit: usize,
-    /// What of it counts against the limit of a user, too.
+    /// The number of used pages that are also charged to a user.
     locked: Atomic<usize>,
 }
 
 impl Quota {
-    /// One of which nothing is used yet.
+    /// Creates an unused quota.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
     pub(crate) fn new(limit: usize) -> Result<Arc<Self>> {
         // INVARIANT: nothing is used.
         let quota = Self {
@@ -46,44 +50,44 @@ impl Quota {
         Ok(Arc::new(quota, GFP_KERNEL_ACCOUNT)?)
     }
 
-    /// Pages in use.
+    /// Returns the number of used pages.
     pub(crate) fn used(&self) -> usize {
         self.used.load(Relaxed)
     }
 
-    /// Pages that may be in use.
+    /// Returns the limit, in pages.
     pub(crate) fn limit(&self) -> usize {
         self.limit
     }
 
-    /// Pages in use that count as memory which a user has locked.
+    /// Returns the number of used pages that are charged to a user as locked memory.
     pub(crate) fn locked(&self) -> usize {
         self.locked.load(Relaxed)
     }
 }
 
-/// How much there may be, in pages.
+/// The limits for buffers, in pages.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// In each context.
+    /// The limit of each context.
     pub(crate) context: usize,
-    /// In all contexts of a device.
+    /// The limit of each device.
     pub(crate) device: usize,
 }
 
-/// Which limit has refused a charge.
+/// The limit that a refused charge would exceed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// The user's: `RLIMIT_MEMLOCK`.
+    /// The limit of the user, `RLIMIT_MEMLOCK`.
     Memlock,
-    /// The context's.
+    /// The limit of the context.
     Context,
-    /// The device's.
+    /// The limit of the device.
     Device,
 }
 
 impl From<Refused> for Error {
-    /// As mlock(2) has it; otherwise `EDQUOT`.
+    /// Returns [`ENOMEM`] for `RLIMIT_MEMLOCK`, as mlock(2) does, otherwise [`EDQUOT`].
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::Memlock => ENOMEM,
@@ -92,7 +96,7 @@ impl From<Refused> for Error {
     }
 }
 
-/// Something that counts pages.
+/// A counter of pages.
 trait Account {
     fn count(&self) -> &Atomic<usize>;
 }
@@ -109,7 +113,7 @@ impl Account for User {
     }
 }
 
-/// The pages of a quota that a user is charged with, too.
+/// The pages of a quota that are also charged to a user.
 struct Locked(Arc<Quota>);
 
 impl Account for Locked {
@@ -118,21 +122,21 @@ impl Account for Locked {
     }
 }
 
-/// Pages charged to one account; dropping it gives them back.
+/// Pages that are charged to one account. Dropping the share uncharges them.
 ///
 /// # Invariants
 ///
-/// The account counts `pages` for it.
+/// The account counts `pages` for this share.
 struct Share<A: Account> {
     account: A,
     pages: usize,
 }
 
 impl<A: Account> Share<A> {
-    /// Charges, unless that would pass the limit.
+    /// Charges `pages` to `account`. Returns [`None`] if that would exceed the limit.
     fn new(account: A, limit: usize, pages: usize) -> Option<Self> {
         let mut used = account.count().load(Relaxed);
-        // A user's limit can be lowered below what is used.
+        // A user's limit can be lowered below the number of used pages.
         while pages <= limit.saturating_sub(used) {
             match account.count().cmpxchg(used, used + pages, Relaxed) {
                 // INVARIANT: just counted.
@@ -150,27 +154,27 @@ impl<A: Account> Drop for Share<A> {
     }
 }
 
-/// What a buffer is charged with; dropping it gives all of it back, in any context.
+/// The charge for a buffer. Dropping it uncharges all pages, which is allowed in any context.
 pub(crate) struct Charge {
-    // Before the context's: what is locked of it is no more than what is used.
-    /// [`None`] if the user may lock any number of pages.
+    // Dropped before `_context`, so that a quota has no more locked pages than used ones.
+    /// [`None`] if the user has no limit.
     _memlock: Option<(Share<User>, Share<Locked>)>,
     _context: Share<Arc<Quota>>,
     _device: Share<Arc<Quota>>,
 }
 
 impl Charge {
-    /// Charges the context, the device and the caller with so many pages, or none of them.
+    /// Charges `pages` pages to the context, the device and the caller, or to none of them.
     ///
     /// # Errors
     ///
-    /// Which limit would be passed.
+    /// The limit that would be exceeded.
     pub(crate) fn new(
         context: &Arc<Quota>,
         device: &Arc<Quota>,
         pages: usize,
     ) -> Result<Self, Refused> {
-        // What has been charged is given back on the way out.
+        // If a charge fails, the earlier ones are dropped.
         Ok(Self {
             _context: Share::new(context.clone(), context.limit, pages).ok_or(Refused::Context)?,
             _device: Share::new(device.clone(), device.limit, pages).ok_or(Refused::Device)?,
@@ -179,7 +183,7 @@ impl Charge {
                 Some((user, limit)) => {
                     let user = Share::new(user, limit, pages).ok_or(Refused::Memlock)?;
                     let locked = Locked(context.clone());
-                    // INVARIANT: the context was charged with as much.
+                    // INVARIANT: `_context` has charged the same number of pages.
                     Share::new(locked, usize::MAX, pages).map(|locked| (user, locked))
                 }
             },

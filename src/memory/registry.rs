@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The memory of all buffers of a device, to be freed when the device goes.
+//! The registry of the memory of all buffers of a device, which is freed when the device is
+//! unbound.
 
 use crate::{
     kernel_ext::mm::{
@@ -34,7 +35,7 @@ struct Live {
 }
 
 impl Registry {
-    /// Without buffers.
+    /// Creates a registry without buffers.
     pub(super) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             live <- new_mutex!(
@@ -48,7 +49,7 @@ impl Registry {
         })
     }
 
-    /// Adds the memory of a buffer, and returns the id to [remove](Self::remove) it by.
+    /// Adds the memory of a buffer, and returns its id, which [`remove`](Self::remove) takes.
     ///
     /// # Errors
     ///
@@ -63,7 +64,8 @@ impl Registry {
         Ok(id)
     }
 
-    /// Removes the memory of a buffer. [`None`] if all memory was [revoked](Self::revoke_all).
+    /// Removes the memory of a buffer, and returns it. Returns [`None`] if all memory was
+    /// [revoked](Self::revoke_all).
     pub(super) fn remove(&self, id: u64) -> Option<Arc<RevocableMemory<Charge>>> {
         let mut live = self.live.lock();
         let memory = live.memories.remove(&id)?;
@@ -71,14 +73,15 @@ impl Registry {
         Some(memory)
     }
 
-    /// How many buffers there are.
+    /// Returns the number of buffers.
     pub(super) fn len(&self) -> usize {
         self.live.lock().count
     }
 
     /// Frees the memory of all buffers. The device must not access it any more.
     ///
-    /// The guard is closed, so that no buffer is added or removed meanwhile.
+    /// `emptied` shows that the gate is closed, so that no buffer is added or removed during this
+    /// call.
     pub(super) fn revoke_all(&self, emptied: &Emptied<'_>) {
         let mut live = self.live.lock();
         let all = core::mem::replace(&mut live.memories, RBTree::new());

@@ -161,7 +161,7 @@ impl<T: QueueTypes> Queue<T> {
         None
     }
 
-    /// A transfer of an overdue request has ended. The engine goes on with the others.
+    /// A transfer of an overdue request has ended. The engine continues with the others.
     fn finish_overdue(&mut self, number: usize, now: u64) -> Option<Notice<T>> {
         // Its late effects on the device are unknown.
         if let Some(plan) = &mut self.plan {

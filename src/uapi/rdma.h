@@ -4,48 +4,49 @@
  *
  * (Rust DMA. It has nothing to do with InfiniBand's RDMA.)
  *
- * The words used here and everywhere in the project:
+ * The words used in this project:
  *
  *   device         one PCI function, QEMU's `edu`; the node /dev/rdmaN
- *   engine         its one DMA channel; it does one transfer at a time
- *   device memory  bytes of its own, RDMA_DEVICE_MEMORY_SIZE of them, reached by
- *                  read(2), write(2), lseek(2) on the node and by transfers
- *   context        one open file of the node; owns buffers
+ *   engine         the DMA channel of the device; executes one transfer at a time
+ *   device memory  RDMA_DEVICE_MEMORY_SIZE bytes on the device, which read(2),
+ *                  write(2) and lseek(2) on the node and transfers access
+ *   context        an open file of the node; owns buffers
  *   buffer         coherent memory from the kernel DMA API, zeroed, whole pages
- *   handle         names a buffer within its context
- *   mapping        a buffer, or a part of it, in a program's address space
- *   request        one piece of work for the engine
+ *   handle         identifies a buffer within its context
+ *   mapping        a buffer, or a part of it, in the address space of a program
+ *   request        an operation for the engine
  *   completion     the result of a request that was submitted
  *
- * The smallest program opens the node and calls mmap(2) with MAP_SHARED at
- * offset 0: that makes the context's first buffer, of that length, under the
- * handle RDMA_FIRST_BUFFER. Every other buffer comes from RDMA_IOC_ALLOC, which
- * answers with the offset to give to mmap(2).
+ * The simplest program opens the node and calls mmap(2) with MAP_SHARED at offset
+ * 0. This creates the first buffer of the context, with the length of the mapping
+ * and the handle RDMA_FIRST_BUFFER. RDMA_IOC_ALLOC allocates all other buffers, and
+ * returns their offsets for mmap(2).
  *
- * A program that has nothing else to do has the engine do one request and waits
- * for it (RDMA_IOC_TRANSFER). All others submit requests (RDMA_IOC_SUBMIT), go on,
- * are told by poll(2), epoll(7) or an eventfd(2) (RDMA_IOC_EVENTFD), and collect
- * the completions (RDMA_IOC_WAIT).
+ * RDMA_IOC_TRANSFER executes one request, and returns when it has ended.
+ * RDMA_IOC_SUBMIT queues requests, and does not wait for them. poll(2), epoll(7)
+ * and eventfd(2) (RDMA_IOC_EVENTFD) report completions, and RDMA_IOC_WAIT collects
+ * them.
  *
- * Calls that fail answer -1 and errno; the others 0, or a number where that is
- * said. Every call can answer
- *   E2BIG   a structure is larger than this driver's, and bytes that the driver
- *           does not know are not 0
- *   EFAULT  an argument points to memory that is not the caller's
+ * A call that fails returns -1 and sets errno. Other calls return 0, or a number if
+ * one is documented below. Each call can fail with
+ *   E2BIG   a structure is larger than the driver's, and the additional bytes are
+ *           not 0
+ *   EFAULT  an argument points to memory that the caller cannot access
  *   EINVAL  a reserved field or an unknown flag is not 0; a structure is smaller
  *           than in the first version of this interface
- *   ENODEV  the device is gone: unbound, unplugged, or its driver shut down
- *   ENOTTY  the request number is unknown to this driver
- * and what is listed with it below.
+ *   ENODEV  the device is gone: unbound, unplugged, or its driver was shut down
+ *   ENOTTY  the driver does not know the request number
+ *
+ * Each call can also fail with the errors that are listed for it below.
  *
  * All structures are the same for 32-bit and 64-bit programs. Later versions may
- * add fields to their ends; 0 in a new field means what the call did without it. A
- * program and a driver that were built with different versions of rdma.h work
- * together: a request number tells the size of its structure, and calls that take
- * an array are told the size of its elements. The driver takes fields that a
- * program does not have to be 0, and writes no more than the program's structure
- * has room for; fields that it does not know itself must be 0, and are set to 0 in
- * what it writes.
+ * add fields at the end of a structure. If a new field is 0, the call behaves as
+ * before. A program and a driver that were built with different versions of rdma.h
+ * work together: a request number contains the size of its structure, and calls
+ * with an array have a field for the size of its elements. If the structure of the
+ * program is smaller than that of the driver, the driver reads the missing fields
+ * as 0 and does not write them. If it is larger, the additional bytes must be 0
+ * where the driver reads, and are set to 0 where the driver writes.
  */
 #ifndef RDMA_H
 #define RDMA_H
@@ -53,31 +54,35 @@
 #include <linux/ioctl.h>
 #include <linux/types.h>
 
-/* Version of this interface. It grows only: what works today goes on working. */
+/*
+ * The version of this interface. Later versions only add to it, so that programs
+ * continue to work.
+ */
 #define RDMA_ABI_VERSION 1
 
 /*
- * Bytes of device memory of `edu`; rdma_device_info.device_memory_size has those of
- * any device. Source: QEMU, docs/specs/edu.rst, "DMA".
+ * The size of the device memory of `edu` in bytes. For other devices, it is
+ * rdma_device_info.device_memory_size. Source: QEMU, docs/specs/edu.rst, "DMA".
  */
 #define RDMA_DEVICE_MEMORY_SIZE 4096
 
-/* No buffer: no buffer has this handle. */
+/* The handle of no buffer. */
 #define RDMA_NO_BUFFER 0
 
-/* The handle of the buffer that the first mmap(2) at offset 0 makes. */
+/* The handle of the buffer that the first mmap(2) at offset 0 creates. */
 #define RDMA_FIRST_BUFFER 1
 
-/* Bytes of the largest buffer. */
+/* The size of the largest buffer, in bytes. */
 #define RDMA_MAX_BUFFER_SIZE (1ULL << 30)
 
 /*
- * Requests that a context can have submitted and whose completions it has not yet
- * collected: there is always room for the completion of what was accepted.
+ * The maximum number of requests of a context that were submitted and whose
+ * completions are not yet collected. Each of these requests has room for its
+ * completion.
  */
 #define RDMA_QUEUE_DEPTH 1024
 
-/* Bytes of the largest element of an array; request_size, completion_size. */
+/* The size of the largest element of an array, in bytes. */
 #define RDMA_MAX_ELEMENT_SIZE 4096
 
 /* Operations; rdma_request.operation. */
@@ -86,40 +91,37 @@
 #define RDMA_OP_COPY 3        /* buffer to buffer */
 
 /*
- * What not every device can do; rdma_device_info.capabilities. `edu` can do none of
- * it.
+ * Optional features of a device; rdma_device_info.capabilities. `edu` has none of
+ * them.
  */
-#define RDMA_CAP_DIRECT_COPY 0x1 /* copies leave the device memory as it is */
+#define RDMA_CAP_DIRECT_COPY 0x1 /* copies do not change the device memory */
 #define RDMA_CAP_ABORT 0x2       /* a transfer that has begun can be cancelled */
 
-/*
- * How the device tells the driver that a transfer is over;
- * rdma_device_info.interrupt.
- */
-#define RDMA_INTERRUPT_INTX 1 /* a line, perhaps shared with other devices */
-#define RDMA_INTERRUPT_MSI 2  /* a message */
+/* The type of the device's interrupt; rdma_device_info.interrupt. */
+#define RDMA_INTERRUPT_INTX 1 /* an interrupt line, which other devices may share */
+#define RDMA_INTERRUPT_MSI 2  /* a message-signalled interrupt */
 
 /**
- * struct rdma_device_info - what device and driver can do (RDMA_IOC_DEVICE_INFO)
+ * struct rdma_device_info - properties of device and driver (RDMA_IOC_DEVICE_INFO)
  * @abi_version:        out: RDMA_ABI_VERSION of the driver
- * @operations:         out: the operations that there are, 1 << RDMA_OP_* of each
+ * @operations:         out: the supported operations, 1 << RDMA_OP_* of each
  * @capabilities:       out: RDMA_CAP_* of the device
- * @device_memory_size: out: bytes of device memory; 0: it has none
- * @max_transfer_size:  out: bytes that the engine moves in one transfer, at most;
- *                      longer copies are cut into pieces of this size
+ * @device_memory_size: out: size of the device memory in bytes; 0: it has none
+ * @max_transfer_size:  out: size of the largest transfer in bytes; longer copies
+ *                      are divided into pieces of this size
  * @max_buffer_size:    out: RDMA_MAX_BUFFER_SIZE of the driver
  * @queue_depth:        out: RDMA_QUEUE_DEPTH of the driver
- * @engine_depth:       out: transfers that the engine can be given at a time
+ * @engine_depth:       out: maximum number of transfers in the engine at a time
  * @address_alignment:  out: a request's offsets must be multiples of this; a power
  *                      of two
  * @length_alignment:   out: a request's length must be a multiple of this; a power
  *                      of two
- * @dma_bits:           out: the device reaches bus addresses below 2^dma_bits
+ * @dma_bits:           out: the device can access bus addresses below 2^dma_bits
  * @interrupt:          out: RDMA_INTERRUPT_INTX or RDMA_INTERRUPT_MSI
  * @hardware_version:   out: major << 8 | minor, from the identification register
  * @reserved:           out: 0
  *
- * `edu` has an @engine_depth of 1, and no alignment: both fields are 1.
+ * `edu` has an @engine_depth of 1. It needs no alignment: both fields are 1.
  */
 struct rdma_device_info {
 	__u32 abi_version;
@@ -139,26 +141,27 @@ struct rdma_device_info {
 };
 
 /**
- * struct rdma_alloc - a new buffer (RDMA_IOC_ALLOC)
- * @size:        in: bytes wanted, 1 to RDMA_MAX_BUFFER_SIZE;
- *               out: bytes there are, @size rounded up to whole pages
- * @mmap_offset: out: the offset to give to mmap(2); the buffer's page n is at
+ * struct rdma_alloc - allocate a buffer (RDMA_IOC_ALLOC)
+ * @size:        in: minimum size in bytes, 1 to RDMA_MAX_BUFFER_SIZE;
+ *               out: size in bytes, which is rounded up to whole pages
+ * @mmap_offset: out: the offset for mmap(2); page n of the buffer is at
  *               @mmap_offset + n * page size
- * @handle:      out: the buffer's handle, neither RDMA_NO_BUFFER nor
+ * @handle:      out: the handle of the buffer, which is neither RDMA_NO_BUFFER nor
  *               RDMA_FIRST_BUFFER
  * @flags:       in: 0
  * @reserved:    in: 0
  *
  * The memory is charged to the user (RLIMIT_MEMLOCK, unless the caller has
  * CAP_IPC_LOCK), to the context, to the device and to the memory cgroup of the
- * caller, until it is freed. The kernel log says why when there is none.
+ * caller, until it is freed. If the allocation fails, the reason is in the kernel
+ * log.
  *
- * EDQUOT  the context's or the device's quota is used up (the module's parameters
- *         context_mib and device_mib)
- * EINTR   a fatal signal came while the memory was being gathered
+ * EDQUOT  the limit of the context or the device would be exceeded (the parameters
+ *         context_mib and device_mib of the module)
+ * EINTR   a fatal signal was received during the allocation
  * EINVAL  @size is 0 or too large
- * ENOMEM  there is no such memory within the device's reach, or it is more than
- *         RLIMIT_MEMLOCK or the memory cgroup allows
+ * ENOMEM  no memory is available at addresses that the device can access, or
+ *         RLIMIT_MEMLOCK or the limit of the memory cgroup would be exceeded
  */
 struct rdma_alloc {
 	__u64 size;
@@ -169,13 +172,14 @@ struct rdma_alloc {
 };
 
 /**
- * struct rdma_free - give a handle back (RDMA_IOC_FREE)
- * @handle:   in: the buffer's handle
+ * struct rdma_free - free a handle (RDMA_IOC_FREE)
+ * @handle:   in: the handle of the buffer
  * @flags:    in: 0
  * @reserved: in: 0
  *
- * The handle is gone at once. The memory stays for as long as something holds
- * it: mappings stay valid until munmap(2), and a transfer in flight ends first.
+ * The handle becomes invalid at once. The memory is freed when the buffer has no
+ * mappings and no requests any more: mappings stay valid until munmap(2), and
+ * requests continue to their end.
  *
  * EINVAL  no buffer has this handle
  */
@@ -186,14 +190,14 @@ struct rdma_free {
 };
 
 /**
- * struct rdma_buffer_info - what is known of a buffer (RDMA_IOC_BUFFER_INFO)
- * @handle:      in: the buffer's handle
+ * struct rdma_buffer_info - properties of a buffer (RDMA_IOC_BUFFER_INFO)
+ * @handle:      in: the handle of the buffer
  * @flags:       in: 0
- * @size:        out: bytes
- * @mmap_offset: out: the offset to give to mmap(2)
- * @mappings:    out: mappings that there are of it, or of parts of it, in all
+ * @size:        out: size in bytes
+ * @mmap_offset: out: the offset for mmap(2)
+ * @mappings:    out: number of mappings of the buffer and of parts of it, in all
  *               processes
- * @requests:    out: requests on it that are waiting or at work
+ * @requests:    out: number of requests on the buffer that are queued or executing
  * @reserved:    in: 0; out: 0
  *
  * EINVAL  no buffer has this handle
@@ -210,56 +214,59 @@ struct rdma_buffer_info {
 
 /*
  * rdma_request.flags, for RDMA_IOC_SUBMIT: the next request of the array starts
- * only if this one has succeeded; otherwise it comes back with ECANCELED.
+ * only if this one succeeds; otherwise it is completed with ECANCELED.
  */
 #define RDMA_REQUEST_LINK 0x1
 
 /**
- * struct rdma_request - one piece of work for the engine
+ * struct rdma_request - an operation for the engine (RDMA_IOC_TRANSFER)
  * @operation:          in: RDMA_OP_TO_DEVICE, RDMA_OP_FROM_DEVICE or RDMA_OP_COPY
  * @flags:              in: 0, or RDMA_REQUEST_LINK (RDMA_IOC_SUBMIT only)
  * @source:             in: the handle of the buffer to read;
  *                      RDMA_NO_BUFFER for RDMA_OP_FROM_DEVICE
  * @destination:        in: the handle of the buffer to write;
  *                      RDMA_NO_BUFFER for RDMA_OP_TO_DEVICE
- * @source_offset:      in: first byte to read, within the source buffer or the
+ * @source_offset:      in: the first byte to read, within the source buffer or the
  *                      device memory
- * @destination_offset: in: first byte to write, within the destination buffer or
- *                      the device memory
- * @length:             in: bytes to move, at least 1
- * @cookie:             in: anything; comes back in the completion
- *                      (RDMA_IOC_TRANSFER has none, and ignores it)
+ * @destination_offset: in: the first byte to write, within the destination buffer
+ *                      or the device memory
+ * @length:             in: number of bytes to move, at least 1
+ * @cookie:             in: any value, which the completion contains
+ *                      (RDMA_IOC_TRANSFER ignores it)
  * @reserved:           in: 0
  *
- * RDMA_IOC_TRANSFER does one request and returns when it is done.
+ * RDMA_IOC_TRANSFER executes one request, and returns when it has ended.
  *
- * The requests of a context are done one after the other, in the order in which
- * they came. The engine goes round the contexts that have any, a piece each.
+ * The requests of a context are executed one after the other, in the order in which
+ * they were submitted. The engine serves the users with requests in turn, and the
+ * contexts of each user in turn, with one transfer or one piece of a copy at a
+ * time.
  *
- * RDMA_OP_COPY takes any length. Without RDMA_CAP_DIRECT_COPY it goes through the
- * device memory and overwrites it. Its two ranges must not overlap.
+ * RDMA_OP_COPY can have any length. Without RDMA_CAP_DIRECT_COPY it uses the device
+ * memory and overwrites it. Its two ranges must not overlap.
  *
- * Device memory belongs to the user (uid) who wrote it last: what another user
- * left there reads as zeros.
+ * Device memory belongs to the user (uid) that wrote it last. Other users read
+ * zeros.
  *
- * EAGAIN    RDMA_IOC_TRANSFER, and the file is O_NONBLOCK
- * EBADF     RDMA_OP_TO_DEVICE and RDMA_OP_COPY need a file opened for writing,
- *           RDMA_OP_FROM_DEVICE one opened for reading
- * EINTR     a signal handler ran while the engine was at work on this request;
- *           what has arrived in the destination range is undefined. (Before the
- *           engine starts, SA_RESTART and being stopped restart the call; after
- *           that only being stopped does. What is no signal to the program, as a
- *           tracer, a frozen control group or its own io_uring, waits until the
- *           request is done.)
- * EINVAL    no such operation or handle; RDMA_OP_TO_DEVICE or RDMA_OP_FROM_DEVICE
- *           with two buffers, or on a device that has no memory; a range that is
- *           empty or not wholly inside its buffer or the device memory; overlapping
- *           ranges
- * EIO       an earlier transfer never ended, and the engine is not usable; or the
- *           device was no bus master, and has moved nothing
- * ENOMEM    no memory for the request itself
- * ETIMEDOUT the transfer did not end within a second. The buffer stays with the
- *           device until it does.
+ * EAGAIN    RDMA_IOC_TRANSFER, and the file has O_NONBLOCK
+ * EBADF     RDMA_OP_TO_DEVICE or RDMA_OP_COPY, and the file is not open for
+ *           writing; RDMA_OP_FROM_DEVICE, and the file is not open for reading
+ * EINTR     a signal handler ran while the engine was executing this request; the
+ *           contents of the destination range are undefined. (Before the engine has
+ *           begun the request, the call is restarted after a signal handler with
+ *           SA_RESTART and after a stop. After that, it is restarted after a stop
+ *           only. Events that are not signals to the program, such as those of a
+ *           tracer, a frozen control group or io_uring, are deferred until the
+ *           request has ended.)
+ * EINVAL    the operation or a handle is not valid; RDMA_OP_TO_DEVICE or
+ *           RDMA_OP_FROM_DEVICE with two buffers, or on a device without memory; a
+ *           range is empty, or not within its buffer or the device memory; the
+ *           ranges overlap
+ * EIO       an earlier transfer has not ended, and the engine cannot be used; or
+ *           the device was not a bus master, and moved no bytes
+ * ENOMEM    no memory is available for the request itself
+ * ETIMEDOUT the transfer did not end within a second. The buffer is not freed until
+ *           it ends.
  */
 struct rdma_request {
 	__u32 operation;
@@ -276,24 +283,23 @@ struct rdma_request {
 /**
  * struct rdma_submit - queue requests (RDMA_IOC_SUBMIT)
  * @requests:     in: address of an array of struct rdma_request
- * @count:        in: how many, 1 to RDMA_QUEUE_DEPTH
+ * @count:        in: number of requests, 1 to RDMA_QUEUE_DEPTH
  * @request_size: in: sizeof(struct rdma_request): bytes from one request of the
  *                array to the next, up to RDMA_MAX_ELEMENT_SIZE
  * @flags:        in: 0
  * @reserved:     in: 0
  *
- * Answers how many were accepted, from the first one on; it never waits for the
- * engine. Where that is less than @count, submit the rest again to learn why, or
- * when there is room. Requests that are linked (RDMA_REQUEST_LINK) are accepted all
- * or not at all.
+ * Returns the number of accepted requests, from the first one on. It never waits
+ * for the engine. If the number is less than @count, submit the other requests
+ * again, to get the error, or when there is room. Requests that are linked
+ * (RDMA_REQUEST_LINK) are accepted all or not at all.
  *
- * If not even the first one can be accepted, the errors are those of struct
- * rdma_request, and
- * EAGAIN  RDMA_QUEUE_DEPTH requests wait, are at work, or are completed and not
- *         yet collected
+ * If no request can be accepted, the errors are those of struct rdma_request, and
+ * EAGAIN  RDMA_QUEUE_DEPTH requests are queued, executing, or completed and not yet
+ *         collected
  * E2BIG   @request_size is too large
  * EINVAL  @count is 0 or too large, or @request_size is too small; the last request
- *         of the array is linked to a next one
+ *         of the array has RDMA_REQUEST_LINK
  */
 struct rdma_submit {
 	__u64 requests;
@@ -304,14 +310,15 @@ struct rdma_submit {
 };
 
 /**
- * struct rdma_completion - how a request that was submitted has ended
- * @cookie:   out: that of the request
- * @bytes:    out: bytes that have arrived; the request's length if all went well
+ * struct rdma_completion - the result of a request that was submitted
+ * @cookie:   out: the cookie of the request
+ * @bytes:    out: number of bytes that were moved; the length if the request
+ *            succeeded
  * @status:   out: 0, or an errno as a negative number:
- *            -ECANCELED  cancelled, or linked to one that has not succeeded
- *            -EIO        an earlier transfer never ended, or the device was no bus
- *                        master, and has moved nothing
- *            -ENODEV     the device has gone before the end
+ *            -ECANCELED  cancelled, or linked to a request that did not succeed
+ *            -EIO        an earlier transfer has not ended, or the device was not a
+ *                        bus master, and moved no bytes
+ *            -ENODEV     the device was gone before the request ended
  *            -ETIMEDOUT  the transfer did not end within a second
  * @reserved: out: 0
  */
@@ -322,36 +329,39 @@ struct rdma_completion {
 	__u32 reserved;
 };
 
-/* rdma_wait.deadline_ns: there is none. */
+/* rdma_wait.deadline_ns: no deadline. */
 #define RDMA_WAIT_FOREVER 0x7fffffffffffffffLL
 
 /**
  * struct rdma_wait - collect completions (RDMA_IOC_WAIT)
- * @completions:     in: address of an array of struct rdma_completion, to be filled
- * @min:             in: wait until so many are there, up to RDMA_QUEUE_DEPTH;
+ * @completions:     in: address of an array of struct rdma_completion to write
+ * @min:             in: number of completions to wait for, up to RDMA_QUEUE_DEPTH;
  *                   0: do not wait
- * @max:             in: collect no more than so many, at least 1 and @min
- * @completion_size: in: sizeof(struct rdma_completion): bytes from one completion of
- *                   the array to the next, up to RDMA_MAX_ELEMENT_SIZE
+ * @max:             in: maximum number of completions to collect, at least 1 and
+ *                   @min
+ * @completion_size: in: sizeof(struct rdma_completion): bytes from one completion
+ *                   of the array to the next, up to RDMA_MAX_ELEMENT_SIZE
  * @flags:           in: 0
- * @deadline_ns:     in: wait no longer than until this time of CLOCK_MONOTONIC
- *                   (clock_gettime(2)), in nanoseconds; 0, or a time in the past: do
- *                   not wait; RDMA_WAIT_FOREVER: no deadline
+ * @deadline_ns:     in: the time of CLOCK_MONOTONIC (clock_gettime(2)) at which the
+ *                   wait ends, in nanoseconds; 0, or a time in the past: do not
+ *                   wait; RDMA_WAIT_FOREVER: no deadline
  * @reserved:        in: 0
  *
- * Answers how many were collected, in the order in which they were completed:
- * less than @min if the time is over or a signal handler is to run, or the device
- * is gone and no more will come. What cannot be written to @completions is not lost:
- * it is collected next time.
+ * Returns the number of collected completions, which are in the order in which the
+ * requests were completed. The number is less than @min if the deadline has passed,
+ * if a signal handler is to run, or if the device is gone and no requests are left.
+ * Completions that cannot be written to @completions are not lost: the next call
+ * collects them.
  *
- * A call that is restarted, as by SA_RESTART, waits for the same deadline.
+ * A call that is restarted, for example because of SA_RESTART, waits for the same
+ * deadline.
  *
  * E2BIG   @completion_size is too large
- * EAGAIN  nothing is there, and the file is O_NONBLOCK. (With O_NONBLOCK no call
- *         waits, whatever @min and @deadline_ns say.)
- * EINTR   a signal handler without SA_RESTART ran, and nothing is there. (What runs
- *         no handler does not end the call, as being stopped, a tracer or a frozen
- *         control group.)
+ * EAGAIN  there are no completions, and the file has O_NONBLOCK. (With O_NONBLOCK
+ *         no call waits, regardless of @min and @deadline_ns.)
+ * EINTR   a signal handler without SA_RESTART ran, and there are no completions.
+ *         (Events that run no handler, such as a stop, a tracer or a frozen control
+ *         group, do not end the call.)
  * EINVAL  @max is 0 or less than @min, @min is over RDMA_QUEUE_DEPTH, or
  *         @completion_size is too small
  * ENODEV  the device is gone, and all completions are collected
@@ -366,23 +376,24 @@ struct rdma_wait {
 	__u64 reserved;
 };
 
-/* rdma_cancel.flags: cancel all requests of the context, whatever their cookies. */
+/* rdma_cancel.flags: cancel all requests of the context, with any cookie. */
 #define RDMA_CANCEL_ALL 0x1
 
 /**
  * struct rdma_cancel - cancel requests that were submitted (RDMA_IOC_CANCEL)
- * @cookie:   in: that of the requests; 0 with RDMA_CANCEL_ALL
+ * @cookie:   in: the cookie of the requests; 0 with RDMA_CANCEL_ALL
  * @flags:    in: 0 or RDMA_CANCEL_ALL
  * @reserved: in: 0
  *
- * Answers how many were cancelled: those, and the ones that are linked to them.
- * Each comes back at once as a completion, with ECANCELED. A request that the
- * engine has begun with cannot be taken back: it goes on to its end, and its
- * completion says how that was. Requests of RDMA_IOC_TRANSFER are not cancelled.
+ * Returns the number of cancelled requests. It includes the requests that are
+ * linked to those with the cookie. Each cancelled request is completed at once,
+ * with ECANCELED. A request that the engine has begun cannot be cancelled: it
+ * continues to its end, and its completion contains the result. Requests of
+ * RDMA_IOC_TRANSFER are not cancelled.
  *
- * EALREADY  the engine has begun with the only request of this cookie
- * EINVAL    a @cookie with RDMA_CANCEL_ALL
- * ENOENT    no request of this cookie is waiting or at work
+ * EALREADY  the engine has begun the only request with this cookie
+ * EINVAL    @cookie is not 0, and @flags is RDMA_CANCEL_ALL
+ * ENOENT    no request with this cookie is queued or executing
  */
 struct rdma_cancel {
 	__u64 cookie;
@@ -396,13 +407,13 @@ struct rdma_cancel {
  * @flags:    in: 0
  * @reserved: in: 0
  *
- * From now on, 1 is added to the counter of @fd when requests are completed, and
- * when the device is gone. Requests that are completed together, as by
- * RDMA_IOC_CANCEL, may add 1 for all: the counter says that there is something to
- * collect, and not how much.
+ * After this call, 1 is added to the counter of @fd when requests are completed,
+ * and when the device is gone. Requests that are completed together, for example by
+ * RDMA_IOC_CANCEL, may add 1 in total: the counter shows that there are
+ * completions, but not how many.
  *
- * A context has one at most; the new one replaces the old one. The descriptor can
- * be closed afterwards.
+ * A context has at most one eventfd; a new one replaces the old one. The descriptor
+ * can be closed afterwards.
  *
  * EBADF   @fd is not open
  * EINVAL  @fd is not an eventfd
@@ -413,7 +424,7 @@ struct rdma_eventfd {
 	__u64 reserved;
 };
 
-/* 0xED, as in the device's identification; free in ioctl-number.rst. */
+/* 0xED, as in the device's identification register; unused in ioctl-number.rst. */
 #define RDMA_IOC_MAGIC 0xED
 
 #define RDMA_IOC_DEVICE_INFO _IOR(RDMA_IOC_MAGIC, 0x00, struct rdma_device_info)
@@ -427,36 +438,39 @@ struct rdma_eventfd {
 #define RDMA_IOC_EVENTFD _IOW(RDMA_IOC_MAGIC, 0x24, struct rdma_eventfd)
 
 /*
- * mmap(2) at an offset of a buffer (0, or rdma_alloc.mmap_offset, plus whole
- * pages) maps it, whole or in part:
+ * mmap(2) maps a buffer or a part of it. The offset is that of the buffer (0, or
+ * rdma_alloc.mmap_offset) plus whole pages. The call can fail with
  *   EACCES  PROT_WRITE, and the file is not open for writing
- *   EINVAL  not MAP_SHARED; the range is not wholly inside one buffer; offset 0
- *           and a length over RDMA_MAX_BUFFER_SIZE
- *   EDQUOT, ENOMEM  offset 0 for the first time: as RDMA_IOC_ALLOC
+ *   EINVAL  not MAP_SHARED; the range is not within one buffer; offset 0 and a
+ *           length over RDMA_MAX_BUFFER_SIZE
+ *   EDQUOT, ENOMEM  the first mapping at offset 0: as RDMA_IOC_ALLOC
+ *   ENODEV  the device is gone
  *   EPERM   PROT_EXEC
- * Pages are mapped on first access, together with up to 4 MiB around them; after
- * MADV_RANDOM (madvise(2)), each by itself; after MADV_NOHUGEPAGE, without huge
- * pages. What is mapped already stays. MAP_POPULATE, MAP_LOCKED and mlock(2) map
- * nothing in advance, and MADV_POPULATE_READ and MADV_POPULATE_WRITE are answered
- * with EINVAL, as for all mappings of page frames: to have no page fault later,
- * access each page once. Buffers are never swapped out. From 2 MiB on, mmap(2)
- * finds addresses that are aligned for huge pages. When the device goes, every
- * access is answered with SIGBUS. mremap(2) moves a mapping but does not make it
- * longer; fork(2) hands it on; it is in no core dump.
  *
- * read(2), write(2), pread(2), pwrite(2) and lseek(2) see the device memory as a
- * file of rdma_device_info.device_memory_size bytes: reading at its end gives 0,
- * writing there ENOSPC. Each call is one transfer, and EAGAIN if the file is
- * O_NONBLOCK.
+ * Pages are mapped on first access, together with up to 4 MiB around them. After
+ * MADV_RANDOM (madvise(2)), each page is mapped separately. After MADV_NOHUGEPAGE,
+ * no huge pages are mapped. Advice does not change pages that are mapped already.
+ * MAP_POPULATE, MAP_LOCKED and mlock(2) map no pages in advance, and
+ * MADV_POPULATE_READ and MADV_POPULATE_WRITE fail with EINVAL, as for all mappings
+ * of page frames: to avoid page faults later, access each page once. Buffers are
+ * never swapped out. For 2 MiB and more, mmap(2) selects addresses that are aligned
+ * for huge pages. When the device is gone, each access raises SIGBUS. mremap(2) can
+ * move a mapping, but not enlarge it. A child of fork(2) inherits mappings. Core
+ * dumps do not contain them.
  *
- * poll(2), select(2) and epoll(7) say POLLIN | POLLRDNORM when completions wait to
- * be collected, POLLOUT | POLLWRNORM when there is room for requests to be
- * submitted, and POLLHUP | POLLERR when the device is gone.
+ * read(2), write(2), pread(2), pwrite(2) and lseek(2) access the device memory as a
+ * file of rdma_device_info.device_memory_size bytes. At its end, reading returns 0,
+ * and writing fails with ENOSPC. Each call is one transfer. If the file has
+ * O_NONBLOCK, it fails with EAGAIN.
+ *
+ * poll(2), select(2) and epoll(7) report POLLIN | POLLRDNORM when there are
+ * completions to collect, POLLOUT | POLLWRNORM when there is room for requests, and
+ * POLLHUP | POLLERR when the device is gone.
  *
  * A context belongs to its open file (the open file description), not to a process:
- * dup(2), fork(2) and SCM_RIGHTS share it, threads can use it side by side, and it
- * goes over execve(2) unless O_CLOEXEC is set. It ends with its last descriptor and
- * its last mapping, whichever is gone later: what it has submitted is given up then.
+ * dup(2), fork(2) and SCM_RIGHTS share it, and threads can use it at the same time.
+ * execve(2) keeps it open unless O_CLOEXEC is set. It ends when its last descriptor
+ * and its last mapping are gone. Its requests are abandoned then.
  */
 
 #endif /* RDMA_H */

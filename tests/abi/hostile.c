@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Intentional errors of a caller: bad pointers, partly readable arrays, undefined bits, arguments that change. */
+/* Invalid arguments: bad pointers, partly readable arrays, undefined bits, arguments that change during a call. */
 #include "requests.h"
 
 #include <stddef.h>
@@ -13,7 +13,7 @@ FIXTURE(hostile)
 {
 	int fd, eventfd;
 	struct buffer buffer;
-	/* Two pages, and an unmapped page behind them. */
+	/* Two pages, and the end of them, where an unmapped page begins. */
 	unsigned char *page, *edge;
 };
 
@@ -24,7 +24,7 @@ FIXTURE_SETUP(hostile)
 	self->eventfd = eventfd(0, EFD_CLOEXEC);
 	ASSERT_LE(0, self->eventfd);
 	ASSERT_EQ(0, allocate(self->fd, 2 * PAGE, &self->buffer));
-	/* Also waits for what an earlier test has left to the engine. */
+	/* This also waits for the end of transfers of an earlier test. */
 	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, 1));
 	self->page = mmap(NULL, 3 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, self->page);
@@ -43,12 +43,12 @@ FIXTURE_TEARDOWN(hostile)
 struct subject {
 	const char *name;
 	unsigned long number;
-	bool answers; /* into its argument */
-	/* Bytes that must be 0: offset and length. */
+	bool writes; /* the call writes its argument */
+	/* The bytes of the argument that must be 0. */
 	struct {
 		size_t offset, size;
 	} zeros[2];
-	uint32_t known_flags; /* of those bits, these are defined */
+	uint32_t known_flags; /* the flags that may be set */
 };
 
 #define ZERO(type, member) { offsetof(struct type, member), sizeof(((struct type *)0)->member) }
@@ -128,8 +128,8 @@ struct witness {
 	int eventfd;
 };
 
-/* One completion can be collected, an eventfd is set, and the handle of the next buffer is known. */
-static void look_before(struct __test_metadata *_metadata, FIXTURE_DATA(hostile) *self, struct witness *witness)
+/* Creates one completion, sets an eventfd, and records the handle that the next buffer will have. */
+static void record_state(struct __test_metadata *_metadata, FIXTURE_DATA(hostile) *self, struct witness *witness)
 {
 	struct rdma_alloc alloc = { .size = PAGE };
 
@@ -144,7 +144,7 @@ static void look_before(struct __test_metadata *_metadata, FIXTURE_DATA(hostile)
 	witness->next_handle = alloc.handle;
 }
 
-static void look_after(struct __test_metadata *_metadata, FIXTURE_DATA(hostile) *self, struct witness *witness)
+static void check_state(struct __test_metadata *_metadata, FIXTURE_DATA(hostile) *self, struct witness *witness)
 {
 	struct rdma_completion completions[2];
 	struct rdma_buffer_info info = { .handle = self->buffer.handle };
@@ -155,7 +155,7 @@ static void look_after(struct __test_metadata *_metadata, FIXTURE_DATA(hostile) 
 	EXPECT_EQ(0, counted(witness->eventfd));
 	EXPECT_EQ(1, take(self->fd, completions, 2));
 	EXPECT_EQ(42, completions[0].cookie);
-	/* No buffer came or went. */
+	/* No buffer was allocated or freed. */
 	EXPECT_EQ(0, call(self->fd, RDMA_IOC_BUFFER_INFO, &info));
 	EXPECT_EQ(2 * PAGE, info.size);
 	EXPECT_EQ(0, info.requests);
@@ -173,8 +173,8 @@ static void look_after(struct __test_metadata *_metadata, FIXTURE_DATA(hostile) 
 
 #ifdef __LP64__
 #define HIGH_POINTERS                                                            \
-	0x00007ffffffff000UL,	    /* the page behind the user's last one */    \
-		0x00007fffffffffffUL, /* the last byte of the user's half */       \
+	0x00007ffffffff000UL,	    /* the page after the last user page */      \
+		0x00007fffffffffffUL, /* the last byte of the lower half */        \
 		0x0000800000000000UL, /* not canonical */                          \
 		0x8000000000000000UL, 0xffff800000000000UL,                      \
 		0xffff888000000000UL, /* the kernel's memory */                    \
@@ -189,7 +189,7 @@ TEST_F(hostile, pointers_to_nothing)
 {
 	struct witness witness;
 
-	look_before(_metadata, self, &witness);
+	record_state(_metadata, self, &witness);
 	for (size_t i = 0; i < ARRAY_SIZE(subjects); i++) {
 		size_t size = _IOC_SIZE(subjects[i].number);
 		union argument argument = right(self, subjects[i].number);
@@ -206,7 +206,7 @@ TEST_F(hostile, pointers_to_nothing)
 		};
 
 		for (size_t j = 0; j < ARRAY_SIZE(bad); j++) {
-			/* The readable part is valid. */
+			/* Where the argument is readable, it is valid. */
 			memset(self->page, 0, 2 * PAGE);
 			if (bad[j] > (uintptr_t)self->page && bad[j] < (uintptr_t)self->edge)
 				memcpy((void *)bad[j], &argument, (uintptr_t)self->edge - bad[j]);
@@ -214,21 +214,21 @@ TEST_F(hostile, pointers_to_nothing)
 				TH_LOG("%s at %#lx", subjects[i].name, (unsigned long)bad[j]);
 		}
 	}
-	look_after(_metadata, self, &witness);
+	check_state(_metadata, self, &witness);
 }
 
-/* The same across the boundary to a read-only page: allowed, except for calls that write their argument. */
+/* An argument may extend into a read-only page, except for calls that write their argument. */
 TEST_F(hostile, pointers_into_read_only_memory)
 {
 	unsigned char *boundary = self->page + PAGE;
 	struct witness witness;
 
-	look_before(_metadata, self, &witness);
+	record_state(_metadata, self, &witness);
 	for (size_t i = 0; i < ARRAY_SIZE(subjects); i++) {
 		size_t size = _IOC_SIZE(subjects[i].number);
 		union argument argument = right(self, subjects[i].number);
 
-		if (!subjects[i].answers)
+		if (!subjects[i].writes)
 			continue;
 		for (size_t inside = 0; inside < size; inside++) {
 			ASSERT_EQ(0, mprotect(boundary, PAGE, PROT_READ | PROT_WRITE));
@@ -238,10 +238,10 @@ TEST_F(hostile, pointers_into_read_only_memory)
 				TH_LOG("%s, %zu bytes can be written", subjects[i].name, inside);
 		}
 	}
-	look_after(_metadata, self, &witness);
+	check_state(_metadata, self, &witness);
 }
 
-/* To a page that is read-only, write-only, or not loaded yet. */
+/* Pointers to a page that is read-only, write-only, or not yet populated. */
 TEST_F(hostile, pointers_to_pages_of_all_kinds)
 {
 	static const int forbidden[] = { PROT_NONE, PROT_EXEC };
@@ -265,7 +265,7 @@ TEST_F(hostile, each_bit_that_must_be_zero)
 	struct witness witness;
 	int tried = 0;
 
-	look_before(_metadata, self, &witness);
+	record_state(_metadata, self, &witness);
 	for (size_t i = 0; i < ARRAY_SIZE(subjects); i++)
 		for (size_t j = 0; j < ARRAY_SIZE(subjects[i].zeros); j++)
 			for (size_t bit = 0; bit < 8 * subjects[i].zeros[j].size; bit++) {
@@ -285,7 +285,7 @@ TEST_F(hostile, each_bit_that_must_be_zero)
 
 		EXPECT_EQ(-EINVAL, call(self->fd, RDMA_IOC_CANCEL, &all));
 	}
-	/* And those of a request within an array. */
+	/* Undefined bits of a request in an array. */
 	for (size_t bit = 1; bit < 32 + 128; bit++) {
 		struct rdma_request request = writing(&self->buffer, 0, 0, 1, 77);
 
@@ -296,12 +296,12 @@ TEST_F(hostile, each_bit_that_must_be_zero)
 		EXPECT_EQ(-EINVAL, submit_one(self->fd, request)) TH_LOG("bit %zu of a request", bit);
 	}
 	TH_LOG("%d bits", tried);
-	look_after(_metadata, self, &witness);
+	check_state(_metadata, self, &witness);
 }
 
 /* --- Arrays that end in unmapped memory */
 
-/* Consecutive requests up to `edge`, with cookies from `first` on; the last bytes of the last one are beyond it. */
+/* Writes `whole` requests with cookies from `first` on, and the first `part` bytes of another one, up to `edge`. */
 static struct rdma_request *array_of_requests(FIXTURE_DATA(hostile) *self, unsigned char *edge, int whole, int part,
 					      uint64_t first, uint32_t flags)
 {
@@ -316,7 +316,7 @@ static struct rdma_request *array_of_requests(FIXTURE_DATA(hostile) *self, unsig
 	return array;
 }
 
-/* Cancels waiting requests and collects all; returns whether these are the cookies from `first` on, and no others. */
+/* Cancels the queued requests, collects all completions, and checks that they have `count` cookies from `first` on. */
 static void expect_queued(struct __test_metadata *_metadata, int fd, uint64_t first, int count)
 {
 	static struct rdma_completion completions[DEPTH];
@@ -355,7 +355,7 @@ TEST_F(hostile, submit_of_an_array_that_ends_early)
 		}
 }
 
-/* A chain whose end is not readable is not accepted; requests before it are. */
+/* A chain whose end is not readable is not accepted. Requests before the chain are accepted. */
 TEST_F(hostile, submit_of_a_chain_that_ends_early)
 {
 	struct rdma_request *array = array_of_requests(self, self->edge, 20, 0, 0, RDMA_REQUEST_LINK);
@@ -379,7 +379,7 @@ TEST_F(hostile, submit_of_an_array_with_a_hole)
 	ASSERT_EQ(0, munmap(memory + 5 * PAGE, PAGE));
 	EXPECT_EQ(BEFORE, submit(self->fd, (void *)memory, DEPTH));
 	expect_queued(_metadata, self->fd, 0, BEFORE);
-	/* Submitting the rest again returns the error. */
+	/* Submitting the remaining requests again returns the error. */
 	EXPECT_EQ(-EFAULT, submit(self->fd, (struct rdma_request *)memory + BEFORE, DEPTH - BEFORE));
 	expect_queued(_metadata, self->fd, 0, 0);
 	munmap(memory, bytes);
@@ -394,25 +394,25 @@ TEST_F(hostile, submit_from_read_only_memory)
 	expect_queued(_metadata, self->fd, 0, 40);
 }
 
-/* This many completions, with cookies from `first` on in this order, and 0 behind them. */
+/* Creates `count` completions with cookies from `first` on, in this order, followed by one with the cookie 0. */
 static void make_completions(struct __test_metadata *_metadata, FIXTURE_DATA(hostile) *self, uint64_t first, int count)
 {
 	ASSERT_EQ(1, submit_one(self->fd, writing(&self->buffer, 0, 0, 1, 0)));
 	ASSERT_EQ(count, submit_many(self->fd, &self->buffer, count, first));
-	/* All but the one that has started. */
+	/* All requests but the one that the engine has begun. */
 	ASSERT_EQ(count, cancel_all(self->fd));
 	pause_us(2 * TRANSFER_US);
 }
 
-/* With memory for `whole` completions and a part of one, that many are collected, and the others follow in order. */
+/* With room for `whole` completions and `part` bytes, WAIT collects `whole` ones. Later calls collect the others in order. */
 static void wait_into(struct __test_metadata *_metadata, FIXTURE_DATA(hostile) *self, unsigned char *edge, int whole,
-		      int part, int there)
+		      int part, int total)
 {
 	static struct rdma_completion rest[DEPTH];
 	struct rdma_completion *array = (void *)(edge - part - whole * sizeof(*array));
 	int got = 0;
 
-	make_completions(_metadata, self, 1000, there - 1);
+	make_completions(_metadata, self, 1000, total - 1);
 	memset(self->page, FILL, PAGE);
 	EXPECT_EQ(whole ? whole : -EFAULT, collect(self->fd, array, 0, DEPTH, 0))
 		TH_LOG("room for %d and %d bytes", whole, part);
@@ -421,11 +421,11 @@ static void wait_into(struct __test_metadata *_metadata, FIXTURE_DATA(hostile) *
 		EXPECT_EQ(1000 + i, array[i].cookie);
 		EXPECT_EQ(-ECANCELED, array[i].status);
 	}
-	/* Again: no completion is lost. */
+	/* Calls that fail lose no completion. */
 	EXPECT_EQ(-EFAULT, collect(self->fd, (void *)edge, 0, DEPTH, 0));
 	EXPECT_EQ(-EFAULT, collect(self->fd, NULL, 1, 1, FOREVER));
 	got = collect(self->fd, rest, 0, DEPTH, 0);
-	EXPECT_EQ(there - whole, got);
+	EXPECT_EQ(total - whole, got);
 	for (int i = 0; i < got - 1; i++) {
 		EXPECT_EQ(1000 + whole + i, rest[i].cookie);
 	}
@@ -451,7 +451,7 @@ TEST_F(hostile, wait_into_an_array_that_becomes_read_only)
 		wait_into(_metadata, self, self->page + PAGE, wholes[i], parts[i % ARRAY_SIZE(parts)], 130);
 }
 
-/* Completions that could not be written count against the depth as before. */
+/* Completions that could not be written still count against the depth. */
 TEST_F(hostile, depth_after_a_wait_into_nothing)
 {
 	static struct rdma_completion completions[DEPTH];
@@ -471,7 +471,7 @@ TEST_F(hostile, depth_after_a_wait_into_nothing)
 	EXPECT_EQ(DEPTH, submit_many(self->fd, &self->buffer, DEPTH, 0));
 }
 
-/* Nothing is written behind the collected completions, although there is space. */
+/* WAIT writes nothing after the collected completions, although the array is larger. */
 TEST_F(hostile, wait_writes_what_it_says)
 {
 	struct rdma_completion *array = (void *)self->page;
@@ -490,7 +490,7 @@ TEST_F(hostile, wait_writes_what_it_says)
 	EXPECT_EQ(0, differing(array, FILL, 2 * PAGE));
 }
 
-/* Addresses of arrays whose end overflows, or that are not in user space. */
+/* Arrays whose end address overflows, or that are not in user space. */
 TEST_F(hostile, arrays_elsewhere)
 {
 	const uint64_t size = sizeof(struct rdma_request);
@@ -505,7 +505,7 @@ TEST_F(hostile, arrays_elsewhere)
 		1ULL << 63,
 		INT64_MAX,
 #ifndef __LP64__
-		/* Not an address of a 32-bit program, although its lower half is one. */
+		/* These are not 32-bit addresses, although their lower halves are valid addresses. */
 		(1ULL << 32) + (uintptr_t)self->page,
 		(1ULL << 63) + (uintptr_t)self->page,
 #endif
@@ -515,7 +515,7 @@ TEST_F(hostile, arrays_elsewhere)
 
 	memset(self->page, FILL, 2 * PAGE);
 	*(struct rdma_request *)self->page = writing(&self->buffer, 0, 0, 1, 1);
-	look_before(_metadata, self, &witness);
+	record_state(_metadata, self, &witness);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		for (uint32_t count = 1; count <= DEPTH; count *= 32) {
 			struct rdma_submit submit = { .requests = bad[i], .count = count, .request_size = size };
@@ -529,7 +529,7 @@ TEST_F(hostile, arrays_elsewhere)
 				TH_LOG("%#llx", (unsigned long long)bad[i]);
 		}
 	EXPECT_EQ(0, differing(self->page + size, FILL, 2 * PAGE - size));
-	look_after(_metadata, self, &witness);
+	check_state(_metadata, self, &witness);
 }
 
 /* --- Numbers that are too large or too small */
@@ -545,7 +545,7 @@ TEST_F(hostile, counts)
 	};
 	struct witness witness;
 
-	look_before(_metadata, self, &witness);
+	record_state(_metadata, self, &witness);
 	array_of_requests(self, self->edge, 100, 0, 0, 0);
 	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
 		EXPECT_EQ(-EINVAL, submit(self->fd, (void *)self->page, wrong[i]));
@@ -555,7 +555,7 @@ TEST_F(hostile, counts)
 			TH_LOG("min %u, max %u", pairs[i].min, pairs[i].max);
 		EXPECT_EQ(-EINVAL, collect(self->fd, (void *)self->page, pairs[i].min, pairs[i].max, FOREVER));
 	}
-	look_after(_metadata, self, &witness);
+	check_state(_metadata, self, &witness);
 }
 
 TEST_F(hostile, deadlines)
@@ -627,7 +627,7 @@ TEST_F(hostile, descriptors_that_are_no_eventfds)
 	int pipes[2], epoll = epoll_create1(EPOLL_CLOEXEC);
 
 	ASSERT_EQ(0, pipe(pipes));
-	look_before(_metadata, self, &witness);
+	record_state(_metadata, self, &witness);
 	EXPECT_EQ(-EBADF, tell(self->fd, -2));
 	EXPECT_EQ(-EBADF, tell(self->fd, INT32_MIN));
 	EXPECT_EQ(-EBADF, tell(self->fd, INT32_MAX));
@@ -636,13 +636,13 @@ TEST_F(hostile, descriptors_that_are_no_eventfds)
 	EXPECT_EQ(-EINVAL, tell(self->fd, pipes[0]));
 	EXPECT_EQ(-EINVAL, tell(self->fd, pipes[1]));
 	EXPECT_EQ(-EINVAL, tell(self->fd, epoll));
-	look_after(_metadata, self, &witness);
+	check_state(_metadata, self, &witness);
 	close(pipes[0]);
 	close(pipes[1]);
 	close(epoll);
 }
 
-/* --- Arguments within a buffer of the driver */
+/* --- Arguments in a buffer of the driver */
 
 TEST_F(hostile, arguments_in_a_buffer)
 {
@@ -658,7 +658,7 @@ TEST_F(hostile, arguments_in_a_buffer)
 		.requests = (uintptr_t)requests, .count = 64, .request_size = sizeof(*requests),
 	};
 	EXPECT_EQ(64, call(self->fd, RDMA_IOC_SUBMIT, submit));
-	/* On a page that has not been accessed through this mapping. */
+	/* A page that has not been accessed through this mapping. */
 	fresh = map(self->fd, self->buffer.offset, 2 * PAGE, PROT_READ | PROT_WRITE);
 	ASSERT_NE(NULL, fresh);
 	EXPECT_EQ(64, collect(self->fd, (void *)(fresh + PAGE), 64, 64, FOREVER));
@@ -673,7 +673,7 @@ TEST_F(hostile, arguments_in_a_buffer)
 	munmap(fresh, 2 * PAGE);
 }
 
-/* --- Memory that is slow on purpose: two pages; an access to the second one waits for this program */
+/* --- Slow memory: two pages. An access to the second one waits until the test populates it (userfaultfd(2)). */
 
 FIXTURE(slow)
 {
@@ -728,7 +728,7 @@ static void *collects_slowly(void *argument)
 	return NULL;
 }
 
-/* Until the thread has accessed the missing page. */
+/* Waits until the thread has accessed the missing page. */
 static void wait_for_fault(struct __test_metadata *_metadata, FIXTURE_DATA(slow) *self)
 {
 	struct uffd_msg message;
@@ -737,8 +737,8 @@ static void wait_for_fault(struct __test_metadata *_metadata, FIXTURE_DATA(slow)
 	ASSERT_EQ(UFFD_EVENT_PAGEFAULT, message.event);
 }
 
-/* The thread continues, with this content or without a page. */
-static void let_go_on(struct __test_metadata *_metadata, FIXTURE_DATA(slow) *self, const void *bytes)
+/* Populates the missing page with `bytes`, or unmaps it (NULL), and waits until the thread has ended. */
+static void end_fault(struct __test_metadata *_metadata, FIXTURE_DATA(slow) *self, const void *bytes)
 {
 	struct uffdio_copy filled = {
 		.dst = (uintptr_t)self->missing,
@@ -756,7 +756,7 @@ static void let_go_on(struct __test_metadata *_metadata, FIXTURE_DATA(slow) *sel
 	ASSERT_EQ(0, pthread_join(self->thread, NULL));
 }
 
-/* Five requests are readable, then the call is delayed: other calls do not wait for it, and there is room for them afterwards. */
+/* A call is delayed after five readable requests. Other calls do not wait for it, and the unused room is released afterwards. */
 TEST_F(slow, submit)
 {
 	enum { READ = 5, COUNT = 12 };
@@ -783,12 +783,12 @@ TEST_F(slow, submit)
 		EXPECT_EQ(DEPTH - COUNT - 1, cancel_all(self->fd));
 		EXPECT_EQ(DEPTH - COUNT, collect(self->fd, completions, DEPTH - COUNT, DEPTH, FOREVER));
 		EXPECT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, 1));
-		/* All are readable; or without those that were missing; or the handle is freed before the rest is read. */
+		/* 0: all requests are readable; 1: the last ones are not; 2: the handle is freed before the last ones are read. */
 		expected = ends ? READ : COUNT;
 		if (ends == 2) {
 			ASSERT_EQ(0, release(self->fd, &another));
 		}
-		let_go_on(_metadata, self, ends == 1 ? NULL : page);
+		end_fault(_metadata, self, ends == 1 ? NULL : page);
 		EXPECT_EQ(expected, self->answer);
 		EXPECT_EQ(expected, collect(self->fd, completions, expected, DEPTH, FOREVER));
 		for (int i = 0; i < expected; i++) {
@@ -807,7 +807,7 @@ TEST_F(slow, submit)
 	}
 }
 
-/* A completion that is being written is not collected yet: it counts, and is kept if it cannot be written. */
+/* A completion that is being written still counts against the depth, and is put back if it cannot be written. */
 TEST_F(slow, wait)
 {
 	enum { THERE = 200, COUNT = 64 };
@@ -823,23 +823,23 @@ TEST_F(slow, wait)
 	self->count = COUNT;
 	ASSERT_EQ(0, pthread_create(&self->thread, NULL, collects_slowly, self));
 	wait_for_fault(_metadata, self);
-	/* No room is made. */
+	/* There is no additional room yet. */
 	EXPECT_EQ(DEPTH - THERE, submit_many(self->fd, &self->buffer, DEPTH, THERE));
-	/* Those that this thread does not take remain for others. */
+	/* Other threads can collect the completions that this thread does not collect. */
 	EXPECT_EQ(POLLIN | POLLRDNORM, polled(self->fd));
 	others = take(self->fd, completions, THERE - COUNT);
 	EXPECT_EQ(THERE - COUNT, others);
 	for (int i = 0; i < others; i++) {
 		EXPECT_EQ(COUNT + i, completions[i].cookie);
 	}
-	let_go_on(_metadata, self, NULL);
+	end_fault(_metadata, self, NULL);
 	EXPECT_EQ(-EFAULT, self->answer);
 	ASSERT_LE(0, cancel_all(self->fd));
 	EXPECT_EQ(DEPTH - others, collect(self->fd, completions, DEPTH - others, DEPTH, 1000 * MS));
 	for (int i = 0; i < COUNT; i++) {
 		EXPECT_EQ(i, completions[i].cookie);
 	}
-	/* Not too many. */
+	/* There are no other completions. */
 	EXPECT_EQ(0, take(self->fd, completions, DEPTH));
 }
 
@@ -851,7 +851,7 @@ static void *allocates_slowly(void *argument)
 	return NULL;
 }
 
-/* While ALLOC writes its answer, the handle is not valid; if the answer cannot be written, the handle is not taken from a later owner. */
+/* While ALLOC writes its result, the handle is neither valid nor free. If this write fails, no other buffer loses its handle. */
 TEST_F(slow, alloc)
 {
 	struct uffdio_register range = { .range = { (uintptr_t)self->missing, PAGE }, .mode = UFFDIO_REGISTER_MODE_WP };
@@ -896,7 +896,7 @@ TEST_F(slow, alloc)
 	EXPECT_EQ(-EINVAL, free_handle(self->fd, next));
 }
 
-/* The file is closed at the same time: the call finishes, and nothing is leaked. */
+/* The file is closed during a call. The call finishes, and nothing is leaked. */
 TEST_F(slow, closed_meanwhile)
 {
 	static struct rdma_request page[PAGE / sizeof(struct rdma_request)];
@@ -911,7 +911,7 @@ TEST_F(slow, closed_meanwhile)
 	ASSERT_EQ(0, pthread_create(&self->thread, NULL, submits_slowly, self));
 	wait_for_fault(_metadata, self);
 	ASSERT_EQ(0, close(fd));
-	let_go_on(_metadata, self, page);
+	end_fault(_metadata, self, page);
 	EXPECT_EQ(ARRAY_SIZE(page), self->answer);
 	self->fd = open_node(O_RDWR);
 	ASSERT_LE(0, self->fd);
@@ -941,23 +941,23 @@ struct target {
 FIXTURE(flipped)
 {
 	struct target *target;
-	/* The maximum number of completions at two places, and memory around them that must not change. */
+	/* Two arrays for the maximum number of completions, in memory that must not change elsewhere. */
 	unsigned char *memory, *arrays[2];
 	int fd, eventfd;
 	struct buffer buffers[FLIPPED];
-	/* Memory next to them that must not change. */
+	/* Buffers of another file, which must not change. */
 	int other;
 	struct buffer others[FLIPPED];
 };
 
-/* In whole pages. */
+/* The size of the two arrays and of the pages around them. */
 #define ARRAY_BYTES (DEPTH * sizeof(struct rdma_completion))
 #define ALL_BYTES (2 * ARRAY_BYTES + 6 * PAGE)
 
 FIXTURE_SETUP(flipped)
 {
 	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
-		SKIP(return, "one CPU has no races to show");
+		SKIP(return, "races need more than one CPU");
 	self->fd = open_node(O_RDWR);
 	ASSERT_LE(0, self->fd);
 	self->other = open_node(O_RDWR);
@@ -1028,7 +1028,7 @@ static struct target right_target(const FIXTURE_DATA(flipped) *self)
 	return target;
 }
 
-/* One field of a request changes: each value is valid by itself, or together with another field. */
+/* Changes one field of a request. Each value is valid by itself, or together with another field. */
 static void flip_request(FIXTURE_DATA(flipped) *self, volatile struct rdma_request *request, unsigned int *seed)
 {
 	static const uint64_t numbers[VALUES] = {
@@ -1122,7 +1122,7 @@ static void *flipper(void *argument)
 		case 8:
 			target->alloc.size = rand_r(&seed) % 2 ? PAGE * (1 + rand_r(&seed) % 4) : UINT64_MAX;
 			target->alloc.flags = rand_r(&seed) % 4 == 0;
-			/* Never one of those that the requests are on. */
+			/* Not a handle of the buffers that the requests use. */
 			target->free.handle = 6 + rand_r(&seed) % 8;
 			break;
 		case 9:
@@ -1130,7 +1130,7 @@ static void *flipper(void *argument)
 			break;
 		case 10:
 			target->submit.request_size = sizes[rand_r(&seed) % VALUES];
-			/* Never more than the arrays have room for. */
+			/* Not larger than the arrays have room for. */
 			target->wait.completion_size = sizes[rand_r(&seed) % 3];
 			break;
 		default:
@@ -1209,7 +1209,7 @@ TEST_F(flipped, arguments_under_way)
 		threads[i] = (struct flipping){ .self = self, .over = &over, .seed = i };
 		ASSERT_EQ(0, pthread_create(&threads[i].thread, NULL, i ? caller : flipper, &threads[i]));
 	}
-	/* Duration, and numbers of calls. At the end of each step, a signal ends a WAIT that no request would end. */
+	/* Continue for a minimum time and numbers of calls. At the end of each step, a signal ends a WAIT that no request would end. */
 	for (int step = 0; step < STEPS || threads[0].calls < scale(FLIPS, 20 * FLIPS) || succeeded <= 1000 || accepted <= 1000; step++) {
 		pause_us(STEP_US);
 		succeeded = accepted = 0;
@@ -1222,7 +1222,7 @@ TEST_F(flipped, arguments_under_way)
 	over = true;
 	succeeded = accepted = 0;
 	for (int i = 0; i <= CALLERS; i++) {
-		/* The call may wait without a limit. */
+		/* The call may have no deadline. */
 		while (i && !threads[i].done) {
 			pthread_kill(threads[i].thread, SIGUSR1);
 			pause_us(1000);
@@ -1237,7 +1237,7 @@ TEST_F(flipped, arguments_under_way)
 	EXPECT_LT(1000, succeeded);
 	EXPECT_LT(1000, accepted);
 
-	/* As many completions as requests. */
+	/* The number of completions is the number of requests. */
 	ASSERT_LE(0, cancel_all(self->fd));
 	while ((got = collect(self->fd, completions, 1, DEPTH, 3000 * MS)) > 0)
 		collected += got;

@@ -19,40 +19,41 @@ use crate::{
 };
 use kernel::prelude::*;
 
-/// What has ended the wait for completions, other than enough of them.
+/// The event that has ended the wait before enough requests are completed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ended {
-    /// Nothing.
+    /// No such event.
     NotYet,
-    /// The deadline.
+    /// The deadline has passed.
     ByTime,
-    /// A signal with a handler.
+    /// A signal is delivered.
     BySignal,
-    /// An event that is no signal, after which the call is restarted.
+    /// Another event has interrupted the sleep, after which the call is restarted.
     ToRestart,
 }
 
 impl Client {
-    /// Sleeps until there are `min` completions, no more will come, the time is `until` ([`None`]:
-    /// never), or a signal is delivered. Takes up to `most` of them, which the caller
-    /// [delivers](Self::deliver).
+    /// Sleeps until `min` requests are completed, the device is gone and no requests are left, the
+    /// time is `until` ([`None`]: no deadline), or a signal is delivered. Takes up to `max`
+    /// completions, which the caller [delivers](Self::deliver).
     ///
     /// # Errors
     ///
-    /// [`ENODEV`] if there are none, and no more will come. [`ERESTARTSYS`] if there are none and a
-    /// signal is delivered, and after an event that is no signal: a call that is restarted waits for
-    /// the same `until`.
-    pub(crate) fn collect(&self, min: usize, most: usize, until: Option<u64>) -> Result<Fifo<Job>> {
+    /// [`ENODEV`] if the device is gone and no requests are left. [`ERESTARTSYS`] if a signal is
+    /// delivered and no request is completed, and after an event that is no signal. A restarted
+    /// call waits for the same `until`.
+    pub(crate) fn collect(&self, min: usize, max: usize, until: Option<u64>) -> Result<Fifo<Job>> {
         let mut ended = Ended::NotYet;
         loop {
-            if let Some(taken) = self.take(min, most, ended)? {
+            if let Some(taken) = self.take(min, max, ended)? {
                 return Ok(taken);
             }
             ended = self.sleep(min, until);
         }
     }
 
-    /// Sleeps until there may be `min` completions, and returns what else has ended the sleep.
+    /// Sleeps until `min` requests may be completed. Returns the event that has ended the sleep
+    /// early.
     fn sleep(&self, min: usize, until: Option<u64>) -> Ended {
         let work = self.channel.work.lock();
         if self.is_enough(&work, min, Ended::NotYet) != Ok(false) {
@@ -66,7 +67,7 @@ impl Client {
         }
     }
 
-    /// Whether a thread that wants `min` completions has waited long enough.
+    /// Returns whether a thread that waits for `min` completions can stop waiting.
     fn is_enough(&self, work: &Work, min: usize, ended: Ended) -> Result<bool> {
         let lane = work.queue.state(self.id);
         let over = lane.closed && lane.outstanding == 0;
@@ -80,40 +81,40 @@ impl Client {
         }
     }
 
-    /// Takes up to `most` completions, a few each time that it holds the queue's lock. Returns [`None`]
-    /// if there are not enough yet.
-    fn take(&self, min: usize, most: usize, ended: Ended) -> Result<Option<Fifo<Job>>> {
+    /// Takes up to `max` completions, a few at a time under the queue's lock. Returns [`None`] if
+    /// the thread must continue waiting.
+    fn take(&self, min: usize, max: usize, ended: Ended) -> Result<Option<Fifo<Job>>> {
         let _one_at_a_time = self.collect.lock();
         let mut taken = Fifo::new();
         let mut enough = Ok(true);
-        let mut left = most;
-        while left > 0 && enough == Ok(true) && taken.len() < most {
+        let mut left = max;
+        while left > 0 && enough == Ok(true) && taken.len() < max {
             let mut work = self.channel.work.lock();
             if taken.is_empty() {
                 enough = self.is_enough(&work, min, ended);
             }
             if enough == Ok(true) {
-                taken.append(&mut work.queue.collect(self.id, most - taken.len()));
+                taken.append(&mut work.queue.collect(self.id, max - taken.len()));
             }
             left = work.queue.state(self.id).completed;
         }
         if left > 0 {
-            // This thread has taken fewer than it was woken for: there may be enough for others.
+            // Completions are left: there may be enough for other threads.
             self.waiters.collectors.wake_satisfied(left);
         }
         enough.map(|enough| enough.then_some(taken))
     }
 
-    /// Ends the delivery of completions: releases the room of the `delivered` ones, whose jobs are
-    /// blank, and puts back the `others`, which could not be delivered.
-    pub(crate) fn deliver(&self, delivered: Fifo<Job>, others: Fifo<Job>) {
-        let (count, kept) = (delivered.len(), others.len());
+    /// Finishes the delivery of completions: releases the room of the `delivered` ones, whose jobs
+    /// are blank, and puts the `undelivered` ones back into the lane.
+    pub(crate) fn deliver(&self, delivered: Fifo<Job>, undelivered: Fifo<Job>) {
+        let count = delivered.len();
         self.jobs.put(delivered);
         let mut work = self.channel.work.lock();
-        let put_back = if kept > 0 {
-            work.queue.put_back(self.id, others)
-        } else {
+        let put_back = if undelivered.is_empty() {
             None
+        } else {
+            work.queue.put_back(self.id, undelivered)
         };
         let released = work.queue.release(self.id, count);
         drop(work);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Jobs and waiters that are kept for further requests.
+//! A cache of jobs and of a waiter, for further requests.
 
 use crate::{
     device::{
@@ -27,14 +27,15 @@ use kernel::{
     }, //
 };
 
-/// Blank jobs and a waiter for further requests: a client that submits repeatedly allocates no more.
+/// Blank jobs and a waiter for further requests. A client that submits requests repeatedly
+/// allocates no more jobs.
 #[pin_data]
 pub(super) struct JobCache {
     #[pin]
     spare: Mutex<Spare>,
 }
 
-/// What is not in use.
+/// Objects that are not in use.
 struct Spare {
     jobs: Fifo<Job>,
     waiter: Option<Pin<UniqueArc<Waiter>>>,
@@ -44,10 +45,10 @@ struct Spare {
 type Waiter = SyncWaiter<Types>;
 
 impl JobCache {
-    /// The number of jobs that are kept, some 200 bytes each: as many as there can be in a lane.
-    const MOST: usize = schedule::DEPTH;
+    /// The maximum number of cached jobs, of about 200 bytes each: the depth of a lane.
+    const CAPACITY: usize = schedule::DEPTH;
 
-    /// Empty.
+    /// Creates an empty cache.
     pub(super) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             spare <- new_mutex!(
@@ -60,17 +61,17 @@ impl JobCache {
         })
     }
 
-    /// Takes up to `most` jobs.
-    pub(super) fn take(&self, most: usize) -> Fifo<Job> {
+    /// Takes up to `max` jobs.
+    pub(super) fn take(&self, max: usize) -> Fifo<Job> {
         let jobs = &mut self.spare.lock().jobs;
-        if jobs.len() <= most {
+        if jobs.len() <= max {
             core::mem::replace(jobs, Fifo::new())
         } else {
-            jobs.take_front(most)
+            jobs.take_front(max)
         }
     }
 
-    /// Takes a job and a waiter, or allocates them.
+    /// Takes a job and a waiter. Allocates them if the cache has none.
     ///
     /// # Errors
     ///
@@ -88,19 +89,19 @@ impl JobCache {
     /// Puts blank jobs back.
     pub(super) fn put(&self, mut blank: Fifo<Job>) {
         let mut spare = self.spare.lock();
-        if spare.jobs.len() + blank.len() <= Self::MOST {
+        if spare.jobs.len() + blank.len() <= Self::CAPACITY {
             spare.jobs.append(&mut blank);
         }
         drop(spare);
-        // Jobs beyond the limit are freed here.
+        // If the jobs exceed the capacity, they are freed here.
     }
 
     /// Puts back a blank job and a waiter that has been answered.
     pub(super) fn put_from_sync(&self, blank: Entry<Job>, waiter: Arc<Waiter>) {
-        // If the queue has not dropped its reference yet, the waiter is not kept.
+        // If the queue has not dropped its reference yet, the waiter is not cached.
         let waiter = Arc::into_unique_or_drop(waiter);
         let mut spare = self.spare.lock();
-        if spare.jobs.len() < Self::MOST {
+        if spare.jobs.len() < Self::CAPACITY {
             spare.jobs.push_front(blank);
         }
         let old = core::mem::replace(&mut spare.waiter, waiter);

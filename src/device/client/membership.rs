@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A client counts as one of its user's.
+//! The membership of a client in the clients of its user.
 
 use crate::{
     device::{
@@ -18,11 +18,12 @@ use kernel::{
     task::Kuid, //
 };
 
-/// A user in the queue of a device, for one client; dropping it removes the user with its last client.
+/// The user of a client, in the queue of a device. Dropping the membership of a user's last client
+/// removes the user.
 ///
 /// # Invariants
 ///
-/// The users of the device count one client of `uid` for it.
+/// The users of the device count one client of `uid` for this membership.
 pub(super) struct Membership {
     device: Arc<Device>,
     uid: u32,
@@ -30,7 +31,7 @@ pub(super) struct Membership {
 }
 
 impl Membership {
-    /// Counts the caller as a user of `device`, for one more client.
+    /// Adds a client of the caller's user to `device`.
     ///
     /// # Errors
     ///
@@ -46,7 +47,7 @@ impl Membership {
         })
     }
 
-    /// The user in the queue.
+    /// Returns the id of the user in the queue.
     pub(super) fn id(&self) -> UserId {
         self.id
     }
@@ -60,7 +61,7 @@ impl Drop for Membership {
 }
 
 impl Device {
-    /// Makes room for one more user and one more lane.
+    /// Grows the queue, so that a user and a lane can be added.
     ///
     /// # Errors
     ///
@@ -77,7 +78,7 @@ impl Device {
 
     fn add_user(&self) -> Result<UserId> {
         loop {
-            // Room is made outside of the lock, and another thread may use it.
+            // The queue grows without the lock, so that another thread may use the new entry.
             self.grow_queue()?;
             if let Some(id) = self.channel.work.lock().queue.add_user() {
                 return Ok(id);

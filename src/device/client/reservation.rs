@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Submitting requests: room for them is reserved first, and what is not used is released.
+//! Submitting requests: room for them is reserved first, and unused room is released.
 
 use super::Client;
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
 };
 use kernel::prelude::*;
 
-/// Room for requests in a client's lane. Dropping it releases the room that is not used.
+/// Room for requests in a client's lane. Dropping it releases the unused room.
 pub(crate) struct Reservation<'a> {
     client: &'a Client,
     room: usize,
@@ -34,17 +34,18 @@ pub(crate) struct Reservation<'a> {
 }
 
 impl Client {
-    /// Reserves room for up to `most` requests.
+    /// Reserves room for up to `max` requests.
     ///
     /// # Errors
     ///
-    /// [`ENODEV`] if the device is gone, [`EAGAIN`] if there is no room at all.
-    pub(crate) fn reserve(&self, most: usize) -> Result<Reservation<'_>> {
+    /// [`ENODEV`] if the device is gone, [`EIO`] if the engine is stuck, [`EAGAIN`] if there is no
+    /// room.
+    pub(crate) fn reserve(&self, max: usize) -> Result<Reservation<'_>> {
         let mut work = self.channel.work.lock();
         if let Some(error) = work.queue.refuses() {
             return Err(error);
         }
-        let room = work.queue.reserve(self.id, most);
+        let room = work.queue.reserve(self.id, max);
         drop(work);
         if room == 0 {
             return Err(EAGAIN);
@@ -60,12 +61,13 @@ impl Client {
 }
 
 impl Reservation<'_> {
-    /// The number of requests that there is room for.
+    /// Returns the number of requests that there is room for.
     pub(crate) fn room(&self) -> usize {
         self.room
     }
 
-    /// A job with a request of the caller, which may be linked to the one before it.
+    /// Creates a job with a request of the caller. `linked`: the request is linked to the one
+    /// before it.
     ///
     /// # Errors
     ///
@@ -85,8 +87,8 @@ impl Reservation<'_> {
         Ok(job)
     }
 
-    /// Queues requests, no more than there is room for, and starts the engine if it is idle. Returns
-    /// their number.
+    /// Queues requests, and starts the engine if it is idle. Returns the number of requests, which
+    /// must not exceed the room.
     ///
     /// # Errors
     ///

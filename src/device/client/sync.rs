@@ -29,7 +29,7 @@ use kernel::{
 };
 
 impl Client {
-    /// Executes an operation, and waits until it has ended.
+    /// Submits an operation, and waits until it has ended.
     ///
     /// # Errors
     ///
@@ -54,7 +54,7 @@ impl Client {
         }
     }
 
-    /// The result of a request.
+    /// Returns the result of a request, and puts its job and its waiter into the cache.
     fn outcome(&self, answer: Answer<Types>, waiter: Arc<SyncWaiter<Types>>) -> Result {
         match answer {
             Answer::Ended(mut job) => {
@@ -67,7 +67,7 @@ impl Client {
         }
     }
 
-    /// Stops waiting for a request because of a signal, and returns how the call ends.
+    /// Stops waiting for a request because of a signal. Returns the result of the call.
     fn abandon_wait(&self, waiter: Arc<SyncWaiter<Types>>, id: SyncId) -> Result {
         let abandoned = self.channel.work.lock().queue.abandon_wait(self.id, id);
         match abandoned {
@@ -75,10 +75,10 @@ impl Client {
                 Some(answer) => self.outcome(answer, waiter),
                 None => Err(ERESTARTNOHAND),
             },
-            // The engine has not begun.
+            // The engine has not begun the request.
             AbandonedWait::Waiting(job) if !job.is_begun() => Err(ERESTARTSYS),
-            // All operations can be repeated, but not after each signal handler: a timer could prevent
-            // a transfer from ever ending.
+            // All operations can be repeated. But if the call was restarted after each signal
+            // handler, a timer could prevent a transfer from ever ending.
             AbandonedWait::Waiting(_) | AbandonedWait::Begun => Err(ERESTARTNOHAND),
         }
     }

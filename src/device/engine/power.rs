@@ -18,17 +18,17 @@ use crate::{
 use kernel::prelude::*;
 
 impl Delayed<Engine<'_>> {
-    /// Quiesces the engine: sleeps until its transfers have ended, and completes their requests. The
-    /// queue must be paused or closed.
+    /// Sleeps until the transfers of the engine have ended, and completes their requests. The queue
+    /// must be paused or closed.
     ///
     /// # Errors
     ///
-    /// [`ETIMEDOUT`] if a transfer does not end. [`ENODEV`] if the device is gone; all requests have
-    /// failed then.
+    /// [`ETIMEDOUT`] if a transfer does not end. [`ENODEV`] if the device is gone; all requests
+    /// have failed then.
     fn quiesce(&self) -> Result {
         match self.hardware.wait_idle(self.abilities.overdue_ms) {
             Ok(()) if self.hardware.responds() => {
-                // The interrupt handler may run later, and then finds no transfer.
+                // If the interrupt handler runs after this, it finds no transfer.
                 self.hardware.acknowledge();
                 while let Some(notice) = self.reap_checked() {
                     deliver(notice);
@@ -43,7 +43,8 @@ impl Delayed<Engine<'_>> {
         }
     }
 
-    /// Handles the end of the oldest transfer of an idle engine, and checks Bus Master.
+    /// Handles the end of the oldest transfer of an idle engine, and checks Bus Master. Returns
+    /// [`None`] if there is no transfer.
     fn reap_checked(&self) -> Option<Option<Notice<Types>>> {
         let mut work = self.channel.work.lock();
         let slot = work.queue.oldest_slot()?;
@@ -60,20 +61,20 @@ impl Delayed<Engine<'_>> {
     fn abandon_all(&self) {
         self.abandon(&mut self.channel.work.lock());
         self.channel.abort_active();
-        // For the deferred drops.
+        // The work item frees the deferred drops.
         self.queue_now();
         self.channel.fail_waiting();
     }
 
-    /// Quiesces the engine until [`resume`](Self::resume). Requests wait until then, also new ones.
+    /// Quiesces the engine until [`resume`](Self::resume). All requests wait until then.
     ///
     /// # Errors
     ///
-    /// [`EBUSY`] if a transfer does not end; the engine continues then.
+    /// [`EBUSY`] if a transfer does not end. The queue is resumed then.
     pub(crate) fn suspend(&self) -> Result {
         self.channel.work.lock().queue.pause();
         if self.quiesce() == Err(ETIMEDOUT) {
-            dev_err!(self.dev, "a transfer does not end: no suspend\n");
+            dev_err!(self.dev, "cannot suspend: a transfer does not end\n");
             let mut work = self.channel.work.lock();
             work.queue.resume();
             self.advance(&mut work, None);
@@ -83,16 +84,17 @@ impl Delayed<Engine<'_>> {
         Ok(())
     }
 
-    /// Continues after [`suspend`](Self::suspend). Unless `kept`, the device memory has lost its
-    /// contents.
+    /// Resumes the queue after [`suspend`](Self::suspend). If `kept` is false, the device memory
+    /// has lost its contents.
     ///
     /// # Errors
     ///
-    /// Those of `quiesce`; all requests have failed then.
+    /// As [`quiesce`](Self::quiesce). All requests have failed then.
     pub(crate) fn resume(&self, kept: bool) -> Result {
-        // Another kernel may have used the device. Its transfers must not reach this kernel's memory.
+        // Another kernel may have used the device. Its transfers must not reach this kernel's
+        // memory.
         self.quiesce().inspect_err(|error| {
-            dev_err!(self.dev, "not fit to go on: {error:?}\n");
+            dev_err!(self.dev, "cannot resume: {error:?}\n");
             self.abandon_all();
         })?;
         self.enabled.set_master();
@@ -105,12 +107,13 @@ impl Delayed<Engine<'_>> {
         Ok(())
     }
 
-    /// Quiesces the engine for shutdown and kexec: the device must not write to the memory of the next
-    /// kernel. Calls get [`ENODEV`] from now on. Buffers stay, because programs may still run.
+    /// Quiesces the engine for shutdown and kexec: the device must not write to the memory of the
+    /// next kernel. Calls fail with [`ENODEV`] from then on. Buffers are not freed, because
+    /// programs may still run.
     pub(crate) fn shutdown(&self) {
         self.channel.close(ENODEV);
         if self.quiesce() == Err(ETIMEDOUT) {
-            dev_err!(self.dev, "a transfer does not end: it is cut off\n");
+            dev_err!(self.dev, "a transfer does not end: clearing Bus Master\n");
         }
         self.enabled.clear_master();
     }

@@ -29,35 +29,36 @@ use kernel::{
 /// The result of a check.
 #[derive(Default)]
 struct Checked {
-    /// The requests that wait are to be failed.
+    /// The waiting requests must be failed.
     fail: bool,
-    /// The device is gone: the requests that the engine had are to be aborted.
+    /// The device is gone, and the requests that the engine has begun must be aborted.
     gone: bool,
-    /// Another transfer is to be checked.
+    /// Another transfer must be checked.
     again: bool,
-    /// To be delivered without the lock.
+    /// A notice to deliver without the lock.
     notice: Option<Notice<Types>>,
-    /// To be logged without the lock.
+    /// A message to log without the lock.
     message: Option<Message>,
 }
 
-/// The finding of a check, for the log.
+/// A message for the log.
 #[derive(Clone, Copy)]
 enum Message {
-    /// The transfer had ended without an interrupt.
+    /// The transfer ended without an interrupt.
     LostInterrupt,
-    /// The same, and the device is not a bus master.
+    /// The transfer ended without an interrupt, and it failed because the device is not a bus
+    /// master.
     NoBusMaster,
     /// The transfer does not end.
     NoEnd,
-    /// The transfer did not end, and was stopped.
+    /// The transfer did not end in time, and was stopped.
     Aborted,
 }
 
 impl Delayed<Engine<'_>> {
-    /// Arms the timer for a transfer that begins `now`: the check is after `late_ms`, and before twice
-    /// that time. A timer that is armed within this time is not moved, because moving it for each transfer
-    /// costs more than the rest of the queue's work.
+    /// Arms the timer for a transfer that begins at the time `now`: the check is between `late_ms`
+    /// and twice that time later. A timer that is armed for `late_ms` later or more is not moved,
+    /// because moving it for each transfer costs more than the rest of the queue's work.
     pub(super) fn watch(&self, work: &mut QueuedWork, now: u64) {
         let late = now + u64::from(self.abilities.late_ms) * clock::NSEC_PER_MSEC;
         if work.checked_at.is_none_or(|at| at < late) {
@@ -71,7 +72,7 @@ impl Delayed<Engine<'_>> {
         self.arm(msecs_to_jiffies(ms));
     }
 
-    /// Handles the expiry of the timer. Wakes a thread only if a transfer is late.
+    /// Handles the expiry of the timer. Queues the work item only if a transfer is late.
     pub(super) fn check_time(&self) {
         let mut work = self.channel.work.lock();
         work.checked_at = None;
@@ -83,14 +84,14 @@ impl Delayed<Engine<'_>> {
         }
     }
 
-    /// The age of the oldest transfer, in milliseconds.
+    /// Returns the age of the oldest transfer in milliseconds, or [`None`] if the engine is idle.
     fn busy_ms(&self, work: &QueuedWork, now: u64) -> Option<u32> {
         let age_ms = now.saturating_sub(work.since) / clock::NSEC_PER_MSEC;
         let age_ms = u32::try_from(age_ms).unwrap_or(u32::MAX);
         work.queue.is_busy().then_some(age_ms)
     }
 
-    /// The age of the oldest transfer, if it is late.
+    /// Returns the age of the oldest transfer in milliseconds if it is late, otherwise [`None`].
     fn late_ms(&self, work: &QueuedWork) -> Option<u32> {
         let age_ms = self.busy_ms(work, clock::now());
         age_ms.filter(|age_ms| *age_ms >= self.abilities.late_ms)
@@ -113,7 +114,7 @@ impl Delayed<Engine<'_>> {
             }
             if checked.gone {
                 self.channel.abort_active();
-                // For the deferred drops.
+                // The work item frees the deferred drops.
                 self.queue_now();
             }
             if checked.fail {
@@ -125,7 +126,8 @@ impl Delayed<Engine<'_>> {
         }
     }
 
-    /// Recovers from a late transfer. `completion` is the job for its completion, if it does not end.
+    /// Recovers from a late transfer. `completion` is a blank job, for the completion of a transfer
+    /// that does not end.
     fn recover(
         &self,
         work: &mut QueuedWork,
@@ -180,21 +182,21 @@ impl Delayed<Engine<'_>> {
         }
     }
 
-    /// Logs a finding. Not under the lock, because a console can be slow.
+    /// Logs a message. The caller must not hold the queue's lock, because a console can be slow.
     fn log(&self, message: Message) {
         match message {
             Message::NoEnd => dev_err!(
                 self.dev,
-                "a transfer does not end; its memory stays with the device\n"
+                "a transfer does not end; the device keeps its memory\n"
             ),
             _ if !self.lost_interrupt.allows() => {}
-            Message::Aborted => dev_err!(self.dev, "a transfer did not end: it is stopped\n"),
+            Message::Aborted => dev_err!(self.dev, "a transfer did not end, and was stopped\n"),
             Message::LostInterrupt => {
-                dev_warn!(self.dev, "lost interrupt: a transfer had ended unnoticed\n");
+                dev_warn!(self.dev, "lost interrupt: a transfer ended without one\n");
             }
             Message::NoBusMaster => dev_err!(
                 self.dev,
-                "a transfer has moved nothing: Bus Master is off, which this driver has switched on\n"
+                "a transfer moved no bytes: Bus Master is off, although the driver had set it\n"
             ),
         }
     }

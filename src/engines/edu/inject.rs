@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Injects device faults, for tests; only in kernels with fault injection.
+//! Injects device faults for tests, in kernels with fault injection only.
 //!
-//! The device itself keeps working. The driver sees the values that a faulty device would return. Root
-//! writes one command at a time to `/sys/kernel/debug/rust_dma/rdmaN/inject`:
+//! The device itself keeps working. The driver sees the values that a faulty device would return.
+//! Root writes one command at a time to `/sys/kernel/debug/rust_dma/rdmaN/inject`:
 //!
 //! - `lose N`: the next N interrupts are lost;
 //! - `raise N`: the device raises N interrupts, spurious ones or, after `lose`, late ones;
@@ -13,7 +13,7 @@
 //!   `out-of-reach`;
 //! - `clear`: removes all faults; a transfer that hung ends and raises its interrupt.
 //!
-//! MS delays the fault by so many milliseconds, for tests in which all processes are frozen by then.
+//! MS is a delay in milliseconds, for faults at a time when all processes are frozen.
 
 use super::{
     faults::Shows,
@@ -36,7 +36,7 @@ register! {
     }
 }
 
-/// The engine's cause.
+/// The cause of the engine's interrupts.
 const DMA_CAUSE: u32 = 0x100;
 
 impl Edu<'_> {
@@ -44,7 +44,7 @@ impl Edu<'_> {
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] if there is no such command.
+    /// [`EINVAL`] if the command is not valid.
     pub(crate) fn inject(&self, command: &str) -> Result {
         let faults = &self.faults;
         let mut words = command.split_ascii_whitespace();

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Structures of `uapi/rdma.h` that programs pass: what every call asks of them.
+//! Arguments of ioctl(2): structures of `uapi/rdma.h` in user memory, and the checks that all calls
+//! have in common.
 //!
-//! A program may have been built with an older or a newer header, and so have a smaller or a larger
-//! structure than the driver; see [`uaccess`].
+//! The structure of a program that was built with an older or a newer header may be smaller or
+//! larger than the driver's; see [`uaccess`].
 
 use crate::{
     kernel_ext::fs::uaccess,
@@ -15,23 +16,24 @@ use kernel::{
     uaccess::UserPtr, //
 };
 
-/// A structure that is passed.
+/// A structure that programs and the driver pass.
 pub(super) trait Passed: FromBytes + IntoBytes {
-    /// Bytes that it had in the first version of the interface: no program has less.
+    /// The size in bytes in the first version of the interface. A program cannot have a smaller
+    /// one.
     const FIRST_SIZE: usize;
 }
 
-/// A structure that the driver reads. It has flags, and fields for what may come.
+/// A structure that the driver reads. It has flags and reserved fields.
 pub(super) trait Input: Passed {
-    /// Its flags.
+    /// Returns the flags.
     fn flags(&self) -> u32;
 
-    /// Whether all of its reserved fields are 0.
+    /// Returns whether all reserved fields are 0.
     fn is_reserved_zero(&self) -> bool;
 }
 
-/// Declares a structure of `uapi` as an [`Input`], or as one that is only written, with the bytes that
-/// it had in the first version of the interface.
+/// Declares that a structure of `uapi` is an [`Input`], or an output that the driver only writes.
+/// The number is its size in bytes in the first version of the interface.
 macro_rules! passed {
     (input $name:ident: $first_size:literal) => {
         $crate::file::ioctl::argument::passed!(output $name: $first_size);
@@ -56,12 +58,11 @@ macro_rules! passed {
 }
 pub(super) use passed;
 
-/// A place in userspace where a structure is, or is to be: the argument of a call, or an element of an
-/// array.
+/// The address of a structure in user memory: the argument of a call, or an element of an array.
 ///
 /// # Invariants
 ///
-/// The program's structure has `size` bytes, at least those of the first version.
+/// `size` is the size of the program's structure in bytes. It is at least `T::FIRST_SIZE`.
 pub(super) struct Argument<T> {
     at: UserPtr,
     size: usize,
@@ -69,11 +70,11 @@ pub(super) struct Argument<T> {
 }
 
 impl<T: Passed> Argument<T> {
-    /// The argument of a call, of which the program has `size` bytes.
+    /// Creates the argument of a call, whose structure has `size` bytes in the program.
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] if it is smaller than it ever was.
+    /// [`EINVAL`] if it is smaller than in the first version of the interface.
     pub(super) fn new(address: usize, size: usize) -> Result<Self> {
         if size < T::FIRST_SIZE {
             return Err(EINVAL);
@@ -86,12 +87,12 @@ impl<T: Passed> Argument<T> {
         })
     }
 
-    /// The first element of an array whose elements have `size` bytes.
+    /// Creates the first element of an array whose elements have `size` bytes.
     ///
     /// # Errors
     ///
-    /// [`E2BIG`] and [`EINVAL`] if that is too much or too little; [`EFAULT`] if there is no such
-    /// address.
+    /// [`E2BIG`] if `size` is too large, [`EINVAL`] if it is too small; [`EFAULT`] if `array` is
+    /// not an address.
     pub(super) fn first_of(array: u64, size: u32) -> Result<Self> {
         if size > uapi::RDMA_MAX_ELEMENT_SIZE {
             return Err(E2BIG);
@@ -100,7 +101,7 @@ impl<T: Passed> Argument<T> {
         Self::new(usize::try_from(array).map_err(|_| EFAULT)?, size as usize)
     }
 
-    /// The next element of the array. It need not be there.
+    /// Returns the next element of the array. It may be beyond the end.
     pub(super) fn next(&self) -> Self {
         // INVARIANT: All elements have the same size.
         Self {
@@ -110,7 +111,7 @@ impl<T: Passed> Argument<T> {
         }
     }
 
-    /// Writes what the program has room for.
+    /// Writes the part of `value` that fits into the program's structure.
     ///
     /// # Errors
     ///
@@ -121,12 +122,13 @@ impl<T: Passed> Argument<T> {
 }
 
 impl<T: Input> Argument<T> {
-    /// Reads it, once. `known` are the flags that the call knows.
+    /// Reads the structure once. `known` are the valid flags of the call.
     ///
     /// # Errors
     ///
-    /// [`EFAULT`] if it cannot be read; [`E2BIG`] if the program's structure is larger, and what is
-    /// unknown to the driver is not 0; [`EINVAL`] if there is another flag, or a reserved field is not 0.
+    /// [`EFAULT`] if the structure cannot be read; [`E2BIG`] if it is larger than the driver's, and
+    /// the additional bytes are not 0; [`EINVAL`] if another flag is set, or a reserved field is
+    /// not 0.
     pub(super) fn read(&self, known: u32) -> Result<T> {
         let value: T = uaccess::read(self.at, self.size)?;
         if value.flags() & !known != 0 || !value.is_reserved_zero() {

@@ -20,7 +20,7 @@ passed!(input rdma_alloc: 40);
 passed!(input rdma_free: 16);
 passed!(input rdma_buffer_info: 48);
 
-/// Makes a buffer.
+/// Allocates a buffer.
 pub(super) fn alloc(context: &Context, argument: Argument<uapi::rdma_alloc>) -> Result<usize> {
     let wanted = argument.read(0)?;
     if wanted.size == 0 || wanted.size > u64::from(uapi::RDMA_MAX_BUFFER_SIZE) {
@@ -38,14 +38,14 @@ pub(super) fn alloc(context: &Context, argument: Argument<uapi::rdma_alloc>) -> 
     Ok(0)
 }
 
-/// Gives a handle back.
+/// Frees a handle.
 pub(super) fn free(context: &Context, argument: Argument<uapi::rdma_free>) -> Result<usize> {
     let wanted = argument.read(0)?;
     context.free(Handle::new(wanted.handle)?)?;
     Ok(0)
 }
 
-/// Tells what there is to know of a buffer.
+/// Writes the properties of a buffer.
 pub(super) fn buffer_info(
     context: &Context,
     argument: Argument<uapi::rdma_buffer_info>,
@@ -66,7 +66,7 @@ pub(super) fn buffer_info(
     Ok(0)
 }
 
-/// The offset to give to mmap(2).
+/// Returns the offset of a buffer for mmap(2).
 fn mmap_offset(handle: Handle) -> u64 {
     // CAST: `usize` is at most 64 bits.
     (handle.first_page() as u64) << PAGE_SHIFT

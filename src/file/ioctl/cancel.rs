@@ -14,7 +14,7 @@ use kernel::prelude::*;
 
 passed!(input rdma_cancel: 16);
 
-/// Cancels requests that the engine has not begun with, and returns how many.
+/// Cancels requests that the engine has not begun. Returns the number of cancelled requests.
 pub(super) fn cancel(context: &Context, argument: Argument<uapi::rdma_cancel>) -> Result<usize> {
     let wanted = argument.read(uapi::RDMA_CANCEL_ALL)?;
     let cookie = match wanted.flags {

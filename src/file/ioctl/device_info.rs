@@ -14,7 +14,7 @@ use kernel::prelude::*;
 
 passed!(output rdma_device_info: 80);
 
-/// Tells what the device and the driver can do.
+/// Writes the properties of the device and the driver.
 pub(super) fn device_info(
     context: &Context,
     argument: Argument<uapi::rdma_device_info>,

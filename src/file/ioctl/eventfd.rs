@@ -15,7 +15,7 @@ use kernel::prelude::*;
 
 passed!(input rdma_eventfd: 16);
 
-/// Has completions signalled by an eventfd, or by none.
+/// Sets or removes the eventfd that is signalled when requests are completed.
 pub(super) fn eventfd(context: &Context, argument: Argument<uapi::rdma_eventfd>) -> Result<usize> {
     let eventfd = match argument.read(0)?.fd {
         -1 => None,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `RDMA_IOC_TRANSFER`, and what a request of a program's asks for.
+//! `RDMA_IOC_TRANSFER`, and the decoding of requests.
 
 use super::argument::{
     passed,
@@ -30,7 +30,7 @@ passed!(input rdma_request: 64);
 
 static_assert!(uapi::RDMA_QUEUE_DEPTH as usize == schedule::DEPTH);
 
-/// Does a request, and returns when it is done.
+/// Executes a request, and returns when it has ended.
 pub(super) fn transfer(
     context: &Context,
     mode: Mode,
@@ -44,7 +44,7 @@ pub(super) fn transfer(
     Ok(0)
 }
 
-/// Makes an operation of what userspace asks for.
+/// Decodes the operation of a request.
 pub(super) fn decode(
     context: &Context,
     mode: Mode,
@@ -79,7 +79,7 @@ pub(super) fn decode(
             permit(mode.write)?;
             let within = request.source == request.destination;
             let source = source()?;
-            // It is one request on the buffer.
+            // A copy within one buffer is one request on the buffer.
             let destination = destination(if within {
                 BufferHold::uncounted
             } else {
@@ -94,7 +94,7 @@ pub(super) fn decode(
     }
 }
 
-/// [`EBADF`] if the file was not opened for this.
-fn permit(opened_for: bool) -> Result {
-    opened_for.then_some(()).ok_or(EBADF)
+/// Returns [`EBADF`] if the mode of the file does not permit an operation.
+fn permit(permitted: bool) -> Result {
+    permitted.then_some(()).ok_or(EBADF)
 }

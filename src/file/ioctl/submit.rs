@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `RDMA_IOC_SUBMIT`: an array of requests becomes a list of jobs.
+//! `RDMA_IOC_SUBMIT`: queues the requests of an array.
 
 use super::{
     argument::{
@@ -26,7 +26,8 @@ use kernel::prelude::*;
 
 passed!(input rdma_submit: 24);
 
-/// Queues as many requests as can be accepted, from the first one on, and returns how many.
+/// Queues requests from the first one on, until one cannot be accepted. Returns the number of
+/// accepted requests.
 pub(super) fn submit(
     context: &Context,
     mode: Mode,
@@ -57,19 +58,19 @@ struct Batch<'a, 'b> {
     context: &'a Context,
     mode: Mode,
     room: &'a mut Reservation<'b>,
-    /// The next one.
+    /// The next request to read.
     request: Argument<uapi::rdma_request>,
     accepted: Fifo<Job>,
-    /// The last requests, which are linked, and accepted all or not at all.
+    /// The last requests, which are linked. They are accepted all or not at all.
     chain: Fifo<Job>,
 }
 
 impl Batch<'_, '_> {
-    /// Reads `count` requests, if there is room for all, and returns those that can be accepted.
+    /// Reads up to `count` requests, as far as there is room. Returns those that can be accepted.
     ///
     /// # Errors
     ///
-    /// If that is none: what is wrong with the first one.
+    /// If none can be accepted: the reason.
     fn read(mut self, count: usize) -> Result<Fifo<Job>> {
         let room = self.room.room();
         let mut linked = false;
@@ -90,12 +91,13 @@ impl Batch<'_, '_> {
             return Ok(self.accepted);
         }
         refused?;
-        // Only requests that are linked, and no room for the next one, or no next one.
+        // All requests are linked, and the last one is linked to a next one, for which there is no
+        // room or which is not in the array.
         Err(if room < count { EAGAIN } else { EINVAL })
     }
 
-    /// Reads one request, which may be linked to the one before it, and returns whether the next
-    /// one is linked to it.
+    /// Reads one request. `linked`: the request is linked to the one before it. Returns whether the
+    /// next one is linked to this one.
     fn next(&mut self, linked: bool) -> Result<bool> {
         let request = self.request.read(uapi::RDMA_REQUEST_LINK)?;
         self.request = self.request.next();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `RDMA_IOC_WAIT`: completions become an array.
+//! `RDMA_IOC_WAIT`: collects completions into an array.
 
 use super::argument::{
     passed,
@@ -22,7 +22,7 @@ use kernel::prelude::*;
 passed!(input rdma_wait: 40);
 passed!(output rdma_completion: 24);
 
-/// Waits for completions, writes them to userspace, and returns how many.
+/// Waits for completions, and writes them to user memory. Returns their number.
 pub(super) fn wait(
     context: &Context,
     mode: Mode,
@@ -46,37 +46,38 @@ pub(super) fn wait(
     put(context, array, completions)
 }
 
-/// When a wait ends; [`None`]: never.
+/// Returns the deadline in nanoseconds, or [`None`] if there is none.
 fn deadline(deadline_ns: i64) -> Option<u64> {
     match u64::try_from(deadline_ns) {
         Ok(uapi::RDMA_WAIT_FOREVER) => None,
-        // What is less than 0 is in the past.
+        // A negative time is in the past.
         deadline => Some(deadline.unwrap_or(0)),
     }
 }
 
-/// Writes completions to userspace, and returns how many. None is lost.
+/// Writes completions to user memory, and returns their number. Those that cannot be written are
+/// put back.
 ///
 /// # Errors
 ///
-/// [`EFAULT`] if not even the first one can be written.
+/// [`EFAULT`] if the first one cannot be written.
 fn put(
     context: &Context,
     array: Argument<uapi::rdma_completion>,
     mut completions: Fifo<Job>,
 ) -> Result<usize> {
-    let there = completions.len();
+    let collected = completions.len();
     let written = write(array, &mut completions);
     let count = written.len();
     context.client().deliver(written, completions);
-    if count == 0 && there > 0 {
+    if count == 0 && collected > 0 {
         return Err(EFAULT);
     }
     Ok(count)
 }
 
-/// Writes completions for as long as there is room. Removes them from the list, and returns their
-/// jobs, which are blank.
+/// Writes completions until one cannot be written. Removes the written ones from the list, and
+/// returns their jobs, which are blank.
 fn write(mut array: Argument<uapi::rdma_completion>, completions: &mut Fifo<Job>) -> Fifo<Job> {
     let mut written = Fifo::new();
     while let Some(job) = completions.front() {
@@ -91,7 +92,7 @@ fn write(mut array: Argument<uapi::rdma_completion>, completions: &mut Fifo<Job>
         }
         array = array.next();
         if let Some(mut job) = completions.pop_front() {
-            // The request is freed here, and its buffers if nothing else holds them.
+            // This frees the request, and its buffers if there are no other references to them.
             job.clear();
             written.push_back(job);
         }

@@ -1,4 +1,4 @@
-//! Makes the calls of one thread, and checks each answer against `uapi/rdma.h`.
+//! Executes the calls of one thread, and checks each result against `uapi/rdma.h`.
 
 mod device;
 mod mappings;
@@ -16,19 +16,19 @@ use crate::{
 };
 use std::sync::atomic::Ordering::Relaxed;
 
-/// A wrong answer.
+/// The description of a wrong result.
 pub type Finding = String;
 type Judged = Result<(), Finding>;
 
 /// One thread of a program.
 pub struct Caller<'a> {
     world: &'a World,
-    /// Which thread.
+    /// The number of the thread.
     number: usize,
     memory: &'a mut Memory,
-    /// System calls on the node and its mappings.
+    /// The number of system calls on the node and its mappings.
     pub calls: u64,
-    /// Those that succeeded.
+    /// The number of calls that succeeded.
     pub accepted: u64,
 }
 
@@ -40,26 +40,26 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Memory for one thread.
+    /// Allocates the memory for one thread.
     pub fn new() -> Self {
         Self { argument: Area::new(), array: Area::new(), own: Area::new() }
     }
 }
 
 impl<'a> Caller<'a> {
-    /// The thread of this number.
+    /// Creates the thread with this number.
     pub fn new(world: &'a World, number: usize, memory: &'a mut Memory) -> Self {
         Self { world, number, memory, calls: 0, accepted: 0 }
     }
 
-    /// Executes one call after the other.
-    pub fn run(&mut self, ops: &[Op], go_on: &dyn Fn() -> bool) -> Judged {
+    /// Executes the calls one after the other, while `proceed` returns true.
+    pub fn run(&mut self, ops: &[Op], proceed: &dyn Fn() -> bool) -> Judged {
         for op in ops {
-            if !go_on() {
+            if !proceed() {
                 break;
             }
             match op {
-                Op::Storm(storm) => self.storm(storm, go_on)?,
+                Op::Storm(storm) => self.storm(storm, proceed)?,
                 op => self.run_one(op)?,
             }
         }
@@ -71,11 +71,11 @@ impl<'a> Caller<'a> {
         self.one(op).map_err(|wrong| format!("{wrong}\nin the call: {op:?}"))
     }
 
-    fn storm(&mut self, storm: &ops::Storm, go_on: &dyn Fn() -> bool) -> Judged {
-        // Calls that would wait must fail: waiting calls are made without others in parallel.
+    fn storm(&mut self, storm: &ops::Storm, proceed: &dyn Fn() -> bool) -> Judged {
+        // Calls of a storm run in parallel, and must not wait. Only single calls may wait.
         self.world.nonblocking();
         for number in 0..storm.times {
-            if !go_on() {
+            if !proceed() {
                 break;
             }
             self.run_one(&storm.nth(number))?;
@@ -117,7 +117,7 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// Counts a call, and returns its answer if it is one of the possible ones.
+    /// Counts a call, and returns its result if this is a success or one of `errors`.
     fn answered(&mut self, answer: Answer, errors: &[i32]) -> Result<Answer, Finding> {
         self.calls += 1;
         self.accepted += u64::from(answer.is_ok());
@@ -127,12 +127,12 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// The same for answers without a value.
+    /// Counts a call, and checks that its result is a success or one of `errors`.
     fn expect(&mut self, answer: Answer, errors: &[i32]) -> Judged {
         self.answered(answer, errors).map(drop)
     }
 
-    /// ioctl(2), with its argument at `pointer`; returns the argument after the call.
+    /// Calls ioctl(2) with its argument at `pointer`. Returns the result, and the argument after the call.
     fn ioctl<T: Copy + Default>(
         &mut self,
         file: u8,
@@ -159,21 +159,21 @@ impl<'a> Caller<'a> {
         let same = back == &sent[..back.len()];
         let in_part = matches!(pointer, Pointer::Short(_)) && direction != Direction::In;
         if !same && !in_part && (direction == Direction::In || answer.is_err()) {
-            return Err(format!("its argument was written: {back:02x?}, answer {answer:?}"));
+            return Err(format!("its argument was written: {back:02x?}, result {answer:?}"));
         }
         let unreadable = !matches!(pointer, Pointer::Good | Pointer::Edge | Pointer::ReadOnly);
         let unwritable = pointer == Pointer::ReadOnly && direction != Direction::In;
         if (unreadable || unwritable) && answer.is_ok() {
-            return Err(format!("it was accepted, with an argument that is not there ({pointer:?})"));
+            return Err(format!("the call succeeded, but its argument is not accessible ({pointer:?})"));
         }
         if unreadable && direction != Direction::Out && slot.is_some() && self.world.exact() && answer != Err(libc::EFAULT) {
-            return Err(format!("{answer:?}, and its argument is not there ({pointer:?})"));
+            return Err(format!("the call returned {answer:?}, but its argument is not accessible ({pointer:?})"));
         }
         let back = if answer.is_ok() { crate::memory::from_bytes(back) } else { *argument };
         Ok((answer, back))
     }
 
-    /// Whether a file is certainly open in this mode.
+    /// Returns the mode of a file, if the known state is certain.
     fn surely(&self, file: u8) -> Option<Slot> {
         self.world.slot(file).filter(|_| self.world.exact())
     }
@@ -187,9 +187,9 @@ enum Direction {
     InOut,
 }
 
-/// A finding, unless the condition holds.
-fn ensure(so: bool, otherwise: impl FnOnce() -> String) -> Judged {
-    if so {
+/// Returns an error with the finding `otherwise`, unless `condition` holds.
+fn ensure(condition: bool, otherwise: impl FnOnce() -> String) -> Judged {
+    if condition {
         Ok(())
     } else {
         Err(otherwise())

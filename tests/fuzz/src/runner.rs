@@ -90,9 +90,9 @@ impl Runner {
                 .map(|(number, memory)| scope.spawn(move || run(number + 1, memory)))
                 .collect();
             let found = run(0, &mut first[0]);
-            others.into_iter().fold(found, |found, thread| found.or(thread.join().expect("nobody panics")))
+            others.into_iter().fold(found, |found, thread| found.or(thread.join().expect("no thread panics")))
         });
-        let children = std::mem::take(&mut *world.children.lock().expect("nobody panics"));
+        let children = std::mem::take(&mut *world.children.lock().expect("no thread panics"));
         for child in children {
             finding = finding.or(caller::kill(child).err());
         }

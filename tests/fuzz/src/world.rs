@@ -14,34 +14,34 @@ use std::{
     },
 };
 
-/// What ALLOC gives to the first buffer of a context.
+/// The handle that ALLOC returns for the first buffer of a context.
 const NEXT: u32 = uapi::RDMA_FIRST_BUFFER + 1;
 
-/// Threads of a program, at most.
+/// The maximum number of threads of a program.
 pub const THREADS: usize = 3;
 
 /// A buffer that has a handle.
 #[derive(Clone, Copy, Debug)]
 pub struct Buffer {
-    /// Its handle.
+    /// The handle.
     pub handle: u32,
-    /// Bytes.
+    /// The size in bytes.
     pub size: u64,
-    /// Its offset for mmap.
+    /// The offset for mmap(2).
     pub offset: u64,
 }
 
 /// The known state of an open file.
 #[derive(Default)]
 pub struct Context {
-    /// Those with a handle.
+    /// The buffers that have a handle.
     pub buffers: Vec<Buffer>,
     /// The cookies and lengths of requests that were submitted and not collected.
     pub submitted: Vec<(u64, u64)>,
 }
 
 impl Context {
-    /// The buffer of this handle.
+    /// Returns the buffer with this handle.
     pub fn find(&self, handle: u32) -> Option<&Buffer> {
         self.buffers.iter().find(|buffer| buffer.handle == handle)
     }
@@ -57,12 +57,12 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Whether it is readable.
+    /// Returns whether the descriptor is readable.
     pub fn reads(self) -> bool {
         self.access != libc::O_WRONLY
     }
 
-    /// Whether it is writable.
+    /// Returns whether the descriptor is writable.
     pub fn writes(self) -> bool {
         self.access != libc::O_RDONLY
     }
@@ -71,9 +71,9 @@ impl Slot {
 /// The known state of all files.
 #[derive(Default)]
 pub struct Known {
-    /// The open ones.
+    /// The open files.
     pub slots: [Option<Slot>; FILES as usize],
-    /// All that existed.
+    /// All contexts, including closed ones.
     pub contexts: Vec<Context>,
 }
 
@@ -84,7 +84,7 @@ pub enum Verdict {
     Right,
     /// An error.
     Wrong,
-    /// Either: other threads or processes may have freed or allocated what it uses.
+    /// Success or an error, because other threads or processes may have freed or allocated its buffers.
     Unclear,
 }
 
@@ -92,16 +92,16 @@ pub enum Verdict {
 pub struct World {
     /// The node.
     pub node: CString,
-    /// Whether the known state is certain: no other thread uses these files.
+    /// Whether the known state is certain, because no other thread uses these files.
     pub exact: AtomicBool,
-    /// The descriptors; -1 for those that are closed.
+    /// The descriptors. -1: the file is closed.
     fds: [AtomicI32; FILES as usize],
     known: Mutex<Known>,
     /// The running children.
     pub children: Mutex<Vec<i32>>,
-    /// The threads, 0 for those that have ended.
+    /// The threads. 0: the thread has ended.
     pub threads: [AtomicI32; THREADS],
-    /// How many calls each has started.
+    /// The number of calls that each thread has started.
     pub steps: [AtomicU32; THREADS],
     /// Descriptors of eventfds.
     eventfds: [i32; 2],
@@ -110,7 +110,7 @@ pub struct World {
 }
 
 impl World {
-    /// Without files. The node is that of the device of this number, or else the first.
+    /// Creates a state without files. The node is that of the device with this number if it exists, otherwise the first one.
     pub fn new(device: usize) -> Self {
         let eventfd = || {
             let flags = (libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) as u64;
@@ -153,27 +153,27 @@ impl World {
         }
     }
 
-    /// Whether the known state is certain.
+    /// Returns whether the known state is certain.
     pub fn exact(&self) -> bool {
         self.exact.load(Relaxed)
     }
 
-    /// The known state.
+    /// Locks and returns the known state.
     pub fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().expect("nobody panics")
+        self.known.lock().expect("no thread panics")
     }
 
-    /// The descriptor of a file, or -1.
+    /// Returns the descriptor of a file, or -1 if it is closed.
     pub fn fd(&self, file: u8) -> i32 {
         self.fds[usize::from(file % FILES)].load(Relaxed)
     }
 
-    /// The mode of a file.
+    /// Returns the mode and the context of a file.
     pub fn slot(&self, file: u8) -> Option<Slot> {
         self.known().slots[usize::from(file % FILES)]
     }
 
-    /// Replaces a file, and closes the previous one. `None` for the context opens a new one.
+    /// Replaces a file, and closes the previous one. If `new` is true, the file has a new context.
     pub fn replace(&self, file: u8, fd: i32, slot: Option<Slot>, new: bool) {
         let number = usize::from(file % FILES);
         let mut known = self.known();
@@ -197,7 +197,7 @@ impl World {
         Some(f(&mut known.contexts[slot.context], slot))
     }
 
-    /// The handle.
+    /// Returns the handle that `which` selects.
     pub fn handle(&self, file: u8, which: Which) -> u32 {
         match which {
             Which::First => uapi::RDMA_FIRST_BUFFER,
@@ -213,22 +213,22 @@ impl World {
         }
     }
 
-    /// The descriptor.
+    /// Returns the descriptor that `descriptor` selects.
     pub fn descriptor(&self, descriptor: Descriptor) -> i32 {
         match descriptor {
             Descriptor::None => -1,
             Descriptor::Eventfd(number) => self.eventfds[usize::from(number) % 2],
             Descriptor::File(file) => self.fd(file),
-            // Not one of the fuzzer's own.
+            // A number that is not a descriptor of the fuzzer.
             Descriptor::Number(number) if (0..=1024).contains(&number) => 5000 + number,
             Descriptor::Number(number) => number,
         }
     }
 
-    /// The expected result of a request, except for its flags.
+    /// Returns the expected result of a request, without regard to its flags.
     pub fn judge(&self, context: &Context, slot: Slot, request: &rdma_request) -> Verdict {
         use Verdict::{Right, Unclear, Wrong};
-        let inside = |offset: u64, most: u64| offset.checked_add(request.length).is_some_and(|end| end <= most);
+        let inside = |offset: u64, size: u64| offset.checked_add(request.length).is_some_and(|end| end <= size);
         let exact = self.exact();
         let part = |handle: u32, offset: u64| match context.find(handle) {
             Some(buffer) if exact && inside(offset, buffer.size) => Right,

@@ -1,4 +1,4 @@
-//! Files, the device memory as a file, buffers.
+//! Calls on files, on the device memory as a file, and on buffers.
 
 use super::{ensure, Caller, Direction, Judged};
 use crate::{
@@ -10,9 +10,9 @@ use crate::{
 };
 use libc::{E2BIG, EAGAIN, EALREADY, EBADF, EDQUOT, EFAULT, EINTR, EINVAL, ENOENT, ENOMEM, ENOSPC, ENOTTY, EOVERFLOW};
 
-/// The bits of a request number that tell the size of its structure; `asm-generic/ioctl.h`.
+/// The bits of a request number that contain the size of its structure; `asm-generic/ioctl.h`.
 const SIZE: u32 = 0x3fff << 16;
-/// Bytes of the device memory.
+/// The size of the device memory, in bytes.
 const DEVICE: u64 = uapi::RDMA_DEVICE_MEMORY_SIZE as u64;
 
 impl Caller<'_> {
@@ -43,7 +43,7 @@ impl Caller<'_> {
         Ok(())
     }
 
-    /// SCM_RIGHTS. The kernel drops a descriptor of a message if there is no room for its rights.
+    /// Passes a descriptor with SCM_RIGHTS. The kernel drops it if the receiver has no room for the control message.
     pub(super) fn pass(&mut self, op: &ops::Pass) -> Judged {
         let (fd, slot) = (self.world.fd(op.file), self.world.slot(op.file));
         let mut control = [0u64; 3];
@@ -75,7 +75,7 @@ impl Caller<'_> {
         let flags = quick | libc::MSG_CMSG_CLOEXEC as u64;
         let got = sys::call(libc::SYS_recvmsg, [other, &raw mut message as u64, flags]);
         if self.answered(got, &[EAGAIN, EINTR])?.is_ok() && !op.lost && message.msg_controllen > 0 {
-            // The third word: a header has two.
+            // The descriptor is in the third word, after the two words of the header.
             self.world.replace(op.to, control[2] as i32, slot, false);
         }
         Ok(())
@@ -91,7 +91,7 @@ impl Caller<'_> {
             && (info.engine_depth, info.address_alignment, info.length_alignment) == (1, 1, 1)
             && info.capabilities == 0
             && info.reserved == [0; 3];
-        ensure(answer.is_err() || good, || format!("it answered {info:?}"))
+        ensure(answer.is_err() || good, || format!("it returned {info:?}"))
     }
 
     pub(super) fn alloc(&mut self, op: &ops::Alloc) -> Judged {
@@ -109,7 +109,7 @@ impl Caller<'_> {
             && ![uapi::RDMA_NO_BUFFER, uapi::RDMA_FIRST_BUFFER].contains(&got.handle)
             && got.flags == 0
             && got.reserved == [0; 2];
-        ensure(good, || format!("it answered {got:?}"))?;
+        ensure(good, || format!("it returned {got:?}"))?;
         let buffer = world::Buffer { handle: got.handle, size: got.size, offset: got.mmap_offset };
         let exact = self.world.exact();
         let added = self.world.with(op.file, |context, _| {
@@ -136,11 +136,11 @@ impl Caller<'_> {
         let right = known == Some(true) && allowed;
         ensure(answer.is_err() || allowed, || "it was accepted".into())?;
         ensure(answer.is_ok() == right || !self.sound(op.file, op.pointer), || {
-            format!("{answer:?}, and it has the handle: {known:?}")
+            format!("it returned {answer:?}, and the handle exists: {known:?}")
         })
     }
 
-    /// Whether an answer is determined by the known state: the file is open, the argument readable, and no other thread uses it.
+    /// Returns whether the known state determines a result: the file is open, its argument is readable, and no other thread uses it.
     pub(super) fn sound(&self, file: u8, pointer: Pointer) -> bool {
         let readable = matches!(pointer, Pointer::Good | Pointer::Edge | Pointer::ReadOnly);
         readable && self.surely(file).is_some()
@@ -154,13 +154,13 @@ impl Caller<'_> {
         let right = op.flags == 0 && op.reserved == 0;
         ensure(answer.is_err() || right, || "it was accepted".into())?;
         if self.sound(op.file, op.pointer) && op.pointer != Pointer::ReadOnly {
-            ensure(answer.is_ok() == (right && known.is_some()), || format!("{answer:?}, and known is {known:?}"))?;
+            ensure(answer.is_ok() == (right && known.is_some()), || format!("it returned {answer:?}, expected is {known:?}"))?;
         }
         let Some(known) = known.filter(|_| answer.is_ok() && self.world.exact()) else {
             return Ok(());
         };
         let good = got.size == known.size && got.mmap_offset == known.offset && got.handle == handle && got.reserved == [0; 2];
-        ensure(good, || format!("it answered {got:?}, and known is {known:?}"))
+        ensure(good, || format!("it returned {got:?}, expected is {known:?}"))
     }
 
     pub(super) fn eventfd(&mut self, op: &ops::Eventfd) -> Judged {
@@ -172,24 +172,24 @@ impl Caller<'_> {
     }
 
     pub(super) fn unknown(&mut self, op: &ops::Unknown) -> Judged {
-        // Those of the driver, and those that the kernel has for all files: FIOCLEX and others ('T', 'f', 0, ...).
+        // Skip the numbers of the driver, and those that the kernel handles for all files, such as FIOCLEX ('T', 'f', 0, ...).
         if ops::NUMBERS.contains(&op.number) || (op.number >> 8) & 0xff != uapi::RDMA_IOC_MAGIC {
             return Ok(());
         }
         let address = self.memory.argument.put(op.pointer, &[0; 72]);
         let answer = sys::ioctl(self.world.fd(op.file), op.number, address);
-        // One that there is, for a structure of another size.
+        // A number of the driver, with another size of the structure.
         if ops::NUMBERS.iter().any(|number| (number ^ op.number) & !SIZE == 0) {
             return self.expect(answer, &[E2BIG, EALREADY, EBADF, EFAULT, EINVAL, ENOENT, ENOTTY]);
         }
         let answer = self.answered(answer, &[ENOTTY, EBADF])?;
         let (back, intact) = self.memory.argument.look();
         ensure(answer.is_err(), || "it was accepted".into())?;
-        ensure(intact && back.iter().all(|byte| *byte == 0), || "it wrote".into())
+        ensure(intact && back.iter().all(|byte| *byte == 0), || "it wrote its argument".into())
     }
 
     pub(super) fn read(&mut self, op: &ops::Read) -> Judged {
-        // As large as the memory to write to; the count may be larger.
+        // The memory is no larger than this, but the count may be.
         let length = op.length.min(PAGE + 64) as usize;
         let address = self.memory.argument.put(op.pointer, &[0xe5; PAGE as usize + 64][..length]);
         let fd = self.world.fd(op.file) as u64;
@@ -202,7 +202,7 @@ impl Caller<'_> {
         let (back, intact) = self.memory.argument.look();
         ensure(intact, || "bytes beside its buffer were written".into())?;
         if let Some((at, byte)) = foreign(back) {
-            return Err(format!("byte {at} that it read is {byte:#x}, which no program has written"));
+            return Err(format!("it read {byte:#x} at byte {at}, which no program has written"));
         }
         let most = op.length.min(DEVICE.saturating_sub(op.at.unwrap_or(0)));
         ensure(answer.unwrap_or(0) <= most, || format!("it read {answer:?} bytes"))
@@ -236,11 +236,11 @@ impl Caller<'_> {
         let answer = sys::call(libc::SYS_poll, [&raw mut one as u64, 1, time]);
         self.expect(answer, &[EINTR])?;
         let gone = one.revents & (libc::POLLERR | libc::POLLHUP) != 0;
-        ensure(!gone, || format!("it says that the device is gone: {:#x}", one.revents))
+        ensure(!gone, || format!("it reports that the device is gone: {:#x}", one.revents))
     }
 
-    /// Only if no other thread opens and closes files: the file of /proc could get the number of a node's file that is being closed,
-    /// and another thread would use it.
+    /// Reads the fdinfo of a file, if no other thread opens and closes files. Otherwise the file of /proc could get the number of a
+    /// closed file of the node, and another thread would use it.
     pub(super) fn fdinfo(&mut self, op: &ops::Fdinfo) -> Judged {
         if !self.world.exact() {
             return Ok(());
@@ -251,7 +251,7 @@ impl Caller<'_> {
         let (Ok(text), Some(known)) = (text, self.world.with(op.file, |context, _| context.buffers.len())) else {
             return Ok(());
         };
-        let told = text.lines().find_map(|line| line.strip_prefix("rdma-buffers:\t")?.parse().ok());
-        ensure(told == Some(known), || format!("the file has {known} buffers, and it says {told:?}"))
+        let reported = text.lines().find_map(|line| line.strip_prefix("rdma-buffers:\t")?.parse().ok());
+        ensure(reported == Some(known), || format!("the file has {known} buffers, but fdinfo reports {reported:?}"))
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 impl Caller<'_> {
     pub(super) fn fork(&mut self, op: &ops::Fork) -> Judged {
-        let mut children = self.world.children.lock().expect("nobody panics");
+        let mut children = self.world.children.lock().expect("no thread panics");
         if children.len() >= 3 {
             return Ok(());
         }
@@ -45,7 +45,7 @@ impl Caller<'_> {
     }
 
     pub(super) fn kill(&mut self, op: &ops::Kill) -> Judged {
-        let child = self.world.children.lock().expect("nobody panics").pop();
+        let child = self.world.children.lock().expect("no thread panics").pop();
         match child {
             Some(child) => {
                 sys::sleep_ms(op.milliseconds.into());
