@@ -46,39 +46,51 @@ static void *urgent(void *unused)
 	return (void *)worst;
 }
 
-/* The maximum delay of that thread during `deed`. */
-static long late_during(void (*deed)(int), int fd)
+/* The maximum delay of that thread during `deed`, in microseconds; or an error. */
+static long late_during(int (*deed)(int), int fd)
 {
 	pthread_t thread;
 	void *worst;
+	int error;
 
 	urgent_ends = false;
 	if (pthread_create(&thread, NULL, urgent, NULL))
 		return -1;
 	pause_us(10 * PERIOD_US);
-	deed(fd);
+	error = deed(fd);
 	urgent_ends = true;
 	pthread_join(thread, &worst);
-	return (long)worst;
+	return error ?: (long)worst;
 }
 
 /* Adds 1 to an eventfd repeatedly, and once more for those that wait for the first one. */
-static void signal_eventfd(int fd)
+static int signal_eventfd(int fd)
 {
-	for (int i = 0; i < 5; i++)
-		eventfd_write(fd, 1);
+	int error = 0;
+
+	for (int i = 0; i < 5 && !error; i++)
+		error = eventfd_write(fd, 1);
+	return error;
 }
 
-static void submit_and_cancel(int fd)
+static int submit_and_cancel(int fd)
 {
 	static struct rdma_request requests[BATCH];
+	static struct rdma_completion completions[BATCH];
 	struct rdma_cancel all = { .flags = RDMA_CANCEL_ALL };
+	int submitted, cancelled;
 
 	for (int i = 0; i < BATCH; i++)
-		requests[i] = (struct rdma_request){ .operation = RDMA_OP_TO_DEVICE, .length = 1, .cookie = i };
-	if (submit(fd, requests, BATCH) == BATCH)
-		call(fd, RDMA_IOC_CANCEL, &all);
+		requests[i] = (struct rdma_request){ .operation = RDMA_OP_TO_DEVICE, .source = RDMA_FIRST_BUFFER, .length = 1, .cookie = i };
+	/* Those of an earlier attempt take room. */
+	while (collect(fd, completions, 1, BATCH, 0) > 0)
+		;
+	submitted = submit(fd, requests, BATCH);
+	if (submitted != BATCH)
+		return submitted < 0 ? submitted : -EPROTO;
+	cancelled = call(fd, RDMA_IOC_CANCEL, &all);
 	pause_us(2 * TRANSFER_US);
+	return cancelled < 0 ? cancelled : 0;
 }
 
 FIXTURE(fanout)
@@ -169,7 +181,7 @@ static void *sleeper(void *argument)
 }
 
 /* The delay while a thousand threads are woken that sleep in poll(2) or in WAIT. */
-static long with_threads(int fd, bool waits, void (*deed)(int))
+static long with_threads(int fd, bool waits, int (*deed)(int))
 {
 	static struct sleeper sleepers[THREADS];
 	pthread_attr_t small;
@@ -185,8 +197,12 @@ static long with_threads(int fd, bool waits, void (*deed)(int))
 	}
 	pause_us(100000);
 	late = i == THREADS ? late_during(deed, fd) : -1;
-	while (i--)
+	while (i--) {
+		/* Nothing wakes it. */
+		if (late < 0)
+			pthread_cancel(sleepers[i].thread);
 		pthread_join(sleepers[i].thread, NULL);
+	}
 	return late;
 }
 
@@ -223,7 +239,7 @@ TEST_F(fanout, woken_with_enough_only)
 {
 	struct rusage before, after;
 	struct rdma_completion completions[8];
-	struct rdma_request request = { .operation = RDMA_OP_TO_DEVICE, .length = 1 };
+	struct rdma_request request = { .operation = RDMA_OP_TO_DEVICE, .source = RDMA_FIRST_BUFFER, .length = 1 };
 	int i;
 
 	for (i = 0; i < 8; i++)
