@@ -252,7 +252,7 @@ impl Delayed<Engine<'_>> {
             }
             self.watch(work, now);
         }
-        if work.queue.has_deferred_drops() || work.queue.has_failing() {
+        if work.queue.has_deferred() || work.queue.has_failing() {
             self.queue_now();
         }
     }
@@ -316,7 +316,7 @@ impl Delayed<Engine<'_>> {
             self.keep_memory();
         }
         self.channel.abort_active();
-        let dropped = self.channel.work.lock().queue.take_deferred_drops();
+        let dropped = self.channel.work.lock().queue.take_deferred();
         // Not under the lock, because buffers may be freed.
         drop(dropped);
         self.channel.pool().revoke_all(&emptied);
@@ -346,9 +346,9 @@ impl Delayed<Engine<'_>> {
 
 impl Work for Engine<'_> {
     fn work(this: &Delayed<Self>) {
-        let deferred_drops = this.channel.work.lock().queue.take_deferred_drops();
-        // These may hold the last references to buffers, which are freed here, in process context.
-        drop(deferred_drops);
+        let deferred = this.channel.work.lock().queue.take_deferred();
+        // It may hold the last references to buffers, which are freed here, in process context.
+        drop(deferred);
         this.channel.fail_links();
         this.kick();
         this.check_late();

@@ -4,13 +4,22 @@
 //!
 //! No hardware and no bindings: also compiled and tested on the host.
 
+use crate::kernel_ext::collections::fifo::Fifo;
+
 /// The data that a request moves.
 pub(crate) trait Payload {
     /// Bytes, at least 1.
     fn length(&self) -> u64;
 
-    /// Records that the request is over. Its memory is held on, to be released in process context.
+    /// Memory that can be freed in process context only.
+    type Remains;
+
+    /// Records that the request is over. It still holds its memory.
     fn ended(&mut self);
+
+    /// Releases the memory, also in an interrupt handler. Memory that the request is the last to
+    /// hold is appended to `remains`, which the caller drops in process context.
+    fn release(self, remains: &mut Fifo<Self::Remains>);
 }
 
 /// The next transfer of a request.

@@ -8,6 +8,7 @@ use super::{
     plan::Payload,
     transfer::DeviceRange, //
 };
+use crate::kernel_ext::collections::fifo::Fifo;
 use kernel::prelude::*;
 
 /// Coherent memory that a request reads or writes.
@@ -21,8 +22,15 @@ pub(crate) trait Backing {
     /// `offset` is less than [`size`](Self::size).
     fn bus(&self, offset: u64) -> (u64, u64);
 
+    /// Memory that can be freed in process context only.
+    type Remains;
+
     /// Called when a request on it has ended. The request still holds it.
     fn ended(&mut self);
+
+    /// Releases it, also in an interrupt handler. The last reference is appended to `remains`,
+    /// which the caller drops in process context.
+    fn release(self, remains: &mut Fifo<Self::Remains>);
 }
 
 /// A part of coherent memory, which the request holds.
@@ -114,6 +122,8 @@ impl<B: Backing> Request<B> {
 }
 
 impl<B: Backing> Payload for Request<B> {
+    type Remains = B::Remains;
+
     fn length(&self) -> u64 {
         match &self.operation {
             Operation::ToDevice(span, _)
@@ -128,6 +138,18 @@ impl<B: Backing> Payload for Request<B> {
             Operation::Copy(source, destination) => {
                 source.memory.ended();
                 destination.memory.ended();
+            }
+        }
+    }
+
+    fn release(self, remains: &mut Fifo<Self::Remains>) {
+        match self.operation {
+            Operation::ToDevice(span, _) | Operation::FromDevice(_, span) => {
+                span.memory.release(remains);
+            }
+            Operation::Copy(source, destination) => {
+                source.memory.release(remains);
+                destination.memory.release(remains);
             }
         }
     }

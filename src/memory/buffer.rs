@@ -7,9 +7,15 @@
 //! device must not outlive the binding. The remaining references are to a buffer without memory.
 
 use crate::{
-    kernel_ext::mm::{
-        shared::Shared,
-        vma::Mappable, //
+    kernel_ext::{
+        collections::fifo::{
+            Entry,
+            Fifo, //
+        },
+        mm::{
+            shared::Shared,
+            vma::Mappable, //
+        }, //
     },
     memory::{
         handle::Handle,
@@ -39,6 +45,8 @@ pub(crate) struct Buffer {
     id: u64,
     pub(super) requests: Atomic<u32>,
     handle: Handle,
+    /// For [`release`](Self::release). [`None`] only after that.
+    entry: Option<Entry<Option<Arc<Buffer>>>>,
 }
 
 impl Buffer {
@@ -62,8 +70,21 @@ impl Buffer {
             id,
             requests: Atomic::new(0),
             handle,
+            entry: Some(Entry::new(None)?),
         };
         Ok(Arc::new(buffer, GFP_KERNEL_ACCOUNT)?)
+    }
+
+    /// Releases a reference, also in an interrupt handler. The last one is appended to `remains`,
+    /// because the memory can be freed in process context only.
+    pub(super) fn release(this: Arc<Self>, remains: &mut Fifo<Option<Arc<Self>>>) {
+        let Some(mut last) = Arc::into_unique_or_drop(this) else {
+            return;
+        };
+        if let Some(mut entry) = last.entry.take() {
+            *entry = Some(last.into());
+            remains.push_back(entry);
+        }
     }
 
     /// Returns the size in bytes, a multiple of the page size.

@@ -2,8 +2,11 @@
 
 //! References of requests to buffers.
 
-use crate::engines::request::Backing;
-use crate::memory::buffer::Buffer;
+use crate::{
+    engines::request::Backing,
+    kernel_ext::collections::fifo::Fifo,
+    memory::buffer::Buffer, //
+};
 use kernel::sync::{
     atomic::Relaxed,
     Arc, //
@@ -46,6 +49,8 @@ impl BufferHold {
 }
 
 impl Backing for BufferHold {
+    type Remains = Option<Arc<Buffer>>;
+
     fn size(&self) -> u64 {
         // CAST: `usize` is at most 64 bits.
         self.buffer.memory.size() as u64
@@ -61,6 +66,12 @@ impl Backing for BufferHold {
             // By the type invariant, the count is not 0.
             self.buffer.requests.fetch_sub(1, Relaxed);
         }
+    }
+
+    fn release(self, remains: &mut Fifo<Self::Remains>) {
+        let buffer = self.buffer.clone();
+        drop(self);
+        Buffer::release(buffer, remains);
     }
 }
 

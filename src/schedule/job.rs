@@ -7,7 +7,10 @@ use crate::{
         Payload,
         Plan, //
     },
-    kernel_ext::collections::fifo::Entry, //
+    kernel_ext::collections::fifo::{
+        Entry,
+        Fifo, //
+    }, //
 };
 use kernel::prelude::*;
 
@@ -25,6 +28,9 @@ pub(crate) trait QueueTypes: Sized {
 
 /// The plan of a queue.
 pub(crate) type PlanOf<T> = <T as QueueTypes>::Plan;
+
+/// Memory of requests that can be freed in process context only.
+pub(crate) type RemainsOf<T> = <<T as QueueTypes>::Request as Payload>::Remains;
 
 /// The position within a piece of a request.
 pub(super) type StageOf<T> = <PlanOf<T> as Plan<<T as QueueTypes>::Request>>::Stage;
@@ -80,7 +86,7 @@ impl SyncId {
 
 /// A request in the queue.
 pub(crate) struct Job<T: QueueTypes> {
-    /// [`None`] in a blank job, and in the completion of a request that the engine still has.
+    /// [`None`] in a blank job, and in a completion.
     pub(super) request: Option<T::Request>,
     /// The thread that waits for this request; [`None`] if its completion is collected.
     pub(super) caller: Option<T::Caller>,
@@ -188,6 +194,13 @@ impl<T: QueueTypes> Job<T> {
         self.outcome = outcome;
         if let Some(request) = &mut self.request {
             request.ended();
+        }
+    }
+
+    /// Releases the memory of its request. See [`Payload::release`].
+    pub(super) fn release(&mut self, remains: &mut Fifo<RemainsOf<T>>) {
+        if let Some(request) = self.request.take() {
+            request.release(remains);
         }
     }
 }

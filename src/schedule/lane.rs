@@ -9,6 +9,7 @@ use super::job::{
     Job,
     Owner,
     QueueTypes,
+    RemainsOf,
     SyncId, //
 };
 use crate::kernel_ext::collections::fifo::{
@@ -240,7 +241,7 @@ impl<T: QueueTypes> Lane<T> {
 
     /// Fails up to [`STEP`](Self::STEP) requests that are linked to a failed one, and returns their
     /// number.
-    pub(super) fn fail_links(&mut self) -> usize {
+    pub(super) fn fail_links(&mut self, remains: &mut Fifo<RemainsOf<T>>) -> usize {
         for failed in 0..Self::STEP {
             if self.place() != Some(Place::Failing) {
                 return failed;
@@ -248,7 +249,7 @@ impl<T: QueueTypes> Lane<T> {
             if let Some(mut job) = self.pop() {
                 self.fail_next_link();
                 job.end(Err(ECANCELED));
-                self.complete(job);
+                self.complete(job, remains);
             }
         }
         Self::STEP
@@ -270,14 +271,19 @@ impl<T: QueueTypes> Lane<T> {
         job
     }
 
-    /// Completes a request: appends it to the completions, or answers the thread that waits for it,
-    /// which is returned to be woken.
-    pub(super) fn complete(&mut self, mut job: Entry<Job<T>>) -> Option<T::Caller> {
+    /// Completes a request: appends it to the completions and releases its memory, or answers the
+    /// thread that waits for it, which is returned to be woken.
+    pub(super) fn complete(
+        &mut self,
+        mut job: Entry<Job<T>>,
+        remains: &mut Fifo<RemainsOf<T>>,
+    ) -> Option<T::Caller> {
         if let Some(caller) = job.caller.take() {
             caller.answer(Answer::Ended(job));
             return Some(caller);
         }
         self.owner.completed(&job);
+        job.release(remains);
         self.completed.push_back(job);
         None
     }
@@ -300,13 +306,17 @@ impl<T: QueueTypes> Lane<T> {
 
     /// Fails up to [`STEP`](Self::STEP) requests that wait, and stops after one that a thread waits for,
     /// which is returned to be woken. Returns whether there may be more.
-    pub(super) fn fail_batch(&mut self, error: Error) -> (bool, Option<T::Caller>) {
+    pub(super) fn fail_batch(
+        &mut self,
+        error: Error,
+        remains: &mut Fifo<RemainsOf<T>>,
+    ) -> (bool, Option<T::Caller>) {
         for _ in 0..Self::STEP {
             let Some(mut job) = self.pop() else {
                 return (false, None);
             };
             job.end(Err(error));
-            let caller = self.complete(job);
+            let caller = self.complete(job, remains);
             if caller.is_some() {
                 return (true, caller);
             }
@@ -333,7 +343,11 @@ impl<T: QueueTypes> Lane<T> {
 
     /// Continues a scan, for up to [`STEP`](Self::STEP) requests; returns whether there may be more.
     /// A lane has one scan at a time.
-    pub(super) fn cancel_step(&mut self, scan: &mut CancelScan) -> bool {
+    pub(super) fn cancel_step(
+        &mut self,
+        scan: &mut CancelScan,
+        remains: &mut Fifo<RemainsOf<T>>,
+    ) -> bool {
         for _ in 0..Self::STEP {
             let left = self.scan.as_ref().is_some_and(|scan| scan.left > 0);
             let job = left.then(|| self.pop_unscanned()).flatten();
@@ -352,7 +366,7 @@ impl<T: QueueTypes> Lane<T> {
                 next.link_failed = next.linked;
             }
             job.end(Err(ECANCELED));
-            self.complete(job);
+            self.complete(job, remains);
             scan.cancelled += 1;
         }
         true

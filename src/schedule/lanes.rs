@@ -7,6 +7,7 @@ use super::{
     job::{
         Job,
         QueueTypes,
+        RemainsOf,
         SyncId, //
     },
     lane::{
@@ -235,6 +236,7 @@ impl<T: QueueTypes> Lanes<T> {
         &mut self,
         lane: LaneId,
         job: Entry<Job<T>>,
+        remains: &mut Fifo<RemainsOf<T>>,
     ) -> Result<(Option<T::Caller>, usize), Entry<Job<T>>> {
         let Some(at) = self.get_mut(lane) else {
             return Err(job);
@@ -244,9 +246,9 @@ impl<T: QueueTypes> Lanes<T> {
         if failed {
             at.fail_next_link();
         }
-        let caller = at.complete(job);
+        let caller = at.complete(job, remains);
         // After a short chain of links, the lane keeps its turn.
-        let links = if failed { at.fail_links() } else { 0 };
+        let links = if failed { at.fail_links(remains) } else { 0 };
         if failed || at.begins_with_link() {
             self.place(lane, None);
         }
@@ -282,11 +284,11 @@ impl<T: QueueTypes> Lanes<T> {
     }
 
     /// Fails up to [`Lane::STEP`] requests that are linked to a failed one, and returns their number.
-    pub(super) fn fail_links(&mut self, lane: LaneId) -> usize {
+    pub(super) fn fail_links(&mut self, lane: LaneId, remains: &mut Fifo<RemainsOf<T>>) -> usize {
         let Some(at) = self.get_mut(lane) else {
             return 0;
         };
-        let failed = at.fail_links();
+        let failed = at.fail_links(remains);
         self.place(lane, None);
         failed
     }
@@ -298,6 +300,7 @@ impl<T: QueueTypes> Lanes<T> {
         &mut self,
         cursor: &mut LaneCursor,
         error: Error,
+        remains: &mut Fifo<RemainsOf<T>>,
     ) -> Option<(LaneId, usize, Option<T::Caller>)> {
         let lane = LaneId(cursor.0);
         let Some(at) = self.get_mut(lane) else {
@@ -305,7 +308,7 @@ impl<T: QueueTypes> Lanes<T> {
             return None;
         };
         let before = at.state().waiting;
-        let (more, caller) = at.fail_batch(error);
+        let (more, caller) = at.fail_batch(error, remains);
         let failed = before - at.state().waiting;
         if !more {
             cursor.0 += 1;
@@ -331,9 +334,14 @@ impl<T: QueueTypes> Lanes<T> {
     }
 
     /// Continues a scan for requests to cancel; returns whether there may be more.
-    pub(super) fn cancel_step(&mut self, lane: LaneId, scan: &mut CancelScan) -> bool {
+    pub(super) fn cancel_step(
+        &mut self,
+        lane: LaneId,
+        scan: &mut CancelScan,
+        remains: &mut Fifo<RemainsOf<T>>,
+    ) -> bool {
         let more = match self.get_mut(lane) {
-            Some(at) => at.cancel_step(scan),
+            Some(at) => at.cancel_step(scan, remains),
             None => false,
         };
         self.place(lane, None);

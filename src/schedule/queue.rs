@@ -8,8 +8,9 @@
 //! engine until they end (`flight.rs`).
 //!
 //! A [`Job`] is owned by one place at a time: its lane while it waits, [`Flight`] while the engine has
-//! transfers of it, then the lane's list of completions, or the thread that waits for it. Jobs without
-//! an owner go to `deferred_drops`, and are freed in process context.
+//! transfers of it, then the lane's list of completions, or the thread that waits for it. A completion
+//! holds no memory. Jobs without an owner, and memory that a completed request was the last to hold, go
+//! to [`Deferred`], and are freed in process context.
 //!
 //! A function that is called under the queue's lock is one step: it allocates and frees nothing,
 //! handles at most [`Lane::STEP`] requests, and returns at most one [`Notice`], which is delivered
@@ -26,6 +27,7 @@ use super::{
         Job,
         Owner,
         QueueTypes,
+        RemainsOf,
         SyncId, //
     },
     lane::{
@@ -67,6 +69,23 @@ pub(crate) struct Step<T: QueueTypes> {
     pub(crate) notice: Option<Notice<T>>,
 }
 
+/// What can be dropped in process context only.
+pub(crate) struct Deferred<T: QueueTypes> {
+    /// Jobs without an owner.
+    jobs: Fifo<Job<T>>,
+    /// Memory of completed requests.
+    pub(super) memory: Fifo<RemainsOf<T>>,
+}
+
+impl<T: QueueTypes> Deferred<T> {
+    const fn new() -> Self {
+        Self {
+            jobs: Fifo::new(),
+            memory: Fifo::new(),
+        }
+    }
+}
+
 /// The state of a request whose thread stops waiting for it.
 pub(crate) enum AbandonedWait<T: QueueTypes> {
     /// It waits in its lane: it was not started, or is between two pieces.
@@ -83,7 +102,7 @@ pub(crate) struct Queue<T: QueueTypes> {
     pub(super) flight: Flight<T>,
     pub(super) turn: Option<Turn>,
     pub(super) plan: Option<T::Plan>,
-    deferred_drops: Fifo<Job<T>>,
+    pub(super) deferred: Deferred<T>,
     last_sync: u64,
     /// The reason for which no requests are accepted.
     pub(super) closed: Option<Error>,
@@ -113,7 +132,7 @@ impl<T: QueueTypes> Queue<T> {
             flight: Flight::none(),
             turn: None,
             plan: None,
-            deferred_drops: Fifo::new(),
+            deferred: Deferred::new(),
             last_sync: 0,
             closed: Some(ENODEV),
             paused: false,
@@ -288,7 +307,9 @@ impl<T: QueueTypes> Queue<T> {
     /// Continues to cancel.
     pub(crate) fn cancel_step(&mut self, lane: LaneId, scan: &mut CancelScan) -> Step<T> {
         let before = scan.cancelled;
-        let more = self.lanes.cancel_step(lane, scan);
+        let more = self
+            .lanes
+            .cancel_step(lane, scan, &mut self.deferred.memory);
         // CAST: small numbers.
         let cancelled = (scan.cancelled - before) as u64;
         self.stats.counters.cancelled += cancelled;
@@ -315,7 +336,8 @@ impl<T: QueueTypes> Queue<T> {
             };
         };
         // CAST: a small number.
-        self.stats.counters.completed += self.lanes.fail_links(lane) as u64;
+        self.stats.counters.completed +=
+            self.lanes.fail_links(lane, &mut self.deferred.memory) as u64;
         Step {
             more: self.has_failing(),
             notice: self.notice(lane, Change::Completed),
@@ -330,9 +352,10 @@ impl<T: QueueTypes> Queue<T> {
                 notice: Some(Notice::Caller(caller)),
             };
         }
-        let failed = self
-            .refuses()
-            .and_then(|error| self.lanes.fail_batch(cursor, error));
+        let failed = self.refuses().and_then(|error| {
+            self.lanes
+                .fail_batch(cursor, error, &mut self.deferred.memory)
+        });
         if let Some((_, failed, _)) = &failed {
             // CAST: a small number.
             self.stats.counters.completed += *failed as u64;
@@ -356,18 +379,18 @@ impl<T: QueueTypes> Queue<T> {
         self.lanes.count_some(cursor, waiting)
     }
 
-    /// Takes the jobs without an owner, which the caller drops in process context.
-    pub(crate) fn take_deferred_drops(&mut self) -> Fifo<Job<T>> {
-        core::mem::replace(&mut self.deferred_drops, Fifo::new())
+    /// Takes what the caller drops in process context.
+    pub(crate) fn take_deferred(&mut self) -> Deferred<T> {
+        core::mem::replace(&mut self.deferred, Deferred::new())
     }
 
-    /// Whether there are jobs to [drop](Self::take_deferred_drops).
-    pub(crate) fn has_deferred_drops(&self) -> bool {
-        !self.deferred_drops.is_empty()
+    /// Whether there is anything to [drop](Self::take_deferred) in process context.
+    pub(crate) fn has_deferred(&self) -> bool {
+        !self.deferred.jobs.is_empty() || !self.deferred.memory.is_empty()
     }
 
     /// Defers the drop of a job without an owner to process context.
     pub(super) fn defer_drop(&mut self, job: Entry<Job<T>>) {
-        self.deferred_drops.push_back(job);
+        self.deferred.jobs.push_back(job);
     }
 }

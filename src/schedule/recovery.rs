@@ -85,7 +85,10 @@ impl<T: QueueTypes> Queue<T> {
             completed.complete_for(job, Err(ETIMEDOUT));
             self.stop_turn(number);
             self.lanes.stop_continuing(lane, number);
-            match self.lanes.complete(lane, completed) {
+            match self
+                .lanes
+                .complete(lane, completed, &mut self.deferred.memory)
+            {
                 // CAST: a small number.
                 Ok((_, links)) => self.stats.counters.completed += links as u64,
                 Err(completed) => *completion = Some(completed),

@@ -245,7 +245,7 @@ impl<T: QueueTypes> Queue<T> {
             self.defer_drop(job);
             return None;
         };
-        match self.lanes.complete(lane, job) {
+        match self.lanes.complete(lane, job, &mut self.deferred.memory) {
             Ok((caller, links)) => {
                 // CAST: a small number.
                 self.stats.counters.completed += links as u64;

@@ -117,6 +117,30 @@ TEST_F(fdinfo, requests)
 	EXPECT_EQ(1, number_of(self->fd, "completed"));
 }
 
+/* The memory of a buffer that has no handle any more is freed when its last request has ended, and not when that is collected. */
+TEST_F(fdinfo, freed_before_collected)
+{
+	struct rdma_completion completions[3];
+	struct buffer buffer, other;
+
+	ASSERT_EQ(0, allocate(self->fd, 2 * PAGE, &buffer));
+	ASSERT_EQ(0, allocate(self->fd, PAGE, &other));
+	ASSERT_EQ(1, submit_one(self->fd, writing(&buffer, 0, 0, 16, 1)));
+	ASSERT_EQ(1, submit_one(self->fd, copying(&other, 0, &buffer, 0, 16, 2)));
+	/* One that is cancelled. */
+	ASSERT_EQ(1, submit_one(self->fd, writing(&buffer, 0, 0, 16, 3)));
+	ASSERT_EQ(1, cancel(self->fd, 3));
+	ASSERT_EQ(0, release(self->fd, &buffer));
+	EXPECT_EQ(3 * PAGE, number_of(self->fd, "memory"));
+	pause_us(5 * TRANSFER_US);
+	EXPECT_EQ(3, number_of(self->fd, "completed"));
+	EXPECT_EQ(PAGE, number_of(self->fd, "memory"));
+	ASSERT_EQ(3, take(self->fd, completions, 3));
+	for (int i = 0; i < 3; i++)
+		EXPECT_EQ(completions[i].cookie == 3 ? -ECANCELED : 0, completions[i].status);
+	EXPECT_EQ(PAGE, number_of(self->fd, "memory"));
+}
+
 /* Each file has its own values. */
 TEST_F(fdinfo, another_file)
 {

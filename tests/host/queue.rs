@@ -94,7 +94,15 @@ impl Backing for Memory {
         (address + number * 2 * run + within, (run - within).min(size - offset))
     }
 
+    type Remains = Self;
+
     fn ended(&mut self) {}
+
+    fn release(self, remains: &mut Fifo<Self>) {
+        if self.holders() == 1 {
+            remains.push_back(Entry::new(self).unwrap());
+        }
+    }
 }
 
 struct Test;

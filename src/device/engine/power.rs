@@ -61,9 +61,9 @@ impl Delayed<Engine<'_>> {
     fn abandon_all(&self) {
         self.abandon(&mut self.channel.work.lock());
         self.channel.abort_active();
-        // The work item frees the deferred drops.
-        self.queue_now();
         self.channel.fail_waiting();
+        // The work item drops what these have deferred.
+        self.queue_now();
     }
 
     /// Quiesces the engine until [`resume`](Self::resume). All requests wait until then.

@@ -114,11 +114,13 @@ impl Delayed<Engine<'_>> {
             }
             if checked.gone {
                 self.channel.abort_active();
-                // The work item frees the deferred drops.
-                self.queue_now();
             }
             if checked.fail {
                 self.channel.fail_waiting();
+            }
+            if checked.gone || checked.fail {
+                // The work item drops what these have deferred.
+                self.queue_now();
             }
             if !checked.again {
                 return;

@@ -32,6 +32,8 @@ pub(crate) struct Entry<T>(KBox<ListNode<T>>);
 // SAFETY: An entry owns its value, and `next` is not dereferenced while the entry is outside a
 // `Fifo`.
 unsafe impl<T: Send> Send for Entry<T> {}
+// SAFETY: A shared reference to an entry gives access to its value only.
+unsafe impl<T: Sync> Sync for Entry<T> {}
 
 impl<T> Entry<T> {
     /// Allocates an entry, which is charged to the memory cgroup of the caller. May sleep.

@@ -262,7 +262,7 @@ impl Machine {
                 assert!(answered != Some(Ok(())) || asked.moved == asked.length);
             }
         }
-        drop(self.queue.take_deferred_drops());
+        drop(self.queue.take_deferred());
     }
 
     fn cancel(&mut self, lane: usize, cookie: Option<u64>) {
@@ -480,12 +480,12 @@ fn all_that_a_stuck_engine_has_is_timed_out() {
     // They end later, one after the other. Until then the engine has them.
     for _ in 0..3 {
         assert_eq!(machine.queue.refuses(), Some(EIO));
-        assert!(!machine.queue.has_deferred_drops());
+        assert!(!machine.queue.has_deferred());
         let (slot, _) = machine.posted.pop_front().unwrap();
         assert_eq!(machine.queue.oldest_slot(), Some(slot));
         drop(machine.queue.finish(Ok(()), 0));
-        assert!(machine.queue.has_deferred_drops());
-        drop(machine.queue.take_deferred_drops());
+        assert!(machine.queue.has_deferred());
+        drop(machine.queue.take_deferred());
     }
     assert!(!machine.queue.is_busy());
     assert_eq!(machine.queue.refuses(), None);

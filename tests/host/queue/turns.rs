@@ -79,11 +79,11 @@ fn an_abandoned_request_keeps_its_memory_with_the_engine() {
     queue.start().unwrap();
     assert!(matches!(queue.abandon_wait(a, ticket.1), AbandonedWait::Begun));
     assert_eq!(memory.holders(), 2);
-    assert!(!queue.has_deferred_drops());
+    assert!(!queue.has_deferred());
     finish(&mut queue);
-    assert!(queue.has_deferred_drops());
+    assert!(queue.has_deferred());
     assert_eq!(memory.holders(), 2);
-    drop(queue.take_deferred_drops());
+    drop(queue.take_deferred());
     assert_eq!(memory.holders(), 1);
 }
 
@@ -121,7 +121,7 @@ fn giving_up_between_the_halves_stops_there() {
     assert!(matches!(queue.abandon_wait(a, ticket.1), AbandonedWait::Begun));
     finish(&mut queue);
     assert!(queue.start().is_none(), "the second half has no owner");
-    assert!(queue.has_deferred_drops());
+    assert!(queue.has_deferred());
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn a_removed_lane_takes_its_requests_along() {
     assert_eq!(memory.holders(), 2);
     finish(&mut queue);
     assert_eq!(addresses(&drain(&mut queue)), [0xb]);
-    drop(queue.take_deferred_drops());
+    drop(queue.take_deferred());
     assert_eq!(memory.holders(), 1);
     // The number is reused, and has nothing of the previous lane.
     let (again, waker) = lane(&mut queue);
@@ -170,7 +170,7 @@ fn a_closed_queue_answers_everyone() {
     assert!(queue.is_busy());
     finish(&mut queue);
     assert!(queue.start().is_none());
-    assert!(queue.has_deferred_drops());
+    assert!(queue.has_deferred());
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn a_transfer_that_does_not_end_fails_but_stays_with_the_engine() {
     assert_eq!(try_submit(&mut queue, b, to_device(1, 1), 0).err(), Some(EIO));
     // It ends after all.
     finish(&mut queue);
-    drop(queue.take_deferred_drops());
+    drop(queue.take_deferred());
     assert_eq!(memory.holders(), 1);
     // Its effect on the device memory is unknown, so that no user may read that.
     let after = submit(&mut queue, b, from_device(3, 0, 1));
