@@ -6,38 +6,29 @@
 //! They are created here, as parts of a value that the driver core owns, and drivers get shared
 //! references only. If safe code could leak one of them, the interrupt handler, a timer or a system
 //! call could access the device after the unbind. A driver provides the values that they are
-//! created from.
+//! created from (`node_driver.rs`); the driver core calls `module.rs`.
+
+mod module;
+mod node_driver;
+
+pub(crate) use module::Module;
+pub(crate) use node_driver::{
+    Attach,
+    BoundDevice,
+    GuardOf,
+    NodeDriver, //
+};
 
 use crate::kernel_ext::{
-    driver::{
-        dma_mask,
-        pci as pci_ext,
-        pci_driver,
-        work::{
-            Delayed,
-            Work, //
-        }, //
-    },
-    fs::chrdev::{
-        self,
-        File,
-        Node,
-        Number, //
-    },
+    driver::work::Delayed,
+    fs::chrdev::Node,
     mm::mapping::{
         Closed,
         Mappings, //
-    },
-    sync::guard::Guard, //
+    }, //
 };
-use core::marker::PhantomData;
 use kernel::{
-    device::{
-        Bound,
-        Core, //
-    },
-    dma::DmaMask,
-    driver,
+    device::Bound,
     irq::{
         self,
         Flags,
@@ -49,100 +40,8 @@ use kernel::{
     },
     prelude::*,
     static_lock_class,
-    sync::Arc,
-    types::ForLt, //
+    sync::Arc, //
 };
-
-/// The data of a device to which a driver is bound, and the callbacks of the driver core.
-///
-/// This is implemented for a type without a lifetime that names the data, like `ForLt` of the
-/// crate.
-pub(crate) trait BoundDevice: 'static {
-    /// The data of the device.
-    type Of<'bound>: Work + Send + Sync + 'bound;
-
-    /// Handles an interrupt. Returns whether this device has raised it.
-    fn interrupt(bound: &Delayed<Self::Of<'_>>) -> bool;
-
-    /// Stops the device for the unbind. The guard is closed; interrupts are still handled. Memory
-    /// that can be mapped and that is not revoked here is never freed.
-    fn stop(bound: &Delayed<Self::Of<'_>>, mappings: Closed<'_>);
-
-    /// Stops the device for a suspend. System calls continue.
-    ///
-    /// # Errors
-    ///
-    /// If the device cannot be stopped. The suspend is then cancelled, and the device works as
-    /// before.
-    fn suspend(bound: &Delayed<Self::Of<'_>>) -> Result;
-
-    /// Restarts the device after a suspend. If `kept` is false, it may have lost the contents of
-    /// its memory.
-    ///
-    /// # Errors
-    ///
-    /// If the device does not work. It is not used any more.
-    fn resume(bound: &Delayed<Self::Of<'_>>, kept: bool) -> Result;
-
-    /// Stops the device for a shutdown or kexec. System calls continue.
-    fn shutdown(bound: &Delayed<Self::Of<'_>>);
-}
-
-/// Names the data of a [`BoundDevice`] and its work, for types without a lifetime.
-pub(crate) struct BoundOf<B>(PhantomData<fn() -> B>);
-
-impl<B: BoundDevice> ForLt for BoundOf<B> {
-    type Of<'bound> = Delayed<B::Of<'bound>>;
-}
-
-/// The guard for the data of a [`BoundDevice`].
-pub(crate) type GuardOf<B> = Guard<BoundOf<B>>;
-
-/// A driver for a PCI device with one interrupt and one node.
-pub(crate) trait NodeDriver: Sized + Send + Sync + 'static {
-    /// The name of the driver.
-    const NAME: &'static CStr;
-
-    /// The name of the class, of the region of device numbers, and of the directory in debugfs.
-    const CLASS_NAME: &'static CStr;
-
-    /// The name of a node, as a format with one `int`.
-    const NODE_NAME: &'static CStr;
-
-    /// The supported devices.
-    const ID_TABLE: pci::IdTable<()>;
-
-    /// The data of a device while the driver is bound to it.
-    type Bound: BoundDevice;
-
-    /// An open file of the node.
-    type File: File;
-
-    /// Returns the DMA mask of the devices.
-    fn dma_mask() -> Result<DmaMask>;
-
-    /// Probes and initialises a device, whose DMA mask is set. Logs the reason of an error.
-    ///
-    /// `guard` is closed. It is opened, with the returned data, when the device is attached.
-    /// `mappings` is the address space for the files of the node.
-    fn probe<'bound>(
-        pdev: &'bound pci::Device<Core<'_>>,
-        guard: &GuardOf<Self::Bound>,
-        mappings: &Arc<Mappings>,
-    ) -> Result<Attach<'bound, Self>>;
-}
-
-/// A probed device, ready to be attached.
-pub(crate) struct Attach<'bound, D: NodeDriver> {
-    /// The data of the device.
-    pub(crate) bound: <D::Bound as BoundDevice>::Of<'bound>,
-    /// The vector of its interrupt.
-    pub(crate) vectors: IrqVectorRegistration<'bound>,
-    /// The number of its node.
-    pub(crate) number: Number<D::File>,
-    /// The object of the node.
-    pub(crate) device: Arc<<D::File as File>::Device>,
-}
 
 /// The registered interrupt handler of a device.
 type Irq<'bound, B> = Pin<KBox<irq::Registration<'bound, Interrupt<'bound, B>>>>;
@@ -253,64 +152,5 @@ impl<B: BoundDevice> irq::Handler for Interrupt<'_, B> {
         } else {
             IrqReturn::None
         }
-    }
-}
-
-/// Implements the PCI driver of the driver core for a [`NodeDriver`].
-pub(crate) struct PciDriver<D>(PhantomData<D>);
-
-impl<D: NodeDriver> pci::Driver for PciDriver<D> {
-    type IdInfo = ();
-    type Data<'bound> = Attached<'bound, D>;
-
-    const ID_TABLE: pci::IdTable<()> = D::ID_TABLE;
-
-    fn probe<'bound>(
-        pdev: &'bound pci::Device<Core<'_>>,
-        _: Option<&'bound ()>,
-    ) -> impl PinInit<Attached<'bound, D>, Error> + 'bound {
-        pin_init::pin_init_scope(move || {
-            dma_mask::set(pdev, D::dma_mask()?)?;
-            let guard = Guard::new()?;
-            // SAFETY: Only `Attached` opens the guard, and closes it before the device is unbound.
-            let mappings = unsafe { Mappings::new(pdev.as_ref(), guard.gate().clone())? };
-            let attach = D::probe(pdev, &guard, &mappings)?;
-            Ok(Attached::new(pdev, guard, mappings, attach))
-        })
-    }
-}
-
-impl<D: NodeDriver> pci_driver::PowerCallbacks for PciDriver<D> {
-    fn suspend(attached: Pin<&Attached<'_, D>>) -> Result {
-        D::Bound::suspend(&attached.bound)
-    }
-
-    fn resume(attached: Pin<&Attached<'_, D>>, kept: bool) -> Result {
-        D::Bound::resume(&attached.bound, kept)
-    }
-
-    fn shutdown(attached: Pin<&Attached<'_, D>>) {
-        D::Bound::shutdown(&attached.bound);
-    }
-}
-
-/// A module with one driver. Dropping it unregisters the driver and the region.
-#[pin_data]
-pub(crate) struct Module<D: NodeDriver> {
-    #[pin]
-    driver: driver::Registration<pci_driver::PowerAdapter<PciDriver<D>>>,
-    region: chrdev::Registration<D::File>,
-}
-
-impl<D: NodeDriver> Module<D> {
-    /// Registers the region for the nodes, and then the driver. Existing devices are probed in
-    /// parallel, and get numbers in the order of the bus.
-    pub(crate) fn new(module: &'static ThisModule) -> impl PinInit<Self, Error> {
-        try_pin_init!(Self {
-            region: chrdev::Registration::new(D::CLASS_NAME)?,
-            _: { pci_ext::for_each_unbound(D::ID_TABLE, |device| region.keep_number(device))? },
-            driver <- driver::Registration::new(D::NAME, module),
-            _: { region.release_kept_numbers() },
-        })
     }
 }

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A module with one [`NodeDriver`], and the callbacks of the driver core.
+
+use super::{
+    node_driver::{
+        BoundDevice,
+        NodeDriver, //
+    },
+    Attached, //
+};
+use crate::kernel_ext::{
+    driver::{
+        dma_mask,
+        pci as pci_ext,
+        pci_driver, //
+    },
+    fs::chrdev,
+    mm::mapping::Mappings,
+    sync::guard::Guard, //
+};
+use core::marker::PhantomData;
+use kernel::{
+    device::Core,
+    driver,
+    pci,
+    prelude::*, //
+};
+
+/// Implements the PCI driver of the driver core for a [`NodeDriver`].
+pub(crate) struct PciDriver<D>(PhantomData<D>);
+
+impl<D: NodeDriver> pci::Driver for PciDriver<D> {
+    type IdInfo = ();
+    type Data<'bound> = Attached<'bound, D>;
+
+    const ID_TABLE: pci::IdTable<()> = D::ID_TABLE;
+
+    fn probe<'bound>(
+        pdev: &'bound pci::Device<Core<'_>>,
+        _: Option<&'bound ()>,
+    ) -> impl PinInit<Attached<'bound, D>, Error> + 'bound {
+        pin_init::pin_init_scope(move || {
+            dma_mask::set(pdev, D::dma_mask()?)?;
+            let guard = Guard::new()?;
+            // SAFETY: Only `Attached` opens the guard, and closes it before the device is unbound.
+            let mappings = unsafe { Mappings::new(pdev.as_ref(), guard.gate().clone())? };
+            let attach = D::probe(pdev, &guard, &mappings)?;
+            Ok(Attached::new(pdev, guard, mappings, attach))
+        })
+    }
+}
+
+impl<D: NodeDriver> pci_driver::PowerCallbacks for PciDriver<D> {
+    fn suspend(attached: Pin<&Attached<'_, D>>) -> Result {
+        D::Bound::suspend(&attached.bound)
+    }
+
+    fn resume(attached: Pin<&Attached<'_, D>>, kept: bool) -> Result {
+        D::Bound::resume(&attached.bound, kept)
+    }
+
+    fn shutdown(attached: Pin<&Attached<'_, D>>) {
+        D::Bound::shutdown(&attached.bound);
+    }
+}
+
+/// A module with one driver. Dropping it unregisters the driver and the region.
+#[pin_data]
+pub(crate) struct Module<D: NodeDriver> {
+    #[pin]
+    driver: driver::Registration<pci_driver::PowerAdapter<PciDriver<D>>>,
+    region: chrdev::Registration<D::File>,
+}
+
+impl<D: NodeDriver> Module<D> {
+    /// Registers the region for the nodes, and then the driver. Existing devices are probed in
+    /// parallel, and get numbers in the order of the bus.
+    pub(crate) fn new(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            region: chrdev::Registration::new(D::CLASS_NAME)?,
+            _: { pci_ext::for_each_unbound(D::ID_TABLE, |device| region.keep_number(device))? },
+            driver <- driver::Registration::new(D::NAME, module),
+            _: { region.release_kept_numbers() },
+        })
+    }
+}
