@@ -7,9 +7,9 @@
 //!
 //! Lock order: address space of a process → `FirstBuffer` of a context → `Handles` of a context,
 //! `Client::cancel`, `Client::collect` → guard (entered, not waited for) → memory of a buffer →
-//! `Registry` of buffers; `Users` of the device → `Work`. Nothing is allocated, freed or waited for
-//! under `Work`. The only lock that is taken under it is that of `SyncWaiter`. Wait queues and
-//! eventfds have locks of their own, which are taken after `Work` is released.
+//! `Registry` of buffers; `Users` of the device → `Channel::state`. Nothing is allocated, freed or
+//! waited for under `Channel::state`. The only lock that is taken under it is that of `SyncWaiter`.
+//! Wait queues and eventfds have locks of their own, which are taken after it is released.
 
 mod bound;
 mod channel;

@@ -8,8 +8,7 @@
 use super::queue::{
     deliver,
     Queue,
-    Types,
-    Work, //
+    Types, //
 };
 use crate::{
     kernel_ext::sync::clock,
@@ -28,6 +27,27 @@ use kernel::{
     }, //
 };
 
+/// The queue, and the times that the watchdog needs.
+pub(super) struct ChannelState {
+    /// The queue.
+    pub(super) queue: Queue,
+    /// The time at which the oldest transfer was started, in nanoseconds.
+    pub(super) since: u64,
+    /// The time at which the watchdog's timer expires, in nanoseconds; [`None`] if it is not armed.
+    pub(super) checked_at: Option<u64>,
+}
+
+impl ChannelState {
+    /// Creates a queue that is closed with [`ENODEV`].
+    pub(super) fn new() -> Self {
+        Self {
+            queue: Queue::new(),
+            since: clock::now(),
+            checked_at: None,
+        }
+    }
+}
+
 /// A queue with its lock.
 #[pin_data]
 pub(crate) struct Channel {
@@ -35,7 +55,7 @@ pub(crate) struct Channel {
     number: u32,
     /// The queue. The interrupt handler takes this lock. Closed while the device is not bound.
     #[pin]
-    pub(super) work: SpinLockIrq<Work>,
+    pub(super) state: SpinLockIrq<ChannelState>,
     /// The state that the buffers of the device share.
     pool: Arc<Pool>,
 }
@@ -50,7 +70,7 @@ impl Channel {
         Arc::pin_init(
             pin_init!(Self {
                 number,
-                work <- new_spinlock_irq!(Work::new(), "rdma::Work"),
+                state <- new_spinlock_irq!(ChannelState::new(), "rdma::Channel::state"),
                 pool,
             }),
             GFP_KERNEL,
@@ -69,7 +89,7 @@ impl Channel {
 
     /// Closes the queue: waiting and new requests fail with `error`.
     pub(super) fn close(&self, error: Error) {
-        self.work.lock().queue.close(error);
+        self.state.lock().queue.close(error);
         self.fail_waiting();
     }
 
@@ -93,7 +113,7 @@ impl Channel {
     /// Repeats `step` until nothing is left to do. The queue's lock is released after each step.
     pub(super) fn in_steps(&self, mut step: impl FnMut(&mut Queue) -> Step<Types>) {
         loop {
-            let done = step(&mut self.work.lock().queue);
+            let done = step(&mut self.state.lock().queue);
             deliver(done.notice);
             if !done.more {
                 return;

@@ -116,7 +116,7 @@ impl Client {
         loop {
             // The queue grows without the lock, so that another thread may use the new entry.
             device.grow_queue()?;
-            let added = device.channel.work.lock().queue.add_lane(user, lane);
+            let added = device.channel.state.lock().queue.add_lane(user, lane);
             match added {
                 Ok(id) => return Ok(id),
                 Err(back) => lane = back,
@@ -136,7 +136,7 @@ impl Client {
 
     /// Returns the state of the lane.
     pub(crate) fn state(&self) -> LaneState {
-        self.channel.work.lock().queue.state(self.id)
+        self.channel.state.lock().queue.state(self.id)
     }
 
     /// Returns the effective uid of the caller, as the user of a request.
@@ -153,12 +153,12 @@ impl Client {
     /// request with it, otherwise [`ENOENT`].
     pub(crate) fn cancel(&self, cookie: Option<u64>) -> Result<usize> {
         let _one_at_a_time = self.cancel.lock();
-        let scan = self.channel.work.lock().queue.cancel(self.id, cookie);
+        let scan = self.channel.state.lock().queue.cancel(self.id, cookie);
         let mut scan: CancelScan = scan.ok_or(ENODEV)?;
         self.channel
             .in_steps(|queue| queue.cancel_step(self.id, &mut scan));
         // The engine may be idle, because it found no request during the scan.
-        let _ = self.device.enter(|engine| engine.kick());
+        let _ = self.device.enter(|engine| engine.start_next());
         match scan.cancelled {
             0 if cookie.is_some() && scan.begun => Err(EALREADY),
             0 if cookie.is_some() => Err(ENOENT),
@@ -176,10 +176,10 @@ impl Client {
         let eventfd = eventfd
             .map(|eventfd| Arc::new(eventfd, GFP_KERNEL_ACCOUNT))
             .transpose()?;
-        let mut work = self.channel.work.lock();
-        let owner = work.queue.owner_mut(self.id);
+        let mut state = self.channel.state.lock();
+        let owner = state.queue.owner_mut(self.id);
         let old = owner.map(|owner| core::mem::replace(&mut owner.eventfd, eventfd));
-        drop(work);
+        drop(state);
         // Not under the lock, because the eventfd may be freed.
         drop(old);
         Ok(())
@@ -190,7 +190,7 @@ impl Client {
 #[allow(unsafe_code, reason = "required by the macro of the crate")]
 impl PinnedDrop for Client {
     fn drop(self: Pin<&mut Self>) {
-        let left = self.channel.work.lock().queue.remove_lane(self.id);
+        let left = self.channel.state.lock().queue.remove_lane(self.id);
         drop(left);
     }
 }

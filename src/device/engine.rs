@@ -7,12 +7,14 @@ mod power;
 mod watchdog;
 
 use super::{
-    channel::Channel,
+    channel::{
+        Channel,
+        ChannelState, //
+    },
     queue::{
         deliver,
         Job,
-        Types,
-        Work as QueuedWork, //
+        Types, //
     }, //
 };
 use crate::{
@@ -106,7 +108,7 @@ impl<'bound> Engine<'bound> {
     ) -> Result<Self> {
         let abilities = hardware.abilities();
         let flight = Flight::new(abilities.depth)?;
-        channel.work.lock().queue.open(plan, flight);
+        channel.state.lock().queue.open(plan, flight);
         Ok(Self {
             hardware,
             abilities,
@@ -134,9 +136,9 @@ impl Delayed<Engine<'_>> {
     ///
     /// Those of [`Queue::submit`](crate::schedule::Queue::submit).
     pub(crate) fn submit(&self, lane: LaneId, jobs: &mut Fifo<Job>) -> Result {
-        let mut work = self.channel.work.lock();
-        work.queue.submit(lane, jobs)?;
-        self.advance(&mut work, None);
+        let mut state = self.channel.state.lock();
+        state.queue.submit(lane, jobs)?;
+        self.advance(&mut state, None);
         Ok(())
     }
 
@@ -146,15 +148,15 @@ impl Delayed<Engine<'_>> {
     ///
     /// As [`submit`](Self::submit).
     pub(crate) fn submit_sync(&self, lane: LaneId, jobs: &mut Fifo<Job>) -> Result<SyncId> {
-        let mut work = self.channel.work.lock();
-        let id = work.queue.submit_sync(lane, jobs)?;
-        self.advance(&mut work, None);
+        let mut state = self.channel.state.lock();
+        let id = state.queue.submit_sync(lane, jobs)?;
+        self.advance(&mut state, None);
         Ok(id)
     }
 
     /// Starts the next requests, if the engine is idle.
-    pub(crate) fn kick(&self) {
-        self.advance(&mut self.channel.work.lock(), None);
+    pub(crate) fn start_next(&self) {
+        self.advance(&mut self.channel.state.lock(), None);
     }
 
     /// Handles an interrupt. Returns whether the device has raised it.
@@ -164,30 +166,30 @@ impl Delayed<Engine<'_>> {
         if !ours {
             return false;
         }
-        let mut work = self.channel.work.lock();
-        work.queue.stats.counters.interrupts += 1;
-        let mut ended = self.reap(&mut work);
+        let mut state = self.channel.state.lock();
+        state.queue.stats.counters.interrupts += 1;
+        let mut ended = self.reap(&mut state);
         if ended.is_none() {
-            work.queue.stats.counters.spurious_interrupts += 1;
+            state.queue.stats.counters.spurious_interrupts += 1;
         }
         // The lock is released between two transfers, so that other threads can take it.
         while let Some(notice) = ended {
             let more = self.abilities.depth > 1;
-            drop(work);
+            drop(state);
             deliver(notice);
             if !more {
                 return true;
             }
-            work = self.channel.work.lock();
-            ended = self.reap(&mut work);
+            state = self.channel.state.lock();
+            ended = self.reap(&mut state);
         }
         true
     }
 
     /// Handles the end of the oldest transfer, and starts the next ones. Returns [`None`] if it has
     /// not ended.
-    fn reap(&self, work: &mut QueuedWork) -> Option<Option<Notice<Types>>> {
-        let slot = work.queue.oldest_slot()?;
+    fn reap(&self, state: &mut ChannelState) -> Option<Option<Notice<Types>>> {
+        let slot = state.queue.oldest_slot()?;
         let Progress::Ended(outcome) = self.hardware.progress(slot) else {
             return None;
         };
@@ -197,7 +199,7 @@ impl Delayed<Engine<'_>> {
             InterruptKind::Message => Ok(()),
             InterruptKind::Line => self.reached_memory(),
         });
-        Some(self.finish(work, transferred))
+        Some(self.finish(state, transferred))
     }
 
     /// Checks that the device is a bus master. If it is not, its transfers end in time but move no
@@ -215,14 +217,14 @@ impl Delayed<Engine<'_>> {
     }
 
     /// Handles the end of the oldest transfer, and starts the next ones.
-    fn finish(&self, work: &mut QueuedWork, transferred: Result) -> Option<Notice<Types>> {
+    fn finish(&self, state: &mut ChannelState, transferred: Result) -> Option<Notice<Types>> {
         let now = clock::now();
         if transferred.is_err() {
             self.stop_others();
         }
-        let notice = work.queue.finish(transferred, now);
-        work.since = now;
-        self.advance(work, Some(now));
+        let notice = state.queue.finish(transferred, now);
+        state.since = now;
+        self.advance(state, Some(now));
         notice
     }
 
@@ -239,27 +241,27 @@ impl Delayed<Engine<'_>> {
     /// Posts transfers until the slots are full or no requests are left, and queues the work item
     /// for tasks that are not done under the lock. `now` is a time that was read under the lock;
     /// [`None`]: it is read here. An earlier time could make a new transfer look late.
-    fn advance(&self, work: &mut QueuedWork, now: Option<u64>) {
-        let was_idle = !work.queue.is_busy();
-        if let Some(last) = self.post_all_but_one(work) {
+    fn advance(&self, state: &mut ChannelState, now: Option<u64>) {
+        let was_idle = !state.queue.is_busy();
+        if let Some(last) = self.post_all_but_one(state) {
             let now = now.unwrap_or_else(clock::now);
             // The last transfer always raises an interrupt, because none after it could report its
             // end.
             self.post(last.slot, last.transfer, true);
             self.hardware.kick();
             if was_idle {
-                work.since = now;
+                state.since = now;
             }
-            self.watch(work, now);
+            self.watch(state, now);
         }
-        if work.queue.has_deferred() || work.queue.has_failing() {
+        if state.queue.has_deferred() || state.queue.has_failing() {
             self.queue_now();
         }
     }
 
-    fn post_all_but_one(&self, work: &mut QueuedWork) -> Option<Issue<Types>> {
-        let mut last = work.queue.issue()?;
-        while let Some(next) = work.queue.issue() {
+    fn post_all_but_one(&self, state: &mut ChannelState) -> Option<Issue<Types>> {
+        let mut last = state.queue.issue()?;
+        while let Some(next) = state.queue.issue() {
             let Issue {
                 slot,
                 transfer,
@@ -286,10 +288,10 @@ impl Delayed<Engine<'_>> {
 
     /// Closes the queue, because the device is gone. The caller must abort the requests that the
     /// engine has begun, and fail those that wait.
-    fn abandon(&self, work: &mut QueuedWork) {
+    fn mark_gone(&self, state: &mut ChannelState) {
         // A device that only seems to be gone must not access memory that is freed after this.
         self.enabled.clear_master();
-        work.queue.close(ENODEV);
+        state.queue.close(ENODEV);
     }
 
     /// Stops the device before it is unbound, and frees the memory of all buffers. The guard must
@@ -316,7 +318,7 @@ impl Delayed<Engine<'_>> {
             self.keep_memory();
         }
         self.channel.abort_active();
-        let dropped = self.channel.work.lock().queue.take_deferred();
+        let dropped = self.channel.state.lock().queue.take_deferred();
         // Not under the lock, because buffers may be freed.
         drop(dropped);
         self.channel.pool().revoke_all(&emptied);
@@ -329,16 +331,16 @@ impl Delayed<Engine<'_>> {
             self.dev,
             "a transfer does not end; its memory is never freed\n"
         );
-        self.zeros.abandon();
+        self.zeros.leak();
         loop {
-            let taken = self.channel.work.lock().queue.take_active();
+            let taken = self.channel.state.lock().queue.take_active();
             let Some(taken) = taken else {
                 return;
             };
             if let Some(request) = taken.request() {
-                request.memories().for_each(|used| used.buffer().abandon());
+                request.memories().for_each(|used| used.buffer().leak());
             }
-            let notice = self.channel.work.lock().queue.abort(taken, clock::now());
+            let notice = self.channel.state.lock().queue.abort(taken, clock::now());
             deliver(notice);
         }
     }
@@ -346,11 +348,11 @@ impl Delayed<Engine<'_>> {
 
 impl Work for Engine<'_> {
     fn work(this: &Delayed<Self>) {
-        let deferred = this.channel.work.lock().queue.take_deferred();
+        let deferred = this.channel.state.lock().queue.take_deferred();
         // It may hold the last references to buffers, which are freed here, in process context.
         drop(deferred);
         this.channel.fail_links();
-        this.kick();
+        this.start_next();
         this.check_late();
     }
 

@@ -39,17 +39,17 @@ impl Device {
     /// Takes a snapshot.
     pub(crate) fn snapshot(&self) -> Snapshot {
         let now = clock::now();
-        let work = self.channel.work.lock();
-        let busy_ms = now.saturating_sub(work.since) / clock::NSEC_PER_MSEC;
+        let state = self.channel.state.lock();
+        let busy_ms = now.saturating_sub(state.since) / clock::NSEC_PER_MSEC;
         Snapshot {
-            activity: match work.queue.refuses() {
+            activity: match state.queue.refuses() {
                 Some(ENODEV) => Activity::Gone,
                 Some(_) => Activity::Stuck(busy_ms),
-                None if work.queue.is_busy() => Activity::Busy(busy_ms),
+                None if state.queue.is_busy() => Activity::Busy(busy_ms),
                 None => Activity::Idle,
             },
-            contexts: work.queue.lanes(),
-            stats: work.queue.stats,
+            contexts: state.queue.lanes(),
+            stats: state.queue.stats,
         }
     }
 
@@ -59,7 +59,7 @@ impl Device {
         let (mut cursor, mut waiting) = (LaneCursor::default(), 0);
         while self
             .channel
-            .work
+            .state
             .lock()
             .queue
             .count_some(&mut cursor, &mut waiting)

@@ -118,8 +118,8 @@ impl Buffer {
     }
 
     /// Leaks the memory, because the device may still write to it.
-    pub(crate) fn abandon(&self) {
-        let _ = self.memory.memory().with(|memory| memory.abandon());
+    pub(crate) fn leak(&self) {
+        let _ = self.memory.memory().with(|memory| memory.leak());
     }
 }
 

@@ -18,6 +18,9 @@
 //! [abandoned wait](Queue::abandon_wait) searches its lane, and recovery searches
 //! the slots.
 //!
+//! The functions of [`Queue`] are in three files: those for lanes here; those for the engine, which
+//! begin and end transfers, in `turns.rs`; those for failures, suspend and teardown in `recovery.rs`.
+//!
 //! No hardware and no bindings: also compiled and tested on the host.
 
 use super::{

@@ -4,10 +4,12 @@
 
 use super::Client;
 use crate::{
-    device::queue::{
-        deliver,
-        Job,
-        Work, //
+    device::{
+        channel::ChannelState,
+        queue::{
+            deliver,
+            Job, //
+        }, //
     },
     kernel_ext::{
         collections::fifo::Fifo,
@@ -55,11 +57,11 @@ impl Client {
     /// Sleeps until `min` requests may be completed. Returns the event that has ended the sleep
     /// early.
     fn sleep(&self, min: usize, until: Option<u64>) -> Ended {
-        let work = self.channel.work.lock();
-        if self.is_enough(&work, min, Ended::NotYet) != Ok(false) {
+        let state = self.channel.state.lock();
+        if self.is_enough(&state, min, Ended::NotYet) != Ok(false) {
             return Ended::NotYet;
         }
-        match self.waiters.collectors.sleep_for(work, min, until) {
+        match self.waiters.collectors.sleep_for(state, min, until) {
             Woken::Changed => Ended::NotYet,
             Woken::TimedOut => Ended::ByTime,
             Woken::Interrupted if Pending::now() == Pending::Signal => Ended::BySignal,
@@ -68,8 +70,8 @@ impl Client {
     }
 
     /// Returns whether a thread that waits for `min` completions can stop waiting.
-    fn is_enough(&self, work: &Work, min: usize, ended: Ended) -> Result<bool> {
-        let lane = work.queue.state(self.id);
+    fn is_enough(&self, state: &ChannelState, min: usize, ended: Ended) -> Result<bool> {
+        let lane = state.queue.state(self.id);
         let over = lane.closed && lane.outstanding == 0;
         match (lane.completed, ended) {
             (0, _) if over => Err(ENODEV),
@@ -89,14 +91,14 @@ impl Client {
         let mut enough = Ok(true);
         let mut left = max;
         while left > 0 && enough == Ok(true) && taken.len() < max {
-            let mut work = self.channel.work.lock();
+            let mut state = self.channel.state.lock();
             if taken.is_empty() {
-                enough = self.is_enough(&work, min, ended);
+                enough = self.is_enough(&state, min, ended);
             }
             if enough == Ok(true) {
-                taken.append(&mut work.queue.collect(self.id, max - taken.len()));
+                taken.append(&mut state.queue.collect(self.id, max - taken.len()));
             }
-            left = work.queue.state(self.id).completed;
+            left = state.queue.state(self.id).completed;
         }
         if left > 0 {
             // Completions are left: there may be enough for other threads.
@@ -110,14 +112,14 @@ impl Client {
     pub(crate) fn deliver(&self, delivered: Fifo<Job>, undelivered: Fifo<Job>) {
         let count = delivered.len();
         self.jobs.put(delivered);
-        let mut work = self.channel.work.lock();
+        let mut state = self.channel.state.lock();
         let put_back = if undelivered.is_empty() {
             None
         } else {
-            work.queue.put_back(self.id, undelivered)
+            state.queue.put_back(self.id, undelivered)
         };
-        let released = work.queue.release(self.id, count);
-        drop(work);
+        let released = state.queue.release(self.id, count);
+        drop(state);
         deliver(put_back);
         deliver(released);
     }

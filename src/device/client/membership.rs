@@ -55,7 +55,7 @@ impl Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        let remove = |id| self.device.channel.work.lock().queue.remove_user(id);
+        let remove = |id| self.device.channel.state.lock().queue.remove_user(id);
         self.device.users.leave(self.uid, remove);
     }
 }
@@ -67,10 +67,10 @@ impl Device {
     ///
     /// [`ENOMEM`].
     pub(super) fn grow_queue(&self) -> Result {
-        let request = self.channel.work.lock().queue.grow_request();
+        let request = self.channel.state.lock().queue.grow_request();
         if let Some(request) = request {
             let growth = Growth::<Types>::new(request)?;
-            let old = self.channel.work.lock().queue.grow(growth);
+            let old = self.channel.state.lock().queue.grow(growth);
             drop(old);
         }
         Ok(())
@@ -80,7 +80,7 @@ impl Device {
         loop {
             // The queue grows without the lock, so that another thread may use the new entry.
             self.grow_queue()?;
-            if let Some(id) = self.channel.work.lock().queue.add_user() {
+            if let Some(id) = self.channel.state.lock().queue.add_user() {
                 return Ok(id);
             }
         }

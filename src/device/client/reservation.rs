@@ -41,12 +41,12 @@ impl Client {
     /// [`ENODEV`] if the device is gone, [`EIO`] if the engine is stuck, [`EAGAIN`] if there is no
     /// room.
     pub(crate) fn reserve(&self, max: usize) -> Result<Reservation<'_>> {
-        let mut work = self.channel.work.lock();
-        if let Some(error) = work.queue.refuses() {
+        let mut state = self.channel.state.lock();
+        if let Some(error) = state.queue.refuses() {
             return Err(error);
         }
-        let room = work.queue.reserve(self.id, max);
-        drop(work);
+        let room = state.queue.reserve(self.id, max);
+        drop(state);
         if room == 0 {
             return Err(EAGAIN);
         }
@@ -114,9 +114,9 @@ impl Drop for Reservation<'_> {
             self.client.jobs.put(blank);
         }
         if self.room > 0 {
-            let mut work = self.client.channel.work.lock();
-            let notice = work.queue.release(self.client.id, self.room);
-            drop(work);
+            let mut state = self.client.channel.state.lock();
+            let notice = state.queue.release(self.client.id, self.room);
+            drop(state);
             deliver(notice);
         }
     }

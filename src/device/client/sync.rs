@@ -69,7 +69,7 @@ impl Client {
 
     /// Stops waiting for a request because of a signal. Returns the result of the call.
     fn abandon_wait(&self, waiter: Arc<SyncWaiter<Types>>, id: SyncId) -> Result {
-        let abandoned = self.channel.work.lock().queue.abandon_wait(self.id, id);
+        let abandoned = self.channel.state.lock().queue.abandon_wait(self.id, id);
         match abandoned {
             AbandonedWait::Ended => match waiter.answer() {
                 Some(answer) => self.outcome(answer, waiter),

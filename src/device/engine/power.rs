@@ -37,7 +37,7 @@ impl Delayed<Engine<'_>> {
             }
             Err(ETIMEDOUT) => Err(ETIMEDOUT),
             _ => {
-                self.abandon_all();
+                self.fail_all();
                 Err(ENODEV)
             }
         }
@@ -46,20 +46,20 @@ impl Delayed<Engine<'_>> {
     /// Handles the end of the oldest transfer of an idle engine, and checks Bus Master. Returns
     /// [`None`] if there is no transfer.
     fn reap_checked(&self) -> Option<Option<Notice<Types>>> {
-        let mut work = self.channel.work.lock();
-        let slot = work.queue.oldest_slot()?;
+        let mut state = self.channel.state.lock();
+        let slot = state.queue.oldest_slot()?;
         match self.hardware.progress(slot) {
             Progress::Ended(outcome) => {
                 let transferred = outcome.and_then(|()| self.reached_memory());
-                Some(self.finish(&mut work, transferred))
+                Some(self.finish(&mut state, transferred))
             }
             _ => None,
         }
     }
 
     /// Fails all requests, because the device cannot be used any more.
-    fn abandon_all(&self) {
-        self.abandon(&mut self.channel.work.lock());
+    fn fail_all(&self) {
+        self.mark_gone(&mut self.channel.state.lock());
         self.channel.abort_active();
         self.channel.fail_waiting();
         // The work item drops what these have deferred.
@@ -72,12 +72,12 @@ impl Delayed<Engine<'_>> {
     ///
     /// [`EBUSY`] if a transfer does not end. The queue is resumed then.
     pub(crate) fn suspend(&self) -> Result {
-        self.channel.work.lock().queue.pause();
+        self.channel.state.lock().queue.pause();
         if self.quiesce() == Err(ETIMEDOUT) {
             dev_err!(self.dev, "cannot suspend: a transfer does not end\n");
-            let mut work = self.channel.work.lock();
-            work.queue.resume();
-            self.advance(&mut work, None);
+            let mut state = self.channel.state.lock();
+            state.queue.resume();
+            self.advance(&mut state, None);
             return Err(EBUSY);
         }
         self.enabled.clear_master();
@@ -95,15 +95,15 @@ impl Delayed<Engine<'_>> {
         // memory.
         self.quiesce().inspect_err(|error| {
             dev_err!(self.dev, "cannot resume: {error:?}\n");
-            self.abandon_all();
+            self.fail_all();
         })?;
         self.enabled.set_master();
-        let mut work = self.channel.work.lock();
+        let mut state = self.channel.state.lock();
         if !kept {
-            work.queue.invalidate();
+            state.queue.invalidate();
         }
-        work.queue.resume();
-        self.advance(&mut work, None);
+        state.queue.resume();
+        self.advance(&mut state, None);
         Ok(())
     }
 

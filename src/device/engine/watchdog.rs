@@ -4,9 +4,9 @@
 
 use super::{
     deliver,
+    ChannelState,
     Engine,
     Job,
-    QueuedWork,
     Types, //
 };
 use crate::{
@@ -59,55 +59,55 @@ impl Delayed<Engine<'_>> {
     /// Arms the timer for a transfer that begins at the time `now`: the check is between `late_ms`
     /// and twice that time later. A timer that is armed for `late_ms` later or more is not moved,
     /// because moving it for each transfer costs more than the rest of the queue's work.
-    pub(super) fn watch(&self, work: &mut QueuedWork, now: u64) {
+    pub(super) fn watch(&self, state: &mut ChannelState, now: u64) {
         let late = now + u64::from(self.abilities.late_ms) * clock::NSEC_PER_MSEC;
-        if work.checked_at.is_none_or(|at| at < late) {
-            self.check_after(work, 2 * self.abilities.late_ms, now);
+        if state.checked_at.is_none_or(|at| at < late) {
+            self.check_after(state, 2 * self.abilities.late_ms, now);
         }
     }
 
     /// Arms the timer to expire after `ms` milliseconds.
-    fn check_after(&self, work: &mut QueuedWork, ms: u32, now: u64) {
-        work.checked_at = Some(now + u64::from(ms) * clock::NSEC_PER_MSEC);
+    fn check_after(&self, state: &mut ChannelState, ms: u32, now: u64) {
+        state.checked_at = Some(now + u64::from(ms) * clock::NSEC_PER_MSEC);
         self.arm(msecs_to_jiffies(ms));
     }
 
     /// Handles the expiry of the timer. Queues the work item only if a transfer is late.
     pub(super) fn check_time(&self) {
-        let mut work = self.channel.work.lock();
-        work.checked_at = None;
+        let mut state = self.channel.state.lock();
+        state.checked_at = None;
         let now = clock::now();
-        match self.busy_ms(&work, now) {
+        match self.busy_ms(&state, now) {
             None => {}
             Some(age_ms) if age_ms >= self.abilities.late_ms => self.queue_now(),
-            Some(age_ms) => self.check_after(&mut work, self.abilities.late_ms - age_ms, now),
+            Some(age_ms) => self.check_after(&mut state, self.abilities.late_ms - age_ms, now),
         }
     }
 
     /// Returns the age of the oldest transfer in milliseconds, or [`None`] if the engine is idle.
-    fn busy_ms(&self, work: &QueuedWork, now: u64) -> Option<u32> {
-        let age_ms = now.saturating_sub(work.since) / clock::NSEC_PER_MSEC;
+    fn busy_ms(&self, state: &ChannelState, now: u64) -> Option<u32> {
+        let age_ms = now.saturating_sub(state.since) / clock::NSEC_PER_MSEC;
         let age_ms = u32::try_from(age_ms).unwrap_or(u32::MAX);
-        work.queue.is_busy().then_some(age_ms)
+        state.queue.is_busy().then_some(age_ms)
     }
 
     /// Returns the age of the oldest transfer in milliseconds if it is late, otherwise [`None`].
-    fn late_ms(&self, work: &QueuedWork) -> Option<u32> {
-        let age_ms = self.busy_ms(work, clock::now());
+    fn late_ms(&self, state: &ChannelState) -> Option<u32> {
+        let age_ms = self.busy_ms(state, clock::now());
         age_ms.filter(|age_ms| *age_ms >= self.abilities.late_ms)
     }
 
     /// Recovers from transfers that are late.
     pub(super) fn check_late(&self) {
-        while self.late_ms(&self.channel.work.lock()).is_some() {
+        while self.late_ms(&self.channel.state.lock()).is_some() {
             // If this allocation fails, the next check retries.
             let mut completion = Job::blank().ok();
-            let mut work = self.channel.work.lock();
-            let checked = match self.late_ms(&work) {
-                Some(age_ms) => self.recover(&mut work, age_ms, &mut completion),
+            let mut state = self.channel.state.lock();
+            let checked = match self.late_ms(&state) {
+                Some(age_ms) => self.recover(&mut state, age_ms, &mut completion),
                 None => Checked::default(),
             };
-            drop(work);
+            drop(state);
             deliver(checked.notice);
             if let Some(message) = checked.message {
                 self.log(message);
@@ -132,36 +132,36 @@ impl Delayed<Engine<'_>> {
     /// that does not end.
     fn recover(
         &self,
-        work: &mut QueuedWork,
+        state: &mut ChannelState,
         age_ms: u32,
         completion: &mut Option<Entry<Job>>,
     ) -> Checked {
         let mut checked = Checked::default();
-        let slot = work.queue.oldest_slot().unwrap_or_default();
+        let slot = state.queue.oldest_slot().unwrap_or_default();
         match self.hardware.progress(slot) {
             Progress::Ended(outcome) if self.hardware.responds() => {
-                work.queue.stats.counters.watchdog_recoveries += 1;
+                state.queue.stats.counters.watchdog_recoveries += 1;
                 let transferred = outcome.and_then(|()| self.reached_memory());
                 checked.message = Some(match transferred {
                     Ok(()) => Message::LostInterrupt,
                     Err(_) => Message::NoBusMaster,
                 });
-                checked.notice = self.finish(work, transferred);
+                checked.notice = self.finish(state, transferred);
                 checked.again = true;
                 return checked;
             }
             Progress::Ended(_) | Progress::Gone => {
-                self.abandon(work);
+                self.mark_gone(state);
                 checked.gone = true;
                 checked.fail = true;
             }
             Progress::Running if age_ms >= self.abilities.overdue_ms => {
-                self.stop_overdue(work, completion, &mut checked);
+                self.stop_overdue(state, completion, &mut checked);
             }
             Progress::Running => {}
         }
-        if work.queue.is_busy() {
-            self.check_after(work, self.abilities.late_ms / 2, clock::now());
+        if state.queue.is_busy() {
+            self.check_after(state, self.abilities.late_ms / 2, clock::now());
         }
         checked
     }
@@ -169,14 +169,14 @@ impl Delayed<Engine<'_>> {
     /// Fails a transfer that does not end. If the engine cannot be stopped, all requests fail.
     fn stop_overdue(
         &self,
-        work: &mut QueuedWork,
+        state: &mut ChannelState,
         completion: &mut Option<Entry<Job>>,
         checked: &mut Checked,
     ) {
         if self.hardware.abort().is_ok() {
             checked.message = Some(Message::Aborted);
-            checked.notice = self.finish(work, Err(ETIMEDOUT));
-        } else if let Some(notice) = work.queue.time_out(completion) {
+            checked.notice = self.finish(state, Err(ETIMEDOUT));
+        } else if let Some(notice) = state.queue.time_out(completion) {
             checked.message = Some(Message::NoEnd);
             checked.notice = notice;
             checked.fail = true;

@@ -104,13 +104,13 @@ pub(crate) struct Memory<'bound> {
     _bound: PhantomData<&'bound Device<Bound>>,
     blocks: KVVec<Block>,
     flags: bindings::gfp_t,
-    abandoned: Atomic<bool>,
+    leaked: Atomic<bool>,
 }
 
 // SAFETY: The memory may be used and freed by any thread.
 unsafe impl Send for Memory<'_> {}
 // SAFETY: Shared references only copy the contents, which does not depend on concurrent writes (see
-// `copy_to`), and set `abandoned`, which is atomic.
+// `copy_to`), and set `leaked`, which is atomic.
 unsafe impl Sync for Memory<'_> {}
 
 impl<'bound> Memory<'bound> {
@@ -157,7 +157,7 @@ impl<'bound> Memory<'bound> {
             _bound: PhantomData,
             blocks: KVVec::new(),
             flags,
-            abandoned: Atomic::new(false),
+            leaked: Atomic::new(false),
         };
         if Self::is_exact(dev, size) {
             match memory.add(dev, size) {
@@ -240,7 +240,7 @@ impl<'bound> Memory<'bound> {
     ///
     /// # Safety
     ///
-    /// The memory must be dropped while the device is bound, or be [abandoned](Self::abandon).
+    /// The memory must be dropped while the device is bound, or be [leaked](Self::leak).
     pub(in crate::kernel_ext) unsafe fn into_static(self) -> Memory<'static> {
         // SAFETY: A lifetime does not change the layout; by the safety requirement, the memory is
         // not freed after the device was unbound.
@@ -342,14 +342,14 @@ impl<'bound> Memory<'bound> {
 
     /// Prevents the memory from being freed when this is dropped, because the device may still
     /// write to it. The memory is leaked on purpose.
-    pub(crate) fn abandon(&self) {
-        self.abandoned.store(true, Relaxed);
+    pub(crate) fn leak(&self) {
+        self.leaked.store(true, Relaxed);
     }
 }
 
 impl Drop for Memory<'_> {
     fn drop(&mut self) {
-        if self.abandoned.load(Relaxed) {
+        if self.leaked.load(Relaxed) {
             return;
         }
         for block in &self.blocks {

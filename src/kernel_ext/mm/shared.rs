@@ -81,7 +81,7 @@ impl<C: Unpin> PinnedDrop for RevocableMemory<C> {
         self.free();
         // INVARIANT: Memory that was not revoked before the unbind is never freed.
         if let Some((memory, _)) = self.take() {
-            memory.abandon();
+            memory.leak();
         }
     }
 }
@@ -119,7 +119,7 @@ impl<C: Unpin> Shared<C> {
         }
         let (layout, size) = (memory.layout()?, memory.size());
         // SAFETY: By its invariant, `RevocableMemory` frees the memory inside the gate or when the
-        // mappings are permanently empty, which is before the unbind, and abandons it otherwise.
+        // mappings are permanently empty, which is before the unbind, and leaks it otherwise.
         let memory = unsafe { memory.into_static() };
         let memory = Arc::pin_init(
             // INVARIANT: The devices were compared above.
