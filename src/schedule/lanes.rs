@@ -36,6 +36,14 @@ use crate::kernel_ext::collections::{
 };
 use kernel::prelude::*;
 
+/// The effects of a completion.
+pub(super) struct Completed<T: QueueTypes> {
+    /// The thread that waits for the request, to be woken.
+    pub(super) caller: Option<T::Caller>,
+    /// The number of requests that failed because they are linked to it.
+    pub(super) links: usize,
+}
+
 /// A user with lanes.
 pub(crate) struct LaneUser {
     /// The lanes of the user that wait for a turn.
@@ -230,14 +238,13 @@ impl<T: QueueTypes> Lanes<T> {
     }
 
     /// Completes a request of a lane, or returns it if there is no such lane. Requests that are linked
-    /// to a failed one fail, too. Returns the thread that waits for it, if there is one, and the number
-    /// of links that have failed.
+    /// to a failed one fail, too.
     pub(super) fn complete(
         &mut self,
         lane: LaneId,
         job: Entry<Job<T>>,
         remains: &mut Fifo<RemainsOf<T>>,
-    ) -> Result<(Option<T::Caller>, usize), Entry<Job<T>>> {
+    ) -> Result<Completed<T>, Entry<Job<T>>> {
         let Some(at) = self.get_mut(lane) else {
             return Err(job);
         };
@@ -252,7 +259,7 @@ impl<T: QueueTypes> Lanes<T> {
         if failed || at.begins_with_link() {
             self.place(lane, None);
         }
-        Ok((caller, links))
+        Ok(Completed { caller, links })
     }
 
     /// Records that the request of this number, which the engine has, continues in another turn.

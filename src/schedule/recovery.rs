@@ -90,8 +90,8 @@ impl<T: QueueTypes> Queue<T> {
                 .complete(lane, completed, &mut self.deferred.memory)
             {
                 // CAST: a small number.
-                Ok((_, links)) => self.stats.counters.completed += links as u64,
-                Err(completed) => *completion = Some(completed),
+                Ok(completed) => self.stats.counters.completed += completed.links as u64,
+                Err(job) => *completion = Some(job),
             }
         }
         Some(self.notice(lane, Change::Completed))

@@ -246,10 +246,10 @@ impl<T: QueueTypes> Queue<T> {
             return None;
         };
         match self.lanes.complete(lane, job, &mut self.deferred.memory) {
-            Ok((caller, links)) => {
+            Ok(completed) => {
                 // CAST: a small number.
-                self.stats.counters.completed += links as u64;
-                match caller {
+                self.stats.counters.completed += completed.links as u64;
+                match completed.caller {
                     Some(caller) => Some(Notice::Caller(caller)),
                     None => self.notice(lane, Change::Completed),
                 }

@@ -44,7 +44,7 @@ pub enum Command {
     /// Trace devices: submissions, transfers, interrupts, completions, faults
     ///
     /// Needs root. It uses a tracing instance of its own, so that it does not interfere with other users of tracing, and removes it
-    /// at the end. The events are those of /sys/kernel/tracing/events/rust_dma.
+    /// at the end. rdma(4) describes the events.
     Trace(Trace),
     /// Diagnose problems, and print what to do
     Doctor(One),
