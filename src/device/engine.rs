@@ -51,6 +51,7 @@ use crate::{
         },
         sync::clock, //
     },
+    memory::hold::BufferHold,
     schedule::{
         Flight,
         Issue,
@@ -338,7 +339,7 @@ impl Delayed<Engine<'_>> {
                 return;
             };
             if let Some(request) = taken.request() {
-                request.memories().for_each(|used| used.buffer().leak());
+                request.memories().for_each(BufferHold::leak);
             }
             let notice = self.channel.state.lock().queue.abort(taken, clock::now());
             deliver(notice);

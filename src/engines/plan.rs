@@ -17,9 +17,10 @@ pub(crate) trait Payload {
     /// Records that the request is over. It still holds its memory.
     fn ended(&mut self);
 
-    /// Releases the memory, also in an interrupt handler. Memory that the request is the last to
-    /// hold is appended to `remains`, which the caller drops in process context.
-    fn release(self, remains: &mut Fifo<Self::Remains>);
+    /// Releases the memory of a request that is over, also in an interrupt handler. Memory that the
+    /// request is the last to hold is appended to `remains`, which the caller drops in process
+    /// context.
+    fn release(&mut self, remains: &mut Fifo<Self::Remains>);
 }
 
 /// The next transfer of a request.

@@ -28,9 +28,10 @@ pub(crate) trait Backing {
     /// Called when a request on it has ended. The request still holds it.
     fn ended(&mut self);
 
-    /// Releases it, also in an interrupt handler. The last reference is appended to `remains`,
-    /// which the caller drops in process context.
-    fn release(self, remains: &mut Fifo<Self::Remains>);
+    /// Called after [`ended`](Self::ended), also in an interrupt handler: the request does not hold
+    /// it any more. The last reference is appended to `remains`, which the caller drops in process
+    /// context.
+    fn release(&mut self, remains: &mut Fifo<Self::Remains>);
 }
 
 /// A part of coherent memory, which the request holds.
@@ -142,8 +143,8 @@ impl<B: Backing> Payload for Request<B> {
         }
     }
 
-    fn release(self, remains: &mut Fifo<Self::Remains>) {
-        match self.operation {
+    fn release(&mut self, remains: &mut Fifo<Self::Remains>) {
+        match &mut self.operation {
             Operation::ToDevice(span, _) | Operation::FromDevice(_, span) => {
                 span.memory.release(remains);
             }

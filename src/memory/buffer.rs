@@ -118,7 +118,7 @@ impl Buffer {
     }
 
     /// Leaks the memory, because the device may still write to it.
-    pub(crate) fn leak(&self) {
+    pub(super) fn leak(&self) {
         let _ = self.memory.memory().with(|memory| memory.leak());
     }
 }

@@ -18,7 +18,8 @@ use kernel::sync::{
 ///
 /// If `counted` is true, the buffer counts one request for this reference.
 pub(crate) struct BufferHold {
-    buffer: Arc<Buffer>,
+    /// [`None`] after the request has ended.
+    buffer: Option<Arc<Buffer>>,
     counted: bool,
 }
 
@@ -28,7 +29,7 @@ impl BufferHold {
         buffer.requests.add(1, Relaxed);
         // INVARIANT: just counted.
         Self {
-            buffer,
+            buffer: Some(buffer),
             counted: true,
         }
     }
@@ -37,14 +38,20 @@ impl BufferHold {
     pub(crate) fn uncounted(buffer: Arc<Buffer>) -> Self {
         // INVARIANT: not counted.
         Self {
-            buffer,
+            buffer: Some(buffer),
             counted: false,
         }
     }
 
-    /// Returns the buffer.
-    pub(crate) fn buffer(&self) -> &Buffer {
-        &self.buffer
+    fn buffer(&self) -> Option<&Buffer> {
+        self.buffer.as_deref()
+    }
+
+    /// Leaks the memory of the buffer, because the device may still write to it.
+    pub(crate) fn leak(&self) {
+        if let Some(buffer) = self.buffer() {
+            buffer.leak();
+        }
     }
 }
 
@@ -53,25 +60,29 @@ impl Backing for BufferHold {
 
     fn size(&self) -> u64 {
         // CAST: `usize` is at most 64 bits.
-        self.buffer.memory.size() as u64
+        self.buffer()
+            .map_or(0, |buffer| buffer.memory.size() as u64)
     }
 
     fn bus(&self, offset: u64) -> (u64, u64) {
-        self.buffer.memory.bus(offset)
+        self.buffer()
+            .map_or((0, 0), |buffer| buffer.memory.bus(offset))
     }
 
     #[inline]
     fn ended(&mut self) {
-        if core::mem::take(&mut self.counted) {
+        let counted = core::mem::take(&mut self.counted);
+        if let Some(buffer) = self.buffer().filter(|_| counted) {
             // By the type invariant, the count is not 0.
-            self.buffer.requests.fetch_sub(1, Relaxed);
+            buffer.requests.fetch_sub(1, Relaxed);
         }
     }
 
-    fn release(self, remains: &mut Fifo<Self::Remains>) {
-        let buffer = self.buffer.clone();
-        drop(self);
-        Buffer::release(buffer, remains);
+    #[inline]
+    fn release(&mut self, remains: &mut Fifo<Self::Remains>) {
+        if let Some(buffer) = self.buffer.take() {
+            Buffer::release(buffer, remains);
+        }
     }
 }
 

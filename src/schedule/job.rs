@@ -86,7 +86,7 @@ impl SyncId {
 
 /// A request in the queue.
 pub(crate) struct Job<T: QueueTypes> {
-    /// [`None`] in a blank job, and in a completion.
+    /// [`None`] in a blank job, and in the completion of a request that the engine still has.
     pub(super) request: Option<T::Request>,
     /// The thread that waits for this request; [`None`] if its completion is collected.
     pub(super) caller: Option<T::Caller>,
@@ -199,7 +199,7 @@ impl<T: QueueTypes> Job<T> {
 
     /// Releases the memory of its request. See [`Payload::release`].
     pub(super) fn release(&mut self, remains: &mut Fifo<RemainsOf<T>>) {
-        if let Some(request) = self.request.take() {
+        if let Some(request) = &mut self.request {
             request.release(remains);
         }
     }

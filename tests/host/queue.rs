@@ -98,9 +98,10 @@ impl Backing for Memory {
 
     fn ended(&mut self) {}
 
-    fn release(self, remains: &mut Fifo<Self>) {
-        if self.holders() == 1 {
-            remains.push_back(Entry::new(self).unwrap());
+    fn release(&mut self, remains: &mut Fifo<Self>) {
+        let released = std::mem::replace(self, Self::new(0, 0));
+        if released.holders() == 1 {
+            remains.push_back(Entry::new(released).unwrap());
         }
     }
 }
