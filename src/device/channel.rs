@@ -105,6 +105,13 @@ impl Channel {
         self.in_steps(|queue| queue.fail_batch(&mut cursor));
     }
 
+    /// Drops what was deferred to process context: this may free buffers.
+    pub(super) fn drop_deferred(&self) {
+        let deferred = self.state.lock().queue.take_deferred();
+        // Not under the lock.
+        drop(deferred);
+    }
+
     /// Fails the requests that are linked to a failed one.
     pub(super) fn fail_links(&self) {
         self.in_steps(Queue::fail_links);

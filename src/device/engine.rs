@@ -222,6 +222,8 @@ impl Delayed<Engine<'_>> {
         let now = clock::now();
         if transferred.is_err() {
             self.stop_others();
+            // If the queue is closed, the work item fails those that return to their lanes.
+            self.queue_now();
         }
         let notice = state.queue.finish(transferred, now);
         state.since = now;
@@ -319,9 +321,8 @@ impl Delayed<Engine<'_>> {
             self.keep_memory();
         }
         self.channel.abort_active();
-        let dropped = self.channel.state.lock().queue.take_deferred();
-        // Not under the lock, because buffers may be freed.
-        drop(dropped);
+        self.channel.fail_waiting();
+        self.channel.drop_deferred();
         self.channel.pool().revoke_all(&emptied);
         trace::teardown(dev, Teardown::Freed);
     }
@@ -347,12 +348,21 @@ impl Delayed<Engine<'_>> {
     }
 }
 
+impl Delayed<Engine<'_>> {
+    /// Frees the buffers whose last references were those of requests that have ended. Returns when
+    /// they are freed. Sleeps.
+    pub(crate) fn free_released(&self) {
+        self.channel.drop_deferred();
+        // The work item may be freeing others.
+        self.flush();
+    }
+}
+
 impl Work for Engine<'_> {
     fn work(this: &Delayed<Self>) {
-        let deferred = this.channel.state.lock().queue.take_deferred();
-        // It may hold the last references to buffers, which are freed here, in process context.
-        drop(deferred);
+        this.channel.drop_deferred();
         this.channel.fail_links();
+        this.channel.fail_waiting();
         this.start_next();
         this.check_late();
     }

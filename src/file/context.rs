@@ -141,11 +141,24 @@ impl Context {
         let handle = self.reserve()?;
         let unused = ScopeGuard::new(|| self.handles.lock().unreserve(handle));
         // Not under the lock, because the allocation and `report` may take long.
-        let buffer = Buffer::new(self.device.pool(), &self.quota, size, handle)?;
+        let buffer = self.new_buffer(size, handle)?;
         report(handle, &buffer)?;
         unused.dismiss();
         self.handles.lock().publish(handle, buffer);
         Ok(())
+    }
+
+    /// Creates a buffer. If there is no memory for it, retries after the buffers are freed that
+    /// requests were the last to refer to.
+    fn new_buffer(&self, size: usize, handle: Handle) -> Result<Arc<Buffer>> {
+        let new = || Buffer::new(self.device.pool(), &self.quota, size, handle);
+        match new() {
+            Err(EDQUOT | ENOMEM) => {
+                self.device.enter(|engine| engine.free_released())?;
+                new()
+            }
+            buffer => buffer,
+        }
     }
 
     /// Reserves a handle. It is not valid until a buffer is [published](Handles::publish) for it.
@@ -259,7 +272,7 @@ impl Context {
             return Ok(buffer);
         }
         let bytes = pages << PAGE_SHIFT;
-        let buffer = Buffer::new(self.device.pool(), &self.quota, bytes, Handle::FIRST)?;
+        let buffer = self.new_buffer(bytes, Handle::FIRST)?;
         self.handles.lock().first = Some(buffer.clone());
         Ok(buffer)
     }
@@ -279,7 +292,7 @@ impl Context {
         if nonblocking {
             return Err(EAGAIN);
         }
-        let buffer = Buffer::new(self.device.pool(), &self.quota, bytes, Handle::FIRST)?;
+        let buffer = self.new_buffer(bytes, Handle::FIRST)?;
         let span = Span::new(BufferHold::new(buffer.clone()), 0, range.length())?;
         self.client.transfer(Operation::FromDevice(range, span))?;
         buffer.copy_to(&mut to[..bytes])?;
@@ -301,7 +314,7 @@ impl Context {
         if nonblocking {
             return Err(EAGAIN);
         }
-        let buffer = Buffer::new(self.device.pool(), &self.quota, bytes, Handle::FIRST)?;
+        let buffer = self.new_buffer(bytes, Handle::FIRST)?;
         buffer.copy_from(&from[..bytes])?;
         let span = Span::new(BufferHold::new(buffer), 0, range.length())?;
         self.client.transfer(Operation::ToDevice(span, range))?;

@@ -63,14 +63,16 @@ impl Buffer {
         size: usize,
         handle: Handle,
     ) -> Result<Arc<Self>> {
+        let entry = Some(Entry::new(None)?);
         let (memory, id) = pool.allocate(quota, size, handle.first_page())?;
+        // Only dropping a buffer frees the memory, so nothing may fail before this.
         let buffer = Self {
             pool: pool.clone(),
             memory,
             id,
             requests: Atomic::new(0),
             handle,
-            entry: Some(Entry::new(None)?),
+            entry,
         };
         Ok(Arc::new(buffer, GFP_KERNEL_ACCOUNT)?)
     }
@@ -81,9 +83,14 @@ impl Buffer {
         let Some(mut last) = Arc::into_unique_or_drop(this) else {
             return;
         };
-        if let Some(mut entry) = last.entry.take() {
-            *entry = Some(last.into());
-            remains.push_back(entry);
+        match last.entry.take() {
+            Some(mut entry) => {
+                *entry = Some(last.into());
+                remains.push_back(entry);
+            }
+            // Only this function takes the entry, so that this does not happen. A leak is better
+            // than freeing memory in an interrupt handler.
+            None => core::mem::forget(last),
         }
     }
 

@@ -18,7 +18,7 @@ use kernel::sync::{
 ///
 /// If `counted` is true, the buffer counts one request for this reference.
 pub(crate) struct BufferHold {
-    /// [`None`] after the request has ended.
+    /// [`None`] after [`release`](Backing::release).
     buffer: Option<Arc<Buffer>>,
     counted: bool,
 }

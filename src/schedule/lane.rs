@@ -132,18 +132,18 @@ impl<T: QueueTypes> Lane<T> {
         }
     }
 
-    /// The ring that the lane belongs to; [`None`]: the ring that it is in, while a scan is in
-    /// progress.
-    pub(super) fn place(&self) -> Option<Place> {
+    /// Returns the ring that the lane belongs to.
+    pub(super) fn place(&self) -> Place {
         if self.continues.is_some() {
-            return Some(Place::Turns);
+            return Place::Turns;
         }
         match self.front() {
-            None => Some(Place::Nowhere),
-            Some(front) if !front.link_failed && self.waits_for_link(front) => Some(Place::Nowhere),
-            Some(front) if !front.link_failed => Some(Place::Turns),
-            Some(_) if self.scan.is_some() => None,
-            Some(_) => Some(Place::Failing),
+            None => Place::Nowhere,
+            Some(front) if !front.link_failed && self.waits_for_link(front) => Place::Nowhere,
+            Some(front) if !front.link_failed => Place::Turns,
+            // The scan fails it, or places the lane again at its end.
+            Some(_) if self.scan.is_some() => Place::Nowhere,
+            Some(_) => Place::Failing,
         }
     }
 
@@ -243,7 +243,7 @@ impl<T: QueueTypes> Lane<T> {
     /// number.
     pub(super) fn fail_links(&mut self, remains: &mut Fifo<RemainsOf<T>>) -> usize {
         for failed in 0..Self::STEP {
-            if self.place() != Some(Place::Failing) {
+            if self.place() != Place::Failing {
                 return failed;
             }
             if let Some(mut job) = self.pop() {

@@ -360,9 +360,9 @@ impl<T: QueueTypes> Lanes<T> {
         let Some(slot) = self.lanes.get(lane.0) else {
             return;
         };
-        match slot.lane.place() {
-            Some(place) if place != slot.place => self.move_to(lane, place, served),
-            _ => {}
+        let place = slot.lane.place();
+        if place != slot.place {
+            self.move_to(lane, place, served);
         }
     }
 

@@ -338,12 +338,14 @@ impl<T: QueueTypes> Queue<T> {
                 notice: None,
             };
         };
+        let failed = self.lanes.fail_links(lane, &mut self.deferred.memory);
         // CAST: a small number.
-        self.stats.counters.completed +=
-            self.lanes.fail_links(lane, &mut self.deferred.memory) as u64;
+        self.stats.counters.completed += failed as u64;
         Step {
-            more: self.has_failing(),
-            notice: self.notice(lane, Change::Completed),
+            more: failed > 0 && self.has_failing(),
+            notice: (failed > 0)
+                .then(|| self.notice(lane, Change::Completed))
+                .flatten(),
         }
     }
 

@@ -221,6 +221,27 @@ TEST_F(limits, back_after_the_last_request)
 	EXPECT_TRUE(all_is_back());
 }
 
+/* A program that frees a buffer with a request on it can allocate the next one as soon as it knows that the request has ended. */
+TEST_F(limits, back_at_once)
+{
+	struct rdma_completion completion;
+
+	for (int i = 0; i < 20; i++) {
+		struct rdma_request request = { .operation = RDMA_OP_TO_DEVICE, .length = 1, .cookie = 1 };
+		struct rdma_request second = request;
+
+		ASSERT_EQ(0, make(self->fd, CONTEXT, &request.source)) TH_LOG("round %d", i);
+		second.source = request.source;
+		second.cookie = 2;
+		ASSERT_EQ(2, submit(self->fd, (struct rdma_request[]){ request, second }, 2));
+		ASSERT_EQ(0, free_handle(self->fd, request.source));
+		if (i % 2)
+			ASSERT_EQ(1, cancel(self->fd, 2));
+		ASSERT_EQ(2, collect(self->fd, (struct rdma_completion[2]){}, 2, 2, FOREVER));
+		ASSERT_EQ(0, collect(self->fd, &completion, 0, 1, 0));
+	}
+}
+
 /* Killed with buffers that are mapped, queued and in flight. */
 TEST_F(limits, back_after_a_kill)
 {

@@ -112,7 +112,10 @@ impl Delayed<Engine<'_>> {
     /// programs may still run.
     pub(crate) fn shutdown(&self) {
         self.channel.close(ENODEV);
-        if self.quiesce() == Err(ETIMEDOUT) {
+        let quiesced = self.quiesce();
+        // The work item fails and drops what is left.
+        self.queue_now();
+        if quiesced == Err(ETIMEDOUT) {
             dev_err!(self.dev, "a transfer does not end: clearing Bus Master\n");
         }
         self.enabled.clear_master();

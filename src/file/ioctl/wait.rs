@@ -92,7 +92,7 @@ fn write(mut array: Argument<uapi::rdma_completion>, completions: &mut Fifo<Job>
         }
         array = array.next();
         if let Some(mut job) = completions.pop_front() {
-            // This frees the request, and its buffers if there are no other references to them.
+            // For reuse. The buffers were released when the request ended.
             job.clear();
             written.push_back(job);
         }

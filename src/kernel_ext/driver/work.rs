@@ -128,6 +128,13 @@ impl<T: Work> Delayed<T> {
         };
     }
 
+    /// Waits until an execution of the work that was queued before this call has finished. Must not
+    /// be called by the work.
+    pub(crate) fn flush(&self) {
+        // SAFETY: By the type invariant, `work` is initialised.
+        unsafe { bindings::flush_work(self.work.get()) };
+    }
+
     /// # Safety
     ///
     /// `work` must be the field of a `Delayed<T>`.

@@ -274,6 +274,35 @@ fn a_completion_holds_no_memory() {
     assert_eq!(collect(&mut queue, a, 10).len(), 10);
 }
 
+/// Requests that are linked to a failed one are cancelled by a scan that has begun before they are failed: the step that
+/// fails links waits for the scan, and makes no notice.
+#[test]
+fn a_scan_of_failing_links_stops_the_steps() {
+    let mut queue = open();
+    let (a, waker) = lane(&mut queue);
+    batch(&mut queue, a, (0..100).map(|n| (to_device(n, 1), n, n > 0))).unwrap();
+    queue.start().unwrap();
+    deliver(queue.finish(Err(EIO), 0));
+    assert!(queue.has_failing());
+    let mut scan = queue.cancel(a, None).unwrap();
+    waker.changes();
+    let step = queue.fail_links();
+    assert!(!step.more);
+    deliver(step.notice);
+    assert_eq!(waker.changes(), []);
+    loop {
+        let step = queue.cancel_step(a, &mut scan);
+        deliver(step.notice);
+        if !step.more {
+            break;
+        }
+    }
+    while queue.has_failing() {
+        deliver(queue.fail_links().notice);
+    }
+    assert_eq!(queue.state(a).completed, 100);
+}
+
 /// The slot of a lane can be reused, and nothing of the previous lane is left.
 #[test]
 fn a_job_that_is_cleared_is_blank() {
