@@ -355,6 +355,16 @@ class Coroutines(Cases):
         asyncio.run(main())
         self.assertLess(time.monotonic() - began, 1.5)  # 20 requests take 2 s
 
+    def test_a_child_that_closes_the_context_stops_no_coroutine(self) -> None:
+        async def main() -> None:
+            task = asyncio.create_task(self.context.wait_async(timeout=10))
+            await asyncio.sleep(0.01)
+            self.child(self.context.close)
+            self.context.submit([self.context.request_to_device(self.filled(b""), 1)])
+            self.assertEqual(len(await task), 1)
+
+        asyncio.run(main())
+
     def test_closing_ends_what_is_awaited(self) -> None:
         async def main() -> None:
             task = asyncio.create_task(self.context.wait_async())

@@ -143,7 +143,9 @@ class Driver:
 
     def complete(self, node: int, request: _abi.rdma_request, status: int) -> None:
         """Complete a request."""
-        self.files[node].completed.append(_abi.rdma_completion(cookie=request.cookie, bytes=0 if status else request.length, status=-status))
+        self.files[node].completed.append(
+            _abi.rdma_completion(cookie=request.cookie, bytes=0 if status else request.length, status=-status)
+        )
         os.eventfd_write(node, 1)
 
     def wait(self, node: int, wait: _abi.rdma_wait) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
@@ -29,6 +30,7 @@ class Awaited:
         self._requests: dict[int, tuple[asyncio.Future[Completion], Request]] = {}
         self._waiters: set[asyncio.Future[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._process = os.getpid()
 
     async def run(self, context: Context, request: Request) -> Completion:
         """Submit a request and wait for its completion. If this is cancelled, so is the request, unless the engine has begun it."""
@@ -69,7 +71,8 @@ class Awaited:
 
     def close(self, context: Context) -> None:
         """Let all of them fail: the context is about to be closed."""
-        self._fail(context, ValueError("the context is closed"))
+        if self._process == os.getpid():  # a child of fork(2) shares what its parent's event loop watches
+            self._fail(context, ValueError("the context is closed"))
 
     def _watch(self, context: Context) -> asyncio.AbstractEventLoop:
         """Let the current event loop watch the node."""
