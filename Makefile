@@ -68,6 +68,7 @@ shell: modules samples user ## boot the guest to a prompt, with the driver loade
 check: setup ## check formatting, clippy, shellcheck, spelling and style
 	@for crates in tests/fuzz user samples; do (cd $$crates && $(CURDIR)/vm/cargo fetch --quiet) || exit; done
 	@vm/enter vm/check
+	@tests/python/versions
 
 rust-analyzer: setup ## write rust-project.json, for editors with rust-analyzer
 	@vm/rust-analyzer

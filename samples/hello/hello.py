@@ -8,8 +8,8 @@ import numpy
 import rust_dma
 
 with rust_dma.Context(*sys.argv[1:2]) as context:
-    buffer = context.allocate(4096)
-    numbers = buffer.array("float64")  # the buffer itself, as 512 numbers
+    buffer = context.allocate(512, "float64")
+    numbers = numpy.asarray(buffer)  # the buffer itself, as 512 numbers
     numbers[:] = numpy.sqrt(numpy.arange(len(numbers)))
     context.to_device(buffer)
 

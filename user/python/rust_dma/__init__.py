@@ -4,17 +4,31 @@
 
     with rust_dma.Context("/dev/rdma0") as context:
         buffer = context.allocate(4096)
-        buffer.view[:5] = b"hello"
+        buffer[:5] = b"hello"
         context.to_device(buffer, 5)
-        buffer.view[:5] = bytes(5)
+        buffer[:5] = bytes(5)
         context.from_device(buffer, 5)
-        assert bytes(buffer.view[:5]) == b"hello"
+        assert bytes(buffer[:5]) == b"hello"
 
-A buffer is memory that the program and the device share: `buffer.view` is a memoryview of it, and `buffer.array()` a NumPy array,
-both without a copy. While a request is pending, the device accesses these bytes: reads may return old or new data, and writes may
-be lost. The terms and numbers are those of src/uapi/rdma.h and rdma(4); errors are OSError with its errno.
+A buffer is memory that the program and the device share, and all views of it are without a copy: indices and slices, memoryview,
+numpy.asarray. `context.allocate((64, 16), "float32")` is an array of numbers. While a request is pending, the device accesses these
+bytes: reads may return old or new data, and writes may be lost.
+
+`to_device`, `from_device` and `copy` wait for the device. `submit` queues requests, and `wait` collects their completions. In asyncio:
+
+    async def there_and_back(context: rust_dma.Context, buffer: rust_dma.Buffer) -> None:
+        await context.run(context.request_to_device(buffer))
+        await context.run(context.request_from_device(buffer))
+
+The terms and numbers are those of src/uapi/rdma.h and rdma(4). Errors of the driver are OSError with its errno; arguments that cannot be
+right (a freed buffer, another context's buffer, a range that does not fit) are ValueError. A child of fork(2) shares the context: it can
+use its parent's buffers, and does not free them.
 """
 
-from rust_dma._context import Buffer, Completion, Context, Device, Info, devices
+from rust_dma._buffer import Buffer
+from rust_dma._context import Context
+from rust_dma._device import Device, Info, devices
+from rust_dma._request import Completion, Operation, Request
 
-__all__ = ["Buffer", "Completion", "Context", "Device", "Info", "devices"]
+__version__ = "0.1.0"
+__all__ = ["Buffer", "Completion", "Context", "Device", "Info", "Operation", "Request", "__version__", "devices"]

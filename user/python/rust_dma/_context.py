@@ -1,120 +1,38 @@
-"""Devices, contexts and buffers."""
+"""Contexts: open files of a device."""
 
 from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
-import mmap
 import os
+import signal
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rust_dma import _abi
+from rust_dma import _abi, _node
+from rust_dma._buffer import Buffer, Layout
+from rust_dma._device import Info, info_of
+from rust_dma._request import FIRST_AWAITED, Completion, Operation, Request
 
 if TYPE_CHECKING:
-    import numpy
+    import numpy.typing
 
+    from rust_dma._awaited import Awaited
 
-@dataclass(frozen=True)
-class Device:
-    """A device of the driver: its name such as rdma0, its node such as /dev/rdma0, its address on the PCI bus."""
-
-    name: str
-    node: Path
-    pci_address: str
-
-
-def devices() -> list[Device]:
-    """The devices of the driver, by their numbers; none if it is not loaded."""
-    found = Path("/sys/class/rust_dma").glob("rdma*")
-    names = sorted((entry.name for entry in found), key=lambda name: (len(name), name))
-    return [Device(name, Path("/dev") / name, (Path("/sys/class/rust_dma") / name / "device").resolve().name) for name in names]
-
-
-@dataclass(frozen=True)
-class Info:
-    """The properties of a device and its driver; sizes are in bytes."""
-
-    abi_version: int
-    operations: int
-    capabilities: int
-    device_memory_size: int
-    max_transfer_size: int
-    max_buffer_size: int
-    dma_bits: int
-    interrupt: str
-    hardware_version: tuple[int, int]
-    queue_depth: int
-    engine_depth: int
-    address_alignment: int
-    length_alignment: int
-
-
-@dataclass(frozen=True)
-class Completion:
-    """The result of a submitted request: status is 0 or an errno."""
-
-    cookie: int
-    bytes: int
-    status: int
-
-    def check(self) -> Completion:
-        """Raise OSError if it has failed."""
-        if self.status:
-            raise OSError(self.status, f"request {self.cookie}: {os.strerror(self.status)}")
-        return self
-
-
-class Buffer:
-    """Coherent memory that the device can access; from Context.allocate. It has the buffer protocol through `view`."""
-
-    handle: int | None = None
-
-    def __init__(self, context: Context, size: int) -> None:
-        alloc = _abi.rdma_alloc(size=size)
-        context._call(_abi.RDMA_IOC_ALLOC, alloc)
-        self._context = context
-        self.handle = alloc.handle
-        try:
-            self._mapping = mmap.mmap(context.fileno(), alloc.size, mmap.MAP_SHARED, offset=alloc.mmap_offset)
-        except OSError:
-            self.free()
-            raise
-        self.view = memoryview(self._mapping)
-
-    def __len__(self) -> int:
-        return len(self._mapping)
-
-    def array(self, dtype: Any = "uint8", count: int = -1, offset: int = 0) -> numpy.ndarray:
-        """A NumPy array of it, or of `count` elements from byte `offset` on. No copy: it is the same memory."""
-        import numpy
-
-        return numpy.frombuffer(self._mapping, dtype, count, offset)
-
-    def free(self) -> None:
-        """Release the handle. The memory stays as long as views, arrays or requests use it."""
-        if self.handle is not None and self._context._file is not None:
-            handle, self.handle = self.handle, None
-            self._context._call(_abi.RDMA_IOC_FREE, _abi.rdma_free(handle=handle))
-
-    def __del__(self) -> None:
-        self.free()
-
-    def __enter__(self) -> Buffer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.free()
-
-
-def _request(operation: int, buffer: Buffer, length: int | None, offset: int, cookie: int) -> _abi.rdma_request:
-    """A request without its offsets: without a length, for the rest of a buffer."""
-    length = len(buffer) - offset if length is None else length
-    return _abi.rdma_request(operation=operation, length=length, cookie=cookie)
+_BATCH = 64
+_NOT_A_NODE = "this is no node of the driver rdma"
+_OPENING = {
+    errno.ENOENT: "there is no such device node; `rdmactl list` shows those that exist, and `rdmactl doctor` says why there is none",
+    errno.EACCES: "not allowed; members of the group rust-dma can open it where the package's udev rule is installed",
+}
+_ALLOCATING = {
+    errno.ENOMEM: "no memory that the device can access, or the limit of locked memory (ulimit -l); the kernel log says which",
+    errno.EDQUOT: "the limit of the context or the device (parameters context_mib and device_mib); the kernel log says which",
+}
 
 
 class Context:
@@ -123,9 +41,16 @@ class Context:
     _file: int | None = None
 
     def __init__(self, node: str | os.PathLike[str] = "/dev/rdma0") -> None:
-        self._file = os.open(node, os.O_RDWR | os.O_CLOEXEC)
+        self.node = Path(node)
+        self._coroutines: Awaited | None = None
+        self._kept: deque[Completion] = deque()  # collected, but not yet returned
         try:
-            version = self.info().abi_version
+            self._file = _node.open_node(node)
+        except OSError as error:
+            raise _node.explained(error, _OPENING) from None
+        try:
+            self._info = self.info()
+            version = self._info.abi_version
             if version != _abi.RDMA_ABI_VERSION:
                 raise OSError(errno.ENOTSUP, f"the driver's interface is version {version}, and this module's {_abi.RDMA_ABI_VERSION}")
         except OSError:
@@ -141,6 +66,8 @@ class Context:
     def close(self) -> None:
         """Close it. Mappings stay as long as views or arrays use them."""
         if self._file is not None:
+            if self._coroutines is not None:
+                self._coroutines.close(self)
             file, self._file = self._file, None
             os.close(file)
 
@@ -153,117 +80,240 @@ class Context:
     def __del__(self) -> None:
         self.close()
 
+    def __repr__(self) -> str:
+        return f"<rust_dma.Context of {self.node}{', closed' if self._file is None else ''}>"
+
     def info(self) -> Info:
         """The properties of the device and its driver."""
-        info = _abi.rdma_device_info()
-        self._call(_abi.RDMA_IOC_DEVICE_INFO, info)
-        kinds = {_abi.RDMA_INTERRUPT_INTX: "INTx", _abi.RDMA_INTERRUPT_MSI: "MSI"}
-        return Info(
-            info.abi_version,
-            info.operations,
-            info.capabilities,
-            info.device_memory_size,
-            info.max_transfer_size,
-            info.max_buffer_size,
-            info.dma_bits,
-            kinds.get(info.interrupt, str(info.interrupt)),
-            (info.hardware_version >> 8, info.hardware_version & 0xFF),
-            info.queue_depth,
-            info.engine_depth,
-            info.address_alignment,
-            info.length_alignment,
-        )
+        raw = _abi.rdma_device_info()
+        self._call(_abi.RDMA_IOC_DEVICE_INFO, raw, {errno.ENOTTY: _NOT_A_NODE, errno.EINVAL: _NOT_A_NODE})
+        return info_of(raw)
 
-    def allocate(self, size: int) -> Buffer:
-        """Allocate a buffer of at least `size` bytes, rounded up to whole pages, all zero."""
-        return Buffer(self, size)
+    def allocate(self, shape: int | Sequence[int], dtype: numpy.typing.DTypeLike | None = None) -> Buffer:
+        """Allocate a buffer, all zero: of at least `shape` bytes, rounded up to whole pages; or, with a dtype, an array of this shape."""
+        layout = Layout(shape, dtype)
+        limit = self._info.max_buffer_size
+        if not 1 <= layout.size <= limit:
+            raise ValueError(f"a buffer of {layout.size} bytes: it must have 1 to {limit}")
+        alloc = _abi.rdma_alloc(size=layout.size)
+        self._call(_abi.RDMA_IOC_ALLOC, alloc, _ALLOCATING)
+        return Buffer(self, alloc, layout)
 
     def to_device(self, buffer: Buffer, length: int | None = None, offset: int = 0, at: int = 0) -> None:
         """Transfer bytes of a buffer to device memory, from `at` on, and wait for it."""
-        self._run(self.request_to_device(buffer, length, offset, at))
+        self._transfer(self.request_to_device(buffer, length, offset, at))
 
     def from_device(self, buffer: Buffer, length: int | None = None, offset: int = 0, at: int = 0) -> None:
         """Transfer device memory, from `at` on, to bytes of a buffer, and wait for it."""
-        self._run(self.request_from_device(buffer, length, offset, at))
+        self._transfer(self.request_from_device(buffer, length, offset, at))
 
     def copy(self, source: Buffer, destination: Buffer, length: int | None = None, offset: int = 0, at: int = 0) -> None:
-        """Copy bytes of one buffer to another one, through the device memory, and wait for it."""
-        self._run(self.request_copy(source, destination, length, offset, at))
+        """Copy bytes of a buffer, from `offset` on, to another one, from `at` on, through the device memory, and wait for it."""
+        # In pieces: after a signal handler, only the current one is repeated.
+        for piece in self.request_copy(source, destination, length, offset, at)._pieces(self._info.max_transfer_size):
+            self._transfer(piece)
 
-    def request_to_device(
-        self, buffer: Buffer, length: int | None = None, offset: int = 0, at: int = 0, cookie: int = 0
-    ) -> _abi.rdma_request:
-        """A request for submit."""
-        request = _request(_abi.RDMA_OP_TO_DEVICE, buffer, length, offset, cookie)
-        request.source, request.source_offset, request.destination_offset = buffer.handle, offset, at
-        return request
+    def request_to_device(self, buffer: Buffer, length: int | None = None, offset: int = 0, at: int = 0, cookie: int = 0) -> Request:
+        """A request for submit and run; without a length, for the rest of the buffer."""
+        length = buffer.nbytes - offset if length is None else length
+        return Request(self, Operation.TO_DEVICE, buffer, None, offset, at, length, cookie)
 
-    def request_from_device(
-        self, buffer: Buffer, length: int | None = None, offset: int = 0, at: int = 0, cookie: int = 0
-    ) -> _abi.rdma_request:
-        """A request for submit."""
-        request = _request(_abi.RDMA_OP_FROM_DEVICE, buffer, length, offset, cookie)
-        request.destination, request.destination_offset, request.source_offset = buffer.handle, offset, at
-        return request
+    def request_from_device(self, buffer: Buffer, length: int | None = None, offset: int = 0, at: int = 0, cookie: int = 0) -> Request:
+        """A request for submit and run; without a length, for the rest of the buffer."""
+        length = buffer.nbytes - offset if length is None else length
+        return Request(self, Operation.FROM_DEVICE, None, buffer, at, offset, length, cookie)
 
     def request_copy(
         self, source: Buffer, destination: Buffer, length: int | None = None, offset: int = 0, at: int = 0, cookie: int = 0
-    ) -> _abi.rdma_request:
-        """A request for submit."""
-        request = _request(_abi.RDMA_OP_COPY, source, length, offset, cookie)
-        request.source, request.source_offset = source.handle, offset
-        request.destination, request.destination_offset = destination.handle, at
-        return request
+    ) -> Request:
+        """A request for submit and run; without a length, for the rest of the source."""
+        length = source.nbytes - offset if length is None else length
+        return Request(self, Operation.COPY, source, destination, offset, at, length, cookie)
 
-    def submit(self, requests: Iterable[_abi.rdma_request], *, linked: bool = False) -> int:
+    def submit(self, requests: Iterable[Request], *, linked: bool = False) -> int:
         """Queue requests, without waiting; linked: each starts only if the previous one succeeds. Returns how many were accepted,
         from the first one on."""
-        array = [_abi.rdma_request.from_buffer_copy(request) for request in requests]
-        if linked:
-            for request in array[:-1]:
-                request.flags |= _abi.RDMA_REQUEST_LINK
-        array = (_abi.rdma_request * len(array))(*array)
-        size = ctypes.sizeof(_abi.rdma_request)
-        submit = _abi.rdma_submit(requests=ctypes.addressof(array), count=len(array), request_size=size)
-        return self._call(_abi.RDMA_IOC_SUBMIT, submit)
+        requests = list(requests)
+        depth = self._info.queue_depth
+        if not requests:
+            raise ValueError("no requests to submit")
+        if linked and len(requests) > depth:
+            raise ValueError(f"a chain of {len(requests)} requests: it can have at most {depth}")
+        with ExitStack() as used:
+            array = [self._raw(request, used) for request in requests[:depth]]
+            if linked:
+                for raw in array[:-1]:
+                    raw.flags |= _abi.RDMA_REQUEST_LINK
+            return self._submit(array)
 
-    def wait(self, minimum: int = 1, maximum: int = 64, timeout: float | None = None) -> list[Completion]:
-        """Collect completions in order: at least `minimum`, but wait for at most `timeout` seconds."""
-        array = (_abi.rdma_completion * maximum)()
-        deadline = _abi.RDMA_WAIT_FOREVER
-        if timeout is not None:
-            deadline = min(time.monotonic_ns() + round(timeout * 1e9), deadline)
-        wait = _abi.rdma_wait(
-            completions=ctypes.addressof(array),
-            min=minimum,
-            max=maximum,
-            completion_size=ctypes.sizeof(_abi.rdma_completion),
-            deadline_ns=deadline,
-        )
-        while True:
+    def wait(self, minimum: int = 1, maximum: int | None = None, timeout: float | None = None) -> list[Completion]:
+        """Collect completions in order: at least `minimum`, at most `maximum` (without one, 64, or `minimum` if that is more), but wait
+        for at most `timeout` seconds. There are fewer, too, if the device is gone."""
+        maximum = max(minimum, _BATCH) if maximum is None else maximum
+        if minimum < 0 or maximum < max(minimum, 1):
+            raise ValueError(f"at least {minimum} and at most {maximum} completions")
+        deadline = _deadline(timeout)
+        while len(self._kept) < maximum:
             try:
-                count = self._call(_abi.RDMA_IOC_WAIT, wait)
-            except InterruptedError:
-                continue  # Python has called its handler, which may have raised an exception (PEP 475)
-            return [Completion(item.cookie, item.bytes, -item.status) for item in array[:count]]
+                self._collect(max(minimum - len(self._kept), 0), maximum - len(self._kept), deadline)
+            except OSError:
+                if not self._kept:
+                    raise
+                break
+            if len(self._kept) >= minimum or time.monotonic_ns() >= deadline:
+                break
+        return self._take(maximum)
+
+    async def run(self, request: Request) -> Completion:
+        """Submit a request and wait for its completion, in asyncio's event loop; when the queue is full, wait for room first.
+
+        If it fails, this raises OSError. If the task is cancelled, so is the request, unless the engine has begun it. Its cookie is
+        not used. The event loop collects the completions of all other requests, too: get them by `wait_async` or `wait`, and do not
+        watch the context by `select`.
+        """
+        return (await self._awaited().run(self, request)).check()
+
+    async def wait_async(self, minimum: int = 1, maximum: int | None = None, timeout: float | None = None) -> list[Completion]:
+        """The same as `wait`, in asyncio's event loop."""
+        import asyncio
+
+        maximum = max(minimum, _BATCH) if maximum is None else maximum
+        try:
+            if len(self._kept) < maximum:
+                self._collect()
+            async with asyncio.timeout(timeout):
+                while len(self._kept) < minimum:
+                    await self._awaited().next(self)
+        except TimeoutError:
+            pass
+        except OSError:
+            if not self._kept:
+                raise
+        return self._take(maximum)
 
     def cancel(self, cookie: int | None = None) -> int:
         """Cancel the requests that have not started, of this cookie or all; returns their number."""
+        return self._cancel(cookie)
+
+    def read(self, length: int | None = None, at: int = 0) -> bytes:
+        """Read device memory, from `at` on; fewer bytes than `length` at its end."""
+        return _node.read(self.fileno(), self._info.device_memory_size if length is None else length, at)
+
+    def write(self, data: bytes | bytearray | memoryview, at: int = 0) -> int:
+        """Write device memory, from `at` on, where all of the data must fit; returns their number of bytes."""
+        length, size = memoryview(data).nbytes, self._info.device_memory_size
+        if at < 0 or at + length > size:
+            raise ValueError(f"{length} bytes from {at} on: the device memory has {size}")
+        return _node.write(self.fileno(), data, at)
+
+    def _awaited(self) -> Awaited:
+        """The requests that coroutines await. Only they need asyncio, which takes long to import."""
+        if self._coroutines is None:
+            from rust_dma._awaited import Awaited
+
+            self._coroutines = Awaited()
+        return self._coroutines
+
+    def _transfer(self, request: Request) -> None:
+        """Execute a request. Completions of submitted requests must not be taken here; therefore this uses the blocking call."""
+        with ExitStack() as used:
+            raw = self._raw(request, used)
+            try:
+                self._call(_abi.RDMA_IOC_TRANSFER, raw)
+            except InterruptedError:
+                # Python has called its handler, which has raised no exception (PEP 475). The same bytes are moved again; without
+                # signals, because a timer of less than the time of a transfer would interrupt each attempt.
+                with _signals_blocked():
+                    self._call(_abi.RDMA_IOC_TRANSFER, raw)
+
+    def _raw(self, request: Request, used: ExitStack, cookie: int | None = None) -> _abi.rdma_request:
+        if request.context is not self:
+            raise ValueError("the request belongs to another context")
+        return request._raw(used, cookie)
+
+    def _submit(self, requests: list[_abi.rdma_request]) -> int:
+        array = (_abi.rdma_request * len(requests))(*requests)
+        size = ctypes.sizeof(_abi.rdma_request)
+        submit = _abi.rdma_submit(requests=ctypes.addressof(array), count=len(array), request_size=size)
+        full = f"{self._info.queue_depth} requests are queued or not yet collected"
+        return self._call(_abi.RDMA_IOC_SUBMIT, submit, {errno.EAGAIN: full})
+
+    def _submit_awaited(self, request: Request, cookie: int) -> bool:
+        """Queue a request, if there is room."""
+        try:
+            with ExitStack() as used:
+                return self._submit([self._raw(request, used, cookie)]) == 1
+        except BlockingIOError:
+            return False
+
+    def _collect(self, minimum: int = 0, maximum: int = _BATCH, deadline: int = 0) -> None:
+        """Collect completions, by one call that a signal may end, and deliver them to the coroutines that await them, or keep them."""
+        depth = self._info.queue_depth
+        array = (_abi.rdma_completion * min(maximum, depth))()
+        size = ctypes.sizeof(_abi.rdma_completion)
+        # The driver writes 0 to `reserved`. If a signal handler raises an exception, its call returns no number, but may have collected.
+        ctypes.memset(array, 0xFF, ctypes.sizeof(array))
+        wait = _abi.rdma_wait(
+            completions=ctypes.addressof(array), min=min(minimum, depth), max=len(array), completion_size=size, deadline_ns=deadline
+        )
+        try:
+            self._call(_abi.RDMA_IOC_WAIT, wait)
+        except InterruptedError:
+            pass
+        except BlockingIOError:  # the file has O_NONBLOCK, and there are none
+            if minimum:
+                raise
+        finally:
+            for raw in array:
+                if raw.reserved:
+                    break
+                completion = Completion(raw.cookie, raw.bytes, -raw.status)
+                if completion.cookie < FIRST_AWAITED:
+                    self._kept.append(completion)
+                elif self._coroutines is not None:
+                    self._coroutines.deliver(completion)
+
+    def _take(self, maximum: int) -> list[Completion]:
+        found: list[Completion] = []
+        with suppress(IndexError):  # another thread may take them, too
+            while len(found) < maximum:
+                found.append(self._kept.popleft())
+        return found
+
+    def _cancel(self, cookie: int | None) -> int:
         cancel = _abi.rdma_cancel(flags=_abi.RDMA_CANCEL_ALL) if cookie is None else _abi.rdma_cancel(cookie=cookie)
-        return self._call(_abi.RDMA_IOC_CANCEL, cancel)
+        none = f"no request with the cookie {cookie} is queued or executing"
+        return self._call(_abi.RDMA_IOC_CANCEL, cancel, {errno.ENOENT: none, errno.EALREADY: "the engine has begun the request"})
 
-    def read(self, length: int = _abi.RDMA_DEVICE_MEMORY_SIZE, at: int = 0) -> bytes:
-        """Read device memory, from `at` on."""
-        return os.pread(self.fileno(), length, at)
+    def _free(self, handle: int) -> None:
+        """Free a handle, unless it has gone with the context or the device."""
+        if self._file is not None:
+            try:
+                self._call(_abi.RDMA_IOC_FREE, _abi.rdma_free(handle=handle))
+            except OSError as error:
+                if error.errno != errno.ENODEV:
+                    raise
 
-    def write(self, data: bytes, at: int = 0) -> int:
-        """Write device memory, from `at` on; returns the number of bytes that fit."""
-        return os.pwrite(self.fileno(), data, at)
+    def _call(self, number: int, argument: ctypes.Structure, reasons: Mapping[int, str] | None = None) -> int:
+        try:
+            return _node.ioctl(self.fileno(), number, argument)
+        except InterruptedError:
+            raise
+        except OSError as error:
+            raise _node.explained(error, {errno.ENODEV: f"{self.node} has been removed", **(reasons or {})}) from None
 
-    def _run(self, request: _abi.rdma_request) -> None:
-        # Completions of submitted requests must not be taken here; therefore this uses the blocking call. A signal
-        # during the call raises InterruptedError: it is unknown what has been transferred.
-        self._call(_abi.RDMA_IOC_TRANSFER, request)
 
-    def _call(self, number: int, argument: ctypes.Structure) -> int:
-        return fcntl.ioctl(self.fileno(), number, argument)
+def _deadline(timeout: float | None) -> int:
+    """The time of CLOCK_MONOTONIC, in nanoseconds, at which a timeout that begins now ends."""
+    if timeout is None:
+        return _abi.RDMA_WAIT_FOREVER
+    return int(min(time.monotonic_ns() + timeout * 1e9, _abi.RDMA_WAIT_FOREVER))
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)

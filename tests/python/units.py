@@ -1,0 +1,162 @@
+#!/usr/bin/python3 -B
+"""tests/python/units.py : the Python module with a driver in Python (fake.py): without a device, on any Python that the module is for."""
+
+import asyncio
+import errno
+import gc
+import os
+import signal
+import sys
+from collections import deque
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent.parent
+sys.path[:0] = [str(PROJECT / "tests/harness"), str(PROJECT / "user/python")]
+import cases  # noqa: E402
+import fake  # noqa: E402
+import ktap  # noqa: E402
+from rust_dma import _abi  # noqa: E402
+
+
+class Faked:
+    """With the driver in Python."""
+
+    def setUp(self) -> None:
+        self.driver = fake.Driver()
+        self.driver.install(self)
+        super().setUp()
+
+    def submitted(self, count: int) -> None:
+        """Submit requests with the cookies 0, 1 and so on."""
+        buffer = self.context.allocate(1)
+        self.context.submit([self.context.request_to_device(buffer, 1, cookie=place) for place in range(count)])
+
+
+class Rare(Faked, cases.Cases):
+    """What a device does rarely."""
+
+    def interrupted(self) -> None:
+        """A call ends for a signal."""
+        raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
+
+    def test_waits_continue_after_signals(self) -> None:
+        self.driver.before[_abi.RDMA_IOC_WAIT] = deque([self.interrupted] * 3)
+        self.submitted(3)
+        self.assertEqual(len(self.context.wait(3)), 3)
+        self.assertEqual(self.driver.calls.count(_abi.RDMA_IOC_WAIT), 4)
+
+    def test_waits_that_come_back_short_continue(self) -> None:
+        self.submitted(6)
+        self.driver.wait, whole = None, self.driver.wait
+        limits = deque([2, 0, 3, 64])
+
+        def short(node: int, wait: _abi.rdma_wait) -> int:
+            wait.min, wait.max = 0, limits.popleft() or wait.max
+            return whole(node, wait) if len(limits) != 2 else 0
+
+        self.driver.actions[_abi.RDMA_IOC_WAIT] = short
+        self.assertEqual([item.cookie for item in self.context.wait(6, timeout=60)], list(range(6)))
+
+    def test_a_handler_that_raises_loses_no_completion(self) -> None:
+        def handler(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        old = signal.signal(signal.SIGUSR1, handler)
+        self.addCleanup(signal.signal, signal.SIGUSR1, old)
+        self.submitted(4)
+        self.driver.collected = lambda: signal.raise_signal(signal.SIGUSR1)
+        with self.assertRaises(KeyboardInterrupt):
+            self.context.wait(4)
+        self.driver.collected = lambda: None
+        self.assertEqual([item.cookie for item in self.context.wait(4, timeout=0)], list(range(4)))
+
+    def test_interrupted_transfers_are_repeated_without_signals(self) -> None:
+        blocked = []
+        look = lambda: blocked.append(signal.pthread_sigmask(signal.SIG_BLOCK, []))  # noqa: E731
+        self.driver.before[_abi.RDMA_IOC_TRANSFER] = deque([self.interrupted, look, look])
+        buffer = self.filled(b"hello")
+        self.context.to_device(buffer, 5)
+        self.context.to_device(buffer, 5)
+        self.assertIn(signal.SIGALRM, blocked[0])
+        self.assertNotIn(signal.SIGALRM, blocked[1])
+        self.assertEqual(self.context.read(5), b"hello")
+
+    def test_copies_repeat_one_piece(self) -> None:
+        source, destination = self.context.allocate(20000), self.context.allocate(20000)
+        source[:] = bytes(place % 251 for place in range(len(source)))
+        self.driver.before[_abi.RDMA_IOC_TRANSFER] = deque([lambda: None, self.interrupted])
+        self.context.copy(source, destination, 19000, 7, 99)
+        self.assertEqual(bytes(destination[99:19099]), bytes(source[7:19007]))
+        self.assertEqual(self.driver.calls.count(_abi.RDMA_IOC_TRANSFER), 6)
+
+    def test_a_buffer_is_not_freed_while_a_call_uses_its_number(self) -> None:
+        for number, call in (
+            (_abi.RDMA_IOC_TRANSFER, lambda buffer: self.context.to_device(buffer, 4)),
+            (_abi.RDMA_IOC_SUBMIT, lambda buffer: self.context.submit([self.context.request_to_device(buffer, 4)])),
+        ):
+            buffer = self.filled(b"used")
+            self.driver.calls.clear()
+
+            def free(buffer: object = buffer) -> None:
+                buffer.free()
+                self.assertNotIn(_abi.RDMA_IOC_FREE, self.driver.calls)
+
+            self.driver.before[number] = deque([free])
+            call(buffer)
+            self.assertEqual(self.context.read(4), b"used")
+            self.assertEqual(self.driver.calls, [number, _abi.RDMA_IOC_FREE])
+
+    def test_memory_is_unmapped_with_its_last_view(self) -> None:
+        def mapped() -> int:
+            return Path("/proc/self/maps").read_text().count("rust_dma_fake")
+
+        buffer = self.filled(b"last")
+        views = [buffer[:4], buffer.view[2:]]
+        buffer.free()
+        self.assertEqual((mapped(), bytes(views[0])), (1, b"last"))
+        views.clear()
+        self.assertEqual(mapped(), 0)
+
+    def test_the_size_of_device_memory_is_the_devices(self) -> None:
+        self.driver.memory = bytearray(100)
+        with type(self.context)() as context:
+            self.assertEqual(len(context.read()), 100)
+            with self.assertRaisesRegex(ValueError, "the device memory has 100"):
+                context.to_device(context.allocate(4096), 101)
+
+    def test_a_device_that_is_gone_ends_what_is_awaited(self) -> None:
+        async def main() -> None:
+            self.submitted(1)
+            self.assertEqual(len(await self.context.wait_async(2)), 1)
+            with self.assertRaisesRegex(OSError, "/dev/rdma0 has been removed"):
+                await self.context.wait_async()
+
+        self.driver.remove()
+        asyncio.run(asyncio.wait_for(main(), 10))
+        self.submitted(1)
+        self.assertEqual(len(self.context.wait(2)), 1)
+        with self.assertRaisesRegex(OSError, "has been removed"):
+            self.context.wait()
+
+    def test_buffers_stay_until_their_request_is_completed(self) -> None:
+        async def main() -> None:
+            task = asyncio.create_task(self.context.run(self.context.request_to_device(self.filled(b"held"), 4)))
+            await asyncio.sleep(0)
+            self.driver.actions[_abi.RDMA_IOC_CANCEL] = lambda *_: (_ for _ in ()).throw(fake.fail(errno.EALREADY))
+            task.cancel()
+            await asyncio.wait([task])
+            del task
+            gc.collect()
+            self.assertEqual(len(file.buffers), 1)
+            self.driver.step(self.context.fileno())
+            while file.buffers:
+                await asyncio.sleep(0)
+            self.assertEqual(self.context.read(4), b"held")
+
+        file = self.driver.files[self.context.fileno()]
+        self.driver.held = True
+        asyncio.run(asyncio.wait_for(main(), 10))
+
+
+if __name__ == "__main__":
+    sys.exit(ktap.main(Rare, *(type(case.__name__, (Faked, case), {}) for case in cases.CASES)))

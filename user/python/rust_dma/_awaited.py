@@ -1,0 +1,131 @@
+"""Requests that coroutines await."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeVar
+
+from rust_dma._request import FIRST_AWAITED, Completion, Request
+
+if TYPE_CHECKING:
+    from rust_dma._context import Context
+
+T = TypeVar("T")
+V = TypeVar("V")
+
+
+class Awaited:
+    """The requests of a context that coroutines await, by cookie, and the coroutines that wait for any other completion.
+
+    As long as there is one, the event loop watches the node. The buffers of a request are kept until it is completed, even if the
+    coroutine has been cancelled. This has no reference to the context, so that a context that is dropped is closed at once.
+    """
+
+    def __init__(self) -> None:
+        self._cookies = itertools.count(FIRST_AWAITED)
+        self._requests: dict[int, tuple[asyncio.Future[Completion], Request]] = {}
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._process = os.getpid()
+
+    async def run(self, context: Context, request: Request) -> Completion:
+        """Submit a request and wait for its completion. If this is cancelled, so is the request, unless the engine has begun it."""
+        cookie = next(self._cookies)
+        future: asyncio.Future[Completion] = self._watch(context).create_future()
+        self._requests[cookie] = future, request
+        try:
+            while not context._submit_awaited(request, cookie):
+                await self.next(context)
+        except BaseException:
+            self._requests.pop(cookie, None)
+            self._ignore_if_idle(context)
+            raise
+        try:
+            return await future
+        except asyncio.CancelledError:
+            with suppress(OSError, ValueError):  # it has begun, or the context is closed
+                context._cancel(cookie)
+            raise
+        finally:
+            self._ignore_if_idle(context)
+
+    async def next(self, context: Context) -> None:
+        """Wait until completions have been collected."""
+        future: asyncio.Future[None] = self._watch(context).create_future()
+        self._waiters.add(future)
+        try:
+            await future
+        finally:
+            self._waiters.discard(future)
+            self._ignore_if_idle(context)
+
+    def deliver(self, completion: Completion) -> None:
+        """Finish the request with this cookie. From any thread."""
+        future, _ = self._requests.pop(completion.cookie, (None, None))
+        if future is not None:
+            _soon(future, _finish, completion)
+
+    def close(self, context: Context) -> None:
+        """Let all of them fail: the context is about to be closed."""
+        if self._process == os.getpid():  # a child of fork(2) shares what its parent's event loop watches
+            self._fail(context, ValueError("the context is closed"))
+
+    def _watch(self, context: Context) -> asyncio.AbstractEventLoop:
+        """Let the current event loop watch the node."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not None and self._loop.is_closed():
+            self._requests.clear()
+            self._waiters.clear()
+            self._loop = None
+        if self._loop is None:
+            loop.add_reader(context.fileno(), self._readable, context)
+            self._loop = loop
+        elif self._loop is not loop:
+            raise RuntimeError("requests of this context are being awaited in another event loop")
+        return loop
+
+    def _readable(self, context: Context) -> None:
+        """There are completions, or the device is gone."""
+        try:
+            context._collect()
+        except OSError as error:
+            self._fail(context, error)
+            return
+        for waiter in self._waiters:
+            _finish(waiter, None)
+        self._ignore_if_idle(context)
+
+    def _ignore_if_idle(self, context: Context) -> None:
+        if not self._requests and not self._waiters and self._loop is not None:
+            loop, self._loop = self._loop, None
+            if not loop.is_closed():
+                loop.remove_reader(context.fileno())
+
+    def _fail(self, context: Context, error: Exception) -> None:
+        for waiter in self._waiters:
+            _soon(waiter, _break, error)
+        for future, _ in self._requests.values():
+            _soon(future, _break, error)
+        self._waiters.clear()
+        self._requests.clear()
+        self._ignore_if_idle(context)
+
+
+def _soon(future: asyncio.Future[T], action: Callable[[asyncio.Future[T], V], None], value: V) -> None:
+    """Do this in the event loop of a future, from any thread."""
+    with suppress(RuntimeError):  # it is closed
+        future.get_loop().call_soon_threadsafe(action, future, value)
+
+
+def _finish(future: asyncio.Future[T], result: T) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _break(future: asyncio.Future[T], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
