@@ -8,8 +8,9 @@
 //! Lock order: address space of a process → `FirstBuffer` of a context → `Handles` of a context,
 //! `Client::cancel`, `Client::collect` → guard (entered, not waited for) → memory of a buffer →
 //! `Registry` of buffers; `Users` of the device → `Channel::state`. Nothing is allocated, freed or
-//! waited for under `Channel::state`. The only lock that is taken under it is that of `SyncWaiter`.
-//! Wait queues and eventfds have locks of their own, which are taken after it is released.
+//! waited for under `Channel::state`. Under it, only these are taken: the lock of `SyncWaiter`, that
+//! of the wait queue that the thread joins, and the kernel's own locks of timers, workqueues and PCI
+//! configuration. Threads are woken and eventfds are signalled after it is released.
 
 mod bound;
 mod channel;

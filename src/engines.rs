@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The engines that there are.
+//! The supported engines, and the choice of one for a device.
 //!
 //! To add an engine: a folder beside `edu`, and a variant of [`Model`] and [`Hardware`].
 

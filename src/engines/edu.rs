@@ -38,13 +38,14 @@ use plan::Plan;
 /// PCI vendor and device. Source: QEMU, `docs/specs/edu.rst`.
 pub(crate) const PCI_ID: (u32, u32) = (0x1234, 0x11e8);
 
-/// How long a transfer takes. Source: `DMA_CYCLES` and `edu_dma_timer` in QEMU, `hw/misc/edu.c`.
+/// The duration of a transfer in milliseconds. Source: `DMA_CYCLES` and `edu_dma_timer` in QEMU, `hw/misc/edu.c`.
 const TRANSFER_TIME_MS: u32 = 100;
 
-/// After which time a transfer that does not end has failed.
+/// The time in milliseconds after which a transfer has failed.
 const OVERDUE_MS: u32 = 10 * TRANSFER_TIME_MS;
 
-/// How often the engine is polled where no interrupt is raised. A sleep takes up to a quarter longer.
+/// The interval in milliseconds at which the engine is polled where no interrupt is raised. A sleep
+/// takes up to a quarter longer.
 const POLL_INTERVAL_MS: u32 = TRANSFER_TIME_MS / 20;
 
 /// Bits of a bus address that the device keeps; the rest is cut off silently. Default of the

@@ -13,7 +13,7 @@ use kernel::prelude::*;
 
 /// Coherent memory that a request reads or writes.
 pub(crate) trait Backing {
-    /// Bytes of it.
+    /// Returns the size in bytes.
     fn size(&self) -> u64;
 
     /// Bus address of the byte at `offset`, and how many bytes follow it without a gap on the bus,
@@ -28,9 +28,9 @@ pub(crate) trait Backing {
     /// Called when a request on it has ended. The request still holds it.
     fn ended(&mut self);
 
-    /// Called after [`ended`](Self::ended), also in an interrupt handler: the request does not hold
-    /// it any more. The last reference is appended to `remains`, which the caller drops in process
-    /// context.
+    /// Drops the request's reference, after [`ended`](Self::ended). May be called in interrupt
+    /// handlers: a last reference is not dropped but appended to `remains`, which the caller drops in
+    /// process context.
     fn release(&mut self, remains: &mut Fifo<Self::Remains>);
 }
 

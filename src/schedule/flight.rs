@@ -21,7 +21,7 @@ use crate::{
 };
 use kernel::prelude::*;
 
-/// A request of which the engine has transfers, or whose next transfer is to be issued.
+/// A request that was started: it has transfers in slots, or its next transfer is being issued.
 pub(super) struct Active<T: QueueTypes> {
     /// [`None`]: this number is vacant.
     pub(super) job: Option<Entry<Job<T>>>,
@@ -41,8 +41,7 @@ pub(super) struct Active<T: QueueTypes> {
 }
 
 impl<T: QueueTypes> Active<T> {
-    /// Whether it is of this lane, its completion is collected, and it has this cookie ([`None`]: any
-    /// cookie).
+    /// Whether it is a request of SUBMIT, of this lane, with this cookie ([`None`]: any cookie).
     pub(super) fn matches(&self, lane: LaneId, cookie: Option<u64>) -> bool {
         let job = self.job.as_ref();
         self.lane == Some(lane) && job.is_some_and(|job| job.matches(cookie))

@@ -88,7 +88,8 @@ impl SyncId {
 pub(crate) struct Job<T: QueueTypes> {
     /// [`None`] in a blank job, and in the completion of a request that the engine still has.
     pub(super) request: Option<T::Request>,
-    /// The thread that waits for this request; [`None`] if its completion is collected.
+    /// The thread that waits for this request of TRANSFER; [`None`] for a request of SUBMIT, whose
+    /// completion WAIT collects.
     pub(super) caller: Option<T::Caller>,
     pub(super) sync: SyncId,
     pub(super) cookie: u64,
@@ -121,7 +122,7 @@ impl<T: QueueTypes> Job<T> {
         Entry::new(Self::BLANK)
     }
 
-    /// Makes the job blank, and drops its request. Sleeps.
+    /// Makes the job blank, and drops its request, which may free buffers. May sleep.
     pub(crate) fn clear(&mut self) {
         *self = Self::BLANK;
     }
@@ -184,7 +185,7 @@ impl<T: QueueTypes> Job<T> {
         now.saturating_sub(self.submitted)
     }
 
-    /// Whether its completion is collected, and it has this cookie ([`None`]: any cookie).
+    /// Whether it is a request of SUBMIT with this cookie ([`None`]: any cookie).
     pub(super) fn matches(&self, cookie: Option<u64>) -> bool {
         self.caller.is_none() && cookie.is_none_or(|cookie| cookie == self.cookie)
     }

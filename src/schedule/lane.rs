@@ -43,8 +43,8 @@ pub(super) enum Place {
 
 /// The requests of one context.
 pub(crate) struct Lane<T: QueueTypes> {
-    /// Requests that wait, followed by those in `waiting`. A scan for requests to cancel goes through
-    /// `waiting` in steps, and moves the requests that stay to `scanned`.
+    /// `scanned` and `waiting` together are the requests that wait, in this order. A scan for requests to
+    /// cancel takes requests from `waiting`, and moves those that are not cancelled to `scanned`.
     scanned: Fifo<Job<T>>,
     waiting: Fifo<Job<T>>,
     completed: Fifo<Job<T>>,
@@ -54,7 +54,7 @@ pub(crate) struct Lane<T: QueueTypes> {
     pending: usize,
     /// Requests that the engine has.
     pub(super) active: usize,
-    /// The number of one of these that has more transfers to issue.
+    /// The number in `Flight` of the request that continues in the lane's next turn.
     pub(super) continues: Option<usize>,
     pub(super) owner: T::Owner,
 }

@@ -90,7 +90,7 @@ pub(super) struct Lanes<T: QueueTypes> {
 #[derive(Default)]
 pub(crate) struct LaneCursor(usize);
 
-/// Memory for lanes and users; before [`Lanes::grow`] the new one, after it the old one.
+/// Memory for more lanes and users. [`Lanes::grow`] exchanges it for the old memory.
 pub(crate) struct Growth<T: QueueTypes> {
     lanes: Option<SlabGrowth<Slot<T>>>,
     users: Option<SlabGrowth<LaneUser>>,
@@ -254,7 +254,7 @@ impl<T: QueueTypes> Lanes<T> {
             at.fail_next_link();
         }
         let caller = at.complete(job, remains);
-        // After a short chain of links, the lane keeps its turn.
+        // If this has failed all of them, the lane stays in its ring, and keeps its position.
         let links = if failed { at.fail_links(remains) } else { 0 };
         if failed || at.begins_with_link() {
             self.place(lane, None);
@@ -366,8 +366,8 @@ impl<T: QueueTypes> Lanes<T> {
         }
     }
 
-    /// Puts a lane at the end of a ring, before the lane that is being served, which has had its turn;
-    /// the same for its user.
+    /// Moves a lane to the end of a ring. This is the position before `served`, because that lane has
+    /// just had its turn. The same applies to the user of the lane.
     fn move_to(&mut self, lane: LaneId, place: Place, served: Option<LaneId>) {
         let Some(slot) = self.lanes.get_mut(lane.0) else {
             return;

@@ -52,8 +52,8 @@ impl<T: QueueTypes> Queue<T> {
         }
     }
 
-    /// Completes one of the requests that the engine has with `ETIMEDOUT`. The engine keeps the request
-    /// itself, so that its completion needs a job of its own, `completion`. All requests that wait are
+    /// Completes one of the engine's requests with `ETIMEDOUT`. The engine keeps the request, so that
+    /// its completion needs another job, `completion`. All requests that wait are
     /// [failed](Self::fail_batch) from now on. Returns [`None`] if all have been completed, or the
     /// completion is missing.
     pub(crate) fn time_out(

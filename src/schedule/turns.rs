@@ -110,7 +110,7 @@ impl<T: QueueTypes> Queue<T> {
         self.end_turn();
     }
 
-    /// Ends the turn, if there is one. The next turns are those of others.
+    /// Ends the turn, if there is one. The lane goes to the end of its ring.
     pub(super) fn end_turn(&mut self) {
         if let Some(turn) = self.turn.take() {
             self.lanes.place(turn.lane, None);
@@ -127,9 +127,9 @@ impl<T: QueueTypes> Queue<T> {
         self.flight.oldest()
     }
 
-    /// Handles the end of the oldest transfer at the time `now`, in nanoseconds. It has moved all of its
-    /// bytes, unless `transferred` is an error: then the engine does none of the later transfers, and
-    /// they are issued again.
+    /// Handles the end of the oldest transfer at the time `now`, in nanoseconds. The transfer has
+    /// moved all of its bytes if `transferred` is `Ok`. After an error, the engine executes none of the
+    /// later transfers; they are issued again.
     pub(crate) fn finish(&mut self, transferred: Result, now: u64) -> Option<Notice<T>> {
         let slot = self.flight.reap()?;
         let number = slot.active;

@@ -34,7 +34,8 @@
  *   EFAULT  an argument points to memory that the caller cannot access
  *   EINVAL  a reserved field or an unknown flag is not 0; a structure is smaller
  *           than in the first version of this interface
- *   ENODEV  the device is gone: unbound, unplugged, or its driver was shut down
+ *   ENODEV  the device is gone: unbound or unplugged. After a shutdown, or when the
+ *           device does not respond, only requests fail with it
  *   ENOTTY  the driver does not know the request number
  *
  * Each call can also fail with the errors that are listed for it below.
@@ -391,7 +392,8 @@ struct rdma_wait {
  * continues to its end, and its completion contains the result. Requests of
  * RDMA_IOC_TRANSFER are not cancelled.
  *
- * EALREADY  the engine has begun the only request with this cookie
+ * EALREADY  no request with this cookie was cancelled, because the engine has
+ *           begun it
  * EINVAL    @cookie is not 0, and @flags is RDMA_CANCEL_ALL
  * ENOENT    no request with this cookie is queued or executing
  */

@@ -108,8 +108,8 @@ impl Delayed<Engine<'_>> {
     }
 
     /// Quiesces the engine for shutdown and kexec: the device must not write to the memory of the
-    /// next kernel. Calls fail with [`ENODEV`] from then on. Buffers are not freed, because
-    /// programs may still run.
+    /// next kernel. Requests fail with [`ENODEV`] from then on. Buffers are not freed, and can be
+    /// allocated and mapped, because programs may still run.
     pub(crate) fn shutdown(&self) {
         self.channel.close(ENODEV);
         let quiesced = self.quiesce();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Cuts requests into pieces that `edu` can do: one transfer, or the two of a copy through the device
-//! memory, led by a scrub of the device memory where it shows another user's bytes.
+//! Divides requests into pieces: one transfer, or two for a copy through the device memory. A scrub of
+//! the device memory precedes a piece that would show another user's bytes.
 //!
 //! No hardware and no bindings: also compiled and tested on the host.
 
@@ -28,7 +28,7 @@ use crate::engines::{
     }, //
 };
 
-/// Between the transfers of a piece, the engine does nothing else.
+/// The transfers of a request that the engine executes without another request in between.
 #[derive(Clone, Copy)]
 pub(crate) enum Piece {
     /// One transfer.
@@ -93,7 +93,7 @@ pub(crate) enum Stage {
     Staged(Piece),
 }
 
-/// Cuts requests for one `edu` device.
+/// Divides requests for one `edu` device.
 pub(crate) struct Plan {
     contents: Contents,
     /// Bus address of zeros, as many as there is device memory.
@@ -101,7 +101,8 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// For a device whose memory is all zeros, and so is that at bus address `zeros`, as many bytes.
+    /// Creates the plan of a device whose memory contains zeros. `zeros` is the bus address of memory of
+    /// the same size that also contains zeros.
     pub(crate) fn new(zeros: u64) -> Self {
         Self {
             contents: Contents::Zeros,
@@ -109,8 +110,9 @@ impl Plan {
         }
     }
 
-    /// Whether the device memory is to be scrubbed before a piece. It is taken for granted that the
-    /// piece is then done: until it is, the contents are those of fewer users.
+    /// Returns whether the device memory must be scrubbed before a piece, and records its contents after
+    /// the piece. Transfers are executed in the order in which they are cut, so that each later one finds
+    /// these contents.
     fn needs_scrub<B: Backing>(&mut self, request: &Request<B>, piece: Piece) -> bool {
         let (user, access) = (request.user(), piece.access());
         let scrub = self.contents.needs_scrub(user, access);
@@ -127,7 +129,7 @@ impl Plan {
         Self::cut_inner(transfer)
     }
 
-    /// One that another one of the piece follows.
+    /// Returns a transfer that is not the last one of its piece.
     fn cut_inner(transfer: Transfer) -> Cut<Transfer> {
         Cut {
             transfer,
@@ -138,7 +140,8 @@ impl Plan {
         }
     }
 
-    /// The last one of a piece. It costs the quantum, however long it is: so does its time.
+    /// Returns the last transfer of a piece. Its cost is the whole quantum, because each transfer takes
+    /// 100 ms, regardless of its length.
     fn cut_last(transfer: Transfer) -> Cut<Transfer> {
         Cut {
             transfer,

@@ -6,13 +6,13 @@
 
 use kernel::io::register;
 
-/// Bytes of BAR 0.
+/// Size of BAR 0 in bytes.
 pub(crate) const BAR_SIZE: usize = 0x10_0000;
 
-/// What the lowest byte of the identification is.
+/// The lowest byte of the identification register.
 pub(crate) const MAGIC: u32 = 0xed;
 
-/// Where the DMA registers see the device memory.
+/// The address of the device memory in the DMA registers.
 pub(crate) const DEVICE_MEMORY: u64 = 0x4_0000;
 
 register! {
@@ -31,7 +31,7 @@ register! {
         31:0 value;
     }
 
-    /// What raised the interrupt; read-only. All ones: the device is gone.
+    /// The causes of the interrupt; read-only. All ones: the device is gone.
     pub(crate) INTERRUPT_STATUS(u32) @ 0x24 {
         31:0 causes;
     }
@@ -41,17 +41,17 @@ register! {
         31:0 causes;
     }
 
-    /// Where the next transfer reads: a bus address, or one in [`DEVICE_MEMORY`].
+    /// The source of the next transfer: a bus address, or one in [`DEVICE_MEMORY`].
     pub(crate) DMA_SOURCE(u64) @ 0x80 {
         63:0 address;
     }
 
-    /// Where the next transfer writes: a bus address, or one in [`DEVICE_MEMORY`].
+    /// The destination of the next transfer: a bus address, or one in [`DEVICE_MEMORY`].
     pub(crate) DMA_DESTINATION(u64) @ 0x88 {
         63:0 address;
     }
 
-    /// Bytes of the next transfer.
+    /// The length of the next transfer in bytes.
     pub(crate) DMA_COUNT(u64) @ 0x90 {
         63:0 bytes;
     }
