@@ -70,6 +70,9 @@ impl Config {
         config.put(0x3d, &[1]); // INTA
         config.put(EXPRESS, &[0x10, 0x80, 0x02, 0]); // an endpoint
         config.put(EXPRESS + 4, &0x1000_8000_u32.to_le_bytes()); // with function-level reset
+        if !options.msix {
+            config.put(EXPRESS + 1, &[0]);
+        }
         config.put(MSIX, &[0x11, 0, vectors, 0]);
         config.put(MSIX + 4, &MSIX_TABLE.to_le_bytes());
         config.put(MSIX + 8, &MSIX_PENDING.to_le_bytes());
@@ -164,6 +167,7 @@ mod tests {
         let config = config("channels=4,version=3.3");
         assert_eq!(read(&config, 0), [0x86, 0x80, 0x50, 0x6f]);
         assert_eq!(read(&config, MSIX_CONTROL), [3, 0]);
+        assert_eq!([read(&config, EXPRESS), read(&self::config("msix=off"), EXPRESS)], [[0x10, 0x80], [0x10, 0]]);
         assert_eq!(read(&config, SIZE - 1), [0]);
         assert_eq!(read(&config, SIZE), [0xff]);
     }

@@ -15,6 +15,9 @@ pub struct Options {
     pub version: u8,
     /// `device=2021`: the PCI device ID; by default that of a processor with an engine of this version.
     pub device: Option<u16>,
+    /// `msix=off`: interrupts by the line only. QEMU 11.1 aborts when a device with MSI-X is unplugged: it removes the pending bits' region
+    /// twice (`hw/vfio-user/pci.c`, `vfio_user_msix_teardown`).
+    pub msix: bool,
     /// `time=5000`: nanoseconds of each descriptor; `rate=2000`: megabytes a second.
     pub timing: Timing,
     /// `fault=KIND:CHANNEL:NTH[:ARGUMENT]`, which may be repeated. `NTH` with a `+`: from then on always.
@@ -23,7 +26,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { channels: 1, version: 0x32, device: None, timing: Timing::default(), faults: Vec::new() }
+        Self { channels: 1, version: 0x32, device: None, msix: true, timing: Timing::default(), faults: Vec::new() }
     }
 }
 
@@ -49,6 +52,7 @@ impl Options {
             "channels" => self.channels = value.parse().ok().filter(|count| (1..=8).contains(count))?,
             "version" => self.version = version(value)?,
             "device" => self.device = Some(u16::from_str_radix(value, 16).ok()?),
+            "msix" => self.msix = ["off", "on"].iter().position(|word| *word == value)? == 1,
             "time" => self.timing.nanoseconds = value.parse().ok()?,
             "rate" => self.timing.rate = value.parse().ok()?,
             "fault" => self.faults.push(fault(value)?),
@@ -99,12 +103,15 @@ mod tests {
         let hang = Fault { kind: Kind::Hang, channel: 0, nth: 1, again: false, argument: 0 };
         assert_eq!(options.faults, [error, hang]);
         assert_eq!(Options::parse("").unwrap().device_id(), 0x2021);
+        assert_eq!([Options::parse("").unwrap().msix, Options::parse("msix=off").unwrap().msix], [true, false]);
         assert_eq!(Options::parse("version=3.3,device=2021").unwrap().device_id(), 0x2021);
     }
 
     #[test]
     fn bad_ones() {
-        for text in ["channels=9", "channels=0", "version=3.1", "time=", "fault=fire", "speed=3", "fault=error:1:x"] {
+        for text in
+            ["channels=9", "channels=0", "version=3.1", "time=", "fault=fire", "msix=no", "speed=3", "fault=error:1:x"]
+        {
             assert!(Options::parse(text).unwrap_err().contains(text), "{text}");
         }
     }

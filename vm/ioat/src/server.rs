@@ -170,11 +170,11 @@ fn region(index: u32) -> ServerRegion {
     }
 }
 
-fn interrupt(index: u32, channels: u32) -> IrqInfo {
+fn interrupt(index: u32, vectors: u32) -> IrqInfo {
     let line = VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_MASKABLE | VFIO_IRQ_INFO_AUTOMASKED;
     match index {
         VFIO_PCI_INTX_IRQ_INDEX => IrqInfo { index, count: 1, flags: line },
-        VFIO_PCI_MSIX_IRQ_INDEX => IrqInfo { index, count: channels, flags: VFIO_IRQ_INFO_EVENTFD },
+        VFIO_PCI_MSIX_IRQ_INDEX => IrqInfo { index, count: vectors, flags: VFIO_IRQ_INFO_EVENTFD },
         _ => IrqInfo { index, count: 0, flags: 0 },
     }
 }
@@ -194,8 +194,8 @@ pub fn serve(socket: &Path, options: &Options) -> Result<(), vfio_user::Error> {
         let shared = shared.clone();
         thread::spawn(move || shared.work(channel));
     }
-    let channels = u32::try_from(options.channels).expect("at most 8");
-    let interrupts = (0..VFIO_PCI_NUM_IRQS).map(|index| interrupt(index, channels)).collect();
+    let vectors = if options.msix { u32::try_from(options.channels).expect("at most 8") } else { 0 };
+    let interrupts = (0..VFIO_PCI_NUM_IRQS).map(|index| interrupt(index, vectors)).collect();
     let server = Server::new(socket, true, interrupts, (0..VFIO_PCI_NUM_REGIONS).map(region).collect())?;
     let mut backend = Backend(shared);
     loop {
