@@ -66,7 +66,7 @@ shell: modules samples user ## boot the guest to a prompt, with the driver loade
 	@vm/boot --tty -- vm/guest/shell
 
 check: setup ## check formatting, clippy, shellcheck, spelling and style
-	@for crates in tests/fuzz user samples; do (cd $$crates && $(CURDIR)/vm/cargo fetch --quiet) || exit; done
+	@for crates in tests/fuzz user samples vm/ioat; do (cd $$crates && $(CURDIR)/vm/cargo fetch --quiet) || exit; done
 	@vm/enter vm/check
 	@tests/python/versions
 
@@ -86,6 +86,10 @@ user: setup ## build the library, the tool rdmactl and their tests; build/user
 	@cd user && ../vm/cargo fetch --quiet
 	@vm/enter make $(quiet) -C user
 
+ioat: setup ## build the model of an I/OAT device, for vm/boot --ioat; build/ioat
+	@cd vm/ioat && ../cargo fetch --quiet
+	@vm/enter make $(quiet) -C vm/ioat
+
 samples: samples-c user
 	@cd samples && ../vm/cargo fetch --quiet
 	@vm/enter make $(quiet) -C samples rust
@@ -93,11 +97,11 @@ samples: samples-c user
 samples-c: setup
 	@vm/enter make $(quiet) -C samples c
 
-tests-built: setup user
+tests-built: setup user ioat
 	@vm/announce build/tests/.built "the tests" tests docs
 	@vm/enter make $(quiet) -j$$(nproc) -C tests
 	@cd tests/fuzz && ../../vm/cargo build --release $(if $(V),,--quiet)
 	@touch build/tests/.built
 
-.PHONY: deb fuzz help run test bench modules shell check rust-analyzer clean distclean setup user sample samples samples-c tests-built \
+.PHONY: deb fuzz help run test bench modules shell check rust-analyzer clean distclean setup user ioat sample samples samples-c tests-built \
 	test-debug test-race test-long guarantees mutants

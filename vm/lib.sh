@@ -43,6 +43,11 @@ kernel_directory() {
 	echo "/usr/src/kernels/$1-$(cat "${parts[@]}" | sha256sum | cut -c 1-12)"
 }
 
+# The second QEMU, of the distribution's backports (vm/qemu), in the build root.
+qemu_directory() {
+	echo "/opt/qemu-$(sha256sum <"$project/vm/qemu" | cut -c 1-12)"
+}
+
 # Choose a kernel, the stock one or another one: `release` as in uname -r, and in the build root `vmlinuz` and `headers`.
 choose_kernel() {
 	local directory
