@@ -8,7 +8,7 @@ use std::{
 
 use rustix::io::Errno;
 
-use crate::{BufferInfo, Error, context::Shared, sys};
+use crate::{BufferInfo, Error, shared::Shared, sys};
 
 /// Coherent memory that the device can access, or a piece of it. It dereferences to `[u8]`.
 ///
@@ -71,15 +71,8 @@ impl Buffer {
     ///
     /// [`Error::Gone`].
     pub fn info(&self) -> Result<BufferInfo, Error> {
-        let info =
-            sys::buffer_info(self.context().fd(), self.handle()).map_err(|errno| Error::new("BUFFER_INFO", errno))?;
-        Ok(BufferInfo {
-            handle: info.handle,
-            size: info.size,
-            mmap_offset: info.mmap_offset,
-            mappings: info.mappings,
-            requests: info.requests,
-        })
+        let info = sys::buffer_info(self.context().fd(), self.handle());
+        info.map(BufferInfo::from).map_err(|errno| Error::new("BUFFER_INFO", errno))
     }
 
     pub(crate) fn context(&self) -> &Arc<Shared> {

@@ -1,7 +1,7 @@
 //! One open file of a device.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::OpenOptions,
     io::ErrorKind,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
@@ -13,11 +13,7 @@ use std::{
 
 use rustix::io::Errno;
 
-use crate::{
-    Buffer, Error, Failed, Pending, Request, abi,
-    inbox::{Inbox, Ticket},
-    sys,
-};
+use crate::{Buffer, Error, Info, Pending, Request, abi, shared::Shared, sys};
 
 /// One open file of a device: it owns buffers and requests, and releases them when it is closed.
 ///
@@ -26,73 +22,6 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Context {
     pub(crate) shared: Arc<Shared>,
-}
-
-/// What the context, its buffers and its pending requests share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    file: File,
-    inbox: Inbox,
-}
-
-/// Properties of a device and its driver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Info {
-    /// Version of the driver's ABI.
-    pub abi_version: u32,
-    /// The supported operations: one bit for each, by its number.
-    pub operations: u32,
-    /// Optional capabilities, as bits; `edu` has none.
-    pub capabilities: u64,
-    /// Size of the device memory; 0 if there is none.
-    pub device_memory_size: u64,
-    /// Maximum number of bytes of one transfer; longer copies are divided into pieces of this size.
-    pub max_transfer_size: u64,
-    /// Size of the largest buffer.
-    pub max_buffer_size: u64,
-    /// The number of bits of a bus address that the device uses.
-    pub dma_bits: u32,
-    /// How the device signals the end of a transfer.
-    pub interrupt: Interrupt,
-    /// The hardware's version: major, minor.
-    pub hardware_version: (u8, u8),
-    /// Maximum number of requests of a context that are submitted and not yet collected.
-    pub queue_depth: u32,
-    /// Maximum number of transfers that the engine has at a time.
-    pub engine_depth: u32,
-    /// Offsets of requests must be multiples of this.
-    pub address_alignment: u32,
-    /// Lengths of requests must be multiples of this.
-    pub length_alignment: u32,
-}
-
-/// How a device signals the end of a transfer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Interrupt {
-    /// By an interrupt line, which other devices may share.
-    Intx,
-    /// By a message.
-    Msi,
-    /// Another kind, added by a later version of the driver.
-    Other(u32),
-}
-
-/// Properties of a buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct BufferInfo {
-    /// The handle, which identifies it within its context.
-    pub handle: u32,
-    /// Bytes.
-    pub size: u64,
-    /// Its offset for mmap(2).
-    pub mmap_offset: u64,
-    /// Number of its mappings, in all processes.
-    pub mappings: u32,
-    /// Number of its requests that are waiting or running.
-    pub requests: u32,
 }
 
 /// Result of [`Context::submit_all`].
@@ -125,7 +54,7 @@ impl Context {
                 _ => Error::System { what: "the node cannot be opened", source: error },
             }
         })?;
-        let context = Self { shared: Arc::new(Shared { file, inbox: Inbox::default() }) };
+        let context = Self { shared: Arc::new(Shared::new(file)) };
         match sys::device_info(context.as_fd()) {
             Ok(info) if info.abi_version == abi::RDMA_ABI_VERSION => Ok(context),
             Ok(info) => Err(Error::Version { driver: info.abi_version, library: abi::RDMA_ABI_VERSION }),
@@ -140,27 +69,7 @@ impl Context {
     ///
     /// [`Error::Gone`].
     pub fn info(&self) -> Result<Info, Error> {
-        let info = sys::device_info(self.as_fd()).map_err(|errno| Error::new("DEVICE_INFO", errno))?;
-        let [_, _, major, minor] = info.hardware_version.to_be_bytes();
-        Ok(Info {
-            abi_version: info.abi_version,
-            operations: info.operations,
-            capabilities: info.capabilities,
-            device_memory_size: info.device_memory_size,
-            max_transfer_size: info.max_transfer_size,
-            max_buffer_size: info.max_buffer_size,
-            dma_bits: info.dma_bits,
-            interrupt: match info.interrupt {
-                abi::RDMA_INTERRUPT_INTX => Interrupt::Intx,
-                abi::RDMA_INTERRUPT_MSI => Interrupt::Msi,
-                other => Interrupt::Other(other),
-            },
-            hardware_version: (major, minor),
-            queue_depth: info.queue_depth,
-            engine_depth: info.engine_depth,
-            address_alignment: info.address_alignment,
-            length_alignment: info.length_alignment,
-        })
+        sys::device_info(self.as_fd()).map(Info::from).map_err(|errno| Error::new("DEVICE_INFO", errno))
     }
 
     /// Allocates a buffer of at least `size` bytes, rounded up to whole pages, all zero.
@@ -235,7 +144,7 @@ impl Context {
     ///
     /// [`Error::Gone`], [`Error::Stuck`], [`Error::TimedOut`].
     pub fn read_device(&self, at: u64, bytes: &mut [u8]) -> Result<usize, Error> {
-        uninterrupted(|| self.shared.file.read_at(bytes, at))
+        uninterrupted(|| self.shared.file().read_at(bytes, at))
             .map_err(|error| system("the device memory cannot be read", error))
     }
 
@@ -245,7 +154,7 @@ impl Context {
     ///
     /// [`Error::DeviceRange`] at the end; [`Error::Gone`], [`Error::Stuck`], [`Error::TimedOut`].
     pub fn write_device(&self, at: u64, bytes: &[u8]) -> Result<usize, Error> {
-        uninterrupted(|| self.shared.file.write_at(bytes, at)).map_err(|error| match error.kind() {
+        uninterrupted(|| self.shared.file().write_at(bytes, at)).map_err(|error| match error.kind() {
             ErrorKind::StorageFull => Error::DeviceRange { at, length: bytes.len() },
             _ => system("the device memory cannot be written", error),
         })
@@ -260,54 +169,7 @@ impl AsFd for Context {
 
 impl AsRawFd for Context {
     fn as_raw_fd(&self) -> RawFd {
-        self.shared.file.as_raw_fd()
-    }
-}
-
-impl Shared {
-    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
-    }
-
-    pub(crate) fn inbox(&self) -> &Inbox {
-        &self.inbox
-    }
-
-    /// Submits requests with cookies of this library: returns tickets for the accepted ones, and why the next one was refused.
-    pub(crate) fn submit(self: &Arc<Self>, requests: &mut [abi::rdma_request]) -> (Vec<Ticket>, Option<Error>) {
-        let mut tickets: Vec<_> = requests.iter().map(|_| Ticket::new(Arc::clone(self))).collect();
-        for (request, ticket) in requests.iter_mut().zip(&tickets) {
-            request.cookie = ticket.cookie();
-        }
-        let mut accepted = 0;
-        let mut error = None;
-        while accepted < requests.len() && error.is_none() {
-            // The driver accepts no more than its queue has room for, and no incomplete chain.
-            let rest = &requests[accepted..];
-            let mut count = rest.len().min(crate::QUEUE_DEPTH);
-            while count > 0 && count < rest.len() && rest[count - 1].flags & abi::RDMA_REQUEST_LINK != 0 {
-                count -= 1;
-            }
-            match sys::submit(self.fd(), &rest[..count.max(1)]) {
-                Ok(count) => accepted += count,
-                // Completions that have not been collected yet have used up the room.
-                Err(Errno::AGAIN) if self.inbox.collect(self.fd()) > 0 => {}
-                Err(Errno::AGAIN) => error = Some(Error::QueueFull),
-                Err(errno) => error = Some(Error::new("SUBMIT", errno)),
-            }
-        }
-        for ticket in tickets.split_off(accepted) {
-            ticket.never_submitted();
-        }
-        (tickets, error)
-    }
-
-    /// Submits one request.
-    pub(crate) fn submit_one(self: &Arc<Self>, request: abi::rdma_request) -> Result<Ticket, Error> {
-        match self.submit(&mut [request]) {
-            (tickets, None) => Ok(tickets.into_iter().next().expect("accepted, or an error")),
-            (_, Some(error)) => Err(error),
-        }
+        self.shared.file().as_raw_fd()
     }
 }
 
@@ -327,9 +189,4 @@ fn uninterrupted<T>(mut call: impl FnMut() -> std::io::Result<T>) -> std::io::Re
             done => return done,
         }
     }
-}
-
-/// A request that is refused before it is submitted.
-pub(crate) fn refused<T>(error: Error, buffers: T) -> Failed<T> {
-    Failed { error, buffers: Some(buffers), bytes: 0 }
 }

@@ -57,9 +57,13 @@ mod context;
 mod device;
 mod error;
 mod inbox;
+mod info;
 mod pending;
 mod request;
+mod shared;
+mod slots;
 mod sys;
+mod ticket;
 #[cfg(feature = "tokio")]
 mod tokio;
 
@@ -67,9 +71,10 @@ mod tokio;
 pub use crate::tokio::AsyncContext;
 pub use crate::{
     buffer::Buffer,
-    context::{BufferInfo, Context, Info, Interrupt, Submitted},
+    context::{Context, Submitted},
     device::{Device, devices},
     error::{Error, Failed},
+    info::{BufferInfo, Info, Interrupt},
     pending::Pending,
     request::Request,
 };

@@ -7,10 +7,7 @@ use std::{
 
 use rustix::io::Errno;
 
-use crate::{
-    Error, Failed,
-    inbox::{Outcome, Ticket},
-};
+use crate::{Error, Failed, slots::Outcome, ticket::Ticket};
 
 /// A submitted request, which owns its buffers: their bytes are not accessible until it returns them.
 ///

@@ -5,10 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::{
-    Buffer, Error, Failed, Pending, abi,
-    context::{Shared, refused},
-};
+use crate::{Buffer, Error, Failed, Pending, abi, shared::Shared};
 
 /// A request for the engine, with its buffers.
 ///
@@ -115,7 +112,7 @@ impl<T> Request<T> {
         };
         match submitted {
             Ok(ticket) => Ok(Pending::new(ticket, buffers)),
-            Err(error) => Err(refused(error, buffers)),
+            Err(error) => Err(Failed { error, buffers: Some(buffers), bytes: 0 }),
         }
     }
 

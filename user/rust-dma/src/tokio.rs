@@ -10,7 +10,7 @@ use std::{
 
 use ::tokio::io::unix::AsyncFd;
 
-use crate::{Context, Error, Failed, Pending, Request, inbox::Outcome, sys};
+use crate::{Context, Error, Failed, Pending, Request, slots::Outcome, sys};
 
 /// A context whose requests can be awaited.
 ///
