@@ -29,6 +29,8 @@ impl Buffer {
         if size == 0 || size > crate::MAX_BUFFER_SIZE {
             return Err(Error::Size { size });
         }
+        // Dropped requests that are done may still keep memory.
+        context.inbox().tidy(context.fd());
         let alloc = sys::alloc(context.fd(), size as u64).map_err(|errno| match errno {
             Errno::NOMEM => Error::NoMemory { size },
             Errno::DQUOT => Error::Quota { size },

@@ -2,51 +2,91 @@
 //!
 //! At most one thread at a time collects, and distributes what it has collected; the others wait for it. Two threads that collect
 //! could each take the completion that the other one waits for in the kernel.
+//!
+//! Wakers are code of others: they are called and dropped only when the lock is free.
 
 use std::{
     os::fd::BorrowedFd,
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    task::Waker,
     time::{Duration, Instant},
 };
 
 use crate::{
     abi,
-    slots::{AT_ONCE, Outcome, State},
+    slots::{AT_ONCE, Outcome, Slot, State},
     sys,
 };
 
 /// The completions of a context.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Inbox {
     state: Mutex<State>,
     /// A completion was distributed, or the collector has stopped.
     changed: Condvar,
 }
 
+/// What a task that has polled a request does next.
+pub(crate) enum Polled {
+    /// The request is completed.
+    Done(Outcome),
+    /// The task will be woken.
+    Later,
+    /// The caller now is the collector, and calls [`Inbox::serve`] in a thread, without which no task would be woken.
+    Serve,
+}
+
 impl Inbox {
-    /// Collects existing completions, if no other thread does; returns their number.
-    pub(crate) fn collect(&self, fd: BorrowedFd<'_>) -> usize {
-        let mut state = self.lock();
-        if state.collecting {
-            return 0;
-        }
-        state.collect(fd)
+    pub(crate) fn new() -> Self {
+        // Two inboxes of one file, made from duplicated descriptors, must not take each other's completions for their own.
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let state = State::new(NEXT.fetch_add(1, Ordering::Relaxed));
+        Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+    /// Changes the state; wakes the tasks whose requests this has completed.
+    pub(crate) fn with<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
+        let mut state = self.lock();
+        let result = change(&mut state);
+        let woken = state.take_woken();
+        drop(state);
+        woken.into_iter().for_each(Waker::wake);
+        result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
         // The lock is never poisoned: nothing panics while it is held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until a request is completed, or for the timeout. One thread waits in the kernel, for all.
-    pub(crate) fn wait(&self, fd: BorrowedFd<'_>, key: usize, deadline: Option<Instant>) -> Option<Outcome> {
-        let mut state = self.lock();
-        loop {
-            if let Some(outcome) = state.outcome(key) {
-                return Some(outcome);
+    /// Collects existing completions, if no other thread does; returns their number.
+    pub(crate) fn collect(&self, fd: BorrowedFd<'_>) -> usize {
+        self.with(|state| state.collect(fd))
+    }
+
+    /// Collects existing completions, if some may be of requests that were dropped.
+    pub(crate) fn tidy(&self, fd: BorrowedFd<'_>) {
+        self.with(|state| {
+            if state.has_abandoned() {
+                state.collect(fd);
             }
-            if !state.collecting {
-                return self.wait_for_all(state, fd, key, deadline);
+        });
+    }
+
+    /// Waits until `end` returns a value, or for the timeout. One thread waits in the kernel, for all.
+    pub(crate) fn wait<R>(
+        &self,
+        fd: BorrowedFd<'_>,
+        deadline: Option<Instant>,
+        end: impl Fn(&State) -> Option<R>,
+    ) -> Option<R> {
+        let mut state = self.lock();
+        while state.collecting {
+            if let Some(result) = end(&state) {
+                return Some(result);
             }
             state = match time_left(deadline) {
                 None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
@@ -54,34 +94,76 @@ impl Inbox {
                 Some(left) => self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
             };
         }
+        if let Some(result) = end(&state) {
+            return Some(result);
+        }
+        state.collecting = true;
+        drop(state);
+        self.serve(fd, deadline, end)
     }
 
     /// The same, for the thread that collects.
-    fn wait_for_all<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State>,
+    pub(crate) fn serve<R>(
+        &self,
         fd: BorrowedFd<'_>,
-        key: usize,
         deadline: Option<Instant>,
-    ) -> Option<Outcome> {
-        state.collecting = true;
-        let outcome = loop {
-            let left = time_left(deadline);
-            match state.outcome(key) {
-                None if left != Some(Duration::ZERO) => {}
-                outcome => break outcome,
-            }
-            drop(state);
+        end: impl Fn(&State) -> Option<R>,
+    ) -> Option<R> {
+        loop {
             let mut completions = [abi::rdma_completion::default(); AT_ONCE];
-            let collected = sys::wait(fd, &mut completions, left);
-            state = self.lock();
-            state.hand_out(&completions, collected);
-            self.changed.notify_all();
-        };
-        // The next collector is one of the threads that have just been woken, or a task whose waker is called.
-        state.collecting = false;
-        state.wake_all();
-        outcome
+            let collected = sys::wait(fd, &mut completions, time_left(deadline));
+            let over = self.with(|state| {
+                state.hand_out(&completions, collected);
+                self.changed.notify_all();
+                let result = end(state);
+                let over = result.is_some() || time_left(deadline) == Some(Duration::ZERO);
+                if over {
+                    // The next collector is one of the threads that have just been woken, or a task whose waker is called.
+                    state.collecting = false;
+                    state.wake_all();
+                }
+                over.then_some(result)
+            });
+            if let Some(result) = over {
+                return result;
+            }
+        }
+    }
+
+    /// Polls a request, for a task that is woken when it is completed or must be polled again.
+    pub(crate) fn poll(&self, fd: BorrowedFd<'_>, key: usize, task: &Waker) -> Polled {
+        let mut waker = Some(task.clone());
+        // In one step: what completes later is distributed by a collector or by a reader, which need the lock for it.
+        self.with(|state| {
+            if state.outcome(key).is_none() {
+                state.collect(fd);
+            }
+            match &mut state.slots[key] {
+                Slot::Done(outcome) => return Polled::Done(*outcome),
+                Slot::Waiting(known) => std::mem::swap(known, &mut waker),
+                Slot::Abandoned => unreachable!("it has a ticket"),
+            }
+            if state.collecting || state.readers > 0 {
+                return Polled::Later;
+            }
+            state.collecting = true;
+            Polled::Serve
+        })
+    }
+
+    /// A reader begins to collect whenever there are completions.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn reader_begins(&self) {
+        self.with(|state| state.readers += 1);
+    }
+
+    /// A reader has ended: tasks must poll again, because it no longer wakes them.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn reader_ends(&self) {
+        self.with(|state| {
+            state.readers -= 1;
+            state.wake_all();
+        });
     }
 }
 

@@ -37,7 +37,8 @@
 //! ```
 //!
 //! During a transfer, the program can do something else and check now and then ([`Pending::is_done`]), wait
-//! ([`Pending::wait`]), or awaits (`AsyncContext`, with the feature `tokio`).
+//! ([`Pending::wait`]), or await it: [`Pending`] is a future. With the feature `tokio`, the runtime itself collects completions (`AsyncContext`);
+//! otherwise, a thread does it while tasks wait.
 //!
 //! # Removal of the device
 //!

@@ -19,7 +19,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(file: File) -> Self {
-        Self { file, inbox: Inbox::default() }
+        Self { file, inbox: Inbox::new() }
     }
 
     pub(crate) fn file(&self) -> &File {
@@ -36,6 +36,7 @@ impl Shared {
 
     /// Submits requests with cookies of this library: returns tickets for the accepted ones, and why the next one was refused.
     pub(crate) fn submit(self: &Arc<Self>, requests: &mut [abi::rdma_request]) -> (Vec<Ticket>, Option<Error>) {
+        self.inbox.tidy(self.fd());
         let mut tickets: Vec<_> = requests.iter().map(|_| Ticket::new(Arc::clone(self))).collect();
         for (request, ticket) in requests.iter_mut().zip(&tickets) {
             request.cookie = ticket.cookie();

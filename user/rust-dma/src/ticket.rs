@@ -1,88 +1,112 @@
 //! The right to one completion.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    task::{Poll, Waker},
+    thread,
+    time::Instant,
+};
 
 use rustix::io::Errno;
 
 use crate::{
+    inbox::Polled,
     shared::Shared,
     slots::{Outcome, Slot},
     sys,
 };
 
-/// The right to one completion.
+/// The right to one completion. When it is dropped, the request is cancelled if the engine has not started it.
 #[derive(Debug)]
 pub(crate) struct Ticket {
     context: Arc<Shared>,
     key: usize,
+    cookie: u64,
+    /// The request is neither waited for nor cancelled when this is dropped.
+    detached: bool,
 }
 
 impl Ticket {
     /// For a request that is about to be submitted.
     pub(crate) fn new(context: Arc<Shared>) -> Self {
-        let key = context.inbox().lock().slots.insert(Slot::Waiting(None));
-        Self { context, key }
-    }
-
-    /// Whether it belongs to this context.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn is_of(&self, context: &Arc<Shared>) -> bool {
-        Arc::ptr_eq(&self.context, context)
+        let (key, cookie) = context.inbox().with(|state| {
+            let key = state.slots.insert(Slot::Waiting(None));
+            (key, state.cookie(key))
+        });
+        Self { context, key, cookie, detached: false }
     }
 
     /// The cookie of the request.
     pub(crate) fn cookie(&self) -> u64 {
-        self.key as u64
+        self.cookie
     }
 
     /// The request was refused: there is no completion.
     pub(crate) fn never_submitted(self) {
-        let gone = Outcome { status: 0, bytes: 0 };
-        self.context.inbox().lock().done(self.key, gone);
+        self.context.inbox().with(|state| state.slots[self.key] = Slot::Done(Outcome { status: 0, bytes: 0 }));
+    }
+
+    /// The request continues when this is dropped.
+    pub(crate) fn detach(mut self) {
+        self.detached = true;
     }
 
     /// The result, if it is completed; collects existing completions.
     pub(crate) fn look(&self) -> Option<Outcome> {
-        self.outcome().or_else(|| {
-            self.context.inbox().collect(self.context.fd());
-            self.outcome()
+        self.context.inbox().with(|state| {
+            state.outcome(self.key).or_else(|| {
+                state.collect(self.context.fd());
+                state.outcome(self.key)
+            })
         })
     }
 
     /// Waits until it is completed, without a limit if there is no deadline.
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> Option<Outcome> {
-        self.context.inbox().wait(self.context.fd(), self.key, deadline)
+        self.context.inbox().wait(self.context.fd(), deadline, |state| state.outcome(self.key))
     }
 
-    /// Polls the result; the task is woken when it must poll again for another reason than a readable file.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn poll(&self, task: &std::task::Context<'_>) -> std::task::Poll<Outcome> {
-        if let Slot::Waiting(waker) = &mut self.context.inbox().lock().slots[self.key] {
-            *waker = Some(task.waker().clone());
+    /// Polls the result; the task is woken when it is completed. A thread collects for the tasks if no reader does.
+    pub(crate) fn poll(&self, task: &Waker) -> Poll<Outcome> {
+        match self.context.inbox().poll(self.context.fd(), self.key, task) {
+            Polled::Done(outcome) => Poll::Ready(outcome),
+            Polled::Later => Poll::Pending,
+            Polled::Serve => self.serve(),
         }
-        self.look().map_or(std::task::Poll::Pending, std::task::Poll::Ready)
+    }
+
+    /// Collects in a thread, as long as tasks wait.
+    fn serve(&self) -> Poll<Outcome> {
+        let context = Arc::clone(&self.context);
+        let serve = move || {
+            context.inbox().serve(context.fd(), None, |state| (!state.has_tasks()).then_some(()));
+        };
+        if thread::Builder::new().name("rust-dma".to_owned()).spawn(serve).is_ok() {
+            return Poll::Pending;
+        }
+        // There are too many threads: this one collects.
+        let end = self.context.inbox().serve(self.context.fd(), None, |state| state.outcome(self.key));
+        end.map_or(Poll::Pending, Poll::Ready)
     }
 
     /// Cancels the request if the engine has not started it; returns whether it has.
     pub(crate) fn cancel(&self) -> Result<bool, Errno> {
-        match sys::cancel(self.context.fd(), self.cookie()) {
+        match sys::cancel(self.context.fd(), self.cookie) {
             Ok(count) => Ok(count > 0),
             Err(Errno::ALREADY | Errno::NOENT) => Ok(false),
             Err(errno) => Err(errno),
         }
     }
-
-    fn outcome(&self) -> Option<Outcome> {
-        self.context.inbox().lock().outcome(self.key)
-    }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let mut state = self.context.inbox().lock();
-        match state.slots[self.key] {
-            Slot::Done(_) => drop(state.slots.remove(self.key)),
-            _ => state.slots[self.key] = Slot::Abandoned,
+        let (inbox, fd) = (self.context.inbox(), self.context.fd());
+        if !self.detached && inbox.with(|state| state.outcome(self.key)).is_none() {
+            // If the device is removed, nothing is left to cancel.
+            let _ = self.cancel();
         }
+        drop(inbox.with(|state| state.leave(self.key)));
+        inbox.tidy(fd);
     }
 }
