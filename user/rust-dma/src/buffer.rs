@@ -29,9 +29,10 @@ impl Buffer {
         if size == 0 || size > crate::MAX_BUFFER_SIZE {
             return Err(Error::Size { size });
         }
+        let fd = context.own_fd().map_err(|errno| Error::new("ALLOC", errno))?;
         // Dropped requests that are done may still keep memory.
-        context.inbox().tidy(context.fd());
-        let alloc = sys::alloc(context.fd(), size as u64).map_err(|errno| match errno {
+        context.inbox().tidy(fd);
+        let alloc = sys::alloc(fd, size as u64).map_err(|errno| match errno {
             Errno::NOMEM => Error::NoMemory { size },
             Errno::DQUOT => Error::Quota { size },
             errno => Error::new("ALLOC", errno),
@@ -39,7 +40,7 @@ impl Buffer {
         let memory = Memory { handle: alloc.handle, context: Arc::clone(context) };
         // At most MAX_BUFFER_SIZE, so that it fits.
         let length = usize::try_from(alloc.size).unwrap_or(size);
-        let span = sys::Span::map(context.fd(), length, alloc.mmap_offset, memory)
+        let span = sys::Span::map(fd, length, alloc.mmap_offset, memory)
             .map_err(|errno| Error::new("the buffer cannot be mapped", errno))?;
         Ok(Self { span })
     }
@@ -130,7 +131,7 @@ impl fmt::Debug for Buffer {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // It fails only if the device is removed, and the handle with it.
-        let _ = sys::free(self.context.fd(), self.handle);
+        // It fails only if the device is removed, and the handle with it. In a child of fork, the handle is the parent's.
+        let _ = self.context.own_fd().and_then(|fd| sys::free(fd, self.handle));
     }
 }

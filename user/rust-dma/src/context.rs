@@ -19,6 +19,9 @@ use crate::{Buffer, Error, Info, Pending, Request, abi, shared::Shared, sys};
 ///
 /// A clone is the same context. Several threads can use it concurrently. As a file ([`AsFd`]), it is readable for poll(2)
 /// when completions can be collected.
+///
+/// A child of fork(2) has the buffers' bytes, but no part in the parent's handles and requests: dropping them in the child changes nothing
+/// for the parent, and using them fails with [`Error::Inherited`]. A child that needs the device opens it itself.
 #[derive(Clone, Debug)]
 pub struct Context {
     pub(crate) shared: Arc<Shared>,
@@ -78,7 +81,7 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// [`Error::Size`], [`Error::NoMemory`], [`Error::Quota`], [`Error::Gone`].
+    /// [`Error::Size`], [`Error::NoMemory`], [`Error::Quota`], [`Error::Inherited`], [`Error::Gone`].
     pub fn allocate(&self, size: usize) -> Result<Buffer, Error> {
         Buffer::allocate(&self.shared, size)
     }

@@ -4,6 +4,9 @@ use std::{error, fmt, io, path::PathBuf};
 
 use rustix::io::Errno;
 
+/// The context was opened by another process. The driver has no such error.
+pub(crate) const INHERITED: Errno = Errno::STALE;
+
 /// Why an operation failed. The messages are for users, and include what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -98,6 +101,11 @@ pub enum Error {
     #[error("the last request is linked, but there is no next one")]
     DanglingLink,
 
+    /// The context was opened by another process, of which this one is a child (fork(2)). Its handles, requests and completions
+    /// are those of the parent.
+    #[error("the context was opened by the parent process: open the node again after fork")]
+    Inherited,
+
     /// The queue is full (EAGAIN): wait for a pending request.
     #[error("{} requests are pending: wait for some of them first", crate::QUEUE_DEPTH)]
     QueueFull,
@@ -136,6 +144,7 @@ impl Error {
             Errno::IO => Self::Stuck,
             Errno::CANCELED => Self::Cancelled,
             Errno::TIMEDOUT => Self::TimedOut,
+            INHERITED => Self::Inherited,
             _ => Self::System { what, source: errno.into() },
         }
     }
@@ -158,7 +167,9 @@ impl From<Error> for io::Error {
             | Error::OtherContext
             | Error::DanglingLink => io::ErrorKind::InvalidInput,
             Error::System { source, .. } => source.kind(),
-            Error::Version { .. } | Error::Gone | Error::Cancelled | Error::Stuck => io::ErrorKind::Other,
+            Error::Version { .. } | Error::Gone | Error::Cancelled | Error::Stuck | Error::Inherited => {
+                io::ErrorKind::Other
+            }
         };
         Self::new(kind, error)
     }
@@ -170,7 +181,7 @@ impl From<Error> for io::Error {
 pub struct Failed<T> {
     /// The reason.
     pub error: Error,
-    /// The buffers; none if the device still uses them ([`Error::TimedOut`]).
+    /// The buffers; none if the device still uses them ([`Error::TimedOut`], [`Error::Inherited`]).
     pub buffers: Option<T>,
     /// Number of bytes that were transferred.
     pub bytes: u64,

@@ -68,7 +68,7 @@ impl<T> Pending<T> {
     /// # Errors
     ///
     /// With the buffers: [`Error::Cancelled`], [`Error::Stuck`], [`Error::Gone`]. Without them, because the device still uses them:
-    /// [`Error::TimedOut`].
+    /// [`Error::TimedOut`]; in a child of fork(2): [`Error::Inherited`].
     ///
     /// # Panics
     ///
@@ -84,7 +84,7 @@ impl<T> Pending<T> {
     ///
     /// # Errors
     ///
-    /// [`Error::Gone`].
+    /// [`Error::Gone`], [`Error::Inherited`].
     pub fn cancel(&self) -> Result<bool, Error> {
         self.ticket.cancel().map_err(|errno| Error::new("CANCEL", errno))
     }
@@ -101,7 +101,7 @@ impl<T> Pending<T> {
         }
         let error = Error::new("the request has failed", Errno::from_raw_os_error(-outcome.status));
         // The engine is done with the buffers, or has not started; or their memory is freed (Gone). Only if
-        // a transfer does not end, the device may still access them.
+        // a transfer does not end, or is the parent's, the device may still access them.
         let held = !matches!(error, Error::Cancelled | Error::Stuck | Error::Gone);
         Err(Failed { error, buffers: (!held).then_some(buffers), bytes: outcome.bytes })
     }

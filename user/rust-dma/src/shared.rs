@@ -3,23 +3,26 @@
 use std::{
     fs::File,
     os::fd::{AsFd, BorrowedFd},
+    process,
     sync::Arc,
 };
 
 use rustix::io::Errno;
 
-use crate::{Error, abi, inbox::Inbox, sys, ticket::Ticket};
+use crate::{Error, abi, error::INHERITED, inbox::Inbox, sys, ticket::Ticket};
 
 /// What the context, its buffers and its pending requests share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     file: File,
     inbox: Inbox,
+    /// The process that has opened it.
+    process: u32,
 }
 
 impl Shared {
     pub(crate) fn new(file: File) -> Self {
-        Self { file, inbox: Inbox::new() }
+        Self { file, inbox: Inbox::new(), process: process::id() }
     }
 
     pub(crate) fn file(&self) -> &File {
@@ -34,8 +37,21 @@ impl Shared {
         &self.inbox
     }
 
+    /// Whether this process has it by fork(2): handles, requests and completions are the parent's, which still uses them.
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.process != process::id()
+    }
+
+    /// The file, for calls that change handles and requests.
+    pub(crate) fn own_fd(&self) -> Result<BorrowedFd<'_>, Errno> {
+        if self.is_inherited() { Err(INHERITED) } else { Ok(self.fd()) }
+    }
+
     /// Submits requests with cookies of this library: returns tickets for the accepted ones, and why the next one was refused.
     pub(crate) fn submit(self: &Arc<Self>, requests: &mut [abi::rdma_request]) -> (Vec<Ticket>, Option<Error>) {
+        if self.is_inherited() {
+            return (Vec::new(), Some(Error::Inherited));
+        }
         self.inbox.tidy(self.fd());
         let mut tickets: Vec<_> = requests.iter().map(|_| Ticket::new(Arc::clone(self))).collect();
         for (request, ticket) in requests.iter_mut().zip(&tickets) {

@@ -10,6 +10,7 @@ use std::{
 use rustix::io::Errno;
 
 use crate::{
+    error::INHERITED,
     inbox::Polled,
     shared::Shared,
     slots::{Outcome, Slot},
@@ -53,21 +54,27 @@ impl Ticket {
 
     /// The result, if it is completed; collects existing completions.
     pub(crate) fn look(&self) -> Option<Outcome> {
-        self.context.inbox().with(|state| {
-            state.outcome(self.key).or_else(|| {
-                state.collect(self.context.fd());
-                state.outcome(self.key)
+        self.inherited().or_else(|| {
+            self.context.inbox().with(|state| {
+                state.outcome(self.key).or_else(|| {
+                    state.collect(self.context.fd());
+                    state.outcome(self.key)
+                })
             })
         })
     }
 
     /// Waits until it is completed, without a limit if there is no deadline.
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> Option<Outcome> {
-        self.context.inbox().wait(self.context.fd(), deadline, |state| state.outcome(self.key))
+        let wait = || self.context.inbox().wait(self.context.fd(), deadline, |state| state.outcome(self.key));
+        self.inherited().or_else(wait)
     }
 
     /// Polls the result; the task is woken when it is completed. A thread collects for the tasks if no reader does.
     pub(crate) fn poll(&self, task: &Waker) -> Poll<Outcome> {
+        if let Some(outcome) = self.inherited() {
+            return Poll::Ready(outcome);
+        }
         match self.context.inbox().poll(self.context.fd(), self.key, task) {
             Polled::Done(outcome) => Poll::Ready(outcome),
             Polled::Later => Poll::Pending,
@@ -91,16 +98,25 @@ impl Ticket {
 
     /// Cancels the request if the engine has not started it; returns whether it has.
     pub(crate) fn cancel(&self) -> Result<bool, Errno> {
-        match sys::cancel(self.context.fd(), self.cookie) {
+        match sys::cancel(self.context.own_fd()?, self.cookie) {
             Ok(count) => Ok(count > 0),
             Err(Errno::ALREADY | Errno::NOENT) => Ok(false),
             Err(errno) => Err(errno),
         }
     }
+
+    /// The result in a child of fork(2), which cannot know the real one.
+    fn inherited(&self) -> Option<Outcome> {
+        self.context.is_inherited().then(|| Outcome::error(INHERITED))
+    }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        // The request is the parent's. A thread that does not exist in this process may have locked the inbox.
+        if self.context.is_inherited() {
+            return;
+        }
         let (inbox, fd) = (self.context.inbox(), self.context.fd());
         if !self.detached && inbox.with(|state| state.outcome(self.key)).is_none() {
             // If the device is removed, nothing is left to cancel.

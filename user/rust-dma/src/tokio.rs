@@ -111,7 +111,7 @@ impl Drop for EndOnDrop {
 impl Reading {
     fn end(&self) {
         let shared = &self.context.shared;
-        if !self.ended.swap(true, Ordering::Relaxed) {
+        if !shared.is_inherited() && !self.ended.swap(true, Ordering::Relaxed) {
             shared.inbox().reader_ends();
         }
     }
