@@ -101,6 +101,13 @@ pub enum Error {
     #[error("the last request is linked, but there is no next one")]
     DanglingLink,
 
+    /// A chain of more requests than the queue has room for.
+    #[error("{length} requests are linked: a chain can have at most {}", crate::QUEUE_DEPTH)]
+    ChainTooLong {
+        /// The number of requests of the chain.
+        length: usize,
+    },
+
     /// The context was opened by another process, of which this one is a child (fork(2)). Its handles, requests and completions
     /// are those of the parent.
     #[error("the context was opened by the parent process: open the node again after fork")]
@@ -165,7 +172,8 @@ impl From<Error> for io::Error {
             | Error::Range { .. }
             | Error::DeviceRange { .. }
             | Error::OtherContext
-            | Error::DanglingLink => io::ErrorKind::InvalidInput,
+            | Error::DanglingLink
+            | Error::ChainTooLong { .. } => io::ErrorKind::InvalidInput,
             Error::System { source, .. } => source.kind(),
             Error::Version { .. } | Error::Gone | Error::Cancelled | Error::Stuck | Error::Inherited => {
                 io::ErrorKind::Other
