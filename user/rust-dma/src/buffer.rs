@@ -18,6 +18,20 @@ pub struct Buffer {
     span: sys::Span<Memory>,
 }
 
+/// How the bytes of a buffer are going to be accessed ([`Buffer::advise`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Advice {
+    /// The default: with a page, those around it are mapped.
+    Normal,
+    /// Here and there: each page is mapped separately.
+    Random,
+    /// With huge pages, where it has them.
+    HugePages,
+    /// Without huge pages.
+    NoHugePages,
+}
+
 /// What the pieces of a buffer share: its handle, which is freed with the last one.
 struct Memory {
     handle: u32,
@@ -76,6 +90,25 @@ impl Buffer {
     pub fn info(&self) -> Result<BufferInfo, Error> {
         let info = sys::buffer_info(self.context().fd(), self.handle());
         info.map(BufferInfo::from).map_err(|errno| Error::new("BUFFER_INFO", errno))
+    }
+
+    /// Advises the kernel how it is going to be accessed (madvise(2)). This applies to whole pages.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`], if the kernel has no such pages.
+    pub fn advise(&self, advice: Advice) -> Result<(), Error> {
+        self.span.advise(advice).map_err(|errno| Error::new("madvise", errno))
+    }
+
+    /// Maps all of its pages, so that accessing them later causes no page faults. (The driver's mappings do not support
+    /// `MADV_POPULATE_WRITE` and `MAP_POPULATE`: this reads one byte of each page.)
+    pub fn populate(&self) {
+        for byte in self.iter().step_by(rustix::param::page_size()) {
+            std::hint::black_box(*byte);
+        }
+        // The pages of a piece do not begin where it does.
+        std::hint::black_box(self.last());
     }
 
     pub(crate) fn context(&self) -> &Arc<Shared> {

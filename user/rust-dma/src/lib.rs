@@ -71,13 +71,13 @@ mod tokio;
 #[cfg(feature = "tokio")]
 pub use crate::tokio::AsyncContext;
 pub use crate::{
-    buffer::Buffer,
+    buffer::{Advice, Buffer},
     context::{Context, Submitted},
     device::{Device, devices},
     error::{Error, Failed},
     info::{BufferInfo, Info, Interrupt},
     pending::Pending,
-    request::Request,
+    request::{Buffers, Request},
 };
 
 /// Size of the device memory. Source: QEMU, docs/specs/edu.rst, "DMA".
