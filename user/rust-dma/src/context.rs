@@ -1,19 +1,20 @@
 //! One open file of a device.
 
 use std::{
-    fs::OpenOptions,
+    fs::{File, OpenOptions},
     io::ErrorKind,
     os::{
-        fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
         unix::fs::FileExt,
     },
     path::Path,
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use rustix::io::Errno;
 
-use crate::{Buffer, Error, Info, Pending, Request, abi, shared::Shared, sys};
+use crate::{Buffer, Error, Info, Pending, Request, abi, shared::Shared, slots::State, sys};
 
 /// One open file of a device: it owns buffers and requests, and releases them when it is closed.
 ///
@@ -46,9 +47,22 @@ impl Context {
     /// [`Error::NoDevice`], [`Error::Permission`]; [`Error::OtherDriver`] and [`Error::Version`] if this library does not
     /// support it; [`Error::System`] for other errors of open(2).
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
-        let path = path.as_ref();
+        Self::open_as(path.as_ref(), OpenOptions::new().read(true).write(true))
+    }
+
+    /// Opens a node that may only be read: for [`info`](Self::info) and [`read_device`](Self::read_device). All that needs more fails with
+    /// [`Error::Access`], since a [`Buffer`] is memory that the program can write.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open).
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::open_as(path.as_ref(), OpenOptions::new().read(true))
+    }
+
+    fn open_as(path: &Path, options: &OpenOptions) -> Result<Self, Error> {
         // The standard library sets O_CLOEXEC: a context would otherwise be inherited by programs that this one executes.
-        let file = OpenOptions::new().read(true).write(true).open(path).map_err(|error| {
+        let file = options.open(path).map_err(|error| {
             let path = path.to_owned();
             match (error.kind(), Errno::from_io_error(&error)) {
                 (ErrorKind::NotFound, _) | (_, Some(Errno::NXIO)) => Error::NoDevice { path },
@@ -57,9 +71,13 @@ impl Context {
                 _ => Error::System { what: "the node cannot be opened", source: error },
             }
         })?;
-        let context = Self { shared: Arc::new(Shared::new(file)) };
-        match sys::device_info(context.as_fd()) {
-            Ok(info) if info.abi_version == abi::RDMA_ABI_VERSION => Ok(context),
+        Self::of(file, path)
+    }
+
+    /// A context of this file, if it is a node that this library supports.
+    fn of(file: File, path: &Path) -> Result<Self, Error> {
+        match sys::device_info(file.as_fd()) {
+            Ok(info) if info.abi_version == abi::RDMA_ABI_VERSION => Ok(Self { shared: Arc::new(Shared::new(file)) }),
             Ok(info) => Err(Error::Version { driver: info.abi_version, library: abi::RDMA_ABI_VERSION }),
             Err(Errno::NOTTY) => Err(Error::OtherDriver { path: path.to_owned() }),
             Err(errno) => Err(Error::new("DEVICE_INFO", errno)),
@@ -81,13 +99,13 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// [`Error::Size`], [`Error::NoMemory`], [`Error::Quota`], [`Error::Inherited`], [`Error::Gone`].
+    /// [`Error::Size`], [`Error::NoMemory`], [`Error::Quota`], [`Error::Access`], [`Error::Inherited`], [`Error::Gone`].
     pub fn allocate(&self, size: usize) -> Result<Buffer, Error> {
         Buffer::allocate(&self.shared, size)
     }
 
     /// Submits several requests in one call, without waiting. Requests that are linked ([`Request::linked`]) are accepted as a
-    /// whole or not at all.
+    /// whole or not at all. Those of different kinds are converted to one type ([`Buffers`](crate::Buffers)).
     ///
     /// ```
     /// # use rust_dma::{Context, Request};
@@ -141,6 +159,61 @@ impl Context {
         submitted
     }
 
+    /// Waits until one of these requests is done, at most for this time, if there is one; returns its position. It then returns its
+    /// buffers at once:
+    ///
+    /// ```
+    /// # use rust_dma::{Context, Request};
+    /// # fn main() -> Result<(), rust_dma::Error> {
+    /// # let context = Context::open("/dev/rdma0")?;
+    /// # let mut pending = vec![Request::to_device(context.allocate(4096)?, .., 0).submit()?];
+    /// while let Some(first) = context.wait_any(&pending, None)? {
+    ///     let buffer = pending.swap_remove(first).wait()?;
+    /// #   drop(buffer);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// None if the time has passed, or if there are no requests. Of several ones that are done, it is the first one of the slice.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OtherContext`], [`Error::Inherited`].
+    pub fn wait_any<T>(&self, pending: &[Pending<T>], time: Option<Duration>) -> Result<Option<usize>, Error> {
+        let fd = self.shared.own_fd().map_err(|errno| Error::new("WAIT", errno))?;
+        if pending.iter().any(|pending| !pending.ticket().is_of(&self.shared)) {
+            return Err(Error::OtherContext);
+        }
+        if pending.is_empty() {
+            return Ok(None);
+        }
+        let deadline = time.and_then(|time| Instant::now().checked_add(time));
+        let done = |pending: &Pending<T>, state: &State| state.outcome(pending.ticket().key()).is_some();
+        Ok(self.shared.inbox().wait(fd, deadline, |state| pending.iter().position(|pending| done(pending, state))))
+    }
+
+    /// Cancels all requests of the context that the engine has not started; returns their number. They fail with
+    /// [`Error::Cancelled`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Gone`], [`Error::Inherited`].
+    pub fn cancel_all(&self) -> Result<usize, Error> {
+        self.shared.own_fd().and_then(sys::cancel_all).map_err(|errno| Error::new("CANCEL", errno))
+    }
+
+    /// Adds 1 to the counter of this eventfd(2) when requests are done, and when the device is removed; instead of the one that was set
+    /// before. The requests' results are collected as usual ([`Pending::is_done`]).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Gone`], [`Error::Inherited`]; [`Error::System`] if the file is not an eventfd.
+    pub fn set_eventfd(&self, eventfd: Option<BorrowedFd<'_>>) -> Result<(), Error> {
+        let set = self.shared.own_fd().and_then(|fd| sys::set_eventfd(fd, eventfd));
+        set.map_err(|errno| Error::new("the eventfd cannot be set", errno))
+    }
+
     /// Reads device memory from `at` on; returns the number of bytes, 0 at its end. This is one transfer, and waits for it.
     ///
     /// # Errors
@@ -155,12 +228,25 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// [`Error::DeviceRange`] at the end; [`Error::Gone`], [`Error::Stuck`], [`Error::TimedOut`].
+    /// [`Error::DeviceRange`] at the end; [`Error::Access`], [`Error::Gone`], [`Error::Stuck`], [`Error::TimedOut`].
     pub fn write_device(&self, at: u64, bytes: &[u8]) -> Result<usize, Error> {
         uninterrupted(|| self.shared.file().write_at(bytes, at)).map_err(|error| match error.kind() {
             ErrorKind::StorageFull => Error::DeviceRange { at, length: bytes.len() },
             _ => system("the device memory cannot be written", error),
         })
+    }
+}
+
+impl TryFrom<OwnedFd> for Context {
+    type Error = Error;
+
+    /// A context of a node that is open already, by another program that passed it on, for example. Nothing else may submit requests to
+    /// this open file or collect their completions, which includes a second `Context` of a duplicated descriptor: clone
+    /// the context instead.
+    fn try_from(fd: OwnedFd) -> Result<Self, Error> {
+        let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        let path = std::fs::read_link(&path).unwrap_or(path.into());
+        Self::of(fd.into(), &path)
     }
 }
 

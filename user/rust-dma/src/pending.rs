@@ -94,6 +94,10 @@ impl<T> Pending<T> {
         self.ticket.detach();
     }
 
+    pub(crate) fn ticket(&self) -> &Ticket {
+        &self.ticket
+    }
+
     fn end(&mut self, outcome: Outcome) -> Result<T, Failed<T>> {
         let buffers = self.buffers.take().expect("it has already returned its buffers");
         if outcome.status == 0 {

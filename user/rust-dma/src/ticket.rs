@@ -37,6 +37,16 @@ impl Ticket {
         Self { context, key, cookie, detached: false }
     }
 
+    /// Whether it belongs to this context.
+    pub(crate) fn is_of(&self, context: &Arc<Shared>) -> bool {
+        Arc::ptr_eq(&self.context, context)
+    }
+
+    /// The position of its request in the inbox.
+    pub(crate) fn key(&self) -> usize {
+        self.key
+    }
+
     /// The cookie of the request.
     pub(crate) fn cookie(&self) -> u64 {
         self.cookie

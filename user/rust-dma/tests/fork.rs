@@ -71,6 +71,8 @@ fn a_child_cannot_use_the_parents_requests() {
     in_child(|| {
         assert!(matches!(context.allocate(1), Err(Error::Inherited)));
         assert!(matches!(waiting.cancel(), Err(Error::Inherited)));
+        assert!(matches!(context.cancel_all(), Err(Error::Inherited)));
+        assert!(matches!(context.set_eventfd(None), Err(Error::Inherited)));
         assert!(running.wait_for(Duration::from_millis(1)) && waiting.is_done());
         // The bytes are shared, the device can be read, and a context of its own works.
         assert_eq!(buffer[0], 0);
