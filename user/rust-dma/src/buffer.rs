@@ -8,7 +8,7 @@ use std::{
 
 use rustix::io::Errno;
 
-use crate::{BufferInfo, Error, context::Shared, sys};
+use crate::{BufferInfo, Error, shared::Shared, sys};
 
 /// Coherent memory that the device can access, or a piece of it. It dereferences to `[u8]`.
 ///
@@ -16,6 +16,20 @@ use crate::{BufferInfo, Error, context::Shared, sys};
 /// returns it. To access one part during a transfer of another one, split it ([`split_at`](Self::split_at)).
 pub struct Buffer {
     span: sys::Span<Memory>,
+}
+
+/// How the bytes of a buffer are going to be accessed ([`Buffer::advise`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Advice {
+    /// The default: with a page, those around it are mapped.
+    Normal,
+    /// Here and there: each page is mapped separately.
+    Random,
+    /// With huge pages, where it has them.
+    HugePages,
+    /// Without huge pages.
+    NoHugePages,
 }
 
 /// What the pieces of a buffer share: its handle, which is freed with the last one.
@@ -29,7 +43,10 @@ impl Buffer {
         if size == 0 || size > crate::MAX_BUFFER_SIZE {
             return Err(Error::Size { size });
         }
-        let alloc = sys::alloc(context.fd(), size as u64).map_err(|errno| match errno {
+        let fd = context.own_fd().map_err(|errno| Error::new("ALLOC", errno))?;
+        // Dropped requests that are done may still keep memory.
+        context.inbox().tidy(fd);
+        let alloc = sys::alloc(fd, size as u64).map_err(|errno| match errno {
             Errno::NOMEM => Error::NoMemory { size },
             Errno::DQUOT => Error::Quota { size },
             errno => Error::new("ALLOC", errno),
@@ -37,7 +54,7 @@ impl Buffer {
         let memory = Memory { handle: alloc.handle, context: Arc::clone(context) };
         // At most MAX_BUFFER_SIZE, so that it fits.
         let length = usize::try_from(alloc.size).unwrap_or(size);
-        let span = sys::Span::map(context.fd(), length, alloc.mmap_offset, memory)
+        let span = sys::Span::map(fd, length, alloc.mmap_offset, memory)
             .map_err(|errno| Error::new("the buffer cannot be mapped", errno))?;
         Ok(Self { span })
     }
@@ -71,15 +88,27 @@ impl Buffer {
     ///
     /// [`Error::Gone`].
     pub fn info(&self) -> Result<BufferInfo, Error> {
-        let info =
-            sys::buffer_info(self.context().fd(), self.handle()).map_err(|errno| Error::new("BUFFER_INFO", errno))?;
-        Ok(BufferInfo {
-            handle: info.handle,
-            size: info.size,
-            mmap_offset: info.mmap_offset,
-            mappings: info.mappings,
-            requests: info.requests,
-        })
+        let info = sys::buffer_info(self.context().fd(), self.handle());
+        info.map(BufferInfo::from).map_err(|errno| Error::new("BUFFER_INFO", errno))
+    }
+
+    /// Advises the kernel how it is going to be accessed (madvise(2)). This applies to whole pages.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`], if the kernel has no such pages.
+    pub fn advise(&self, advice: Advice) -> Result<(), Error> {
+        self.span.advise(advice).map_err(|errno| Error::new("madvise", errno))
+    }
+
+    /// Maps all of its pages, so that accessing them later causes no page faults. (The driver's mappings do not support
+    /// `MADV_POPULATE_WRITE` and `MAP_POPULATE`: this reads one byte of each page.)
+    pub fn populate(&self) {
+        for byte in self.iter().step_by(rustix::param::page_size()) {
+            std::hint::black_box(*byte);
+        }
+        // The pages of a piece do not begin where it does.
+        std::hint::black_box(self.last());
     }
 
     pub(crate) fn context(&self) -> &Arc<Shared> {
@@ -135,7 +164,7 @@ impl fmt::Debug for Buffer {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // It fails only if the device is removed, and the handle with it.
-        let _ = sys::free(self.context.fd(), self.handle);
+        // It fails only if the device is removed, and the handle with it. In a child of fork, the handle is the parent's.
+        let _ = self.context.own_fd().and_then(|fd| sys::free(fd, self.handle));
     }
 }

@@ -4,95 +4,28 @@ use std::{
     fs::{File, OpenOptions},
     io::ErrorKind,
     os::{
-        fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd},
         unix::fs::FileExt,
     },
     path::Path,
     sync::Arc,
+    time::{Duration, Instant},
 };
 
 use rustix::io::Errno;
 
-use crate::{
-    Buffer, Error, Failed, Pending, Request, abi,
-    inbox::{Inbox, Ticket},
-    sys,
-};
+use crate::{Buffer, Error, Info, Pending, Request, abi, shared::Shared, slots::State, sys};
 
 /// One open file of a device: it owns buffers and requests, and releases them when it is closed.
 ///
 /// A clone is the same context. Several threads can use it concurrently. As a file ([`AsFd`]), it is readable for poll(2)
 /// when completions can be collected.
+///
+/// A child of fork(2) has the buffers' bytes, but no part in the parent's handles and requests: dropping them in the child changes nothing
+/// for the parent, and using them fails with [`Error::Inherited`]. A child that needs the device opens it itself.
 #[derive(Clone, Debug)]
 pub struct Context {
     pub(crate) shared: Arc<Shared>,
-}
-
-/// What the context, its buffers and its pending requests share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    file: File,
-    inbox: Inbox,
-}
-
-/// Properties of a device and its driver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Info {
-    /// Version of the driver's ABI.
-    pub abi_version: u32,
-    /// The supported operations: one bit for each, by its number.
-    pub operations: u32,
-    /// Optional capabilities, as bits; `edu` has none.
-    pub capabilities: u64,
-    /// Size of the device memory; 0 if there is none.
-    pub device_memory_size: u64,
-    /// Maximum number of bytes of one transfer; longer copies are divided into pieces of this size.
-    pub max_transfer_size: u64,
-    /// Size of the largest buffer.
-    pub max_buffer_size: u64,
-    /// The number of bits of a bus address that the device uses.
-    pub dma_bits: u32,
-    /// How the device signals the end of a transfer.
-    pub interrupt: Interrupt,
-    /// The hardware's version: major, minor.
-    pub hardware_version: (u8, u8),
-    /// Maximum number of requests of a context that are submitted and not yet collected.
-    pub queue_depth: u32,
-    /// Maximum number of transfers that the engine has at a time.
-    pub engine_depth: u32,
-    /// Offsets of requests must be multiples of this.
-    pub address_alignment: u32,
-    /// Lengths of requests must be multiples of this.
-    pub length_alignment: u32,
-}
-
-/// How a device signals the end of a transfer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Interrupt {
-    /// By an interrupt line, which other devices may share.
-    Intx,
-    /// By a message.
-    Msi,
-    /// Another kind, added by a later version of the driver.
-    Other(u32),
-}
-
-/// Properties of a buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct BufferInfo {
-    /// The handle, which identifies it within its context.
-    pub handle: u32,
-    /// Bytes.
-    pub size: u64,
-    /// Its offset for mmap(2).
-    pub mmap_offset: u64,
-    /// Number of its mappings, in all processes.
-    pub mappings: u32,
-    /// Number of its requests that are waiting or running.
-    pub requests: u32,
 }
 
 /// Result of [`Context::submit_all`].
@@ -114,9 +47,22 @@ impl Context {
     /// [`Error::NoDevice`], [`Error::Permission`]; [`Error::OtherDriver`] and [`Error::Version`] if this library does not
     /// support it; [`Error::System`] for other errors of open(2).
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
-        let path = path.as_ref();
+        Self::open_as(path.as_ref(), OpenOptions::new().read(true).write(true))
+    }
+
+    /// Opens a node that may only be read: for [`info`](Self::info) and [`read_device`](Self::read_device). All that needs more fails with
+    /// [`Error::Access`], since a [`Buffer`] is memory that the program can write.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open).
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::open_as(path.as_ref(), OpenOptions::new().read(true))
+    }
+
+    fn open_as(path: &Path, options: &OpenOptions) -> Result<Self, Error> {
         // The standard library sets O_CLOEXEC: a context would otherwise be inherited by programs that this one executes.
-        let file = OpenOptions::new().read(true).write(true).open(path).map_err(|error| {
+        let file = options.open(path).map_err(|error| {
             let path = path.to_owned();
             match (error.kind(), Errno::from_io_error(&error)) {
                 (ErrorKind::NotFound, _) | (_, Some(Errno::NXIO)) => Error::NoDevice { path },
@@ -125,9 +71,13 @@ impl Context {
                 _ => Error::System { what: "the node cannot be opened", source: error },
             }
         })?;
-        let context = Self { shared: Arc::new(Shared { file, inbox: Inbox::default() }) };
-        match sys::device_info(context.as_fd()) {
-            Ok(info) if info.abi_version == abi::RDMA_ABI_VERSION => Ok(context),
+        Self::of(file, path)
+    }
+
+    /// A context of this file, if it is a node that this library supports.
+    fn of(file: File, path: &Path) -> Result<Self, Error> {
+        match sys::device_info(file.as_fd()) {
+            Ok(info) if info.abi_version == abi::RDMA_ABI_VERSION => Ok(Self { shared: Arc::new(Shared::new(file)) }),
             Ok(info) => Err(Error::Version { driver: info.abi_version, library: abi::RDMA_ABI_VERSION }),
             Err(Errno::NOTTY) => Err(Error::OtherDriver { path: path.to_owned() }),
             Err(errno) => Err(Error::new("DEVICE_INFO", errno)),
@@ -140,27 +90,7 @@ impl Context {
     ///
     /// [`Error::Gone`].
     pub fn info(&self) -> Result<Info, Error> {
-        let info = sys::device_info(self.as_fd()).map_err(|errno| Error::new("DEVICE_INFO", errno))?;
-        let [_, _, major, minor] = info.hardware_version.to_be_bytes();
-        Ok(Info {
-            abi_version: info.abi_version,
-            operations: info.operations,
-            capabilities: info.capabilities,
-            device_memory_size: info.device_memory_size,
-            max_transfer_size: info.max_transfer_size,
-            max_buffer_size: info.max_buffer_size,
-            dma_bits: info.dma_bits,
-            interrupt: match info.interrupt {
-                abi::RDMA_INTERRUPT_INTX => Interrupt::Intx,
-                abi::RDMA_INTERRUPT_MSI => Interrupt::Msi,
-                other => Interrupt::Other(other),
-            },
-            hardware_version: (major, minor),
-            queue_depth: info.queue_depth,
-            engine_depth: info.engine_depth,
-            address_alignment: info.address_alignment,
-            length_alignment: info.length_alignment,
-        })
+        sys::device_info(self.as_fd()).map(Info::from).map_err(|errno| Error::new("DEVICE_INFO", errno))
     }
 
     /// Allocates a buffer of at least `size` bytes, rounded up to whole pages, all zero.
@@ -169,13 +99,13 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// [`Error::Size`], [`Error::NoMemory`], [`Error::Quota`], [`Error::Gone`].
+    /// [`Error::Size`], [`Error::NoMemory`], [`Error::Quota`], [`Error::Access`], [`Error::Inherited`], [`Error::Gone`].
     pub fn allocate(&self, size: usize) -> Result<Buffer, Error> {
         Buffer::allocate(&self.shared, size)
     }
 
     /// Submits several requests in one call, without waiting. Requests that are linked ([`Request::linked`]) are accepted as a
-    /// whole or not at all.
+    /// whole or not at all. Those of different kinds are converted to one type ([`Buffers`](crate::Buffers)).
     ///
     /// ```
     /// # use rust_dma::{Context, Request};
@@ -229,13 +159,68 @@ impl Context {
         submitted
     }
 
+    /// Waits until one of these requests is done, at most for this time, if there is one; returns its position. It then returns its
+    /// buffers at once:
+    ///
+    /// ```
+    /// # use rust_dma::{Context, Request};
+    /// # fn main() -> Result<(), rust_dma::Error> {
+    /// # let context = Context::open("/dev/rdma0")?;
+    /// # let mut pending = vec![Request::to_device(context.allocate(4096)?, .., 0).submit()?];
+    /// while let Some(first) = context.wait_any(&pending, None)? {
+    ///     let buffer = pending.swap_remove(first).wait()?;
+    /// #   drop(buffer);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// None if the time has passed, or if there are no requests. Of several ones that are done, it is the first one of the slice.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OtherContext`], [`Error::Inherited`].
+    pub fn wait_any<T>(&self, pending: &[Pending<T>], time: Option<Duration>) -> Result<Option<usize>, Error> {
+        let fd = self.shared.own_fd().map_err(|errno| Error::new("WAIT", errno))?;
+        if pending.iter().any(|pending| !pending.ticket().is_of(&self.shared)) {
+            return Err(Error::OtherContext);
+        }
+        if pending.is_empty() {
+            return Ok(None);
+        }
+        let deadline = time.and_then(|time| Instant::now().checked_add(time));
+        let done = |pending: &Pending<T>, state: &State| state.outcome(pending.ticket().key()).is_some();
+        Ok(self.shared.inbox().wait(fd, deadline, |state| pending.iter().position(|pending| done(pending, state))))
+    }
+
+    /// Cancels all requests of the context that the engine has not started; returns their number. They fail with
+    /// [`Error::Cancelled`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Gone`], [`Error::Inherited`].
+    pub fn cancel_all(&self) -> Result<usize, Error> {
+        self.shared.own_fd().and_then(sys::cancel_all).map_err(|errno| Error::new("CANCEL", errno))
+    }
+
+    /// Adds 1 to the counter of this eventfd(2) when requests are done, and when the device is removed; instead of the one that was set
+    /// before. The requests' results are collected as usual ([`Pending::is_done`]).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Gone`], [`Error::Inherited`]; [`Error::System`] if the file is not an eventfd.
+    pub fn set_eventfd(&self, eventfd: Option<BorrowedFd<'_>>) -> Result<(), Error> {
+        let set = self.shared.own_fd().and_then(|fd| sys::set_eventfd(fd, eventfd));
+        set.map_err(|errno| Error::new("the eventfd cannot be set", errno))
+    }
+
     /// Reads device memory from `at` on; returns the number of bytes, 0 at its end. This is one transfer, and waits for it.
     ///
     /// # Errors
     ///
     /// [`Error::Gone`], [`Error::Stuck`], [`Error::TimedOut`].
     pub fn read_device(&self, at: u64, bytes: &mut [u8]) -> Result<usize, Error> {
-        uninterrupted(|| self.shared.file.read_at(bytes, at))
+        uninterrupted(|| self.shared.file().read_at(bytes, at))
             .map_err(|error| system("the device memory cannot be read", error))
     }
 
@@ -243,12 +228,25 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// [`Error::DeviceRange`] at the end; [`Error::Gone`], [`Error::Stuck`], [`Error::TimedOut`].
+    /// [`Error::DeviceRange`] at the end; [`Error::Access`], [`Error::Gone`], [`Error::Stuck`], [`Error::TimedOut`].
     pub fn write_device(&self, at: u64, bytes: &[u8]) -> Result<usize, Error> {
-        uninterrupted(|| self.shared.file.write_at(bytes, at)).map_err(|error| match error.kind() {
+        uninterrupted(|| self.shared.file().write_at(bytes, at)).map_err(|error| match error.kind() {
             ErrorKind::StorageFull => Error::DeviceRange { at, length: bytes.len() },
             _ => system("the device memory cannot be written", error),
         })
+    }
+}
+
+impl TryFrom<OwnedFd> for Context {
+    type Error = Error;
+
+    /// A context of a node that is open already, by another program that passed it on, for example. Nothing else may submit requests to
+    /// this open file or collect their completions, which includes a second `Context` of a duplicated descriptor: clone
+    /// the context instead.
+    fn try_from(fd: OwnedFd) -> Result<Self, Error> {
+        let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        let path = std::fs::read_link(&path).unwrap_or(path.into());
+        Self::of(fd.into(), &path)
     }
 }
 
@@ -260,54 +258,7 @@ impl AsFd for Context {
 
 impl AsRawFd for Context {
     fn as_raw_fd(&self) -> RawFd {
-        self.shared.file.as_raw_fd()
-    }
-}
-
-impl Shared {
-    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
-    }
-
-    pub(crate) fn inbox(&self) -> &Inbox {
-        &self.inbox
-    }
-
-    /// Submits requests with cookies of this library: returns tickets for the accepted ones, and why the next one was refused.
-    pub(crate) fn submit(self: &Arc<Self>, requests: &mut [abi::rdma_request]) -> (Vec<Ticket>, Option<Error>) {
-        let mut tickets: Vec<_> = requests.iter().map(|_| Ticket::new(Arc::clone(self))).collect();
-        for (request, ticket) in requests.iter_mut().zip(&tickets) {
-            request.cookie = ticket.cookie();
-        }
-        let mut accepted = 0;
-        let mut error = None;
-        while accepted < requests.len() && error.is_none() {
-            // The driver accepts no more than its queue has room for, and no incomplete chain.
-            let rest = &requests[accepted..];
-            let mut count = rest.len().min(crate::QUEUE_DEPTH);
-            while count > 0 && count < rest.len() && rest[count - 1].flags & abi::RDMA_REQUEST_LINK != 0 {
-                count -= 1;
-            }
-            match sys::submit(self.fd(), &rest[..count.max(1)]) {
-                Ok(count) => accepted += count,
-                // Completions that have not been collected yet have used up the room.
-                Err(Errno::AGAIN) if self.inbox.collect(self.fd()) > 0 => {}
-                Err(Errno::AGAIN) => error = Some(Error::QueueFull),
-                Err(errno) => error = Some(Error::new("SUBMIT", errno)),
-            }
-        }
-        for ticket in tickets.split_off(accepted) {
-            ticket.never_submitted();
-        }
-        (tickets, error)
-    }
-
-    /// Submits one request.
-    pub(crate) fn submit_one(self: &Arc<Self>, request: abi::rdma_request) -> Result<Ticket, Error> {
-        match self.submit(&mut [request]) {
-            (tickets, None) => Ok(tickets.into_iter().next().expect("accepted, or an error")),
-            (_, Some(error)) => Err(error),
-        }
+        self.shared.file().as_raw_fd()
     }
 }
 
@@ -327,9 +278,4 @@ fn uninterrupted<T>(mut call: impl FnMut() -> std::io::Result<T>) -> std::io::Re
             done => return done,
         }
     }
-}
-
-/// A request that is refused before it is submitted.
-pub(crate) fn refused<T>(error: Error, buffers: T) -> Failed<T> {
-    Failed { error, buffers: Some(buffers), bytes: 0 }
 }

@@ -4,6 +4,9 @@ use std::{error, fmt, io, path::PathBuf};
 
 use rustix::io::Errno;
 
+/// The context was opened by another process. The driver has no such error.
+pub(crate) const INHERITED: Errno = Errno::STALE;
+
 /// Why an operation failed. The messages are for users, and include what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -98,6 +101,22 @@ pub enum Error {
     #[error("the last request is linked, but there is no next one")]
     DanglingLink,
 
+    /// A chain of more requests than the queue has room for.
+    #[error("{length} requests are linked: a chain can have at most {}", crate::QUEUE_DEPTH)]
+    ChainTooLong {
+        /// The number of requests of the chain.
+        length: usize,
+    },
+
+    /// The node is not open for both reading and writing (EACCES, EBADF).
+    #[error("this needs the node open for reading and writing: `Context::open`")]
+    Access,
+
+    /// The context was opened by another process, of which this one is a child (fork(2)). Its handles, requests and completions
+    /// are those of the parent.
+    #[error("the context was opened by the parent process: open the node again after fork")]
+    Inherited,
+
     /// The queue is full (EAGAIN): wait for a pending request.
     #[error("{} requests are pending: wait for some of them first", crate::QUEUE_DEPTH)]
     QueueFull,
@@ -136,8 +155,37 @@ impl Error {
             Errno::IO => Self::Stuck,
             Errno::CANCELED => Self::Cancelled,
             Errno::TIMEDOUT => Self::TimedOut,
+            Errno::ACCESS | Errno::BADF => Self::Access,
+            INHERITED => Self::Inherited,
             _ => Self::System { what, source: errno.into() },
         }
+    }
+
+    /// The errno: the driver's, or what it would return if this library did not check before. None if no call of the driver
+    /// has this error.
+    #[must_use]
+    pub fn raw_os_error(&self) -> Option<i32> {
+        let errno = match self {
+            Self::NoDevice { .. } => Errno::NOENT,
+            Self::Permission { .. } | Self::Access => Errno::ACCESS,
+            Self::OtherDriver { .. } => Errno::NOTTY,
+            Self::Gone => Errno::NODEV,
+            Self::NoMemory { .. } => Errno::NOMEM,
+            Self::Quota { .. } => Errno::DQUOT,
+            Self::Size { .. }
+            | Self::Range { .. }
+            | Self::DeviceRange { .. }
+            | Self::OtherContext
+            | Self::DanglingLink
+            | Self::ChainTooLong { .. } => Errno::INVAL,
+            Self::QueueFull => Errno::AGAIN,
+            Self::Cancelled => Errno::CANCELED,
+            Self::TimedOut => Errno::TIMEDOUT,
+            Self::Stuck => Errno::IO,
+            Self::System { source, .. } => return source.raw_os_error(),
+            Self::Version { .. } | Self::Inherited => return None,
+        };
+        Some(errno.raw_os_error())
     }
 }
 
@@ -146,7 +194,7 @@ impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         let kind = match &error {
             Error::NoDevice { .. } => io::ErrorKind::NotFound,
-            Error::Permission { .. } => io::ErrorKind::PermissionDenied,
+            Error::Permission { .. } | Error::Access => io::ErrorKind::PermissionDenied,
             Error::NoMemory { .. } => io::ErrorKind::OutOfMemory,
             Error::Quota { .. } => io::ErrorKind::QuotaExceeded,
             Error::QueueFull => io::ErrorKind::WouldBlock,
@@ -156,9 +204,12 @@ impl From<Error> for io::Error {
             | Error::Range { .. }
             | Error::DeviceRange { .. }
             | Error::OtherContext
-            | Error::DanglingLink => io::ErrorKind::InvalidInput,
+            | Error::DanglingLink
+            | Error::ChainTooLong { .. } => io::ErrorKind::InvalidInput,
             Error::System { source, .. } => source.kind(),
-            Error::Version { .. } | Error::Gone | Error::Cancelled | Error::Stuck => io::ErrorKind::Other,
+            Error::Version { .. } | Error::Gone | Error::Cancelled | Error::Stuck | Error::Inherited => {
+                io::ErrorKind::Other
+            }
         };
         Self::new(kind, error)
     }
@@ -170,7 +221,7 @@ impl From<Error> for io::Error {
 pub struct Failed<T> {
     /// The reason.
     pub error: Error,
-    /// The buffers; none if the device still uses them ([`Error::TimedOut`]).
+    /// The buffers; none if the device still uses them ([`Error::TimedOut`], [`Error::Inherited`]).
     pub buffers: Option<T>,
     /// Number of bytes that were transferred.
     pub bytes: u64,
@@ -203,5 +254,19 @@ impl<T> From<Failed<T>> for Error {
 impl<T> From<Failed<T>> for io::Error {
     fn from(failed: Failed<T>) -> Self {
         failed.error.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_keep_their_errno() {
+        for errno in [Errno::NODEV, Errno::IO, Errno::CANCELED, Errno::TIMEDOUT, Errno::ACCESS, Errno::FAULT] {
+            assert_eq!(Error::new("a call", errno).raw_os_error(), Some(errno.raw_os_error()));
+        }
+        assert_eq!(Error::Size { size: 0 }.raw_os_error(), Some(Errno::INVAL.raw_os_error()));
+        assert_eq!(Error::new("a call", INHERITED).raw_os_error(), None);
     }
 }

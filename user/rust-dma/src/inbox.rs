@@ -2,71 +2,59 @@
 //!
 //! At most one thread at a time collects, and distributes what it has collected; the others wait for it. Two threads that collect
 //! could each take the completion that the other one waits for in the kernel.
+//!
+//! Wakers are code of others: they are called and dropped only when the lock is free.
 
 use std::{
     os::fd::BorrowedFd,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     task::Waker,
     time::{Duration, Instant},
 };
 
-use rustix::io::Errno;
-use slab::Slab;
-
-use crate::{abi, context::Shared, sys};
-
-/// Completions to collect in one call.
-const AT_ONCE: usize = 64;
-
-/// The result of a request.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Outcome {
-    /// 0, or a negative errno.
-    pub(crate) status: i32,
-    /// Number of bytes that were transferred.
-    pub(crate) bytes: u64,
-}
+use crate::{
+    abi,
+    slots::{AT_ONCE, Outcome, Slot, State},
+    sys,
+};
 
 /// The completions of a context.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Inbox {
     state: Mutex<State>,
     /// A completion was distributed, or the collector has stopped.
     changed: Condvar,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    /// The state of each submitted request, by its cookie.
-    slots: Slab<Slot>,
-    /// Whether a thread collects.
-    collecting: bool,
-}
-
-#[derive(Debug)]
-enum Slot {
-    /// Not completed; the waker of its task.
-    Waiting(Option<Waker>),
-    /// Dropped: its completion is discarded.
-    Abandoned,
+/// What a task that has polled a request does next.
+pub(crate) enum Polled {
+    /// The request is completed.
     Done(Outcome),
-}
-
-/// The right to one completion.
-#[derive(Debug)]
-pub(crate) struct Ticket {
-    context: Arc<Shared>,
-    key: usize,
+    /// The task will be woken.
+    Later,
+    /// The caller now is the collector, and calls [`Inbox::serve`] in a thread, without which no task would be woken.
+    Serve,
 }
 
 impl Inbox {
-    /// Collects existing completions, if no other thread does; returns their number.
-    pub(crate) fn collect(&self, fd: BorrowedFd<'_>) -> usize {
+    pub(crate) fn new() -> Self {
+        // Two inboxes of one file, made from duplicated descriptors, must not take each other's completions for their own.
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let state = State::new(NEXT.fetch_add(1, Ordering::Relaxed));
+        Self { state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// Changes the state; wakes the tasks whose requests this has completed.
+    pub(crate) fn with<R>(&self, change: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.lock();
-        if state.collecting {
-            return 0;
-        }
-        state.collect(fd)
+        let result = change(&mut state);
+        let woken = state.take_woken();
+        drop(state);
+        woken.into_iter().for_each(Waker::wake);
+        result
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -74,15 +62,31 @@ impl Inbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until a request is completed, or for the timeout. One thread waits in the kernel, for all.
-    fn wait(&self, fd: BorrowedFd<'_>, key: usize, deadline: Option<Instant>) -> Option<Outcome> {
-        let mut state = self.lock();
-        loop {
-            if let Some(outcome) = state.outcome(key) {
-                return Some(outcome);
+    /// Collects existing completions, if no other thread does; returns their number.
+    pub(crate) fn collect(&self, fd: BorrowedFd<'_>) -> usize {
+        self.with(|state| state.collect(fd))
+    }
+
+    /// Collects existing completions, if some may be of requests that were dropped.
+    pub(crate) fn tidy(&self, fd: BorrowedFd<'_>) {
+        self.with(|state| {
+            if state.has_abandoned() {
+                state.collect(fd);
             }
-            if !state.collecting {
-                return self.wait_for_all(state, fd, key, deadline);
+        });
+    }
+
+    /// Waits until `end` returns a value, or for the timeout. One thread waits in the kernel, for all.
+    pub(crate) fn wait<R>(
+        &self,
+        fd: BorrowedFd<'_>,
+        deadline: Option<Instant>,
+        end: impl Fn(&State) -> Option<R>,
+    ) -> Option<R> {
+        let mut state = self.lock();
+        while state.collecting {
+            if let Some(result) = end(&state) {
+                return Some(result);
             }
             state = match time_left(deadline) {
                 None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
@@ -90,178 +94,80 @@ impl Inbox {
                 Some(left) => self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
             };
         }
+        if let Some(result) = end(&state) {
+            return Some(result);
+        }
+        state.collecting = true;
+        drop(state);
+        self.serve(fd, deadline, end)
     }
 
     /// The same, for the thread that collects.
-    fn wait_for_all<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State>,
+    pub(crate) fn serve<R>(
+        &self,
         fd: BorrowedFd<'_>,
-        key: usize,
         deadline: Option<Instant>,
-    ) -> Option<Outcome> {
-        state.collecting = true;
-        let outcome = loop {
-            let left = time_left(deadline);
-            match state.outcome(key) {
-                None if left != Some(Duration::ZERO) => {}
-                outcome => break outcome,
-            }
-            drop(state);
+        end: impl Fn(&State) -> Option<R>,
+    ) -> Option<R> {
+        loop {
             let mut completions = [abi::rdma_completion::default(); AT_ONCE];
-            let collected = sys::wait(fd, &mut completions, left);
-            state = self.lock();
-            state.hand_out(&completions, collected);
-            self.changed.notify_all();
-        };
-        // The next collector is one of the threads that have just been woken, or a task whose waker is called.
-        state.collecting = false;
-        state.wake_all();
-        outcome
+            let collected = sys::wait(fd, &mut completions, time_left(deadline));
+            let over = self.with(|state| {
+                state.hand_out(&completions, collected);
+                self.changed.notify_all();
+                let result = end(state);
+                let over = result.is_some() || time_left(deadline) == Some(Duration::ZERO);
+                if over {
+                    // The next collector is one of the threads that have just been woken, or a task whose waker is called.
+                    state.collecting = false;
+                    state.wake_all();
+                }
+                over.then_some(result)
+            });
+            if let Some(result) = over {
+                return result;
+            }
+        }
+    }
+
+    /// Polls a request, for a task that is woken when it is completed or must be polled again.
+    pub(crate) fn poll(&self, fd: BorrowedFd<'_>, key: usize, task: &Waker) -> Polled {
+        let mut waker = Some(task.clone());
+        // In one step: what completes later is distributed by a collector or by a reader, which need the lock for it.
+        self.with(|state| {
+            if state.outcome(key).is_none() {
+                state.collect(fd);
+            }
+            match &mut state.slots[key] {
+                Slot::Done(outcome) => return Polled::Done(*outcome),
+                Slot::Waiting(known) => std::mem::swap(known, &mut waker),
+                Slot::Abandoned => unreachable!("it has a ticket"),
+            }
+            if state.collecting || state.readers > 0 {
+                return Polled::Later;
+            }
+            state.collecting = true;
+            Polled::Serve
+        })
+    }
+
+    /// A reader begins to collect whenever there are completions.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn reader_begins(&self) {
+        self.with(|state| state.readers += 1);
+    }
+
+    /// A reader has ended: tasks must poll again, because it no longer wakes them.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn reader_ends(&self) {
+        self.with(|state| {
+            state.readers -= 1;
+            state.wake_all();
+        });
     }
 }
 
 /// The time that remains; none without a deadline.
 fn time_left(deadline: Option<Instant>) -> Option<Duration> {
     deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
-}
-
-impl State {
-    /// Collects all existing completions.
-    fn collect(&mut self, fd: BorrowedFd<'_>) -> usize {
-        let mut sum = 0;
-        loop {
-            let mut completions = [abi::rdma_completion::default(); AT_ONCE];
-            let collected = sys::wait(fd, &mut completions, Some(Duration::ZERO));
-            let count = self.hand_out(&completions, collected);
-            sum += count;
-            if count < AT_ONCE {
-                return sum;
-            }
-        }
-    }
-
-    /// Distributes collected completions; returns their number.
-    fn hand_out(&mut self, completions: &[abi::rdma_completion], collected: Result<usize, Errno>) -> usize {
-        match collected {
-            Ok(count) => {
-                for completion in &completions[..count] {
-                    if let Ok(key) = usize::try_from(completion.cookie) {
-                        let (status, bytes) = (completion.status, completion.bytes);
-                        self.done(key, Outcome { status, bytes });
-                    }
-                }
-                count
-            }
-            // A signal: the caller repeats the call.
-            Err(Errno::INTR | Errno::AGAIN) => 0,
-            // The device is removed, and there are no more completions. These arguments have no other error.
-            Err(errno) => {
-                let keys: Vec<_> = self.slots.iter().map(|(key, _)| key).collect();
-                for key in keys {
-                    let status = -errno.raw_os_error();
-                    self.done(key, Outcome { status, bytes: 0 });
-                }
-                0
-            }
-        }
-    }
-
-    fn done(&mut self, key: usize, outcome: Outcome) {
-        match self.slots.get_mut(key) {
-            Some(slot @ Slot::Waiting(_)) => {
-                if let Slot::Waiting(Some(waker)) = std::mem::replace(slot, Slot::Done(outcome)) {
-                    waker.wake();
-                }
-            }
-            Some(Slot::Abandoned) => drop(self.slots.remove(key)),
-            Some(Slot::Done(_)) | None => {}
-        }
-    }
-
-    fn outcome(&self, key: usize) -> Option<Outcome> {
-        match self.slots[key] {
-            Slot::Done(outcome) => Some(outcome),
-            _ => None,
-        }
-    }
-
-    /// Wakes all tasks: at least one of them must collect.
-    fn wake_all(&mut self) {
-        let wakers = self.slots.iter_mut().filter_map(|(_, slot)| match slot {
-            Slot::Waiting(waker) => waker.take(),
-            _ => None,
-        });
-        wakers.for_each(Waker::wake);
-    }
-}
-
-impl Ticket {
-    /// For a request that is about to be submitted.
-    pub(crate) fn new(context: Arc<Shared>) -> Self {
-        let key = context.inbox().lock().slots.insert(Slot::Waiting(None));
-        Self { context, key }
-    }
-
-    /// Whether it belongs to this context.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn is_of(&self, context: &Arc<Shared>) -> bool {
-        Arc::ptr_eq(&self.context, context)
-    }
-
-    /// The cookie of the request.
-    pub(crate) fn cookie(&self) -> u64 {
-        self.key as u64
-    }
-
-    /// The request was refused: there is no completion.
-    pub(crate) fn never_submitted(self) {
-        let gone = Outcome { status: 0, bytes: 0 };
-        self.context.inbox().lock().done(self.key, gone);
-    }
-
-    /// The result, if it is completed; collects existing completions.
-    pub(crate) fn look(&self) -> Option<Outcome> {
-        self.outcome().or_else(|| {
-            self.context.inbox().collect(self.context.fd());
-            self.outcome()
-        })
-    }
-
-    /// Waits until it is completed, without a limit if there is no deadline.
-    pub(crate) fn wait(&self, deadline: Option<Instant>) -> Option<Outcome> {
-        self.context.inbox().wait(self.context.fd(), self.key, deadline)
-    }
-
-    /// Polls the result; the task is woken when it must poll again for another reason than a readable file.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn poll(&self, task: &std::task::Context<'_>) -> std::task::Poll<Outcome> {
-        if let Slot::Waiting(waker) = &mut self.context.inbox().lock().slots[self.key] {
-            *waker = Some(task.waker().clone());
-        }
-        self.look().map_or(std::task::Poll::Pending, std::task::Poll::Ready)
-    }
-
-    /// Cancels the request if the engine has not started it; returns whether it has.
-    pub(crate) fn cancel(&self) -> Result<bool, Errno> {
-        match sys::cancel(self.context.fd(), self.cookie()) {
-            Ok(count) => Ok(count > 0),
-            Err(Errno::ALREADY | Errno::NOENT) => Ok(false),
-            Err(errno) => Err(errno),
-        }
-    }
-
-    fn outcome(&self) -> Option<Outcome> {
-        self.context.inbox().lock().outcome(self.key)
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        let mut state = self.context.inbox().lock();
-        match state.slots[self.key] {
-            Slot::Done(_) => drop(state.slots.remove(self.key)),
-            _ => state.slots[self.key] = Slot::Abandoned,
-        }
-    }
 }

@@ -37,7 +37,8 @@
 //! ```
 //!
 //! During a transfer, the program can do something else and check now and then ([`Pending::is_done`]), wait
-//! ([`Pending::wait`]), or awaits (`AsyncContext`, with the feature `tokio`).
+//! ([`Pending::wait`]), or await it: [`Pending`] is a future. With the feature `tokio`, the runtime itself collects completions (`AsyncContext`);
+//! otherwise, a thread does it while tasks wait.
 //!
 //! # Removal of the device
 //!
@@ -57,21 +58,26 @@ mod context;
 mod device;
 mod error;
 mod inbox;
+mod info;
 mod pending;
 mod request;
+mod shared;
+mod slots;
 mod sys;
+mod ticket;
 #[cfg(feature = "tokio")]
 mod tokio;
 
 #[cfg(feature = "tokio")]
 pub use crate::tokio::AsyncContext;
 pub use crate::{
-    buffer::Buffer,
-    context::{BufferInfo, Context, Info, Interrupt, Submitted},
+    buffer::{Advice, Buffer},
+    context::{Context, Submitted},
     device::{Device, devices},
     error::{Error, Failed},
+    info::{BufferInfo, Info, Interrupt},
     pending::Pending,
-    request::Request,
+    request::{Buffers, Request},
 };
 
 /// Size of the device memory. Source: QEMU, docs/specs/edu.rst, "DMA".

@@ -5,10 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::{
-    Buffer, Error, Failed, Pending, abi,
-    context::{Shared, refused},
-};
+use crate::{Buffer, Error, Failed, Pending, abi, shared::Shared};
 
 /// A request for the engine, with its buffers.
 ///
@@ -20,6 +17,48 @@ pub struct Request<T> {
     pub(crate) context: Arc<Shared>,
     pub(crate) raw: Result<abi::rdma_request, Wrong>,
     pub(crate) buffers: T,
+}
+
+/// The buffers of a request of any kind, so that one array can have requests of different kinds:
+///
+/// ```
+/// # use rust_dma::{Buffers, Context, Request};
+/// # fn main() -> Result<(), rust_dma::Error> {
+/// # let context = Context::open("/dev/rdma0")?;
+/// # let (first, second, third) = (context.allocate(4096)?, context.allocate(4096)?, context.allocate(4096)?);
+/// let submitted = context.submit_all::<Buffers>(vec![
+///     Request::copy(first, .., second, 0).linked().into(),
+///     Request::from_device(third, .., 0).into(),
+/// ]);
+/// for pending in submitted.pending {
+///     match pending.wait()? {
+///         Buffers::One(buffer) => println!("{} bytes from the device", buffer.len()),
+///         Buffers::Two(_, destination) => println!("{} bytes copied", destination.len()),
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub enum Buffers {
+    /// That of a transfer.
+    One(Buffer),
+    /// Source and destination of a copy.
+    Two(Buffer, Buffer),
+}
+
+impl From<Request<Buffer>> for Request<Buffers> {
+    fn from(request: Request<Buffer>) -> Self {
+        let Request { context, raw, buffers } = request;
+        Self { context, raw, buffers: Buffers::One(buffers) }
+    }
+}
+
+impl From<Request<(Buffer, Buffer)>> for Request<Buffers> {
+    fn from(request: Request<(Buffer, Buffer)>) -> Self {
+        let Request { context, raw, buffers: (source, destination) } = request;
+        Self { context, raw, buffers: Buffers::Two(source, destination) }
+    }
 }
 
 /// The error of an invalid request.
@@ -115,7 +154,7 @@ impl<T> Request<T> {
         };
         match submitted {
             Ok(ticket) => Ok(Pending::new(ticket, buffers)),
-            Err(error) => Err(refused(error, buffers)),
+            Err(error) => Err(Failed { error, buffers: Some(buffers), bytes: 0 }),
         }
     }
 

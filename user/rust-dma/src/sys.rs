@@ -9,6 +9,6 @@ mod span;
 #[cfg(feature = "tokio")]
 pub(crate) use self::readiness::readiness;
 pub(crate) use self::{
-    call::{alloc, buffer_info, cancel, device_info, free, submit, wait},
+    call::{alloc, buffer_info, cancel, cancel_all, device_info, free, set_eventfd, submit, wait},
     span::Span,
 };

@@ -1,18 +1,19 @@
-//! Completions as futures of tokio.
+//! Completions that a runtime of tokio collects.
 
 use std::{
-    future::poll_fn,
     io,
     ops::Deref,
-    pin::pin,
-    task::{Poll, ready},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-use ::tokio::io::unix::AsyncFd;
+use ::tokio::{io::unix::AsyncFd, task::JoinHandle};
 
-use crate::{Context, Error, Failed, Pending, Request, inbox::Outcome, sys};
+use crate::{Context, Failed, Pending, Request, sys};
 
-/// A context whose requests can be awaited.
+/// A context whose completions are collected by a task of a runtime.
 ///
 /// ```
 /// use rust_dma::{AsyncContext, Context, Request};
@@ -27,10 +28,23 @@ use crate::{Context, Error, Failed, Pending, Request, inbox::Outcome, sys};
 /// # }
 /// ```
 ///
-/// If a future is dropped, its request continues, as described for [`Pending`].
+/// [`Pending`] is a future with any context. With this one, the runtime's own epoll(7) wakes its tasks, so that no thread is needed for it.
+/// The completions of dropped requests are collected at once. The runtime has to run while requests are
+/// awaited, in it or elsewhere; when it is gone, a thread collects instead.
+///
+/// If a future is dropped, its request is cancelled, as described for [`Pending`].
 #[derive(Debug)]
 pub struct AsyncContext {
-    file: AsyncFd<Context>,
+    context: Context,
+    reading: Arc<Reading>,
+    reader: JoinHandle<()>,
+}
+
+/// The task, as long as it has not ended.
+#[derive(Debug)]
+struct Reading {
+    context: Context,
+    ended: AtomicBool,
 }
 
 impl AsyncContext {
@@ -44,7 +58,11 @@ impl AsyncContext {
     ///
     /// Outside of a runtime, or if it has no I/O driver.
     pub fn new(context: Context) -> io::Result<Self> {
-        sys::readiness(context).map(|file| Self { file })
+        let file = sys::readiness(context.clone())?;
+        let reading = Arc::new(Reading { context: context.clone(), ended: AtomicBool::new(false) });
+        context.shared.inbox().reader_begins();
+        let reader = ::tokio::spawn(read(file, EndOnDrop(Arc::clone(&reading))));
+        Ok(Self { context, reading, reader })
     }
 
     /// Submits a request, and waits for it.
@@ -53,39 +71,49 @@ impl AsyncContext {
     ///
     /// Those of [`Request::run`].
     pub async fn run<T>(&self, request: Request<T>) -> Result<T, Failed<T>> {
-        self.wait(request.submit()?).await
+        request.submit()?.await
     }
 
-    /// Waits until a request of this context is done, and returns its buffers.
+    /// Waits until a request is done, and returns its buffers; the same as `pending.await`.
     ///
     /// # Errors
     ///
-    /// Those of [`Pending::wait`]; [`Error::OtherContext`].
+    /// Those of [`Pending::wait`].
     pub async fn wait<T>(&self, pending: Pending<T>) -> Result<T, Failed<T>> {
-        if !pending.ticket().is_of(&self.shared) {
-            return Err(Failed { error: Error::OtherContext, buffers: None, bytes: 0 });
-        }
-        loop {
-            if let Some(outcome) = self.progress(&pending).await {
-                return pending.end(outcome);
-            }
+        pending.await
+    }
+}
+
+/// Collects whenever there are completions, until the runtime or the device is gone.
+async fn read(file: AsyncFd<Context>, _end: EndOnDrop) {
+    while let Ok(mut guard) = file.readable().await {
+        let is_gone = guard.ready().is_read_closed();
+        // Before collecting: later completions make the file readable again.
+        guard.clear_ready();
+        let shared = &file.get_ref().shared;
+        shared.inbox().collect(shared.fd());
+        // The file then is always readable.
+        if is_gone {
+            break;
         }
     }
+}
 
-    /// Waits until the request is done, or must be polled again.
-    async fn progress<T>(&self, pending: &Pending<T>) -> Option<Outcome> {
-        let mut readable = pin!(self.file.readable());
-        poll_fn(|task| {
-            if let Poll::Ready(outcome) = pending.ticket().poll(task) {
-                return Poll::Ready(Some(outcome));
-            }
-            // Before collecting: later completions make the file readable again.
-            if let Ok(mut guard) = ready!(readable.as_mut().poll(task)) {
-                guard.clear_ready();
-            }
-            Poll::Ready(None)
-        })
-        .await
+/// Ends a reader when its task ends, also if the runtime drops it.
+struct EndOnDrop(Arc<Reading>);
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+impl Reading {
+    fn end(&self) {
+        let shared = &self.context.shared;
+        if !shared.is_inherited() && !self.ended.swap(true, Ordering::Relaxed) {
+            shared.inbox().reader_ends();
+        }
     }
 }
 
@@ -93,6 +121,14 @@ impl Deref for AsyncContext {
     type Target = Context;
 
     fn deref(&self) -> &Context {
-        self.file.get_ref()
+        &self.context
+    }
+}
+
+impl Drop for AsyncContext {
+    fn drop(&mut self) {
+        // The task ends when the runtime runs again.
+        self.reading.end();
+        self.reader.abort();
     }
 }

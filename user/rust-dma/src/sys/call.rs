@@ -1,8 +1,14 @@
 //! The node's ioctl(2) calls, with structures of the interface as arguments.
 
-use std::{ffi::c_void, os::fd::BorrowedFd, ptr, time::Duration};
+use std::{
+    ffi::c_void,
+    os::fd::{AsRawFd, BorrowedFd},
+    ptr,
+    time::Duration,
+};
 
 use rustix::{
+    event::{PollFd, PollFlags, poll},
     io,
     ioctl::{self, Ioctl, IoctlOutput, Opcode},
     time::{self, ClockId},
@@ -117,7 +123,16 @@ pub(crate) fn wait(
         deadline_ns: deadline_ns(timeout),
         ..Default::default()
     };
-    call(fd, abi::RDMA_IOC_WAIT, &mut wait).map(|count| count as usize)
+    match call(fd, abi::RDMA_IOC_WAIT, &mut wait) {
+        // With O_NONBLOCK, which a file that another program has opened can have, WAIT does not wait.
+        Err(io::Errno::AGAIN) if timeout != Some(Duration::ZERO) => {
+            let timeout = timeout.and_then(|timeout| timeout.try_into().ok());
+            poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], timeout.as_ref())?;
+            call(fd, abi::RDMA_IOC_WAIT, &mut wait)
+        }
+        collected => collected,
+    }
+    .map(|count| count as usize)
 }
 
 /// The time of the kernel's clock at which a timeout that begins now expires; the maximum without one, or if the clock does not
@@ -129,6 +144,19 @@ fn deadline_ns(timeout: Option<Duration>) -> i64 {
         now.saturating_add(timeout).min(forever)
     });
     i64::try_from(deadline.as_nanos()).expect("at most i64::MAX")
+}
+
+/// Sets the context's eventfd, or none.
+pub(crate) fn set_eventfd(fd: BorrowedFd<'_>, eventfd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let mut set = abi::rdma_eventfd { fd: eventfd.map_or(-1, |eventfd| eventfd.as_raw_fd()), ..Default::default() };
+    call(fd, abi::RDMA_IOC_EVENTFD, &mut set)?;
+    Ok(())
+}
+
+/// Cancels all requests that have not started; returns their number.
+pub(crate) fn cancel_all(fd: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut cancel = abi::rdma_cancel { flags: abi::RDMA_CANCEL_ALL, ..Default::default() };
+    call(fd, abi::RDMA_IOC_CANCEL, &mut cancel).map(|count| count as usize)
 }
 
 /// Cancels requests with this cookie that have not started; returns their number.

@@ -11,7 +11,10 @@ use std::{
 use rustix::{
     io,
     mm::{self, MapFlags, ProtFlags},
+    param,
 };
+
+use crate::Advice;
 
 /// Mapped memory, and an owner that lives as long.
 ///
@@ -77,6 +80,21 @@ impl<O> Span<O> {
     /// Its position within the mapping.
     pub(crate) fn start(&self) -> usize {
         self.start
+    }
+
+    /// Advises the kernel on the access to its pages.
+    pub(crate) fn advise(&self, advice: Advice) -> io::Result<()> {
+        let advice = match advice {
+            Advice::Normal => mm::Advice::Normal,
+            Advice::Random => mm::Advice::Random,
+            Advice::HugePages => mm::Advice::LinuxHugepage,
+            Advice::NoHugePages => mm::Advice::LinuxNoHugepage,
+        };
+        let offset = self.start % param::page_size();
+        // SAFETY: The start of a page of the mapping, since the mapping starts with one.
+        let page = unsafe { self.mapping.address.as_ptr().add(self.start - offset) };
+        // SAFETY: These pages are mapped, at most to the end of the mapping's last one, and none of these advices changes their bytes.
+        unsafe { mm::madvise(page.cast(), self.length + offset, advice) }
     }
 
     /// Splits it. Panics if it has fewer than `at` bytes, as for slices.

@@ -1,0 +1,167 @@
+//! What has become of each request of a context.
+
+use std::{mem, os::fd::BorrowedFd, task::Waker, time::Duration};
+
+use rustix::io::Errno;
+use slab::Slab;
+
+use crate::{abi, sys};
+
+/// Completions to collect in one call.
+pub(crate) const AT_ONCE: usize = 64;
+
+/// The result of a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outcome {
+    /// 0, or a negative errno.
+    pub(crate) status: i32,
+    /// Number of bytes that were transferred.
+    pub(crate) bytes: u64,
+}
+
+impl Outcome {
+    pub(crate) fn error(errno: Errno) -> Self {
+        Self { status: -errno.raw_os_error(), bytes: 0 }
+    }
+}
+
+/// The requests of a context, and who collects their completions.
+#[derive(Debug)]
+pub(crate) struct State {
+    /// The upper half of the cookies.
+    number: u32,
+    /// The state of each submitted request, by the lower half of its cookie.
+    pub(crate) slots: Slab<Slot>,
+    /// Number of the slots that are abandoned.
+    abandoned: usize,
+    /// Whether a thread collects.
+    pub(crate) collecting: bool,
+    /// Number of tasks that collect whenever the file is readable.
+    pub(crate) readers: usize,
+    /// To be woken when the lock is free.
+    woken: Vec<Waker>,
+}
+
+/// The state of a request.
+#[derive(Debug)]
+pub(crate) enum Slot {
+    /// Not completed; the waker of its task.
+    Waiting(Option<Waker>),
+    /// Dropped: its completion is discarded.
+    Abandoned,
+    /// Completed.
+    Done(Outcome),
+}
+
+impl State {
+    pub(crate) fn new(number: u32) -> Self {
+        Self { number, slots: Slab::new(), abandoned: 0, collecting: false, readers: 0, woken: Vec::new() }
+    }
+
+    /// The cookie of a request.
+    pub(crate) fn cookie(&self, key: usize) -> u64 {
+        // A slab does not grow to 2^32: the queue has an end.
+        (u64::from(self.number) << 32) | key as u64
+    }
+
+    /// The slot of a cookie, unless it is another inbox's.
+    fn key(&self, cookie: u64) -> Option<usize> {
+        let key = u32::try_from(cookie ^ (u64::from(self.number) << 32)).ok()?;
+        usize::try_from(key).ok()
+    }
+
+    /// Collects all existing completions, if no thread collects; returns their number.
+    pub(crate) fn collect(&mut self, fd: BorrowedFd<'_>) -> usize {
+        let mut sum = 0;
+        while !self.collecting {
+            let mut completions = [abi::rdma_completion::default(); AT_ONCE];
+            let collected = sys::wait(fd, &mut completions, Some(Duration::ZERO));
+            let count = self.hand_out(&completions, collected);
+            sum += count;
+            if count < AT_ONCE {
+                break;
+            }
+        }
+        sum
+    }
+
+    /// Distributes collected completions; returns their number.
+    pub(crate) fn hand_out(&mut self, completions: &[abi::rdma_completion], collected: Result<usize, Errno>) -> usize {
+        match collected {
+            Ok(count) => {
+                for completion in &completions[..count] {
+                    if let Some(key) = self.key(completion.cookie) {
+                        let (status, bytes) = (completion.status, completion.bytes);
+                        self.done(key, Outcome { status, bytes });
+                    }
+                }
+                count
+            }
+            // A signal: the caller repeats the call.
+            Err(Errno::INTR | Errno::AGAIN) => 0,
+            // The device is removed, and there are no more completions. These arguments have no other error.
+            Err(errno) => {
+                let keys: Vec<_> = self.slots.iter().map(|(key, _)| key).collect();
+                for key in keys {
+                    self.done(key, Outcome::error(errno));
+                }
+                0
+            }
+        }
+    }
+
+    fn done(&mut self, key: usize, outcome: Outcome) {
+        match self.slots.get_mut(key) {
+            Some(slot @ Slot::Waiting(_)) => {
+                if let Slot::Waiting(Some(waker)) = mem::replace(slot, Slot::Done(outcome)) {
+                    self.woken.push(waker);
+                }
+            }
+            Some(Slot::Abandoned) => {
+                self.slots.remove(key);
+                self.abandoned -= 1;
+            }
+            Some(Slot::Done(_)) | None => {}
+        }
+    }
+
+    pub(crate) fn outcome(&self, key: usize) -> Option<Outcome> {
+        match self.slots[key] {
+            Slot::Done(outcome) => Some(outcome),
+            _ => None,
+        }
+    }
+
+    /// The ticket of a request is gone. Returns what was kept for it, to be dropped when the lock is free.
+    pub(crate) fn leave(&mut self, key: usize) -> Slot {
+        if let Slot::Done(_) = self.slots[key] {
+            return self.slots.remove(key);
+        }
+        self.abandoned += 1;
+        mem::replace(&mut self.slots[key], Slot::Abandoned)
+    }
+
+    /// Whether completions are expected that no thread or task waits for.
+    pub(crate) fn has_abandoned(&self) -> bool {
+        self.abandoned > 0
+    }
+
+    /// Whether tasks wait.
+    pub(crate) fn has_tasks(&self) -> bool {
+        self.slots.iter().any(|(_, slot)| matches!(slot, Slot::Waiting(Some(_))))
+    }
+
+    /// Wakes all tasks: at least one of them must collect.
+    pub(crate) fn wake_all(&mut self) {
+        let wakers = self.slots.iter_mut().filter_map(|(_, slot)| match slot {
+            Slot::Waiting(waker) => waker.take(),
+            _ => None,
+        });
+        self.woken.extend(wakers);
+    }
+
+    /// The tasks to wake.
+    pub(crate) fn take_woken(&mut self) -> Vec<Waker> {
+        mem::take(&mut self.woken)
+    }
+}

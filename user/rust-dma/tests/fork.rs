@@ -1,0 +1,116 @@
+//! The library after fork(2): runs in the guest, with the driver loaded, one test after the other.
+#![allow(unsafe_code)]
+
+use std::{fs, panic, process, time::Duration};
+
+use rust_dma::{Buffer, Context, Error, Pending, Request};
+
+fn open() -> Context {
+    Context::open("/dev/rdma0").unwrap()
+}
+
+fn write(context: &Context) -> Pending<Buffer> {
+    Request::to_device(context.allocate(4096).unwrap(), .., 0).submit().unwrap()
+}
+
+/// Runs it in a child; fails if it panics or does not end within ten seconds.
+fn in_child(act: impl FnOnce()) {
+    // SAFETY: The tests run one after the other, and no other thread of this process holds a lock that the child needs: it allocates
+    // memory, which glibc allows after fork, and accesses files.
+    match unsafe { libc::fork() } {
+        -1 => panic!("fork"),
+        0 => {
+            // SAFETY: It only sets a timer, whose signal ends the child.
+            unsafe { libc::alarm(10) };
+            let ended = panic::catch_unwind(panic::AssertUnwindSafe(act));
+            // SAFETY: It ends the child without running what the test program has registered for its own end.
+            unsafe { libc::_exit(i32::from(ended.is_err())) }
+        }
+        child => {
+            let mut status = 0;
+            // SAFETY: The status is a variable of the type that the call writes.
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            assert_eq!(status, 0, "the child failed");
+        }
+    }
+}
+
+/// Whether the driver still knows its handle.
+fn is_known(buffer: &Buffer) -> bool {
+    buffer.info().is_ok()
+}
+
+#[test]
+fn a_child_drops_its_copies_only() {
+    let context = open();
+    let mut parents = context.allocate(4096).unwrap();
+    let (running, waiting) = (write(&context), write(&context));
+    let mut objects = Some((context.clone(), context.allocate(4096).unwrap()));
+    let kept = objects.as_ref().unwrap().1.info().unwrap().handle;
+    parents[0] = 1;
+    let both = [running, waiting];
+    let both = std::mem::ManuallyDrop::new(both);
+    in_child(|| {
+        drop(objects.take());
+        // SAFETY: The child's copies, which only the child drops.
+        drop(unsafe { std::ptr::read(&raw const *both) });
+    });
+    let objects = objects.unwrap();
+    assert_eq!(objects.1.info().unwrap().handle, kept);
+    assert!(is_known(&parents));
+    for pending in std::mem::ManuallyDrop::into_inner(both) {
+        pending.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_child_cannot_use_the_parents_requests() {
+    let context = open();
+    let (running, waiting) = (write(&context), write(&context));
+    let buffer = context.allocate(4096).unwrap();
+    in_child(|| {
+        assert!(matches!(context.allocate(1), Err(Error::Inherited)));
+        assert!(matches!(waiting.cancel(), Err(Error::Inherited)));
+        assert!(matches!(context.cancel_all(), Err(Error::Inherited)));
+        assert!(matches!(context.set_eventfd(None), Err(Error::Inherited)));
+        assert!(running.wait_for(Duration::from_millis(1)) && waiting.is_done());
+        // The bytes are shared, the device can be read, and a context of its own works.
+        assert_eq!(buffer[0], 0);
+        context.read_device(0, &mut [0]).unwrap();
+        let own = Context::open("/dev/rdma0").unwrap();
+        write(&own).wait().unwrap();
+    });
+    running.wait().unwrap();
+    waiting.wait().unwrap();
+    assert!(is_known(&buffer));
+}
+
+#[test]
+fn a_child_cannot_submit_or_wait() {
+    let context = open();
+    let mut request = Some(Request::to_device(context.allocate(4096).unwrap(), .., 0));
+    let mut pending = Some(write(&context));
+    in_child(|| {
+        let failed = request.take().unwrap().submit().unwrap_err();
+        assert!(matches!(failed.error, Error::Inherited));
+        let failed = pending.take().unwrap().wait().unwrap_err();
+        assert!(matches!(failed.error, Error::Inherited) && failed.buffers.is_none());
+    });
+    request.unwrap().run().unwrap();
+    pending.unwrap().wait().unwrap();
+}
+
+/// A thread of the parent collects while it forks: the child has neither the thread nor the lock.
+#[test]
+fn a_thread_collects_during_fork() {
+    let context = open();
+    let mut pending: Option<Vec<_>> = Some((0..4).map(|_| write(&context)).collect());
+    let last = write(&context);
+    let waiting = std::thread::spawn(move || last.wait().map(drop));
+    in_child(|| drop(pending.take()));
+    for pending in pending.unwrap() {
+        pending.wait().unwrap();
+    }
+    waiting.join().unwrap().unwrap();
+    assert!(fs::metadata(format!("/proc/{}", process::id())).is_ok());
+}
