@@ -23,6 +23,13 @@ help: ## print this list
 deb: setup ## build the Debian packages, into build/deb
 	@packaging/build-deb
 
+docs: modules user ## build the documentation as a site, build/docs/index.html
+	@vm/enter docs/site/build build/docs
+	@echo "build/docs/index.html"
+
+release: setup ## make the files of a release from the current commit, into build/release: source, crate, wheel, Debian packages
+	@packaging/release
+
 run: modules samples-c ## boot Debian's kernel, load the driver, transfer data to the device and back
 	@vm/boot -- samples/tour
 
@@ -103,5 +110,5 @@ tests-built: setup user ioat
 	@cd tests/fuzz && ../../vm/cargo build --release $(if $(V),,--quiet)
 	@touch build/tests/.built
 
-.PHONY: deb fuzz help run test bench modules shell check rust-analyzer clean distclean setup user ioat sample samples samples-c tests-built \
+.PHONY: deb docs release fuzz help run test bench modules shell check rust-analyzer clean distclean setup user ioat sample samples samples-c tests-built \
 	test-debug test-race test-long guarantees mutants

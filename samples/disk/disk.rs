@@ -104,12 +104,13 @@ async fn serve(disk: Rc<Disk>, mut kernel: nbd::Kernel, to: OwnedWriteHalf) -> a
 }
 
 /// A reply that has failed half-way cannot be repaired, so that the connection is closed. This also happens if a device is removed while data
-/// that was read from it is being sent (EFAULT).
+/// that was read from it is being sent: the kernel cannot access the buffer any more (EFAULT).
 fn said(reply: io::Result<()>) {
-    if let Err(error) = reply {
-        eprintln!("The disk goes: {error}");
-        std::process::exit(1);
-    }
+    let Err(error) = reply else { return };
+    let removed = error.raw_os_error() == Some(rustix::io::Errno::FAULT.raw_os_error());
+    let reason = if removed { "device removed while its data was being sent".to_owned() } else { error.to_string() };
+    eprintln!("The disk ends: {reason}");
+    std::process::exit(1);
 }
 
 impl Disk {

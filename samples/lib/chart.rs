@@ -20,6 +20,9 @@ struct Options {
     title: String,
     /// The unit.
     unit: String,
+    /// The length of a bar is the logarithm of its number, which is at least 1.
+    #[arg(long)]
+    logarithmic: bool,
 }
 
 /// A colour that can be distinguished with colour blindness. Source: Okabe and Ito, "Color Universal Design".
@@ -45,11 +48,12 @@ fn draw(options: &Options, bars: &[(String, f64)]) -> Result<(), Box<dyn std::er
     area.fill(&WHITE)?;
     area.draw(&Text::new(options.title.as_str(), (16, 14), ("sans-serif", 18)))?;
     area.draw(&Text::new(options.unit.as_str(), (16, 40), ("sans-serif", 13)))?;
-    let largest = bars.iter().map(|bar| bar.1).fold(f64::MIN_POSITIVE, f64::max);
+    let scale = |number: f64| if options.logarithmic { number.max(1.0).log10() } else { number };
+    let largest = bars.iter().map(|bar| scale(bar.1)).fold(f64::MIN_POSITIVE, f64::max);
     let mut top = 64;
     for (label, number) in bars {
         #[expect(clippy::cast_possible_truncation, reason = "at most 400")]
-        let width = (number / largest * 400.0).round() as i32;
+        let width = (scale(*number) / largest * 400.0).round() as i32;
         area.draw(&Text::new(label.as_str(), (16, top + 5), ("sans-serif", 15)))?;
         area.draw(&Rectangle::new([(220, top), (220 + width.max(1), top + row - 10)], COLOUR.filled()))?;
         area.draw(&Text::new(number.to_string(), (228 + width, top + 5), ("sans-serif", 15)))?;

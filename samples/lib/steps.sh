@@ -17,7 +17,7 @@ run() {
 	printf '$ %s\n' "$1"
 	bash -euo pipefail -c "$1"
 }
-draw() { # NAME TITLE UNIT : draws the input, lines of a label, a tab and a number, and saves it as a table
-	tee "$pictures/$1.tsv" | chart "$pictures/$1.svg" "$2" "$3"
+draw() { # NAME TITLE UNIT [OPTION] : draws the input, lines of a label, a tab and a number, and saves it as a table
+	tee "$pictures/$1.tsv" | chart "$pictures/$1.svg" "$2" "$3" "${@:4}"
 }
 load() { insmod "build/$(uname -r)/rdma.ko"; }

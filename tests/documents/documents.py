@@ -24,7 +24,7 @@ sys.path.insert(0, str(PROJECT / "tests/harness"))
 import ktap  # noqa: E402
 
 DOCUMENTS = sorted(
-    path.relative_to(PROJECT) for where in (".", "docs", "packaging", "samples", "samples/*", "tests", "user") for path in PROJECT.glob(f"{where}/*.md")
+    path.relative_to(PROJECT) for where in (".", "docs", "packaging", "samples", "samples/*", "tests", "user", "user/*") for path in PROJECT.glob(f"{where}/*.md")
 )
 WHERE = re.compile(r"<!-- (run: guest|run: copy|run: make|not run: \S.*) -->")
 NAMED = re.compile(r"`((?:src|tests|vm|samples|user|packaging)/[\w./-]+\.\w+)`, ((?:`\w+`(?:, )?)+)")

@@ -52,12 +52,16 @@ class Sample(unittest.TestCase):
         self.assertTrue(found, f"no line is like {pattern}")
         return [tuple(float(number) for number in numbers) for numbers in found]
 
-    def picture(self, bars: int) -> None:
-        """It has drawn this many bars, and the table next to the picture has as many lines."""
-        self.assertEqual(len((OUTPUT / f"{self.name}.tsv").read_text().splitlines()), bars)
+    def picture(self, *labels: str) -> dict[str, float]:
+        """It has drawn a bar for each of these, and the table next to the picture has the same. Returns the numbers."""
+        table = dict(line.split("\t") for line in (OUTPUT / f"{self.name}.tsv").read_text().splitlines())
+        self.assertEqual(tuple(table), labels)
         tree = xml.etree.ElementTree.parse(OUTPUT / f"{self.name}.svg")
         boxes = [box for box in tree.iter() if box.tag.endswith("}rect")]
-        self.assertEqual(len(boxes), bars + 1)  # the background is one of them
+        self.assertEqual(len(boxes), len(labels) + 1)  # the background is one of them
+        words = [(text.text or "").strip() for text in tree.iter() if text.tag.endswith("}text")]
+        self.assertEqual([label for label in labels if label not in words], [])
+        return {label: float(number) for label, number in table.items()}
 
 
 class Hello(Sample):
@@ -98,7 +102,7 @@ class Overlap(Sample):
         self.assertGreater(computed, 95)
 
     def test_picture(self) -> None:
-        self.picture(3)
+        self.picture("blocking", "polling", "wake-up")
 
 
 class Database(Sample):
@@ -139,7 +143,9 @@ class Database(Sample):
         self.assertIn(f"\n160000|{sum(i * 31 % 997 for i in rows)}|{160000 * 380}\n", self.said)
 
     def test_picture(self) -> None:
-        self.picture(6)
+        names = ("a note, by its id", "statistics of a town", "longest trips of a town", "sum of 1000 ids", "sum of all rows")
+        pages = self.picture(*names, "read(2)")
+        self.assertEqual([pages[name] for name in names], [total for _, total, _ in self.costs()[:5]])
 
 
 class Nic(Sample):
@@ -172,7 +178,8 @@ class Nic(Sample):
         self.assertGreater(copy_cost, 0)
 
     def test_picture(self) -> None:
-        self.picture(3)
+        costs = self.picture("interrupt", "poll", "copy")
+        self.assertEqual(list(costs.values()), [cost for (cost,) in self.numbers(r"% of the CPU for others .* ([\d.]+) us a frame$")])
 
 
 class Disk(Sample):
@@ -196,9 +203,10 @@ class Disk(Sample):
 
     def test_a_device_less(self) -> None:
         self.assertRegex(self.said, r"\n.*Input/output error")
+        self.assertNotIn("Bad address", self.said)
 
     def test_picture(self) -> None:
-        self.picture(5)
+        self.picture(*(f"{devices} devices" for devices in (1, 2, 4, 8, 16)))
 
 
 class SharedFiles(Sample):

@@ -88,3 +88,8 @@ pub const MAX_BUFFER_SIZE: usize = abi::RDMA_MAX_BUFFER_SIZE as usize;
 
 /// Maximum number of requests of a context that are submitted and not yet collected.
 pub const QUEUE_DEPTH: usize = abi::RDMA_QUEUE_DEPTH as usize;
+
+/// The examples of the crate's README, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,35 @@
+#!/bin/bash
+# tests/system/release.sh : what is published has one version, and is built without a warning, with its README and licenses. Runs in the build root.
+# shellcheck disable=SC2317 # the functions are called by name
+set -u
+. /usr/src/linux/tools/testing/selftests/kselftest/ktap_helpers.sh
+
+work=$(mktemp -d)
+mkdir "$work/built"
+
+one_version() { version=$(packaging/version) && [[ $version =~ ^[0-9]+\.[0-9]+\.[0-9]+$ ]]; }
+another_version_is_found() {
+	mkdir "$work/copy" && cp --parents -r packaging user/Cargo.toml user/python docs/CHANGELOG.md "$work/copy" || return
+	"$work/copy/packaging/version" >/dev/null || return
+	sed -i '1s/(.*)/(9.9.9)/' "$work/copy/packaging/debian/changelog"
+	"$work/copy/packaging/version" 2>&1 | grep -x 'packaging/debian/changelog 9.9.9'
+}
+crate_and_wheel_build_without_warnings() { packaging/build-libraries "$work/built"; }
+contains() { # FILES NAME... : a list of files contains these
+	local name
+	for name in "${@:2}"; do grep -qE "(^|/)$name\$" <<<"$1" || { echo "# no $name"; return 1; }; done
+}
+crate_is_complete() {
+	contains "$(tar -tf "$work/built/rust-dma-$version.crate")" README.md LICENSE-MIT LICENSE-APACHE src/lib.rs
+}
+wheel_is_complete() {
+	contains "$(python3 -m zipfile --list "$work/built/rust_dma-$version"-*.whl | cut -d ' ' -f 1)" \
+		LICENSE-MIT LICENSE-APACHE rust_dma/__init__.py rust_dma/py.typed
+}
+sdist_is_complete() { contains "$(tar -tf "$work/built/rust_dma-$version.tar.gz")" README.md LICENSE-MIT LICENSE-APACHE pyproject.toml; }
+
+tests=(one_version another_version_is_found crate_and_wheel_build_without_warnings crate_is_complete wheel_is_complete sdist_is_complete)
+ktap_print_header
+ktap_set_plan ${#tests[@]}
+for name in "${tests[@]}"; do ktap_test_result "$name" "$name"; done
+ktap_finished
