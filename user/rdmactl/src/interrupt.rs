@@ -1,72 +1,138 @@
-//! Signals that end programs, for commands that must clean up first.
+//! Signals that end programs.
+//!
+//! A thread waits for them, and ends the program, whichever system call its other threads are in: one that opens, reads or writes a
+//! pipe may block for ever. Before that, it removes what must not be left behind.
 
 use std::{
+    collections::BTreeMap,
     io,
-    os::fd::AsFd,
     sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
     },
+    thread,
     time::Duration,
 };
 
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    io::Errno,
-};
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
-    flag,
+    iterator::Signals,
+    low_level::emulate_default_handler,
 };
 
 use crate::{failure::Failure, sysfs};
 
-/// Waits until a file is readable, at most for this time, and not longer than until a signal; returns whether it is. A read(2) is
-/// restarted after a signal; this is not.
-pub fn readable_within(file: impl AsFd, time: Duration) -> bool {
-    let mut files = [PollFd::from_borrowed_fd(file.as_fd(), PollFlags::IN)];
-    match poll(&mut files, Timespec::try_from(time).ok().as_ref()) {
-        Ok(count) => count > 0,
-        // Other errors are reported by reading.
-        Err(errno) => errno != Errno::INTR,
+/// For a command that ends by itself after a signal, see [`ends_itself`].
+const GRACE: Duration = Duration::from_millis(40);
+
+/// For removing what must not be left behind.
+const UNDOING: Duration = Duration::from_millis(40);
+
+type Undo = Box<dyn FnOnce() + Send>;
+
+/// What is still to be undone, in the order of its creation.
+static UNDO: Mutex<BTreeMap<u64, Undo>> = Mutex::new(BTreeMap::new());
+
+/// The signal that was received.
+static CAME: Mutex<Option<i32>> = Mutex::new(None);
+static ARRIVED: Condvar = Condvar::new();
+
+static ENDS_ITSELF: AtomicBool = AtomicBool::new(false);
+
+/// From now on, SIGINT, SIGTERM and SIGHUP end the program within 100 ms. Those that are ignored from the start (nohup) stay ignored.
+pub fn install() -> Result<(), Failure> {
+    let ignored = ignored();
+    let signals = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| (ignored >> (signal - 1)) & 1 == 0);
+    let mut signals = Signals::new(signals).map_err(Failure::system("signals"))?;
+    let waits = move || {
+        if let Some(signal) = signals.forever().next() {
+            end(signal);
+        }
+    };
+    thread::Builder::new().name("signals".into()).spawn(waits).map(drop).map_err(Failure::system("a thread"))
+}
+
+/// The current command ends by itself within 40 ms after a signal, if no system call blocks it.
+pub fn ends_itself() {
+    ENDS_ITSELF.store(true, Ordering::Relaxed);
+}
+
+/// The signal that was received, if any.
+pub fn came() -> Option<i32> {
+    *lock(&CAME)
+}
+
+/// Sleeps for this time, or until a signal; returns the signal.
+pub fn sleep(time: Duration) -> Option<i32> {
+    let waited = ARRIVED.wait_timeout_while(lock(&CAME), time, |came| came.is_none());
+    *waited.unwrap_or_else(PoisonError::into_inner).0
+}
+
+/// Something that is undone when it is dropped, or when a signal ends the program.
+pub struct Guard {
+    number: u64,
+}
+
+impl Guard {
+    /// Makes it; the second result undoes it. No signal ends the program in between.
+    pub fn of<T, U: FnOnce() + Send + 'static, E>(
+        make: impl FnOnce() -> Result<(T, U), E>,
+    ) -> Result<(T, Self), E> {
+        let mut all = lock(&UNDO);
+        let (made, undo) = make()?;
+        let number = all.last_key_value().map_or(0, |(number, _)| number + 1);
+        all.insert(number, Box::new(undo));
+        Ok((made, Self { number }))
     }
+
+    /// Makes it permanent. No signal ends the program meanwhile.
+    pub fn keep<T>(self, make_permanent: impl FnOnce() -> T) -> T {
+        let mut all = lock(&UNDO);
+        all.remove(&self.number);
+        let made = make_permanent();
+        drop(all);
+        made
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let mut all = lock(&UNDO);
+        if let Some(undo) = all.remove(&self.number) {
+            undo();
+        }
+    }
+}
+
+fn end(signal: i32) {
+    *lock(&CAME) = Some(signal);
+    ARRIVED.notify_all();
+    if ENDS_ITSELF.load(Ordering::Relaxed) {
+        thread::sleep(GRACE);
+    }
+    // In a thread, because this may block as well: on a terminal whose output is stopped.
+    let (done, finished) = mpsc::channel();
+    thread::spawn(move || {
+        let mut all = lock(&UNDO);
+        while let Some((_, undo)) = all.pop_last() {
+            undo();
+        }
+        // Never unlocked: from now on, nothing is made and nothing becomes permanent.
+        std::mem::forget(all);
+        let _ = done.send(());
+    });
+    let _ = finished.recv_timeout(UNDOING);
+    // It returns only for signals that do not end programs, which these do.
+    let _: io::Result<()> = emulate_default_handler(signal);
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The signals that are ignored, one bit each. Source: `proc_pid_status`(5).
 fn ignored() -> u64 {
     let status = sysfs::text("/proc/self/status").as_deref().map(sysfs::named).unwrap_or_default();
     status.get("SigIgn").and_then(|mask| u64::from_str_radix(mask, 16).ok()).unwrap_or(0)
-}
-
-/// Records signals from its creation on.
-pub struct Interrupt {
-    came: Arc<AtomicUsize>,
-}
-
-impl Interrupt {
-    /// Records SIGINT, SIGTERM and SIGHUP, instead of ending the program.
-    pub fn new() -> Result<Self, Failure> {
-        let came = Arc::new(AtomicUsize::new(0));
-        let ignored = ignored();
-        // Those that are ignored from the start (nohup) stay ignored.
-        for signal in [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| (ignored >> (signal - 1)) & 1 == 0) {
-            let number = usize::try_from(signal).unwrap_or_default();
-            flag::register_usize(signal, Arc::clone(&came), number)
-                .map_err(|error: io::Error| Failure::System { what: "signals".into(), source: error })?;
-        }
-        Ok(Self { came })
-    }
-
-    /// Fails if one was received: the caller cleans up and exits.
-    pub fn check(&self) -> Result<(), Failure> {
-        match self.came() {
-            Some(signal) => Err(Failure::Signal(signal)),
-            None => Ok(()),
-        }
-    }
-
-    /// The signal that was received, if any.
-    pub fn came(&self) -> Option<i32> {
-        i32::try_from(self.came.load(Ordering::Relaxed)).ok().filter(|&signal| signal != 0)
-    }
 }

@@ -16,7 +16,7 @@ use crate::{cli::Cli, output::Output};
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let output = Output::new(cli.json);
-    match commands::run(cli.command, &output) {
+    match interrupt::install().and_then(|()| commands::run(cli.command, &output)) {
         Ok(code) => code,
         Err(failure) => failure.report(&output),
     }

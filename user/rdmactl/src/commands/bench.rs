@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use self::measure::{Measured, Series};
 use super::{device, of};
-use crate::{cli::Bench, failure::Failure, interrupt::Interrupt, output, output::Output, sysfs};
+use crate::{cli::Bench, failure::Failure, output, output::Output, sysfs};
 
 #[derive(Serialize)]
 struct Report {
@@ -22,11 +22,10 @@ struct Report {
 pub fn run(arguments: &Bench, output: &Output) -> Result<(), Failure> {
     let device = device(arguments.one.device.as_deref())?;
     let context = device.open().map_err(of(&device))?;
-    let interrupt = Interrupt::new()?;
     let report = Report {
         kernel: sysfs::release(),
         rounds: arguments.rounds,
-        measured: measure::all(&context, arguments.rounds, &interrupt, output.shows_progress(), &of(&device))?,
+        measured: measure::all(&context, arguments.rounds, output.shows_progress(), &of(&device))?,
         device: device.name,
     };
     if let Some(path) = &arguments.svg {

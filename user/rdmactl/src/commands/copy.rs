@@ -30,7 +30,7 @@ use self::{
     source::{Piece, Source},
 };
 use super::{device, devices, of};
-use crate::{cli::Copy, failure::Failure, interrupt::Interrupt, output::Output};
+use crate::{cli::Copy, failure::Failure, output::Output};
 
 /// Size of a piece: that of a transfer.
 const PIECE: usize = 4096;
@@ -69,7 +69,6 @@ pub fn run(arguments: &Copy, output: &Output) -> Result<(), Failure> {
         true => vec![device(None)?],
         false => devices(&arguments.device)?,
     };
-    let interrupt = Interrupt::new()?;
     let source = Source::open(&arguments.from)?;
     if source.is_same_file(&arguments.to) {
         return Err(Failure::Usage(format!("{} cannot be copied onto itself", arguments.from.display())));
@@ -84,7 +83,6 @@ pub fn run(arguments: &Copy, output: &Output) -> Result<(), Failure> {
         flights: VecDeque::new(),
         next: 0,
         sink,
-        interrupt,
         copied: 0,
         moved: 0,
     };
@@ -131,7 +129,6 @@ struct Copier {
     progress: Progress,
     /// Memory for comparing pieces.
     scratch: Option<File>,
-    interrupt: Interrupt,
     copied: u64,
     moved: u64,
 }
@@ -139,7 +136,6 @@ struct Copier {
 impl Copier {
     fn copy(&mut self, mut source: Source) -> Result<(), Failure> {
         loop {
-            self.interrupt.check()?;
             // A slow stream sees each piece come out without waiting for those that follow.
             while !source.is_ready() && !self.flights.is_empty() {
                 self.land()?;
@@ -149,7 +145,7 @@ impl Copier {
             }
             let lane = &mut self.lanes[self.next];
             let Some((mut from, to)) = lane.idle.pop() else { continue };
-            match source.next(&mut from, &self.interrupt) {
+            match source.next(&mut from) {
                 Ok(Piece::Data(length)) => {
                     let request = Request::copy(from, ..length, to, 0);
                     let pending = request.submit().map_err(Error::from).map_err(of(&lane.device))?;
@@ -168,8 +164,7 @@ impl Copier {
                     // A file may grow while it is copied: the copy ends where there is no more data when all of it is done.
                     self.land()?;
                 }
-                Err(source::Stopped::Interrupted) => lane.idle.push((from, to)),
-                Err(source::Stopped::Failed(error)) => return Err(lane.failure(source.name(), error)),
+                Err(error) => return Err(lane.failure(source.name(), error)),
             }
             self.progress.reaches(source.length());
         }
@@ -185,9 +180,6 @@ impl Copier {
             }
             Some(Flight::Data { lane, length, pending }) => {
                 let lane = &mut self.lanes[lane];
-                while !pending.wait_for(Duration::from_millis(200)) {
-                    self.interrupt.check()?;
-                }
                 let (from, to) = pending.wait().map_err(Error::from).map_err(of(&lane.device))?;
                 if let Some(scratch) = &self.scratch {
                     let differs = difference(scratch, &from[..length], &to[..length]);

@@ -10,7 +10,7 @@ use std::{
 
 use self::look::{Change, Look};
 use super::{all_devices, devices};
-use crate::{cli::Top, failure::Failure, interrupt::Interrupt, output::Output};
+use crate::{cli::Top, failure::Failure, output::Output};
 
 /// Monitors them.
 pub fn run(arguments: &Top, output: &Output) -> Result<(), Failure> {
@@ -21,30 +21,17 @@ pub fn run(arguments: &Top, output: &Output) -> Result<(), Failure> {
     let names: Vec<_> = names.into_iter().map(|device| device.name).collect();
     let interval = Duration::from_secs_f64(arguments.interval);
     let count = arguments.count.unwrap_or(u64::MAX);
-    let interrupt = Interrupt::new()?;
     let first = Look::take(&names)?;
     if !output.json() && io::stdout().is_terminal() {
-        return screen::run(&names, first, interval, count, &interrupt);
+        return screen::run(&names, first, interval, count);
     }
     let mut before = first;
     for _ in 0..count {
-        wait(interval, &interrupt)?;
+        std::thread::sleep(interval);
         let now = Look::take(&names)?;
         let change = Change::between(&before, &now);
         output.result(&change, || change.text())?;
         before = now;
     }
     Ok(())
-}
-
-/// Waits for this time, or until a signal.
-fn wait(interval: Duration, interrupt: &Interrupt) -> Result<(), Failure> {
-    let mut left = interval;
-    while !left.is_zero() {
-        interrupt.check()?;
-        let nap = left.min(Duration::from_millis(100));
-        std::thread::sleep(nap);
-        left -= nap;
-    }
-    interrupt.check()
 }

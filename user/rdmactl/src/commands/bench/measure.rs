@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rust_dma::{Buffer, Context, Error, Request};
 use serde::Serialize;
 
-use crate::{failure::Failure, interrupt::Interrupt};
+use crate::failure::Failure;
 
 /// Sizes of the requests.
 const SIZES: [usize; 4] = [1, 64, 1024, 4096];
@@ -70,7 +70,6 @@ pub struct Call {
 pub fn all(
     context: &Context,
     rounds: u32,
-    interrupt: &Interrupt,
     shown: bool,
     of: &impl Fn(Error) -> Failure,
 ) -> Result<Measured, Failure> {
@@ -79,7 +78,7 @@ pub fn all(
     if let Ok(style) = ProgressStyle::with_template("{msg:28} {wide_bar} {eta} left") {
         bar.set_style(style);
     }
-    let bench = Bench { context, rounds, interrupt, bar, of };
+    let bench = Bench { context, rounds, bar, of };
     let measured = bench.run();
     bench.bar.finish_and_clear();
     measured
@@ -88,7 +87,6 @@ pub fn all(
 struct Bench<'a, F> {
     context: &'a Context,
     rounds: u32,
-    interrupt: &'a Interrupt,
     bar: ProgressBar,
     of: &'a F,
 }
@@ -146,7 +144,6 @@ impl<F: Fn(Error) -> Failure> Bench<'_, F> {
         self.bar.set_message(what);
         let mut times = Vec::new();
         for _ in 0..self.rounds {
-            self.interrupt.check()?;
             times.push(once().map_err(self.of)?.as_secs_f64() * 1e6);
             self.bar.inc(1);
         }

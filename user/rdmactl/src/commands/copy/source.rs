@@ -5,18 +5,15 @@ use std::{
     io::{self, Read},
     os::{fd::AsFd, unix::fs::MetadataExt},
     path::Path,
-    time::Duration,
 };
 
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     fs::{SeekFrom, seek},
     io::Errno,
 };
 
-use crate::{
-    failure::Failure,
-    interrupt::{Interrupt, readable_within},
-};
+use crate::failure::Failure;
 
 /// The next piece.
 pub enum Piece {
@@ -26,14 +23,6 @@ pub enum Piece {
     Hole(u64),
     /// The end.
     End,
-}
-
-/// Why there is no piece.
-pub enum Stopped {
-    /// A signal.
-    Interrupted,
-    /// An error.
-    Failed(io::Error),
 }
 
 /// A file or stream to read.
@@ -92,19 +81,17 @@ impl Source {
 
     /// Whether reading would not wait.
     pub fn is_ready(&self) -> bool {
-        self.is_ready_within(Duration::ZERO)
-    }
-
-    fn is_ready_within(&self, time: Duration) -> bool {
-        self.place.is_some() || readable_within(&self.file, time)
+        let mut files = [PollFd::new(&self.file, PollFlags::IN)];
+        // Errors are reported by reading.
+        self.place.is_some() || poll(&mut files, Some(&Timespec::default())) != Ok(0)
     }
 
     /// Reads the next piece into `buffer`, which is filled except at an end, or if a stream has no more data yet.
-    pub fn next(&mut self, buffer: &mut [u8], interrupt: &Interrupt) -> Result<Piece, Stopped> {
+    pub fn next(&mut self, buffer: &mut [u8]) -> io::Result<Piece> {
         let mut room = buffer.len();
         if let Some(place) = &mut self.place {
             if place.now >= place.data_until {
-                match next_data(&self.file, place).map_err(|errno| Stopped::Failed(errno.into()))? {
+                match next_data(&self.file, place)? {
                     0 => {}
                     hole => return Ok(Piece::Hole(hole)),
                 }
@@ -114,18 +101,13 @@ impl Source {
                 room = room.min(usize::try_from(place.data_until - place.now).unwrap_or(room));
             }
         }
-        while !self.is_ready_within(Duration::from_millis(200)) {
-            if interrupt.came().is_some() {
-                return Err(Stopped::Interrupted);
-            }
-        }
         let mut length = 0;
         while length < room {
             match (&self.file).read(&mut buffer[length..room]) {
                 Ok(0) => break,
                 Ok(count) => length += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Stopped::Failed(error)),
+                Err(error) => return Err(error),
             }
             // Data that has arrived is not delayed.
             if length < room && !self.is_ready() {

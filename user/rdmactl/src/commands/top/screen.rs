@@ -7,7 +7,12 @@ use std::{
 
 use ratatui::{
     DefaultTerminal, Frame,
-    crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers},
+    crossterm::{
+        cursor::Show,
+        event::{self, Event, KeyCode, KeyEventKind, KeyModifiers},
+        execute,
+        terminal::{LeaveAlternateScreen, disable_raw_mode},
+    },
     layout::{Constraint, Layout},
     style::{Modifier, Style},
     text::Line,
@@ -15,7 +20,10 @@ use ratatui::{
 };
 
 use super::look::{Busy, Change, Look, User, duration};
-use crate::{failure::Failure, interrupt::Interrupt};
+use crate::{
+    failure::Failure,
+    interrupt::{self, Guard},
+};
 
 /// Displays it until a key ends it, and restores the terminal.
 pub fn run(
@@ -23,12 +31,22 @@ pub fn run(
     first: Look,
     interval: Duration,
     count: u64,
-    interrupt: &Interrupt,
 ) -> Result<(), Failure> {
-    let mut terminal = ratatui::try_init().map_err(Failure::system("the terminal"))?;
-    let done = watch(&mut terminal, names, first, interval, count, interrupt);
-    ratatui::restore();
-    done
+    let (mut terminal, _restored_at_end) = Guard::of(|| Ok((ratatui::try_init()?, restore)))
+        .map_err(Failure::system("the terminal"))?;
+    watch(&mut terminal, names, first, interval, count)
+}
+
+/// Restores the terminal. After a signal, the other thread draws nothing more.
+fn restore() {
+    // First, because it does not wait for a terminal whose output is stopped.
+    let _ = disable_raw_mode();
+    let mut screen = io::stdout().lock();
+    // A terminal that has gone needs no restoring.
+    let _ = execute!(screen, LeaveAlternateScreen, Show);
+    if interrupt::came().is_some() {
+        std::mem::forget(screen);
+    }
 }
 
 fn watch(
@@ -37,7 +55,6 @@ fn watch(
     mut before: Look,
     interval: Duration,
     count: u64,
-    interrupt: &Interrupt,
 ) -> Result<(), Failure> {
     // Nothing has happened yet; the current state is displayed.
     let mut change = Change::between(&before, &before);
@@ -45,7 +62,6 @@ fn watch(
     let mut looks = 0;
     while looks < count {
         terminal.draw(|frame| draw(frame, &change)).map_err(Failure::system("the terminal"))?;
-        interrupt.check()?;
         let left = next.saturating_duration_since(Instant::now()).min(Duration::from_millis(200));
         if wants_to_end(left).map_err(Failure::system("the terminal"))? {
             return Ok(());

@@ -1,0 +1,135 @@
+//! A tracing instance of its own, which does not interfere with other users of tracing, and is removed at the end. Source: the kernel's
+//! Documentation/trace/ftrace.rst, "Instances".
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    process,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rustix::fs::OFlags;
+
+use crate::{
+    cli::Trace,
+    commands::devices,
+    failure::Failure,
+    interrupt::Guard,
+};
+
+/// The directory of the kernel's tracing.
+const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+
+/// An instance of the kernel's tracing; removed when dropped, or by a signal.
+pub struct Instance {
+    path: PathBuf,
+    pipe: Pipe,
+    /// The part of a line that has arrived.
+    rest: Vec<u8>,
+    _removed_at_end: Guard,
+}
+
+/// Closed before the instance is removed: an instance that is being read cannot be.
+type Pipe = Arc<Mutex<Option<File>>>;
+
+impl Instance {
+    /// Creates it.
+    pub fn create() -> Result<Self, Failure> {
+        let there = TRACEFS.iter().map(Path::new).find(|path| path.join("instances").is_dir());
+        let Some(there) = there else {
+            let what = "cannot access the kernel's tracing: this needs root, and `mount -t tracefs tracefs /sys/kernel/tracing`";
+            return Err(Failure::Usage(what.into()));
+        };
+        if !there.join("events/rust_dma").is_dir() {
+            return Err(Failure::NoDevice(
+                "the driver is not loaded, so that it has no events: `rdmactl doctor` finds the reason".into(),
+            ));
+        }
+        let path = there.join(format!("instances/rdmactl-{}", process::id()));
+        let pipe = Pipe::default();
+        let make = || {
+            fs::create_dir(&path)?;
+            let (path, pipe) = (path.clone(), Arc::clone(&pipe));
+            Ok(((), move || remove(&path, &pipe)))
+        };
+        let ((), _removed_at_end) = Guard::of(make).map_err(Failure::system("an instance of the kernel's tracing"))?;
+        Ok(Self { path, pipe, rest: Vec::new(), _removed_at_end })
+    }
+
+    /// Enables the selected events, for the selected devices, and begins.
+    pub fn start(&self, arguments: &Trace) -> Result<(), Failure> {
+        let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+        let pipe = OpenOptions::new().read(true).custom_flags(nonblocking).open(self.path.join("trace_pipe"));
+        *lock(&self.pipe) = Some(pipe.map_err(Failure::system("trace_pipe"))?);
+
+        let events = self.path.join("events/rust_dma");
+        let numbers: Vec<_> = devices(&arguments.device)?
+            .iter()
+            .map(|device| format!("dev == {}", device.name.trim_start_matches("rdma")))
+            .collect();
+        if !numbers.is_empty() {
+            self.write(&events.join("filter"), &numbers.join(" || "))?;
+        }
+        if arguments.event.is_empty() {
+            return self.write(&events.join("enable"), "1");
+        }
+        for name in &arguments.event {
+            let event = events.join(format!("rdma_{}", name.trim_start_matches("rdma_")));
+            if !event.is_dir() {
+                return Err(Failure::Usage(format!("there is no event {name}, but {}", names(&events))));
+            }
+            self.write(&event.join("enable"), "1")?;
+        }
+        Ok(())
+    }
+
+    fn write(&self, path: &Path, text: &str) -> Result<(), Failure> {
+        fs::write(path, text)
+            .map_err(Failure::system(path.strip_prefix(&self.path).unwrap_or(path).display().to_string()))
+    }
+
+    /// The complete lines that have arrived.
+    pub fn lines(&mut self) -> Result<Vec<String>, Failure> {
+        let mut bytes = [0; 4096];
+        loop {
+            let Some(pipe) = &mut *lock(&self.pipe) else { break };
+            match pipe.read(&mut bytes) {
+                Ok(0) => break,
+                Ok(count) => self.rest.extend(&bytes[..count]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Failure::system("trace_pipe")(error)),
+            }
+        }
+        let end = self.rest.iter().rposition(|&byte| byte == b'\n').map_or(0, |place| place + 1);
+        let lines: Vec<_> = self.rest.drain(..end).collect();
+        Ok(String::from_utf8_lossy(&lines).lines().map(str::to_owned).collect())
+    }
+}
+
+fn lock(pipe: &Pipe) -> MutexGuard<'_, Option<File>> {
+    pipe.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn remove(path: &Path, pipe: &Pipe) {
+    drop(lock(pipe).take());
+    // It is busy for a moment after the pipe has been closed.
+    for _ in 0..10 {
+        match fs::remove_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => std::thread::sleep(Duration::from_millis(3)),
+            _ => return,
+        }
+    }
+}
+
+/// The names of the existing events.
+fn names(events: &Path) -> String {
+    let entries = fs::read_dir(events).into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| Some(entry.file_name().to_str()?.strip_prefix("rdma_")?.to_owned()));
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    names.join(", ")
+}
