@@ -50,7 +50,7 @@ class Copy(Case):
         said = self.run_tool("--json", "copy", source)
         self.assertEqual(valid("copy", said.stderr)["bytes"], 5000)
         self.assertEqual(self.run_tool("copy", "-q", source).stderr, b"")
-        self.assertRegex(self.run_tool("copy", source).stderr, rb"^5000 bytes in \d+\.\d s, \d+ bytes/s\n$")
+        self.assertRegex(self.run_tool("copy", source).stderr, rb"^5000 bytes \(4\.88 KiB\) in \d+\.\d s, [0-9.]+ [KM]iB/s\n$")
 
     def test_a_file_as_standard_input_from_where_it_stands(self) -> None:
         source = self.fresh(9000)
@@ -233,7 +233,7 @@ class Accidents(Case):
         self.run_tool("copy", source, self.directory / "link", code=2)
         self.run_tool("copy", self.directory / "no such", self.to, code=1)
         self.run_tool("copy", self.directory, self.to, code=1)
-        self.run_tool("copy", source, self.directory, code=1)
+        self.run_tool("copy", source, self.directory, code=2)
         self.run_tool("copy", source, self.directory / "no such/to", code=1)
         self.run_tool("copy", source, self.to, "-d", "rdma9", code=3)
         self.run_tool("copy", code=2)

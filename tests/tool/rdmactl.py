@@ -92,13 +92,13 @@ class Case(unittest.TestCase):
         state = Path("/sys/kernel/debug/rust_dma/rdma0/state").read_text()
         return "engine idle" in state and "contexts 0\n" in state and "buffers 0\n" in state
 
-    def on_terminal(self, *words: object, keys: bytes = b"", when: bytes = b"", send: int = 0) -> tuple[int, bytes]:
+    def on_terminal(self, *words: object, keys: bytes = b"", when: bytes = b"", send: int = 0, columns: int = 100) -> tuple[int, bytes]:
         """Run it on a terminal; returns its exit code and its output. When `when` has been printed, `keys` are typed, or a signal is sent."""
         pid, terminal = pty.fork()
         if pid == 0:
             os.environ["TERM"] = "xterm"
             os.execv(TOOL, [str(TOOL), *map(str, words)])
-        termios.tcsetwinsize(terminal, (30, 100))
+        termios.tcsetwinsize(terminal, (30, columns))
         came = b""
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:

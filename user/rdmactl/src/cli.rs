@@ -1,19 +1,23 @@
 //! The command line. `--help`, the manual pages and the completions are generated from it.
 
-use std::path::PathBuf;
+mod number;
+
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueHint, builder::NonEmptyStringValueParser};
 
-use crate::failure::EXIT_CODES;
+use self::number::{count, number, seconds};
+use crate::device;
 
 /// The tool for /dev/rdma0: DMA buffers and a DMA engine for programs
 ///
 /// (Rust DMA. It has nothing to do with InfiniBand.) A DEVICE is a name such as rdma0, a node such as /dev/rdma0 or
-/// /dev/rdma/by-path/pci-0000:01:00.0, or a PCI address such as 0000:01:00.0. By default, it is the first device
+/// /dev/rdma/by-path/pci-0000:01:00.0, or a PCI address such as 0000:01:00.0 or 01:00.0. By default, it is the first device. A number
+/// may be written like 4096, 0x1000 or 4KiB
 #[derive(Parser)]
-#[command(name = "rdmactl", version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = "rdmactl", version, max_term_width = 100)]
 pub struct Cli {
-    /// Print results as JSON: an object, or one per line for continuous output
+    /// Print results and errors as JSON: an object, or one per line for continuous output
     #[arg(long, global = true)]
     pub json: bool,
 
@@ -50,8 +54,7 @@ pub enum Command {
     Doctor(One),
     /// Measure a device: latency, throughput, and the cost of calls
     Bench(Bench),
-    /// Generate manual pages and completions, for packages
-    #[command(hide = true)]
+    /// Generate manual pages and completions
     Generate(Generate),
 }
 
@@ -59,8 +62,75 @@ pub enum Command {
 #[derive(Args)]
 pub struct One {
     /// The device
+    #[arg(value_name = "DEVICE", value_parser = NonEmptyStringValueParser::new(), value_hint = ValueHint::FilePath)]
+    word: Option<String>,
+
+    /// The device, as an option
+    #[arg(short, long, conflicts_with = "word", value_parser = NonEmptyStringValueParser::new(), value_hint = ValueHint::FilePath)]
+    device: Option<String>,
+}
+
+impl One {
+    /// The device that was named.
+    pub fn name(&self) -> Option<&str> {
+        self.word.as_deref().or(self.device.as_deref())
+    }
+}
+
+/// Several devices.
+#[derive(Args)]
+pub struct Several {
+    /// Devices; all by default
+    #[arg(value_name = "DEVICE", value_parser = NonEmptyStringValueParser::new(), value_hint = ValueHint::FilePath)]
+    words: Vec<String>,
+
+    /// A device, as an option
     #[arg(short, long, value_parser = NonEmptyStringValueParser::new(), value_hint = ValueHint::FilePath)]
-    pub device: Option<String>,
+    device: Vec<String>,
+}
+
+impl Several {
+    /// The devices that were named.
+    pub fn names(&self) -> Vec<String> {
+        [&*self.words, &*self.device].concat()
+    }
+}
+
+/// One device and one file, of which either may be missing.
+#[derive(Args)]
+pub struct DeviceAndFile {
+    /// The device. A file of such a name is written ./rdma0
+    #[arg(value_name = "DEVICE", value_hint = ValueHint::FilePath)]
+    first: Option<PathBuf>,
+
+    /// The file; - is standard input or output
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    second: Option<PathBuf>,
+
+    /// The device, as an option
+    #[arg(short, long, conflicts_with = "second", value_parser = NonEmptyStringValueParser::new(), value_hint = ValueHint::FilePath)]
+    device: Option<String>,
+}
+
+impl DeviceAndFile {
+    /// The device that was named.
+    pub fn device(&self) -> Option<&str> {
+        let first = self.first.as_deref().and_then(Path::to_str);
+        self.device.as_deref().or_else(|| first.filter(|_| self.begins_with_device()))
+    }
+
+    /// The file that was named.
+    pub fn file(&self) -> Option<&Path> {
+        match self.begins_with_device() {
+            true => self.second.as_deref(),
+            false => self.first.as_deref(),
+        }
+    }
+
+    fn begins_with_device(&self) -> bool {
+        let first = self.first.as_deref().and_then(Path::to_str);
+        self.second.is_some() || (self.device.is_none() && first.is_some_and(device::is_meant_by))
+    }
 }
 
 /// Copy a file through the engine.
@@ -70,7 +140,10 @@ pub struct Copy {
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub from: PathBuf,
 
-    /// Destination; - is standard output. A file gets its name when it is complete
+    /// Destination; - is standard output
+    ///
+    /// In a directory, the file gets the name of FILE. A file gets its name when it is complete. A file that has links, attributes, a
+    /// mount or another owner is written in place.
     #[arg(value_name = "TO", default_value = "-", value_hint = ValueHint::FilePath)]
     pub to: PathBuf,
 
@@ -91,11 +164,11 @@ pub struct Copy {
 #[derive(Args)]
 pub struct Part {
     /// First byte
-    #[arg(short, long, default_value_t = 0)]
+    #[arg(short, long, default_value = "0", value_parser = number)]
     pub offset: u64,
 
     /// Number of bytes; by default, up to the end of the device memory
-    #[arg(short, long)]
+    #[arg(short, long, value_parser = number)]
     pub length: Option<u64>,
 }
 
@@ -103,28 +176,20 @@ pub struct Part {
 #[derive(Args)]
 pub struct Read {
     #[command(flatten)]
-    pub one: One,
+    pub names: DeviceAndFile,
     #[command(flatten)]
     pub part: Part,
-
-    /// Destination; - is standard output, even if that is a terminal
-    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub to: Option<PathBuf>,
 }
 
 /// Write device memory.
 #[derive(Args)]
 pub struct Write {
     #[command(flatten)]
-    pub one: One,
+    pub names: DeviceAndFile,
 
     /// First byte
-    #[arg(short, long, default_value_t = 0)]
+    #[arg(short, long, default_value = "0", value_parser = number)]
     pub offset: u64,
-
-    /// File to write; - is standard input
-    #[arg(value_name = "FILE", default_value = "-", value_hint = ValueHint::FilePath)]
-    pub from: PathBuf,
 }
 
 /// Show device memory.
@@ -139,39 +204,37 @@ pub struct Hexdump {
 /// Monitor devices.
 #[derive(Args)]
 pub struct Top {
-    /// Device; all by default
-    #[arg(short, long, value_parser = NonEmptyStringValueParser::new(), value_hint = ValueHint::FilePath)]
-    pub device: Vec<String>,
+    #[command(flatten)]
+    pub several: Several,
 
     /// Seconds between two reports
     #[arg(short, long, default_value_t = 1.0, value_parser = seconds)]
     pub interval: f64,
 
     /// Number of reports; not limited by default
-    #[arg(short = 'n', long, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(short = 'n', long, value_parser = count)]
     pub count: Option<u64>,
 }
 
 /// Trace devices.
 #[derive(Args)]
 pub struct Trace {
-    /// Device; all by default
-    #[arg(short, long, value_parser = NonEmptyStringValueParser::new(), value_hint = ValueHint::FilePath)]
-    pub device: Vec<String>,
+    #[command(flatten)]
+    pub several: Several,
 
     /// Events of this kind only: submit, start, interrupt, complete, map, fault, zap, teardown
     #[arg(short, long, value_name = "EVENT")]
     pub event: Vec<String>,
 
     /// Stop after this many events
-    #[arg(short = 'n', long, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(short = 'n', long, value_parser = count)]
     pub count: Option<u64>,
 
     /// Stop after this many seconds
     #[arg(short, long, value_parser = seconds)]
     pub seconds: Option<f64>,
 
-    /// Run this command, and stop with it; its exit code is returned
+    /// Run this command, and stop with it; its exit code is returned, and it gets the signals that end rdmactl
     #[arg(last = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
     pub command: Vec<String>,
 }
@@ -191,50 +254,57 @@ pub struct Bench {
     pub svg: Option<PathBuf>,
 }
 
-/// For packages.
+/// Manual pages and completions.
 #[derive(Args)]
 pub struct Generate {
     /// What to generate
     pub what: Generated,
 
-    /// Destination
-    #[arg(value_hint = ValueHint::DirPath)]
-    pub directory: PathBuf,
+    /// Destination, a directory; - is standard output
+    #[arg(value_name = "DIRECTORY", default_value = "-", value_hint = ValueHint::DirPath)]
+    pub to: PathBuf,
 }
 
 /// What can be generated.
-#[derive(Clone, Copy, clap::ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Generated {
     /// Manual pages, of section 1
     Man,
-    /// Completions for bash, zsh and fish
+    /// Completions for all these shells
     Completions,
+    /// Completions for bash
+    Bash,
+    /// Completions for zsh
+    Zsh,
+    /// Completions for fish
+    Fish,
 }
 
-/// A time.
-fn seconds(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(seconds) if (0.01..=1e6).contains(&seconds) => Ok(seconds),
-        _ => Err("a time is a number of seconds, from 0.01 on".into()),
+impl Command {
+    /// Whether standard output is for data, so that results go to standard error.
+    pub fn prints_data(&self) -> bool {
+        let is_stdout = |path: &Path| path == Path::new("-");
+        match self {
+            Self::Copy(copy) => is_stdout(&copy.to),
+            Self::Read(read) => read.names.file().is_none_or(is_stdout),
+            _ => false,
+        }
+    }
+
+    /// Whether it prints anything on standard output.
+    pub fn prints_results(&self) -> bool {
+        match self {
+            Self::Copy(copy) => !copy.quiet || self.prints_data(),
+            Self::Generate(generate) => generate.to == Path::new("-"),
+            _ => true,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
     #[test]
     fn is_consistent() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn times() {
-        assert_eq!(seconds("0.5"), Ok(0.5));
-        for wrong in ["0", "-1", "nan", "inf", "1e7", "x", ""] {
-            assert!(seconds(wrong).is_err(), "{wrong}");
-        }
+        crate::help::command().debug_assert();
     }
 }

@@ -1,8 +1,7 @@
 //! Errors of the tool, and its exit codes.
 
-use std::{io, process::ExitCode};
+use std::{error::Error as _, io, process::ExitCode};
 
-use serde::Serialize;
 use signal_hook::low_level::emulate_default_handler;
 
 use crate::output::Output;
@@ -11,11 +10,11 @@ use crate::output::Output;
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// An error of the library.
-    #[error("{0}")]
+    #[error("{}", with_reason(.0))]
     Device(#[from] rust_dma::Error),
 
     /// An error of the library for a certain device.
-    #[error("{name}: {error}")]
+    #[error("{name}: {}", with_reason(.error))]
     Of {
         /// The device's name.
         name: String,
@@ -24,7 +23,7 @@ pub enum Failure {
     },
 
     /// A file, or another part of the system.
-    #[error("{what}: {source}")]
+    #[error("{what}: {}", plain(.source))]
     System {
         /// The operation or file.
         what: String,
@@ -32,13 +31,22 @@ pub enum Failure {
         source: io::Error,
     },
 
+    /// The traced command cannot be run.
+    #[error("{command}: {}", plain(.source))]
+    Command {
+        /// Its name.
+        command: String,
+        /// The error.
+        source: io::Error,
+    },
+
     /// Invalid arguments.
     #[error("{0}")]
     Usage(String),
 
-    /// There is no usable device.
+    /// There is no device, or no permission for it.
     #[error("{0}")]
-    NoDevice(String),
+    Unavailable(String),
 
     /// The returned data differs.
     #[error("the returned data differs from the original at byte {0}")]
@@ -47,24 +55,6 @@ pub enum Failure {
     /// A signal that ends programs was received.
     #[error("interrupted")]
     Signal(i32),
-}
-
-/// The exit codes, for `--help` and the manual page.
-pub const EXIT_CODES: &str = "\
-Exit codes:
-  0  success
-  1  an error of a file, a disk, or another part of the system
-  2  invalid arguments
-  3  no device, or no permission
-  4  the device was removed, or did not end a transfer
-  5  the returned data differs from the original (copy --verify)
-Signals end it like any program: 130 in a shell after Ctrl-C.";
-
-/// As JSON, on standard error.
-#[derive(Serialize)]
-struct Reported {
-    error: String,
-    exit_code: u8,
 }
 
 impl Failure {
@@ -87,9 +77,8 @@ impl Failure {
             // It returns only if that signal does not end programs, which these do.
             let _ = emulate_default_handler(signal);
         }
-        let exit_code = self.code();
-        output.error(&self.to_string(), &Reported { error: self.to_string(), exit_code });
-        ExitCode::from(exit_code)
+        output.error(&self.to_string(), self.code());
+        ExitCode::from(self.code())
     }
 
     fn code(&self) -> u8 {
@@ -102,10 +91,27 @@ impl Failure {
                 rust_dma::Error::Gone | rust_dma::Error::TimedOut | rust_dma::Error::Stuck => 4,
                 _ => 1,
             },
-            Self::NoDevice(_) => 3,
+            Self::Unavailable(_) => 3,
             Self::Usage(_) => 2,
             Self::Mismatch(_) => 5,
+            // As shells and env(1) do.
+            Self::Command { source, .. } if source.kind() == io::ErrorKind::NotFound => 127,
+            Self::Command { .. } => 126,
             Self::System { .. } | Self::Signal(_) => 1,
         }
+    }
+}
+
+/// Without the number of the error.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}
+
+/// With the error of the system, if there is one.
+fn with_reason(error: &rust_dma::Error) -> String {
+    match error.source().and_then(|source| source.downcast_ref()) {
+        Some(source) => format!("{error}: {}", plain(source)),
+        None => error.to_string(),
     }
 }

@@ -76,9 +76,7 @@ pub struct Guard {
 
 impl Guard {
     /// Makes it; the second result undoes it. No signal ends the program in between.
-    pub fn of<T, U: FnOnce() + Send + 'static, E>(
-        make: impl FnOnce() -> Result<(T, U), E>,
-    ) -> Result<(T, Self), E> {
+    pub fn of<T, U: FnOnce() + Send + 'static, E>(make: impl FnOnce() -> Result<(T, U), E>) -> Result<(T, Self), E> {
         let mut all = lock(&UNDO);
         let (made, undo) = make()?;
         let number = all.last_key_value().map_or(0, |(number, _)| number + 1);

@@ -2,22 +2,59 @@
 
 mod cli;
 mod commands;
+mod device;
 mod failure;
+mod help;
 mod interrupt;
 mod output;
+mod startup;
 mod sysfs;
 
-use std::process::ExitCode;
+use std::{
+    env,
+    io::{self, Write},
+    process::ExitCode,
+};
 
-use clap::Parser;
+use clap::FromArgMatches;
 
-use crate::{cli::Cli, output::Output};
+use crate::{cli::Cli, failure::Failure, output::Output};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let output = Output::new(cli.json);
-    match interrupt::install().and_then(|()| commands::run(cli.command, &output)) {
-        Ok(code) => code,
-        Err(failure) => failure.report(&output),
+    let parsed = help::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    match parsed {
+        Ok(cli) => {
+            let output = Output::new(cli.json, cli.command.prints_data());
+            let done = interrupt::install().and_then(|()| {
+                if cli.command.prints_results() {
+                    startup::needs_stdout()?;
+                }
+                commands::run(cli.command, &output)
+            });
+            done.unwrap_or_else(|failure| failure.report(&output))
+        }
+        Err(error) => explain(&error),
     }
+}
+
+/// Prints the help or the version, or what is wrong with the arguments.
+fn explain(error: &clap::Error) -> ExitCode {
+    let json = env::args_os().skip(1).take_while(|word| word != "--").any(|word| word == "--json");
+    let output = Output::new(json, false);
+    if !error.use_stderr() {
+        let printed = error.print().and_then(|()| io::stdout().flush()).map_err(Failure::system("standard output"));
+        return match startup::needs_stdout().and(printed) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => failure.report(&output),
+        };
+    }
+    if json {
+        let text = error.render().to_string();
+        let first = text.split("\n\n").next().unwrap_or_default();
+        output.error(first.trim_start_matches("error: "), 2);
+    } else {
+        // If standard error fails, nothing can be reported.
+        let _ = error.print();
+    }
+    ExitCode::from(2)
 }

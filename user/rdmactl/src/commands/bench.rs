@@ -6,8 +6,7 @@ mod plot;
 use serde::Serialize;
 
 use self::measure::{Measured, Series};
-use super::{device, of};
-use crate::{cli::Bench, failure::Failure, output, output::Output, sysfs};
+use crate::{cli::Bench, device, failure::Failure, output, output::Output, sysfs};
 
 #[derive(Serialize)]
 struct Report {
@@ -20,12 +19,12 @@ struct Report {
 
 /// Measures.
 pub fn run(arguments: &Bench, output: &Output) -> Result<(), Failure> {
-    let device = device(arguments.one.device.as_deref())?;
-    let context = device.open().map_err(of(&device))?;
+    let device = device::one(arguments.one.name())?;
+    let context = device.open()?;
     let report = Report {
         kernel: sysfs::release(),
         rounds: arguments.rounds,
-        measured: measure::all(&context, arguments.rounds, output.shows_progress(), &of(&device))?,
+        measured: measure::all(&context, arguments.rounds, output.shows_progress(), &device.failed())?,
         device: device.name,
     };
     if let Some(path) = &arguments.svg {
@@ -45,10 +44,10 @@ fn text(report: &Report) -> String {
             ms(point.least_us),
             ms(point.median_us),
             ms(point.most_us),
-            format!("{:.0}", point.bytes_per_second),
+            rate(point.bytes_per_second),
         ]
     });
-    let latencies = output::table(&["REQUEST", "BYTES", "LEAST ms", "MEDIAN ms", "MOST ms", "BYTES/s"], rows);
+    let latencies = output::table(&["REQUEST", "BYTES", "LEAST ms", "MEDIAN ms", "MOST ms", "RATE"], rows);
     let rows = measured.calls.iter().map(|call| {
         vec![
             call.call.to_owned(),
@@ -59,4 +58,9 @@ fn text(report: &Report) -> String {
     });
     let calls = output::table(&["CALL", "LEAST µs", "MEDIAN µs", "MOST µs"], rows);
     format!("{}, Linux {}, rounds: {}\n\n{latencies}\n\n{calls}", report.device, report.kernel, report.rounds)
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate, for people")]
+fn rate(bytes_per_second: f64) -> String {
+    format!("{}/s", output::size(bytes_per_second as u64))
 }

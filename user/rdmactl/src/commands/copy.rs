@@ -4,6 +4,7 @@
 //! engine is never idle. Devices take turns, and pieces come out in the order in which they went in. Buffers are
 //! accessed only by read(2) and write(2), which return an error if a device is removed, while a load would raise SIGBUS.
 
+mod destination;
 mod progress;
 mod sink;
 mod source;
@@ -13,11 +14,10 @@ use std::{
     fs::File,
     io,
     os::unix::fs::FileExt,
-    path::Path,
     time::{Duration, Instant},
 };
 
-use rust_dma::{Buffer, Context, Device, Error, Pending, Request};
+use rust_dma::{Buffer, Context, Error, Pending, Request};
 use rustix::{
     fs::{MemfdFlags, memfd_create},
     io::Errno,
@@ -29,8 +29,12 @@ use self::{
     sink::Sink,
     source::{Piece, Source},
 };
-use super::{device, devices, of};
-use crate::{cli::Copy, failure::Failure, output::Output};
+use crate::{
+    cli::Copy,
+    device::{self, Device},
+    failure::Failure,
+    output::{Output, size},
+};
 
 /// Size of a piece: that of a transfer.
 const PIECE: usize = 4096;
@@ -66,15 +70,12 @@ enum Flight {
 /// Copies.
 pub fn run(arguments: &Copy, output: &Output) -> Result<(), Failure> {
     let chosen = match arguments.device.is_empty() {
-        true => vec![device(None)?],
-        false => devices(&arguments.device)?,
+        true => vec![device::one(None)?],
+        false => device::some(&arguments.device)?,
     };
     let source = Source::open(&arguments.from)?;
-    if source.is_same_file(&arguments.to) {
-        return Err(Failure::Usage(format!("{} cannot be copied onto itself", arguments.from.display())));
-    }
     let lanes = chosen.into_iter().map(Lane::new).collect::<Result<_, _>>()?;
-    let sink = Sink::create(&arguments.to)?;
+    let sink = Sink::create(&arguments.to, &source)?;
     let shown = output.shows_progress() && !arguments.quiet;
     let mut work = Copier {
         progress: Progress::new(shown, source.length()),
@@ -94,27 +95,29 @@ pub fn run(arguments: &Copy, output: &Output) -> Result<(), Failure> {
     }
     let text = || {
         let verified = if copied.verified { ", compared" } else { "" };
-        let (bytes, seconds, rate) = (copied.bytes, copied.seconds, copied.bytes_per_second);
-        format!("{bytes} bytes in {seconds:.1} s, {rate:.0} bytes/s{verified}")
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate, for people")]
+        let rate = size(copied.bytes_per_second as u64);
+        let bytes = match copied.bytes {
+            bytes @ 0..1024 => format!("{bytes} bytes"),
+            bytes => format!("{bytes} bytes ({})", size(bytes)),
+        };
+        format!("{bytes} in {:.1} s, {rate}/s{verified}", copied.seconds)
     };
-    match arguments.to == Path::new("-") {
-        true => output.remark(&copied, text),
-        false => output.result(&copied, text),
-    }
+    output.result(&copied, text)
 }
 
 impl Lane {
     fn new(device: Device) -> Result<Self, Failure> {
-        let context = device.open().map_err(of(&device))?;
+        let context = device.open()?;
         let pair = || Ok((context.allocate(PIECE)?, context.allocate(PIECE)?));
-        let idle = (0..DEPTH).map(|_| pair()).collect::<Result<_, _>>().map_err(of(&device))?;
+        let idle = (0..DEPTH).map(|_| pair()).collect::<Result<_, _>>().map_err(device.failed())?;
         Ok(Self { device, context, idle })
     }
 
     /// An error of a call on a buffer. EFAULT means that the memory was freed because the device was removed.
     fn failure(&self, what: &str, error: io::Error) -> Failure {
         match Errno::from_io_error(&error) {
-            Some(Errno::FAULT) if self.context.info().is_err() => of(&self.device)(Error::Gone),
+            Some(Errno::FAULT) if self.context.info().is_err() => self.device.failed()(Error::Gone),
             _ => Failure::system(what)(error),
         }
     }
@@ -148,7 +151,7 @@ impl Copier {
             match source.next(&mut from) {
                 Ok(Piece::Data(length)) => {
                     let request = Request::copy(from, ..length, to, 0);
-                    let pending = request.submit().map_err(Error::from).map_err(of(&lane.device))?;
+                    let pending = request.submit().map_err(Error::from).map_err(lane.device.failed())?;
                     self.flights.push_back(Flight::Data { lane: self.next, length, pending });
                     self.next = (self.next + 1) % self.lanes.len();
                 }
@@ -180,7 +183,7 @@ impl Copier {
             }
             Some(Flight::Data { lane, length, pending }) => {
                 let lane = &mut self.lanes[lane];
-                let (from, to) = pending.wait().map_err(Error::from).map_err(of(&lane.device))?;
+                let (from, to) = pending.wait().map_err(Error::from).map_err(lane.device.failed())?;
                 if let Some(scratch) = &self.scratch {
                     let differs = difference(scratch, &from[..length], &to[..length]);
                     if let Some(at) = differs.map_err(|error| lane.failure("memory to compare in", error))? {

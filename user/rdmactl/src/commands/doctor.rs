@@ -1,6 +1,7 @@
 //! `doctor`: diagnoses problems, and prints what to do.
 //!
-//! The order is: kernel, device, module, driver, node, permissions; then memory, and a real transfer.
+//! The order is: kernel, device, module, driver, node, permissions; then memory, and a real transfer. The first thing that is missing is
+//! reported, and not what follows from it.
 
 mod checks;
 
@@ -29,8 +30,8 @@ struct Check {
 /// Runs the checks, and prints the results.
 pub fn run(arguments: &One, output: &Output) -> Result<ExitCode, Failure> {
     let checks: Vec<_> =
-        checks::all(arguments.device.as_deref()).into_iter().map(|(what, finding)| Check { what, finding }).collect();
-    let works = !checks.iter().any(|check| matches!(check.finding, Finding::Wrong { .. }));
+        checks::all(arguments.name()).into_iter().map(|(what, finding)| Check { what, finding }).collect();
+    let works = !checks.iter().any(|check| check.finding.is_wrong());
     let report = Report { works, checks };
     output.result(&report, || text(&report))?;
     Ok(ExitCode::from(if works { 0 } else { 3 }))

@@ -4,15 +4,21 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use serde::Serialize;
 
-use super::{device, list, of};
-use crate::{cli::One, failure::Failure, output::Output, sysfs};
+use super::list;
+use crate::{
+    cli::One,
+    device,
+    failure::Failure,
+    output::{Output, size},
+    sysfs,
+};
 
 #[derive(Serialize)]
 struct Info {
     name: String,
     node: String,
     by_path: Option<String>,
-    pci_address: String,
+    pci_address: Option<String>,
     kernel: String,
     abi_version: u32,
     hardware_version: String,
@@ -33,14 +39,14 @@ struct Info {
 
 /// Prints it.
 pub fn run(arguments: &One, output: &Output) -> Result<(), Failure> {
-    let device = device(arguments.device.as_deref())?;
-    let context = device.open().map_err(of(&device))?;
-    let info = context.info().map_err(of(&device))?;
-    let pci = format!("/sys/bus/pci/devices/{}", device.pci_address);
+    let device = device::one(arguments.name())?;
+    let context = device.open()?;
+    let info = context.info().map_err(device.failed())?;
     // A message has a number of its own; "irq" is that of the line.
-    let message = std::fs::read_dir(format!("{pci}/msi_irqs")).into_iter().flatten().flatten().next();
+    let message =
+        device.on_bus("msi_irqs").and_then(|path| std::fs::read_dir(path).ok()).into_iter().flatten().flatten().next();
     let irq =
-        message.and_then(|entry| entry.file_name().into_string().ok()).or_else(|| sysfs::text(format!("{pci}/irq")));
+        message.and_then(|entry| entry.file_name().into_string().ok()).or_else(|| sysfs::text(device.on_bus("irq")?));
     let fdinfo = sysfs::text(format!("/proc/self/fdinfo/{}", context.as_fd().as_raw_fd()));
     let info = Info {
         node: device.node.display().to_string(),
@@ -50,7 +56,7 @@ pub fn run(arguments: &One, output: &Output) -> Result<(), Failure> {
         hardware_version: format!("{}.{}", info.hardware_version.0, info.hardware_version.1),
         interrupt: list::interrupt(info.interrupt),
         irq: irq.and_then(|number| number.parse().ok()),
-        iommu_group: sysfs::link_name(format!("{pci}/iommu_group")),
+        iommu_group: device.on_bus("iommu_group").and_then(sysfs::link_name),
         dma_bits: info.dma_bits,
         device_memory_bytes: info.device_memory_size,
         max_transfer_bytes: info.max_transfer_size,
@@ -69,8 +75,9 @@ pub fn run(arguments: &One, output: &Output) -> Result<(), Failure> {
 fn text(info: &Info) -> String {
     let irq = info.irq.map_or_else(String::new, |irq| format!(", IRQ {irq}"));
     let iommu = info.iommu_group.as_ref().map_or_else(|| "none".to_owned(), |group| format!("group {group}"));
+    let at = info.pci_address.as_ref().map_or_else(String::new, |address| format!(", at {address}"));
     let lines = [
-        ("device", format!("{}, edu {}, at {}", info.name, info.hardware_version, info.pci_address)),
+        ("device", format!("{}, edu {}{at}", info.name, info.hardware_version)),
         (
             "node",
             [Some(&info.node), info.by_path.as_ref()].into_iter().flatten().cloned().collect::<Vec<_>>().join(", "),
@@ -79,12 +86,12 @@ fn text(info: &Info) -> String {
         ("kernel", info.kernel.clone()),
         ("interrupt", format!("{}{irq}", info.interrupt)),
         ("DMA", format!("{} bits, IOMMU {iommu}", info.dma_bits)),
-        ("device memory", format!("{} bytes", info.device_memory_bytes)),
-        ("one transfer", format!("{} bytes at most", info.max_transfer_bytes)),
-        ("one buffer", format!("{} bytes at most", info.max_buffer_bytes)),
+        ("device memory", size(info.device_memory_bytes)),
+        ("one transfer", format!("{} at most", size(info.max_transfer_bytes))),
+        ("one buffer", format!("{} at most", size(info.max_buffer_bytes))),
         (
             "one open file",
-            info.max_context_bytes.map_or_else(|| "-".into(), |limit| format!("{limit} bytes of buffers at most")),
+            info.max_context_bytes.map_or_else(|| "-".into(), |limit| format!("{} of buffers at most", size(limit))),
         ),
         ("queue", format!("{} requests for each open file", info.queue_depth)),
         ("engine", format!("{} transfer at a time", info.engine_depth)),

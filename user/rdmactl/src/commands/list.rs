@@ -1,10 +1,15 @@
 //! `list`: the devices and their properties.
 
-use rust_dma::{Device, Interrupt};
+use rust_dma::Interrupt;
 use serde::Serialize;
 
-use super::no_device;
-use crate::{failure::Failure, output, output::Output, sysfs};
+use crate::{
+    device::{self, Device},
+    failure::Failure,
+    output,
+    output::Output,
+    sysfs,
+};
 
 /// All of them.
 #[derive(Serialize)]
@@ -19,7 +24,7 @@ struct Entry {
     name: String,
     node: String,
     by_path: Option<String>,
-    pci_address: String,
+    pci_address: Option<String>,
     abi_version: Option<u32>,
     hardware_version: Option<String>,
     interrupt: Option<String>,
@@ -32,16 +37,16 @@ struct Entry {
 
 /// Lists them.
 pub fn run(output: &Output) -> Result<(), Failure> {
-    let list = List { kernel: sysfs::release(), devices: rust_dma::devices()?.iter().map(entry).collect() };
+    let list = List { kernel: sysfs::release(), devices: device::found()?.iter().map(entry).collect() };
     output.result(&list, || text(&list))?;
     match list.devices.is_empty() {
-        true => Err(no_device()),
+        true => Err(device::none()),
         false => Ok(()),
     }
 }
 
 fn entry(device: &Device) -> Entry {
-    let (info, error) = match device.open().and_then(|context| context.info()) {
+    let (info, error) = match rust_dma::Context::open(&device.node).and_then(|context| context.info()) {
         Ok(info) => (Some(info), None),
         Err(error) => (None, Some(error.to_string())),
     };
@@ -66,10 +71,10 @@ fn text(list: &List) -> String {
     let rows = list.devices.iter().map(|entry| {
         vec![
             entry.name.clone(),
-            entry.pci_address.clone(),
+            or_dash(entry.pci_address.clone()),
             or_dash(entry.interrupt.clone()),
             or_dash(entry.dma_bits.map(|bits| bits.to_string())),
-            or_dash(entry.device_memory_bytes.map(|bytes| bytes.to_string())),
+            or_dash(entry.device_memory_bytes.map(output::size)),
             or_dash(entry.by_path.clone()),
             or_dash(entry.error.clone()),
         ]

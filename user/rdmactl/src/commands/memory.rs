@@ -7,14 +7,15 @@ use std::{
 };
 
 use pretty_hex::{HexConfig, config_hex};
-use rust_dma::{Context, DEVICE_MEMORY_SIZE, Device};
+use rust_dma::{Context, DEVICE_MEMORY_SIZE};
 use serde::Serialize;
 
-use super::{device, of};
 use crate::{
     cli::{Hexdump, Part, Read, Write},
+    device::{self, Device},
     failure::Failure,
-    output::Output,
+    output::{Output, size},
+    startup,
 };
 
 #[derive(Serialize)]
@@ -22,6 +23,12 @@ struct Moved {
     device: String,
     offset: u64,
     bytes: usize,
+}
+
+impl Moved {
+    fn text(&self, did: &str) -> String {
+        format!("{did} {} bytes at offset {} of {}", self.bytes, self.offset, self.device)
+    }
 }
 
 #[derive(Serialize)]
@@ -33,10 +40,10 @@ struct Shown {
 
 /// Reads it into a file.
 pub fn read(arguments: &Read, output: &Output) -> Result<(), Failure> {
-    let (device, context) = open(arguments.one.device.as_deref())?;
+    let (device, context) = open(arguments.names.device())?;
     let offset = arguments.part.offset;
-    let to = arguments.to.as_deref().filter(|path| *path != Path::new("-"));
-    if arguments.to.is_none() && io::stdout().is_terminal() {
+    let to = arguments.names.file().filter(|path| *path != Path::new("-"));
+    if arguments.names.file().is_none() && io::stdout().is_terminal() {
         return Err(Failure::Usage(
             "binary data is not written to a terminal: use `rdmactl hexdump`, a FILE, or - to force it".into(),
         ));
@@ -46,45 +53,50 @@ pub fn read(arguments: &Read, output: &Output) -> Result<(), Failure> {
     match to {
         None => {
             let mut stdout = io::stdout().lock();
-            stdout.write_all(&bytes).and_then(|()| stdout.flush()).map_err(Failure::system("output"))?;
-            if output.json() { output.remark(&moved, String::new) } else { Ok(()) }
+            stdout.write_all(&bytes).and_then(|()| stdout.flush()).map_err(Failure::system("standard output"))?;
+            if output.json() { output.result(&moved, String::new) } else { Ok(()) }
         }
         Some(path) => {
             std::fs::write(path, &bytes).map_err(Failure::system(path.display().to_string()))?;
-            output.result(&moved, || format!("{} bytes from {} on, of {}", moved.bytes, moved.offset, moved.device))
+            output.result(&moved, || moved.text("read"))
         }
     }
 }
 
 /// Writes a file to it: all of it, or nothing.
 pub fn write(arguments: &Write, output: &Output) -> Result<(), Failure> {
-    let (device, context) = open(arguments.one.device.as_deref())?;
+    let from = arguments.names.file().unwrap_or(Path::new("-"));
+    if from == Path::new("-") {
+        startup::needs_stdin()?;
+    }
+    let (device, context) = open(arguments.names.device())?;
     let offset = arguments.offset;
     let room = room(offset)?;
-    let name = arguments.from.display().to_string();
+    let name = from.display().to_string();
     let mut bytes = Vec::new();
     // One more than fits, to detect files that are too large.
-    let read = match &*arguments.from {
+    let read = match from {
         path if path == Path::new("-") => io::stdin().lock().take(room + 1).read_to_end(&mut bytes),
         path => File::open(path).and_then(|file| file.take(room + 1).read_to_end(&mut bytes)),
     };
     read.map_err(Failure::system(&*name))?;
     if bytes.len() as u64 > room {
         return Err(Failure::Usage(format!(
-            "{name} is too large: there are {room} bytes of device memory from {offset} on"
+            "{name} is too large: there are only {} of device memory at offset {offset}",
+            size(room)
         )));
     }
     let mut done = 0;
     while done < bytes.len() {
-        done += context.write_device(offset + done as u64, &bytes[done..]).map_err(of(&device))?;
+        done += context.write_device(offset + done as u64, &bytes[done..]).map_err(device.failed())?;
     }
     let moved = Moved { device: device.name, offset, bytes: bytes.len() };
-    output.result(&moved, || format!("{} bytes from {} on, of {}", moved.bytes, moved.offset, moved.device))
+    output.result(&moved, || moved.text("wrote"))
 }
 
 /// Displays it.
 pub fn hexdump(arguments: &Hexdump, output: &Output) -> Result<(), Failure> {
-    let (device, context) = open(arguments.one.device.as_deref())?;
+    let (device, context) = open(arguments.one.name())?;
     let bytes = part(&device, &context, &arguments.part)?;
     let offset = arguments.part.offset;
     let hex = config_hex(
@@ -98,15 +110,18 @@ pub fn hexdump(arguments: &Hexdump, output: &Output) -> Result<(), Failure> {
 }
 
 fn open(wanted: Option<&str>) -> Result<(Device, Context), Failure> {
-    let device = device(wanted)?;
-    let context = device.open().map_err(of(&device))?;
+    let device = device::one(wanted)?;
+    let context = device.open()?;
     Ok((device, context))
 }
 
 /// Bytes from an offset on.
 fn room(offset: u64) -> Result<u64, Failure> {
     DEVICE_MEMORY_SIZE.checked_sub(offset).ok_or_else(|| {
-        Failure::Usage(format!("offset {offset} is beyond the end of the device memory, {DEVICE_MEMORY_SIZE}"))
+        Failure::Usage(format!(
+            "offset {offset} is beyond the end of the device memory, which has {}",
+            size(DEVICE_MEMORY_SIZE)
+        ))
     })
 }
 
@@ -115,14 +130,16 @@ fn part(device: &Device, context: &Context, part: &Part) -> Result<Vec<u8>, Fail
     let length = part.length.unwrap_or(room);
     if length > room {
         return Err(Failure::Usage(format!(
-            "from {} on there are {room} bytes of device memory, not {length}",
-            part.offset
+            "there are only {} of device memory at offset {}, not {}",
+            size(room),
+            part.offset,
+            size(length)
         )));
     }
     let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
     let mut done = 0;
     while done < bytes.len() {
-        match context.read_device(part.offset + done as u64, &mut bytes[done..]).map_err(of(device))? {
+        match context.read_device(part.offset + done as u64, &mut bytes[done..]).map_err(device.failed())? {
             0 => break,
             count => done += count,
         }

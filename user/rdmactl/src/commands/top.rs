@@ -1,5 +1,6 @@
 //! `top`: monitors devices.
 
+mod columns;
 mod look;
 mod screen;
 
@@ -9,14 +10,14 @@ use std::{
 };
 
 use self::look::{Change, Look};
-use super::{all_devices, devices};
-use crate::{cli::Top, failure::Failure, output::Output};
+use crate::{cli::Top, device, failure::Failure, output::Output};
 
 /// Monitors them.
 pub fn run(arguments: &Top, output: &Output) -> Result<(), Failure> {
-    let names = match arguments.device.is_empty() {
-        true => all_devices()?,
-        false => devices(&arguments.device)?,
+    let names = arguments.several.names();
+    let names = match names.is_empty() {
+        true => device::all()?,
+        false => device::some(&names)?,
     };
     let names: Vec<_> = names.into_iter().map(|device| device.name).collect();
     let interval = Duration::from_secs_f64(arguments.interval);
@@ -28,7 +29,7 @@ pub fn run(arguments: &Top, output: &Output) -> Result<(), Failure> {
     let mut before = first;
     for _ in 0..count {
         std::thread::sleep(interval);
-        let now = Look::take(&names)?;
+        let now = Look::again(&names)?;
         let change = Change::between(&before, &now);
         output.result(&change, || change.text())?;
         before = now;

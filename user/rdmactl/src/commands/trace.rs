@@ -29,7 +29,8 @@ pub fn run(arguments: &Trace, output: &Output) -> Result<ExitCode, Failure> {
     let mut left = arguments.count.unwrap_or(u64::MAX);
     let mut last = false;
     while left > 0 && !last {
-        let time = deadline.map_or(INTERVAL, |deadline| INTERVAL.min(deadline.saturating_duration_since(Instant::now())));
+        let time =
+            deadline.map_or(INTERVAL, |deadline| INTERVAL.min(deadline.saturating_duration_since(Instant::now())));
         last = interrupt::sleep(time).is_some() || deadline.is_some_and(|deadline| Instant::now() >= deadline);
         if let Some(command) = &mut command {
             last |= command.has_ended()?;

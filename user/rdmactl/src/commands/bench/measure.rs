@@ -67,12 +67,7 @@ pub struct Call {
 }
 
 /// Measures everything.
-pub fn all(
-    context: &Context,
-    rounds: u32,
-    shown: bool,
-    of: &impl Fn(Error) -> Failure,
-) -> Result<Measured, Failure> {
+pub fn all(context: &Context, rounds: u32, shown: bool, of: &impl Fn(Error) -> Failure) -> Result<Measured, Failure> {
     let steps = (2 * SIZES.len() + SIZES.len() + 1 + BATCHES.len() + 2) as u64;
     let bar = if shown { ProgressBar::new(steps * u64::from(rounds)) } else { ProgressBar::hidden() };
     if let Ok(style) = ProgressStyle::with_template("{msg:28} {wide_bar} {eta} left") {

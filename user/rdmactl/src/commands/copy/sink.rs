@@ -1,15 +1,20 @@
-//! The destination of a copy: a file that gets its name when it is complete, or a stream.
+//! The destination of a copy: a file that gets its name when it is complete, a file that is written in place, or a stream.
 
 use std::{
-    fs::{self, File, OpenOptions, Permissions},
+    fs::File,
     io::{self, Seek, SeekFrom, Write},
-    os::{fd::AsFd, unix::fs::PermissionsExt},
-    path::{Path, PathBuf},
+    os::{
+        fd::AsFd,
+        unix::fs::{FileTypeExt, MetadataExt},
+    },
+    path::Path,
 };
 
-use tempfile::NamedTempFile;
-
-use crate::failure::Failure;
+use super::{
+    destination::{self, Whole},
+    source::Source,
+};
+use crate::{device, failure::Failure, startup};
 
 /// The destination.
 pub struct Sink {
@@ -18,21 +23,45 @@ pub struct Sink {
 }
 
 enum Kind {
-    /// In the same directory until it is complete; removed if it never is.
-    Whole { file: NamedTempFile, path: PathBuf },
+    /// A file that replaces another one, or a new one, when it is complete.
+    Whole(Whole),
+    /// An existing file that cannot be replaced.
+    Place(File),
     /// Standard output, a device, a pipe.
     Stream(File),
 }
 
 impl Sink {
-    /// Opens it; - is standard output. A file at `path` does not change until the copy is complete.
-    pub fn create(path: &Path) -> Result<Self, Failure> {
-        let name = path.display().to_string();
-        if path == Path::new("-") {
-            let stdout = io::stdout().as_fd().try_clone_to_owned().map_err(Failure::system("output"))?;
-            return Ok(Self { file: Kind::Stream(File::from(stdout)), name: "output".into() });
+    /// Opens it; - is standard output. In a directory, the file gets the name of the source.
+    pub fn create(to: &Path, source: &Source) -> Result<Self, Failure> {
+        if to == Path::new("-") {
+            startup::needs_stdout()?;
+            let wrong = || Failure::system("standard output");
+            let stdout = File::from(io::stdout().as_fd().try_clone_to_owned().map_err(wrong())?);
+            source.must_differ_from(&stdout.metadata().map_err(wrong())?)?;
+            return Ok(Self { file: Kind::Stream(stdout), name: "standard output".into() });
         }
-        let file = kind(path).map_err(Failure::system(&*name))?;
+        let path = destination::path(to, source.path())?;
+        let name = path.display().to_string();
+        let wrong = || Failure::system(&*name);
+        let file = match std::fs::metadata(&path) {
+            Ok(metadata) if metadata.is_dir() => return Err(wrong()(io::ErrorKind::IsADirectory.into())),
+            Ok(metadata) => {
+                source.must_differ_from(&metadata)?;
+                let file = destination::open(&path).map_err(wrong())?;
+                if metadata.file_type().is_char_device() {
+                    refuse_device(&file, &name)?;
+                }
+                match metadata.is_file() {
+                    true => over(file, &path).map_err(wrong())?,
+                    false => Kind::Stream(file),
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Kind::Whole(Whole::new(&path, source.mode()).map_err(wrong())?)
+            }
+            Err(error) => return Err(wrong()(error)),
+        };
         Ok(Self { file, name })
     }
 
@@ -43,67 +72,66 @@ impl Sink {
 
     /// Writes bytes.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match &mut self.file {
-            Kind::Whole { file, .. } => file.write_all(bytes),
-            Kind::Stream(file) => file.write_all(bytes),
-        }
+        self.file().write_all(bytes)
     }
 
     /// Writes zeros, or leaves a hole.
     pub fn hole(&mut self, length: u64) -> Result<(), Failure> {
-        let done = match &mut self.file {
-            Kind::Whole { file, .. } => i64::try_from(length)
+        let done = match &self.file {
+            Kind::Stream(file) => io::copy(&mut io::Read::take(io::repeat(0), length), &mut &*file).map(drop),
+            _ => i64::try_from(length)
                 .map_err(io::Error::other)
-                .and_then(|length| file.seek(SeekFrom::Current(length)))
+                .and_then(|length| self.file().seek(SeekFrom::Current(length)))
                 .map(drop),
-            Kind::Stream(file) => io::copy(&mut io::Read::take(io::repeat(0), length), file).map(drop),
         };
         done.map_err(Failure::system(&*self.name))
     }
 
-    /// All `length` bytes are written: renames the file.
+    /// All `length` bytes are written: gives the file its size, for a hole at its end, and its name.
     pub fn finish(self, length: u64) -> Result<(), Failure> {
-        let name = self.name;
-        match self.file {
-            // For a hole at its end.
-            Kind::Whole { file, path } => file
-                .as_file()
-                .set_len(length)
-                .and_then(|()| file.persist(path).map_err(|error| error.error))
-                .map(drop)
-                .map_err(Failure::system(name)),
+        let done = match self.file {
+            Kind::Whole(whole) => whole.file().set_len(length).and_then(|()| whole.finish()),
+            Kind::Place(file) => file.set_len(length),
             Kind::Stream(_) => Ok(()),
+        };
+        done.map_err(Failure::system(self.name))
+    }
+
+    fn file(&self) -> &File {
+        match &self.file {
+            Kind::Whole(whole) => whole.file(),
+            Kind::Place(file) | Kind::Stream(file) => file,
         }
     }
 }
 
-fn kind(path: &Path) -> io::Result<Kind> {
-    // Follows links, so that they stay and point to the new file.
-    let path = match fs::canonicalize(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
-        found => found?,
+/// Replaces a file, or writes it in place, from its start.
+fn over(file: File, path: &Path) -> io::Result<Kind> {
+    let replacement = match destination::can_be_replaced(&file, path) {
+        true => Whole::over(&file, path).ok(),
+        false => None,
     };
-    let permissions = match fs::metadata(&path) {
-        Ok(metadata) if metadata.is_file() => {
-            // A file that is not writable must not be replaced either.
-            drop(OpenOptions::new().write(true).open(&path)?);
-            Some(metadata.permissions())
-        }
-        Ok(metadata) if metadata.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
-        Ok(_) => return Ok(Kind::Stream(OpenOptions::new().write(true).open(&path)?)),
-        Err(_) => None,
-    };
-    let directory = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    // The permissions that the umask allows, as for any new file.
-    let file = tempfile::Builder::new()
-        .prefix(".rdmactl-")
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(directory)?;
-    if let Some(permissions) = permissions {
-        file.as_file().set_permissions(permissions)?;
+    match replacement {
+        Some(whole) => Ok(Kind::Whole(whole)),
+        None => file.set_len(0).map(|()| Kind::Place(file)),
     }
-    Ok(Kind::Whole { file, path })
+}
+
+fn refuse_device(file: &File, name: &str) -> Result<(), Failure> {
+    match device::name_of_file(file) {
+        None => Ok(()),
+        Some(device) => Err(Failure::Usage(format!(
+            "{name} is the device {device}, whose memory each copy overwrites: `rdmactl write {device} FILE` writes its memory"
+        ))),
+    }
+}
+
+impl Source {
+    /// Fails if a file is this one, so that writing to it would change the source.
+    fn must_differ_from(&self, other: &std::fs::Metadata) -> Result<(), Failure> {
+        match self.is_file_of(other.dev(), other.ino()) {
+            true => Err(Failure::Usage(format!("{} cannot be copied onto itself", self.name()))),
+            false => Ok(()),
+        }
+    }
 }

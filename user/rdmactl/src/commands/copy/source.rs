@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io::{self, Read},
     os::{fd::AsFd, unix::fs::MetadataExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use rustix::{
@@ -13,7 +13,7 @@ use rustix::{
     io::Errno,
 };
 
-use crate::failure::Failure;
+use crate::{device, failure::Failure, startup};
 
 /// The next piece.
 pub enum Piece {
@@ -29,6 +29,8 @@ pub enum Piece {
 pub struct Source {
     file: File,
     name: String,
+    /// None for standard input.
+    path: Option<PathBuf>,
     /// For files with holes: start, current position, and end of the data.
     place: Option<Place>,
 }
@@ -44,12 +46,15 @@ impl Source {
     /// Opens it; - is standard input.
     pub fn open(path: &Path) -> Result<Self, Failure> {
         let name = path.display().to_string();
-        let (file, name) = if path == Path::new("-") {
+        let path = (path != Path::new("-")).then(|| path.to_owned());
+        let (file, name) = if let Some(path) = &path {
+            (File::open(path).map_err(Failure::system(&*name))?, name)
+        } else {
+            startup::needs_stdin()?;
             let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(Failure::system("standard input"))?;
             (File::from(stdin), "standard input".to_owned())
-        } else {
-            (File::open(path).map_err(Failure::system(&*name))?, name)
         };
+        refuse_device(&file, &name)?;
         let metadata = file.metadata().map_err(Failure::system(&*name))?;
         if metadata.is_dir() {
             return Err(Failure::system(name)(io::ErrorKind::IsADirectory.into()));
@@ -57,12 +62,22 @@ impl Source {
         // From its current position: a shell may have read the beginning.
         let began = seek(&file, SeekFrom::Current(0)).unwrap_or_default();
         let place = metadata.is_file().then_some(Place { began, now: began, data_until: began });
-        Ok(Self { file, name, place })
+        Ok(Self { file, name, path, place })
     }
 
     /// For messages.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its path; none for standard input.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    /// Its permissions, if it is a file.
+    pub fn mode(&self) -> Option<u32> {
+        self.place.and_then(|_| Some(self.file.metadata().ok()?.mode() & 0o777))
     }
 
     /// The number of bytes from its start; none if it is unknown.
@@ -71,12 +86,10 @@ impl Source {
         self.place.map(|place| metadata.len().saturating_sub(place.began))
     }
 
-    /// Whether `path` is the same file, so that writing to it would change the source.
-    pub fn is_same_file(&self, path: &Path) -> bool {
-        match (self.file.metadata(), std::fs::metadata(path)) {
-            (Ok(ours), Ok(theirs)) => self.place.is_some() && (ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino()),
-            _ => false,
-        }
+    /// Whether it is the file with these numbers.
+    pub fn is_file_of(&self, device: u64, number: u64) -> bool {
+        let ours = self.file.metadata();
+        self.place.is_some() && ours.is_ok_and(|ours| (ours.dev(), ours.ino()) == (device, number))
     }
 
     /// Whether reading would not wait.
@@ -141,4 +154,14 @@ fn next_data(file: &File, place: &mut Place) -> Result<u64, Errno> {
     place.data_until = seek(file, SeekFrom::Hole(data))?;
     seek(file, SeekFrom::Start(data))?;
     Ok(data - std::mem::replace(&mut place.now, data))
+}
+
+/// The memory of a device has no end that reading would find, and each copy overwrites it.
+fn refuse_device(file: &File, name: &str) -> Result<(), Failure> {
+    match device::name_of_file(file) {
+        None => Ok(()),
+        Some(device) => Err(Failure::Usage(format!(
+            "{name} is the device {device}, not a file: `rdmactl read {device} FILE` copies its memory into a file"
+        ))),
+    }
 }

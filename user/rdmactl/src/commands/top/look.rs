@@ -1,12 +1,12 @@
 //! The state of all devices at a time, and the changes between two times.
 
-use std::{collections::BTreeMap, fs, path::Path, time::Instant};
+use std::{collections::BTreeMap, fs, os::unix::fs::FileTypeExt, path::Path, time::Instant};
 
 use serde::Serialize;
 
 use crate::{
     failure::Failure,
-    output::table,
+    output::{size, table},
     sysfs::{self, Class, State},
 };
 
@@ -70,6 +70,11 @@ pub struct Busy {
 }
 
 impl Look {
+    /// Reads the state again: at least one device was there.
+    pub fn again(names: &[String]) -> Result<Self, Failure> {
+        Self::take(names).map_err(|_| Failure::Device(rust_dma::Error::Gone))
+    }
+
     /// Reads the state. A device that is removed is left out.
     pub fn take(names: &[String]) -> Result<Self, Failure> {
         let device = |name: &String| {
@@ -84,7 +89,7 @@ impl Look {
         if devices.is_empty() {
             let what = "cannot read /sys/kernel/debug/rust_dma: this needs root, a device, and \
                         `mount -t debugfs debugfs /sys/kernel/debug`";
-            return Err(Failure::NoDevice(what.into()));
+            return Err(Failure::Unavailable(what.into()));
         }
         let mut users = users();
         users.retain(|user| names.contains(&user.device));
@@ -100,8 +105,9 @@ fn users() -> Vec<User> {
         let path = process.path();
         let mut contexts = BTreeMap::new();
         for file in fs::read_dir(path.join("fd")).into_iter().flatten().flatten() {
-            let is_ours = fs::read_link(file.path()).is_ok_and(|target| target.to_string_lossy().contains("rdma"));
-            if let Some(user) = is_ours.then(|| user(pid, &path, &file.file_name())).flatten() {
+            // A node may have any name.
+            let is_node = fs::metadata(file.path()).is_ok_and(|metadata| metadata.file_type().is_char_device());
+            if let Some(user) = is_node.then(|| user(pid, &path, &file.file_name())).flatten() {
                 // Two descriptors of one file are one.
                 contexts.insert(user.0, user.1);
             }
@@ -158,7 +164,10 @@ impl Change {
 impl Busy {
     /// Headings.
     pub const HEAD: [&str; 9] =
-        ["DEVICE", "ENGINE", "FILES", "QUEUED", "BUFFERS", "BYTES", "TRANSFERS/s", "BYTES/s", "MEDIAN"];
+        ["DEVICE", "ENGINE", "FILES", "QUEUED", "BUFFERS", "MEMORY", "TRANSFERS/s", "RATE", "MEDIAN"];
+
+    /// Those that are left out first on a narrow terminal.
+    pub const DISPENSABLE: [&str; 5] = ["FILES", "BUFFERS", "TRANSFERS/s", "MEMORY", "QUEUED"];
 
     /// In columns.
     pub fn row(&self) -> Vec<String> {
@@ -169,9 +178,9 @@ impl Busy {
             self.state.contexts.to_string(),
             self.state.queued.to_string(),
             self.state.buffers.to_string(),
-            self.state.memory.to_string(),
+            size(self.state.memory),
             format!("{:.1}", rate("transfers")),
-            format!("{:.0}", rate("bytes")),
+            bytes_per_second(rate("bytes")),
             median(&self.latency).map_or_else(|| "-".into(), |class| duration(class.from_ns)),
         ]
     }
@@ -179,7 +188,10 @@ impl Busy {
 
 impl User {
     /// Headings.
-    pub const HEAD: [&str; 8] = ["PID", "COMMAND", "DEVICE", "BUFFERS", "BYTES", "QUEUED", "IN FLIGHT", "DONE"];
+    pub const HEAD: [&str; 8] = ["PID", "COMMAND", "DEVICE", "BUFFERS", "MEMORY", "QUEUED", "IN FLIGHT", "DONE"];
+
+    /// Those that are left out first on a narrow terminal.
+    pub const DISPENSABLE: [&str; 4] = ["DONE", "BUFFERS", "IN FLIGHT", "QUEUED"];
 
     /// In columns.
     pub fn row(&self) -> Vec<String> {
@@ -188,12 +200,17 @@ impl User {
             self.command.clone(),
             self.device.clone(),
             self.buffers.to_string(),
-            self.memory.to_string(),
+            size(self.memory),
             self.queued.to_string(),
             self.in_flight.to_string(),
             self.completed.to_string(),
         ]
     }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate, for people")]
+fn bytes_per_second(rate: f64) -> String {
+    format!("{}/s", size(rate as u64))
 }
 
 fn rates(before: Option<&Device>, now: &Device, seconds: f64) -> BTreeMap<String, f64> {

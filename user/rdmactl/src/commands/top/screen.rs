@@ -19,21 +19,19 @@ use ratatui::{
     widgets::{Bar, BarChart, BarGroup, Block, Row, Table},
 };
 
-use super::look::{Busy, Change, Look, User, duration};
+use super::{
+    columns::Columns,
+    look::{Busy, Change, Look, User, duration},
+};
 use crate::{
     failure::Failure,
     interrupt::{self, Guard},
 };
 
 /// Displays it until a key ends it, and restores the terminal.
-pub fn run(
-    names: &[String],
-    first: Look,
-    interval: Duration,
-    count: u64,
-) -> Result<(), Failure> {
-    let (mut terminal, _restored_at_end) = Guard::of(|| Ok((ratatui::try_init()?, restore)))
-        .map_err(Failure::system("the terminal"))?;
+pub fn run(names: &[String], first: Look, interval: Duration, count: u64) -> Result<(), Failure> {
+    let (mut terminal, _restored_at_end) =
+        Guard::of(|| Ok((ratatui::try_init()?, restore))).map_err(Failure::system("the terminal"))?;
     watch(&mut terminal, names, first, interval, count)
 }
 
@@ -67,7 +65,7 @@ fn watch(
             return Ok(());
         }
         if Instant::now() >= next {
-            let now = Look::take(names)?;
+            let now = Look::again(names)?;
             change = Change::between(&before, &now);
             before = now;
             next += interval;
@@ -92,25 +90,23 @@ fn draw(frame: &mut Frame<'_>, change: &Change) {
     let parts = [Constraint::Length(devices), Constraint::Length(12), Constraint::Min(4), Constraint::Length(1)];
     let [top, middle, bottom, help] = Layout::vertical(parts).areas(frame.area());
 
-    let widths = [8, 18, 6, 7, 8, 11, 12, 9, 8];
-    frame.render_widget(table(" Devices ", Busy::HEAD, widths, change.devices.iter().map(Busy::row)), top);
+    let rows = change.devices.iter().map(Busy::row).collect();
+    frame.render_widget(table(" Devices ", Columns::fitting(&Busy::HEAD, rows, &Busy::DISPENSABLE, top.width)), top);
 
     frame.render_widget(histogram(change), middle);
 
-    let widths = [8, 16, 8, 8, 11, 7, 10, 6];
-    frame.render_widget(table(" Used by ", User::HEAD, widths, change.users.iter().map(User::row)), bottom);
+    let rows = change.users.iter().map(User::row).collect();
+    frame.render_widget(
+        table(" Used by ", Columns::fitting(&User::HEAD, rows, &User::DISPENSABLE, bottom.width)),
+        bottom,
+    );
 
     frame.render_widget(Line::from(" q quits"), help);
 }
 
-fn table<const N: usize>(
-    title: &'static str,
-    head: [&'static str; N],
-    widths: [u16; N],
-    rows: impl Iterator<Item = Vec<String>>,
-) -> Table<'static> {
-    Table::new(rows.map(Row::new), widths.map(Constraint::Length))
-        .header(Row::new(head).style(Style::new().add_modifier(Modifier::BOLD)))
+fn table(title: &'static str, columns: Columns) -> Table<'static> {
+    Table::new(columns.rows.into_iter().map(Row::new), columns.widths.into_iter().map(Constraint::Length))
+        .header(Row::new(columns.head).style(Style::new().add_modifier(Modifier::BOLD)))
         .block(Block::bordered().title(title))
 }
 

@@ -15,7 +15,8 @@ use crate::{
 /// A command that runs. It gets the signal that ends this program.
 pub struct Traced {
     child: Child,
-    _ended_by_signals: Guard,
+    #[expect(dead_code, reason = "for its Drop")]
+    ended_by_signals: Guard,
 }
 
 impl Traced {
@@ -33,8 +34,9 @@ impl Traced {
             };
             Ok((child, pass_on))
         };
-        let (child, _ended_by_signals) = Guard::of(make).map_err(Failure::system(program))?;
-        Ok(Self { child, _ended_by_signals })
+        let (child, ended_by_signals) =
+            Guard::of(make).map_err(|source| Failure::Command { command: program.into(), source })?;
+        Ok(Self { child, ended_by_signals })
     }
 
     /// Whether it has ended.

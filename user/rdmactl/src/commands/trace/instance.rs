@@ -13,12 +13,7 @@ use std::{
 
 use rustix::fs::OFlags;
 
-use crate::{
-    cli::Trace,
-    commands::devices,
-    failure::Failure,
-    interrupt::Guard,
-};
+use crate::{cli::Trace, device, failure::Failure, interrupt::Guard};
 
 /// The directory of the kernel's tracing.
 const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
@@ -29,7 +24,8 @@ pub struct Instance {
     pipe: Pipe,
     /// The part of a line that has arrived.
     rest: Vec<u8>,
-    _removed_at_end: Guard,
+    #[expect(dead_code, reason = "for its Drop")]
+    removed_at_end: Guard,
 }
 
 /// Closed before the instance is removed: an instance that is being read cannot be.
@@ -41,10 +37,10 @@ impl Instance {
         let there = TRACEFS.iter().map(Path::new).find(|path| path.join("instances").is_dir());
         let Some(there) = there else {
             let what = "cannot access the kernel's tracing: this needs root, and `mount -t tracefs tracefs /sys/kernel/tracing`";
-            return Err(Failure::Usage(what.into()));
+            return Err(Failure::Unavailable(what.into()));
         };
         if !there.join("events/rust_dma").is_dir() {
-            return Err(Failure::NoDevice(
+            return Err(Failure::Unavailable(
                 "the driver is not loaded, so that it has no events: `rdmactl doctor` finds the reason".into(),
             ));
         }
@@ -55,8 +51,8 @@ impl Instance {
             let (path, pipe) = (path.clone(), Arc::clone(&pipe));
             Ok(((), move || remove(&path, &pipe)))
         };
-        let ((), _removed_at_end) = Guard::of(make).map_err(Failure::system("an instance of the kernel's tracing"))?;
-        Ok(Self { path, pipe, rest: Vec::new(), _removed_at_end })
+        let ((), removed_at_end) = Guard::of(make).map_err(Failure::system("an instance of the kernel's tracing"))?;
+        Ok(Self { path, pipe, rest: Vec::new(), removed_at_end })
     }
 
     /// Enables the selected events, for the selected devices, and begins.
@@ -66,7 +62,7 @@ impl Instance {
         *lock(&self.pipe) = Some(pipe.map_err(Failure::system("trace_pipe"))?);
 
         let events = self.path.join("events/rust_dma");
-        let numbers: Vec<_> = devices(&arguments.device)?
+        let numbers: Vec<_> = device::some(&arguments.several.names())?
             .iter()
             .map(|device| format!("dev == {}", device.name.trim_start_matches("rdma")))
             .collect();
@@ -79,7 +75,7 @@ impl Instance {
         for name in &arguments.event {
             let event = events.join(format!("rdma_{}", name.trim_start_matches("rdma_")));
             if !event.is_dir() {
-                return Err(Failure::Usage(format!("there is no event {name}, but {}", names(&events))));
+                return Err(Failure::Usage(format!("unknown event {name}; known: {}", names(&events))));
             }
             self.write(&event.join("enable"), "1")?;
         }

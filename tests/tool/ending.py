@@ -1,0 +1,179 @@
+#!/usr/bin/python3 -B
+"""tests/tool/ending.py : rdmactl ends by a signal in any system call, and says when its output is lost. Runs in the guest, with the driver and two devices."""
+
+import itertools
+import os
+import pty
+import signal
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "harness"))
+import ktap  # noqa: E402
+from rdmactl import TOOL, Case  # noqa: E402
+
+INSTANCES = Path("/sys/kernel/tracing/instances")
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+NEXT = itertools.cycle(SIGNALS)
+
+# The system calls that block: read, write, openat. Source: the kernel's arch/x86/entry/syscalls/syscall_64.tbl.
+BLOCKING = {"0", "1", "257"}
+
+
+class Blocked(Case):
+    """A pipe blocks it."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.fifo = self.directory / "fifo"
+        os.mkfifo(self.fifo)
+        self.out, full = os.pipe()
+        self.addCleanup(os.close, self.out)
+        self.addCleanup(os.close, full)
+        os.set_blocking(full, False)
+        try:
+            while True:
+                os.write(full, bytes(65536))
+        except BlockingIOError:
+            os.set_blocking(full, True)
+        self.full = full
+
+    def wait_until_blocked(self, pid: int) -> None:
+        """Its main thread waits in one of these calls, and stays there."""
+        call = Path(f"/proc/{pid}/syscall")
+        until = [0.0]
+
+        def stays() -> bool:
+            if call.read_text().split()[0] not in BLOCKING:
+                until[0] = 0
+                return False
+            until[0] = until[0] or time.monotonic() + 0.1
+            return time.monotonic() > until[0]
+
+        self.wait_until(stays, 60)
+
+    def ends(self, *words: object, active: bool = False, **options: object) -> None:
+        """A signal, each time another one, ends it within 100 ms, and it leaves nothing."""
+        before = self.files()
+        number = next(NEXT)
+        process = subprocess.Popen([TOOL, *map(str, words)], stderr=subprocess.PIPE, **{"stdout": subprocess.DEVNULL, "stdin": subprocess.DEVNULL} | options)
+        self.addCleanup(process.stderr.close)
+        self.addCleanup(process.kill)
+        if active:
+            self.wait_until(lambda: list(INSTANCES.iterdir()))
+            time.sleep(0.2)
+            self.run_tool("read", "-l", 1)
+        self.wait_until_blocked(process.pid)
+        process.send_signal(number)
+        began = time.monotonic()
+        self.assertEqual(process.wait(20), -number, words)
+        self.assertLess(time.monotonic() - began, 0.1, words)
+        self.assertEqual(process.stderr.read(), b"")
+        self.assertEqual(self.files(), before)
+        self.assertEqual(list(INSTANCES.iterdir()), [])
+        self.wait_until(self.idle)
+
+    def test_a_pipe_without_a_writer(self) -> None:
+        self.ends("copy", "-q", self.fifo, self.directory / "to")
+        self.ends("write", self.fifo)
+
+    def test_a_pipe_without_a_reader(self) -> None:
+        source = self.fresh(4096)
+        self.ends("copy", "-q", source, self.fifo)
+        self.ends("read", self.fifo)
+        self.ends("bench", "-r", 1, "--svg", self.fifo)
+
+    def test_input_that_does_not_come(self) -> None:
+        for words in (["copy", "-q", "-", self.directory / "to"], ["write"]):
+            there, here = os.pipe()
+            self.ends(*words, stdin=there)
+            os.close(there)
+            os.close(here)
+
+    def test_a_full_pipe(self) -> None:
+        source = self.fresh(4096)
+        for words in (["copy", "-q", source], ["read"], ["hexdump"], ["list"], ["info"], ["doctor"], ["bench", "-r", 1], ["generate", "man", "-"]):
+            self.ends(*words, stdout=self.full)
+        for words in (["top", "-i", 0.1], ["--json", "top", "-i", 0.1]):
+            self.ends(*words, stdout=self.full)
+
+    def test_a_full_pipe_of_a_trace(self) -> None:
+        for _ in SIGNALS:
+            self.ends("trace", stdout=self.full, active=True)
+
+    def test_a_terminal_whose_output_is_stopped(self) -> None:
+        for number in SIGNALS:
+            pid, terminal = pty.fork()
+            if pid == 0:
+                os.environ["TERM"] = "xterm"
+                os.execv(TOOL, [str(TOOL), "top", "-i", "0.1"])
+            termios.tcsetwinsize(terminal, (30, 100))
+            came = b""
+            while b"quits" not in came:
+                came += os.read(terminal, 65536)
+            with open(os.ptsname(terminal), "rb", buffering=0) as other:
+                before = termios.tcgetattr(other)[3]
+                self.assertFalse(before & termios.ICANON)
+                termios.tcflow(other, termios.TCOOFF)
+                self.wait_until_blocked(pid)
+                os.kill(pid, number)
+                began = time.monotonic()
+                code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+                self.assertLess(time.monotonic() - began, 0.1)
+                self.assertEqual(code, -number)
+                self.assertTrue(termios.tcgetattr(other)[3] & termios.ICANON, "the terminal is not given back")
+            os.close(terminal)
+
+    def test_a_traced_command_gets_the_signal(self) -> None:
+        script = "trap 'echo ended >ended; exit' TERM; echo >began; while :; do sleep 0.01; done"
+        process = self.start("trace", "--", "sh", "-c", script, cwd=self.directory)
+        self.wait_until(lambda: (self.directory / "began").exists())
+        process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        self.assertEqual(process.wait(20), -signal.SIGTERM)
+        self.assertLess(time.monotonic() - began, 0.1)
+        self.wait_until(lambda: (self.directory / "ended").exists())
+        self.assertEqual(list(INSTANCES.iterdir()), [])
+
+
+class Lost(Case):
+    """Standard output or input is closed, or full: it says so."""
+
+    def commands(self) -> list[list[object]]:
+        """Those that write to standard output."""
+        source, to = self.fresh(100), self.directory / "to"
+        memory = [["read"], ["read", to], ["write", source], ["hexdump"]]
+        files = [["copy", "-q", source, "-"], ["copy", source, to], ["generate", "man", "-"], ["generate", "bash"]]
+        devices = [["list"], ["--json", "list"], ["info"], ["doctor"], ["bench", "-r", 1], ["top", "-n", 1, "-i", 0.1], ["trace", "-n", 1, "--", TOOL, "read", to]]
+        return [*memory, *files, *devices, ["--help"], ["--version"], ["copy", "-h"]]
+
+    def test_closed_output(self) -> None:
+        for words in self.commands():
+            done = self.run_tool(*words, stdout=None, stderr=subprocess.PIPE, capture_output=False, code=1, preexec_fn=lambda: os.close(1))
+            self.assertIn(b"standard output", done.stderr, words)
+        self.assertFalse((self.directory / "to").exists(), "something was done before")
+
+    def test_full_output(self) -> None:
+        for words in self.commands():
+            with open("/dev/full", "wb") as full:
+                done = self.run_tool(*words, stdout=full, stderr=subprocess.PIPE, capture_output=False, code=1)
+            self.assertIn(b"No space left on device", done.stderr, words)
+
+    def test_what_prints_nothing_needs_no_output(self) -> None:
+        source, to = self.fresh(100), self.directory / "to"
+        self.run_tool("copy", "-q", source, to, stdout=None, stderr=subprocess.PIPE, capture_output=False, preexec_fn=lambda: os.close(1))
+        self.assertEqual(to.read_bytes(), source.read_bytes())
+        self.run_tool("list", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, capture_output=False)
+
+    def test_closed_input(self) -> None:
+        for words in (["copy", "-q", "-", self.directory / "to"], ["write"]):
+            said = self.run_tool(*words, code=1, stdin=None, preexec_fn=lambda: os.close(0))
+            self.assertIn(b"standard input: it is closed", said.stderr)
+        self.assertEqual(self.files(), [])
+
+
+if __name__ == "__main__":
+    sys.exit(ktap.main(Blocked, Lost))

@@ -1,0 +1,114 @@
+//! Files as destinations.
+//!
+//! A file gets its name when it is complete, so that an accident leaves the old one, if what cp(1) keeps can be kept: owner, mode, links,
+//! attributes, mounts. Otherwise it is written in place, as cp does.
+
+use std::{
+    fs::{self, File, OpenOptions, Permissions},
+    io,
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
+    },
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{AtFlags, CWD, OFlags, StatxAttributes, StatxFlags, flistxattr_query, statx},
+    io::Errno,
+};
+use tempfile::NamedTempFile;
+
+use crate::{failure::Failure, interrupt::Guard};
+
+/// A file in the same directory until it is complete; removed if it never is.
+pub struct Whole {
+    file: NamedTempFile,
+    removed_at_end: Guard,
+    path: PathBuf,
+}
+
+/// The path of the destination: in a directory, the name of the source.
+pub fn path(to: &Path, from: Option<&Path>) -> Result<PathBuf, Failure> {
+    if !to.is_dir() {
+        return Ok(to.to_owned());
+    }
+    let name = from.and_then(Path::file_name).ok_or_else(|| {
+        Failure::Usage(format!("{} is a directory, and the source has no name: name a file in it", to.display()))
+    })?;
+    Ok(to.join(name))
+}
+
+/// Opens an existing file for writing, as it is.
+pub fn open(path: &Path) -> io::Result<File> {
+    let no_terminal = i32::try_from(OFlags::NOCTTY.bits()).unwrap_or_default();
+    OpenOptions::new().write(true).custom_flags(no_terminal).open(path)
+}
+
+/// Whether another file can take the place of this one, with nothing lost: it has one name, is not mounted, and has no special bits or
+/// attributes, such as an ACL.
+pub fn can_be_replaced(file: &File, path: &Path) -> bool {
+    let plain = file.metadata().is_ok_and(|metadata| metadata.nlink() == 1 && metadata.mode() & 0o7000 == 0);
+    let unmounted = statx(CWD, path, AtFlags::empty(), StatxFlags::empty()).is_ok_and(|found| {
+        found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT)
+            && !found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)
+    });
+    plain && unmounted && matches!(flistxattr_query(file), Ok(0) | Err(Errno::NOTSUP))
+}
+
+impl Whole {
+    /// A new file, with the mode of the source as far as the umask allows.
+    pub fn new(path: &Path, mode: Option<u32>) -> io::Result<Self> {
+        if path.is_symlink() {
+            return Err(io::Error::other("it is a symbolic link to a file that does not exist"));
+        }
+        let bytes = path.as_os_str().as_bytes();
+        if bytes.ends_with(b"/") || bytes.ends_with(b"/.") {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        Self::create(path.to_owned(), mode.unwrap_or(0o666))
+    }
+
+    /// A file that replaces another one, with its owner and mode.
+    pub fn over(old: &File, path: &Path) -> io::Result<Self> {
+        let old = old.metadata()?;
+        // Follows links, so that they stay and point to the new file.
+        let whole = Self::create(fs::canonicalize(path)?, old.mode() & 0o777)?;
+        let new = whole.file().metadata()?;
+        if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
+            fchown(whole.file(), Some(old.uid()), Some(old.gid()))?;
+        }
+        whole.file().set_permissions(old.permissions())?;
+        Ok(whole)
+    }
+
+    fn create(path: PathBuf, mode: u32) -> io::Result<Self> {
+        let directory = match path.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        let make = || {
+            let permissions = Permissions::from_mode(mode);
+            let file = tempfile::Builder::new().prefix(".rdmactl-").permissions(permissions).tempfile_in(directory)?;
+            let there = file.path().to_owned();
+            Ok::<_, io::Error>((file, move || drop(fs::remove_file(there))))
+        };
+        let (file, removed_at_end) = Guard::of(make)?;
+        Ok(Self { file, removed_at_end, path })
+    }
+
+    /// To write to.
+    pub fn file(&self) -> &File {
+        self.file.as_file()
+    }
+
+    /// Gives it its name.
+    pub fn finish(self) -> io::Result<()> {
+        let Self { file, removed_at_end, path } = self;
+        removed_at_end.keep(|| match file.persist(&path) {
+            Ok(_) => Ok(()),
+            // Something was mounted there meanwhile, for example: nothing is lost.
+            Err(refused) => fs::copy(refused.file.path(), &path).map(drop).map_err(|_| refused.error),
+        })
+    }
+}

@@ -1,0 +1,173 @@
+//! The kernel, the module and its devices.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{Checks, Finding, good, note, wrong};
+use crate::sysfs;
+
+/// The vendor and the device that QEMU's edu has. Source: QEMU, docs/specs/edu.rst.
+const EDU: (&str, &str) = ("0x1234", "0x11e8");
+
+/// The oldest kernel that the driver is for.
+const KERNEL: (u32, u32) = (7, 3);
+
+/// What is needed for a node.
+pub fn all() -> Checks {
+    let devices = edu_devices();
+    vec![
+        ("device", plugged(devices.as_deref())),
+        ("module", module()),
+        ("driver", driver(&devices.unwrap_or_default())),
+    ]
+}
+
+/// Its version, and Rust.
+pub fn kernel() -> Finding {
+    let release = sysfs::release();
+    let config = sysfs::text(format!("/boot/config-{release}"));
+    kernel_of(&release, config.map(|text| text.lines().any(|line| line == "CONFIG_RUST=y")))
+}
+
+/// For a kernel that has Rust, that has not, or for which this is unknown.
+fn kernel_of(release: &str, rust: Option<bool>) -> Finding {
+    let mut numbers =
+        release.split(|character: char| !character.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
+    if (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < KERNEL {
+        let advice = format!("boot {}.{} or newer; Debian has one in its backports", KERNEL.0, KERNEL.1);
+        return wrong(format!("Linux {release} is too old"), advice);
+    }
+    match rust {
+        Some(false) => {
+            let advice = "boot one with CONFIG_RUST=y; Debian's kernels from 7.3 on have it";
+            wrong(format!("Linux {release} is built without Rust"), advice)
+        }
+        Some(true) => good(format!("Linux {release}, with Rust")),
+        None => good(format!("Linux {release}")),
+    }
+}
+
+/// The mode of kernel lockdown, if it is active. Source: the kernel's security/lockdown/lockdown.c.
+pub fn lockdown() -> Option<Finding> {
+    let mode = lockdown_mode()?;
+    let found = format!("{mode}: the kernel loads only signed modules");
+    Some(match mode.as_str() {
+        "confidentiality" => {
+            note(found, "`rdmactl trace` does not work: lockdown=integrity on the kernel command line permits it")
+        }
+        _ => good(found),
+    })
+}
+
+fn lockdown_mode() -> Option<String> {
+    let modes = sysfs::text("/sys/kernel/security/lockdown")?;
+    let mode = modes.split_once('[')?.1.split_once(']')?.0.to_owned();
+    (mode != "none").then_some(mode)
+}
+
+/// The edu devices on the PCI bus; none if that is not visible.
+fn edu_devices() -> Option<Vec<PathBuf>> {
+    let is_edu = |path: &PathBuf| {
+        let id = |name| sysfs::text(path.join(name));
+        id("vendor").as_deref() == Some(EDU.0) && id("device").as_deref() == Some(EDU.1)
+    };
+    let entries = fs::read_dir("/sys/bus/pci/devices").ok()?.flatten();
+    let mut devices: Vec<_> = entries.map(|entry| entry.path()).filter(is_edu).collect();
+    devices.sort();
+    Some(devices)
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn plugged(devices: Option<&[PathBuf]>) -> Finding {
+    let Some(devices) = devices else {
+        return Finding::Unknown { found: "/sys/bus/pci is not visible here".into() };
+    };
+    let names: Vec<_> = devices.iter().map(|path| file_name(path)).collect();
+    match names.is_empty() {
+        true => wrong(
+            "no edu device (PCI 1234:11e8)",
+            "add one to the virtual machine: `qemu-system-x86_64 -device edu`, with QEMU 10 or newer",
+        ),
+        false => good(format!("edu at {}", names.join(", "))),
+    }
+}
+
+fn module() -> Finding {
+    let modules = sysfs::text("/proc/modules").unwrap_or_default();
+    if modules.lines().any(|line| line.starts_with("rdma ")) {
+        return good("rdma is loaded");
+    }
+    let release = sysfs::release();
+    let dependencies = sysfs::text(format!("/lib/modules/{release}/modules.dep")).unwrap_or_default();
+    let installed = dependencies.lines().any(|line| {
+        let file = line.split(':').next().unwrap_or_default();
+        file.rsplit('/').next().is_some_and(|name| name == "rdma.ko" || name.starts_with("rdma.ko."))
+    });
+    let must_be_signed = lockdown_mode().map(|mode| format!("kernel lockdown ({mode})")).or_else(|| {
+        let enforced = sysfs::text("/sys/module/module/parameters/sig_enforce");
+        enforced.is_some_and(|value| value == "Y").then(|| "module.sig_enforce".into())
+    });
+    let signed = must_be_signed.map_or_else(String::new, |by| {
+        format!(
+            "; {by} refuses a module that is not signed: sign it with a key that the kernel knows (`mokutil --import`)"
+        )
+    });
+    match installed {
+        true => wrong(
+            "rdma is installed, and not loaded",
+            format!("`modprobe rdma`; if that fails, `dmesg` shows the reason{signed}"),
+        ),
+        false => wrong(
+            format!("rdma is not installed for {release}"),
+            format!(
+                "install the package rustdma-dkms and this kernel's headers, or `insmod` a module that `make modules` has \
+                 built for it{signed}"
+            ),
+        ),
+    }
+}
+
+/// Whether the devices are bound to this driver.
+fn driver(devices: &[PathBuf]) -> Finding {
+    let mut others = Vec::new();
+    let mut ours = Vec::new();
+    for device in devices {
+        match sysfs::link_name(device.join("driver")) {
+            Some(driver) if driver == "rdma" => ours.push(file_name(device)),
+            Some(driver) => others.push(format!("{} is {driver}'s", file_name(device))),
+            None => others.push(format!("{} has none", file_name(device))),
+        }
+    }
+    if devices.is_empty() {
+        return Finding::Unknown { found: "no device".into() };
+    }
+    let advice = "`dmesg` shows why it was refused; `echo ADDRESS >/sys/bus/pci/drivers/rdma/bind` binds it again, \
+                  after an unbind from another driver and with an empty driver_override";
+    match (ours.is_empty(), others.is_empty()) {
+        (false, true) => good(format!("rdma, of {}", ours.join(", "))),
+        (false, false) => note(format!("rdma, of {}; {}", ours.join(", "), others.join(", ")), advice),
+        (true, _) => wrong(others.join(", "), advice),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels() {
+        for release in ["7.3.4+deb13-amd64", "7.10.0", "8.0.0-rc1"] {
+            assert!(matches!(kernel_of(release, None), Finding::Good { .. }), "{release}");
+            assert!(matches!(kernel_of(release, Some(true)), Finding::Good { .. }), "{release}");
+            assert!(matches!(kernel_of(release, Some(false)), Finding::Wrong { .. }), "{release}");
+        }
+        for release in ["6.12.38+deb13-amd64", "7.2.11", "7", ""] {
+            assert!(matches!(kernel_of(release, Some(true)), Finding::Wrong { .. }), "{release}");
+        }
+    }
+}
