@@ -1,7 +1,7 @@
 //! Signals that end programs.
 //!
 //! A thread waits for them, and ends the program, whichever system call its other threads are in: one that opens, reads or writes a
-//! pipe may block for ever. Before that, it removes what must not be left behind.
+//! pipe may block forever. Before that, it removes what must not be left behind.
 
 use std::{
     collections::BTreeMap,
