@@ -166,6 +166,9 @@ impl Busy {
     pub const HEAD: [&str; 9] =
         ["DEVICE", "ENGINE", "FILES", "QUEUED", "BUFFERS", "MEMORY", "TRANSFERS/s", "RATE", "MEDIAN"];
 
+    /// Their usual widths.
+    pub const WIDTHS: [usize; 9] = [6, 15, 5, 6, 7, 8, 11, 11, 6];
+
     /// Those that are left out first on a narrow terminal.
     pub const DISPENSABLE: [&str; 5] = ["FILES", "BUFFERS", "TRANSFERS/s", "MEMORY", "QUEUED"];
 
@@ -189,6 +192,9 @@ impl Busy {
 impl User {
     /// Headings.
     pub const HEAD: [&str; 8] = ["PID", "COMMAND", "DEVICE", "BUFFERS", "MEMORY", "QUEUED", "IN FLIGHT", "DONE"];
+
+    /// Their usual widths.
+    pub const WIDTHS: [usize; 8] = [7, 15, 6, 7, 8, 6, 9, 4];
 
     /// Those that are left out first on a narrow terminal.
     pub const DISPENSABLE: [&str; 4] = ["DONE", "BUFFERS", "IN FLIGHT", "QUEUED"];

@@ -91,13 +91,16 @@ fn draw(frame: &mut Frame<'_>, change: &Change) {
     let [top, middle, bottom, help] = Layout::vertical(parts).areas(frame.area());
 
     let rows = change.devices.iter().map(Busy::row).collect();
-    frame.render_widget(table(" Devices ", Columns::fitting(&Busy::HEAD, rows, &Busy::DISPENSABLE, top.width)), top);
+    frame.render_widget(
+        table(" Devices ", Columns::fitting(Busy::HEAD, Busy::WIDTHS, rows, &Busy::DISPENSABLE, top.width)),
+        top,
+    );
 
     frame.render_widget(histogram(change), middle);
 
     let rows = change.users.iter().map(User::row).collect();
     frame.render_widget(
-        table(" Used by ", Columns::fitting(&User::HEAD, rows, &User::DISPENSABLE, bottom.width)),
+        table(" Used by ", Columns::fitting(User::HEAD, User::WIDTHS, rows, &User::DISPENSABLE, bottom.width)),
         bottom,
     );
 
