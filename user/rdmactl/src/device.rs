@@ -51,7 +51,7 @@ impl From<rust_dma::Device> for Device {
 }
 
 /// All devices: those in sysfs, or else those that have nodes in /dev.
-pub fn found() -> Result<Vec<Device>, Failure> {
+fn found() -> Result<Vec<Device>, Failure> {
     let known = known()?;
     if !known.is_empty() {
         return Ok(known);
@@ -71,14 +71,9 @@ pub fn found() -> Result<Vec<Device>, Failure> {
 pub fn all() -> Result<Vec<Device>, Failure> {
     let devices = found()?;
     match devices.is_empty() {
-        true => Err(none()),
+        true => Err(Failure::Unavailable("there is no device: `rdmactl doctor` finds the reason".into())),
         false => Ok(devices),
     }
-}
-
-/// There is no device at all.
-pub fn none() -> Failure {
-    Failure::Unavailable("there is no device: `rdmactl doctor` finds the reason".into())
 }
 
 /// The selected device, by name, node or address; the first one that has a node by default.
