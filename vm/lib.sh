@@ -48,6 +48,11 @@ qemu_directory() {
 	echo "/opt/qemu-$(sha256sum <"$project/vm/qemu" | cut -c 1-12)"
 }
 
+# DPDK's test program (vm/dpdk), in the build root.
+dpdk_directory() {
+	echo "/opt/dpdk-$(sha256sum <"$project/vm/dpdk" | cut -c 1-12)"
+}
+
 # Choose a kernel, the stock one or another one: `release` as in uname -r, and in the build root `vmlinuz` and `headers`.
 choose_kernel() {
 	local directory

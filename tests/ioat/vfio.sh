@@ -1,10 +1,7 @@
 #!/bin/bash
 # The kernel's VFIO selftest with its driver for I/OAT, which knows nothing of this project: whether the model in vm/ioat is such a device.
 set -eu
-device=$(lspci -Dn | awk '/8086:2021/ { print $1; exit }')
-modprobe vfio-pci
-echo vfio-pci >"/sys/bus/pci/devices/$device/driver_override"
-echo "$device" >/sys/bus/pci/drivers_probe
+device=$(tests/ioat/bind-vfio 2021)
 # Large pages: otherwise QEMU tells the model of 262,144 pages for each test, which has 30 s.
 echo always >/sys/kernel/mm/transparent_hugepage/shmem_enabled
 # Debian's kernel has no IOMMUFD, which the other variants need.

@@ -1,0 +1,24 @@
+#!/bin/bash
+# DPDK's test of DMA engines with its driver for I/OAT, which knows nothing of this project: whether the model in vm/ioat is such a device.
+#
+# Errors are skipped: the driver reports them from version 3.4 on, and whether the test passes then depends on time. With --ioat
+# 1,version=3.4,time=200000 it passes on a quiet machine, and fails with less.
+set -eu
+. vm/lib.sh
+directory=$(dpdk_directory)
+libraries=$directory/usr/lib/x86_64-linux-gnu
+device=$(tests/ioat/bind-vfio 2021)
+echo 300 >/proc/sys/vm/nr_hugepages
+
+arguments=(-l 0 --in-memory --no-telemetry -a "$device")
+for driver in bus_pci bus_vdev mempool_ring dma_ioat dma_skeleton; do arguments+=(-d "$libraries/librte_$driver.so.25"); done
+status=0
+LD_LIBRARY_PATH=$libraries DPDK_TEST=dmadev_autotest "$directory/usr/bin/dpdk-test" "${arguments[@]}" </dev/null &>/tmp/output || status=$?
+
+# Its cases as KTAP, without those of dma_skeleton, and of the rest, which has a line for each of 600 bursts, the end.
+((status == 0)) || tr '\r' '\n' </tmp/output | tail -n 30
+cases=$(sed '/\[dma_skeleton\]/q' /tmp/output | sed -n 's/.*TestCase \[ *[0-9]*\] : \(.*\) \([a-z]*\)$/\2 \1/p')
+echo "TAP version 13"
+echo "1..$(wc -l <<<"$cases")"
+awk '{ print ($1 == "failed" ? "not ok " : "ok ") NR " " $2 ($1 == "skipped" ? " # SKIP not for this version of the engine" : "") }' <<<"$cases"
+exit "$status"
