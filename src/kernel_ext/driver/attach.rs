@@ -80,11 +80,12 @@ impl<'bound, D: NodeDriver> Attached<'bound, D> {
             irq: Self::request_irq(vectors, bound.clone())?,
             node: None,
             _: {
-                // SAFETY: Dropping `Self` closes the guard before `bound` is dropped. The driver
-                // core owns `Self` and drops it before the device is unbound.
+                // SAFETY: If creating the node fails below, `detach` closes the guard; nothing can
+                // fail after that, and dropping `Self` closes the guard before `bound` is dropped.
+                // The driver core owns `Self` and drops it before the device is unbound.
                 unsafe { guard.open(bound) };
             },
-            // INVARIANT: The guard was opened above. From here on, `drop` closes it.
+            // INVARIANT: The guard was opened above.
             _: {
                 let module = kernel::module::this_module::<crate::LocalModule>();
                 match Node::new(number, D::NODE_NAME, pdev.as_ref(), device, module) {
