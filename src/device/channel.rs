@@ -105,11 +105,12 @@ impl Channel {
         self.in_steps(|queue| queue.fail_batch(&mut cursor));
     }
 
-    /// Drops what was deferred to process context: this may free buffers.
-    pub(super) fn drop_deferred(&self) {
+    /// Drops what was deferred to process context, which may free buffers. Returns whether there was
+    /// anything.
+    pub(super) fn drop_deferred(&self) -> bool {
+        // The lock is released before the drop.
         let deferred = self.state.lock().queue.take_deferred();
-        // Not under the lock.
-        drop(deferred);
+        !deferred.is_empty()
     }
 
     /// Fails the requests that are linked to a failed one.

@@ -157,7 +157,6 @@ impl Client {
         let mut scan: CancelScan = scan.ok_or(ENODEV)?;
         self.channel
             .in_steps(|queue| queue.cancel_step(self.id, &mut scan));
-        self.channel.drop_deferred();
         // The engine may be idle, because it found no request during the scan.
         let _ = self.device.enter(|engine| engine.start_next());
         match scan.cancelled {

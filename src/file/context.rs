@@ -148,14 +148,21 @@ impl Context {
         Ok(())
     }
 
-    /// Creates a buffer. If there is no memory for it, retries after the buffers are freed that
-    /// requests were the last to refer to.
+    /// Creates a buffer. If there is no memory for it, retries once after buffers have been freed
+    /// that requests were the last to refer to.
+    ///
+    /// # Errors
+    ///
+    /// As [`Buffer::new`].
     fn new_buffer(&self, size: usize, handle: Handle) -> Result<Arc<Buffer>> {
         let new = || Buffer::new(self.device.pool(), &self.quota, size, handle);
         match new() {
-            Err(EDQUOT | ENOMEM) => {
-                self.device.enter(|engine| engine.free_released())?;
-                new()
+            Err(error @ (EDQUOT | ENOMEM)) => {
+                if self.device.enter(|engine| engine.free_released())? {
+                    new()
+                } else {
+                    Err(error)
+                }
             }
             buffer => buffer,
         }

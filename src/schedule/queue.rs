@@ -87,6 +87,11 @@ impl<T: QueueTypes> Deferred<T> {
             memory: Fifo::new(),
         }
     }
+
+    /// Whether there is nothing to drop.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.jobs.is_empty() && self.memory.is_empty()
+    }
 }
 
 /// The state of a request whose thread stops waiting for it.
@@ -391,7 +396,7 @@ impl<T: QueueTypes> Queue<T> {
 
     /// Whether there is anything to [drop](Self::take_deferred) in process context.
     pub(crate) fn has_deferred(&self) -> bool {
-        !self.deferred.jobs.is_empty() || !self.deferred.memory.is_empty()
+        !self.deferred.is_empty()
     }
 
     /// Defers the drop of a job without an owner to process context.
