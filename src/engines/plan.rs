@@ -12,15 +12,15 @@ pub(crate) trait Payload {
     fn length(&self) -> u64;
 
     /// Memory that can be freed in process context only.
-    type Remains;
+    type Deferred;
 
     /// Records that the request is over. It still holds its memory.
     fn ended(&mut self);
 
     /// Releases the memory of a request that is over, also in an interrupt handler. Memory that the
-    /// request is the last to hold is appended to `remains`, which the caller drops in process
+    /// request is the last to hold is appended to `deferred`, which the caller drops in process
     /// context.
-    fn release(&mut self, remains: &mut Fifo<Self::Remains>);
+    fn release(&mut self, deferred: &mut Fifo<Self::Deferred>);
 }
 
 /// The next transfer of a request.

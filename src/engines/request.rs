@@ -23,15 +23,15 @@ pub(crate) trait Backing {
     fn bus(&self, offset: u64) -> (u64, u64);
 
     /// Memory that can be freed in process context only.
-    type Remains;
+    type Deferred;
 
     /// Called when a request on it has ended. The request still holds it.
     fn ended(&mut self);
 
     /// Drops the request's reference, after [`ended`](Self::ended). May be called in interrupt
-    /// handlers: a last reference is not dropped but appended to `remains`, which the caller drops in
+    /// handlers: a last reference is not dropped but appended to `deferred`, which the caller drops in
     /// process context.
-    fn release(&mut self, remains: &mut Fifo<Self::Remains>);
+    fn release(&mut self, deferred: &mut Fifo<Self::Deferred>);
 }
 
 /// A part of coherent memory, which the request holds.
@@ -123,7 +123,7 @@ impl<B: Backing> Request<B> {
 }
 
 impl<B: Backing> Payload for Request<B> {
-    type Remains = B::Remains;
+    type Deferred = B::Deferred;
 
     fn length(&self) -> u64 {
         match &self.operation {
@@ -143,14 +143,14 @@ impl<B: Backing> Payload for Request<B> {
         }
     }
 
-    fn release(&mut self, remains: &mut Fifo<Self::Remains>) {
+    fn release(&mut self, deferred: &mut Fifo<Self::Deferred>) {
         match &mut self.operation {
             Operation::ToDevice(span, _) | Operation::FromDevice(_, span) => {
-                span.memory.release(remains);
+                span.memory.release(deferred);
             }
             Operation::Copy(source, destination) => {
-                source.memory.release(remains);
-                destination.memory.release(remains);
+                source.memory.release(deferred);
+                destination.memory.release(deferred);
             }
         }
     }

@@ -77,16 +77,16 @@ impl Buffer {
         Ok(Arc::new(buffer, GFP_KERNEL_ACCOUNT)?)
     }
 
-    /// Releases a reference, also in an interrupt handler. The last one is appended to `remains`,
+    /// Releases a reference, also in an interrupt handler. The last one is appended to `deferred`,
     /// because the memory can be freed in process context only.
-    pub(super) fn release(this: Arc<Self>, remains: &mut Fifo<Option<Arc<Self>>>) {
+    pub(super) fn release(this: Arc<Self>, deferred: &mut Fifo<Option<Arc<Self>>>) {
         let Some(mut last) = Arc::into_unique_or_drop(this) else {
             return;
         };
         match last.entry.take() {
             Some(mut entry) => {
                 *entry = Some(last.into());
-                remains.push_back(entry);
+                deferred.push_back(entry);
             }
             // Only this function takes the entry, so that this does not happen. A leak is better
             // than freeing memory in an interrupt handler.

@@ -56,7 +56,7 @@ impl BufferHold {
 }
 
 impl Backing for BufferHold {
-    type Remains = Option<Arc<Buffer>>;
+    type Deferred = Option<Arc<Buffer>>;
 
     fn size(&self) -> u64 {
         // CAST: `usize` is at most 64 bits.
@@ -79,9 +79,9 @@ impl Backing for BufferHold {
     }
 
     #[inline]
-    fn release(&mut self, remains: &mut Fifo<Self::Remains>) {
+    fn release(&mut self, deferred: &mut Fifo<Self::Deferred>) {
         if let Some(buffer) = self.buffer.take() {
-            Buffer::release(buffer, remains);
+            Buffer::release(buffer, deferred);
         }
     }
 }

@@ -30,7 +30,7 @@ pub(crate) trait QueueTypes: Sized {
 pub(crate) type PlanOf<T> = <T as QueueTypes>::Plan;
 
 /// Memory of requests that can be freed in process context only.
-pub(crate) type RemainsOf<T> = <<T as QueueTypes>::Request as Payload>::Remains;
+pub(crate) type DeferredOf<T> = <<T as QueueTypes>::Request as Payload>::Deferred;
 
 /// The position within a piece of a request.
 pub(super) type StageOf<T> = <PlanOf<T> as Plan<<T as QueueTypes>::Request>>::Stage;
@@ -199,9 +199,9 @@ impl<T: QueueTypes> Job<T> {
     }
 
     /// Releases the memory of its request. See [`Payload::release`].
-    pub(super) fn release(&mut self, remains: &mut Fifo<RemainsOf<T>>) {
+    pub(super) fn release(&mut self, deferred: &mut Fifo<DeferredOf<T>>) {
         if let Some(request) = &mut self.request {
-            request.release(remains);
+            request.release(deferred);
         }
     }
 }

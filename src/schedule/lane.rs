@@ -6,10 +6,10 @@ use super::job::{
     Answer,
     Caller,
     Change,
+    DeferredOf,
     Job,
     Owner,
     QueueTypes,
-    RemainsOf,
     SyncId, //
 };
 use crate::kernel_ext::collections::fifo::{
@@ -165,7 +165,7 @@ impl<T: QueueTypes> Lane<T> {
     }
 
     /// Releases room. Returns whether the lane was full.
-    pub(super) fn release(&mut self, room: usize) -> bool {
+    pub(super) fn free_room(&mut self, room: usize) -> bool {
         let was_full = self.pending >= DEPTH;
         self.pending = self.pending.saturating_sub(room);
         was_full && room > 0
@@ -241,7 +241,7 @@ impl<T: QueueTypes> Lane<T> {
 
     /// Fails up to [`STEP`](Self::STEP) requests that are linked to a failed one, and returns their
     /// number.
-    pub(super) fn fail_links(&mut self, remains: &mut Fifo<RemainsOf<T>>) -> usize {
+    pub(super) fn fail_links(&mut self, deferred: &mut Fifo<DeferredOf<T>>) -> usize {
         for failed in 0..Self::STEP {
             if self.place() != Place::Failing {
                 return failed;
@@ -249,7 +249,7 @@ impl<T: QueueTypes> Lane<T> {
             if let Some(mut job) = self.pop() {
                 self.fail_next_link();
                 job.end(Err(ECANCELED));
-                self.complete(job, remains);
+                self.complete(job, deferred);
             }
         }
         Self::STEP
@@ -276,20 +276,20 @@ impl<T: QueueTypes> Lane<T> {
     pub(super) fn complete(
         &mut self,
         mut job: Entry<Job<T>>,
-        remains: &mut Fifo<RemainsOf<T>>,
+        deferred: &mut Fifo<DeferredOf<T>>,
     ) -> Option<T::Caller> {
         if let Some(caller) = job.caller.take() {
             caller.answer(Answer::Ended(job));
             return Some(caller);
         }
         self.owner.completed(&job);
-        job.release(remains);
+        job.release(deferred);
         self.completed.push_back(job);
         None
     }
 
     /// Takes completions: all, or a few if there are more than `most`. The caller
-    /// [releases](Self::release) their room after delivery.
+    /// [frees](Self::free_room) their room after delivery.
     pub(super) fn collect(&mut self, most: usize) -> Fifo<Job<T>> {
         if self.completed.len() <= most {
             core::mem::replace(&mut self.completed, Fifo::new())
@@ -309,14 +309,14 @@ impl<T: QueueTypes> Lane<T> {
     pub(super) fn fail_batch(
         &mut self,
         error: Error,
-        remains: &mut Fifo<RemainsOf<T>>,
+        deferred: &mut Fifo<DeferredOf<T>>,
     ) -> (bool, Option<T::Caller>) {
         for _ in 0..Self::STEP {
             let Some(mut job) = self.pop() else {
                 return (false, None);
             };
             job.end(Err(error));
-            let caller = self.complete(job, remains);
+            let caller = self.complete(job, deferred);
             if caller.is_some() {
                 return (true, caller);
             }
@@ -346,7 +346,7 @@ impl<T: QueueTypes> Lane<T> {
     pub(super) fn cancel_step(
         &mut self,
         scan: &mut CancelScan,
-        remains: &mut Fifo<RemainsOf<T>>,
+        deferred: &mut Fifo<DeferredOf<T>>,
     ) -> bool {
         for _ in 0..Self::STEP {
             let left = self.scan.as_ref().is_some_and(|scan| scan.left > 0);
@@ -366,7 +366,7 @@ impl<T: QueueTypes> Lane<T> {
                 next.link_failed = next.linked;
             }
             job.end(Err(ECANCELED));
-            self.complete(job, remains);
+            self.complete(job, deferred);
             scan.cancelled += 1;
         }
         true

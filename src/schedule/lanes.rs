@@ -5,9 +5,9 @@
 
 use super::{
     job::{
+        DeferredOf,
         Job,
         QueueTypes,
-        RemainsOf,
         SyncId, //
     },
     lane::{
@@ -243,7 +243,7 @@ impl<T: QueueTypes> Lanes<T> {
         &mut self,
         lane: LaneId,
         job: Entry<Job<T>>,
-        remains: &mut Fifo<RemainsOf<T>>,
+        deferred: &mut Fifo<DeferredOf<T>>,
     ) -> Result<Completed<T>, Entry<Job<T>>> {
         let Some(at) = self.get_mut(lane) else {
             return Err(job);
@@ -253,9 +253,9 @@ impl<T: QueueTypes> Lanes<T> {
         if failed {
             at.fail_next_link();
         }
-        let caller = at.complete(job, remains);
+        let caller = at.complete(job, deferred);
         // If this has failed all of them, the lane stays in its ring, and keeps its position.
-        let links = if failed { at.fail_links(remains) } else { 0 };
+        let links = if failed { at.fail_links(deferred) } else { 0 };
         if failed || at.begins_with_link() {
             self.place(lane, None);
         }
@@ -291,11 +291,11 @@ impl<T: QueueTypes> Lanes<T> {
     }
 
     /// Fails up to [`Lane::STEP`] requests that are linked to a failed one, and returns their number.
-    pub(super) fn fail_links(&mut self, lane: LaneId, remains: &mut Fifo<RemainsOf<T>>) -> usize {
+    pub(super) fn fail_links(&mut self, lane: LaneId, deferred: &mut Fifo<DeferredOf<T>>) -> usize {
         let Some(at) = self.get_mut(lane) else {
             return 0;
         };
-        let failed = at.fail_links(remains);
+        let failed = at.fail_links(deferred);
         self.place(lane, None);
         failed
     }
@@ -307,7 +307,7 @@ impl<T: QueueTypes> Lanes<T> {
         &mut self,
         cursor: &mut LaneCursor,
         error: Error,
-        remains: &mut Fifo<RemainsOf<T>>,
+        deferred: &mut Fifo<DeferredOf<T>>,
     ) -> Option<(LaneId, usize, Option<T::Caller>)> {
         let lane = LaneId(cursor.0);
         let Some(at) = self.get_mut(lane) else {
@@ -315,7 +315,7 @@ impl<T: QueueTypes> Lanes<T> {
             return None;
         };
         let before = at.state().waiting;
-        let (more, caller) = at.fail_batch(error, remains);
+        let (more, caller) = at.fail_batch(error, deferred);
         let failed = before - at.state().waiting;
         if !more {
             cursor.0 += 1;
@@ -345,10 +345,10 @@ impl<T: QueueTypes> Lanes<T> {
         &mut self,
         lane: LaneId,
         scan: &mut CancelScan,
-        remains: &mut Fifo<RemainsOf<T>>,
+        deferred: &mut Fifo<DeferredOf<T>>,
     ) -> bool {
         let more = match self.get_mut(lane) {
-            Some(at) => at.cancel_step(scan, remains),
+            Some(at) => at.cancel_step(scan, deferred),
             None => false,
         };
         self.place(lane, None);

@@ -14,9 +14,10 @@
 //!
 //! A function that is called under the queue's lock is one step: it allocates and frees nothing,
 //! handles at most [`Lane::STEP`] requests, and returns at most one [`Notice`], which is delivered
-//! after the lock is dropped. The interrupt handler runs such steps. The exceptions are searches: an
-//! [abandoned wait](Queue::abandon_wait) searches its lane, and recovery searches
-//! the slots.
+//! after the lock is dropped. The interrupt handler runs such steps. These functions take longer, and
+//! it does not run them: an [abandoned wait](Queue::abandon_wait) searches its lane, with as many
+//! requests as it accepts and threads wait in it; [growing](Queue::grow) moves all lanes; recovery and
+//! [removing a lane](Queue::remove_lane) search the slots.
 //!
 //! The functions of [`Queue`] are in three files: those for lanes here; those for the engine, which
 //! begin and end transfers, in `turns.rs`; those for failures, suspend and teardown in `recovery.rs`.
@@ -27,10 +28,10 @@ use super::{
     flight::Flight,
     job::{
         Change,
+        DeferredOf,
         Job,
         Owner,
         QueueTypes,
-        RemainsOf,
         SyncId, //
     },
     lane::{
@@ -77,7 +78,7 @@ pub(crate) struct Deferred<T: QueueTypes> {
     /// Jobs without an owner.
     jobs: Fifo<Job<T>>,
     /// Memory of completed requests.
-    pub(super) memory: Fifo<RemainsOf<T>>,
+    pub(super) memory: Fifo<DeferredOf<T>>,
 }
 
 impl<T: QueueTypes> Deferred<T> {
@@ -218,8 +219,8 @@ impl<T: QueueTypes> Queue<T> {
     }
 
     /// Releases room that was reserved and not used, or whose completions were delivered.
-    pub(crate) fn release(&mut self, lane: LaneId, room: usize) -> Option<Notice<T>> {
-        let was_full = self.lanes.get_mut(lane)?.release(room);
+    pub(crate) fn free_room(&mut self, lane: LaneId, room: usize) -> Option<Notice<T>> {
+        let was_full = self.lanes.get_mut(lane)?.free_room(room);
         if was_full || self.closed.is_some() {
             self.notice(lane, Change::Room)
         } else {
@@ -275,7 +276,7 @@ impl<T: QueueTypes> Queue<T> {
     }
 
     /// Takes completions from a lane: all, or a few if there are more than `most`. The caller
-    /// [releases](Self::release) their room after delivery.
+    /// [frees](Self::free_room) their room after delivery.
     pub(crate) fn collect(&mut self, lane: LaneId, most: usize) -> Fifo<Job<T>> {
         let at = self.lanes.get_mut(lane);
         at.map_or(Fifo::new(), |at| at.collect(most))

@@ -94,14 +94,14 @@ impl Backing for Memory {
         (address + number * 2 * run + within, (run - within).min(size - offset))
     }
 
-    type Remains = Self;
+    type Deferred = Self;
 
     fn ended(&mut self) {}
 
-    fn release(&mut self, remains: &mut Fifo<Self>) {
+    fn release(&mut self, deferred: &mut Fifo<Self>) {
         let released = std::mem::replace(self, Self::new(0, 0));
         if released.holders() == 1 {
-            remains.push_back(Entry::new(released).unwrap());
+            deferred.push_back(Entry::new(released).unwrap());
         }
     }
 }
@@ -195,8 +195,8 @@ fn fail_links(queue: &mut TestQueue) {
     }
 }
 
-fn release(queue: &mut TestQueue, lane: LaneId, room: usize) {
-    deliver(queue.release(lane, room));
+fn free_room(queue: &mut TestQueue, lane: LaneId, room: usize) {
+    deliver(queue.free_room(lane, room));
 }
 
 /// A request that a thread waits for.
@@ -344,7 +344,7 @@ fn batch(
     }
     assert_eq!(queue.reserve(lane, jobs.len()), jobs.len());
     let count = jobs.len();
-    queue.submit(lane, &mut jobs).inspect_err(|_| release(queue, lane, count))
+    queue.submit(lane, &mut jobs).inspect_err(|_| free_room(queue, lane, count))
 }
 
 /// Completions as (cookie, bytes, outcome).
@@ -353,7 +353,7 @@ fn collect(queue: &mut TestQueue, lane: LaneId, most: usize) -> Vec<(u64, u64, R
     loop {
         let mut some = queue.collect(lane, most - all.len());
         if some.is_empty() {
-            release(queue, lane, all.len());
+            free_room(queue, lane, all.len());
             return all;
         }
         while let Some(job) = some.pop_front() {

@@ -118,7 +118,7 @@ impl Client {
         } else {
             state.queue.put_back(self.id, undelivered)
         };
-        let released = state.queue.release(self.id, count);
+        let released = state.queue.free_room(self.id, count);
         drop(state);
         deliver(put_back);
         deliver(released);

@@ -244,7 +244,7 @@ impl Machine {
     fn look(&mut self) {
         for lane in 0..self.lanes.len() {
             let mut completed = self.queue.collect(self.lanes[lane], DEPTH);
-            drop(self.queue.release(self.lanes[lane], completed.len()));
+            drop(self.queue.free_room(self.lanes[lane], completed.len()));
             while let Some(job) = completed.pop_front() {
                 let asked = &mut self.asked[job.cookie() as usize];
                 assert!(asked.outcome.replace(job.outcome()).is_none(), "completed twice");

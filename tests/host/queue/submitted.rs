@@ -17,7 +17,7 @@ fn completions_wait_to_be_collected_in_their_order() {
     let mut kept = queue.collect(a, 10);
     assert_eq!(kept.len(), 10);
     drop(kept.take_front(3));
-    release(&mut queue, a, 3);
+    free_room(&mut queue, a, 3);
     deliver(queue.put_back(a, kept));
     assert_eq!(collect(&mut queue, a, 100), expected[73..]);
 }
@@ -28,7 +28,7 @@ fn what_is_not_collected_takes_room() {
     let (a, _) = lane(&mut queue);
     let (b, _) = lane(&mut queue);
     assert_eq!(queue.reserve(a, DEPTH - 10), DEPTH - 10);
-    release(&mut queue, a, DEPTH - 10);
+    free_room(&mut queue, a, DEPTH - 10);
     batch(&mut queue, a, (0..DEPTH as u64).map(|n| (to_device(n, 1), n, false))).unwrap();
     assert_eq!(queue.reserve(a, 1), 0);
     assert_eq!(queue.reserve(b, 2 * DEPTH), DEPTH, "another lane has room of its own");
@@ -37,10 +37,10 @@ fn what_is_not_collected_takes_room() {
     let mut some = queue.collect(a, 5);
     assert_eq!(queue.reserve(a, 1), 0, "taken is not delivered");
     drop(some.take_front(2));
-    release(&mut queue, a, 2);
+    free_room(&mut queue, a, 2);
     deliver(queue.put_back(a, some));
     assert_eq!(queue.reserve(a, 100), 2);
-    release(&mut queue, a, 2);
+    free_room(&mut queue, a, 2);
     assert_eq!(collect(&mut queue, a, 2 * DEPTH).len(), DEPTH - 2);
     assert_eq!(queue.reserve(a, 2 * DEPTH), DEPTH);
 }
