@@ -94,6 +94,7 @@ user: setup ## build the library, the tool rdmactl and their tests; build/user
 	@vm/enter make $(quiet) -C user
 
 ioat: setup ## build the model of an I/OAT device, for vm/boot --ioat; build/ioat
+	@vm/setup ioat
 	@cd vm/ioat && ../cargo fetch --quiet
 	@vm/enter make $(quiet) -C vm/ioat
 
