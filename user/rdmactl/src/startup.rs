@@ -1,7 +1,7 @@
 //! Standard streams that were closed when the program was started.
 //!
-//! Before main, the standard library opens /dev/null in their place, so that what is written to them is lost and no call fails. This
-//! looks before that.
+//! Before main, the standard library opens /dev/null in their place, so that what is written to them is lost and no call fails.
+//! `look` runs before that.
 
 use std::{
     io,
