@@ -481,7 +481,7 @@ static long read_fdinfo(struct scene *self)
 
 static long read_debugfs(struct scene *self)
 {
-	static const char *const files[] = { DEBUGFS "rdma/rdma0/state", DEBUGFS "rdma/rdma0/counters", DEBUGFS "rdma/rdma0/latency" };
+	static const char *const files[] = { DEBUGFS "rust_dma/rdma0/state", DEBUGFS "rust_dma/rdma0/counters", DEBUGFS "rust_dma/rdma0/latency" };
 	char text[4096];
 	long error = 0;
 
