@@ -12,7 +12,10 @@ use crate::{
     },
     engines::{
         edu,
-        engine::DmaEngine,
+        engine::{
+            Abilities,
+            DmaEngine, //
+        },
         Hardware,
         Model, //
     },
@@ -29,10 +32,7 @@ use crate::{
             }, //
         },
         fs::chrdev::Number,
-        mm::{
-            coherent::Memory,
-            mapping::Mappings, //
-        }, //
+        mm::mapping::Mappings, //
     },
     memory::{
         pool::Pool,
@@ -42,7 +42,10 @@ use crate::{
     uapi, //
 };
 use kernel::{
-    device::Core,
+    device::{
+        Bound,
+        Core, //
+    },
     dma::DmaMask,
     page::PAGE_SHIFT,
     pci::{
@@ -113,8 +116,8 @@ impl NodeDriver for Edu {
     type Bound = BoundEngine;
     type File = Context;
 
-    fn dma_mask() -> Result<DmaMask> {
-        DmaMask::try_new(module_parameters::dma_bits.value())
+    fn dma_mask(pdev: &pci::Device<Bound>) -> Result<DmaMask> {
+        DmaMask::try_new(Model::of(pdev).dma_bits(module_parameters::dma_bits.value()))
     }
 
     fn probe<'bound>(
@@ -123,11 +126,11 @@ impl NodeDriver for Edu {
         mappings: &Arc<Mappings>,
     ) -> Result<Attach<'bound, Self>> {
         let model = Model::of(pdev);
-        let dma_bits = module_parameters::dma_bits.value();
+        let dma_bits = model.dma_bits(module_parameters::dma_bits.value());
         let enabled =
             Enabled::new(pdev).map_err(|e| probe_error(pdev, "cannot enable the device", e))?;
 
-        let hardware = Hardware::new(model, pdev)?;
+        let mut hardware = Hardware::new(model, pdev)?;
         let abilities = hardware.abilities();
         // A transfer that was started before the probe must not write to memory of this driver.
         hardware.wait_idle(abilities.overdue_ms).map_err(|e| {
@@ -141,23 +144,22 @@ impl NodeDriver for Edu {
 
         let mut types = IrqTypes::default().with(IrqType::Intx);
         if module_parameters::msi.value() {
-            types = types.with(IrqType::Msi);
+            types = types.with(IrqType::Msi).with(IrqType::MsiX);
         }
         let vectors = pdev
             .alloc_irq_vectors(1, 1, types)
             .map_err(|e| probe_error(pdev, "cannot allocate an interrupt vector", e))?;
+        let has_vector = matches!(vectors.irq_type(), IrqType::MsiX);
         let (kind, interrupt, interrupt_name) = match vectors.irq_type() {
             IrqType::Intx => (InterruptKind::Line, uapi::RDMA_INTERRUPT_INTX, "INTx"),
-            _ => (InterruptKind::Message, uapi::RDMA_INTERRUPT_MSI, "MSI"),
+            IrqType::Msi => (InterruptKind::Message, uapi::RDMA_INTERRUPT_MSI, "MSI"),
+            IrqType::MsiX => (InterruptKind::Message, uapi::RDMA_INTERRUPT_MSIX, "MSI-X"),
         };
 
-        // CAST: The number is small.
-        let zeros = Memory::new_unaccounted(pdev.as_ref(), abilities.memory.max(1) as usize)
-            .map_err(|e| probe_error(pdev, "cannot allocate DMA memory within dma_bits", e))?;
-        let plan = hardware.prepare(&zeros).map_err(|e| {
-            // The device may still read the zeros, which are freed after this.
+        let plan = hardware.prepare(has_vector).map_err(|e| {
+            // The device may still access memory of `hardware`, which is freed after this.
             enabled.clear_master();
-            probe_error(pdev, "cannot scrub the device memory", e)
+            probe_error(pdev, "cannot prepare the device", e)
         })?;
 
         let number = Number::reserve(pdev.as_ref())
@@ -166,7 +168,7 @@ impl NodeDriver for Edu {
         let info = uapi::rdma_device_info {
             abi_version: uapi::RDMA_ABI_VERSION,
             operations: operations(abilities.memory),
-            capabilities: 0,
+            capabilities: capabilities(&abilities),
             device_memory_size: abilities.memory,
             max_transfer_size: abilities.largest,
             max_buffer_size: uapi::RDMA_MAX_BUFFER_SIZE.into(),
@@ -188,7 +190,6 @@ impl NodeDriver for Edu {
             pdev.as_ref(),
             (hardware, plan),
             enabled,
-            zeros,
             device.channel().clone(),
             kind,
         )?;
@@ -214,6 +215,18 @@ fn operations(memory: u64) -> u32 {
         return copy;
     }
     copy | 1 << uapi::RDMA_OP_TO_DEVICE | 1 << uapi::RDMA_OP_FROM_DEVICE
+}
+
+/// Returns the optional features of a device, as bits.
+fn capabilities(abilities: &Abilities) -> u64 {
+    let mut bits = 0;
+    if abilities.memory == 0 {
+        bits |= uapi::RDMA_CAP_DIRECT_COPY;
+    }
+    if abilities.can_abort {
+        bits |= uapi::RDMA_CAP_ABORT;
+    }
+    bits.into()
 }
 
 /// Logs why the probe of a device fails, and returns [`ENODEV`], for which the driver core logs

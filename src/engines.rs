@@ -2,144 +2,213 @@
 
 //! The supported engines, and the choice of one for a device.
 //!
-//! To add an engine: a folder beside `edu`, and a variant of [`Model`] and [`Hardware`].
+//! To add an engine: a folder beside `edu`, and a variant of [`Model`], [`Hardware`] and
+//! [`HardwarePlan`].
 
 pub(crate) mod edu;
 pub(crate) mod engine;
+pub(crate) mod ioat;
 pub(crate) mod plan;
 pub(crate) mod request;
 pub(crate) mod transfer;
 
-use crate::kernel_ext::mm::coherent::Memory;
 use edu::Edu;
 use engine::{
     Abilities,
     DmaEngine,
     Progress, //
 };
+use ioat::Ioat;
 use kernel::{
     device::Bound,
     pci,
     prelude::*, //
 };
+use plan::{
+    Cut,
+    Plan, //
+};
+use request::{
+    Backing,
+    Request, //
+};
 use transfer::Transfer;
 
 /// The kinds of devices.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Model {
     /// QEMU's `edu`.
     Edu,
+    /// Intel I/OAT.
+    Ioat,
 }
 
 impl Model {
-    /// The PCI vendor and device of each model.
-    const IDS: [((u32, u32), Self); 1] = [(edu::PCI_ID, Self::Edu)];
-
-    /// The model of a PCI device. A device that `driver_override` gives to the driver can have any id:
-    /// it must identify itself as `edu`.
+    /// Returns the model of a PCI device. A device that `driver_override` gives to the driver can
+    /// have any id: if the id is not known, it must identify itself as `edu`.
     pub(crate) fn of(pdev: &pci::Device<Bound>) -> Self {
         let id = (pdev.vendor_id().as_raw().into(), pdev.device_id().into());
-        let mut known = Self::IDS.iter();
-        known
-            .find(|(known, _)| *known == id)
-            .map_or(Self::Edu, |(_, model)| *model)
+        if ioat::PCI_IDS.contains(&id) {
+            Self::Ioat
+        } else {
+            Self::Edu
+        }
     }
 
-    /// The name for the log.
+    /// Returns the name for the log.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Edu => "edu",
+            Self::Ioat => "I/OAT",
+        }
+    }
+
+    /// Returns the width of bus addresses in bits. That of `edu` is a property of the device that
+    /// cannot be read, so it is `edu_bits`, a parameter of the module.
+    pub(crate) fn dma_bits(self, edu_bits: u32) -> u32 {
+        match self {
+            Self::Edu => edu_bits,
+            Self::Ioat => ioat::DMA_BITS,
         }
     }
 }
 
 /// Divides requests into transfers for the engine of a device.
-pub(crate) type HardwarePlan = edu::plan::Plan;
+pub(crate) enum HardwarePlan {
+    /// For QEMU's `edu`.
+    Edu(edu::plan::Plan),
+    /// For Intel I/OAT.
+    Ioat(ioat::plan::Plan),
+}
+
+impl<B: Backing> Plan<Request<B>> for HardwarePlan {
+    type Transfer = Transfer;
+    /// The pieces of the other engine have one transfer.
+    type Stage = edu::plan::Stage;
+
+    fn quantum(&self) -> u64 {
+        match self {
+            Self::Edu(plan) => Plan::<Request<B>>::quantum(plan),
+            Self::Ioat(plan) => Plan::<Request<B>>::quantum(plan),
+        }
+    }
+
+    #[inline]
+    fn cut(
+        &mut self,
+        request: &Request<B>,
+        issued: u64,
+        stage: &mut Self::Stage,
+        most: u64,
+    ) -> Option<Cut<Transfer>> {
+        match self {
+            Self::Edu(plan) => plan.cut(request, issued, stage, most),
+            Self::Ioat(plan) => plan.cut(request, issued, &mut (), most),
+        }
+    }
+
+    fn invalidate(&mut self) {
+        match self {
+            Self::Edu(plan) => Plan::<Request<B>>::invalidate(plan),
+            Self::Ioat(plan) => Plan::<Request<B>>::invalidate(plan),
+        }
+    }
+}
 
 /// The engine of a device that the driver is bound to.
 pub(crate) enum Hardware<'bound> {
     /// QEMU's `edu`.
     Edu(Edu<'bound>),
+    /// Intel I/OAT.
+    Ioat(Ioat<'bound>),
 }
 
 impl<'bound> Hardware<'bound> {
-    /// Maps the device and checks its identification.
+    /// Maps the device, checks its identification, and allocates the memory that the engine needs.
     ///
     /// # Errors
     ///
-    /// [`ENODEV`] if it does not respond as expected; the log says why.
+    /// [`ENODEV`] if the device does not respond as expected, or there is no memory within its DMA
+    /// mask. The log has the reason.
     pub(crate) fn new(model: Model, pdev: &'bound pci::Device<Bound>) -> Result<Self> {
         match model {
             Model::Edu => Edu::new(pdev).map(Self::Edu),
+            Model::Ioat => Ioat::new(pdev).map(Self::Ioat),
         }
     }
 
-    /// Prepares an idle device, which is a bus master, for requests: fills its memory from `zeros`, which
-    /// has the same size. Returns the plan that divides requests for it. Sleeps.
+    /// Prepares an idle device, which is a bus master, for requests: sets the contents of its memory
+    /// to zeros. `has_vector`: its interrupt is a vector of MSI-X. Returns the plan that divides
+    /// requests for it. Sleeps.
     ///
     /// # Errors
     ///
-    /// [`ETIMEDOUT`] if the transfer does not end, [`ENODEV`] if the device is gone.
-    pub(crate) fn prepare(&self, zeros: &Memory<'_>) -> Result<HardwarePlan> {
+    /// [`ETIMEDOUT`] if the transfer does not end; [`ENODEV`] if the device is gone.
+    pub(crate) fn prepare(&mut self, has_vector: bool) -> Result<HardwarePlan> {
         match self {
-            Self::Edu(edu) => edu.scrub(zeros.address()),
+            Self::Edu(edu) => edu.prepare().map(HardwarePlan::Edu),
+            Self::Ioat(ioat) => Ok(HardwarePlan::Ioat(ioat.prepare(has_vector))),
         }
     }
+}
+
+/// Calls the function of the engine of a device.
+macro_rules! dispatch {
+    ($hardware:expr, $engine:ident => $call:expr) => {
+        match $hardware {
+            Hardware::Edu($engine) => $call,
+            Hardware::Ioat($engine) => $call,
+        }
+    };
 }
 
 impl DmaEngine for Hardware<'_> {
     fn abilities(&self) -> Abilities {
-        match self {
-            Self::Edu(edu) => edu.abilities(),
-        }
+        dispatch!(self, engine => engine.abilities())
     }
 
     fn responds(&self) -> bool {
-        match self {
-            Self::Edu(edu) => edu.responds(),
-        }
+        dispatch!(self, engine => engine.responds())
     }
 
+    #[inline]
     fn post(&self, slot: usize, transfer: Transfer, interrupt: bool) {
-        match self {
-            Self::Edu(edu) => edu.post(slot, transfer, interrupt),
-        }
+        dispatch!(self, engine => engine.post(slot, transfer, interrupt))
     }
 
+    #[inline]
     fn kick(&self) {
-        match self {
-            Self::Edu(edu) => edu.kick(),
-        }
+        dispatch!(self, engine => engine.kick())
     }
 
+    #[inline]
     fn acknowledge(&self) -> bool {
-        match self {
-            Self::Edu(edu) => edu.acknowledge(),
-        }
+        dispatch!(self, engine => engine.acknowledge())
     }
 
+    #[inline]
     fn progress(&self, slot: usize) -> Progress {
-        match self {
-            Self::Edu(edu) => edu.progress(slot),
-        }
+        dispatch!(self, engine => engine.progress(slot))
+    }
+
+    fn examine(&self, slot: usize) -> Progress {
+        dispatch!(self, engine => engine.examine(slot))
     }
 
     fn wait_idle(&self, most_ms: u32) -> Result {
-        match self {
-            Self::Edu(edu) => edu.wait_idle(most_ms),
-        }
+        dispatch!(self, engine => engine.wait_idle(most_ms))
     }
 
     fn abort(&self) -> Result {
-        match self {
-            Self::Edu(edu) => edu.abort(),
-        }
+        dispatch!(self, engine => engine.abort())
     }
 
-    fn restart(&self) {
-        match self {
-            Self::Edu(edu) => edu.restart(),
-        }
+    fn restart(&self) -> Result {
+        dispatch!(self, engine => engine.restart())
+    }
+
+    fn leak_memory(&self) {
+        dispatch!(self, engine => engine.leak_memory())
     }
 }
 
@@ -149,6 +218,8 @@ impl Hardware<'_> {
     pub(crate) fn inject(&self, command: &str) -> Result {
         match self {
             Self::Edu(edu) => edu.inject(command),
+            // The model of the device causes faults.
+            Self::Ioat(_) => Err(EOPNOTSUPP),
         }
     }
 }

@@ -75,6 +75,9 @@ impl chrdev::File for Context {
     fn write(&self, mode: Mode, position: u64, from: &mut IovIterSource<'_>) -> Result<usize> {
         let wanted = from.len();
         let mut bytes = bounce_buffer(self, wanted)?;
+        if bytes.is_empty() && wanted > 0 {
+            return Err(ENOSPC);
+        }
         let copied = from.copy_from_iter(&mut bytes);
         check_copied(copied, wanted)?;
         Context::write(self, mode.nonblocking, position, &bytes[..copied])

@@ -41,6 +41,7 @@ pub(crate) use lanes::{
 };
 pub(crate) use queue::{
     AbandonedWait,
+    Ended,
     Notice,
     Queue,
     Step, //

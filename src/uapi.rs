@@ -20,6 +20,7 @@ pub(crate) const RDMA_CAP_DIRECT_COPY: u32 = 1;
 pub(crate) const RDMA_CAP_ABORT: u32 = 2;
 pub(crate) const RDMA_INTERRUPT_INTX: u32 = 1;
 pub(crate) const RDMA_INTERRUPT_MSI: u32 = 2;
+pub(crate) const RDMA_INTERRUPT_MSIX: u32 = 3;
 pub(crate) const RDMA_REQUEST_LINK: u32 = 1;
 pub(crate) const RDMA_WAIT_FOREVER: u64 = 9223372036854775807;
 pub(crate) const RDMA_CANCEL_ALL: u32 = 1;

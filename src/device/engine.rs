@@ -45,14 +45,12 @@ use crate::{
                 Work, //
             }, //
         },
-        mm::{
-            coherent::Memory,
-            mapping::Closed, //
-        },
+        mm::mapping::Closed,
         sync::clock, //
     },
     memory::hold::BufferHold,
     schedule::{
+        Ended,
         Flight,
         Issue,
         LaneId,
@@ -81,20 +79,19 @@ pub(crate) enum InterruptKind {
 
 /// The engine of a bound device.
 pub(crate) struct Engine<'bound> {
-    // The fields are dropped in this order.
+    // Dropped before `hardware`, because it clears Bus Master.
+    enabled: Enabled<'bound>,
     hardware: Hardware<'bound>,
     abilities: Abilities,
-    enabled: Enabled<'bound>,
     dev: &'bound device::Device<Bound>,
-    zeros: Memory<'bound>,
     channel: Arc<Channel>,
     interrupt_kind: InterruptKind,
     lost_interrupt: Ratelimit,
 }
 
 impl<'bound> Engine<'bound> {
-    /// Creates the engine of a device that was [prepared](Hardware::prepare) with `zeros`, and
-    /// opens the queue. `plan` divides the requests into transfers.
+    /// Creates the engine of a device that was [prepared](Hardware::prepare), and opens the queue.
+    /// `plan` divides the requests into transfers.
     ///
     /// # Errors
     ///
@@ -103,19 +100,17 @@ impl<'bound> Engine<'bound> {
         dev: &'bound device::Device<Bound>,
         (hardware, plan): (Hardware<'bound>, HardwarePlan),
         enabled: Enabled<'bound>,
-        zeros: Memory<'bound>,
         channel: Arc<Channel>,
         interrupt_kind: InterruptKind,
     ) -> Result<Self> {
         let abilities = hardware.abilities();
-        let flight = Flight::new(abilities.depth)?;
+        let flight = Flight::new(abilities.depth, abilities.window)?;
         channel.state.lock().queue.open(plan, flight);
         Ok(Self {
+            enabled,
             hardware,
             abilities,
-            enabled,
             dev,
-            zeros,
             channel,
             interrupt_kind,
             lost_interrupt: Ratelimit::new(),
@@ -129,7 +124,29 @@ impl<'bound> Engine<'bound> {
     }
 }
 
+/// The result of a step that handles the ends of transfers.
+#[derive(Default)]
+struct Reaped {
+    /// The number of transfers that have ended.
+    ended: usize,
+    /// The step was stopped, and other transfers may have ended.
+    more: bool,
+    /// To be delivered without the lock.
+    notice: Option<Notice<Types>>,
+}
+
+impl Reaped {
+    /// Delivers the notices. Returns whether another step is needed.
+    fn deliver(self) -> bool {
+        deliver(self.notice);
+        self.more
+    }
+}
+
 impl Delayed<Engine<'_>> {
+    /// The maximum number of ends of transfers that are handled in one step.
+    const STEP: usize = 32;
+
     /// Queues requests, for which room was reserved, and starts the first one if the engine is
     /// idle.
     ///
@@ -167,78 +184,101 @@ impl Delayed<Engine<'_>> {
         if !ours {
             return false;
         }
+        let progress = |slot| self.hardware.progress(slot);
         let mut state = self.channel.state.lock();
         state.queue.stats.counters.interrupts += 1;
-        let mut ended = self.reap(&mut state);
-        if ended.is_none() {
+        let mut reaped = self.reap(&mut state, progress);
+        if reaped.ended == 0 {
             state.queue.stats.counters.spurious_interrupts += 1;
         }
-        // The lock is released between two transfers, so that other threads can take it.
-        while let Some(notice) = ended {
-            let more = self.abilities.depth > 1;
-            drop(state);
-            deliver(notice);
-            if !more {
-                return true;
-            }
-            state = self.channel.state.lock();
-            ended = self.reap(&mut state);
+        drop(state);
+        // The lock is released between two steps, so that other threads can take it.
+        while reaped.deliver() {
+            reaped = self.reap(&mut self.channel.state.lock(), progress);
         }
         true
     }
 
-    /// Handles the end of the oldest transfer, and starts the next ones. Returns [`None`] if it has
-    /// not ended.
-    fn reap(&self, state: &mut ChannelState) -> Option<Option<Notice<Types>>> {
+    /// Handles the ends of the oldest transfers, of up to [`STEP`](Self::STEP), as far as one notice
+    /// suffices for them, and starts the next ones. `progress` is a function of [`DmaEngine`].
+    fn reap(&self, state: &mut ChannelState, progress: impl Fn(usize) -> Progress) -> Reaped {
+        let mut reaped = Reaped::default();
+        let mut ended = Ended::Nothing;
+        let now = clock::now();
+        while let Some(transferred) = self.oldest_outcome(state, &progress) {
+            if transferred.is_err() && !self.restart() {
+                // The watchdog checks the transfer again.
+                break;
+            }
+            reaped.ended += 1;
+            match state.queue.finish(transferred, now) {
+                Ended::Nothing => {}
+                other => ended = other,
+            }
+            if reaped.ended == Self::STEP || !state.queue.is_next_for(&ended) {
+                // Not with the transfers that are posted below.
+                reaped.more = state.queue.is_busy();
+                break;
+            }
+        }
+        reaped.notice = state.queue.completed(ended);
+        if reaped.ended > 0 {
+            state.since = now;
+            self.advance(state, Some(now));
+        }
+        reaped
+    }
+
+    /// Returns the outcome of the oldest transfer, if it has ended.
+    fn oldest_outcome(
+        &self,
+        state: &ChannelState,
+        progress: impl Fn(usize) -> Progress,
+    ) -> Option<Result> {
         let slot = state.queue.oldest_slot()?;
-        let Progress::Ended(outcome) = self.hardware.progress(slot) else {
+        let Progress::Ended(outcome) = progress(slot) else {
             return None;
         };
         // A message is a memory write, like the device's transfers: it arrives only if Bus Master
         // is set. An interrupt on a line does not show that.
-        let transferred = outcome.and_then(|()| match self.interrupt_kind {
+        Some(outcome.and_then(|()| match self.interrupt_kind {
             InterruptKind::Message => Ok(()),
             InterruptKind::Line => self.reached_memory(),
-        });
-        Some(self.finish(state, transferred))
+        }))
     }
 
-    /// Checks that the device is a bus master. If it is not, its transfers end in time but move no
-    /// bytes.
+    /// Checks that the device is a bus master. If it is not, its transfers may end in time but move
+    /// no bytes.
     ///
     /// # Errors
     ///
     /// [`EIO`] if it is not.
     fn reached_memory(&self) -> Result {
-        if self.enabled.is_master() {
+        if self.abilities.reports_errors || self.enabled.is_master() {
             Ok(())
         } else {
             Err(EIO)
         }
     }
 
-    /// Handles the end of the oldest transfer, and starts the next ones.
+    /// Handles the end of the oldest transfer, and starts the next ones. If it has failed, the
+    /// engine must have been [restarted](Self::restart).
     fn finish(&self, state: &mut ChannelState, transferred: Result) -> Option<Notice<Types>> {
         let now = clock::now();
-        if transferred.is_err() {
-            self.stop_others();
-            // If the queue is closed, the work item fails those that return to their lanes.
-            self.queue_now();
-        }
-        let notice = state.queue.finish(transferred, now);
+        let ended = state.queue.finish(transferred, now);
+        let notice = state.queue.completed(ended);
         state.since = now;
         self.advance(state, Some(now));
         notice
     }
 
-    /// Stops the transfers behind a failed one, so that they can be issued again. If it was the
-    /// driver that detected the failure, the engine may still be executing them.
-    fn stop_others(&self) {
-        if self.abilities.depth > 1 {
-            // An engine with several slots can be stopped.
-            let _ = self.hardware.abort();
-        }
-        self.hardware.restart();
+    /// Restarts the engine after a failed transfer, so that the other transfers can be issued again.
+    /// If it was the driver that detected the failure, the engine may still be executing them.
+    /// Returns whether it can be used again.
+    fn restart(&self) -> bool {
+        // If the queue is closed, the work item fails those that return to their lanes.
+        self.queue_now();
+        self.hardware.restart().is_ok()
     }
 
     /// Posts transfers until the slots are full or no requests are left, and queues the work item
@@ -281,12 +321,18 @@ impl Delayed<Engine<'_>> {
     }
 
     fn trace_start(&self, transfer: Transfer) {
-        let direction = match transfer.direction {
-            Direction::ToDevice => uapi::RDMA_OP_TO_DEVICE,
-            Direction::FromDevice => uapi::RDMA_OP_FROM_DEVICE,
+        let (operation, offset, length) = match transfer {
+            Transfer::Device(transfer) => {
+                let operation = match transfer.direction {
+                    Direction::ToDevice => uapi::RDMA_OP_TO_DEVICE,
+                    Direction::FromDevice => uapi::RDMA_OP_FROM_DEVICE,
+                };
+                let range = transfer.device;
+                (operation, range.offset(), range.length())
+            }
+            Transfer::Direct(transfer) => (uapi::RDMA_OP_COPY, 0, transfer.length),
         };
-        let (offset, length) = (transfer.device.offset(), transfer.device.length());
-        trace::start(self.channel.number(), direction, offset, length);
+        trace::start(self.channel.number(), operation, offset, length);
     }
 
     /// Closes the queue, because the device is gone. The caller must abort the requests that the
@@ -307,8 +353,7 @@ impl Delayed<Engine<'_>> {
         let emptied = mappings.zap();
         trace::teardown(dev, Teardown::Zapped);
 
-        let still_running = self.hardware.abort().is_err()
-            && self.hardware.wait_idle(self.abilities.overdue_ms) == Err(ETIMEDOUT);
+        let still_running = !self.abort() && self.never_idle();
         self.enabled.clear_master();
         let step = if still_running {
             Teardown::Stuck
@@ -327,13 +372,24 @@ impl Delayed<Engine<'_>> {
         trace::teardown(dev, Teardown::Freed);
     }
 
+    /// Stops all transfers, if the engine can be stopped. Returns whether this was done.
+    fn abort(&self) -> bool {
+        let _state = self.channel.state.lock();
+        self.hardware.abort().is_ok()
+    }
+
+    /// Waits until the engine has no transfer. Returns whether this does not end.
+    fn never_idle(&self) -> bool {
+        self.hardware.wait_idle(self.abilities.overdue_ms) == Err(ETIMEDOUT)
+    }
+
     /// Leaks the memory that the device may still write to.
     fn keep_memory(&self) {
         dev_err!(
             self.dev,
             "a transfer does not end; its memory is never freed\n"
         );
-        self.zeros.leak();
+        self.hardware.leak_memory();
         loop {
             let taken = self.channel.state.lock().queue.take_active();
             let Some(taken) = taken else {

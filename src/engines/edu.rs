@@ -19,10 +19,12 @@ use super::{
         Progress, //
     },
     transfer::{
+        DeviceTransfer,
         Direction,
         Transfer, //
     }, //
 };
+use crate::kernel_ext::mm::coherent::Memory;
 use kernel::{
     device::Bound,
     io::{
@@ -62,6 +64,8 @@ pub(crate) struct Edu<'bound> {
     bar: pci::Bar<'bound, { regs::BAR_SIZE }>,
     /// Major and minor.
     version: (u8, u8),
+    /// As many zeros as there is device memory.
+    zeros: Memory<'bound>,
     #[cfg(CONFIG_FAULT_INJECTION)]
     faults: faults::Faults,
 }
@@ -113,6 +117,13 @@ impl<'bound> Edu<'bound> {
         bar.try_read(regs::DMA_COUNT)?;
         bar.try_read(regs::DMA_COMMAND)?;
 
+        // CAST: The constant is small.
+        let zeros =
+            Memory::new_unaccounted(pdev.as_ref(), device_memory::SIZE as usize).map_err(|e| {
+                dev_err!(pdev, "cannot allocate DMA memory within dma_bits: {e:?}\n");
+                ENODEV
+            })?;
+
         // INVARIANT: just tried.
         Ok(Self {
             bar,
@@ -120,28 +131,29 @@ impl<'bound> Edu<'bound> {
                 identification.major().cast::<u8>().get(),
                 identification.minor().cast::<u8>().get(),
             ),
+            zeros,
             #[cfg(CONFIG_FAULT_INJECTION)]
             faults: faults::Faults::new(),
         })
     }
 
-    /// Fills the device memory from `zeros`, which has the same size, without an interrupt. Sleeps.
+    /// Fills the device memory with zeros, without an interrupt. Sleeps.
     ///
     /// # Errors
     ///
     /// [`ETIMEDOUT`] if the transfer does not end, [`ENODEV`] if the device is gone.
-    pub(super) fn scrub(&self, zeros: u64) -> Result<Plan> {
-        let whole = Transfer {
+    pub(super) fn prepare(&self) -> Result<Plan> {
+        let whole = DeviceTransfer {
             direction: Direction::ToDevice,
-            address: zeros,
+            address: self.zeros.address(),
             device: device_memory::WHOLE,
         };
         self.command(whole, false);
         self.wait_idle(OVERDUE_MS)?;
-        Ok(Plan::new(zeros))
+        Ok(Plan::new(self.zeros.address()))
     }
 
-    fn command(&self, transfer: Transfer, interrupt: bool) {
+    fn command(&self, transfer: DeviceTransfer, interrupt: bool) {
         #[cfg(CONFIG_FAULT_INJECTION)]
         if self.faults.is_gone() {
             return;
@@ -172,6 +184,9 @@ impl DmaEngine for Edu<'_> {
             memory: device_memory::SIZE,
             largest: device_memory::SIZE,
             depth: 1,
+            window: device_memory::SIZE,
+            can_abort: false,
+            reports_errors: false,
             late_ms: 2 * TRANSFER_TIME_MS,
             overdue_ms: OVERDUE_MS,
             version: self.version,
@@ -187,12 +202,18 @@ impl DmaEngine for Edu<'_> {
     }
 
     /// The transfer begins at once.
+    #[inline]
     fn post(&self, _slot: usize, transfer: Transfer, interrupt: bool) {
-        self.command(transfer, interrupt);
+        // The plan of `edu` returns no other transfers.
+        if let Transfer::Device(transfer) = transfer {
+            self.command(transfer, interrupt);
+        }
     }
 
+    #[inline]
     fn kick(&self) {}
 
+    #[inline]
     fn acknowledge(&self) -> bool {
         let causes: u32 = self.bar.read(regs::INTERRUPT_STATUS).into();
         if causes == 0 || causes == u32::MAX {
@@ -209,6 +230,7 @@ impl DmaEngine for Edu<'_> {
 
     /// The device reports no errors. If it no longer decodes its registers, they read as all ones, or as
     /// zeros, which is the value after the end of a transfer.
+    #[inline]
     fn progress(&self, _slot: usize) -> Progress {
         #[cfg(CONFIG_FAULT_INJECTION)]
         if let Some(progress) = self.faults.progress() {
@@ -243,5 +265,11 @@ impl DmaEngine for Edu<'_> {
         Err(EOPNOTSUPP)
     }
 
-    fn restart(&self) {}
+    fn restart(&self) -> Result {
+        Ok(())
+    }
+
+    fn leak_memory(&self) {
+        self.zeros.leak();
+    }
 }

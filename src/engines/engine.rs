@@ -14,6 +14,13 @@ pub(crate) struct Abilities {
     pub(crate) largest: u64,
     /// Number of slots, at least 1.
     pub(crate) depth: usize,
+    /// Size in bytes of the transfers in the slots at which no more are posted. Other users wait for
+    /// them.
+    pub(crate) window: u64,
+    /// The engine can be [stopped](DmaEngine::abort).
+    pub(crate) can_abort: bool,
+    /// The engine reports transfers that have failed, those without Bus Master included.
+    pub(crate) reports_errors: bool,
     /// Time in milliseconds after which the watchdog checks a transfer, because its interrupt may have
     /// been lost.
     pub(crate) late_ms: u32,
@@ -28,7 +35,8 @@ pub(crate) struct Abilities {
 pub(crate) enum Progress {
     /// It has not ended.
     Running,
-    /// It has ended. After an error, the engine does none of the later transfers.
+    /// It has ended. After an error, the engine does none of the later transfers until it is
+    /// restarted.
     Ended(Result),
     /// The device is gone.
     Gone,
@@ -37,15 +45,18 @@ pub(crate) enum Progress {
 /// A DMA engine.
 ///
 /// Transfers are done, and end, in the order in which they are posted. A transfer accesses memory only
-/// between [`kick`](Self::kick) and its end; an engine may also begin when it is posted. All functions
-/// that do not sleep can be called in an interrupt handler. [`post`](Self::post), [`kick`](Self::kick),
-/// [`progress`](Self::progress) and [`abort`](Self::abort) are called under a lock.
+/// between [`kick`](Self::kick) and its end; an engine may also begin when it is posted.
+///
+/// All functions but [`wait_idle`](Self::wait_idle) can be called in an interrupt handler.
+/// [`acknowledge`](Self::acknowledge), [`abilities`](Self::abilities), [`responds`](Self::responds),
+/// `wait_idle` and [`leak_memory`](Self::leak_memory) can be called at the same time as other
+/// functions. All others are called one at a time, under a lock.
 pub(crate) trait DmaEngine {
-    /// Its properties.
+    /// Returns its properties.
     fn abilities(&self) -> Abilities;
 
-    /// Whether the device responds with its identification. A device that no longer decodes its
-    /// registers reads as all ones or as zeros.
+    /// Returns whether the device responds with its identification. A device that no longer decodes
+    /// its registers reads as all ones or as zeros.
     fn responds(&self) -> bool;
 
     /// Puts a transfer into a free slot. Slots are used in turn. At its end the device raises an
@@ -60,8 +71,14 @@ pub(crate) trait DmaEngine {
     /// An MSI is a message and not a level: call [`progress`](Self::progress) after this, not before.
     fn acknowledge(&self) -> bool;
 
-    /// The progress of the oldest transfer, which is in this slot.
+    /// Returns the progress of the oldest transfer, which is in this slot.
     fn progress(&self, slot: usize) -> Progress;
+
+    /// As [`progress`](Self::progress), but also detects the end or the failure of a transfer that
+    /// the device has not reported.
+    fn examine(&self, slot: usize) -> Progress {
+        self.progress(slot)
+    }
 
     /// Sleeps until the engine has no transfer, for at most `most_ms` milliseconds.
     ///
@@ -77,6 +94,14 @@ pub(crate) trait DmaEngine {
     /// [`EOPNOTSUPP`] if the engine cannot be stopped, [`EIO`] if it does not stop.
     fn abort(&self) -> Result;
 
-    /// Prepares an engine for new transfers after one has failed or all were stopped.
-    fn restart(&self);
+    /// Prepares an engine for new transfers, after one has failed or has been
+    /// [stopped](Self::abort), or after the device has lost its state. Stops all transfers.
+    ///
+    /// # Errors
+    ///
+    /// [`EIO`] if the engine does not stop. It must not be used.
+    fn restart(&self) -> Result;
+
+    /// Leaks the memory of the engine, because the device may still access it.
+    fn leak_memory(&self);
 }

@@ -72,16 +72,38 @@ pub(crate) enum Direction {
     FromDevice,
 }
 
-/// One transfer of the engine.
+/// A transfer between coherent memory and the device memory.
 ///
 /// The bytes at `address` must be coherent memory of this device. This is guaranteed by the type that
 /// returns bus addresses, [`Backing`](crate::engines::request::Backing).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Transfer {
+pub(crate) struct DeviceTransfer {
     /// The direction.
     pub(crate) direction: Direction,
     /// Bus address of the first byte in coherent memory.
     pub(crate) address: u64,
     /// The range of the device memory.
     pub(crate) device: DeviceRange,
+}
+
+/// A transfer from coherent memory to coherent memory, which does not use the device memory.
+///
+/// All bytes must be coherent memory of this device, as those of [`DeviceTransfer`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DirectTransfer {
+    /// Bus address of the first byte to read.
+    pub(crate) from: u64,
+    /// Bus address of the first byte to write.
+    pub(crate) to: u64,
+    /// Length in bytes, at least 1.
+    pub(crate) length: u64,
+}
+
+/// One transfer of an engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transfer {
+    /// From or to the device memory.
+    Device(DeviceTransfer),
+    /// From memory to memory.
+    Direct(DirectTransfer),
 }

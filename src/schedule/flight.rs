@@ -89,7 +89,8 @@ pub(super) struct Slot {
 ///
 /// # Invariants
 ///
-/// `used` slots are in use, from `oldest` on, modulo their number. `active` has one entry more than
+/// `used` slots are in use, from `oldest` on, modulo their number, and `moves` is the sum of their
+/// sizes. `active` has one entry more than
 /// there are slots: each request uses a slot, except the one that is being divided. `vacant` begins a
 /// chain of the vacant entries.
 pub(crate) struct Flight<T: QueueTypes> {
@@ -97,6 +98,10 @@ pub(crate) struct Flight<T: QueueTypes> {
     slots: KVec<Option<Slot>>,
     oldest: usize,
     used: usize,
+    /// Bytes that the transfers in the slots move.
+    moves: u64,
+    /// Bytes at which no more transfers are accepted.
+    window: u64,
     vacant: usize,
 }
 
@@ -109,13 +114,16 @@ impl<T: QueueTypes> Flight<T> {
             slots: KVec::new(),
             oldest: 0,
             used: 0,
+            moves: 0,
+            window: 0,
             vacant: 0,
         }
     }
 
-    /// `depth` slots. Sleeps.
-    pub(crate) fn new(depth: usize) -> Result<Self> {
+    /// `depth` slots, which accept transfers until they move `window` bytes. Sleeps.
+    pub(crate) fn new(depth: usize, window: u64) -> Result<Self> {
         let mut flight = Self::none();
+        flight.window = window;
         for _ in 0..depth {
             flight.slots.push(None, GFP_KERNEL)?;
         }
@@ -141,9 +149,9 @@ impl<T: QueueTypes> Flight<T> {
         self.used == 0
     }
 
-    /// Whether all slots are in use.
+    /// Whether no more transfers are accepted.
     pub(super) fn is_full(&self) -> bool {
-        self.used == self.slots.len()
+        self.used == self.slots.len() || self.moves >= self.window
     }
 
     /// Adds a request whose transfers are to be issued; returns its number.
@@ -198,15 +206,24 @@ impl<T: QueueTypes> Flight<T> {
         if number >= self.slots.len() {
             number -= self.slots.len();
         }
+        let moves = slot.moves;
         *self.slots.get_mut(number)? = Some(slot);
         // INVARIANT: the slot behind the last one is used now.
         self.used += 1;
+        self.moves += moves;
         Some(number)
     }
 
     /// The slot of the transfer that ends next.
     pub(super) fn oldest(&self) -> Option<usize> {
         (self.used > 0).then_some(self.oldest)
+    }
+
+    /// Whether the transfer that ends next is one of this lane, for which no thread waits.
+    pub(super) fn is_next_for(&self, lane: LaneId) -> bool {
+        let slot = self.slots.get(self.oldest).and_then(Option::as_ref);
+        let active = slot.and_then(|slot| self.active.get(slot.active));
+        active.is_some_and(|active| active.lane == Some(lane) && !active.waited_for())
     }
 
     /// The lane of the transfer that was posted last, if it has not ended.
@@ -222,6 +239,7 @@ impl<T: QueueTypes> Flight<T> {
         let slot = self.slots.get_mut(self.oldest)?.take()?;
         // INVARIANT: the first slot in use is vacant now.
         self.used -= 1;
+        self.moves -= slot.moves;
         self.oldest += 1;
         if self.oldest == self.slots.len() {
             self.oldest = 0;
@@ -236,6 +254,7 @@ impl<T: QueueTypes> Flight<T> {
         let slot = self.slots.get_mut(last)?.take()?;
         // INVARIANT: the last slot in use is vacant now.
         self.used -= 1;
+        self.moves -= slot.moves;
         self.get_mut(slot.active)?.slots -= 1;
         Some(slot.active)
     }

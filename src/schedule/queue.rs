@@ -64,6 +64,17 @@ pub(crate) enum Notice<T: QueueTypes> {
     Caller(T::Caller),
 }
 
+/// The result of the end of a transfer.
+#[must_use]
+pub(crate) enum Ended<T: QueueTypes> {
+    /// No request has ended, or it had no owner.
+    Nothing,
+    /// A request of this lane is completed: a [notice](Queue::completed) must be delivered.
+    Lane(LaneId),
+    /// This thread's request is answered.
+    Caller(T::Caller),
+}
+
 /// The result of a step.
 #[must_use]
 pub(crate) struct Step<T: QueueTypes> {
@@ -225,6 +236,25 @@ impl<T: QueueTypes> Queue<T> {
             self.notice(lane, Change::Room)
         } else {
             None
+        }
+    }
+
+    /// Makes the notice for the end of a transfer.
+    pub(crate) fn completed(&self, ended: Ended<T>) -> Option<Notice<T>> {
+        match ended {
+            Ended::Nothing => None,
+            Ended::Lane(lane) => self.notice(lane, Change::Completed),
+            Ended::Caller(caller) => Some(Notice::Caller(caller)),
+        }
+    }
+
+    /// Whether one [notice](Self::completed) suffices for `ended` and for the end of the oldest
+    /// transfer.
+    pub(crate) fn is_next_for(&self, ended: &Ended<T>) -> bool {
+        match ended {
+            Ended::Nothing => !self.flight.is_idle(),
+            Ended::Lane(lane) => self.flight.is_next_for(*lane),
+            Ended::Caller(_) => false,
         }
     }
 

@@ -131,7 +131,8 @@ impl<T: QueueTypes> Queue<T> {
     /// Ends a request that was taken from the engine, at the time `now` in nanoseconds.
     pub(crate) fn abort(&mut self, taken: Taken<T>, now: u64) -> Option<Notice<T>> {
         let error = self.closed.unwrap_or(ECANCELED);
-        self.complete(taken, Err(error), now)
+        let ended = self.complete(taken, Err(error), now);
+        self.completed(ended)
     }
 
     /// Takes and aborts one of the requests that the engine has had.

@@ -8,13 +8,10 @@ use super::{
         Slot,
         Taken, //
     },
-    job::{
-        Change,
-        QueueTypes, //
-    },
+    job::QueueTypes,
     lane::Next,
     queue::{
-        Notice,
+        Ended,
         Queue,
         Turn, //
     }, //
@@ -130,25 +127,31 @@ impl<T: QueueTypes> Queue<T> {
     /// Handles the end of the oldest transfer at the time `now`, in nanoseconds. The transfer has
     /// moved all of its bytes if `transferred` is `Ok`. After an error, the engine executes none of the
     /// later transfers; they are issued again.
-    pub(crate) fn finish(&mut self, transferred: Result, now: u64) -> Option<Notice<T>> {
-        let slot = self.flight.reap()?;
+    pub(crate) fn finish(&mut self, transferred: Result, now: u64) -> Ended<T> {
+        let Some(slot) = self.flight.reap() else {
+            return Ended::Nothing;
+        };
         let number = slot.active;
         if transferred.is_ok() {
             self.stats.counters.transfers += 1;
             self.stats.counters.bytes += slot.moves;
         }
-        let active = self.flight.get_mut(number)?;
         if transferred.is_err() {
             self.restart_others(number);
             return self.end(number, transferred, now);
         }
+        let Some(active) = self.flight.get_mut(number) else {
+            return Ended::Nothing;
+        };
         if active.overdue {
             return self.finish_overdue(number, now);
         }
-        let job = active.job.as_mut()?;
+        let Some(job) = active.job.as_mut() else {
+            return Ended::Nothing;
+        };
         job.bytes += slot.completes;
         if active.slots > 0 {
-            return None;
+            return Ended::Nothing;
         }
         let is_whole = job.bytes >= active.length;
         if active.lane.is_none() || is_whole {
@@ -158,18 +161,20 @@ impl<T: QueueTypes> Queue<T> {
             return self.end(number, Err(error), now);
         }
         self.return_to_lane(number);
-        None
+        Ended::Nothing
     }
 
     /// A transfer of an overdue request has ended. The engine continues with the others.
-    fn finish_overdue(&mut self, number: usize, now: u64) -> Option<Notice<T>> {
+    fn finish_overdue(&mut self, number: usize, now: u64) -> Ended<T> {
         // Its late effects on the device are unknown.
         if let Some(plan) = &mut self.plan {
             plan.invalidate();
         }
-        match self.flight.get_mut(number)?.slots {
-            0 => self.end(number, Err(ETIMEDOUT), now),
-            _ => None,
+        let active = self.flight.get_mut(number);
+        if active.is_some_and(|active| active.slots == 0) {
+            self.end(number, Err(ETIMEDOUT), now)
+        } else {
+            Ended::Nothing
         }
     }
 
@@ -219,44 +224,38 @@ impl<T: QueueTypes> Queue<T> {
     }
 
     /// Takes the request of this number from the engine, and completes it.
-    fn end(&mut self, number: usize, outcome: Result, now: u64) -> Option<Notice<T>> {
-        let taken = self.flight.remove(number)?;
+    fn end(&mut self, number: usize, outcome: Result, now: u64) -> Ended<T> {
+        let Some(taken) = self.flight.remove(number) else {
+            return Ended::Nothing;
+        };
         let is_in_turn = self.turn.is_some_and(|turn| turn.active == number);
         self.stuck = self.stuck && self.flight.find(|active| active.overdue).is_some();
-        let notice = self.complete(taken, outcome, now);
+        let ended = self.complete(taken, outcome, now);
         if is_in_turn {
             self.end_turn();
         }
-        notice
+        ended
     }
 
     /// Completes a request that was taken from the engine.
-    pub(super) fn complete(
-        &mut self,
-        taken: Taken<T>,
-        outcome: Result,
-        now: u64,
-    ) -> Option<Notice<T>> {
+    pub(super) fn complete(&mut self, taken: Taken<T>, outcome: Result, now: u64) -> Ended<T> {
         let Taken { mut job, lane } = taken;
         job.end(outcome);
         self.stats.latency.record(job.age(now));
         self.stats.counters.completed += 1;
         let Some(lane) = lane else {
             self.defer_drop(job);
-            return None;
+            return Ended::Nothing;
         };
         match self.lanes.complete(lane, job, &mut self.deferred.memory) {
             Ok(completed) => {
                 // CAST: a small number.
                 self.stats.counters.completed += completed.links as u64;
-                match completed.caller {
-                    Some(caller) => Some(Notice::Caller(caller)),
-                    None => self.notice(lane, Change::Completed),
-                }
+                completed.caller.map_or(Ended::Lane(lane), Ended::Caller)
             }
             Err(job) => {
                 self.defer_drop(job);
-                None
+                Ended::Nothing
             }
         }
     }

@@ -101,6 +101,7 @@
 /* The type of the device's interrupt; rdma_device_info.interrupt. */
 #define RDMA_INTERRUPT_INTX 1 /* an interrupt line, which other devices may share */
 #define RDMA_INTERRUPT_MSI 2  /* a message-signalled interrupt */
+#define RDMA_INTERRUPT_MSIX 3 /* one with a vector of its own, MSI-X */
 
 /**
  * struct rdma_device_info - properties of device and driver (RDMA_IOC_DEVICE_INFO)
@@ -118,7 +119,7 @@
  * @length_alignment:   out: a request's length must be a multiple of this; a power
  *                      of two
  * @dma_bits:           out: the device can access bus addresses below 2^dma_bits
- * @interrupt:          out: RDMA_INTERRUPT_INTX or RDMA_INTERRUPT_MSI
+ * @interrupt:          out: RDMA_INTERRUPT_INTX, _MSI or _MSIX
  * @hardware_version:   out: major << 8 | minor, from the identification register
  * @reserved:           out: 0
  *

@@ -37,6 +37,7 @@ class Guest:
     lane: str = "test"
     exclusive: bool = False
     outside: bool = False
+    bind: str = ""
     tolerates: list[str] = field(default_factory=list)
 
 

@@ -14,6 +14,9 @@ mod src {
             pub(crate) mod device_memory;
             pub(crate) mod plan;
         }
+        pub(crate) mod ioat {
+            pub(crate) mod plan;
+        }
         pub(crate) mod plan;
         pub(crate) mod request;
         pub(crate) mod transfer;
@@ -34,6 +37,8 @@ mod submitted;
 mod power;
 #[path = "queue/deep.rs"]
 mod deep;
+#[path = "queue/ioat.rs"]
+mod ioat;
 #[path = "queue/model.rs"]
 mod model;
 #[path = "queue/collections.rs"]
@@ -59,7 +64,7 @@ use std::{
     collections::{HashMap, VecDeque},
     rc::Rc,
 };
-use engines::transfer::{DeviceRange, Direction, Transfer};
+use engines::transfer::{DeviceRange, DeviceTransfer, Direction, DirectTransfer, Transfer};
 
 const ZEROS: u64 = 0xdead_0000;
 
@@ -172,20 +177,33 @@ fn deliver(notice: Option<Notice<Test>>) {
 
 /// What the driver of an engine of depth 1 does.
 trait OneSlot {
-    fn start(&mut self) -> Option<Transfer>;
+    fn start(&mut self) -> Option<DeviceTransfer>;
 }
 
 impl OneSlot for TestQueue {
-    fn start(&mut self) -> Option<Transfer> {
+    fn start(&mut self) -> Option<DeviceTransfer> {
         let issue = self.issue()?;
         assert_eq!(issue.slot, 0);
-        Some(issue.transfer)
+        Some(device(issue.transfer))
+    }
+}
+
+/// The transfer of an engine with device memory.
+fn device(transfer: Transfer) -> DeviceTransfer {
+    match transfer {
+        Transfer::Device(transfer) => transfer,
+        Transfer::Direct(_) => panic!("edu has no such transfers"),
     }
 }
 
 fn finish(queue: &mut TestQueue) {
-    deliver(queue.finish(Ok(()), 0));
+    finish_with(queue, Ok(()));
     fail_links(queue);
+}
+
+fn finish_with(queue: &mut TestQueue, transferred: Result) {
+    let ended = queue.finish(transferred, 0);
+    deliver(queue.completed(ended));
 }
 
 /// What a kernel thread does after a request with linked requests has failed.
@@ -204,7 +222,7 @@ struct Call(Answered, SyncId);
 
 fn open() -> TestQueue {
     let mut queue = TestQueue::new();
-    queue.open(Plan::new(ZEROS), Flight::new(1).unwrap());
+    queue.open(Plan::new(ZEROS), Flight::new(1, u64::MAX).unwrap());
     queue
 }
 
@@ -306,7 +324,7 @@ fn abort(queue: &mut TestQueue) {
 }
 
 /// Executes all queued requests, and returns the transfers in order.
-fn drain(queue: &mut TestQueue) -> Vec<Transfer> {
+fn drain(queue: &mut TestQueue) -> Vec<DeviceTransfer> {
     let mut transfers = Vec::new();
     while let Some(transfer) = queue.start() {
         assert!(queue.is_busy());
@@ -317,7 +335,7 @@ fn drain(queue: &mut TestQueue) -> Vec<Transfer> {
     transfers
 }
 
-fn addresses(transfers: &[Transfer]) -> Vec<u64> {
+fn addresses(transfers: &[DeviceTransfer]) -> Vec<u64> {
     transfers.iter().map(|transfer| transfer.address).collect()
 }
 

@@ -44,14 +44,15 @@ impl Delayed<Engine<'_>> {
     }
 
     /// Handles the end of the oldest transfer of an idle engine, and checks Bus Master. Returns
-    /// [`None`] if there is no transfer.
+    /// [`None`] if there is no transfer, or if the engine cannot be used.
     fn reap_checked(&self) -> Option<Option<Notice<Types>>> {
         let mut state = self.channel.state.lock();
         let slot = state.queue.oldest_slot()?;
-        match self.hardware.progress(slot) {
+        match self.hardware.examine(slot) {
             Progress::Ended(outcome) => {
                 let transferred = outcome.and_then(|()| self.reached_memory());
-                Some(self.finish(&mut state, transferred))
+                (transferred.is_ok() || self.restart())
+                    .then(|| self.finish(&mut state, transferred))
             }
             _ => None,
         }
@@ -99,6 +100,13 @@ impl Delayed<Engine<'_>> {
         })?;
         self.enabled.set_master();
         let mut state = self.channel.state.lock();
+        // The device may have lost the contents of its registers.
+        if self.hardware.restart().is_err() {
+            drop(state);
+            dev_err!(self.dev, "cannot resume: the engine does not stop\n");
+            self.fail_all();
+            return Err(EIO);
+        }
         if !kept {
             state.queue.invalidate();
         }

@@ -7,6 +7,7 @@ use super::{
     ChannelState,
     Engine,
     Job,
+    Reaped,
     Types, //
 };
 use crate::{
@@ -37,6 +38,8 @@ struct Checked {
     again: bool,
     /// A notice to deliver without the lock.
     notice: Option<Notice<Types>>,
+    /// Transfers that have ended without an interrupt.
+    reaped: Reaped,
     /// A message to log without the lock.
     message: Option<Message>,
 }
@@ -99,6 +102,7 @@ impl Delayed<Engine<'_>> {
 
     /// Recovers from transfers that are late.
     pub(super) fn check_late(&self) {
+        let examine = |slot| self.hardware.examine(slot);
         while self.late_ms(&self.channel.state.lock()).is_some() {
             // If this allocation fails, the next check retries.
             let mut completion = Job::blank().ok();
@@ -109,6 +113,10 @@ impl Delayed<Engine<'_>> {
             };
             drop(state);
             deliver(checked.notice);
+            let mut reaped = checked.reaped;
+            while reaped.deliver() {
+                reaped = self.reap(&mut self.channel.state.lock(), examine);
+            }
             if let Some(message) = checked.message {
                 self.log(message);
             }
@@ -138,25 +146,22 @@ impl Delayed<Engine<'_>> {
     ) -> Checked {
         let mut checked = Checked::default();
         let slot = state.queue.oldest_slot().unwrap_or_default();
-        match self.hardware.progress(slot) {
-            Progress::Ended(outcome) if self.hardware.responds() => {
-                state.queue.stats.counters.watchdog_recoveries += 1;
-                let transferred = outcome.and_then(|()| self.reached_memory());
-                checked.message = Some(match transferred {
-                    Ok(()) => Message::LostInterrupt,
-                    Err(_) => Message::NoBusMaster,
-                });
-                checked.notice = self.finish(state, transferred);
-                checked.again = true;
-                return checked;
+        match self.hardware.examine(slot) {
+            Progress::Ended(_) | Progress::Running if !self.hardware.responds() => {
+                self.give_up(state, &mut checked);
             }
-            Progress::Ended(_) | Progress::Gone => {
-                self.mark_gone(state);
-                checked.gone = true;
-                checked.fail = true;
-            }
+            Progress::Gone => self.give_up(state, &mut checked),
+            Progress::Ended(outcome) => match outcome.and_then(|()| self.reached_memory()) {
+                Ok(()) => {
+                    state.queue.stats.counters.watchdog_recoveries += 1;
+                    checked.message = Some(Message::LostInterrupt);
+                    checked.reaped = self.reap(state, |slot| self.hardware.examine(slot));
+                    checked.again = true;
+                }
+                Err(error) => self.fail_oldest(state, error, completion, &mut checked),
+            },
             Progress::Running if age_ms >= self.abilities.overdue_ms => {
-                self.stop_overdue(state, completion, &mut checked);
+                self.fail_oldest(state, ETIMEDOUT, completion, &mut checked);
             }
             Progress::Running => {}
         }
@@ -166,16 +171,39 @@ impl Delayed<Engine<'_>> {
         checked
     }
 
-    /// Fails a transfer that does not end. If the engine cannot be stopped, all requests fail.
-    fn stop_overdue(
+    /// Closes the queue, because the device is gone.
+    fn give_up(&self, state: &mut ChannelState, checked: &mut Checked) {
+        self.mark_gone(state);
+        checked.gone = true;
+        checked.fail = true;
+    }
+
+    /// Fails the oldest transfer, which has failed or does not end. If the engine cannot be stopped,
+    /// all requests fail.
+    fn fail_oldest(
         &self,
         state: &mut ChannelState,
+        error: Error,
         completion: &mut Option<Entry<Job>>,
         checked: &mut Checked,
     ) {
-        if self.hardware.abort().is_ok() {
-            checked.message = Some(Message::Aborted);
-            checked.notice = self.finish(state, Err(ETIMEDOUT));
+        let is_overdue = error == ETIMEDOUT;
+        let can_continue = if is_overdue {
+            self.abilities.can_abort && self.restart()
+        } else {
+            self.restart()
+        };
+        if can_continue {
+            state.queue.stats.counters.watchdog_recoveries += 1;
+            checked.message = Some(if is_overdue {
+                Message::Aborted
+            } else if error == EIO {
+                Message::NoBusMaster
+            } else {
+                Message::LostInterrupt
+            });
+            checked.notice = self.finish(state, Err(error));
+            checked.again = true;
         } else if let Some(notice) = state.queue.time_out(completion) {
             checked.message = Some(Message::NoEnd);
             checked.notice = notice;

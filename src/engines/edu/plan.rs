@@ -23,6 +23,7 @@ use crate::engines::{
     },
     transfer::{
         DeviceRange,
+        DeviceTransfer,
         Direction,
         Transfer, //
     }, //
@@ -32,7 +33,7 @@ use crate::engines::{
 #[derive(Clone, Copy)]
 pub(crate) enum Piece {
     /// One transfer.
-    One(Transfer),
+    One(DeviceTransfer),
     /// Two transfers: from one bus address to the device memory, and on to another.
     Copy {
         from: u64,
@@ -47,7 +48,7 @@ impl Piece {
         match request.operation() {
             Operation::ToDevice(source, device) => {
                 let (address, run) = source.bus(issued);
-                Some(Self::One(Transfer {
+                Some(Self::One(DeviceTransfer {
                     direction: Direction::ToDevice,
                     address,
                     device: device.remainder(issued, run)?,
@@ -55,7 +56,7 @@ impl Piece {
             }
             Operation::FromDevice(device, destination) => {
                 let (address, run) = destination.bus(issued);
-                Some(Self::One(Transfer {
+                Some(Self::One(DeviceTransfer {
                     direction: Direction::FromDevice,
                     address,
                     device: device.remainder(issued, run)?,
@@ -121,7 +122,7 @@ impl Plan {
     }
 
     fn cut_scrub(&self) -> Cut<Transfer> {
-        let transfer = Transfer {
+        let transfer = DeviceTransfer {
             direction: Direction::ToDevice,
             address: self.zeros,
             device: WHOLE,
@@ -130,9 +131,9 @@ impl Plan {
     }
 
     /// Returns a transfer that is not the last one of its piece.
-    fn cut_inner(transfer: Transfer) -> Cut<Transfer> {
+    fn cut_inner(transfer: DeviceTransfer) -> Cut<Transfer> {
         Cut {
-            transfer,
+            transfer: Transfer::Device(transfer),
             moves: transfer.device.length(),
             completes: 0,
             cost: 0,
@@ -142,9 +143,9 @@ impl Plan {
 
     /// Returns the last transfer of a piece. Its cost is the whole quantum, because each transfer takes
     /// 100 ms, regardless of its length.
-    fn cut_last(transfer: Transfer) -> Cut<Transfer> {
+    fn cut_last(transfer: DeviceTransfer) -> Cut<Transfer> {
         Cut {
-            transfer,
+            transfer: Transfer::Device(transfer),
             moves: transfer.device.length(),
             completes: transfer.device.length(),
             cost: SIZE,
@@ -157,7 +158,7 @@ impl Plan {
             Piece::One(transfer) => Self::cut_last(transfer),
             Piece::Copy { from, through, .. } => {
                 *stage = Stage::Staged(piece);
-                Self::cut_inner(Transfer {
+                Self::cut_inner(DeviceTransfer {
                     direction: Direction::ToDevice,
                     address: from,
                     device: through,
@@ -169,7 +170,7 @@ impl Plan {
     fn cut_second(piece: Piece) -> Cut<Transfer> {
         match piece {
             Piece::One(transfer) => Self::cut_last(transfer),
-            Piece::Copy { to, through, .. } => Self::cut_last(Transfer {
+            Piece::Copy { to, through, .. } => Self::cut_last(DeviceTransfer {
                 direction: Direction::FromDevice,
                 address: to,
                 device: through,

@@ -340,6 +340,40 @@ impl<'bound> Memory<'bound> {
         }
     }
 
+    /// Writes `words` at the byte `offset` of the first block, each of them at once, for a device
+    /// that may read them concurrently. The last word is written last. Words beyond the end of the
+    /// block are not written. `offset` must be a multiple of 8.
+    pub(crate) fn write_words(&self, offset: usize, words: &[u64]) {
+        for (number, word) in words.iter().enumerate() {
+            if let Some(at) = self.word(offset + number * size_of::<u64>()) {
+                // SAFETY: `word` returns addresses in memory that is not freed while `self` exists.
+                unsafe { at.write_volatile(word.to_le()) };
+            }
+        }
+    }
+
+    /// Reads the word at the byte `offset` of the first block at once. It may be written by the
+    /// device concurrently. The result is 0 beyond the end of the block. `offset` must be a multiple
+    /// of 8.
+    pub(crate) fn read_word(&self, offset: usize) -> u64 {
+        let Some(at) = self.word(offset) else {
+            return 0;
+        };
+        // SAFETY: `word` returns addresses in memory that is not freed while `self` exists.
+        u64::from_le(unsafe { at.read_volatile() })
+    }
+
+    /// Returns the address of the word at the byte `offset` of the first block, if it is inside the
+    /// block and aligned.
+    fn word(&self, offset: usize) -> Option<*mut u64> {
+        let first = self.blocks.first()?;
+        let end = offset.checked_add(size_of::<u64>())?;
+        // Blocks are aligned to pages.
+        let is_valid = end <= first.size && offset % size_of::<u64>() == 0;
+        // `wrapping_add` stays within the block.
+        is_valid.then(|| first.cpu.as_ptr().wrapping_add(offset).cast())
+    }
+
     /// Prevents the memory from being freed when this is dropped, because the device may still
     /// write to it. The memory is leaked on purpose.
     pub(crate) fn leak(&self) {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Engines with properties that the available hardware does not have: several slots, copies without a device memory, segments,
-//! and transfers that fail or are aborted.
+//! Engines with several slots, copies without a device memory, several segments a transfer, and transfers that fail or are aborted.
 
 use super::*;
 use engines::plan::{self, Cut, Payload};
@@ -119,7 +118,7 @@ struct Machine {
 impl Machine {
     fn new(depth: usize, plan: Direct, lanes: usize) -> Self {
         let mut queue = Queue::<Deep>::new();
-        queue.open(plan, Flight::new(depth).unwrap());
+        queue.open(plan, Flight::new(depth, u64::MAX).unwrap());
         let lanes: Vec<_> = (0..lanes)
             .map(|_| {
                 for _ in 0..2 {

@@ -195,13 +195,13 @@ fn a_step_is_bounded_and_notifies_once() {
     batch(&mut queue, b, [(to_device(0xb, 1), 0, false)]).unwrap();
     queue.start().unwrap();
     // What an interrupt handler does.
-    deliver(queue.finish(Err(EIO), 0));
+    finish_with(&mut queue, Err(EIO));
     assert_eq!(waker.completed(), 33);
     assert_eq!(waker.changes(), [(Change::Completed, 33)]);
     // Other requests continue, after a scrub: the effect of the failed transfer is unknown.
     for address in [ZEROS, 0xb] {
         assert_eq!(queue.start().unwrap().address, address);
-        deliver(queue.finish(Ok(()), 0));
+        finish_with(&mut queue, Ok(()));
     }
     assert!(queue.start().is_none());
     // What a kernel thread does.
@@ -237,7 +237,7 @@ fn a_transfer_that_has_moved_nothing_fails_its_request() {
     let (a, _) = lane(&mut queue);
     batch(&mut queue, a, [(copy(0x1000, 0x9000, 8192), 1, false), (from_device(3, 0, 1), 2, false)]).unwrap();
     queue.start().unwrap();
-    deliver(queue.finish(Err(EIO), 0));
+    finish_with(&mut queue, Err(EIO));
     assert_eq!(addresses(&drain(&mut queue)), [ZEROS, 3]);
     assert_eq!(collect(&mut queue, a, 9), [(1, 0, Err(EIO)), (2, 1, Ok(()))]);
     assert_eq!(queue.stats.counters.transfers, 2);
@@ -260,7 +260,7 @@ fn a_completion_holds_no_memory() {
     // Requests that end, that fail with the one they are linked to, and that are cancelled.
     batch(&mut queue, a, requests()).unwrap();
     queue.start().unwrap();
-    deliver(queue.finish(Err(EIO), 0));
+    finish_with(&mut queue, Err(EIO));
     batch(&mut queue, a, requests()).unwrap();
     assert_eq!(cancel(&mut queue, a, None), (3, false));
     assert_eq!(memory.holders(), 1);
@@ -282,7 +282,7 @@ fn a_scan_of_failing_links_stops_the_steps() {
     let (a, waker) = lane(&mut queue);
     batch(&mut queue, a, (0..100).map(|n| (to_device(n, 1), n, n > 0))).unwrap();
     queue.start().unwrap();
-    deliver(queue.finish(Err(EIO), 0));
+    finish_with(&mut queue, Err(EIO));
     assert!(queue.has_failing());
     let mut scan = queue.cancel(a, None).unwrap();
     waker.changes();

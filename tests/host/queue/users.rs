@@ -97,7 +97,7 @@ fn users_of_many_slots_never_see_each_others_bytes() {
     for _ in 0..200 {
         let depth = 1 + random.below(6) as usize;
         let mut queue = TestQueue::new();
-        queue.open(Plan::new(ZEROS), Flight::new(depth).unwrap());
+        queue.open(Plan::new(ZEROS), Flight::new(depth, u64::MAX).unwrap());
         let lanes: Vec<_> = (0..3).map(|_| lane(&mut queue).0).collect();
         let mut memory = vec![None; SIZE as usize];
         let mut posted = VecDeque::new();
@@ -116,7 +116,7 @@ fn users_of_many_slots_never_see_each_others_bytes() {
                 }
                 3..=4 => {
                     while let Some(issue) = queue.issue() {
-                        posted.push_back(issue.transfer);
+                        posted.push_back(device(issue.transfer));
                     }
                 }
                 _ => {
@@ -139,7 +139,7 @@ fn users_of_many_slots_never_see_each_others_bytes() {
                     if failed {
                         posted.clear();
                     }
-                    deliver(queue.finish(if failed { Err(EIO) } else { Ok(()) }, 0));
+                    finish_with(&mut queue, if failed { Err(EIO) } else { Ok(()) });
                     fail_links(&mut queue);
                 }
             }

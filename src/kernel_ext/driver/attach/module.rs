@@ -41,7 +41,7 @@ impl<D: NodeDriver> pci::Driver for PciDriver<D> {
         _: Option<&'bound ()>,
     ) -> impl PinInit<Attached<'bound, D>, Error> + 'bound {
         pin_init::pin_init_scope(move || {
-            dma_mask::set(pdev, D::dma_mask()?)?;
+            dma_mask::set(pdev, D::dma_mask(pdev)?)?;
             let guard = Guard::new()?;
             // SAFETY: Only `Attached` opens the guard, and closes it before the device is unbound.
             let mappings = unsafe { Mappings::new(pdev.as_ref(), guard.gate().clone())? };

@@ -19,7 +19,10 @@ use crate::kernel_ext::{
 };
 use core::marker::PhantomData;
 use kernel::{
-    device::Core,
+    device::{
+        Bound,
+        Core, //
+    },
     dma::DmaMask,
     pci::{
         self,
@@ -95,8 +98,8 @@ pub(crate) trait NodeDriver: Sized + Send + Sync + 'static {
     /// An open file of the node.
     type File: File;
 
-    /// Returns the DMA mask of the devices.
-    fn dma_mask() -> Result<DmaMask>;
+    /// Returns the DMA mask of a device.
+    fn dma_mask(pdev: &pci::Device<Bound>) -> Result<DmaMask>;
 
     /// Probes and initialises a device, whose DMA mask is set. Logs the reason of an error.
     ///

@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The engine of an Intel I/OAT device (QuickData, "CBDMA") of version 3.2 or 3.3: one channel.
+//!
+//! The device has no memory of its own. It copies from bus address to bus address, in a chain of
+//! descriptors that grows while it is executed.
+//!
+//! Source: Linux, `drivers/dma/ioat`.
+
+pub(crate) mod plan;
+mod regs;
+mod ring;
+
+use super::{
+    engine::{
+        Abilities,
+        DmaEngine,
+        Progress, //
+    },
+    transfer::Transfer, //
+};
+use kernel::{
+    device::Bound,
+    io::{
+        poll::{
+            read_poll_timeout,
+            read_poll_timeout_atomic, //
+        },
+        register::{
+            RegisterArray,
+            RegisterArrayLoc, //
+        },
+        Io,
+        IoCapable,
+        MmioBackend, //
+    },
+    pci,
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
+    time::Delta, //
+};
+use plan::Plan;
+use ring::Ring;
+
+/// PCI vendor and device of the devices of this kind: Broadwell-DE, Skylake-SP. Source: Linux,
+/// `drivers/dma/ioat/hw.h`.
+pub(crate) const PCI_IDS: [(u32, u32); 5] = [
+    (0x8086, 0x6f50),
+    (0x8086, 0x6f51),
+    (0x8086, 0x6f52),
+    (0x8086, 0x6f53),
+    (0x8086, 0x2021),
+];
+
+/// Width of bus addresses, in bits.
+pub(crate) const DMA_BITS: u32 = 64;
+
+/// The versions, as major and minor, whose registers and errors this driver knows.
+const VERSIONS: [(u8, u8); 2] = [(3, 2), (3, 3)];
+
+/// Size in bytes of the transfers in the slots at which no more are posted. They take 1 ms at
+/// 2 GB/s.
+const WINDOW: u64 = 2 << 20;
+
+/// Time in milliseconds after which a transfer is checked. The longest takes less than 1 ms.
+const LATE_MS: u32 = 100;
+
+/// Time in milliseconds after which a transfer that does not end has failed.
+const OVERDUE_MS: u32 = 1000;
+
+/// Interval in microseconds at which a register is read until it changes, and the maximum number of
+/// reads. When a channel is suspended, it ends the transfer that it executes.
+const POLL_US: i64 = 10;
+const POLLS: usize = 200;
+
+/// The channel of an I/OAT device.
+///
+/// # Invariants
+///
+/// `channel` is less than [`regs::CHANNELS`], and the BAR is aligned to 8 bytes, so that all accesses
+/// to registers of the channel succeed.
+pub(crate) struct Ioat<'bound> {
+    pdev: &'bound pci::Device<Bound>,
+    bar: pci::Bar<'bound, { regs::BAR_SIZE }>,
+    channel: usize,
+    version: (u8, u8),
+    /// Size of the largest transfer in bytes.
+    largest: u64,
+    ring: Ring<'bound>,
+    /// The interrupt is a vector of MSI-X, which belongs to this channel.
+    has_vector: bool,
+    /// The next descriptor begins a chain.
+    begins_chain: Atomic<bool>,
+    /// Number of descriptors in the chain, modulo 2^16.
+    count: Atomic<u32>,
+}
+
+impl<'bound> Ioat<'bound> {
+    /// Maps the device, checks its identification, and resets the channel.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] if the device is not as expected, or there is no memory for the descriptors. The
+    /// log has the reason.
+    pub(super) fn new(pdev: &'bound pci::Device<Bound>) -> Result<Self> {
+        let bar = pdev
+            .iomap_region_sized::<{ regs::BAR_SIZE }>(0, c"rdma")
+            .inspect_err(|e| dev_err!(pdev, "cannot map BAR 0: {e:?}\n"))?;
+        let version = bar.read(regs::VERSION);
+        let version = (version.major().get(), version.minor().get());
+        let channels = bar.read(regs::CHANNEL_COUNT).channels().get();
+        if !VERSIONS.contains(&version) || !(1..=32).contains(&channels) {
+            let (major, minor) = version;
+            dev_err!(
+                pdev,
+                "version {major}.{minor} with {channels} channels is not I/OAT 3.2 or 3.3\n"
+            );
+            return Err(ENODEV);
+        }
+        let ring = Ring::new(pdev.as_ref()).map_err(|e| {
+            dev_err!(pdev, "cannot allocate descriptors: {e:?}\n");
+            ENODEV
+        })?;
+
+        let log2 = bar.read(regs::TRANSFER_CAPACITY).log2().get();
+        // INVARIANT: 0 is less than the number of channels; a BAR is aligned to its size.
+        let ioat = Self {
+            pdev,
+            bar,
+            channel: 0,
+            version,
+            // 0 stands for 32 bits.
+            largest: if log2 == 0 { 1 << 31 } else { 1 << log2 },
+            ring,
+            has_vector: false,
+            begins_chain: Atomic::new(true),
+            count: Atomic::new(0),
+        };
+        ioat.abort().map_err(|e| {
+            dev_err!(pdev, "the channel cannot be reset: {e:?}\n");
+            ENODEV
+        })?;
+        Ok(ioat)
+    }
+
+    /// Reads a register of the channel.
+    #[inline]
+    fn read<R>(&self) -> R
+    where
+        R: RegisterArray + Zeroable,
+        MmioBackend: IoCapable<R::Storage>,
+    {
+        let register = RegisterArrayLoc::<R>::try_new(self.channel);
+        // By the type invariant, this does not fail.
+        register
+            .and_then(|register| self.bar.try_read(register).ok())
+            .unwrap_or_else(R::zeroed)
+    }
+
+    /// Writes a register of the channel.
+    #[inline]
+    fn write<R>(&self, value: R)
+    where
+        R: RegisterArray,
+        MmioBackend: IoCapable<R::Storage>,
+    {
+        if let Some(register) = RegisterArrayLoc::<R>::try_new(self.channel) {
+            // By the type invariant, this does not fail.
+            let _ = self.bar.try_write(register, value);
+        }
+    }
+
+    /// Enables the channel. `has_vector`: the interrupt is a vector of MSI-X.
+    pub(super) fn prepare(&mut self, has_vector: bool) -> Plan {
+        self.has_vector = has_vector;
+        self.enable();
+        Plan::new(self.largest)
+    }
+
+    /// Enables the channel, which was reset.
+    fn enable(&self) {
+        self.clear_errors();
+        self.ring.clear_status();
+        self.write(regs::COMPLETION_ADDRESS::from(
+            self.ring.completion_address(),
+        ));
+        self.begins_chain.store(true, Relaxed);
+        let control = regs::INTERRUPT_CONTROL::zeroed()
+            .with_msix(self.has_vector)
+            .with_enable(!self.has_vector);
+        self.bar.write_reg(control);
+        self.arm();
+    }
+
+    fn clear_errors(&self) {
+        self.write(self.read::<regs::CHANNEL_ERROR>());
+        // Before version 3.3 they are kept in the configuration space, too.
+        if self.version < (3, 3) {
+            if let Ok(config) = self.pdev.config_space_extended() {
+                let errors: u32 = config.read(regs::CONFIG_CHANNEL_ERROR);
+                config.write(regs::CONFIG_CHANNEL_ERROR, errors);
+            }
+        }
+    }
+
+    /// Enables the next interrupt of the channel.
+    fn arm(&self) {
+        let control = regs::CHANNEL_CONTROL::zeroed()
+            .with_in_use(true)
+            .with_error_interrupt(true)
+            .with_halt_on_error(true)
+            .with_error_completion(true)
+            .with_arm(true);
+        self.write(control);
+    }
+
+    /// Reads the status of the channel; [`None`] if the device is gone.
+    fn status(&self) -> Option<regs::CHANNEL_STATUS> {
+        let status = self.read::<regs::CHANNEL_STATUS>();
+        (u64::from(status) != u64::MAX).then_some(status)
+    }
+
+    /// Returns whether the channel executes descriptors.
+    fn is_active(&self) -> bool {
+        let state = self.status().map(|status| status.state().get());
+        state == Some(regs::state::ACTIVE)
+    }
+
+    /// Returns the progress of the oldest transfer, which is in this slot, by this status.
+    fn progress_by(&self, status: regs::CHANNEL_STATUS, slot: usize) -> Progress {
+        if self.ring.is_completed(status, slot) {
+            Progress::Ended(Ok(()))
+        } else if status.state().get() == regs::state::HALTED {
+            Progress::Ended(Err(EREMOTEIO))
+        } else {
+            Progress::Running
+        }
+    }
+
+    /// Sends a command to the channel, and reads a register until `is_done`.
+    ///
+    /// # Errors
+    ///
+    /// [`EIO`] if it is not done in time.
+    fn command(&self, command: regs::CHANNEL_COMMAND, is_done: impl Fn(&Self) -> bool) -> Result {
+        self.write(command);
+        read_poll_timeout_atomic(
+            || Ok(is_done(self)),
+            |done| *done,
+            Delta::from_micros(POLL_US),
+            POLLS,
+        )
+        .map_err(|_| EIO)?;
+        Ok(())
+    }
+}
+
+impl DmaEngine for Ioat<'_> {
+    fn abilities(&self) -> Abilities {
+        Abilities {
+            memory: 0,
+            largest: self.largest,
+            depth: ring::DEPTH,
+            window: WINDOW,
+            can_abort: true,
+            reports_errors: true,
+            late_ms: LATE_MS,
+            overdue_ms: OVERDUE_MS,
+            version: self.version,
+        }
+    }
+
+    fn responds(&self) -> bool {
+        let version = self.bar.read(regs::VERSION);
+        (version.major().get(), version.minor().get()) == self.version
+    }
+
+    #[inline]
+    fn post(&self, slot: usize, transfer: Transfer, interrupt: bool) {
+        // The plan of I/OAT returns no other transfers.
+        let Transfer::Direct(transfer) = transfer else {
+            return;
+        };
+        let address = self.ring.write(slot, transfer, interrupt);
+        if self.begins_chain.load(Relaxed) {
+            self.begins_chain.store(false, Relaxed);
+            self.count.store(0, Relaxed);
+            self.write(regs::CHAIN_ADDRESS::from(address));
+        }
+        self.count.store(self.count.load(Relaxed) + 1, Relaxed);
+    }
+
+    #[inline]
+    fn kick(&self) {
+        // The write of a register is ordered after the earlier writes of memory.
+        // CAST: The register has the number modulo 2^16.
+        let count = self.count.load(Relaxed) as u16;
+        self.write(regs::DESCRIPTOR_COUNT::from(count));
+    }
+
+    #[inline]
+    fn acknowledge(&self) -> bool {
+        if !self.has_vector {
+            let control = self.bar.read(regs::INTERRUPT_CONTROL);
+            if !control.pending() || u8::from(control) == u8::MAX {
+                // Reading has cleared `enable`.
+                self.bar.write_reg(control);
+                return false;
+            }
+            // Reading clears it.
+            let _ = self.bar.read(regs::ATTENTION);
+            let enable = regs::INTERRUPT_CONTROL::zeroed().with_enable(true);
+            self.bar.write_reg(enable);
+        }
+        self.arm();
+        true
+    }
+
+    /// Reads the status that the channel has written to memory.
+    #[inline]
+    fn progress(&self, slot: usize) -> Progress {
+        self.progress_by(self.ring.status(), slot)
+    }
+
+    /// Reads the status in memory, and the register if the transfer has not ended by that.
+    fn examine(&self, slot: usize) -> Progress {
+        match self.progress(slot) {
+            Progress::Running => match self.status() {
+                Some(status) => self.progress_by(status, slot),
+                None => Progress::Gone,
+            },
+            ended => ended,
+        }
+    }
+
+    fn wait_idle(&self, most_ms: u32) -> Result {
+        read_poll_timeout(
+            || Ok(self.is_active()),
+            |active| !active,
+            Delta::from_micros(100),
+            Delta::from_millis(i64::from(most_ms)),
+        )?;
+        self.status().map(drop).ok_or(ENODEV)
+    }
+
+    /// Suspends the channel, so that the transfer that it executes ends, and resets it.
+    fn abort(&self) -> Result {
+        let suspend = regs::CHANNEL_COMMAND::zeroed().with_suspend(true);
+        let reset = regs::CHANNEL_COMMAND::zeroed().with_reset(true);
+        // A transfer that does not end is stopped by the reset.
+        let _ = self.command(suspend, |ioat| !ioat.is_active());
+        self.command(reset, |ioat| {
+            !ioat.read::<regs::CHANNEL_COMMAND>().reset() && !ioat.is_active()
+        })
+    }
+
+    fn restart(&self) -> Result {
+        self.abort()?;
+        self.enable();
+        Ok(())
+    }
+
+    fn leak_memory(&self) {
+        self.ring.leak();
+    }
+}

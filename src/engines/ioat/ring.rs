@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The descriptors of a channel, which form a ring in memory, and the word that the channel writes
+//! its status to.
+//!
+//! Source: Linux, `drivers/dma/ioat/hw.h`, `struct ioat_dma_descriptor`.
+
+use super::regs;
+use crate::{
+    engines::transfer::DirectTransfer,
+    kernel_ext::mm::coherent::Memory, //
+};
+use kernel::{
+    device::{
+        Bound,
+        Device, //
+    },
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    }, //
+};
+
+/// Number of slots.
+pub(super) const DEPTH: usize = 128;
+
+/// Number of descriptors. There are more than slots, so that the descriptor that was completed last
+/// is not that of a transfer in a slot: see [`is_completed`](Ring::is_completed).
+const DESCRIPTORS: usize = 2 * DEPTH;
+
+/// An interrupt is raised for each of this number of descriptors, so that others can be posted before
+/// the engine is idle.
+const INTERRUPT_INTERVAL: usize = DEPTH / 2;
+
+/// Size of a descriptor in bytes.
+const DESCRIPTOR_SIZE: usize = 64;
+
+/// Control field of a descriptor: raise an interrupt at its end.
+const INTERRUPT: u64 = 1 << 0;
+/// Control field of a descriptor: write the status to the completion address at its end.
+const WRITE_COMPLETION: u64 = 1 << 3;
+
+/// The descriptors of a channel.
+///
+/// All functions but [`new`](Self::new) and [`leak`](Self::leak) are called under the queue's lock.
+pub(super) struct Ring<'bound> {
+    descriptors: Memory<'bound>,
+    completion: Memory<'bound>,
+    /// The number of the next descriptor.
+    next: Atomic<u32>,
+    /// The numbers of the descriptors in the slots.
+    numbers: [Atomic<u32>; DEPTH],
+}
+
+impl<'bound> Ring<'bound> {
+    /// Allocates a ring.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(super) fn new(dev: &'bound Device<Bound>) -> Result<Self> {
+        Ok(Self {
+            // The size is a power of two, so that this is one block.
+            descriptors: Memory::new_unaccounted(dev, DESCRIPTORS * DESCRIPTOR_SIZE)?,
+            completion: Memory::new_unaccounted(dev, PAGE_SIZE)?,
+            next: Atomic::new(0),
+            numbers: [const { Atomic::new(0) }; DEPTH],
+        })
+    }
+
+    /// Leaks the memory, because the device may still access it.
+    pub(super) fn leak(&self) {
+        self.descriptors.leak();
+        self.completion.leak();
+    }
+
+    fn number_of(&self, slot: usize) -> usize {
+        // CAST: `u32` fits into `usize`.
+        self.numbers
+            .get(slot)
+            .map_or(0, |number| number.load(Relaxed)) as usize
+    }
+
+    /// Returns the bus address of a descriptor.
+    fn address(&self, number: usize) -> u64 {
+        // CAST: `usize` is at most 64 bits.
+        self.descriptors.address() + (number % DESCRIPTORS * DESCRIPTOR_SIZE) as u64
+    }
+
+    /// Returns the bus address of the word that the channel writes its status to.
+    pub(super) fn completion_address(&self) -> u64 {
+        self.completion.address()
+    }
+
+    /// Returns the number of the next descriptor.
+    fn next(&self) -> usize {
+        // CAST: `u32` fits into `usize`.
+        self.next.load(Relaxed) as usize
+    }
+
+    /// Writes the descriptor of a transfer in this slot, and returns its bus address.
+    pub(super) fn write(&self, slot: usize, copy: DirectTransfer, interrupt: bool) -> u64 {
+        let number = self.next();
+        let interrupt = interrupt || number % INTERRUPT_INTERVAL == 0;
+        let control = WRITE_COMPLETION | if interrupt { INTERRUPT } else { 0 };
+        let words = [
+            copy.length | control << 32,
+            copy.from,
+            copy.to,
+            self.address(number + 1),
+            0,
+            0,
+            0,
+            0,
+        ];
+        self.descriptors
+            .write_words(number * DESCRIPTOR_SIZE, &words);
+        if let Some(of_slot) = self.numbers.get(slot) {
+            // CAST: `number` was converted from `u32`.
+            of_slot.store(number as u32, Relaxed);
+        }
+        // CAST: The number is small.
+        self.next
+            .store(((number + 1) % DESCRIPTORS) as u32, Relaxed);
+        self.address(number)
+    }
+
+    /// Forgets the status that the channel has written.
+    pub(super) fn clear_status(&self) {
+        self.completion.write_words(0, &[regs::state::ACTIVE]);
+    }
+
+    /// Returns the status that the channel has written last.
+    pub(super) fn status(&self) -> regs::CHANNEL_STATUS {
+        regs::CHANNEL_STATUS::from(self.completion.read_word(0))
+    }
+
+    /// Returns whether `status` shows that the oldest transfer, which is in this slot, was completed.
+    ///
+    /// The device writes the status, so it can be any value. The descriptor that was completed last
+    /// must be one of those between that of the oldest transfer and the next one to be written.
+    pub(super) fn is_completed(&self, status: regs::CHANNEL_STATUS, slot: usize) -> bool {
+        let address = status.completed().get() << 6;
+        // CAST: The value is compared with a small number below.
+        let last =
+            (address.wrapping_sub(self.descriptors.address()) / DESCRIPTOR_SIZE as u64) as usize;
+        let oldest = self.number_of(slot);
+        let after_oldest = |number| (number + DESCRIPTORS - oldest) % DESCRIPTORS;
+        last < DESCRIPTORS && after_oldest(last) < after_oldest(self.next())
+    }
+}

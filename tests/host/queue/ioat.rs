@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How copies are divided for an I/OAT device, and how many of its transfers are in the slots at a time.
+
+use super::*;
+use engines::{ioat::plan::Plan as IoatPlan, plan::Plan as _};
+
+const LARGEST: u64 = 1 << 20;
+const QUANTUM: u64 = 256 << 10;
+const WINDOW: u64 = 2 << 20;
+const SLOTS: usize = 128;
+
+/// All transfers of a copy, with their costs, if a turn is over after each.
+fn cut(operation: Operation<Memory>) -> Vec<(DirectTransfer, u64)> {
+    let mut plan = IoatPlan::new(LARGEST);
+    let quantum = engines::plan::Plan::<Request<Memory>>::quantum(&plan);
+    let request = Request::new(operation, Uid(0));
+    let (mut cuts, mut issued) = (Vec::new(), 0);
+    while let Some(cut) = plan.cut(&request, issued, &mut (), quantum) {
+        let Transfer::Direct(transfer) = cut.transfer else { panic!("I/OAT has no device memory") };
+        assert!(cut.ends_piece && cut.moves == transfer.length && cut.completes == transfer.length);
+        issued += cut.completes;
+        cuts.push((transfer, cut.cost));
+    }
+    cuts
+}
+
+fn runs(address: u64, size: u64, run: u64) -> Span<Memory> {
+    Span::new(Memory::in_runs(address, size, run), 0, size).unwrap()
+}
+
+#[test]
+fn one_transfer_where_both_ends_are_contiguous() {
+    let cuts = cut(copy(0x1000, 0x80_0000, 5000));
+    assert_eq!(cuts, [(DirectTransfer { from: 0x1000, to: 0x80_0000, length: 5000 }, 5000)]);
+}
+
+/// A descriptor costs at least as much as a page: short requests cannot fill a turn with any number of them.
+#[test]
+fn short_transfers_cost_a_page() {
+    assert_eq!(cut(copy(0, 0x1000, 1))[0].1, 4096);
+}
+
+#[test]
+fn no_transfer_is_longer_than_a_turn() {
+    let cuts = cut(copy(0, 0x1000_0000, 3 * QUANTUM + 1));
+    let lengths: Vec<_> = cuts.iter().map(|(transfer, _)| transfer.length).collect();
+    assert_eq!(lengths, [QUANTUM, QUANTUM, QUANTUM, 1]);
+}
+
+/// Both ends in runs of different lengths: each boundary ends a transfer, and each byte is copied to its place.
+#[test]
+fn scattered() {
+    let (size, from_run, to_run) = (100_000, 4096, 3000);
+    let cuts = cut(Operation::Copy(runs(0, size, from_run), runs(1 << 32, size, to_run)));
+    let mut done = 0;
+    for (transfer, _) in cuts {
+        assert_eq!(transfer.from, done / from_run * 2 * from_run + done % from_run);
+        assert_eq!(transfer.to, (1 << 32) + done / to_run * 2 * to_run + done % to_run);
+        assert!(transfer.length <= from_run - done % from_run && transfer.length <= to_run - done % to_run);
+        done += transfer.length;
+    }
+    assert_eq!(done, size);
+}
+
+struct Ioat;
+
+impl QueueTypes for Ioat {
+    type Request = Request<Memory>;
+    type Plan = IoatPlan;
+    type Owner = Nothing;
+    type Caller = Nothing;
+}
+
+/// An owner or a thread that is not looked at.
+#[derive(Clone)]
+struct Nothing;
+
+impl Owner<Ioat> for Nothing {
+    type Notice = ();
+    fn completed(&self, _: &Job<Ioat>) {}
+    fn notice(&self, _: Change, _: usize) {}
+}
+
+impl Caller<Ioat> for Nothing {
+    fn answer(&self, _: Answer<Ioat>) {}
+}
+
+/// A queue with `count` copies of `length` bytes in one lane.
+fn filled(count: usize, length: u64) -> Queue<Ioat> {
+    let mut queue = Queue::new();
+    queue.open(IoatPlan::new(LARGEST), Flight::new(SLOTS, WINDOW).unwrap());
+    while let Some(request) = queue.grow_request() {
+        drop(queue.grow(Growth::new(request).unwrap()));
+    }
+    let user = queue.add_user().unwrap();
+    let lane = queue.add_lane(user, KBox::new(Lane::new(Nothing), GFP_KERNEL).unwrap()).ok().unwrap();
+    let mut jobs = Fifo::new();
+    for number in 0..count {
+        let mut job = Job::blank().unwrap();
+        job.submit(Request::new(copy(0, 1 << 32, length), Uid(0)), number as u64, false, 0);
+        jobs.push_back(job);
+    }
+    assert_eq!(queue.reserve(lane, count), count);
+    queue.submit(lane, &mut jobs).unwrap();
+    queue
+}
+
+/// What another user waits for is bounded: by the slots, and by the bytes.
+#[test]
+fn what_is_in_the_slots_is_bounded() {
+    for (count, length, posted) in [(1000, 1, SLOTS), (1000, 4096, SLOTS), (1000, 65_536, 32), (4, 1 << 30, 8)] {
+        let mut queue = filled(count, length);
+        let mut issued = 0;
+        while queue.issue().is_some() {
+            issued += 1;
+        }
+        assert_eq!(issued, posted, "{count} copies of {length} bytes");
+        // The end of one makes room for one.
+        let _ = queue.finish(Ok(()), 0);
+        assert!(queue.issue().is_some());
+        assert!(queue.issue().is_none());
+    }
+}
+
+/// A batch that fits into a turn raises one interrupt, with its last transfer.
+#[test]
+fn one_interrupt_a_turn() {
+    let mut queue = filled(64, 4096);
+    let interrupts: Vec<_> = std::iter::from_fn(|| queue.issue()).map(|issue| issue.interrupt).collect();
+    assert_eq!(interrupts.len(), 64);
+    assert!(interrupts[..63].iter().all(|interrupt| !interrupt) && interrupts[63]);
+}

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Copies by an I/OAT device: all lengths and alignments, in batches and alone, and what the device does for them. */
+#include "ioat.h"
+
+enum { SIZE = 1 << 20 };
+
+FIXTURE(ioat_copies)
+{
+	int fd;
+	struct ioat ioat;
+	struct buffer from, to;
+	unsigned char *expected;
+	struct rdma_completion completions[DEPTH];
+	struct rdma_request requests[DEPTH];
+};
+
+FIXTURE_SETUP(ioat_copies)
+{
+	self->fd = open_node(O_RDWR);
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, ioat_open(0, &self->ioat));
+	ioat_clear(&self->ioat);
+	ioat_timing(&self->ioat, 0, 0);
+	ASSERT_EQ(0, allocate(self->fd, SIZE, &self->from));
+	ASSERT_EQ(0, allocate(self->fd, SIZE, &self->to));
+	fill(self->from.bytes, SIZE, 1);
+	fill(self->to.bytes, SIZE, 2);
+	self->expected = malloc(SIZE);
+	memcpy(self->expected, self->to.bytes, SIZE);
+}
+
+FIXTURE_TEARDOWN(ioat_copies)
+{
+	ioat_clear(&self->ioat);
+	ioat_timing(&self->ioat, 0, 0);
+	close(self->fd);
+}
+
+static void expect(struct __test_metadata *_metadata, FIXTURE_DATA(ioat_copies) *self, uint64_t to, uint64_t from, uint64_t length)
+{
+	memcpy(self->expected + to, self->from.bytes + from, length);
+	ASSERT_EQ(0, memcmp(self->expected, self->to.bytes, SIZE)) TH_LOG("%llu bytes from %llu to %llu", (unsigned long long)length,
+									   (unsigned long long)from, (unsigned long long)to);
+}
+
+/* INFO: no device memory, and what the engine can do. */
+TEST_F(ioat_copies, info)
+{
+	struct rdma_device_info info = {};
+
+	ASSERT_EQ(0, call(self->fd, RDMA_IOC_DEVICE_INFO, &info));
+	EXPECT_EQ(1 << RDMA_OP_COPY, info.operations);
+	EXPECT_EQ(RDMA_CAP_DIRECT_COPY | RDMA_CAP_ABORT, info.capabilities);
+	EXPECT_EQ(0, info.device_memory_size);
+	EXPECT_EQ(1 << 20, info.max_transfer_size);
+	EXPECT_EQ(128, info.engine_depth);
+	EXPECT_EQ(64, info.dma_bits);
+	EXPECT_TRUE(info.hardware_version == 0x302 || info.hardware_version == 0x303);
+}
+
+/* A device without memory is an empty file, and operations that need the memory are refused. */
+TEST_F(ioat_copies, no_device_memory)
+{
+	char byte = 0;
+
+	EXPECT_EQ(0, read(self->fd, &byte, 1));
+	EXPECT_EQ(-1, write(self->fd, &byte, 1));
+	EXPECT_EQ(ENOSPC, errno);
+	EXPECT_EQ(0, pread(self->fd, &byte, 1, 0));
+	EXPECT_EQ(0, lseek(self->fd, 0, SEEK_END));
+	EXPECT_EQ(-EINVAL, to_device(self->fd, &self->from, 0, 0, 1));
+	EXPECT_EQ(-EINVAL, from_device(self->fd, &self->to, 0, 0, 1));
+	EXPECT_EQ(-EINVAL, submit_one(self->fd, writing(&self->from, 0, 0, 1, 1)));
+}
+
+/* Each length around powers of two, at odd addresses. */
+TEST_F(ioat_copies, lengths)
+{
+	for (uint64_t power = 1; power <= SIZE / 2; power *= 2) {
+		for (int around = -1; around <= 1; around++) {
+			uint64_t length = power + around, from = power % 61, to = power % 59;
+
+			if (!length)
+				continue;
+			ASSERT_EQ(0, copy(self->fd, &self->to, to, &self->from, from, length));
+			expect(_metadata, self, to, from, length);
+		}
+	}
+}
+
+/* Each alignment of both ends, modulo 64. */
+TEST_F(ioat_copies, alignments)
+{
+	for (int from = 0; from < 64; from += 7) {
+		for (int to = 0; to < 64; to++) {
+			ASSERT_EQ(0, copy(self->fd, &self->to, to, &self->from, from, 4096 - to));
+			expect(_metadata, self, to, from, 4096 - to);
+		}
+	}
+}
+
+/* Random batches of each size: all are completed, in order, and the bytes are right. */
+TEST_F(ioat_copies, batches)
+{
+	srand(1);
+	for (uint32_t count = 1; count <= DEPTH; count = count * 3 + 1) {
+		for (uint32_t i = 0; i < count; i++) {
+			uint64_t length = 1 + rand() % 5000;
+			uint64_t from = rand() % (SIZE - length), to = rand() % (SIZE - length);
+
+			self->requests[i] = copying(&self->to, to, &self->from, from, length, i);
+			memcpy(self->expected + to, self->from.bytes + from, length);
+		}
+		ASSERT_EQ(count, submit(self->fd, self->requests, count));
+		ASSERT_EQ(count, collect(self->fd, self->completions, count, DEPTH, FOREVER));
+		for (uint32_t i = 0; i < count; i++) {
+			ASSERT_EQ(i, self->completions[i].cookie);
+			ASSERT_EQ(0, self->completions[i].status);
+			ASSERT_EQ(self->requests[i].length, self->completions[i].bytes);
+		}
+		ASSERT_EQ(0, memcmp(self->expected, self->to.bytes, SIZE));
+	}
+}
+
+/* Many times more descriptors than the ring has, and than the count in the doorbell. */
+TEST_F(ioat_copies, around_the_count)
+{
+	int rounds = scale(80, 800);
+
+	for (int round = 0; round < rounds; round++) {
+		for (uint32_t i = 0; i < DEPTH; i++)
+			self->requests[i] = copying(&self->to, i * 8, &self->from, i * 8 + round % 8, 8, i);
+		ASSERT_EQ(DEPTH, submit(self->fd, self->requests, DEPTH));
+		ASSERT_EQ(0, drain(self->fd, DEPTH));
+		ASSERT_EQ(0, memcmp(self->to.bytes, self->from.bytes + round % 8, DEPTH * 8));
+	}
+	FIGURE("%d copies", "all right", rounds * DEPTH);
+}
+
+/* A batch rings the doorbell once, and raises few interrupts. */
+TEST_F(ioat_copies, one_doorbell)
+{
+	uint32_t doorbells, raised;
+
+	ioat_timing(&self->ioat, 1000000, 0);
+	doorbells = ioat_get(&self->ioat, IOAT_DOORBELLS);
+	raised = ioat_get(&self->ioat, IOAT_INTERRUPTS);
+	for (uint32_t i = 0; i < 64; i++)
+		self->requests[i] = copying(&self->to, i * 4096, &self->from, i * 4096, 4096, i);
+	ASSERT_EQ(64, submit(self->fd, self->requests, 64));
+	ASSERT_EQ(0, drain(self->fd, 64));
+	EXPECT_EQ(1, ioat_get(&self->ioat, IOAT_DOORBELLS) - doorbells);
+	EXPECT_GE(2, ioat_get(&self->ioat, IOAT_INTERRUPTS) - raised);
+}
+
+/* A gigabyte, between buffers that are scattered in memory. */
+TEST_F(ioat_copies, large)
+{
+	static const uint64_t sizes[] = { 3 << 20, 64 << 20, 256 << 20 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+		struct buffer from, to;
+		uint64_t size = sizes[i];
+
+		if (allocate(self->fd, size, &from)) {
+			TH_LOG("%llu MiB: no memory", (unsigned long long)size >> 20);
+			break;
+		}
+		ASSERT_EQ(0, allocate(self->fd, size, &to));
+		for (uint64_t at = 0; at < size; at += 4096)
+			*(uint64_t *)(from.bytes + at) = at * 0x9e3779b97f4a7c15;
+		ASSERT_EQ(0, copy(self->fd, &to, 0, &from, 0, size));
+		for (uint64_t at = 0; at < size; at += 4096)
+			ASSERT_EQ(at * 0x9e3779b97f4a7c15, *(uint64_t *)(to.bytes + at));
+		ASSERT_EQ(0, release(self->fd, &from));
+		ASSERT_EQ(0, release(self->fd, &to));
+	}
+}
+
+TEST_HARNESS_MAIN

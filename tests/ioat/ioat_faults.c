@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Faults of an I/OAT device: the request that they concern fails, with the documented status, and all others are executed. */
+#include "ioat.h"
+
+enum { SIZE = 64 * 4096, COUNT = 64 };
+
+FIXTURE(ioat_faults)
+{
+	int fd;
+	struct ioat ioat;
+	struct buffer from, to;
+	struct rdma_completion completions[DEPTH];
+};
+
+FIXTURE_SETUP(ioat_faults)
+{
+	self->fd = open_node(O_RDWR);
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, ioat_open(0, &self->ioat));
+	ioat_clear(&self->ioat);
+	ioat_timing(&self->ioat, 1000, 0);
+	ASSERT_EQ(0, allocate(self->fd, SIZE, &self->from));
+	ASSERT_EQ(0, allocate(self->fd, SIZE, &self->to));
+	fill(self->from.bytes, SIZE, 1);
+}
+
+FIXTURE_TEARDOWN(ioat_faults)
+{
+	ioat_clear(&self->ioat);
+	ioat_timing(&self->ioat, 0, 0);
+	close(self->fd);
+}
+
+/*
+ * Submits a batch, and checks that the n-th request, counted from 1, has this status, and all others have succeeded and
+ * moved their bytes; 0: all have.
+ */
+static void batch(struct __test_metadata *_metadata, FIXTURE_DATA(ioat_faults) *self, uint32_t nth, int status)
+{
+	struct rdma_request requests[COUNT];
+
+	memset(self->to.bytes, 0, SIZE);
+	for (uint32_t i = 0; i < COUNT; i++)
+		requests[i] = copying(&self->to, i * 4096, &self->from, i * 4096, 4096, i + 1);
+	ASSERT_EQ(COUNT, submit(self->fd, requests, COUNT));
+	ASSERT_EQ(COUNT, collect(self->fd, self->completions, COUNT, COUNT, FOREVER));
+	for (uint32_t i = 0; i < COUNT; i++) {
+		struct rdma_completion *completion = &self->completions[i];
+		bool failed = completion->cookie == nth;
+		uint64_t at = (completion->cookie - 1) * 4096;
+
+		ASSERT_EQ(failed ? status : 0, completion->status) TH_LOG("request %llu", (unsigned long long)completion->cookie);
+		ASSERT_EQ(failed ? 0 : 4096, completion->bytes);
+		if (!failed)
+			ASSERT_EQ(0, memcmp(self->to.bytes + at, self->from.bytes + at, 4096));
+	}
+}
+
+/* An error at each position of a batch: of reading the source, and of writing the destination. */
+TEST_F(ioat_faults, errors)
+{
+	for (uint32_t nth = 1; nth <= COUNT; nth += nth < 4 || nth > 60 ? 1 : 7) {
+		ioat_fault(&self->ioat, ERROR, nth, false, nth % 2 ? READ_ERROR : WRITE_ERROR);
+		batch(_metadata, self, nth, -EREMOTEIO);
+	}
+	batch(_metadata, self, 0, 0);
+}
+
+/* Each bit of CHANERR. */
+TEST_F(ioat_faults, all_errors)
+{
+	for (int bit = 0; bit < 32; bit++) {
+		ioat_fault(&self->ioat, ERROR, 5, false, 1UL << bit);
+		batch(_metadata, self, 5, -EREMOTEIO);
+	}
+}
+
+/* A request of TRANSFER. */
+TEST_F(ioat_faults, error_of_transfer)
+{
+	ioat_fault(&self->ioat, ERROR, 1, false, READ_ERROR);
+	EXPECT_EQ(-EREMOTEIO, copy(self->fd, &self->to, 0, &self->from, 0, 4096));
+	EXPECT_EQ(0, copy(self->fd, &self->to, 0, &self->from, 0, 4096));
+}
+
+/* What is linked to a request that fails is cancelled, and the rest is executed. */
+TEST_F(ioat_faults, links)
+{
+	struct rdma_request requests[4];
+
+	for (int i = 0; i < 4; i++)
+		requests[i] = copying(&self->to, i * 4096, &self->from, i * 4096, 4096, i);
+	requests[0] = linked(requests[0]);
+	requests[1] = linked(requests[1]);
+	ioat_fault(&self->ioat, ERROR, 1, false, WRITE_ERROR);
+	ASSERT_EQ(4, submit(self->fd, requests, 4));
+	ASSERT_EQ(4, collect(self->fd, self->completions, 4, 4, FOREVER));
+	for (int i = 0; i < 4; i++) {
+		static const int status[] = { -EREMOTEIO, -ECANCELED, -ECANCELED, 0 };
+
+		EXPECT_EQ(status[self->completions[i].cookie], self->completions[i].status);
+	}
+}
+
+/* A transfer that never ends is stopped after a second, and those behind it are executed. */
+TEST_F(ioat_faults, hangs)
+{
+	int64_t began = now();
+
+	ioat_fault(&self->ioat, HANG, 10, false, 0);
+	batch(_metadata, self, 10, -ETIMEDOUT);
+	EXPECT_LE(1000000, now() - began);
+	EXPECT_GE(2500000, now() - began);
+	batch(_metadata, self, 0, 0);
+}
+
+/* Interrupts that are lost only take time. */
+TEST_F(ioat_faults, lost_interrupts)
+{
+	ioat_fault(&self->ioat, LOST_INTERRUPT, 1, true, 0);
+	batch(_metadata, self, 0, 0);
+	ioat_clear(&self->ioat);
+	batch(_metadata, self, 0, 0);
+}
+
+/* Completions that are not written: the register has them, too. */
+TEST_F(ioat_faults, lost_completions)
+{
+	ioat_fault(&self->ioat, LOST_COMPLETION, 1, true, 0);
+	batch(_metadata, self, 0, 0);
+	ioat_clear(&self->ioat);
+	batch(_metadata, self, 0, 0);
+}
+
+/* Completions with each bit flipped. A wrong address or state is not believed, or it fails a request; no request is lost. */
+TEST_F(ioat_faults, wrong_completions)
+{
+	struct rdma_request requests[COUNT];
+	int failed = 0;
+
+	for (uint32_t i = 0; i < COUNT; i++)
+		requests[i] = copying(&self->to, i * 4096, &self->from, i * 4096, 4096, i + 1);
+	for (int bit = 0; bit < 64; bit++) {
+		ioat_fault(&self->ioat, WRONG_COMPLETION, 1 + bit % COUNT, false, 1ULL << bit);
+		ASSERT_EQ(COUNT, submit(self->fd, requests, COUNT));
+		ASSERT_EQ(COUNT, collect(self->fd, self->completions, COUNT, COUNT, FOREVER));
+		for (uint32_t i = 0; i < COUNT; i++) {
+			int status = self->completions[i].status;
+
+			ASSERT_TRUE(status == 0 || status == -EREMOTEIO || status == -ETIMEDOUT) TH_LOG("bit %d: %d", bit, status);
+			failed += status != 0;
+		}
+	}
+	ioat_clear(&self->ioat);
+	batch(_metadata, self, 0, 0);
+	FIGURE("64 completions with a flipped bit", "%d requests failed, none was lost", failed);
+}
+
+TEST_HARNESS_MAIN
