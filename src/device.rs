@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A device: the guard of its engine, its channel, its properties and its users.
+//! A device: the guard of its engines, its channels and its properties.
 //!
-//! A [`Device`] exists while the device is bound or a file of it is open. Its [`Engine`] exists
-//! only while the device is bound, and is accessed through the guard.
+//! A [`Device`] exists while the device is bound or a file of it is open. Its [`Engine`]s exist only
+//! while the device is bound, and are accessed through the guard. Each has a [`Channel`], which
+//! serves a part of the open files.
 //!
 //! Lock order: address space of a process → `FirstBuffer` of a context → `Handles` of a context,
 //! `Client::cancel`, `Client::collect` → guard (entered, not waited for) → memory of a buffer →
-//! `Registry` of buffers; `Users` of the device → `Channel::state`. Nothing is allocated, freed or
+//! `Registry` of buffers; `Users` of a channel → `Channel::state`. Nothing is allocated, freed or
 //! waited for under `Channel::state`. Under it, only these are taken: the lock of `SyncWaiter`, that
 //! of the wait queue that the thread joins, and the kernel's own locks of timers, workqueues and PCI
 //! configuration. Threads are woken and eventfds are signalled after it is released.
@@ -47,27 +48,32 @@ use crate::{
 };
 use kernel::{
     prelude::*,
-    sync::Arc, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    }, //
 };
-use users::Users;
 
 /// A device.
-#[pin_data]
 pub(crate) struct Device {
-    /// The guard of the engine. It is open while the device is bound.
+    /// The guard of the engines. It is open while the device is bound.
     guard: EngineGuard,
-    /// The queue that the engine works on.
-    channel: Arc<Channel>,
+    number: u32,
+    pool: Arc<Pool>,
+    /// The channels of the engines, at least one.
+    channels: KVec<Arc<Channel>>,
+    /// The number of files that have been opened.
+    opened: Atomic<usize>,
     /// The properties of the device, which are constant.
     info: uapi::rdma_device_info,
-    /// The users with an open file of the device.
-    #[pin]
-    users: Users,
 }
 
 impl Device {
-    /// Creates the device with the node `number`. All calls return [`ENODEV`] until its guard is
-    /// opened.
+    /// Creates the device with the node `number`, and this number of engines. All calls return
+    /// [`ENODEV`] until its guard is opened.
     ///
     /// # Errors
     ///
@@ -76,36 +82,68 @@ impl Device {
         number: u32,
         guard: EngineGuard,
         pool: Arc<Pool>,
+        engines: usize,
         info: uapi::rdma_device_info,
     ) -> Result<Arc<Self>> {
-        Arc::pin_init(
-            try_pin_init!(Self {
-                guard,
-                channel: Channel::new(number, pool)?,
-                info,
-                users <- Users::new(),
-            }),
-            GFP_KERNEL,
-        )
+        let mut channels = KVec::with_capacity(engines, GFP_KERNEL)?;
+        for index in 0..engines {
+            let channel = Channel::new(number, index, pool.clone())?;
+            channels.push(channel, GFP_KERNEL)?;
+        }
+        let device = Self {
+            guard,
+            number,
+            pool,
+            channels,
+            opened: Atomic::new(0),
+            info,
+        };
+        Ok(Arc::new(device, GFP_KERNEL)?)
     }
 
     /// Returns the number N of the node `/dev/rdmaN`.
     pub(crate) fn number(&self) -> u32 {
-        self.channel.number()
+        self.number
     }
 
-    /// Returns the queue that the engine works on.
-    pub(crate) fn channel(&self) -> &Arc<Channel> {
-        &self.channel
+    /// Returns the channels of the engines.
+    pub(crate) fn channels(&self) -> &[Arc<Channel>] {
+        &self.channels
     }
 
-    /// Calls `f` with the engine, which is not removed before `f` returns.
+    /// Returns the channel for another open file. The files are distributed over the engines.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] if there is no engine.
+    fn next_channel(&self) -> Result<Arc<Channel>> {
+        let opened = self.opened.fetch_add(1, Relaxed);
+        let index = opened.checked_rem(self.channels.len()).unwrap_or(0);
+        self.channels.get(index).cloned().ok_or(ENODEV)
+    }
+
+    /// Calls `f` with the engine of this channel, which is not removed before `f` returns.
     ///
     /// # Errors
     ///
     /// [`ENODEV`] if the device is gone.
-    pub(crate) fn enter<R>(&self, f: impl FnOnce(&Delayed<Engine<'_>>) -> R) -> Result<R> {
-        self.guard.enter(|engine| f(engine))
+    fn enter<R>(&self, channel: &Channel, f: impl FnOnce(&Delayed<Engine<'_>>) -> R) -> Result<R> {
+        self.guard
+            .enter(|engines| engines.get(channel.index()).map(|engine| f(engine)))?
+            .ok_or(ENODEV)
+    }
+
+    /// Frees the buffers whose last references were those of requests that have ended. Returns
+    /// whether there may have been any, when they are freed. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] if the device is gone.
+    pub(crate) fn free_released(&self) -> Result<bool> {
+        self.guard.enter(|engines| {
+            let freed = engines.iter().map(|engine| engine.free_released());
+            freed.fold(false, |any, freed| any | freed)
+        })
     }
 
     /// Returns the properties of the device.
@@ -114,7 +152,7 @@ impl Device {
     ///
     /// [`ENODEV`] if the device is gone.
     pub(crate) fn info(&self) -> Result<uapi::rdma_device_info> {
-        self.enter(|_| self.info)
+        self.guard.enter(|_| self.info)
     }
 
     /// Returns the size of the device memory, in bytes.
@@ -124,6 +162,15 @@ impl Device {
 
     /// Returns the state that the buffers of the device share.
     pub(crate) fn pool(&self) -> &Arc<Pool> {
-        self.channel.pool()
+        &self.pool
+    }
+}
+
+#[cfg(CONFIG_FAULT_INJECTION)]
+impl Device {
+    /// Injects a device fault.
+    fn inject(&self, command: &str) -> Result {
+        let channel = self.next_channel()?;
+        self.enter(&channel, |engine| engine.inject(command))?
     }
 }

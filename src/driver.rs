@@ -51,7 +51,8 @@ use kernel::{
     pci::{
         self,
         IrqType,
-        IrqTypes, //
+        IrqTypes,
+        IrqVectorRegistration, //
     },
     prelude::*,
     sync::Arc, //
@@ -103,7 +104,7 @@ fn limits() -> Limits {
 
 kernel::pci_device_table!(PCI_TABLE, (), [(device_id(edu::PCI_ID), ())]);
 
-/// The driver for `edu`.
+/// The driver for `edu`, and for the other models if `driver_override` gives it their devices.
 pub(crate) struct Edu;
 
 impl NodeDriver for Edu {
@@ -129,82 +130,159 @@ impl NodeDriver for Edu {
         let dma_bits = model.dma_bits(module_parameters::dma_bits.value());
         let enabled =
             Enabled::new(pdev).map_err(|e| probe_error(pdev, "cannot enable the device", e))?;
+        let enabled = Arc::new(enabled, GFP_KERNEL)?;
 
-        let mut hardware = Hardware::new(model, pdev)?;
-        let abilities = hardware.abilities();
-        // A transfer that was started before the probe must not write to memory of this driver.
-        hardware.wait_idle(abilities.overdue_ms).map_err(|e| {
-            probe_error(
-                pdev,
-                "a transfer that was started before the probe does not end",
-                e,
-            )
-        })?;
+        let mut hardware = Hardware::all(model, pdev)?;
+        for engine in &hardware {
+            // A transfer that was started before the probe must not write to memory of this driver.
+            let most_ms = engine.abilities().overdue_ms;
+            engine.wait_idle(most_ms).map_err(|e| {
+                probe_error(
+                    pdev,
+                    "a transfer that was started before the probe does not end",
+                    e,
+                )
+            })?;
+        }
         pdev.set_master();
 
-        let mut types = IrqTypes::default().with(IrqType::Intx);
-        if module_parameters::msi.value() {
-            types = types.with(IrqType::Msi).with(IrqType::MsiX);
-        }
-        let vectors = pdev
-            .alloc_irq_vectors(1, 1, types)
-            .map_err(|e| probe_error(pdev, "cannot allocate an interrupt vector", e))?;
-        let has_vector = matches!(vectors.irq_type(), IrqType::MsiX);
-        let (kind, interrupt, interrupt_name) = match vectors.irq_type() {
-            IrqType::Intx => (InterruptKind::Line, uapi::RDMA_INTERRUPT_INTX, "INTx"),
-            IrqType::Msi => (InterruptKind::Message, uapi::RDMA_INTERRUPT_MSI, "MSI"),
-            IrqType::MsiX => (InterruptKind::Message, uapi::RDMA_INTERRUPT_MSIX, "MSI-X"),
-        };
-
-        let plan = hardware.prepare(has_vector).map_err(|e| {
-            // The device may still access memory of `hardware`, which is freed after this.
-            enabled.clear_master();
-            probe_error(pdev, "cannot prepare the device", e)
-        })?;
-
+        let (vectors, interrupt) = Interrupt::allocate(pdev, hardware.len())?;
+        hardware.truncate(interrupt.engines(&vectors));
+        let has_vector = interrupt == Interrupt::MsiX;
+        let abilities = hardware.first().ok_or(ENODEV)?.abilities();
         let number = Number::reserve(pdev.as_ref())
             .map_err(|e| probe_error(pdev, "no free device number", e))?;
-        let (major, minor) = abilities.version;
-        let info = uapi::rdma_device_info {
-            abi_version: uapi::RDMA_ABI_VERSION,
-            operations: operations(abilities.memory),
-            capabilities: capabilities(&abilities),
-            device_memory_size: abilities.memory,
-            max_transfer_size: abilities.largest,
-            max_buffer_size: uapi::RDMA_MAX_BUFFER_SIZE.into(),
-            queue_depth: uapi::RDMA_QUEUE_DEPTH,
-            // CAST: The number is small.
-            engine_depth: abilities.depth as u32,
-            address_alignment: 1,
-            length_alignment: 1,
-            dma_bits,
-            interrupt,
-            hardware_version: u32::from(major) << 8 | u32::from(minor),
-            ..Default::default()
-        };
         // CAST: The number is less than the maximum number of nodes.
         let node = number.get() as u32;
         let pool = Pool::new(node, mappings.clone(), dma_bits, limits())?;
-        let device = Device::new(node, guard.clone(), pool, info)?;
-        let engine = Engine::new(
-            pdev.as_ref(),
-            (hardware, plan),
-            enabled,
-            device.channel().clone(),
-            kind,
-        )?;
+        let info = device_info(&abilities, dma_bits, interrupt);
+        let device = Device::new(node, guard.clone(), pool, hardware.len(), info)?;
+
+        let mut engines = KVec::with_capacity(hardware.len(), GFP_KERNEL)?;
+        for (mut hardware, channel) in hardware.into_iter().zip(device.channels()) {
+            let plan = hardware.prepare(has_vector).map_err(|e| {
+                // The device may still access memory of `hardware`, which is freed after this.
+                enabled.clear_master();
+                probe_error(pdev, "cannot prepare the device", e)
+            })?;
+            let engine = Engine::new(
+                pdev.as_ref(),
+                (hardware, plan),
+                enabled.clone(),
+                channel.clone(),
+                interrupt.kind(),
+            )?;
+            engines.push(engine, GFP_KERNEL)?;
+        }
+        let (major, minor) = abilities.version;
         dev_info!(
             pdev,
-            "{} {major}.{minor}, {interrupt_name}, {dma_bits}-bit DMA: /dev/rdma{}\n",
+            "{} {major}.{minor}, {}, {dma_bits}-bit DMA: /dev/rdma{node}\n",
             model.name(),
-            node
+            interrupt.name()
         );
+        if engines.len() > 1 {
+            dev_info!(pdev, "{} engines\n", engines.len());
+        }
         Ok(Attach {
-            bound: engine,
+            bound: engines,
             vectors,
             number,
             device,
         })
+    }
+}
+
+/// The type of the interrupts of a device.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Interrupt {
+    Line,
+    Msi,
+    MsiX,
+}
+
+impl Interrupt {
+    /// Allocates a vector for each of `engines` engines, or one if the device has no more.
+    fn allocate<'bound>(
+        pdev: &'bound pci::Device<Core<'_>>,
+        engines: usize,
+    ) -> Result<(IrqVectorRegistration<'bound>, Self)> {
+        let mut types = IrqTypes::default().with(IrqType::Intx);
+        if module_parameters::msi.value() {
+            types = types.with(IrqType::MsiX);
+            if engines == 1 {
+                types = types.with(IrqType::Msi);
+            }
+        }
+        // CAST: The number is small.
+        let vectors = pdev
+            .alloc_irq_vectors(1, engines as u32, types)
+            .map_err(|e| probe_error(pdev, "cannot allocate an interrupt vector", e))?;
+        let interrupt = match vectors.irq_type() {
+            IrqType::Intx => Self::Line,
+            IrqType::Msi => Self::Msi,
+            IrqType::MsiX => Self::MsiX,
+        };
+        Ok((vectors, interrupt))
+    }
+
+    /// Returns the number of engines that can be used with these vectors: one for each.
+    fn engines(self, vectors: &IrqVectorRegistration<'_>) -> usize {
+        match self {
+            Self::MsiX => vectors.len(),
+            Self::Line | Self::Msi => 1,
+        }
+    }
+
+    fn kind(self) -> InterruptKind {
+        match self {
+            Self::Line => InterruptKind::Line,
+            Self::Msi | Self::MsiX => InterruptKind::Message,
+        }
+    }
+
+    /// Returns the name for the log.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Line => "INTx",
+            Self::Msi => "MSI",
+            Self::MsiX => "MSI-X",
+        }
+    }
+
+    /// Returns the value in `uapi/rdma.h`.
+    fn in_uapi(self) -> u32 {
+        match self {
+            Self::Line => uapi::RDMA_INTERRUPT_INTX,
+            Self::Msi => uapi::RDMA_INTERRUPT_MSI,
+            Self::MsiX => uapi::RDMA_INTERRUPT_MSIX,
+        }
+    }
+}
+
+/// Returns the properties of a device.
+fn device_info(
+    abilities: &Abilities,
+    dma_bits: u32,
+    interrupt: Interrupt,
+) -> uapi::rdma_device_info {
+    let (major, minor) = abilities.version;
+    uapi::rdma_device_info {
+        abi_version: uapi::RDMA_ABI_VERSION,
+        operations: operations(abilities.memory),
+        capabilities: capabilities(abilities),
+        device_memory_size: abilities.memory,
+        max_transfer_size: abilities.largest,
+        max_buffer_size: uapi::RDMA_MAX_BUFFER_SIZE.into(),
+        queue_depth: uapi::RDMA_QUEUE_DEPTH,
+        // CAST: The number is small.
+        engine_depth: abilities.depth as u32,
+        address_alignment: 1,
+        length_alignment: 1,
+        dma_bits,
+        interrupt: interrupt.in_uapi(),
+        hardware_version: u32::from(major) << 8 | u32::from(minor),
+        ..Default::default()
     }
 }
 

@@ -124,17 +124,25 @@ pub(crate) enum Hardware<'bound> {
 }
 
 impl<'bound> Hardware<'bound> {
-    /// Maps the device, checks its identification, and allocates the memory that the engine needs.
+    /// Maps the device, checks its identification, and allocates the memory that its engines need.
+    /// Returns the engines, at least one.
     ///
     /// # Errors
     ///
     /// [`ENODEV`] if the device does not respond as expected, or there is no memory within its DMA
     /// mask. The log has the reason.
-    pub(crate) fn new(model: Model, pdev: &'bound pci::Device<Bound>) -> Result<Self> {
+    pub(crate) fn all(model: Model, pdev: &'bound pci::Device<Bound>) -> Result<KVec<Self>> {
+        let mut engines = KVec::new();
         match model {
-            Model::Edu => Edu::new(pdev).map(Self::Edu),
-            Model::Ioat => Ioat::new(pdev).map(Self::Ioat),
+            Model::Edu => engines.push(Self::Edu(Edu::new(pdev)?), GFP_KERNEL)?,
+            Model::Ioat => {
+                let device = ioat::Device::new(pdev)?;
+                for channel in 0..device.channels() {
+                    engines.push(Self::Ioat(Ioat::new(&device, channel)?), GFP_KERNEL)?;
+                }
+            }
         }
+        Ok(engines)
     }
 
     /// Prepares an idle device, which is a bus master, for requests: sets the contents of its memory

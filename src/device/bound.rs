@@ -1,13 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The callbacks of the driver core: interrupt, unbind, suspend, resume and shutdown.
+//! The callbacks of the driver core, for all engines of a device: interrupt, unbind, suspend, resume
+//! and shutdown.
 
-use super::Engine;
+use super::engine::{
+    Engine,
+    Stopped, //
+};
 use crate::kernel_ext::{
     driver::{
         attach::{
+            self,
             BoundDevice,
             GuardOf, //
+        },
+        trace::{
+            self,
+            Teardown, //
         },
         work::Delayed, //
     },
@@ -18,8 +27,11 @@ use kernel::prelude::*;
 /// Stands for [`Engine`] of any lifetime, where a type without a lifetime is required.
 pub(crate) struct BoundEngine;
 
-/// The guard of the engine, which unbinding closes.
+/// The guard of the engines, which unbinding closes.
 pub(crate) type EngineGuard = GuardOf<BoundEngine>;
+
+/// The engines of a bound device.
+pub(super) type Engines<'bound> = attach::Engines<'bound, BoundEngine>;
 
 impl BoundDevice for BoundEngine {
     type Of<'bound> = Engine<'bound>;
@@ -28,19 +40,67 @@ impl BoundDevice for BoundEngine {
         engine.interrupt()
     }
 
-    fn stop(engine: &Delayed<Engine<'_>>, mappings: Closed<'_>) {
-        engine.stop(mappings);
+    /// Stops the device before it is unbound, and frees the memory of all buffers. No thread may be
+    /// inside the guard.
+    fn stop(engines: &Engines<'_>, mappings: Closed<'_>) {
+        let Some(first) = engines.first() else {
+            return;
+        };
+        let dev = first.number();
+        for engine in engines {
+            engine.close();
+        }
+        trace::teardown(dev, Teardown::Closed);
+        trace::zap(dev);
+        let emptied = mappings.zap();
+        trace::teardown(dev, Teardown::Zapped);
+
+        let mut step = Teardown::Idle;
+        for engine in engines {
+            if engine.stop() == Stopped::No {
+                step = Teardown::Stuck;
+                engine.keep_memory();
+            }
+        }
+        first.clear_master();
+        trace::teardown(dev, step);
+
+        for engine in engines {
+            engine.abort_requests();
+        }
+        first.pool().revoke_all(&emptied);
+        trace::teardown(dev, Teardown::Freed);
     }
 
-    fn suspend(engine: &Delayed<Engine<'_>>) -> Result {
-        engine.suspend()
+    fn suspend(engines: &Engines<'_>) -> Result {
+        engines.iter().for_each(|engine| engine.pause());
+        for engine in engines {
+            engine.quiesce_to_suspend().inspect_err(|_| {
+                engines.iter().for_each(|engine| engine.unpause());
+            })?;
+        }
+        engines.iter().for_each(|engine| engine.clear_master());
+        Ok(())
     }
 
-    fn resume(engine: &Delayed<Engine<'_>>, kept: bool) -> Result {
-        engine.resume(kept)
+    fn resume(engines: &Engines<'_>, kept: bool) -> Result {
+        // Another kernel may have used the device. Its transfers must not reach this kernel's
+        // memory.
+        let quiesced = engines
+            .iter()
+            .try_for_each(|engine| engine.quiesce_to_resume());
+        let resumed = quiesced.and_then(|()| {
+            let mut engines = engines.iter();
+            engines.try_for_each(|engine| engine.resume(kept))
+        });
+        if resumed.is_err() {
+            engines.iter().for_each(|engine| engine.fail_all());
+        }
+        resumed
     }
 
-    fn shutdown(engine: &Delayed<Engine<'_>>) {
-        engine.shutdown();
+    fn shutdown(engines: &Engines<'_>) {
+        engines.iter().for_each(|engine| engine.shut_down());
+        engines.iter().for_each(|engine| engine.clear_master());
     }
 }

@@ -5,10 +5,13 @@
 //! It exists for as long as the [`Device`](super::Device). The engine, which exists while the
 //! device is bound, refers to the channel, and not to the device.
 
-use super::queue::{
-    deliver,
-    Queue,
-    Types, //
+use super::{
+    queue::{
+        deliver,
+        Queue,
+        Types, //
+    },
+    users::Users, //
 };
 use crate::{
     kernel_ext::sync::clock,
@@ -53,6 +56,11 @@ impl ChannelState {
 pub(crate) struct Channel {
     /// The number of the device's node.
     number: u32,
+    /// The index of the engine in those of the device.
+    index: usize,
+    /// The users with an open file that is served by the engine.
+    #[pin]
+    pub(super) users: Users,
     /// The queue. The interrupt handler takes this lock. Closed while the device is not bound.
     #[pin]
     pub(super) state: SpinLockIrq<ChannelState>,
@@ -66,10 +74,12 @@ impl Channel {
     /// # Errors
     ///
     /// [`ENOMEM`].
-    pub(super) fn new(number: u32, pool: Arc<Pool>) -> Result<Arc<Self>> {
+    pub(super) fn new(number: u32, index: usize, pool: Arc<Pool>) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 number,
+                index,
+                users <- Users::new(),
                 state <- new_spinlock_irq!(ChannelState::new(), "rdma::Channel::state"),
                 pool,
             }),
@@ -80,6 +90,11 @@ impl Channel {
     /// Returns the number of the device's node.
     pub(super) fn number(&self) -> u32 {
         self.number
+    }
+
+    /// Returns the index of the engine in those of the device.
+    pub(super) fn index(&self) -> usize {
+        self.index
     }
 
     /// Returns the state that the buffers of the device share.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The client of a context: its lane in the queue of the device.
+//! The client of a context: its lane in the queue of an engine.
 
 mod collect;
 mod job_cache;
@@ -51,7 +51,7 @@ use membership::Membership;
 /// The number of contexts that have been created.
 static CONTEXTS: Atomic<u64> = Atomic::new(0);
 
-/// The client of a context. It has a lane in the queue of the device. Dropping it removes the lane:
+/// The client of a context. It has a lane in the queue of one of the engines. Dropping it removes the lane:
 /// waiting requests are dropped, and requests that the engine has begun are abandoned.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Client {
@@ -85,10 +85,11 @@ impl Client {
                 device: device.number(),
                 context: CONTEXTS.fetch_add(1, Relaxed) + 1,
             };
-            let user = Membership::new(&device)?;
-            let id = Self::add(&device, user.id(), traced, &waiters)?;
+            let channel = device.next_channel()?;
+            let user = Membership::new(&channel)?;
+            let id = Self::add(&channel, user.id(), traced, &waiters)?;
             Ok(try_pin_init!(Self {
-                channel: device.channel().clone(),
+                channel,
                 device,
                 id,
                 traced,
@@ -102,7 +103,7 @@ impl Client {
     }
 
     fn add(
-        device: &Device,
+        channel: &Channel,
         user: UserId,
         traced: Traced,
         waiters: &Arc<Waiters>,
@@ -115,8 +116,8 @@ impl Client {
         let mut lane = KBox::new(schedule::Lane::new(owner), GFP_KERNEL_ACCOUNT)?;
         loop {
             // The queue grows without the lock, so that another thread may use the new entry.
-            device.grow_queue()?;
-            let added = device.channel.state.lock().queue.add_lane(user, lane);
+            channel.grow_queue()?;
+            let added = channel.state.lock().queue.add_lane(user, lane);
             match added {
                 Ok(id) => return Ok(id),
                 Err(back) => lane = back,
@@ -158,7 +159,9 @@ impl Client {
         self.channel
             .in_steps(|queue| queue.cancel_step(self.id, &mut scan));
         // The engine may be idle, because it found no request during the scan.
-        let _ = self.device.enter(|engine| engine.start_next());
+        let _ = self
+            .device
+            .enter(&self.channel, |engine| engine.start_next());
         match scan.cancelled {
             0 if cookie.is_some() && scan.begun => Err(EALREADY),
             0 if cookie.is_some() => Err(ENOENT),

@@ -36,19 +36,18 @@ use crate::{
         driver::{
             pci::Enabled,
             ratelimit::Ratelimit,
-            trace::{
-                self,
-                Teardown, //
-            },
+            trace,
             work::{
                 Delayed,
                 Work, //
             }, //
         },
-        mm::mapping::Closed,
         sync::clock, //
     },
-    memory::hold::BufferHold,
+    memory::{
+        hold::BufferHold,
+        pool::Pool, //
+    },
     schedule::{
         Ended,
         Flight,
@@ -77,10 +76,19 @@ pub(crate) enum InterruptKind {
     Line,
 }
 
-/// The engine of a bound device.
+/// Whether the transfers of an engine have stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stopped {
+    /// No transfer accesses memory any more.
+    Yes,
+    /// A transfer may still access memory.
+    No,
+}
+
+/// An engine of a bound device.
 pub(crate) struct Engine<'bound> {
     // Dropped before `hardware`, because it clears Bus Master.
-    enabled: Enabled<'bound>,
+    enabled: Arc<Enabled<'bound>>,
     hardware: Hardware<'bound>,
     abilities: Abilities,
     dev: &'bound device::Device<Bound>,
@@ -99,7 +107,7 @@ impl<'bound> Engine<'bound> {
     pub(crate) fn new(
         dev: &'bound device::Device<Bound>,
         (hardware, plan): (Hardware<'bound>, HardwarePlan),
-        enabled: Enabled<'bound>,
+        enabled: Arc<Enabled<'bound>>,
         channel: Arc<Channel>,
         interrupt_kind: InterruptKind,
     ) -> Result<Self> {
@@ -115,6 +123,16 @@ impl<'bound> Engine<'bound> {
             interrupt_kind,
             lost_interrupt: Ratelimit::new(),
         })
+    }
+
+    /// Returns the number of the device's node.
+    pub(super) fn number(&self) -> u32 {
+        self.channel.number()
+    }
+
+    /// Returns the state that the buffers of the device share.
+    pub(super) fn pool(&self) -> &Arc<Pool> {
+        self.channel.pool()
     }
 
     /// Injects a device fault.
@@ -343,48 +361,40 @@ impl Delayed<Engine<'_>> {
         state.queue.close(ENODEV);
     }
 
-    /// Stops the device before it is unbound, and frees the memory of all buffers. The guard must
-    /// be closed, and no thread may be inside.
-    pub(crate) fn stop(&self, mappings: Closed<'_>) {
-        let dev = self.channel.number();
+    /// Closes the queue, before the device is unbound. The guard must be closed, and no thread may be
+    /// inside.
+    pub(super) fn close(&self) {
         self.channel.close(ENODEV);
-        trace::teardown(dev, Teardown::Closed);
-        trace::zap(dev);
-        let emptied = mappings.zap();
-        trace::teardown(dev, Teardown::Zapped);
+    }
 
-        let still_running = !self.abort() && self.never_idle();
-        self.enabled.clear_master();
-        let step = if still_running {
-            Teardown::Stuck
-        } else {
-            Teardown::Idle
+    /// Stops all transfers, or waits for their end.
+    pub(super) fn stop(&self) -> Stopped {
+        let aborted = {
+            let _state = self.channel.state.lock();
+            self.hardware.abort()
         };
-        trace::teardown(dev, step);
-
-        if still_running {
-            self.keep_memory();
+        if aborted.is_ok() || self.hardware.wait_idle(self.abilities.overdue_ms) != Err(ETIMEDOUT) {
+            Stopped::Yes
+        } else {
+            Stopped::No
         }
+    }
+
+    /// Disables bus mastering of the device.
+    pub(super) fn clear_master(&self) {
+        self.enabled.clear_master();
+    }
+
+    /// Fails all requests. The engine must have been [stopped](Self::stop), or its memory
+    /// [kept](Self::keep_memory).
+    pub(super) fn abort_requests(&self) {
         self.channel.abort_active();
         self.channel.fail_waiting();
         self.channel.drop_deferred();
-        self.channel.pool().revoke_all(&emptied);
-        trace::teardown(dev, Teardown::Freed);
-    }
-
-    /// Stops all transfers, if the engine can be stopped. Returns whether this was done.
-    fn abort(&self) -> bool {
-        let _state = self.channel.state.lock();
-        self.hardware.abort().is_ok()
-    }
-
-    /// Waits until the engine has no transfer. Returns whether this does not end.
-    fn never_idle(&self) -> bool {
-        self.hardware.wait_idle(self.abilities.overdue_ms) == Err(ETIMEDOUT)
     }
 
     /// Leaks the memory that the device may still write to.
-    fn keep_memory(&self) {
+    pub(super) fn keep_memory(&self) {
         dev_err!(
             self.dev,
             "a transfer does not end; its memory is never freed\n"

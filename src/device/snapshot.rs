@@ -2,7 +2,13 @@
 
 //! A snapshot of the state of a device, for debugfs.
 
-use super::Device;
+use super::{
+    channel::{
+        Channel,
+        ChannelState, //
+    },
+    Device, //
+};
 use crate::{
     kernel_ext::sync::clock,
     schedule::{
@@ -12,8 +18,8 @@ use crate::{
 };
 use kernel::prelude::*;
 
-/// The activity of the engine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The activity of an engine. Those that come later are of more interest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Activity {
     /// The engine has no transfer.
     Idle,
@@ -25,9 +31,9 @@ pub(crate) enum Activity {
     Gone,
 }
 
-/// A consistent snapshot of the state of a device.
+/// A snapshot of the state of a device. The part of each engine is consistent.
 pub(crate) struct Snapshot {
-    /// The activity of the engine.
+    /// The activity of the engine that is busy for longest.
     pub(crate) activity: Activity,
     /// The number of open files.
     pub(crate) contexts: usize,
@@ -35,35 +41,48 @@ pub(crate) struct Snapshot {
     pub(crate) stats: Stats,
 }
 
-impl Device {
-    /// Takes a snapshot.
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        let now = clock::now();
-        let state = self.channel.state.lock();
+impl Channel {
+    fn activity(state: &ChannelState, now: u64) -> Activity {
         let busy_ms = now.saturating_sub(state.since) / clock::NSEC_PER_MSEC;
-        Snapshot {
-            activity: match state.queue.refuses() {
-                Some(ENODEV) => Activity::Gone,
-                Some(_) => Activity::Stuck(busy_ms),
-                None if state.queue.is_busy() => Activity::Busy(busy_ms),
-                None => Activity::Idle,
-            },
-            contexts: state.queue.lanes(),
-            stats: state.queue.stats,
+        match state.queue.refuses() {
+            Some(ENODEV) => Activity::Gone,
+            Some(_) => Activity::Stuck(busy_ms),
+            None if state.queue.is_busy() => Activity::Busy(busy_ms),
+            None => Activity::Idle,
         }
     }
 
-    /// Returns the number of requests that wait for the engine. The number is approximate, because
+    fn count_waiting(&self, waiting: &mut usize) {
+        let mut cursor = LaneCursor::default();
+        while self.state.lock().queue.count_some(&mut cursor, waiting) {}
+    }
+}
+
+impl Device {
+    /// Takes a snapshot.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot {
+            activity: Activity::Idle,
+            contexts: 0,
+            stats: Stats::new(),
+        };
+        let now = clock::now();
+        for channel in self.channels() {
+            let state = channel.state.lock();
+            snapshot.activity = snapshot.activity.max(Channel::activity(&state, now));
+            snapshot.contexts += state.queue.lanes();
+            snapshot.stats.add(&state.queue.stats);
+        }
+        snapshot
+    }
+
+    /// Returns the number of requests that wait for an engine. The number is approximate, because
     /// the queue's lock is released while the lanes are counted.
     pub(crate) fn waiting(&self) -> usize {
-        let (mut cursor, mut waiting) = (LaneCursor::default(), 0);
-        while self
-            .channel
-            .state
-            .lock()
-            .queue
-            .count_some(&mut cursor, &mut waiting)
-        {}
+        let mut waiting = 0;
+        for channel in self.channels() {
+            channel.count_waiting(&mut waiting);
+        }
         waiting
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The users with an open file of a device, by uid. The engine serves them in turn.
+//! The users with an open file that an engine serves, by uid. The engine serves them in turn.
 //!
 //! The user of a file is the effective uid that opened it, also if other processes use the file.
 //! Opening more files does not increase the share of a user.
@@ -19,7 +19,7 @@ use kernel::{
     }, //
 };
 
-/// The users of a device.
+/// The users of an engine.
 #[pin_data]
 pub(super) struct Users {
     #[pin]

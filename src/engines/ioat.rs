@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The engine of an Intel I/OAT device (QuickData, "CBDMA") of version 3.2 or 3.3: one channel.
+//! The engines of an Intel I/OAT device (QuickData, "CBDMA") of version 3.2 or 3.3: its channels.
 //!
 //! The device has no memory of its own. It copies from bus address to bus address, in a chain of
 //! descriptors that grows while it is executed.
@@ -36,9 +36,12 @@ use kernel::{
     },
     pci,
     prelude::*,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
     },
     time::Delta, //
 };
@@ -61,6 +64,9 @@ pub(crate) const DMA_BITS: u32 = 64;
 /// The versions, as major and minor, whose registers and errors this driver knows.
 const VERSIONS: [(u8, u8); 2] = [(3, 2), (3, 3)];
 
+/// The largest number of channels of a device: bits of the register ATTENTION.
+const MOST_CHANNELS: usize = 32;
+
 /// Size in bytes of the transfers in the slots at which no more are posted. They take 1 ms at
 /// 2 GB/s.
 const WINDOW: u64 = 2 << 20;
@@ -76,7 +82,54 @@ const OVERDUE_MS: u32 = 1000;
 const POLL_US: i64 = 10;
 const POLLS: usize = 200;
 
-/// The channel of an I/OAT device.
+/// The registers of an I/OAT device.
+type Bar<'bound> = pci::Bar<'bound, { regs::BAR_SIZE }>;
+
+/// An I/OAT device, whose channels are engines.
+pub(super) struct Device<'bound> {
+    pdev: &'bound pci::Device<Bound>,
+    bar: Arc<Bar<'bound>>,
+    version: (u8, u8),
+    channels: usize,
+}
+
+impl<'bound> Device<'bound> {
+    /// Maps the device, and checks its identification.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] if the device is not as expected. The log has the reason.
+    pub(super) fn new(pdev: &'bound pci::Device<Bound>) -> Result<Self> {
+        let bar = pdev
+            .iomap_region_sized::<{ regs::BAR_SIZE }>(0, c"rdma")
+            .inspect_err(|e| dev_err!(pdev, "cannot map BAR 0: {e:?}\n"))?;
+        let version = bar.read(regs::VERSION);
+        let version = (version.major().get(), version.minor().get());
+        // CAST: The number has 8 bits.
+        let channels = u8::from(bar.read(regs::CHANNEL_COUNT)) as usize;
+        if !VERSIONS.contains(&version) || !(1..=MOST_CHANNELS).contains(&channels) {
+            let (major, minor) = version;
+            dev_err!(
+                pdev,
+                "version {major}.{minor} with {channels} channels is not I/OAT 3.2 or 3.3\n"
+            );
+            return Err(ENODEV);
+        }
+        Ok(Self {
+            pdev,
+            bar: Arc::new(bar, GFP_KERNEL)?,
+            version,
+            channels,
+        })
+    }
+
+    /// Returns the number of channels that the driver uses.
+    pub(super) fn channels(&self) -> usize {
+        self.channels.min(regs::CHANNELS)
+    }
+}
+
+/// A channel of an I/OAT device.
 ///
 /// # Invariants
 ///
@@ -84,7 +137,7 @@ const POLLS: usize = 200;
 /// to registers of the channel succeed.
 pub(crate) struct Ioat<'bound> {
     pdev: &'bound pci::Device<Bound>,
-    bar: pci::Bar<'bound, { regs::BAR_SIZE }>,
+    bar: Arc<Bar<'bound>>,
     channel: usize,
     version: (u8, u8),
     /// Size of the largest transfer in bytes.
@@ -99,39 +152,25 @@ pub(crate) struct Ioat<'bound> {
 }
 
 impl<'bound> Ioat<'bound> {
-    /// Maps the device, checks its identification, and resets the channel.
+    /// Resets a channel, which must be less than [`channels`](Device::channels).
     ///
     /// # Errors
     ///
-    /// [`ENODEV`] if the device is not as expected, or there is no memory for the descriptors. The
-    /// log has the reason.
-    pub(super) fn new(pdev: &'bound pci::Device<Bound>) -> Result<Self> {
-        let bar = pdev
-            .iomap_region_sized::<{ regs::BAR_SIZE }>(0, c"rdma")
-            .inspect_err(|e| dev_err!(pdev, "cannot map BAR 0: {e:?}\n"))?;
-        let version = bar.read(regs::VERSION);
-        let version = (version.major().get(), version.minor().get());
-        let channels = bar.read(regs::CHANNEL_COUNT).channels().get();
-        if !VERSIONS.contains(&version) || !(1..=32).contains(&channels) {
-            let (major, minor) = version;
-            dev_err!(
-                pdev,
-                "version {major}.{minor} with {channels} channels is not I/OAT 3.2 or 3.3\n"
-            );
-            return Err(ENODEV);
-        }
+    /// [`ENODEV`] if the channel cannot be reset, or there is no memory for the descriptors. The log
+    /// has the reason.
+    pub(super) fn new(device: &Device<'bound>, channel: usize) -> Result<Self> {
+        let pdev = device.pdev;
         let ring = Ring::new(pdev.as_ref()).map_err(|e| {
             dev_err!(pdev, "cannot allocate descriptors: {e:?}\n");
             ENODEV
         })?;
-
-        let log2 = bar.read(regs::TRANSFER_CAPACITY).log2().get();
-        // INVARIANT: 0 is less than the number of channels; a BAR is aligned to its size.
+        let log2 = device.bar.read(regs::TRANSFER_CAPACITY).log2().get();
+        // INVARIANT: By the caller's obligation; a BAR is aligned to its size.
         let ioat = Self {
             pdev,
-            bar,
-            channel: 0,
-            version,
+            bar: device.bar.clone(),
+            channel,
+            version: device.version,
             // 0 stands for 32 bits.
             largest: if log2 == 0 { 1 << 31 } else { 1 << log2 },
             ring,
@@ -140,10 +179,17 @@ impl<'bound> Ioat<'bound> {
             count: Atomic::new(0),
         };
         ioat.abort().map_err(|e| {
-            dev_err!(pdev, "the channel cannot be reset: {e:?}\n");
+            dev_err!(pdev, "channel {channel} cannot be reset: {e:?}\n");
             ENODEV
         })?;
         Ok(ioat)
+    }
+
+    /// Enables the channel. `has_vector`: the interrupt is a vector of MSI-X.
+    pub(super) fn prepare(&mut self, has_vector: bool) -> Plan {
+        self.has_vector = has_vector;
+        self.enable();
+        Plan::new(self.largest)
     }
 
     /// Reads a register of the channel.
@@ -171,13 +217,6 @@ impl<'bound> Ioat<'bound> {
             // By the type invariant, this does not fail.
             let _ = self.bar.try_write(register, value);
         }
-    }
-
-    /// Enables the channel. `has_vector`: the interrupt is a vector of MSI-X.
-    pub(super) fn prepare(&mut self, has_vector: bool) -> Plan {
-        self.has_vector = has_vector;
-        self.enable();
-        Plan::new(self.largest)
     }
 
     /// Enables the channel, which was reset.

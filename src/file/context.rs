@@ -158,7 +158,7 @@ impl Context {
         let new = || Buffer::new(self.device.pool(), &self.quota, size, handle);
         match new() {
             Err(error @ (EDQUOT | ENOMEM)) => {
-                if self.device.enter(|engine| engine.free_released())? {
+                if self.device.free_released()? {
                     new()
                 } else {
                     Err(error)

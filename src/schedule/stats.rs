@@ -28,6 +28,18 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
+    /// Adds those of another engine.
+    fn add(&mut self, other: &Self) {
+        self.transfers += other.transfers;
+        self.bytes += other.bytes;
+        self.interrupts += other.interrupts;
+        self.spurious_interrupts += other.spurious_interrupts;
+        self.watchdog_recoveries += other.watchdog_recoveries;
+        self.quarantined += other.quarantined;
+        self.cancelled += other.cancelled;
+        self.completed += other.completed;
+    }
+
     /// All counters with their names.
     pub(crate) fn named(&self) -> [(&'static str, u64); 8] {
         [
@@ -68,6 +80,13 @@ impl Histogram {
         self.buckets[bucket] += 1;
     }
 
+    /// Adds that of another engine.
+    fn add(&mut self, other: &Self) {
+        for (bucket, count) in self.buckets.iter_mut().zip(&other.buckets) {
+            *bucket += count;
+        }
+    }
+
     /// The lower bound in nanoseconds and the count of each bucket that is not empty.
     pub(crate) fn non_empty(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         let buckets = self.buckets.iter().enumerate();
@@ -96,5 +115,11 @@ impl Stats {
             counters: Counters::default(),
             latency: Histogram::new(),
         }
+    }
+
+    /// Adds those of another engine.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.counters.add(&other.counters);
+        self.latency.add(&other.latency);
     }
 }

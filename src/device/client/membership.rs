@@ -4,8 +4,8 @@
 
 use crate::{
     device::{
-        queue::Types,
-        Device, //
+        channel::Channel,
+        queue::Types, //
     },
     schedule::{
         Growth,
@@ -18,30 +18,30 @@ use kernel::{
     task::Kuid, //
 };
 
-/// The user of a client, in the queue of a device. Dropping the membership of a user's last client
+/// The user of a client, in the queue of an engine. Dropping the membership of a user's last client
 /// removes the user.
 ///
 /// # Invariants
 ///
-/// The users of the device count one client of `uid` for this membership.
+/// The users of the channel count one client of `uid` for this membership.
 pub(super) struct Membership {
-    device: Arc<Device>,
+    channel: Arc<Channel>,
     uid: u32,
     id: UserId,
 }
 
 impl Membership {
-    /// Adds a client of the caller's user to `device`.
+    /// Adds a client of the caller's user to `channel`.
     ///
     /// # Errors
     ///
     /// [`ENOMEM`].
-    pub(super) fn new(device: &Arc<Device>) -> Result<Self> {
+    pub(super) fn new(channel: &Arc<Channel>) -> Result<Self> {
         let uid = Kuid::current_euid().into_raw().val;
-        let id = device.users.join(uid, || device.add_user())?;
+        let id = channel.users.join(uid, || channel.add_user())?;
         // INVARIANT: just counted.
         Ok(Self {
-            device: device.clone(),
+            channel: channel.clone(),
             uid,
             id,
         })
@@ -55,22 +55,22 @@ impl Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        let remove = |id| self.device.channel.state.lock().queue.remove_user(id);
-        self.device.users.leave(self.uid, remove);
+        let remove = |id| self.channel.state.lock().queue.remove_user(id);
+        self.channel.users.leave(self.uid, remove);
     }
 }
 
-impl Device {
+impl Channel {
     /// Grows the queue, so that a user and a lane can be added.
     ///
     /// # Errors
     ///
     /// [`ENOMEM`].
     pub(super) fn grow_queue(&self) -> Result {
-        let request = self.channel.state.lock().queue.grow_request();
+        let request = self.state.lock().queue.grow_request();
         if let Some(request) = request {
             let growth = Growth::<Types>::new(request)?;
-            let old = self.channel.state.lock().queue.grow(growth);
+            let old = self.state.lock().queue.grow(growth);
             drop(old);
         }
         Ok(())
@@ -80,7 +80,7 @@ impl Device {
         loop {
             // The queue grows without the lock, so that another thread may use the new entry.
             self.grow_queue()?;
-            if let Some(id) = self.channel.state.lock().queue.add_user() {
+            if let Some(id) = self.state.lock().queue.add_user() {
                 return Ok(id);
             }
         }

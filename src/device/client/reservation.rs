@@ -99,7 +99,9 @@ impl Reservation<'_> {
         client.traced.submitted(&jobs);
         client
             .device
-            .enter(|engine| engine.submit(client.id, &mut jobs))
+            .enter(&client.channel, |engine| {
+                engine.submit(client.id, &mut jobs)
+            })
             .and_then(|accepted| accepted)
             .inspect_err(|error| client.traced.refused(&jobs, *error))?;
         self.room -= count;

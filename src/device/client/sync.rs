@@ -45,7 +45,9 @@ impl Client {
         self.traced.submitted(&jobs);
         let id = self
             .device
-            .enter(|engine| engine.submit_sync(self.id, &mut jobs))
+            .enter(&self.channel, |engine| {
+                engine.submit_sync(self.id, &mut jobs)
+            })
             .and_then(|accepted| accepted)
             .inspect_err(|error| self.traced.refused(&jobs, *error))?;
         match waiter.wait() {

@@ -59,7 +59,7 @@ impl Delayed<Engine<'_>> {
     }
 
     /// Fails all requests, because the device cannot be used any more.
-    fn fail_all(&self) {
+    pub(in crate::device) fn fail_all(&self) {
         self.mark_gone(&mut self.channel.state.lock());
         self.channel.abort_active();
         self.channel.fail_waiting();
@@ -67,45 +67,56 @@ impl Delayed<Engine<'_>> {
         self.queue_now();
     }
 
-    /// Quiesces the engine until [`resume`](Self::resume). All requests wait until then.
+    /// Starts no more transfers until [`unpause`](Self::unpause). All requests wait until then.
+    pub(in crate::device) fn pause(&self) {
+        self.channel.state.lock().queue.pause();
+    }
+
+    /// Resumes the queue after [`pause`](Self::pause).
+    pub(in crate::device) fn unpause(&self) {
+        let mut state = self.channel.state.lock();
+        state.queue.resume();
+        self.advance(&mut state, None);
+    }
+
+    /// Quiesces the engine for a suspend. The queue must be paused.
     ///
     /// # Errors
     ///
-    /// [`EBUSY`] if a transfer does not end. The queue is resumed then.
-    pub(crate) fn suspend(&self) -> Result {
-        self.channel.state.lock().queue.pause();
+    /// [`EBUSY`] if a transfer does not end.
+    pub(in crate::device) fn quiesce_to_suspend(&self) -> Result {
         if self.quiesce() == Err(ETIMEDOUT) {
             dev_err!(self.dev, "cannot suspend: a transfer does not end\n");
-            let mut state = self.channel.state.lock();
-            state.queue.resume();
-            self.advance(&mut state, None);
             return Err(EBUSY);
         }
-        self.enabled.clear_master();
         Ok(())
     }
 
-    /// Resumes the queue after [`suspend`](Self::suspend). If `kept` is false, the device memory
-    /// has lost its contents.
+    /// Quiesces the engine after a suspend.
     ///
     /// # Errors
     ///
-    /// As [`quiesce`](Self::quiesce). All requests have failed then.
-    pub(crate) fn resume(&self, kept: bool) -> Result {
-        // Another kernel may have used the device. Its transfers must not reach this kernel's
-        // memory.
-        self.quiesce().inspect_err(|error| {
-            dev_err!(self.dev, "cannot resume: {error:?}\n");
-            self.fail_all();
-        })?;
+    /// As [`quiesce`](Self::quiesce).
+    pub(in crate::device) fn quiesce_to_resume(&self) -> Result {
+        self.quiesce()
+            .inspect_err(|error| dev_err!(self.dev, "cannot resume: {error:?}\n"))
+    }
+
+    /// Resumes the quiesced engine after a suspend. If `kept` is false, the device memory has lost
+    /// its contents.
+    ///
+    /// # Errors
+    ///
+    /// [`EIO`] if the engine cannot be restarted.
+    pub(in crate::device) fn resume(&self, kept: bool) -> Result {
         self.enabled.set_master();
         let mut state = self.channel.state.lock();
         // The device may have lost the contents of its registers.
-        if self.hardware.restart().is_err() {
+        let restarted = self.hardware.restart();
+        if restarted.is_err() {
             drop(state);
             dev_err!(self.dev, "cannot resume: the engine does not stop\n");
-            self.fail_all();
-            return Err(EIO);
+            return restarted;
         }
         if !kept {
             state.queue.invalidate();
@@ -118,7 +129,7 @@ impl Delayed<Engine<'_>> {
     /// Quiesces the engine for shutdown and kexec: the device must not write to the memory of the
     /// next kernel. Requests fail with [`ENODEV`] from then on. Buffers are not freed, and can be
     /// allocated and mapped, because programs may still run.
-    pub(crate) fn shutdown(&self) {
+    pub(in crate::device) fn shut_down(&self) {
         self.channel.close(ENODEV);
         let quiesced = self.quiesce();
         // The work item fails and drops what is left.
@@ -126,6 +137,5 @@ impl Delayed<Engine<'_>> {
         if quiesced == Err(ETIMEDOUT) {
             dev_err!(self.dev, "a transfer does not end: clearing Bus Master\n");
         }
-        self.enabled.clear_master();
     }
 }

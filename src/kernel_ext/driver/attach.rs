@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Attaches a driver to a PCI device: creates the interrupt handler, the guard and the node, in
+//! Attaches a driver to a PCI device: creates the interrupt handlers, the guard and the node, in
 //! this order, and removes them in the reverse order.
 //!
 //! They are created here, as parts of a value that the driver core owns, and drivers get shared
@@ -15,6 +15,7 @@ pub(crate) use module::Module;
 pub(crate) use node_driver::{
     Attach,
     BoundDevice,
+    Engines,
     GuardOf,
     NodeDriver, //
 };
@@ -43,21 +44,22 @@ use kernel::{
     sync::Arc, //
 };
 
-/// The registered interrupt handler of a device.
+/// The registered interrupt handler of an engine.
 type Irq<'bound, B> = Pin<KBox<irq::Registration<'bound, Interrupt<'bound, B>>>>;
 
 /// An attached device. The fields are dropped in the order of the teardown.
 ///
 /// # Invariants
 ///
-/// The gate of `mappings` is open with `bound`, and is opened only once. The only references to
-/// `bound` are this one and the one in `irq`, which is registered for a vector of `vectors`.
+/// The gate of `mappings` is open with `bound`, and is opened only once. The only references to an
+/// engine in `bound` are this one and the one in `irqs`, which is registered for a vector of
+/// `vectors`.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Attached<'bound, D: NodeDriver> {
     node: Option<Node<D::File>>,
-    irq: Irq<'bound, D::Bound>,
+    irqs: KVec<Irq<'bound, D::Bound>>,
     vectors: KBox<IrqVectorRegistration<'bound>>,
-    bound: Arc<Delayed<<D::Bound as BoundDevice>::Of<'bound>>>,
+    bound: Engines<'bound, D::Bound>,
     mappings: Arc<Mappings>,
 }
 
@@ -77,7 +79,7 @@ impl<'bound, D: NodeDriver> Attached<'bound, D> {
         try_pin_init!(Self {
             bound: Self::make_bound(bound)?,
             vectors: KBox::new(vectors, GFP_KERNEL)?,
-            irq: Self::request_irq(vectors, bound.clone())?,
+            irqs: Self::request_irqs(vectors, bound)?,
             node: None,
             _: {
                 // SAFETY: If creating the node fails below, `detach` closes the guard; nothing can
@@ -101,34 +103,44 @@ impl<'bound, D: NodeDriver> Attached<'bound, D> {
     }
 
     fn make_bound(
-        bound: <D::Bound as BoundDevice>::Of<'bound>,
-    ) -> Result<Arc<Delayed<<D::Bound as BoundDevice>::Of<'bound>>>> {
-        let (work_key, timer_key) = (static_lock_class!(), static_lock_class!());
-        // SAFETY: `Attached` owns the result. The driver core owns `Attached` and drops it before
-        // the device is unbound; this also drops the reference in the interrupt handler.
-        let bound = unsafe { Delayed::new(bound, work_key, timer_key) };
-        Arc::pin_init(bound, GFP_KERNEL)
+        engines: KVec<<D::Bound as BoundDevice>::Of<'bound>>,
+    ) -> Result<Engines<'bound, D::Bound>> {
+        let mut bound = KVec::with_capacity(engines.len(), GFP_KERNEL)?;
+        for engine in engines {
+            let (work_key, timer_key) = (static_lock_class!(), static_lock_class!());
+            // SAFETY: `Attached` owns the result. The driver core owns `Attached` and drops it before
+            // the device is unbound; this also drops the reference in the interrupt handler.
+            let engine = unsafe { Delayed::new(engine, work_key, timer_key) };
+            bound.push(Arc::pin_init(engine, GFP_KERNEL)?, GFP_KERNEL)?;
+        }
+        Ok(bound)
     }
 
-    fn request_irq(
+    /// Requests the interrupt of each engine.
+    fn request_irqs(
         vectors: &KBox<IrqVectorRegistration<'bound>>,
-        bound: Arc<Delayed<<D::Bound as BoundDevice>::Of<'bound>>>,
-    ) -> Result<Irq<'bound, D::Bound>> {
+        engines: &Engines<'bound, D::Bound>,
+    ) -> Result<KVec<Irq<'bound, D::Bound>>> {
         // SAFETY: The vectors are in a box, and the order of the fields of `Attached` ensures that
-        // they are dropped after the interrupt handler, so they are valid during the life of the
-        // handler.
+        // they are dropped after the interrupt handlers, so they are valid during the life of the
+        // handlers.
         let vectors: &'bound IrqVectorRegistration<'bound> =
             unsafe { &*core::ptr::from_ref(&**vectors) };
-        let request = vectors.index(0)?.into();
-        // SAFETY: `Attached` owns the registration, and the driver core owns and drops `Attached`.
-        let registration = unsafe {
-            irq::Registration::new(request, Flags::SHARED, D::NAME, Ok(Interrupt(bound)))
-        };
-        KBox::pin_init(registration, GFP_KERNEL)
+        let mut irqs = KVec::with_capacity(engines.len(), GFP_KERNEL)?;
+        for (index, engine) in engines.iter().enumerate() {
+            let request = vectors.index(index)?.into();
+            let handler = Ok(Interrupt(engine.clone()));
+            // SAFETY: `Attached` owns the registration, and the driver core owns and drops
+            // `Attached`.
+            let registration =
+                unsafe { irq::Registration::new(request, Flags::SHARED, D::NAME, handler) };
+            irqs.push(KBox::pin_init(registration, GFP_KERNEL)?, GFP_KERNEL)?;
+        }
+        Ok(irqs)
     }
 
     /// Closes the guard, and stops the device.
-    fn detach(mappings: &Mappings, bound: &Delayed<<D::Bound as BoundDevice>::Of<'bound>>) {
+    fn detach(mappings: &Mappings, bound: &Engines<'bound, D::Bound>) {
         // SAFETY: By the type invariant, the gate is not opened again.
         D::Bound::stop(bound, unsafe { Closed::new(mappings) });
     }
@@ -143,7 +155,7 @@ impl<D: NodeDriver> PinnedDrop for Attached<'_, D> {
     }
 }
 
-/// The context of the interrupt handler of a device.
+/// The context of the interrupt handler of an engine.
 struct Interrupt<'bound, B: BoundDevice>(Arc<Delayed<B::Of<'bound>>>);
 
 impl<B: BoundDevice> irq::Handler for Interrupt<'_, B> {

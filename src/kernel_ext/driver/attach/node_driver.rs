@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A driver for a PCI device with one interrupt and one node: what it implements.
+//! A driver for a PCI device with one node, and one or more engines: what it implements.
 
 use crate::kernel_ext::{
     driver::work::{
@@ -33,20 +33,20 @@ use kernel::{
     types::ForLt, //
 };
 
-/// The data of a device to which a driver is bound, and the callbacks of the driver core.
+/// The engines of a device to which a driver is bound, and the callbacks of the driver core.
 ///
-/// This is implemented for a type without a lifetime that names the data, like `ForLt` of the
-/// crate.
+/// This is implemented for a type without a lifetime that names the type of an engine, like `ForLt`
+/// of the crate.
 pub(crate) trait BoundDevice: 'static {
-    /// The data of the device.
+    /// An engine, which has an interrupt.
     type Of<'bound>: Work + Send + Sync + 'bound;
 
-    /// Handles an interrupt. Returns whether this device has raised it.
-    fn interrupt(bound: &Delayed<Self::Of<'_>>) -> bool;
+    /// Handles an interrupt. Returns whether this engine has raised it.
+    fn interrupt(engine: &Delayed<Self::Of<'_>>) -> bool;
 
     /// Stops the device for the unbind. The guard is closed; interrupts are still handled. Memory
     /// that can be mapped and that is not revoked here is never freed.
-    fn stop(bound: &Delayed<Self::Of<'_>>, mappings: Closed<'_>);
+    fn stop(engines: &Engines<'_, Self>, mappings: Closed<'_>);
 
     /// Stops the device for a suspend. System calls continue.
     ///
@@ -54,7 +54,7 @@ pub(crate) trait BoundDevice: 'static {
     ///
     /// If the device cannot be stopped. The suspend is then cancelled, and the device works as
     /// before.
-    fn suspend(bound: &Delayed<Self::Of<'_>>) -> Result;
+    fn suspend(engines: &Engines<'_, Self>) -> Result;
 
     /// Restarts the device after a suspend. If `kept` is false, it may have lost the contents of
     /// its memory.
@@ -62,23 +62,26 @@ pub(crate) trait BoundDevice: 'static {
     /// # Errors
     ///
     /// If the device does not work. It is not used any more.
-    fn resume(bound: &Delayed<Self::Of<'_>>, kept: bool) -> Result;
+    fn resume(engines: &Engines<'_, Self>, kept: bool) -> Result;
 
     /// Stops the device for a shutdown or kexec. System calls continue.
-    fn shutdown(bound: &Delayed<Self::Of<'_>>);
+    fn shutdown(engines: &Engines<'_, Self>);
 }
 
-/// Names the data of a [`BoundDevice`] and its work, for types without a lifetime.
+/// The engines of a device, each with its work.
+pub(crate) type Engines<'bound, B> = KVec<Arc<Delayed<<B as BoundDevice>::Of<'bound>>>>;
+
+/// Names the engines of a [`BoundDevice`], for types without a lifetime.
 pub(crate) struct BoundOf<B>(PhantomData<fn() -> B>);
 
 impl<B: BoundDevice> ForLt for BoundOf<B> {
-    type Of<'bound> = Delayed<B::Of<'bound>>;
+    type Of<'bound> = Engines<'bound, B>;
 }
 
-/// The guard for the data of a [`BoundDevice`].
+/// The guard for the engines of a [`BoundDevice`].
 pub(crate) type GuardOf<B> = Guard<BoundOf<B>>;
 
-/// A driver for a PCI device with one interrupt and one node.
+/// A driver for a PCI device with one node, and one or more engines.
 pub(crate) trait NodeDriver: Sized + Send + Sync + 'static {
     /// The name of the driver.
     const NAME: &'static CStr;
@@ -114,9 +117,9 @@ pub(crate) trait NodeDriver: Sized + Send + Sync + 'static {
 
 /// A probed device, ready to be attached.
 pub(crate) struct Attach<'bound, D: NodeDriver> {
-    /// The data of the device.
-    pub(crate) bound: <D::Bound as BoundDevice>::Of<'bound>,
-    /// The vector of its interrupt.
+    /// The engines of the device, at least one.
+    pub(crate) bound: KVec<<D::Bound as BoundDevice>::Of<'bound>>,
+    /// The vectors of their interrupts, at least as many.
     pub(crate) vectors: IrqVectorRegistration<'bound>,
     /// The number of its node.
     pub(crate) number: Number<D::File>,
