@@ -160,6 +160,11 @@ impl Device {
         self.info.device_memory_size
     }
 
+    /// Returns whether a request that the engine has begun can be cancelled.
+    fn cancels_begun(&self) -> bool {
+        self.info.capabilities & u64::from(uapi::RDMA_CAP_ABORT) != 0
+    }
+
     /// Returns the state that the buffers of the device share.
     pub(crate) fn pool(&self) -> &Arc<Pool> {
         &self.pool

@@ -14,8 +14,10 @@ use crate::{
         edu,
         engine::{
             Abilities,
-            DmaEngine, //
+            DmaEngine,
+            Setup, //
         },
+        ioat,
         Hardware,
         Model, //
     },
@@ -68,24 +70,36 @@ const DMA_BITS: core::ops::RangeInclusive<u32> = 24..=64;
 /// The valid values of the parameters `context_mib` and `device_mib`: up to 1 TiB.
 const QUOTA_MIB: core::ops::RangeInclusive<u32> = 1..=1 << 20;
 
+/// The valid values of the parameter `interrupt_delay_us`.
+const INTERRUPT_DELAY_US: core::ops::RangeInclusive<u32> = 0..=ioat::MAX_INTERRUPT_DELAY_US as u32;
+
 /// Checks the values of the module's parameters.
 ///
 /// # Errors
 ///
 /// [`EINVAL`] if a value is not valid. The parameter is logged.
 pub(crate) fn check_parameters() -> Result {
-    let dma_bits = module_parameters::dma_bits.value();
-    if !DMA_BITS.contains(&dma_bits) {
-        let (least, most) = (DMA_BITS.start(), DMA_BITS.end());
-        pr_err!("dma_bits={dma_bits} is not within {least} and {most}\n");
-        return Err(EINVAL);
-    }
-    for (name, mib) in [
-        ("context_mib", module_parameters::context_mib.value()),
-        ("device_mib", module_parameters::device_mib.value()),
+    for (name, value, valid) in [
+        ("dma_bits", module_parameters::dma_bits.value(), DMA_BITS),
+        (
+            "context_mib",
+            module_parameters::context_mib.value(),
+            QUOTA_MIB,
+        ),
+        (
+            "device_mib",
+            module_parameters::device_mib.value(),
+            QUOTA_MIB,
+        ),
+        (
+            "interrupt_delay_us",
+            module_parameters::interrupt_delay_us.value(),
+            INTERRUPT_DELAY_US,
+        ),
     ] {
-        if !QUOTA_MIB.contains(&mib) {
-            pr_err!("{name}={mib} is not within 1 and {}\n", QUOTA_MIB.end());
+        if !valid.contains(&value) {
+            let (least, most) = (valid.start(), valid.end());
+            pr_err!("{name}={value} is not within {least} and {most}\n");
             return Err(EINVAL);
         }
     }
@@ -148,7 +162,11 @@ impl NodeDriver for Edu {
 
         let (vectors, interrupt) = Interrupt::allocate(pdev, hardware.len())?;
         hardware.truncate(interrupt.engines(&vectors));
-        let has_vector = interrupt == Interrupt::MsiX;
+        let setup = Setup {
+            has_vector: interrupt == Interrupt::MsiX,
+            // CAST: `check_parameters` has checked that the value is small.
+            interrupt_delay_us: module_parameters::interrupt_delay_us.value() as u16,
+        };
         let abilities = hardware.first().ok_or(ENODEV)?.abilities();
         let number = Number::reserve(pdev.as_ref())
             .map_err(|e| probe_error(pdev, "no free device number", e))?;
@@ -160,7 +178,7 @@ impl NodeDriver for Edu {
 
         let mut engines = KVec::with_capacity(hardware.len(), GFP_KERNEL)?;
         for (mut hardware, channel) in hardware.into_iter().zip(device.channels()) {
-            let plan = hardware.prepare(has_vector).map_err(|e| {
+            let plan = hardware.prepare(setup).map_err(|e| {
                 // The device may still access memory of `hardware`, which is freed after this.
                 enabled.clear_master();
                 probe_error(pdev, "cannot prepare the device", e)

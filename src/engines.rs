@@ -16,7 +16,8 @@ use edu::Edu;
 use engine::{
     Abilities,
     DmaEngine,
-    Progress, //
+    Progress,
+    Setup, //
 };
 use ioat::Ioat;
 use kernel::{
@@ -145,17 +146,16 @@ impl<'bound> Hardware<'bound> {
         Ok(engines)
     }
 
-    /// Prepares an idle device, which is a bus master, for requests: sets the contents of its memory
-    /// to zeros. `has_vector`: its interrupt is a vector of MSI-X. Returns the plan that divides
-    /// requests for it. Sleeps.
+    /// Prepares an idle engine of a device, which is a bus master, for requests: sets the contents of
+    /// the device memory to zeros. Returns the plan that divides requests for it. Sleeps.
     ///
     /// # Errors
     ///
     /// [`ETIMEDOUT`] if the transfer does not end; [`ENODEV`] if the device is gone.
-    pub(crate) fn prepare(&mut self, has_vector: bool) -> Result<HardwarePlan> {
+    pub(crate) fn prepare(&mut self, setup: Setup) -> Result<HardwarePlan> {
         match self {
             Self::Edu(edu) => edu.prepare().map(HardwarePlan::Edu),
-            Self::Ioat(ioat) => Ok(HardwarePlan::Ioat(ioat.prepare(has_vector))),
+            Self::Ioat(ioat) => Ok(HardwarePlan::Ioat(ioat.prepare(setup))),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! DMA buffers and a DMA engine for userspace.
 //!
 //! A character device, `/dev/rdmaN`, provides programs with coherent DMA buffers and with the DMA
-//! engine of a PCI device (QEMU's `edu`). The buffers are mapped into the process; program and
+//! engine of a PCI device (QEMU's `edu`, Intel I/OAT). The buffers are mapped into the process; program and
 //! device share the memory.
 //!
 //! Each module imports only from modules below it, in this order: [`driver`], which creates the
@@ -32,12 +32,12 @@ module! {
     type: RdmaModule,
     name: "rdma",
     authors: ["the rdma authors"],
-    description: "DMA buffers and a DMA engine for userspace (QEMU edu)",
+    description: "DMA buffers and a DMA engine for userspace (QEMU edu, Intel I/OAT)",
     license: "GPL",
     params: {
         dma_bits: u32 {
             default: crate::engines::edu::DEFAULT_DMA_BITS,
-            description: "Width of the bus addresses of the device, in bits (its dma_mask property): 28",
+            description: "Width of the bus addresses of edu, in bits (its dma_mask property): 28",
         },
         context_mib: u32 {
             default: 1024,
@@ -46,6 +46,10 @@ module! {
         device_mib: u32 {
             default: 4096,
             description: "Limit of the buffers of a device, in MiB: 4096",
+        },
+        interrupt_delay_us: u32 {
+            default: 0,
+            description: "Delay of interrupts in microseconds, if the device (I/OAT) has it, so that several are raised as one: 0",
         },
         msi: bool {
             default: true,

@@ -38,6 +38,8 @@ pub(super) struct ChannelState {
     pub(super) since: u64,
     /// The time at which the watchdog's timer expires, in nanoseconds; [`None`] if it is not armed.
     pub(super) checked_at: Option<u64>,
+    /// The engine was stopped for the unbind. Its transfers have not ended, but do not run any more.
+    pub(super) stopped: bool,
 }
 
 impl ChannelState {
@@ -47,7 +49,14 @@ impl ChannelState {
             queue: Queue::new(),
             since: clock::now(),
             checked_at: None,
+            stopped: false,
         }
+    }
+
+    /// Returns the slot of the transfer that ends next, unless the engine was stopped.
+    pub(super) fn oldest_slot(&self) -> Option<usize> {
+        let slot = self.queue.oldest_slot();
+        slot.filter(|_| !self.stopped)
     }
 }
 

@@ -147,6 +147,7 @@ impl Client {
 
     /// Cancels the requests with this cookie ([`None`]: all requests) that the engine has not
     /// begun, and the requests that are linked to them. Returns the number of cancelled requests.
+    /// With `RDMA_CAP_ABORT`, also one of which the engine has not begun all transfers.
     ///
     /// # Errors
     ///
@@ -154,7 +155,13 @@ impl Client {
     /// request with it, otherwise [`ENOENT`].
     pub(crate) fn cancel(&self, cookie: Option<u64>) -> Result<usize> {
         let _one_at_a_time = self.cancel.lock();
-        let scan = self.channel.state.lock().queue.cancel(self.id, cookie);
+        let begun = self.device.cancels_begun();
+        let scan = self
+            .channel
+            .state
+            .lock()
+            .queue
+            .cancel(self.id, cookie, begun);
         let mut scan: CancelScan = scan.ok_or(ENODEV)?;
         self.channel
             .in_steps(|queue| queue.cancel_step(self.id, &mut scan));

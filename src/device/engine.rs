@@ -253,7 +253,7 @@ impl Delayed<Engine<'_>> {
         state: &ChannelState,
         progress: impl Fn(usize) -> Progress,
     ) -> Option<Result> {
-        let slot = state.queue.oldest_slot()?;
+        let slot = state.oldest_slot()?;
         let Progress::Ended(outcome) = progress(slot) else {
             return None;
         };
@@ -370,8 +370,10 @@ impl Delayed<Engine<'_>> {
     /// Stops all transfers, or waits for their end.
     pub(super) fn stop(&self) -> Stopped {
         let aborted = {
-            let _state = self.channel.state.lock();
-            self.hardware.abort()
+            let mut state = self.channel.state.lock();
+            let aborted = self.hardware.abort();
+            state.stopped = aborted.is_ok();
+            aborted
         };
         if aborted.is_ok() || self.hardware.wait_idle(self.abilities.overdue_ms) != Err(ETIMEDOUT) {
             Stopped::Yes

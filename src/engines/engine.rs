@@ -30,6 +30,15 @@ pub(crate) struct Abilities {
     pub(crate) version: (u8, u8),
 }
 
+/// How an engine is used.
+#[derive(Clone, Copy)]
+pub(crate) struct Setup {
+    /// The interrupt is a vector of MSI-X, which belongs to this engine.
+    pub(crate) has_vector: bool,
+    /// The time in microseconds by which interrupts are delayed, if the device has this.
+    pub(crate) interrupt_delay_us: u16,
+}
+
 /// The progress of a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {

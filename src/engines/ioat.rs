@@ -15,7 +15,8 @@ use super::{
     engine::{
         Abilities,
         DmaEngine,
-        Progress, //
+        Progress,
+        Setup, //
     },
     transfer::Transfer, //
 };
@@ -70,6 +71,9 @@ const MOST_CHANNELS: usize = 32;
 /// Size in bytes of the transfers in the slots at which no more are posted. They take 1 ms at
 /// 2 GB/s.
 const WINDOW: u64 = 2 << 20;
+
+/// The longest delay of interrupts in microseconds.
+pub(crate) const MAX_INTERRUPT_DELAY_US: u16 = 0x3fff;
 
 /// Time in milliseconds after which a transfer is checked. The longest takes less than 1 ms.
 const LATE_MS: u32 = 100;
@@ -143,8 +147,7 @@ pub(crate) struct Ioat<'bound> {
     /// Size of the largest transfer in bytes.
     largest: u64,
     ring: Ring<'bound>,
-    /// The interrupt is a vector of MSI-X, which belongs to this channel.
-    has_vector: bool,
+    setup: Setup,
     /// The next descriptor begins a chain.
     begins_chain: Atomic<bool>,
     /// Number of descriptors in the chain, modulo 2^16.
@@ -174,7 +177,10 @@ impl<'bound> Ioat<'bound> {
             // 0 stands for 32 bits.
             largest: if log2 == 0 { 1 << 31 } else { 1 << log2 },
             ring,
-            has_vector: false,
+            setup: Setup {
+                has_vector: false,
+                interrupt_delay_us: 0,
+            },
             begins_chain: Atomic::new(true),
             count: Atomic::new(0),
         };
@@ -185,9 +191,9 @@ impl<'bound> Ioat<'bound> {
         Ok(ioat)
     }
 
-    /// Enables the channel. `has_vector`: the interrupt is a vector of MSI-X.
-    pub(super) fn prepare(&mut self, has_vector: bool) -> Plan {
-        self.has_vector = has_vector;
+    /// Enables the channel.
+    pub(super) fn prepare(&mut self, setup: Setup) -> Plan {
+        self.setup = setup;
         self.enable();
         Plan::new(self.largest)
     }
@@ -227,10 +233,15 @@ impl<'bound> Ioat<'bound> {
             self.ring.completion_address(),
         ));
         self.begins_chain.store(true, Relaxed);
+        let has_vector = self.setup.has_vector;
         let control = regs::INTERRUPT_CONTROL::zeroed()
-            .with_msix(self.has_vector)
-            .with_enable(!self.has_vector);
+            .with_msix(has_vector)
+            .with_enable(!has_vector);
         self.bar.write_reg(control);
+        if self.bar.read(regs::INTERRUPT_DELAY).supported() {
+            let delay = self.setup.interrupt_delay_us;
+            self.bar.write_reg(regs::INTERRUPT_DELAY::from(delay));
+        }
         self.arm();
     }
 
@@ -342,7 +353,7 @@ impl DmaEngine for Ioat<'_> {
 
     #[inline]
     fn acknowledge(&self) -> bool {
-        if !self.has_vector {
+        if !self.setup.has_vector {
             let control = self.bar.read(regs::INTERRUPT_CONTROL);
             if !control.pending() || u8::from(control) == u8::MAX {
                 // Reading has cleared `enable`.

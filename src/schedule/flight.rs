@@ -36,6 +36,8 @@ pub(super) struct Active<T: QueueTypes> {
     pub(super) slots: usize,
     /// It was timed out.
     pub(super) overdue: bool,
+    /// It is cancelled: no more transfers of it are issued.
+    pub(super) cancelled: bool,
     /// While it is vacant, the next vacant number.
     next_vacant: usize,
 }
@@ -45,6 +47,11 @@ impl<T: QueueTypes> Active<T> {
     pub(super) fn matches(&self, lane: LaneId, cookie: Option<u64>) -> bool {
         let job = self.job.as_ref();
         self.lane == Some(lane) && job.is_some_and(|job| job.matches(cookie))
+    }
+
+    /// Whether transfers of it are still to be issued.
+    pub(super) fn is_partly_issued(&self) -> bool {
+        !self.cancelled && self.issued < self.length
     }
 
     /// Whether it has this id.
@@ -136,6 +143,7 @@ impl<T: QueueTypes> Flight<T> {
                 stage: Default::default(),
                 slots: 0,
                 overdue: false,
+                cancelled: false,
                 next_vacant: number + 1,
             };
             flight.active.push(vacant, GFP_KERNEL)?;
@@ -177,6 +185,12 @@ impl<T: QueueTypes> Flight<T> {
         active.is_none_or(|active| active.lane.is_none())
     }
 
+    /// Whether the request of this number is cancelled.
+    pub(super) fn is_cancelled(&self, number: usize) -> bool {
+        let active = self.active.get(number);
+        active.is_some_and(|active| active.cancelled)
+    }
+
     /// Removes a request that uses no slot.
     pub(super) fn remove(&mut self, number: usize) -> Option<Taken<T>> {
         let active = self.active.get_mut(number)?;
@@ -184,6 +198,7 @@ impl<T: QueueTypes> Flight<T> {
         let lane = active.lane.take();
         active.stage = Default::default();
         active.overdue = false;
+        active.cancelled = false;
         // INVARIANT: the chain begins with the one that is vacant now.
         active.next_vacant = self.vacant;
         self.vacant = number;

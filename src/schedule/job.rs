@@ -95,7 +95,7 @@ pub(crate) struct Job<T: QueueTypes> {
     pub(super) cookie: u64,
     /// Starts only if the request before it has succeeded.
     pub(super) linked: bool,
-    /// The request that it is linked to has failed.
+    /// The request that it is linked to has failed, or it was cancelled after it had begun.
     pub(super) link_failed: bool,
     /// Result. `ECANCELED` until the job has run.
     pub(super) outcome: Result,

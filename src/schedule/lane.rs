@@ -96,7 +96,9 @@ pub(super) enum Next<T: QueueTypes> {
 /// A scan for requests to cancel, which is done in steps.
 pub(crate) struct CancelScan {
     /// The cookie of the requests; [`None`]: all requests.
-    cookie: Option<u64>,
+    pub(super) cookie: Option<u64>,
+    /// Requests that have begun can be cancelled.
+    pub(super) cancels_begun: bool,
     /// The number of cancelled requests.
     pub(crate) cancelled: usize,
     /// One of the requests was started, and cannot be cancelled.
@@ -235,7 +237,7 @@ impl<T: QueueTypes> Lane<T> {
     /// Records that the request before the first one has failed.
     pub(super) fn fail_next_link(&mut self) {
         if let Some(next) = self.front_mut() {
-            next.link_failed = next.linked;
+            next.link_failed |= next.linked;
         }
     }
 
@@ -325,7 +327,13 @@ impl<T: QueueTypes> Lane<T> {
     }
 
     /// Begins a scan of the requests that wait now. `begun`: the engine has one of those to cancel.
-    pub(super) fn cancel(&mut self, cookie: Option<u64>, begun: bool) -> CancelScan {
+    /// `cancels_begun`: those of which bytes are complete can be cancelled.
+    pub(super) fn cancel(
+        &mut self,
+        cookie: Option<u64>,
+        begun: bool,
+        cancels_begun: bool,
+    ) -> CancelScan {
         let mut waiting = core::mem::replace(&mut self.waiting, Fifo::new());
         self.scanned.append(&mut waiting);
         core::mem::swap(&mut self.scanned, &mut self.waiting);
@@ -336,6 +344,7 @@ impl<T: QueueTypes> Lane<T> {
         });
         CancelScan {
             cookie,
+            cancels_begun,
             cancelled: 0,
             begun: false,
         }
@@ -356,14 +365,15 @@ impl<T: QueueTypes> Lane<T> {
                 return false;
             };
             let wanted = job.matches(scan.cookie);
-            scan.begun |= wanted && job.is_begun();
-            if !job.link_failed && (!wanted || job.is_begun()) {
+            let begun = job.is_begun() && !scan.cancels_begun;
+            scan.begun |= wanted && begun;
+            if !job.link_failed && (!wanted || begun) {
                 self.scanned.push_back(job);
                 continue;
             }
             // The engine may take the next request before the scan continues.
             if let Some(next) = self.waiting.front_mut() {
-                next.link_failed = next.linked;
+                next.link_failed |= next.linked;
             }
             job.end(Err(ECANCELED));
             self.complete(job, deferred);

@@ -273,6 +273,7 @@ impl<T: QueueTypes> Lanes<T> {
     pub(super) fn stop_continuing(&mut self, lane: LaneId, number: usize) {
         if let Some(at) = self.get_mut(lane) {
             at.stop_continuing(number);
+            self.place(lane, None);
         }
     }
 

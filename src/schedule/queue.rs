@@ -25,7 +25,10 @@
 //! No hardware and no bindings: also compiled and tested on the host.
 
 use super::{
-    flight::Flight,
+    flight::{
+        Active,
+        Flight, //
+    },
     job::{
         Change,
         DeferredOf,
@@ -338,9 +341,42 @@ impl<T: QueueTypes> Queue<T> {
     }
 
     /// Begins to cancel the requests of a lane with this cookie ([`None`]: all requests).
-    pub(crate) fn cancel(&mut self, lane: LaneId, cookie: Option<u64>) -> Option<CancelScan> {
+    /// `cancels_begun`: also one that the engine has begun, if transfers of it are still to be
+    /// issued. It is completed when those that the engine has have ended.
+    pub(crate) fn cancel(
+        &mut self,
+        lane: LaneId,
+        cookie: Option<u64>,
+        cancels_begun: bool,
+    ) -> Option<CancelScan> {
+        let cancelled = cancels_begun && self.cancel_begun(lane, cookie);
         let begun = self.flight.find(|active| active.matches(lane, cookie));
-        Some(self.lanes.get_mut(lane)?.cancel(cookie, begun.is_some()))
+        let begun = !cancelled && begun.is_some();
+        let at = self.lanes.get_mut(lane)?;
+        let mut scan = at.cancel(cookie, begun, cancels_begun);
+        scan.cancelled += usize::from(cancelled);
+        Some(scan)
+    }
+
+    /// Cancels the request of a lane of which transfers are still to be issued, if it has this cookie.
+    /// There is at most one, because the requests of a lane are executed in order.
+    fn cancel_begun(&mut self, lane: LaneId, cookie: Option<u64>) -> bool {
+        let wanted = |active: &Active<T>| active.matches(lane, cookie) && active.is_partly_issued();
+        let Some(number) = self.flight.find(wanted) else {
+            return false;
+        };
+        self.stats.counters.cancelled += 1;
+        self.stop_turn(number);
+        self.lanes.stop_continuing(lane, number);
+        let active = self.flight.get_mut(number);
+        let is_idle = active.is_some_and(|active| {
+            active.cancelled = true;
+            active.slots == 0
+        });
+        if is_idle {
+            self.return_to_lane(number);
+        }
+        true
     }
 
     /// Continues to cancel.
@@ -353,7 +389,12 @@ impl<T: QueueTypes> Queue<T> {
         let cancelled = (scan.cancelled - before) as u64;
         self.stats.counters.cancelled += cancelled;
         self.stats.counters.completed += cancelled;
-        let notice = if scan.cancelled > before {
+        if !more && scan.begun && scan.cancels_begun && self.cancel_begun(lane, scan.cookie) {
+            // The engine has begun it during the scan.
+            scan.cancelled += 1;
+            scan.begun = false;
+        }
+        let notice = if cancelled > 0 {
             self.notice(lane, Change::Completed)
         } else {
             None

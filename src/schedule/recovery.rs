@@ -46,7 +46,7 @@ impl<T: QueueTypes> Queue<T> {
     }
 
     /// Issues no more transfers of the request of this number.
-    fn stop_turn(&mut self, number: usize) {
+    pub(super) fn stop_turn(&mut self, number: usize) {
         if self.turn.is_some_and(|turn| turn.active == number) {
             self.end_turn();
         }

@@ -160,6 +160,9 @@ impl<T: QueueTypes> Queue<T> {
         if let Some(error) = self.closed {
             return self.end(number, Err(error), now);
         }
+        if active.cancelled {
+            return self.end(number, Err(ECANCELED), now);
+        }
         self.return_to_lane(number);
         Ended::Nothing
     }
@@ -178,14 +181,17 @@ impl<T: QueueTypes> Queue<T> {
         }
     }
 
-    /// Returns a request that uses no slot to its lane, unless its turn continues.
-    fn return_to_lane(&mut self, number: usize) {
+    /// Returns a request that uses no slot to its lane, unless its turn continues. One that is
+    /// cancelled is completed by [`fail_links`](Self::fail_links).
+    pub(super) fn return_to_lane(&mut self, number: usize) {
         if self.turn.is_some_and(|turn| turn.active == number) {
             return;
         }
-        let Some(Taken { job, lane }) = self.flight.remove(number) else {
+        let cancelled = self.flight.is_cancelled(number);
+        let Some(Taken { mut job, lane }) = self.flight.remove(number) else {
             return;
         };
+        job.link_failed |= cancelled;
         match lane {
             Some(lane) => self.lanes.push_first(lane, number, job),
             None => self.defer_drop(job),

@@ -96,7 +96,7 @@
  * them.
  */
 #define RDMA_CAP_DIRECT_COPY 0x1 /* copies do not change the device memory */
-#define RDMA_CAP_ABORT 0x2       /* a transfer that has begun can be cancelled */
+#define RDMA_CAP_ABORT 0x2       /* a request that has begun can be cancelled */
 
 /* The type of the device's interrupt; rdma_device_info.interrupt. */
 #define RDMA_INTERRUPT_INTX 1 /* an interrupt line, which other devices may share */
@@ -390,7 +390,9 @@ struct rdma_wait {
  * Returns the number of cancelled requests. It includes the requests that are
  * linked to those with the cookie. Each cancelled request is completed at once,
  * with ECANCELED. A request that the engine has begun cannot be cancelled: it
- * continues to its end, and its completion contains the result. Requests of
+ * continues to its end, and its completion contains the result. With RDMA_CAP_ABORT
+ * it is cancelled, too, unless all of its transfers have begun: it is completed when
+ * those have ended, with the number of bytes that they have moved. Requests of
  * RDMA_IOC_TRANSFER are not cancelled.
  *
  * EALREADY  no request with this cookie was cancelled, because the engine has

@@ -22,6 +22,7 @@ pub mod error {
         pub const ETIMEDOUT: Error = Error(110);
         pub const EDQUOT: Error = Error(122);
         pub const ECANCELED: Error = Error(125);
+        pub const EREMOTEIO: Error = Error(121);
     }
 }
 

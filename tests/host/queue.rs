@@ -382,7 +382,7 @@ fn collect(queue: &mut TestQueue, lane: LaneId, most: usize) -> Vec<(u64, u64, R
 }
 
 fn cancel(queue: &mut TestQueue, lane: LaneId, cookie: Option<u64>) -> (usize, bool) {
-    let mut scan = queue.cancel(lane, cookie).unwrap();
+    let mut scan = queue.cancel(lane, cookie, false).unwrap();
     while cancel_step(queue, lane, &mut scan) {}
     fail_links(queue);
     (scan.cancelled, scan.begun)

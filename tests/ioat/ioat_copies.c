@@ -177,4 +177,29 @@ TEST_F(ioat_copies, large)
 	}
 }
 
+/* A long copy is cancelled while it runs: it ends soon, with the number of bytes that were moved. */
+TEST_F(ioat_copies, cancelled_while_it_runs)
+{
+	const uint64_t size = 64 << 20;
+	struct buffer from, to;
+	int64_t began;
+
+	ASSERT_EQ(0, allocate(self->fd, size, &from));
+	ASSERT_EQ(0, allocate(self->fd, size, &to));
+	ioat_timing(&self->ioat, 0, 100);
+	ASSERT_EQ(1, submit_one(self->fd, copying(&to, 0, &from, 0, size, 7)));
+	pause_us(50000);
+	began = now();
+	EXPECT_EQ(1, cancel(self->fd, 7));
+	ASSERT_EQ(1, collect(self->fd, self->completions, 1, 1, FOREVER));
+	EXPECT_GE(400000, now() - began);
+	EXPECT_EQ(7, self->completions[0].cookie);
+	EXPECT_EQ(-ECANCELED, self->completions[0].status);
+	EXPECT_LT(0, self->completions[0].bytes);
+	EXPECT_GT(size, self->completions[0].bytes);
+	EXPECT_EQ(-ENOENT, cancel(self->fd, 7));
+	ioat_timing(&self->ioat, 0, 0);
+	EXPECT_EQ(0, copy(self->fd, &to, 0, &from, 0, size));
+}
+
 TEST_HARNESS_MAIN

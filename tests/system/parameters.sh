@@ -26,7 +26,7 @@ too_narrow() {
 }
 
 bad=(dma_bits=0 dma_bits=11 dma_bits=65 dma_bits=100 dma_bits=4294967324 dma_bits=-1 dma_bits=many dma_bits= msi=perhaps
-	context_mib=0 context_mib=1048577 context_mib=-1 device_mib=0 device_mib=4294967295)
+	context_mib=0 context_mib=1048577 context_mib=-1 device_mib=0 device_mib=4294967295 interrupt_delay_us=16384)
 ktap_print_header
 ktap_set_plan $((${#bad[@]} + 9))
 for parameter in "${bad[@]}"; do

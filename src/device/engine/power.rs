@@ -47,7 +47,7 @@ impl Delayed<Engine<'_>> {
     /// [`None`] if there is no transfer, or if the engine cannot be used.
     fn reap_checked(&self) -> Option<Option<Notice<Types>>> {
         let mut state = self.channel.state.lock();
-        let slot = state.queue.oldest_slot()?;
+        let slot = state.oldest_slot()?;
         match self.hardware.examine(slot) {
             Progress::Ended(outcome) => {
                 let transferred = outcome.and_then(|()| self.reached_memory());

@@ -91,7 +91,7 @@ impl Delayed<Engine<'_>> {
     fn busy_ms(&self, state: &ChannelState, now: u64) -> Option<u32> {
         let age_ms = now.saturating_sub(state.since) / clock::NSEC_PER_MSEC;
         let age_ms = u32::try_from(age_ms).unwrap_or(u32::MAX);
-        state.queue.is_busy().then_some(age_ms)
+        state.oldest_slot().map(|_| age_ms)
     }
 
     /// Returns the age of the oldest transfer in milliseconds if it is late, otherwise [`None`].
@@ -145,7 +145,9 @@ impl Delayed<Engine<'_>> {
         completion: &mut Option<Entry<Job>>,
     ) -> Checked {
         let mut checked = Checked::default();
-        let slot = state.queue.oldest_slot().unwrap_or_default();
+        let Some(slot) = state.oldest_slot() else {
+            return checked;
+        };
         match self.hardware.examine(slot) {
             Progress::Ended(_) | Progress::Running if !self.hardware.responds() => {
                 self.give_up(state, &mut checked);

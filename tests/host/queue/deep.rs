@@ -105,6 +105,8 @@ struct Asked {
 struct Machine {
     queue: Queue<Deep>,
     depth: usize,
+    /// Requests that have begun can be cancelled.
+    cancels_begun: bool,
     lanes: Vec<LaneId>,
     /// The transfers of the engine, in order: slot, transfer.
     posted: VecDeque<(usize, Vec<Segment>)>,
@@ -133,6 +135,7 @@ impl Machine {
         Self {
             queue,
             depth,
+            cancels_begun: false,
             posted: VecDeque::new(),
             next_slot: None,
             asked: Vec::new(),
@@ -265,8 +268,11 @@ impl Machine {
     }
 
     fn cancel(&mut self, lane: usize, cookie: Option<u64>) {
-        let mut scan = self.queue.cancel(self.lanes[lane], cookie).unwrap();
+        let mut scan = self.queue.cancel(self.lanes[lane], cookie, self.cancels_begun).unwrap();
         while self.queue.cancel_step(self.lanes[lane], &mut scan).more {}
+        while self.queue.has_failing() {
+            drop(self.queue.fail_links().notice);
+        }
         self.look();
     }
 
@@ -300,6 +306,7 @@ fn random_operations_on_engines_of_many_slots() {
         let depth = [1, 2, 3, 8, 64][random.below(5) as usize];
         let plan = direct(1 + random.below(4) as usize, random.below(2) * 512);
         let mut machine = Machine::new(depth, plan, 4);
+        machine.cancels_begun = seed % 2 == 0;
         for _ in 0..300 {
             let lane = random.below(4) as usize;
             match random.below(16) {

@@ -86,8 +86,12 @@ impl Caller<Ioat> for Nothing {
     fn answer(&self, _: Answer<Ioat>) {}
 }
 
-/// A queue with `count` copies of `length` bytes in one lane.
+/// A queue with `count` copies of `length` bytes in one lane, whose cookies are their numbers.
 fn filled(count: usize, length: u64) -> Queue<Ioat> {
+    filled_lane(count, length).0
+}
+
+fn filled_lane(count: usize, length: u64) -> (Queue<Ioat>, LaneId) {
     let mut queue = Queue::new();
     queue.open(IoatPlan::new(LARGEST), Flight::new(SLOTS, WINDOW).unwrap());
     while let Some(request) = queue.grow_request() {
@@ -103,7 +107,27 @@ fn filled(count: usize, length: u64) -> Queue<Ioat> {
     }
     assert_eq!(queue.reserve(lane, count), count);
     queue.submit(lane, &mut jobs).unwrap();
-    queue
+    (queue, lane)
+}
+
+fn post(queue: &mut Queue<Ioat>) -> usize {
+    std::iter::from_fn(|| queue.issue()).count()
+}
+
+/// The completions of a lane: cookie, bytes, outcome.
+fn completed(queue: &mut Queue<Ioat>, lane: LaneId) -> Vec<(u64, u64, Result)> {
+    while queue.has_failing() {
+        drop(queue.fail_links().notice);
+    }
+    let mut jobs = queue.collect(lane, DEPTH);
+    drop(queue.free_room(lane, jobs.len()));
+    std::iter::from_fn(|| jobs.pop_front()).map(|job| (job.cookie(), job.bytes(), job.outcome())).collect()
+}
+
+fn cancel_all(queue: &mut Queue<Ioat>, lane: LaneId, cookie: u64) -> (usize, bool) {
+    let mut scan = queue.cancel(lane, Some(cookie), true).unwrap();
+    while queue.cancel_step(lane, &mut scan).more {}
+    (scan.cancelled, scan.begun)
 }
 
 /// What another user waits for is bounded: by the slots, and by the bytes.
@@ -111,11 +135,7 @@ fn filled(count: usize, length: u64) -> Queue<Ioat> {
 fn what_is_in_the_slots_is_bounded() {
     for (count, length, posted) in [(1000, 1, SLOTS), (1000, 4096, SLOTS), (1000, 65_536, 32), (4, 1 << 30, 8)] {
         let mut queue = filled(count, length);
-        let mut issued = 0;
-        while queue.issue().is_some() {
-            issued += 1;
-        }
-        assert_eq!(issued, posted, "{count} copies of {length} bytes");
+        assert_eq!(post(&mut queue), posted, "{count} copies of {length} bytes");
         // The end of one makes room for one.
         let _ = queue.finish(Ok(()), 0);
         assert!(queue.issue().is_some());
@@ -130,4 +150,44 @@ fn one_interrupt_a_turn() {
     let interrupts: Vec<_> = std::iter::from_fn(|| queue.issue()).map(|issue| issue.interrupt).collect();
     assert_eq!(interrupts.len(), 64);
     assert!(interrupts[..63].iter().all(|interrupt| !interrupt) && interrupts[63]);
+}
+
+/// A request that has begun is cancelled: no more of its transfers are issued, and it is completed when those that were have ended.
+#[test]
+fn a_long_copy_is_cancelled_while_it_runs() {
+    let (mut queue, lane) = filled_lane(2, 1 << 30);
+    assert_eq!(post(&mut queue), 8);
+    assert_eq!(cancel_all(&mut queue, lane, 0), (1, false));
+    assert_eq!(cancel_all(&mut queue, lane, 0), (0, true), "it is not cancelled twice");
+    assert_eq!(post(&mut queue), 0, "the slots are full");
+    for _ in 0..8 {
+        assert!(completed(&mut queue, lane).is_empty());
+        let _ = queue.finish(Ok(()), 0);
+    }
+    assert_eq!(completed(&mut queue, lane), [(0, WINDOW, Err(ECANCELED))]);
+    assert_eq!(post(&mut queue), 8, "the other one goes on");
+}
+
+/// One whose transfers have all been issued is not: it ends as if it had not been cancelled.
+#[test]
+fn a_short_copy_is_not_cancelled_while_it_runs() {
+    let (mut queue, lane) = filled_lane(1, 4096);
+    assert_eq!(post(&mut queue), 1);
+    assert_eq!(cancel_all(&mut queue, lane, 0), (0, true));
+    let _ = queue.finish(Ok(()), 0);
+    assert_eq!(completed(&mut queue, lane), [(0, 4096, Ok(()))]);
+}
+
+/// One that was cancelled is not issued again after a failure of another.
+#[test]
+fn a_cancelled_copy_is_not_restarted() {
+    let (mut queue, lane) = filled_lane(2, 1 << 20);
+    assert_eq!(post(&mut queue), 8);
+    assert_eq!(cancel_all(&mut queue, lane, 1), (0, true), "all of it was issued");
+    let (mut queue, lane) = filled_lane(3, 3 << 19);
+    assert_eq!(post(&mut queue), 8);
+    assert_eq!(cancel_all(&mut queue, lane, 1), (1, false));
+    let _ = queue.finish(Err(EREMOTEIO), 0);
+    assert_eq!(completed(&mut queue, lane), [(0, 0, Err(EREMOTEIO)), (1, 0, Err(ECANCELED))]);
+    assert_eq!(post(&mut queue), 6, "only the third one");
 }

@@ -105,7 +105,7 @@ fn the_engine_does_not_get_what_is_being_cancelled() {
     let (b, _) = lane(&mut queue);
     batch(&mut queue, a, (0..1000).map(|n| (to_device(n, 1), n, n > 0))).unwrap();
     batch(&mut queue, a, [(to_device(5000, 1), 5000, false)]).unwrap();
-    let mut scan = queue.cancel(a, Some(0)).unwrap();
+    let mut scan = queue.cancel(a, Some(0), false).unwrap();
     assert!(cancel_step(&mut queue, a, &mut scan));
     let told = waker.completed();
     assert!(queue.start().is_none());
@@ -173,7 +173,7 @@ fn what_begins_or_goes_on_during_a_scan_has_begun() {
     let (a, _) = lane(&mut queue);
     batch(&mut queue, a, [(copy(0x1_0000, 0x2_0000, 8192), 7, false)]).unwrap();
     for _ in 0..2 {
-        let mut scan = queue.cancel(a, Some(7)).unwrap();
+        let mut scan = queue.cancel(a, Some(7), false).unwrap();
         for _ in 0..2 {
             queue.start().unwrap();
             finish(&mut queue);
@@ -219,7 +219,7 @@ fn a_step_is_bounded_and_notifies_once() {
 
     waker.changes();
     batch(&mut queue, a, (0..1000).map(|n| (to_device(n, 1), n, false))).unwrap();
-    let mut scan = queue.cancel(a, None).unwrap();
+    let mut scan = queue.cancel(a, None, false).unwrap();
     let mut more = true;
     while more {
         let before = waker.completed();
@@ -284,7 +284,7 @@ fn a_scan_of_failing_links_stops_the_steps() {
     queue.start().unwrap();
     finish_with(&mut queue, Err(EIO));
     assert!(queue.has_failing());
-    let mut scan = queue.cancel(a, None).unwrap();
+    let mut scan = queue.cancel(a, None, false).unwrap();
     waker.changes();
     let step = queue.fail_links();
     assert!(!step.more);
