@@ -62,9 +62,9 @@ fuzz: modules samples tests-built ## fuzz the system calls; SEED=1 CALLS=1000000
 	@$(if $(FUZZ_KERNEL),$(call kernels,$(FUZZ_KERNEL)))
 	@vm/enter tests/fuzz/run $(FUZZ_KERNEL:%=--kernel %) $(SEED:%=--seed %) $(CALLS:%=--calls %) $(GROW:%=--grow %)
 
-bench: modules ## measure the cost of requests and mappings, in instructions; build/bench/results.json
-	@vm/enter make $(quiet) -C tests bench
-	@vm/enter tests/bench/run
+bench: modules ## measure the cost of requests and mappings, in instructions; after `make ioat`, of an I/OAT engine, too; T=part
+	@vm/enter make $(quiet) -C tests bench $(if $(wildcard build/ioat/model),ioat)
+	@vm/enter tests/bench/run $(T)
 
 modules: setup ## build build/RELEASE/rdma.ko; with KDIR=, for that kernel tree
 	@vm/modules

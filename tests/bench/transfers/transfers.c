@@ -6,9 +6,9 @@
  * Prints a line for each phase: its number and its name.
  */
 #define _GNU_SOURCE
-#include "marker.h"
-#include "vfio.h"
+#include "edu.h"
 
+#include <marker.h>
 #include <poll.h>
 #include <rdma.h>
 #include <stdlib.h>
@@ -99,9 +99,9 @@ static void sleep_for_each(void)
 static void vfio_read(void)
 {
 	for (int i = 0; i < TRANSFERS; i++) {
-		vfio_start(&vfio, IOVA + i * PAGE, PAGE);
+		edu_start(&vfio, IOVA + i * PAGE, PAGE);
 		read_event(vfio.event);
-		vfio_acknowledge(&vfio);
+		edu_acknowledge(&vfio);
 	}
 }
 
@@ -110,11 +110,11 @@ static void vfio_poll(void)
 	struct pollfd file = { .fd = vfio.event, .events = POLLIN };
 
 	for (int i = 0; i < TRANSFERS; i++) {
-		vfio_start(&vfio, IOVA + i * PAGE, PAGE);
+		edu_start(&vfio, IOVA + i * PAGE, PAGE);
 		if (poll(&file, 1, -1) != 1)
 			err(1, "poll");
 		read_event(vfio.event);
-		vfio_acknowledge(&vfio);
+		edu_acknowledge(&vfio);
 	}
 }
 
@@ -242,7 +242,7 @@ int main(int argc, char **argv)
 	rounds = atoi(argv[3]);
 	seconds = atoi(argv[4]);
 	rdma_open();
-	vfio = vfio_open(argv[1], argv[2], SIZE);
+	vfio = vfio_open(argv[1], argv[2], SIZE, VFIO_PCI_MSI_IRQ_INDEX);
 	/* What is done once is done. */
 	vfio_read();
 	batch();

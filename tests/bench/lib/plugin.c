@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * A plugin for QEMU's TCG: counts all instructions that the guest's one CPU executes between two marks (marker.h), those of programs and
- * those of the kernel. The end of each phase is a line in the file of the option `out`: PHASE PROGRAMS KERNEL.
+ * those of the kernel. The end of each phase is a line in the file of the option `out`: PHASE PROGRAMS KERNEL AWAKE. The last one is the
+ * number of instructions since the CPU was last halted, or 0 if it was not in this phase.
  *
- * Debian's QEMU has no qemu-plugin.h: the used part of it is declared here. Source: QEMU 10.0, include/qemu/qemu-plugin.h, version 4 of
- * the interface.
+ * Debian's QEMU has no qemu-plugin.h: the used part of it is declared here. Source: QEMU, include/plugins/qemu-plugin.h; version 4 of the
+ * interface is that of QEMU 10.0, and version 7 that of QEMU 11.1, which accepts no older ones.
  */
 #include <inttypes.h>
 #include <stdbool.h>
@@ -30,7 +31,15 @@ typedef struct {
 
 enum { QEMU_PLUGIN_INLINE_ADD_U64 = 0, QEMU_PLUGIN_CB_NO_REGS = 0 };
 
+#if INTERFACE == 4
+#define TRANSLATED(tb) translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
+#define REGISTER(id) qemu_plugin_register_vcpu_tb_trans_cb(id, translated)
 void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id, void (*cb)(qemu_plugin_id_t, struct qemu_plugin_tb *));
+#else
+#define TRANSLATED(tb) translated(struct qemu_plugin_tb *tb, void *id)
+#define REGISTER(id) qemu_plugin_register_vcpu_tb_trans_cb(id, translated, NULL)
+void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id, void (*cb)(struct qemu_plugin_tb *, void *), void *data);
+#endif
 void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn, void (*cb)(unsigned int, void *), int flags,
 					    void *data);
 void qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(struct qemu_plugin_insn *insn, int op, qemu_plugin_u64 entry,
@@ -43,15 +52,20 @@ uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *insn);
 struct qemu_plugin_scoreboard *qemu_plugin_scoreboard_new(size_t size);
 void *qemu_plugin_scoreboard_find(struct qemu_plugin_scoreboard *score, unsigned int cpu);
 
-__attribute__((visibility("default"))) int qemu_plugin_version = 4;
+__attribute__((visibility("default"))) int qemu_plugin_version = INTERFACE;
 
 struct counts {
 	uint64_t programs, kernel;
 };
 
 static struct qemu_plugin_scoreboard *score;
-static struct counts at_begin[256];
+static struct counts at_begin[256], at_halt;
 static FILE *out;
+
+static uint64_t total(const struct counts *counts)
+{
+	return counts->programs + counts->kernel;
+}
 
 static void mark(unsigned int cpu, void *data)
 {
@@ -62,9 +76,22 @@ static void mark(unsigned int cpu, void *data)
 		at_begin[phase] = *now;
 		return;
 	}
-	fprintf(out, "%u %" PRIu64 " %" PRIu64 "\n", phase, now->programs - at_begin[phase].programs,
-		now->kernel - at_begin[phase].kernel);
+	fprintf(out, "%u %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", phase, now->programs - at_begin[phase].programs,
+		now->kernel - at_begin[phase].kernel, at_halt.kernel > at_begin[phase].kernel ? total(now) - total(&at_halt) : 0);
 	fflush(out);
+}
+
+static void halt(unsigned int cpu, void *data)
+{
+	(void)data;
+	at_halt = *(struct counts *)qemu_plugin_scoreboard_find(score, cpu);
+}
+
+static bool is_halt(const struct qemu_plugin_insn *insn)
+{
+	unsigned char byte;
+
+	return qemu_plugin_insn_size(insn) == 1 && qemu_plugin_insn_data(insn, &byte, 1) == 1 && byte == 0xf4;
 }
 
 /* Whether an instruction is a mark; its number is stored in *data. */
@@ -79,7 +106,7 @@ static bool is_mark(const struct qemu_plugin_insn *insn, uintptr_t *data)
 	return !memcmp(bytes, nopl, sizeof(nopl)) && !memcmp(bytes + 5, magic, sizeof(magic));
 }
 
-static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
+static void TRANSLATED(tb)
 {
 	(void)id;
 	for (size_t i = 0; i < qemu_plugin_tb_n_insns(tb); i++) {
@@ -91,6 +118,8 @@ static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 		qemu_plugin_register_vcpu_insn_exec_inline_per_vcpu(insn, QEMU_PLUGIN_INLINE_ADD_U64, count, 1);
 		if (is_mark(insn, &data))
 			qemu_plugin_register_vcpu_insn_exec_cb(insn, mark, QEMU_PLUGIN_CB_NO_REGS, (void *)data);
+		if (is_halt(insn))
+			qemu_plugin_register_vcpu_insn_exec_cb(insn, halt, QEMU_PLUGIN_CB_NO_REGS, NULL);
 	}
 }
 
@@ -105,6 +134,6 @@ __attribute__((visibility("default"))) int qemu_plugin_install(qemu_plugin_id_t 
 		return 1;
 	}
 	score = qemu_plugin_scoreboard_new(sizeof(struct counts));
-	qemu_plugin_register_vcpu_tb_trans_cb(id, translated);
+	REGISTER(id);
 	return 0;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The same device, driven by a program through vfio. Source: the kernel's Documentation/driver-api/vfio.rst. */
+/* A device that a program drives through vfio. Source: the kernel's Documentation/driver-api/vfio.rst. */
 #ifndef BENCH_VFIO_H
 #define BENCH_VFIO_H
 
@@ -14,29 +14,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* edu's registers. Source: QEMU, docs/specs/edu.rst. */
-enum { INTERRUPT_STATUS = 0x24, INTERRUPT_ACKNOWLEDGE = 0x64, SOURCE = 0x80, DESTINATION = 0x88, COUNT = 0x90, COMMAND = 0x98 };
-enum { DEVICE_MEMORY = 0x40000, START_WITH_INTERRUPT = 0x5 };
-
 enum { IOVA = 0x100000 };
 
 struct vfio {
 	volatile unsigned char *bar;
+	unsigned char *memory; /* at IOVA for the device */
 	int event; /* an eventfd, signalled by the interrupt */
 };
-
-static inline void vfio_start(struct vfio *vfio, uint64_t iova, uint64_t length)
-{
-	*(volatile uint64_t *)(vfio->bar + SOURCE) = iova;
-	*(volatile uint64_t *)(vfio->bar + DESTINATION) = DEVICE_MEMORY;
-	*(volatile uint64_t *)(vfio->bar + COUNT) = length;
-	*(volatile uint64_t *)(vfio->bar + COMMAND) = START_WITH_INTERRUPT;
-}
-
-static inline void vfio_acknowledge(struct vfio *vfio)
-{
-	*(volatile uint32_t *)(vfio->bar + INTERRUPT_ACKNOWLEDGE) = *(volatile uint32_t *)(vfio->bar + INTERRUPT_STATUS);
-}
 
 static inline int vfio_device(const char *address, const char *group_number, int *container)
 {
@@ -69,7 +53,7 @@ static inline void vfio_enable(int device)
 		err(1, "the configuration space by vfio");
 }
 
-static inline int vfio_interrupt(int device)
+static inline int vfio_interrupt(int device, int index)
 {
 	char room[sizeof(struct vfio_irq_set) + sizeof(int)];
 	struct vfio_irq_set *set = (void *)room;
@@ -78,7 +62,7 @@ static inline int vfio_interrupt(int device)
 	*set = (struct vfio_irq_set){
 		.argsz = sizeof(room),
 		.flags = VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
-		.index = VFIO_PCI_MSI_IRQ_INDEX,
+		.index = index,
 		.count = 1,
 	};
 	memcpy(set->data, &event, sizeof(event));
@@ -87,8 +71,11 @@ static inline int vfio_interrupt(int device)
 	return event;
 }
 
-/* Opens the device, with this many bytes of memory mapped for it at IOVA. */
-static inline struct vfio vfio_open(const char *address, const char *group, size_t size)
+/*
+ * Opens the device, with this many bytes of memory mapped for it at IOVA. Its first interrupt of this kind (VFIO_PCI_MSI_IRQ_INDEX,
+ * VFIO_PCI_MSIX_IRQ_INDEX) signals the eventfd.
+ */
+static inline struct vfio vfio_open(const char *address, const char *group, size_t size, int interrupt)
 {
 	int container, device = vfio_device(address, group, &container);
 	struct vfio_region_info region = { .argsz = sizeof(region), .index = VFIO_PCI_BAR0_REGION_INDEX };
@@ -100,7 +87,7 @@ static inline struct vfio vfio_open(const char *address, const char *group, size
 		.iova = IOVA,
 		.size = size,
 	};
-	struct vfio vfio;
+	struct vfio vfio = { .memory = memory };
 
 	if (memory == MAP_FAILED || ioctl(container, VFIO_IOMMU_MAP_DMA, &dma) ||
 	    ioctl(device, VFIO_DEVICE_GET_REGION_INFO, &region))
@@ -109,7 +96,7 @@ static inline struct vfio vfio_open(const char *address, const char *group, size
 	if (vfio.bar == MAP_FAILED)
 		err(1, "BAR 0 by vfio");
 	vfio_enable(device);
-	vfio.event = vfio_interrupt(device);
+	vfio.event = vfio_interrupt(device, interrupt);
 	return vfio;
 }
 
