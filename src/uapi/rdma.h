@@ -119,7 +119,8 @@
  * @length_alignment:   out: a request's length must be a multiple of this; a power
  *                      of two
  * @dma_bits:           out: the device can access bus addresses below 2^dma_bits
- * @interrupt:          out: RDMA_INTERRUPT_INTX, _MSI or _MSIX
+ * @interrupt:          out: RDMA_INTERRUPT_INTX, RDMA_INTERRUPT_MSI or
+ *                      RDMA_INTERRUPT_MSIX
  * @hardware_version:   out: major << 8 | minor, from the identification register
  * @reserved:           out: 0
  *
