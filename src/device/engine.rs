@@ -320,15 +320,25 @@ impl Delayed<Engine<'_>> {
         }
     }
 
+    /// Posts all transfers that can be issued but the last one, which is returned. An interrupt is
+    /// raised at least for each half of the slots, so that others can be posted before the engine is
+    /// idle.
     fn post_all_but_one(&self, state: &mut ChannelState) -> Option<Issue<Types>> {
         let mut last = state.queue.issue()?;
+        let (mut posted, mut bytes) = (0, 0);
         while let Some(next) = state.queue.issue() {
             let Issue {
                 slot,
                 transfer,
                 interrupt,
             } = core::mem::replace(&mut last, next);
-            self.post(slot, transfer, interrupt);
+            posted += 1;
+            bytes += transfer.length();
+            let is_half = posted >= self.abilities.depth / 2 || bytes >= self.abilities.window / 2;
+            if interrupt || is_half {
+                (posted, bytes) = (0, 0);
+            }
+            self.post(slot, transfer, interrupt || is_half);
         }
         Some(last)
     }

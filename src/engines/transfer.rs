@@ -107,3 +107,13 @@ pub(crate) enum Transfer {
     /// From memory to memory.
     Direct(DirectTransfer),
 }
+
+impl Transfer {
+    /// Returns the length in bytes.
+    pub(crate) fn length(&self) -> u64 {
+        match self {
+            Self::Device(transfer) => transfer.device.length(),
+            Self::Direct(transfer) => transfer.length,
+        }
+    }
+}

@@ -221,8 +221,8 @@ impl Delayed<Engine<'_>> {
                 self.dev,
                 "a transfer does not end; the device keeps its memory\n"
             ),
-            _ if !self.lost_interrupt.allows() => {}
             Message::Aborted => dev_err!(self.dev, "a transfer did not end, and was stopped\n"),
+            _ if !self.lost_interrupt.allows() => {}
             Message::LostInterrupt => {
                 dev_warn!(self.dev, "lost interrupt: a transfer ended without one\n");
             }

@@ -30,12 +30,12 @@ pub(super) const DEPTH: usize = 128;
 /// is not that of a transfer in a slot: see [`is_completed`](Ring::is_completed).
 const DESCRIPTORS: usize = 2 * DEPTH;
 
-/// An interrupt is raised for each of this number of descriptors, so that others can be posted before
-/// the engine is idle.
-const INTERRUPT_INTERVAL: usize = DEPTH / 2;
-
 /// Size of a descriptor in bytes.
 const DESCRIPTOR_SIZE: usize = 64;
+
+/// Offset of the bus address of the next descriptor in a descriptor. The words before it are written
+/// for each transfer; those behind it are 0.
+const NEXT_OFFSET: usize = 24;
 
 /// Control field of a descriptor: raise an interrupt at its end.
 const INTERRUPT: u64 = 1 << 0;
@@ -61,13 +61,19 @@ impl<'bound> Ring<'bound> {
     ///
     /// [`ENOMEM`].
     pub(super) fn new(dev: &'bound Device<Bound>) -> Result<Self> {
-        Ok(Self {
+        let ring = Self {
             // The size is a power of two, so that this is one block.
             descriptors: Memory::new_unaccounted(dev, DESCRIPTORS * DESCRIPTOR_SIZE)?,
             completion: Memory::new_unaccounted(dev, PAGE_SIZE)?,
             next: Atomic::new(0),
             numbers: [const { Atomic::new(0) }; DEPTH],
-        })
+        };
+        for number in 0..DESCRIPTORS {
+            let next = ring.address((number + 1) % DESCRIPTORS);
+            let at = number * DESCRIPTOR_SIZE + NEXT_OFFSET;
+            ring.descriptors.write_words(at, &[next]);
+        }
+        Ok(ring)
     }
 
     /// Leaks the memory, because the device may still access it.
@@ -86,7 +92,7 @@ impl<'bound> Ring<'bound> {
     /// Returns the bus address of a descriptor.
     fn address(&self, number: usize) -> u64 {
         // CAST: `usize` is at most 64 bits.
-        self.descriptors.address() + (number % DESCRIPTORS * DESCRIPTOR_SIZE) as u64
+        self.descriptors.address() + (number * DESCRIPTOR_SIZE) as u64
     }
 
     /// Returns the bus address of the word that the channel writes its status to.
@@ -103,18 +109,8 @@ impl<'bound> Ring<'bound> {
     /// Writes the descriptor of a transfer in this slot, and returns its bus address.
     pub(super) fn write(&self, slot: usize, copy: DirectTransfer, interrupt: bool) -> u64 {
         let number = self.next();
-        let interrupt = interrupt || number % INTERRUPT_INTERVAL == 0;
         let control = WRITE_COMPLETION | if interrupt { INTERRUPT } else { 0 };
-        let words = [
-            copy.length | control << 32,
-            copy.from,
-            copy.to,
-            self.address(number + 1),
-            0,
-            0,
-            0,
-            0,
-        ];
+        let words = [copy.length | control << 32, copy.from, copy.to];
         self.descriptors
             .write_words(number * DESCRIPTOR_SIZE, &words);
         if let Some(of_slot) = self.numbers.get(slot) {

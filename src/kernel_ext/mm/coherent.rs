@@ -341,33 +341,39 @@ impl<'bound> Memory<'bound> {
     }
 
     /// Writes `words` at the byte `offset` of the first block, each of them at once, for a device
-    /// that may read them concurrently. The last word is written last. Words beyond the end of the
-    /// block are not written. `offset` must be a multiple of 8.
+    /// that may read them concurrently. Nothing is written if they are not inside the block.
+    /// `offset` must be a multiple of 8.
+    #[inline]
     pub(crate) fn write_words(&self, offset: usize, words: &[u64]) {
+        let Some(first) = self.words(offset, words.len()) else {
+            return;
+        };
         for (number, word) in words.iter().enumerate() {
-            if let Some(at) = self.word(offset + number * size_of::<u64>()) {
-                // SAFETY: `word` returns addresses in memory that is not freed while `self` exists.
-                unsafe { at.write_volatile(word.to_le()) };
-            }
+            // SAFETY: `words` returns the address of this number of words in memory that is not
+            // freed while `self` exists.
+            unsafe { first.add(number).write_volatile(word.to_le()) };
         }
     }
 
     /// Reads the word at the byte `offset` of the first block at once. It may be written by the
     /// device concurrently. The result is 0 beyond the end of the block. `offset` must be a multiple
     /// of 8.
+    #[inline]
     pub(crate) fn read_word(&self, offset: usize) -> u64 {
-        let Some(at) = self.word(offset) else {
+        let Some(word) = self.words(offset, 1) else {
             return 0;
         };
-        // SAFETY: `word` returns addresses in memory that is not freed while `self` exists.
-        u64::from_le(unsafe { at.read_volatile() })
+        // SAFETY: `words` returns the address of a word in memory that is not freed while `self`
+        // exists.
+        u64::from_le(unsafe { word.read_volatile() })
     }
 
-    /// Returns the address of the word at the byte `offset` of the first block, if it is inside the
-    /// block and aligned.
-    fn word(&self, offset: usize) -> Option<*mut u64> {
+    /// Returns the address of `count` words at the byte `offset` of the first block, if they are
+    /// inside the block and aligned.
+    #[inline]
+    fn words(&self, offset: usize, count: usize) -> Option<*mut u64> {
         let first = self.blocks.first()?;
-        let end = offset.checked_add(size_of::<u64>())?;
+        let end = count.checked_mul(size_of::<u64>())?.checked_add(offset)?;
         // Blocks are aligned to pages.
         let is_valid = end <= first.size && offset % size_of::<u64>() == 0;
         // `wrapping_add` stays within the block.
