@@ -43,14 +43,9 @@ kernel_directory() {
 	echo "/usr/src/kernels/$1-$(cat "${parts[@]}" | sha256sum | cut -c 1-12)"
 }
 
-# The second QEMU, of the distribution's backports (vm/qemu), in the build root.
-qemu_directory() {
-	echo "/opt/qemu-$(sha256sum <"$project/vm/qemu" | cut -c 1-12)"
-}
-
-# DPDK's test program (vm/dpdk), in the build root.
-dpdk_directory() {
-	echo "/opt/dpdk-$(sha256sum <"$project/vm/dpdk" | cut -c 1-12)"
+# Programs beside the root's packages, in the build root: the second QEMU (vm/qemu), DPDK's test program (vm/dpdk), Spin (vm/spin).
+unpacked_directory() {
+	echo "/opt/$1-$(sha256sum <"$project/vm/$1" | cut -c 1-12)"
 }
 
 # Choose a kernel, the stock one or another one: `release` as in uname -r, and in the build root `vmlinuz` and `headers`.

@@ -5,7 +5,7 @@
 # 1,version=3.4,time=200000 it passes on a quiet machine, and fails with less.
 set -eu
 . vm/lib.sh
-directory=$(dpdk_directory)
+directory=$(unpacked_directory dpdk)
 libraries=$directory/usr/lib/x86_64-linux-gnu
 device=$(tests/ioat/bind-vfio 2021)
 echo 300 >/proc/sys/vm/nr_hugepages
