@@ -161,21 +161,21 @@ impl Pool {
         // before the device is unbound.
         self.mappings.with_device(|dev| {
             let charge = self.charge(dev, quota, size.div_ceil(PAGE_SIZE))?;
+            let entry = Registry::reserve()?;
             let memory = self.allocate_for(dev, size)?;
             let memory = Shared::new(&self.mappings, memory, charge, first_page)?;
-            let id = self.registry.insert(memory.memory().clone())?;
+            let id = self.registry.insert(entry, memory.memory().clone());
             Ok((memory, id))
         })?
     }
 
-    /// Frees the memory of a buffer. If the gate is closed, [`revoke_all`](Self::revoke_all) frees
-    /// it.
+    /// Frees the memory of a buffer. If the gate is closed, the memory stays in the registry, and
+    /// [`revoke_all`](Self::revoke_all) frees it.
     #[inline]
     pub(super) fn free(&self, memory: &mut Shared<Charge>, id: u64) {
-        let _ = self.mappings.with_device(|_| {
+        if memory.free().is_ok() {
             self.registry.remove(id);
-            memory.free();
-        });
+        }
     }
 
     /// Frees the memory of all buffers. The device must not access it any more.

@@ -13,7 +13,10 @@ use crate::{
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
     prelude::*,
-    rbtree::RBTree,
+    rbtree::{
+        RBTree,
+        RBTreeNodeReservation, //
+    },
     sync::{
         new_mutex,
         Arc,
@@ -27,6 +30,9 @@ pub(super) struct Registry {
     #[pin]
     live: Mutex<Live>,
 }
+
+/// Room for the memory of a buffer.
+type Entry = RBTreeNodeReservation<u64, Arc<RevocableMemory<Charge>>>;
 
 struct Live {
     memories: RBTree<u64, Arc<RevocableMemory<Charge>>>,
@@ -49,19 +55,24 @@ impl Registry {
         })
     }
 
-    /// Adds the memory of a buffer, and returns its id, which [`remove`](Self::remove) takes.
+    /// Allocates room for the memory of a buffer, before this is allocated: memory that could not
+    /// be inserted would be leaked if the gate was closed meanwhile.
     ///
     /// # Errors
     ///
     /// [`ENOMEM`].
-    pub(super) fn insert(&self, memory: Arc<RevocableMemory<Charge>>) -> Result<u64> {
+    pub(super) fn reserve() -> Result<Entry> {
+        RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)
+    }
+
+    /// Adds the memory of a buffer, and returns its id, which [`remove`](Self::remove) takes.
+    pub(super) fn insert(&self, entry: Entry, memory: Arc<RevocableMemory<Charge>>) -> u64 {
         let mut live = self.live.lock();
         let id = live.last_id + 1;
-        live.memories
-            .try_create_and_insert(id, memory, GFP_KERNEL_ACCOUNT)?;
+        live.memories.insert(entry.into_node(id, memory));
         live.last_id = id;
         live.count += 1;
-        Ok(id)
+        id
     }
 
     /// Removes the memory of a buffer, and returns it. Returns [`None`] if all memory was
@@ -80,8 +91,7 @@ impl Registry {
 
     /// Frees the memory of all buffers. The device must not access it any more.
     ///
-    /// `emptied` shows that the gate is closed, so that no buffer is added or removed during this
-    /// call.
+    /// `emptied` shows that the gate is closed, so that no buffer is added during this call.
     pub(super) fn revoke_all(&self, emptied: &Emptied<'_>) {
         let mut live = self.live.lock();
         let all = core::mem::replace(&mut live.memories, RBTree::new());

@@ -64,10 +64,14 @@ impl<C: Unpin> RevocableMemory<C> {
         }
     }
 
-    /// Frees the memory inside the gate. If the gate is closed, [`revoke`](Self::revoke) frees it.
-    fn free(&self) {
+    /// Frees the memory inside the gate.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] if the gate is closed. [`revoke`](Self::revoke) must free the memory then.
+    fn free(&self) -> Result {
         // INVARIANT: The memory is freed inside the gate.
-        let _ = self.mappings.gate().enter(|| drop(self.take()));
+        self.mappings.gate().enter(|| drop(self.take()))
     }
 
     fn take(&self) -> Option<(Memory<'static>, C)> {
@@ -78,7 +82,7 @@ impl<C: Unpin> RevocableMemory<C> {
 #[pinned_drop]
 impl<C: Unpin> PinnedDrop for RevocableMemory<C> {
     fn drop(self: Pin<&mut Self>) {
-        self.free();
+        let _ = self.free();
         // INVARIANT: Memory that was not revoked before the unbind is never freed.
         if let Some((memory, _)) = self.take() {
             memory.leak();
@@ -145,10 +149,14 @@ impl<C: Unpin> Shared<C> {
         &self.memory
     }
 
-    /// Frees the memory, unless the driver is being unbound, which revokes it.
-    pub(crate) fn free(&mut self) {
+    /// Frees the memory.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] if the driver is being unbound. The memory must be revoked then.
+    pub(crate) fn free(&mut self) -> Result {
         // `&mut` proves that no mapping holds a reference.
-        self.memory.free();
+        self.memory.free()
     }
 
     /// Returns the size in bytes, a multiple of the page size.
