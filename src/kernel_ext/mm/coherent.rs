@@ -31,6 +31,10 @@ use kernel::{
         atomic::{
             Atomic,
             Relaxed, //
+        },
+        barrier::{
+            dma_mb,
+            Read, //
         }, //
     },
     types::ScopeGuard, //
@@ -356,8 +360,8 @@ impl<'bound> Memory<'bound> {
     }
 
     /// Reads the word at the byte `offset` of the first block at once. It may be written by the
-    /// device concurrently. The result is 0 beyond the end of the block. `offset` must be a multiple
-    /// of 8.
+    /// device concurrently. Later reads of memory return what the device has written before this
+    /// word. The result is 0 beyond the end of the block. `offset` must be a multiple of 8.
     #[inline]
     pub(crate) fn read_word(&self, offset: usize) -> u64 {
         let Some(word) = self.words(offset, 1) else {
@@ -365,7 +369,9 @@ impl<'bound> Memory<'bound> {
         };
         // SAFETY: `words` returns the address of a word in memory that is not freed while `self`
         // exists.
-        u64::from_le(unsafe { word.read_volatile() })
+        let word = u64::from_le(unsafe { word.read_volatile() });
+        dma_mb(Read);
+        word
     }
 
     /// Returns the address of `count` words at the byte `offset` of the first block, if they are
