@@ -112,7 +112,7 @@ pub(in crate::kernel_ext) fn for_each_unbound(
         let is_ours = unsafe { !bindings::pci_match_id(ids.as_ptr(), last).is_null() };
         // SAFETY: The device is valid. The pointer may change concurrently; it is used as a hint
         // only.
-        let is_free = unsafe { (*last).dev.driver.is_null() };
+        let is_free = unsafe { (&raw const (*last).dev.driver).read_volatile() }.is_null();
         if is_ours && is_free {
             // SAFETY: The device is valid.
             f(unsafe { &raw const (*last).dev })?;
