@@ -106,6 +106,7 @@ samples-c: setup
 	@vm/enter make $(quiet) -C samples c
 
 tests-built: setup user ioat
+	@vm/setup spin
 	@vm/announce build/tests/.built "the tests" tests docs
 	@vm/enter make $(quiet) -j$$(nproc) -C tests
 	@cd tests/fuzz && ../../vm/cargo build --release $(if $(V),,--quiet)
