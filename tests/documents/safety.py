@@ -1,5 +1,5 @@
 #!/usr/bin/python3 -B
-"""docs/safety.md is right: what it names exists, its numbers are right, and all `unsafe` is where it says. Prints KTAP."""
+"""docs/safety.md and docs/memory-ordering.md are right: what they name exists, numbers are right, and all `unsafe` is where they say. Prints KTAP."""
 
 import re
 import sys
@@ -10,6 +10,7 @@ sys.path.insert(0, str(PROJECT / "tests/harness"))
 from manifest import load  # noqa: E402
 
 DOCUMENT = (PROJECT / "docs/safety.md").read_text()
+ORDERING = (PROJECT / "docs/memory-ordering.md").read_text()
 UNSAFE = re.compile(r"\bunsafe\b")
 
 
@@ -20,7 +21,23 @@ def unsafe_in(path: Path) -> int:
 
 def missing_files() -> list[str]:
     """Paths that do not exist."""
-    return [name for name in re.findall(r"`((?:src|tests|docs|vm)/[\w./-]+)`", DOCUMENT) if not (PROJECT / name).exists()]
+    return [name for name in re.findall(r"`((?:src|tests|docs|vm)/[\w./-]+)`", DOCUMENT + ORDERING) if not (PROJECT / name).exists()]
+
+
+def missing_functions() -> list[str]:
+    """Functions of the first column in memory-ordering.md that do not exist, and files with atomics that it does not name."""
+    wrong = []
+    for path, names in re.findall(r"`(src/[\w./]+)`((?:, `\w+`)+)", ORDERING):
+        text = (PROJECT / path).read_text()
+        wrong += [f"{path}: no {name}" for name in re.findall(r"`(\w+)`", names) if not re.search(rf"\b(fn|int|bool) {name}\b", text)]
+    ordered = {str(path.relative_to(PROJECT)) for path in PROJECT.glob("src/**/*.rs") if is_ordered(path)}
+    return wrong + [f"{path} is not named" for path in sorted(ordered) if f"`{path}`" not in ORDERING]
+
+
+def is_ordered(path: Path) -> bool:
+    """Whether a file, without its tests, uses atomics, barriers or volatile accesses."""
+    code = re.sub(r"//.*", "", path.read_text().split("#[kunit_tests")[0])
+    return bool(re.search(r"\b(Relaxed|Acquire|Release|dma_mb|smp_mb|(?:read|write)_volatile)\b", code))
 
 
 def missing_tests() -> list[str]:
@@ -69,7 +86,7 @@ def unsafe_elsewhere() -> list[str]:
 
 def main() -> int:
     """Run all checks."""
-    checks = [missing_files, missing_tests, missing_contracts, unproven, wrong_counts, unsafe_elsewhere]
+    checks = [missing_files, missing_functions, missing_tests, missing_contracts, unproven, wrong_counts, unsafe_elsewhere]
     print(f"TAP version 13\n1..{len(checks)}")
     failed = 0
     for number, check in enumerate(checks, 1):
