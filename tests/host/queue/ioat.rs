@@ -165,7 +165,7 @@ fn a_long_copy_is_cancelled_while_it_runs() {
         let _ = queue.finish(Ok(()), 0);
     }
     assert_eq!(completed(&mut queue, lane), [(0, WINDOW, Err(ECANCELED))]);
-    assert_eq!(post(&mut queue), 8, "the other one goes on");
+    assert_eq!(post(&mut queue), 8, "the other one continues");
 }
 
 /// One whose transfers have all been issued is not: it ends as if it had not been cancelled.
