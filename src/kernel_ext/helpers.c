@@ -40,6 +40,7 @@ vm_flags_t rdma_helper_get_vma_flags(const struct vm_area_desc *desc);
 void rdma_helper_set_vma_flags(struct vm_area_desc *desc);
 bool rdma_helper_has_page_table(const struct vm_fault *vmf);
 bool rdma_helper_has_huge_page(const struct vm_fault *vmf);
+bool rdma_helper_maps_writable(const struct vm_fault *vmf);
 int rdma_helper_insert_pfns(const struct vm_fault *vmf, unsigned long address,
 			    unsigned long pfn, unsigned long pages);
 
@@ -220,6 +221,17 @@ bool rdma_helper_has_huge_page(const struct vm_fault *vmf)
 	return pmd_leaf(pmdp_get_lockless(vmf->pmd));
 }
 
+/*
+ * vma/fault.rs. Returns whether new entries of a mapping allow writes. Such an
+ * entry is inserted dirty and young, because a CPU without hardware management
+ * of these bits (arm64 before Armv8.1) would fault again at the first write. An
+ * entry that allows no writes is not: a write to it is to be noticed (soft-dirty).
+ */
+bool rdma_helper_maps_writable(const struct vm_fault *vmf)
+{
+	return pte_write(pfn_pte(0, vmf->vma->vm_page_prot));
+}
+
 struct rdma_insert {
 	struct mm_struct *mm;
 	pte_t entry;
@@ -235,8 +247,14 @@ static int rdma_insert(pte_t *pte, unsigned long address, void *data)
 	struct rdma_insert *insert = data;
 
 	for (; insert->pages; insert->pages--) {
+		/*
+		 * The special bit is set here, where the compiler sees it: for
+		 * an entry without it, set_pte_at() of arm64 calls a function
+		 * that is not exported (mte_sync_tags).
+		 */
 		if (pte_none(ptep_get(pte)))
-			set_pte_at(insert->mm, address, pte, insert->entry);
+			set_pte_at(insert->mm, address, pte,
+				   pte_mkspecial(insert->entry));
 		insert->entry = pte_next_pfn(insert->entry);
 		address += PAGE_SIZE;
 		pte++;
@@ -280,10 +298,12 @@ int rdma_helper_insert_pfns(const struct vm_fault *vmf, unsigned long address,
 	pmd_t pmd = pmdp_get_lockless(vmf->pmd);
 	struct rdma_insert insert = {
 		.mm = vma->vm_mm,
-		.entry = pte_mkspecial(pfn_pte(pfn, vma->vm_page_prot)),
+		.entry = pfn_pte(pfn, vma->vm_page_prot),
 		.pages = pages,
 	};
 
+	if (rdma_helper_maps_writable(vmf))
+		insert.entry = pte_mkyoung(pte_mkdirty(insert.entry));
 	if (pmd_none(pmd))
 		return apply_to_page_range(vma->vm_mm, address, PAGE_SIZE,
 					   rdma_insert, &insert);

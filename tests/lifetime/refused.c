@@ -267,7 +267,7 @@ TEST_F(refused, injected)
 	} faults[] = {
 		{ "encrypted", "memory is encrypted" },
 		{ "not-coherent", "not coherent" },
-		{ "out-of-reach", "no memory is within 28-bit DMA" },
+		{ "out-of-reach", "no memory is below 2^28, the limit of the device" },
 	};
 
 	ASSERT_EQ(0, load(""));

@@ -54,7 +54,11 @@ pub(in crate::kernel_ext) fn set(pdev: &pci::Device<Core<'_>>, mask: DmaMask) ->
     }
     set_mask(pdev, mask).map_err(|e| {
         let bits = mask.value().count_ones();
-        dev_err!(pdev, "no memory is within {bits}-bit DMA: {e:?}\n");
+        dev_err!(
+            pdev,
+            "no memory is below 2^{bits}, the limit of the device ({e:?}): use an IOMMU, or a wider \
+             dma_mask and dma_bits\n"
+        );
         ENODEV
     })
 }

@@ -295,7 +295,7 @@ impl<F: MappableFiles> VmaOperations<F> {
         vmf: *mut bindings::vm_fault,
         order: c_uint,
     ) -> bindings::vm_fault_t {
-        if order != bindings::HPAGE_PMD_ORDER {
+        if order != Fault::HUGE_ORDER {
             return bindings::vm_fault_reason_VM_FAULT_FALLBACK;
         }
         // This also inserts small pages, without a second call for them.

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Page faults: an access to a page without an entry, or a write to a page that is mapped
-//! read-only. The result depends first on the PMD entry for the 2 MiB around the access:
+//! read-only. The result depends first on the PMD entry for the range around the access that one
+//! page table covers ([`Fault::HUGE`]: 2 MiB, or 32 MiB with pages of 16 KiB):
 //!
 //! - If it is a *huge page*, this stays. It is made writable if the fault is a write.
 //! - If it is a *page table*, a window of pages is inserted; after `MADV_RANDOM`, one page.
-//! - If it is empty, a huge page is inserted if the advice allows it, the 2 MiB are within the
-//!   bounds of the mapping, and their memory is contiguous and aligned to 2 MiB. Otherwise a page
-//!   table with a window of pages is inserted.
+//! - If it is empty, a huge page is inserted if the advice allows it, the range is within the
+//!   bounds of the mapping, and its memory is contiguous and aligned like it. Otherwise a page table
+//!   with a window of pages is inserted.
 //!
 //! # Why a huge page never replaces a page table, and a page table never a huge page
 //!
@@ -16,7 +17,7 @@
 //!
 //! - For an empty entry, the decision depends on bounds, advice and layout only. Bounds and advice
 //!   change only with the lock held for writing (madvise, mprotect, mremap, munmap, mmap with
-//!   `MAP_FIXED`); the layout never changes. Thus concurrent faults in the same 2 MiB decide
+//!   `MAP_FIXED`); the layout never changes. Thus concurrent faults in the same range decide
 //!   equally.
 //! - A huge page or page table stays until the fault has been handled. Code that removes pages with
 //!   the lock held for reading only skips or rejects mappings of page frames (`VM_PFNMAP`):
@@ -59,6 +60,9 @@ extern "C" {
 
     /// Returns whether there is a huge page at the address of a fault.
     fn rdma_helper_has_huge_page(vmf: *const c_void) -> bool;
+
+    /// Returns whether new entries of the mapping allow writes.
+    fn rdma_helper_maps_writable(vmf: *const c_void) -> bool;
 
     /// Inserts contiguous page frames, and skips page-table entries that are not empty.
     fn rdma_helper_insert_pfns(
@@ -167,10 +171,18 @@ pub(in crate::kernel_ext) struct Fault<'a>(
 );
 
 impl<'a> Fault<'a> {
-    /// The size of a huge page, which is also the range that a page table covers, in bytes.
-    pub(in crate::kernel_ext) const HUGE: usize = bindings::HPAGE_PMD_SIZE as usize;
+    /// The size of a huge page, which is also the range that a page table covers, in bytes. (Not
+    /// every architecture has `HPAGE_PMD_SIZE` in its bindings.)
+    pub(in crate::kernel_ext) const HUGE: usize =
+        PAGE_SIZE * (PAGE_SIZE / size_of::<bindings::pte_t>());
 
     const HUGE_PAGES: usize = Self::HUGE >> PAGE_SHIFT;
+
+    /// The order of a huge page.
+    pub(in crate::kernel_ext) const HUGE_ORDER: c_uint = Self::HUGE_PAGES.ilog2();
+
+    /// The range that a table of PMD entries covers, in bytes.
+    const PMD_TABLE: usize = Self::HUGE * (PAGE_SIZE / size_of::<bindings::pmd_t>());
 
     /// The largest size of a window, in bytes. It is less than what a page table covers, so that
     /// sparse accesses stay cheap; a larger window hardly makes sequential accesses cheaper.
@@ -297,7 +309,7 @@ impl<'a> Fault<'a> {
         } else {
             here.checked_sub(Self::HUGE)?
         };
-        if here >> bindings::PUD_SHIFT != address >> bindings::PUD_SHIFT {
+        if here / Self::PMD_TABLE != address / Self::PMD_TABLE {
             return None;
         }
         // SAFETY: By the type invariant, the pointer is valid; `vm_fault` can be copied.
@@ -327,7 +339,9 @@ impl<'a> Fault<'a> {
     /// [`huge_frame`](Self::huge_frame).
     fn insert_huge(&self, pfn: usize) -> Result {
         // SAFETY: By the type invariant, the pointer is valid.
-        let write = unsafe { (*self.0).flags } & bindings::fault_flag_FAULT_FLAG_WRITE != 0;
+        let write = unsafe { (*self.0).flags } & bindings::fault_flag_FAULT_FLAG_WRITE != 0
+            // SAFETY: As above.
+            || unsafe { rdma_helper_maps_writable(self.0.cast()) };
         // SAFETY: By the type invariant, the mapping is `VM_PFNMAP` and shared, as set by
         // `prepare`, and its lock is held; `huge_frame` has checked that the huge page is
         // completely in the mapping. The PMD entry is empty or this huge page, and stays so: see
