@@ -4,8 +4,8 @@
  *
  * QEMU advances the clock of an idle CPU to the next timer at once. This is right for a guest that waits for a timer or for a device, and
  * wrong for one that waits for a file on the host: one timer after the other expires, and timeouts of minutes with them, in the millisecond that
- * the host takes to read. Therefore this process runs from each 9p request to its answer, while nothing else does. It spins on PAUSE, which leaves
- * the emulator each time: some microseconds of the host, and one instruction, a nanosecond, of the guest.
+ * the host takes to read. Therefore this process runs from each 9p request to its answer, while nothing else does. It spins on PAUSE (YIELD on
+ * arm64), which leaves the emulator each time: some microseconds of the host, and one instruction, a nanosecond, of the guest.
  */
 #define _GNU_SOURCE // for SCHED_IDLE
 #include <err.h>
@@ -19,8 +19,6 @@
 #include <unistd.h>
 
 #define EVENTS "/sys/kernel/tracing/events/9p/"
-#define PAGE 4096
-
 /* A request without an answer after this number of iterations, about 1 s of the host, counts as lost: its task was killed, or the host is very slow. */
 #define LOST_TURNS 1000000L
 
@@ -49,7 +47,7 @@ static int count_hits(const char *tracepoint_id, int share_with, volatile struct
 		err(1, "perf_event_open");
 	if (page) {
 		/* Read-only, so that new events overwrite the oldest: only their number matters. */
-		*page = mmap(NULL, 2 * PAGE, PROT_READ, MAP_SHARED, fd, 0);
+		*page = mmap(NULL, 2 * sysconf(_SC_PAGESIZE), PROT_READ, MAP_SHARED, fd, 0);
 		if (*page == MAP_FAILED)
 			err(1, "mmap");
 	}
@@ -65,13 +63,22 @@ static int64_t hits(int fd)
 	return count;
 }
 
+static void relax(void)
+{
+#ifdef __aarch64__
+	asm volatile("yield" ::: "memory");
+#else
+	__builtin_ia32_pause();
+#endif
+}
+
 /* Spins until the next request or answer; returns whether there was one. */
 static int spin(volatile struct perf_event_mmap_page *page, uint64_t head)
 {
 	for (long turns = 0; page->data_head == head; turns++) {
 		if (turns == LOST_TURNS)
 			return 0;
-		__builtin_ia32_pause();
+		relax();
 	}
 	return 1;
 }
