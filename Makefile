@@ -120,7 +120,7 @@ tests-built: setup user $(if $(arm64),,ioat)
 	@$(if $(arm64),,vm/setup spin)
 	@vm/announce $(output)/tests/.built "the tests" tests docs
 	@vm/enter make $(quiet) -j$$(nproc) -C tests
-	@cd tests/fuzz && ../../vm/cargo build --release $(if $(V),,--quiet)
+	@$(if $(arm64),,cd tests/fuzz && ../../vm/cargo build --release $(if $(V),,--quiet))
 	@touch $(output)/tests/.built
 
 .PHONY: deb docs release fuzz help run test bench modules shell check rust-analyzer clean distclean setup user ioat sample samples samples-c tests-built \

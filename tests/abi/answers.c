@@ -163,7 +163,7 @@ static void learn_addresses(struct __test_metadata *_metadata, FIXTURE_DATA(answ
 	ASSERT_NE(NULL, registers) TH_LOG("not without iomem=relaxed on the kernel's command line");
 	for (int i = 0; i < BUFFERS; i++)
 		for (uint64_t at = 0; at < self->buffers[i].size; at += PAGE) {
-			ASSERT_EQ(0, to_device(self->fd, &self->buffers[i], at, 0, PAGE));
+			ASSERT_EQ(0, to_device(self->fd, &self->buffers[i], at, 0, DEVICE_MEMORY));
 			self->secrets[self->secret_count++] = read64(registers, EDU_DMA_SOURCE);
 		}
 	munmap((void *)registers, PAGE);
@@ -282,7 +282,7 @@ static int addresses_in_answers(struct __test_metadata *_metadata, FIXTURE_DATA(
 /* The raw trace buffers of all CPUs. */
 static int addresses_in_raw_trace(const FIXTURE_DATA(answers) *self)
 {
-	static unsigned char page[PAGE];
+	unsigned char page[PAGE];
 	int count = 0;
 
 	for (long cpu = 0; cpu < sysconf(_SC_NPROCESSORS_ONLN); cpu++) {

@@ -82,7 +82,7 @@ TEST_F(file_calls, sync_waits_for_nothing)
 	int64_t began;
 
 	ASSERT_EQ(0, allocate(self->fd, PAGE, &buffer));
-	ASSERT_EQ(0, begin(&pending, self->fd, (struct rdma_request){ .operation = RDMA_OP_TO_DEVICE, .source = buffer.handle, .length = PAGE }));
+	ASSERT_EQ(0, begin(&pending, self->fd, (struct rdma_request){ .operation = RDMA_OP_TO_DEVICE, .source = buffer.handle, .length = DEVICE_MEMORY }));
 	pause_us(TRANSFER_US / 10);
 	began = now();
 	EXPECT_EQ(0, result(fsync(self->fd)));

@@ -80,7 +80,7 @@ TEST_F(flips, length)
 {
 	self->values[0] = 1;
 	self->values[1] = PAGE;
-	ASSERT_EQ(0, to_device(self->fd, &self->from, 0, 0, PAGE));
+	ASSERT_EQ(0, to_device(self->fd, &self->from, 0, 0, DEVICE_MEMORY));
 	try_length(_metadata, self, reading(&self->to, 0, 0, 1, 1));
 	try_length(_metadata, self, copying(&self->to, 0, &self->from, 0, 1, 1));
 	try_length(_metadata, self, writing(&self->from, 0, 0, 1, 1));

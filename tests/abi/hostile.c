@@ -580,7 +580,7 @@ TEST_F(hostile, deadlines)
 
 TEST_F(hostile, ranges)
 {
-	static const uint64_t numbers[] = {
+	const uint64_t numbers[] = {
 		0,	    1,		PAGE,		  2 * PAGE - 1, 2 * PAGE,  2 * PAGE + 1, 1ULL << 31,
 		1ULL << 32, (1ULL << 32) + 1, 1ULL << 63, INT64_MAX,	-0x1000LL, -0x1fffLL,	 UINT64_MAX,
 	};
@@ -593,8 +593,8 @@ TEST_F(hostile, ranges)
 				for (size_t l = 0; l < ARRAY_SIZE(numbers); l++) {
 					uint32_t operation = operations[i], handle = self->buffer.handle;
 					uint64_t from = numbers[j], to = numbers[k], length = numbers[l];
-					uint64_t of_source = operation == RDMA_OP_FROM_DEVICE ? PAGE : 2 * PAGE;
-					uint64_t of_destination = operation == RDMA_OP_TO_DEVICE ? PAGE : 2 * PAGE;
+					uint64_t of_source = operation == RDMA_OP_FROM_DEVICE ? DEVICE_MEMORY : 2 * PAGE;
+					uint64_t of_destination = operation == RDMA_OP_TO_DEVICE ? DEVICE_MEMORY : 2 * PAGE;
 					struct rdma_request request = {
 						.operation = operation,
 						.source = operation == RDMA_OP_FROM_DEVICE ? 0 : handle,
@@ -653,7 +653,7 @@ TEST_F(hostile, arguments_in_a_buffer)
 	unsigned char *fresh;
 
 	for (int i = 0; i < 64; i++)
-		requests[i] = writing(&self->buffer, 0, 0, PAGE, i);
+		requests[i] = writing(&self->buffer, 0, 0, DEVICE_MEMORY, i);
 	*submit = (struct rdma_submit){
 		.requests = (uintptr_t)requests, .count = 64, .request_size = sizeof(*requests),
 	};
@@ -762,7 +762,7 @@ TEST_F(slow, submit)
 	enum { READ = 5, COUNT = 12 };
 
 	for (int ends = 0; ends < 3; ends++) {
-		static struct rdma_request page[PAGE / sizeof(struct rdma_request)];
+		struct rdma_request page[PAGE / sizeof(struct rdma_request)];
 		static struct rdma_completion completions[DEPTH];
 		struct buffer another;
 		int expected;
@@ -899,7 +899,7 @@ TEST_F(slow, alloc)
 /* The file is closed during a call. The call finishes, and nothing is leaked. */
 TEST_F(slow, closed_meanwhile)
 {
-	static struct rdma_request page[PAGE / sizeof(struct rdma_request)];
+	struct rdma_request page[PAGE / sizeof(struct rdma_request)];
 	int fd = self->fd;
 	int64_t began;
 
@@ -1015,14 +1015,14 @@ static struct target right_target(const FIXTURE_DATA(flipped) *self)
 		.alloc = { .size = PAGE },
 		.free = { .handle = 1000 },
 		.buffer = { .handle = self->buffers[0].handle },
-		.transfer = writing(&self->buffers[0], 0, 0, PAGE, 0),
+		.transfer = writing(&self->buffers[0], 0, 0, DEVICE_MEMORY, 0),
 	};
 
 	for (int i = 0; i < BATCH; i++) {
 		const struct buffer *buffer = &self->buffers[i % FLIPPED];
 
-		target.requests[i] = i % 3 == 0 ? writing(buffer, 0, 0, PAGE, i) :
-				     i % 3 == 1 ? reading(buffer, 0, 0, PAGE, i) :
+		target.requests[i] = i % 3 == 0 ? writing(buffer, 0, 0, DEVICE_MEMORY, i) :
+				     i % 3 == 1 ? reading(buffer, 0, 0, DEVICE_MEMORY, i) :
 						  copying(buffer, PAGE, buffer, 0, PAGE, i);
 	}
 	return target;
@@ -1031,8 +1031,8 @@ static struct target right_target(const FIXTURE_DATA(flipped) *self)
 /* Changes one field of a request. Each value is valid by itself, or together with another field. */
 static void flip_request(FIXTURE_DATA(flipped) *self, volatile struct rdma_request *request, unsigned int *seed)
 {
-	static const uint64_t numbers[VALUES] = {
-		0, 1, PAGE - 1, PAGE, 2 * PAGE - 1, 2 * PAGE, 1ULL << 32, UINT64_MAX,
+	const uint64_t numbers[VALUES] = {
+		0, 1, DEVICE_MEMORY - 1, DEVICE_MEMORY, 2 * PAGE - 1, 2 * PAGE, 1ULL << 32, UINT64_MAX,
 	};
 	uint32_t handles[VALUES] = { 0, 1000, UINT32_MAX, 9 };
 

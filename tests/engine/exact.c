@@ -6,7 +6,7 @@ enum {
 	FENCES = 3,
 	FENCE = 0xc3,
 	SIZE = 64 * 1024,
-	LONGEST_COPY = 3 * PAGE,
+	LONGEST_COPY = 3 * DEVICE_MEMORY,
 };
 
 FIXTURE(exact)
@@ -41,7 +41,7 @@ static void scribble(FIXTURE_DATA(exact) *self, int which, uint64_t offset, uint
 /* Half of the lengths are arbitrary, half are near the sizes at which behaviour changes. */
 static uint64_t any_length(FIXTURE_DATA(exact) *self, uint64_t most)
 {
-	static const uint64_t special[] = { 1, 2, 3, 4, 7, 8, 9, 511, 512, 513, PAGE - 1, PAGE, PAGE + 1, 2 * PAGE };
+	static const uint64_t special[] = { 1, 2, 3, 4, 7, 8, 9, 511, 512, 513, DEVICE_MEMORY - 1, DEVICE_MEMORY, DEVICE_MEMORY + 1, 2 * DEVICE_MEMORY };
 	uint64_t length = special[any(self, ARRAY_SIZE(special))];
 
 	return any(self, 2) || length > most ? 1 + any(self, most) : length;
@@ -58,7 +58,7 @@ FIXTURE_SETUP(exact)
 	ASSERT_LE(0, self->fd);
 	for (int i = 0; i < FENCES; i++) {
 		ASSERT_EQ(0, allocate(self->fd, PAGE, &self->fences[i]));
-		memset(self->fences[i].bytes, FENCE, PAGE);
+		memset(self->fences[i].bytes, FENCE, DEVICE_MEMORY);
 		if (i == FENCES - 1)
 			break;
 		ASSERT_EQ(0, allocate(self->fd, SIZE, &self->buffers[i]));
@@ -125,7 +125,7 @@ static int mismatches_now(FIXTURE_DATA(exact) *self)
 	for (int i = 0; i < 2; i++)
 		count += memcmp(self->buffers[i].bytes, self->expected[i], SIZE) != 0;
 	for (int i = 0; i < FENCES; i++)
-		count += differing(self->fences[i].bytes, FENCE, PAGE) != 0;
+		count += differing(self->fences[i].bytes, FENCE, DEVICE_MEMORY) != 0;
 	return count;
 }
 

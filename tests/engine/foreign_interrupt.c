@@ -58,7 +58,7 @@ TEST(is_not_claimed)
 	fd = open_node(O_RDWR);
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, allocate(fd, PAGE, &buffer));
-	EXPECT_EQ(0, to_device(fd, &buffer, 0, 0, PAGE));
+	EXPECT_EQ(0, to_device(fd, &buffer, 0, 0, DEVICE_MEMORY));
 	EXPECT_EQ(1, interrupts("rdma") - before);
 	EXPECT_EQ(0, write_text("/sys/bus/pci/drivers/rdma/bind", other));
 }

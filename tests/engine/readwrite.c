@@ -164,7 +164,7 @@ TEST_F(file, vectors)
 	EXPECT_EQ(0, memcmp(self->bytes + 100, two, 50));
 }
 
-/* A bad pointer is EFAULT, or, if the first part was valid, the number of its bytes; never 0. */
+/* A bad pointer is EFAULT, or, if the first part was valid, the number of bytes of it that were copied; never 0. */
 TEST_F(file, bad_pointers)
 {
 	unsigned char *page = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -177,9 +177,9 @@ TEST_F(file, bad_pointers)
 		EXPECT_EQ(-EFAULT, result(pwrite(self->fd, bad[i], 16, 0))) TH_LOG("%p", bad[i]);
 	}
 	answer = result(pread(self->fd, page + PAGE - 8, 16, 0));
-	EXPECT_TRUE(answer == -EFAULT || answer == 8) TH_LOG("%ld", answer);
+	EXPECT_TRUE(answer == -EFAULT || (answer > 0 && answer <= 8)) TH_LOG("%ld", answer);
 	answer = result(pwrite(self->fd, page + PAGE - 8, 16, DEVICE_MEMORY - 16));
-	EXPECT_TRUE(answer == -EFAULT || answer == 8) TH_LOG("%ld", answer);
+	EXPECT_TRUE(answer == -EFAULT || (answer > 0 && answer <= 8)) TH_LOG("%ld", answer);
 
 	ASSERT_EQ(0, mprotect(page, PAGE, PROT_READ));
 	EXPECT_EQ(-EFAULT, result(pread(self->fd, page, 16, 0)));
@@ -232,7 +232,7 @@ TEST_F(file, same_memory_as_transfers)
 	ASSERT_EQ(0, allocate(self->fd, PAGE, &buffer));
 	ASSERT_EQ(0, from_device(self->fd, &buffer, 0, 0, DEVICE_MEMORY));
 	EXPECT_EQ(0, memcmp(buffer.bytes, self->content, DEVICE_MEMORY));
-	fill(buffer.bytes, PAGE, 9);
+	fill(buffer.bytes, DEVICE_MEMORY, 9);
 	ASSERT_EQ(0, to_device(self->fd, &buffer, 0, 0, DEVICE_MEMORY));
 	EXPECT_EQ(DEVICE_MEMORY, read(self->fd, self->bytes, DEVICE_MEMORY));
 	EXPECT_EQ(0, memcmp(self->bytes, buffer.bytes, DEVICE_MEMORY));

@@ -23,7 +23,7 @@ FIXTURE_SETUP(line)
 		ASSERT_EQ(0, call(self->fds[i], RDMA_IOC_DEVICE_INFO, &info));
 		ASSERT_EQ(RDMA_INTERRUPT_INTX, info.interrupt);
 		ASSERT_EQ(0, allocate(self->fds[i], 2 * PAGE, &self->buffers[i]));
-		fill(self->buffers[i].bytes, PAGE, i);
+		fill(self->buffers[i].bytes, DEVICE_MEMORY, i);
 	}
 	self->log = open_log();
 	ASSERT_LE(0, self->log);
@@ -67,7 +67,7 @@ static void one_by_one(struct __test_metadata *_metadata, FIXTURE_DATA(line) *se
 	int64_t began = now();
 
 	for (int i = 0; i < COUNT; i++) {
-		ASSERT_EQ(0, to_device(self->fds[which], &self->buffers[which], 0, 0, PAGE));
+		ASSERT_EQ(0, to_device(self->fds[which], &self->buffers[which], 0, 0, DEVICE_MEMORY));
 	}
 	EXPECT_GE(COUNT * (TRANSFER_US + 2000), now() - began);
 	EXPECT_EQ(COUNT, interrupts("rdma") - before);
@@ -103,13 +103,13 @@ TEST_F(line, both_at_once)
 					       .request = { .operation = RDMA_OP_COPY,
 							    .source = self->buffers[i].handle,
 							    .destination = self->buffers[i].handle,
-							    .destination_offset = PAGE,
-							    .length = PAGE } };
+							    .destination_offset = DEVICE_MEMORY,
+							    .length = DEVICE_MEMORY } };
 		ASSERT_EQ(0, pthread_create(&pending[i].thread, NULL, many, &pending[i]));
 	}
 	for (int i = 0; i < 2; i++) {
 		EXPECT_EQ(0, finish(&pending[i]));
-		EXPECT_EQ(0, memcmp(self->buffers[i].bytes, self->buffers[i].bytes + PAGE, PAGE));
+		EXPECT_EQ(0, memcmp(self->buffers[i].bytes, self->buffers[i].bytes + DEVICE_MEMORY, DEVICE_MEMORY));
 	}
 	EXPECT_GE(2 * COUNT * (TRANSFER_US + 2000), now() - began);
 }

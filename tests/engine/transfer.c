@@ -2,7 +2,7 @@
 /* TRANSFER: each operation is executed, with the time and the interrupt of one transfer, and invalid arguments are refused. */
 #include "rdma_test.h"
 
-enum { SIZE = 2 * PAGE };
+#define SIZE (2 * PAGE)
 
 FIXTURE(transfer)
 {
@@ -64,7 +64,7 @@ TEST_F(transfer, copy_within_a_buffer)
 
 TEST_F(transfer, overlapping_copies)
 {
-	static const struct {
+	const struct {
 		uint64_t to, from, length;
 	} ranges[] = {
 		{ 0, 0, 1 },	  { 0, 0, SIZE },    { 1, 0, 2 },	   { 0, 1, 2 },
@@ -90,7 +90,7 @@ TEST_F(transfer, costs_one_interrupt_and_100_ms)
 
 	ASSERT_LE(0, before);
 	for (int i = 0; i < COUNT; i++) {
-		ASSERT_EQ(0, to_device(self->fd, &self->one, 0, 0, PAGE));
+		ASSERT_EQ(0, to_device(self->fd, &self->one, 0, 0, DEVICE_MEMORY));
 	}
 	took = now() - began;
 	after = interrupts("rdma");
@@ -136,7 +136,7 @@ TEST_F(transfer, every_range)
 
 TEST_F(transfer, every_range_of_a_copy)
 {
-	static const uint64_t values[] = {
+	const uint64_t values[] = {
 		0, 1, 4096, SIZE - 1, SIZE, SIZE + 1, (1ULL << 32) - 1, 1ULL << 63, UINT64_MAX,
 	};
 

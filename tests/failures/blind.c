@@ -51,7 +51,7 @@ TEST(reads_as_zeros)
 	fd = open_node(O_RDWR);
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, allocate(fd, PAGE, &buffer));
-	EXPECT_EQ(0, to_device(fd, &buffer, 0, 0, PAGE));
+	EXPECT_EQ(0, to_device(fd, &buffer, 0, 0, DEVICE_MEMORY));
 	close(fd);
 }
 

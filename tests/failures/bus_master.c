@@ -75,14 +75,14 @@ TEST_F(bus_master, no_success_without_it)
 	struct rdma_completion completions[2] = { 0 };
 	struct rdma_request request = { .operation = RDMA_OP_FROM_DEVICE, .destination = self->buffer.handle, .length = 64 };
 
-	fill(self->buffer.bytes, PAGE, 1);
+	fill(self->buffer.bytes, DEVICE_MEMORY, 1);
 	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, 64));
-	memset(self->buffer.bytes + PAGE, 0x5a, PAGE);
+	memset(self->buffer.bytes + DEVICE_MEMORY, 0x5a, DEVICE_MEMORY);
 	ASSERT_EQ(0, set_bus_master(self->config, false));
-	EXPECT_EQ(-EIO, from_device(self->fd, &self->buffer, PAGE, 0, 64));
+	EXPECT_EQ(-EIO, from_device(self->fd, &self->buffer, DEVICE_MEMORY, 0, 64));
 	EXPECT_EQ(-EIO, to_device(self->fd, &self->buffer, 0, 0, 64));
-	EXPECT_EQ(-EIO, copy(self->fd, &self->buffer, PAGE, &self->buffer, 0, 64));
-	EXPECT_EQ(0, differing(self->buffer.bytes + PAGE, 0x5a, PAGE));
+	EXPECT_EQ(-EIO, copy(self->fd, &self->buffer, DEVICE_MEMORY, &self->buffer, 0, 64));
+	EXPECT_EQ(0, differing(self->buffer.bytes + DEVICE_MEMORY, 0x5a, DEVICE_MEMORY));
 	ASSERT_EQ(1, submit_one(self->fd, request));
 	ASSERT_EQ(1, collect(self->fd, completions, 1, 1, FOREVER));
 	EXPECT_EQ(-EIO, completions[0].status);
@@ -91,8 +91,8 @@ TEST_F(bus_master, no_success_without_it)
 	/* The engine continues to work. */
 	ASSERT_EQ(0, set_bus_master(self->config, true));
 	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, 64));
-	ASSERT_EQ(0, from_device(self->fd, &self->buffer, PAGE, 0, 64));
-	EXPECT_EQ(0, memcmp(self->buffer.bytes, self->buffer.bytes + PAGE, 64));
+	ASSERT_EQ(0, from_device(self->fd, &self->buffer, DEVICE_MEMORY, 0, 64));
+	EXPECT_EQ(0, memcmp(self->buffer.bytes, self->buffer.bytes + DEVICE_MEMORY, 64));
 }
 
 /* A write that moved nothing leaves the bytes of another user in the device memory, and they remain hidden. */

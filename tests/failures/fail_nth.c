@@ -97,7 +97,7 @@ static long alloc(struct scene *self, uint64_t size)
 
 static long alloc_page(struct scene *self)
 {
-	return alloc(self, PAGE);
+	return alloc(self, DEVICE_MEMORY);
 }
 
 /* More than the largest block of the page allocator. */
@@ -187,7 +187,7 @@ static long mmap_first(struct scene *self)
 static void close_fresh(struct __test_metadata *_metadata, struct scene *self, long answer)
 {
 	if (!answer) {
-		EXPECT_EQ(0, differing(self->bytes, 0, 3 * PAGE));
+		EXPECT_EQ(0, differing(self->bytes, 0, 3 * DEVICE_MEMORY));
 		munmap(self->bytes, 3 * PAGE);
 	}
 	close(self->fresh);
@@ -225,7 +225,7 @@ static void map_small(struct __test_metadata *_metadata, struct scene *self)
 	size_t size = self->buffer.size;
 
 	munmap(space, size * 3);
-	space = (unsigned char *)(((uintptr_t)space + size - 1) / size * size + PAGE);
+	space = (unsigned char *)(((uintptr_t)space + size - 1) / size * size + DEVICE_MEMORY);
 	self->bytes = mmap(space, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, self->fd, self->buffer.offset);
 	ASSERT_EQ(space, self->bytes);
 }
@@ -233,7 +233,7 @@ static void map_small(struct __test_metadata *_metadata, struct scene *self)
 /* The kernel retries if there is no memory for a page table. */
 static long touch(struct scene *self)
 {
-	return ((volatile unsigned char *)self->bytes)[5 * PAGE] == 16 ? 0 : -EIO;
+	return ((volatile unsigned char *)self->bytes)[5 * DEVICE_MEMORY] == 16 ? 0 : -EIO;
 }
 
 CALL(page_fault, map_small, touch, unmap)

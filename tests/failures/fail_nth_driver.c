@@ -55,7 +55,7 @@ static void use_and_unbind(struct __test_metadata *_metadata, struct scene *self
 	fd = open_node(O_RDWR);
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, allocate(fd, PAGE, &buffer));
-	ASSERT_EQ(0, to_device(fd, &buffer, 0, 0, PAGE));
+	ASSERT_EQ(0, to_device(fd, &buffer, 0, 0, DEVICE_MEMORY));
 	ASSERT_EQ(0, release(fd, &buffer));
 	close(fd);
 	ASSERT_EQ(0, write_text(PCI "drivers/rdma/unbind", pci_device));

@@ -32,8 +32,8 @@ FIXTURE_SETUP(inject)
 	self->fd = open_node(O_RDWR);
 	ASSERT_LE(0, self->fd);
 	ASSERT_EQ(0, allocate(self->fd, 8 * PAGE, &self->buffer));
-	fill(self->buffer.bytes, PAGE, 1);
-	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, PAGE));
+	fill(self->buffer.bytes, DEVICE_MEMORY, 1);
+	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, DEVICE_MEMORY));
 	ASSERT_EQ(0, pci_address("rdma0", self->address));
 	self->log = open_log();
 	ASSERT_LE(0, self->log);
@@ -43,9 +43,9 @@ FIXTURE_SETUP(inject)
 FIXTURE_TEARDOWN(inject)
 {
 	EXPECT_EQ(0, inject("clear"));
-	EXPECT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, PAGE));
-	EXPECT_EQ(0, from_device(self->fd, &self->buffer, PAGE, 0, PAGE));
-	EXPECT_EQ(0, memcmp(self->buffer.bytes, self->buffer.bytes + PAGE, PAGE));
+	EXPECT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, DEVICE_MEMORY));
+	EXPECT_EQ(0, from_device(self->fd, &self->buffer, DEVICE_MEMORY, 0, DEVICE_MEMORY));
+	EXPECT_EQ(0, memcmp(self->buffer.bytes, self->buffer.bytes + DEVICE_MEMORY, DEVICE_MEMORY));
 	close(self->fd);
 }
 
@@ -76,12 +76,12 @@ static bool engine_is(const char *what)
 
 static struct rdma_request into_page(FIXTURE_DATA(inject) *self, int page, uint64_t cookie)
 {
-	return reading(&self->buffer, page * PAGE, 0, PAGE, cookie);
+	return reading(&self->buffer, page * DEVICE_MEMORY, 0, DEVICE_MEMORY, cookie);
 }
 
 static bool page_is_right(FIXTURE_DATA(inject) *self, int page)
 {
-	return !memcmp(self->buffer.bytes, self->buffer.bytes + page * PAGE, PAGE);
+	return !memcmp(self->buffer.bytes, self->buffer.bytes + page * DEVICE_MEMORY, DEVICE_MEMORY);
 }
 
 /* Unbinds and binds again, and opens a file and a buffer as before. */
@@ -93,7 +93,7 @@ static void bind_again(struct __test_metadata *_metadata, FIXTURE_DATA(inject) *
 	self->fd = open_node(O_RDWR);
 	ASSERT_LE(0, self->fd);
 	ASSERT_EQ(0, allocate(self->fd, 8 * PAGE, &self->buffer));
-	fill(self->buffer.bytes, PAGE, 1);
+	fill(self->buffer.bytes, DEVICE_MEMORY, 1);
 }
 
 TEST_F(inject, commands)
@@ -118,15 +118,15 @@ TEST_F(inject, lost_in_a_copy)
 
 	ASSERT_EQ(0, inject("lose 1000"));
 	for (int page = 1; page < 4; page++)
-		memcpy(self->buffer.bytes + page * PAGE, self->buffer.bytes, PAGE);
-	ASSERT_EQ(0, copy(self->fd, &self->buffer, 4 * PAGE, &self->buffer, 0, 4 * PAGE));
+		memcpy(self->buffer.bytes + page * DEVICE_MEMORY, self->buffer.bytes, DEVICE_MEMORY);
+	ASSERT_EQ(0, copy(self->fd, &self->buffer, 4 * DEVICE_MEMORY, &self->buffer, 0, 4 * DEVICE_MEMORY));
 	EXPECT_LE(8 * 2 * TRANSFER_US - SLACK_US, now() - began);
 	EXPECT_EQ(recoveries + 8, counter("watchdog_recoveries"));
 	for (int page = 4; page < 8; page++)
 		EXPECT_TRUE(page_is_right(self, page));
 	ASSERT_EQ(0, inject("clear"));
 	began = now();
-	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, PAGE));
+	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, DEVICE_MEMORY));
 	EXPECT_GE(TRANSFER_US + SLACK_US, now() - began);
 	EXPECT_EQ(recoveries + 8, counter("watchdog_recoveries"));
 }
@@ -162,7 +162,7 @@ TEST_F(inject, late)
 		struct rdma_completion first, second;
 		int64_t ended;
 
-		memset(self->buffer.bytes + PAGE, 0, 2 * PAGE);
+		memset(self->buffer.bytes + DEVICE_MEMORY, 0, 2 * DEVICE_MEMORY);
 		ASSERT_EQ(0, inject("lose 1"));
 		ASSERT_EQ(1, submit_one(self->fd, into_page(self, 1, 1)));
 		ASSERT_EQ(1, submit_one(self->fd, into_page(self, 2, 2)));
@@ -219,7 +219,7 @@ TEST_F(inject, hang)
 	ASSERT_LE(0, other);
 	ASSERT_EQ(0, allocate(other, 4 * PAGE, &buffer));
 	ASSERT_EQ(0, inject("hang"));
-	ASSERT_EQ(0, begin(&first, other, reading(&buffer, 0, 0, PAGE, 0)));
+	ASSERT_EQ(0, begin(&first, other, reading(&buffer, 0, 0, DEVICE_MEMORY, 0)));
 	pause_us(20000);
 	ASSERT_EQ(1, submit_one(self->fd, into_page(self, 1, 5)));
 	ASSERT_EQ(0, begin(&second, self->fd, into_page(self, 2, 0)));
@@ -240,7 +240,7 @@ TEST_F(inject, hang)
 	ASSERT_EQ(0, release(other, &buffer));
 	close(other);
 	EXPECT_GE(SLACK_US, now() - began);
-	EXPECT_EQ(memory + 4 * (long)PAGE, value(THERE "state", "memory"));
+	EXPECT_EQ(memory + 4 * (long)DEVICE_MEMORY, value(THERE "state", "memory"));
 	EXPECT_EQ(quarantined + 1, counter("quarantined"));
 
 	ASSERT_EQ(0, inject("clear"));
@@ -252,13 +252,13 @@ TEST_F(inject, hang)
 }
 
 /* Allocates a page without recording it. */
-static int physical_page(uint64_t address, unsigned char bytes[PAGE], bool write)
+static int physical_page(uint64_t address, unsigned char bytes[DEVICE_MEMORY], bool write)
 {
 	int fd = open("/dev/mem", O_RDWR | O_CLOEXEC);
-	long done = result(write ? pwrite(fd, bytes, PAGE, address) : pread(fd, bytes, PAGE, address));
+	long done = result(write ? pwrite(fd, bytes, DEVICE_MEMORY, address) : pread(fd, bytes, DEVICE_MEMORY, address));
 
 	close(fd);
-	return done == PAGE ? 0 : done < 0 ? done : -EIO;
+	return done == DEVICE_MEMORY ? 0 : done < 0 ? done : -EIO;
 }
 
 /* The driver can still be unbound, and memory that the device may still write to is never used again. */
@@ -266,7 +266,7 @@ TEST_F(inject, unbind_while_it_hangs)
 {
 	enum { COUNT = 128 };
 	volatile void *registers = map_registers(self->address, PAGE);
-	unsigned char canary[PAGE];
+	unsigned char canary[DEVICE_MEMORY];
 	struct buffer fresh[COUNT];
 	struct pending pending;
 	int64_t began, took;
@@ -288,13 +288,13 @@ TEST_F(inject, unbind_while_it_hangs)
 	EXPECT_EQ(-ENODEV, finish(&pending));
 	EXPECT_EQ(1, log_lines(self->log, "its memory is never freed"));
 
-	memset(canary, 0xa5, PAGE);
+	memset(canary, 0xa5, DEVICE_MEMORY);
 	ASSERT_EQ(0, physical_page(abandoned, canary, true));
 	bind_again(_metadata, self);
 	for (int i = 0; i < COUNT; i++)
 		ASSERT_EQ(0, allocate(self->fd, 8 * PAGE, &fresh[i]));
 	ASSERT_EQ(0, physical_page(abandoned, canary, false));
-	EXPECT_EQ(0, differing(canary, 0xa5, PAGE));
+	EXPECT_EQ(0, differing(canary, 0xa5, DEVICE_MEMORY));
 	for (int i = 0; i < COUNT; i++)
 		EXPECT_EQ(0, release(self->fd, &fresh[i]));
 }

@@ -23,7 +23,7 @@ FIXTURE_SETUP(lost)
 	self->fd = open_node(O_RDWR);
 	ASSERT_LE(0, self->fd);
 	ASSERT_EQ(0, allocate(self->fd, 2 * PAGE, &self->buffer));
-	fill(self->buffer.bytes, PAGE, 1);
+	fill(self->buffer.bytes, DEVICE_MEMORY, 1);
 	ASSERT_EQ(0, call(self->fd, RDMA_IOC_DEVICE_INFO, &info));
 	self->msi = info.interrupt == RDMA_INTERRUPT_MSI;
 	ASSERT_EQ(0, pci_address("rdma0", address));
@@ -57,8 +57,8 @@ static int64_t transfer_without(FIXTURE_DATA(lost) *self, int moment_us)
 	struct pending pending;
 	int error = begin(&pending, self->fd, (struct rdma_request){ .operation = RDMA_OP_FROM_DEVICE,
 								     .destination = self->buffer.handle,
-								     .destination_offset = PAGE,
-								     .length = PAGE });
+								     .destination_offset = DEVICE_MEMORY,
+								     .length = DEVICE_MEMORY });
 
 	if (error)
 		return error;
@@ -73,7 +73,7 @@ TEST_F(lost, once)
 {
 	int64_t took, began;
 
-	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, PAGE));
+	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, DEVICE_MEMORY));
 	ASSERT_EQ(0, log_lines(self->log, "lost interrupt"));
 	took = transfer_without(self, 20000);
 	ASSERT_LE(TRANSFER_US - 1000, took);
@@ -81,12 +81,12 @@ TEST_F(lost, once)
 	EXPECT_GE(LOOK_US + SLACK_US, took);
 	/* The check itself: the interrupt was lost. */
 	EXPECT_LT(TRANSFER_US + SLACK_US, took);
-	EXPECT_EQ(0, memcmp(self->buffer.bytes, self->buffer.bytes + PAGE, PAGE));
+	EXPECT_EQ(0, memcmp(self->buffer.bytes, self->buffer.bytes + DEVICE_MEMORY, DEVICE_MEMORY));
 	EXPECT_EQ(1, log_lines(self->log, "lost interrupt"));
 
 	/* Everything works as before. */
 	began = now();
-	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, PAGE));
+	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, DEVICE_MEMORY));
 	EXPECT_GE(TRANSFER_US + SLACK_US, now() - began);
 	EXPECT_EQ(0, log_lines(self->log, "lost interrupt"));
 }
@@ -95,14 +95,14 @@ TEST_F(lost, a_hundred_times)
 {
 	int times = scale(100, 1000), recovered = 0, lines;
 
-	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, PAGE));
+	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, DEVICE_MEMORY));
 	for (int i = 0; i < times; i++) {
 		int64_t took;
 
-		memset(self->buffer.bytes + PAGE, 0, PAGE);
+		memset(self->buffer.bytes + DEVICE_MEMORY, 0, DEVICE_MEMORY);
 		took = transfer_without(self, i % 100);
 		recovered += took > TRANSFER_US + SLACK_US && took <= LOOK_US + SLACK_US &&
-			     !memcmp(self->buffer.bytes, self->buffer.bytes + PAGE, PAGE);
+			     !memcmp(self->buffer.bytes, self->buffer.bytes + DEVICE_MEMORY, DEVICE_MEMORY);
 	}
 	lines = log_lines(self->log, "lost interrupt");
 	TH_LOG("%d lines in the log", lines);
@@ -120,7 +120,7 @@ TEST_F(lost, with_others_waiting)
 	for (int i = 0; i < 3; i++) {
 		ASSERT_EQ(0, begin(&pending[i], self->fd, (struct rdma_request){ .operation = RDMA_OP_TO_DEVICE,
 										.source = self->buffer.handle,
-										.length = PAGE }));
+										.length = DEVICE_MEMORY }));
 	}
 	pause_us(20000);
 	mute(self, true);
@@ -137,19 +137,19 @@ TEST_F(lost, with_others_waiting)
 /* Interrupts never work: slow, but all requests are executed. */
 TEST_F(lost, all_the_time)
 {
-	unsigned char bytes[PAGE];
+	unsigned char bytes[DEVICE_MEMORY];
 	struct rdma_request request = { .operation = RDMA_OP_COPY,
 					.source = self->buffer.handle,
 					.destination = self->buffer.handle,
-					.destination_offset = PAGE,
-					.length = PAGE };
+					.destination_offset = DEVICE_MEMORY,
+					.length = DEVICE_MEMORY };
 
 	mute(self, true);
 	EXPECT_EQ(0, call(self->fd, RDMA_IOC_TRANSFER, &request));
-	EXPECT_EQ(0, memcmp(self->buffer.bytes, self->buffer.bytes + PAGE, PAGE));
-	EXPECT_EQ(PAGE, pwrite(self->fd, self->buffer.bytes, PAGE, 0));
-	EXPECT_EQ(PAGE, pread(self->fd, bytes, PAGE, 0));
-	EXPECT_EQ(0, memcmp(self->buffer.bytes, bytes, PAGE));
+	EXPECT_EQ(0, memcmp(self->buffer.bytes, self->buffer.bytes + DEVICE_MEMORY, DEVICE_MEMORY));
+	EXPECT_EQ(DEVICE_MEMORY, pwrite(self->fd, self->buffer.bytes, DEVICE_MEMORY, 0));
+	EXPECT_EQ(DEVICE_MEMORY, pread(self->fd, bytes, DEVICE_MEMORY, 0));
+	EXPECT_EQ(0, memcmp(self->buffer.bytes, bytes, DEVICE_MEMORY));
 }
 
 TEST_HARNESS_MAIN

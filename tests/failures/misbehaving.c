@@ -19,7 +19,7 @@ FIXTURE_SETUP(misbehaving)
 	self->fd = open_node(O_RDWR);
 	ASSERT_LE(0, self->fd);
 	ASSERT_EQ(0, allocate(self->fd, 2 * PAGE, &self->buffer));
-	fill(self->buffer.bytes, PAGE, 1);
+	fill(self->buffer.bytes, DEVICE_MEMORY, 1);
 	ASSERT_EQ(0, pci_address("rdma0", self->address));
 	self->registers = map_registers(self->address, PAGE);
 	ASSERT_NE(NULL, self->registers) TH_LOG("this needs a kernel with iomem=relaxed");
@@ -31,9 +31,9 @@ FIXTURE_SETUP(misbehaving)
 /* After any of these, everything works. */
 FIXTURE_TEARDOWN(misbehaving)
 {
-	EXPECT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, PAGE));
-	EXPECT_EQ(0, from_device(self->fd, &self->buffer, PAGE, 0, PAGE));
-	EXPECT_EQ(0, memcmp(self->buffer.bytes, self->buffer.bytes + PAGE, PAGE));
+	EXPECT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, DEVICE_MEMORY));
+	EXPECT_EQ(0, from_device(self->fd, &self->buffer, DEVICE_MEMORY, 0, DEVICE_MEMORY));
+	EXPECT_EQ(0, memcmp(self->buffer.bytes, self->buffer.bytes + DEVICE_MEMORY, DEVICE_MEMORY));
 	close(self->fd);
 }
 
@@ -41,8 +41,8 @@ static struct rdma_request into_the_second_page(FIXTURE_DATA(misbehaving) *self)
 {
 	return (struct rdma_request){ .operation = RDMA_OP_FROM_DEVICE,
 				      .destination = self->buffer.handle,
-				      .destination_offset = PAGE,
-				      .length = PAGE };
+				      .destination_offset = DEVICE_MEMORY,
+				      .length = DEVICE_MEMORY };
 }
 
 /* The interrupt reports the end while the engine still works. The driver checks the engine. */
@@ -50,7 +50,7 @@ TEST_F(misbehaving, interrupts_too_early)
 {
 	struct pending pending;
 
-	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, PAGE));
+	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, DEVICE_MEMORY));
 	ASSERT_EQ(0, begin(&pending, self->fd, into_the_second_page(self)));
 	for (int i = 0; i < 8; i++) {
 		pause_us(10000);
@@ -58,7 +58,7 @@ TEST_F(misbehaving, interrupts_too_early)
 	}
 	ASSERT_EQ(0, finish(&pending));
 	EXPECT_LE(TRANSFER_US - 1000, pending.ended - pending.began);
-	EXPECT_EQ(0, memcmp(self->buffer.bytes, self->buffer.bytes + PAGE, PAGE));
+	EXPECT_EQ(0, memcmp(self->buffer.bytes, self->buffer.bytes + DEVICE_MEMORY, DEVICE_MEMORY));
 	EXPECT_EQ(0, log_lines(self->log, "rdma 0000:"));
 }
 
@@ -115,7 +115,7 @@ TEST_F(misbehaving, transfer_without_end)
 	EXPECT_EQ(1, log_lines(self->log, "does not end"));
 
 	began = now();
-	EXPECT_EQ(-EIO, to_device(self->fd, &self->buffer, 0, 0, PAGE));
+	EXPECT_EQ(-EIO, to_device(self->fd, &self->buffer, 0, 0, DEVICE_MEMORY));
 	EXPECT_EQ(-EIO, result(pwrite(self->fd, "x", 1, 0)));
 	EXPECT_GE(SLACK_US, now() - began);
 	EXPECT_EQ(0, log_lines(self->log, "rdma 0000:"));
@@ -181,19 +181,19 @@ TEST_F(misbehaving, memory_of_a_transfer_without_end)
 	struct hog hog;
 
 	/* The first transfer is a real one, to the buffer; then the engine is kept busy. */
-	memset(self->buffer.bytes, 0xee, PAGE);
-	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, PAGE));
+	memset(self->buffer.bytes, 0xee, DEVICE_MEMORY);
+	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, DEVICE_MEMORY));
 	ASSERT_EQ(0, start_hog(&hog, self->registers));
 	pause_us(5000);
 	ASSERT_EQ(0, allocate(self->fd, PAGE, &buffer));
 	ASSERT_EQ(0, begin(&pending, self->fd, (struct rdma_request){ .operation = RDMA_OP_FROM_DEVICE,
 								     .destination = buffer.handle,
-								     .length = PAGE }));
+								     .length = DEVICE_MEMORY }));
 	ASSERT_EQ(-ETIMEDOUT, finish(&pending));
 	ASSERT_EQ(0, release(self->fd, &buffer));
 	for (int i = 0; i < COUNT; i++) {
 		ASSERT_EQ(0, allocate(self->fd, PAGE, &others[i]));
-		memset(others[i].bytes, 0x11, PAGE);
+		memset(others[i].bytes, 0x11, DEVICE_MEMORY);
 	}
 	/* The stale transfer, which is still in the device's registers, is completed. */
 	stop_hog(&hog);
@@ -201,7 +201,7 @@ TEST_F(misbehaving, memory_of_a_transfer_without_end)
 		pause_us(1000);
 	pause_us(TRANSFER_US + LOOK_US);
 	for (int i = 0; i < COUNT; i++) {
-		EXPECT_EQ(0, differing(others[i].bytes, 0x11, PAGE));
+		EXPECT_EQ(0, differing(others[i].bytes, 0x11, DEVICE_MEMORY));
 	}
 }
 
@@ -234,7 +234,7 @@ TEST_F(misbehaving, unbind_with_a_transfer_without_end)
 	self->fd = open_node(O_RDWR);
 	ASSERT_LE(0, self->fd);
 	ASSERT_EQ(0, allocate(self->fd, 2 * PAGE, &self->buffer));
-	fill(self->buffer.bytes, PAGE, 1);
+	fill(self->buffer.bytes, DEVICE_MEMORY, 1);
 }
 
 TEST_HARNESS_MAIN

@@ -70,14 +70,14 @@ TEST(a_stalled_submit_starts_no_late_transfer)
 	*(struct rdma_request *)contents = (struct rdma_request){
 		.operation = RDMA_OP_TO_DEVICE,
 		.source = buffer.handle,
-		.length = PAGE,
+		.length = DEVICE_MEMORY,
 		.cookie = 7,
 	};
 
 	ASSERT_EQ(0, pthread_create(&stalled.thread, NULL, submit_stalled, &stalled));
 	pause_us(STALL_US);
 	/* Another transfer, after which the watchdog checks the engine once. */
-	ASSERT_EQ(0, to_device(other, &of_other, 0, 0, PAGE));
+	ASSERT_EQ(0, to_device(other, &of_other, 0, 0, DEVICE_MEMORY));
 	pause_us(250000);
 	copy = (struct uffdio_copy){ .dst = (uintptr_t)stalled.page, .src = (uintptr_t)contents, .len = PAGE };
 	ASSERT_EQ(0, ioctl(uffd, UFFDIO_COPY, &copy));
@@ -85,7 +85,7 @@ TEST(a_stalled_submit_starts_no_late_transfer)
 	EXPECT_EQ(1, stalled.answer);
 
 	/* The transfer of the other one, which waits behind it, succeeds, too. */
-	EXPECT_EQ(0, to_device(other, &of_other, 0, 0, PAGE));
+	EXPECT_EQ(0, to_device(other, &of_other, 0, 0, DEVICE_MEMORY));
 	ASSERT_EQ(1, collect(stalled.fd, &completion, 1, 1, 5000000000LL));
 	EXPECT_EQ(7, completion.cookie);
 	EXPECT_EQ(0, completion.status);

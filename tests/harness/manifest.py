@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 MANIFEST = Path(__file__).resolve().parent.parent / "tests.toml"
+HERE = Path("/etc/rdma-arch")  # in the build root and in the guest; there is none for amd64
+ARCH = HERE.read_text().strip() if HERE.exists() else "amd64"
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,8 @@ class Test:
     guarantee: int = 0
     lane: str = "test"
     kernel: str = ""
+    arch: str = ""
+    amd64_only: str = ""
 
     @property
     def row(self) -> str:
@@ -38,7 +42,17 @@ class Guest:
     exclusive: bool = False
     outside: bool = False
     bind: str = ""
+    arch: str = ""
+    amd64_only: str = ""
     tolerates: list[str] = field(default_factory=list)
+
+
+ON_HOST = "it runs without a guest, and is part of `make test` for amd64"
+
+
+def skip_of(entry: dict[str, object], guest: Guest | None) -> str:
+    """The reason why a test is for amd64 only, or nothing."""
+    return str(entry.get("amd64_only") or (guest.amd64_only if guest else ON_HOST))
 
 
 def load() -> tuple[dict[str, Guest], list[Test]]:
@@ -51,8 +65,11 @@ def load() -> tuple[dict[str, Guest], list[Test]]:
         for vm in fields["vm"]:
             if vm != "host" and vm not in guests:
                 raise ValueError(f"tests.toml: test {name} wants the guest {vm}, which is not there")
-            lane = entry.get("lane") or (guests[vm].lane if vm != "host" else "test")
-            tests.append(Test(name, vm, **entry | {"lane": lane}))
+            guest = guests.get(vm)
+            lane = entry.get("lane") or (guest.lane if guest else "test")
+            test = Test(name, vm, **entry | {"lane": lane, "amd64_only": skip_of(entry, guest)})
+            if (test.arch or (guest.arch if guest else "")) in ("", ARCH):
+                tests.append(test)
     return guests, tests
 
 

@@ -14,7 +14,7 @@ SKIPPED = 4  # KSFT_SKIP, the exit status of a test program that is skipped as a
 
 # Messages of the kernel and of QEMU that fail a test.
 COMPLAINT = re.compile(
-    r"WARNING|\bBUG\b|Oops|Call Trace|DMAR:|EDU:|hung task|blocked for more than|refcount_t|nobody cared|[Pp]anic"
+    r"WARNING|\bBUG\b|Oops|Call [Tt]race|DMAR:|arm-smmu-v3.*event|EDU:|hung task|blocked for more than|refcount_t|nobody cared|[Pp]anic"
     r"|KASAN|KCSAN|KFENCE|UBSAN|DMA-API|lockdep|possible .* (deadlock|recursive)|scheduling while atomic|sleeping function"
     r"|general protection|double fault|soft lockup|hard LOCKUP|rcu.* stall|memory corruption|corruption|[Bb]ad page"
     r"|page allocation failure|[Oo]ut of memory|oom-kill|lost interrupt|Unable to handle|Guest error|guest_error|[Ii]nvalid (read|write)"
@@ -111,7 +111,7 @@ def without_excused(log: list[str], excused: list[re.Pattern[str]]) -> list[str]
     for line in log:
         if any(pattern.search(line) for pattern in excused):
             trace_follows |= "WARNING:" in line
-        elif trace_follows and "Call Trace:" in line:
+        elif trace_follows and "call trace:" in line.lower():
             trace_follows = False
         else:
             kept.append(line)

@@ -128,7 +128,7 @@ static inline int touch(unsigned char *bytes, size_t size)
 		return -ENODEV;
 	}
 	may_escape = true;
-	for (size_t i = 0; i < size; i += PAGE)
+	for (size_t i = 0; i < size; i += DEVICE_MEMORY)
 		((volatile unsigned char *)bytes)[i]++;
 	may_escape = false;
 	return 0;
@@ -176,7 +176,7 @@ static inline void opens(struct worker *worker)
 	judge(worker, "mmap at 0", bytes ? 0 : -errno);
 	close(fd);
 	if (bytes) {
-		judge(worker, "touch", touch(bytes, 2 * PAGE));
+		judge(worker, "touch", touch(bytes, 2 * DEVICE_MEMORY));
 		munmap(bytes, 2 * PAGE);
 	}
 }
@@ -247,9 +247,9 @@ static inline void remaps(struct worker *worker)
 		judge(worker, "mprotect", result(mprotect(moved, PAGE, PROT_READ)));
 		judge(worker, "madvise", result(madvise(moved, size, MADV_DONTFORK)));
 		cut_out(moved);
-		if (size > 2 * PAGE) {
-			cut_out(moved + size / 2 / PAGE * PAGE);
-			judge(worker, "touch the rest", touch(moved + size - PAGE, PAGE));
+		if (size > 2 * DEVICE_MEMORY) {
+			cut_out(moved + size / 2 / DEVICE_MEMORY * DEVICE_MEMORY);
+			judge(worker, "touch the rest", touch(moved + size - DEVICE_MEMORY, DEVICE_MEMORY));
 		}
 	}
 	munmap(moved, MOST_PAGES * PAGE);
@@ -258,17 +258,17 @@ static inline void remaps(struct worker *worker)
 static inline struct rdma_request some_request(struct worker *worker)
 {
 	struct buffer one = { .handle = some_handle(worker) }, other = { .handle = some_handle(worker) };
-	uint64_t cookie = worker->place->cookie++, length = 1 + any(worker, PAGE);
+	uint64_t cookie = worker->place->cookie++, length = 1 + any(worker, DEVICE_MEMORY);
 
 	switch (any(worker, 4)) {
 	case 0:
-		return copying(&one, any(worker, PAGE), &other, any(worker, PAGE), length, cookie);
+		return copying(&one, any(worker, DEVICE_MEMORY), &other, any(worker, DEVICE_MEMORY), length, cookie);
 	case 1:
 		return linked(writing(&one, 0, 0, length, cookie));
 	case 2:
-		return reading(&one, any(worker, PAGE), 0, length, cookie);
+		return reading(&one, any(worker, DEVICE_MEMORY), 0, length, cookie);
 	default:
-		return writing(&one, any(worker, PAGE), 0, length, cookie);
+		return writing(&one, any(worker, DEVICE_MEMORY), 0, length, cookie);
 	}
 }
 
@@ -415,7 +415,7 @@ static inline void kills(struct worker *worker)
 			submit_many(fd, &buffer, 20, 0);
 			touch(buffer.bytes, buffer.size);
 			for (;;)
-				from_device(fd, &buffer, 0, 0, PAGE);
+				from_device(fd, &buffer, 0, 0, DEVICE_MEMORY);
 		}
 		for (;;)
 			pause();

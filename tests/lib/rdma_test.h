@@ -21,12 +21,21 @@
 #include <unistd.h>
 
 #define NODE "/dev/rdma0"
-#define PAGE 4096UL
+#define PAGE page_size() /* 4096 or more */
 #define DEVICE_MEMORY RDMA_DEVICE_MEMORY_SIZE
 
 /* No time limits per case, which would depend on the guest's clock: the host limits the test (tests.toml, vm/patience.py). */
 #undef TEST_TIMEOUT_DEFAULT
 #define TEST_TIMEOUT_DEFAULT (-1) /* for poll(2), in seconds: none */
+
+static inline unsigned long page_size(void)
+{
+	static unsigned long size;
+
+	if (!size)
+		size = sysconf(_SC_PAGESIZE);
+	return size;
+}
 
 /* Duration of a transfer, in microseconds. Source: QEMU, docs/specs/edu.rst, "DMA". */
 #define TRANSFER_US 100000

@@ -86,9 +86,9 @@ static inline bool works(void)
 		close(fd);
 		return false;
 	}
-	fill(buffer.bytes, PAGE, now());
-	good = !to_device(fd, &buffer, 0, 0, PAGE) && !from_device(fd, &buffer, PAGE, 0, PAGE) &&
-	       !memcmp(buffer.bytes, buffer.bytes + PAGE, PAGE);
+	fill(buffer.bytes, DEVICE_MEMORY, now());
+	good = !to_device(fd, &buffer, 0, 0, DEVICE_MEMORY) && !from_device(fd, &buffer, DEVICE_MEMORY, 0, DEVICE_MEMORY) &&
+	       !memcmp(buffer.bytes, buffer.bytes + DEVICE_MEMORY, DEVICE_MEMORY);
 	release(fd, &buffer);
 	close(fd);
 	return good;
@@ -135,7 +135,8 @@ static inline long device_state(const char *name)
  * taken one by one from the same lists of free pages (ordinary memory comes from the lists for movable pages). All of it is filled
  * with one byte, and checked later.
  */
-enum { CROP_BUFFERS = 16, CROP_PIPES = 6, PIPE_BYTES = 16 * PAGE, CROP_ORDINARY = 64 };
+enum { CROP_BUFFERS = 16, CROP_PIPES = 6, CROP_ORDINARY = 64 };
+#define PIPE_BYTES (16 * PAGE)
 
 struct crop {
 	unsigned char byte;
@@ -185,14 +186,14 @@ static inline long changed(const struct crop *crop, const unsigned char *bytes, 
 /* How many bytes have changed, or an error; frees all of it. */
 static inline long harvest(struct crop *crop)
 {
-	static unsigned char bytes[PIPE_BYTES];
+	unsigned char bytes[PIPE_BYTES];
 	long count = 0;
 
 	for (int i = 0; i < crop->count; i++) {
 		struct buffer *buffer = &crop->buffers[i];
 
-		for (size_t at = 0; at < buffer->size; at += PAGE)
-			count += changed(crop, buffer->bytes + at, PAGE);
+		for (size_t at = 0; at < buffer->size; at += DEVICE_MEMORY)
+			count += changed(crop, buffer->bytes + at, DEVICE_MEMORY);
 		if (release(crop->fd, buffer))
 			return -EIO;
 	}
@@ -202,7 +203,7 @@ static inline long harvest(struct crop *crop)
 		count += changed(crop, bytes, PIPE_BYTES);
 	}
 	for (size_t at = 0; at < CROP_ORDINARY * PAGE; at += PAGE)
-		count += changed(crop, crop->ordinary + at, PAGE);
+		count += changed(crop, crop->ordinary + at, DEVICE_MEMORY);
 	munmap(crop->ordinary, CROP_ORDINARY * PAGE);
 	return count;
 }

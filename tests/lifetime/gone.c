@@ -43,7 +43,7 @@ FIXTURE_SETUP(gone)
 	self->fd = open_node(O_RDWR);
 	ASSERT_LE(0, self->fd);
 	ASSERT_EQ(0, allocate(self->fd, PAGES * PAGE, &self->buffer));
-	fill(self->buffer.bytes, PAGES * PAGE, 1);
+	fill(self->buffer.bytes, PAGES * DEVICE_MEMORY, 1);
 }
 
 FIXTURE_TEARDOWN(gone)
@@ -109,8 +109,8 @@ TEST_F(gone, mappings_answer_sigbus)
 	EXPECT_TRUE(readable(self->buffer.bytes));
 	ASSERT_LE(0, leave(self, variant->way));
 	for (int i = 0; i < PAGES; i++) {
-		EXPECT_FALSE(readable(self->buffer.bytes + i * PAGE));
-		EXPECT_FALSE(readable(untouched + i * PAGE));
+		EXPECT_FALSE(readable(self->buffer.bytes + i * DEVICE_MEMORY));
+		EXPECT_FALSE(readable(untouched + i * DEVICE_MEMORY));
 	}
 	ASSERT_EQ(1, write(go[1], "", 1));
 	ASSERT_EQ(child, waitpid(child, &status, 0));
@@ -176,7 +176,7 @@ TEST_F(gone, transfers_in_flight_and_queued)
 				   (struct rdma_request){ .operation = RDMA_OP_FROM_DEVICE,
 							  .destination = i == 2 ? buffer.handle :
 										  self->buffer.handle,
-							  .length = PAGE }));
+							  .length = DEVICE_MEMORY }));
 	}
 	pause_us(20000);
 	began = now();
@@ -208,8 +208,8 @@ TEST_F(gone, in_a_long_copy)
 	ASSERT_EQ(0, begin(&pending, self->fd, (struct rdma_request){ .operation = RDMA_OP_COPY,
 								     .source = buffer.handle,
 								     .destination = buffer.handle,
-								     .destination_offset = 32 * PAGE,
-								     .length = 32 * PAGE }));
+								     .destination_offset = 32 * DEVICE_MEMORY,
+								     .length = 32 * DEVICE_MEMORY }));
 	pause_us(250000);
 	took = leave(self, variant->way);
 	ASSERT_LE(0, took);
@@ -314,7 +314,7 @@ TEST_F(gone, submitted_in_chains)
 	int wrong = 0;
 
 	for (int i = 0; i < DEPTH; i++) {
-		requests[i] = copying(&self->buffer, 2 * PAGE, &self->buffer, 0, 2 * PAGE, i);
+		requests[i] = copying(&self->buffer, 2 * DEVICE_MEMORY, &self->buffer, 0, 2 * DEVICE_MEMORY, i);
 		requests[i].flags = i % 4 == 3 ? 0 : RDMA_REQUEST_LINK;
 	}
 	ASSERT_EQ(DEPTH, submit(self->fd, requests, DEPTH));
@@ -382,19 +382,19 @@ TEST_F(gone, no_late_transfer)
 	struct pending pending;
 
 	ASSERT_NE(MAP_FAILED, canaries);
-	memset(self->buffer.bytes, 0xee, PAGE);
-	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, PAGE));
+	memset(self->buffer.bytes, 0xee, DEVICE_MEMORY);
+	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, DEVICE_MEMORY));
 	ASSERT_EQ(0, begin(&pending, self->fd, (struct rdma_request){ .operation = RDMA_OP_FROM_DEVICE,
 								     .destination = self->buffer.handle,
-								     .length = PAGE }));
+								     .length = DEVICE_MEMORY }));
 	pause_us(20000);
 	munmap(self->buffer.bytes, PAGES * PAGE);
 	ASSERT_LE(0, leave(self, variant->way));
 	finish(&pending);
 	close(self->fd);
-	memset(canaries, 0x11, CANARIES * PAGE);
+	memset(canaries, 0x11, CANARIES * DEVICE_MEMORY);
 	pause_us(2 * TRANSFER_US);
-	EXPECT_EQ(0, differing(canaries, 0x11, CANARIES * PAGE));
+	EXPECT_EQ(0, differing(canaries, 0x11, CANARIES * DEVICE_MEMORY));
 }
 
 /* The device memory is scrubbed when a driver binds to the device. */
@@ -403,15 +403,15 @@ TEST_F(gone, device_memory_is_scrubbed)
 	struct buffer buffer;
 	int fd;
 
-	memset(self->buffer.bytes, 0x53, PAGE);
-	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, PAGE));
+	memset(self->buffer.bytes, 0x53, DEVICE_MEMORY);
+	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, DEVICE_MEMORY));
 	ASSERT_LE(0, leave(self, variant->way));
 	ASSERT_EQ(0, back(self, variant->way));
 	fd = open_node(O_RDWR);
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, allocate(fd, PAGE, &buffer));
-	ASSERT_EQ(0, from_device(fd, &buffer, 0, 0, PAGE));
-	EXPECT_EQ(0, differing(buffer.bytes, 0, PAGE));
+	ASSERT_EQ(0, from_device(fd, &buffer, 0, 0, DEVICE_MEMORY));
+	EXPECT_EQ(0, differing(buffer.bytes, 0, DEVICE_MEMORY));
 	close(fd);
 }
 
@@ -451,7 +451,7 @@ static void *user(void *argument)
 		error = allocate(fd, PAGE, &buffer);
 		if (!error) {
 			readable(buffer.bytes);
-			error = self->opened % 2 ? to_device(fd, &buffer, 0, 0, PAGE) : submits(fd, &buffer);
+			error = self->opened % 2 ? to_device(fd, &buffer, 0, 0, DEVICE_MEMORY) : submits(fd, &buffer);
 			munmap(buffer.bytes, PAGE);
 		}
 		self->unexpected += error && error != -ENODEV;

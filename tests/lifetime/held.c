@@ -51,7 +51,7 @@ static int hold(struct holder *holder, int round)
 	*holder = (struct holder){ .fd = open_node(O_RDWR), .waits = round % 5 == 0 };
 	if (holder->fd < 0 || allocate(holder->fd, 2 * PAGE, &holder->buffer))
 		return -EIO;
-	memset(holder->buffer.bytes, 0x5d, PAGE);
+	memset(holder->buffer.bytes, 0x5d, DEVICE_MEMORY);
 	holder->untouched = map(holder->fd, holder->buffer.offset, 2 * PAGE, PROT_READ);
 	if (!holder->untouched || submit_many(holder->fd, &holder->buffer, 3, 0) != 3)
 		return -EIO;
@@ -59,7 +59,7 @@ static int hold(struct holder *holder, int round)
 		return 0;
 	if (pthread_create(&holder->thread, NULL, waiter, holder))
 		return -EAGAIN;
-	return begin(&holder->pending, holder->fd, reading(&holder->buffer, 0, 0, PAGE, 0));
+	return begin(&holder->pending, holder->fd, reading(&holder->buffer, 0, 0, DEVICE_MEMORY, 0));
 }
 
 /* Returns what is wrong, or NULL. With `ended`, transfers may have ended before. */
@@ -90,7 +90,7 @@ static const char *wrong_answer(struct holder *holder, bool ended)
 	    call(holder->fd, RDMA_IOC_ALLOC, &alloc) != -ENODEV ||
 	    to_device(holder->fd, &holder->buffer, 0, 0, 1) != -ENODEV || submit_many(holder->fd, &holder->buffer, 1, 0) != -ENODEV)
 		return "an ioctl";
-	if (readable(holder->buffer.bytes) || readable(holder->buffer.bytes + PAGE) || readable(holder->untouched))
+	if (readable(holder->buffer.bytes) || readable(holder->buffer.bytes + DEVICE_MEMORY) || readable(holder->untouched))
 		return "a mapping";
 	return NULL;
 }

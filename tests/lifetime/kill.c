@@ -54,15 +54,15 @@ static void *wait_for_ever(void *argument)
 {
 	struct doomed *doomed = argument;
 	struct buffer *buffer = &doomed->buffer;
-	struct rdma_request request = copying(buffer, PAGES / 2 * PAGE, buffer, 0, PAGES / 2 * PAGE, 1);
+	struct rdma_request request = copying(buffer, PAGES / 2 * DEVICE_MEMORY, buffer, 0, PAGES / 2 * DEVICE_MEMORY, 1);
 	struct rdma_completion completions[8];
 	struct pollfd one = { .fd = doomed->fd, .events = POLLIN };
-	unsigned char bytes[PAGE] = { 0 };
+	unsigned char bytes[DEVICE_MEMORY] = { 0 };
 
 	for (;;) {
 		switch (doomed->kind) {
 		case TRANSFER:
-			from_device(doomed->fd, buffer, 0, 0, PAGE);
+			from_device(doomed->fd, buffer, 0, 0, DEVICE_MEMORY);
 			break;
 		case COPY:
 			call(doomed->fd, RDMA_IOC_TRANSFER, &request);
@@ -167,13 +167,13 @@ TEST_F(kill, in_every_wait)
 			ASSERT_EQ(0, drain(self->fd, 2));
 		}
 		/* The request that it has started must end first; nothing else of it delays others. */
-		fill(self->buffer.bytes, PAGE, round);
+		fill(self->buffer.bytes, DEVICE_MEMORY, round);
 		began = now();
-		ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, PAGE));
+		ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, DEVICE_MEMORY));
 		EXPECT_GE(2 * TRANSFER_US + limit / 5, now() - began);
 		if (round % 10 == 0) {
-			ASSERT_EQ(0, from_device(self->fd, &self->buffer, PAGE, 0, PAGE));
-			ASSERT_EQ(0, memcmp(self->buffer.bytes, self->buffer.bytes + PAGE, PAGE));
+			ASSERT_EQ(0, from_device(self->fd, &self->buffer, DEVICE_MEMORY, 0, DEVICE_MEMORY));
+			ASSERT_EQ(0, memcmp(self->buffer.bytes, self->buffer.bytes + DEVICE_MEMORY, DEVICE_MEMORY));
 		}
 		ASSERT_TRUE(comes_back("buffers ", buffers)) TH_LOG("round %d: %s", round, names[kind]);
 		ASSERT_TRUE(comes_back("memory ", memory));

@@ -73,7 +73,7 @@ static int payload(void)
 
 	if (fd < 0 || allocate(fd, PAGE, &buffer))
 		return -EIO;
-	memset(buffer.bytes, PAYLOAD, PAGE);
+	memset(buffer.bytes, PAYLOAD, DEVICE_MEMORY);
 	answer = to_device(fd, &buffer, 0, 0, DEVICE_MEMORY);
 	munmap(buffer.bytes, PAGE);
 	close(fd);
@@ -120,11 +120,11 @@ static int start_and_leave(const struct victim *victim, int64_t moment_us, bool 
 static void __attribute__((noreturn)) be_owner(struct victim victim, int way, volatile bool *ready)
 {
 	struct buffer source;
-	unsigned char bytes[PAGE];
+	unsigned char bytes[DEVICE_MEMORY];
 
 	if (open_victim(&victim) || allocate(victim.fd, PAGE, &source))
 		_exit(1);
-	memset(source.bytes, PAYLOAD, PAGE);
+	memset(source.bytes, PAYLOAD, DEVICE_MEMORY);
 	*ready = true;
 	for (;;) {
 		struct rdma_request request = into(&victim);
@@ -138,7 +138,7 @@ static void __attribute__((noreturn)) be_owner(struct victim victim, int way, vo
 			drain(victim.fd, 1);
 			break;
 		case 2:
-			copy(victim.fd, &victim.buffer, victim.at, &source, 0, PAGE);
+			copy(victim.fd, &victim.buffer, victim.at, &source, 0, DEVICE_MEMORY);
 			break;
 		case 3:
 			pread(victim.fd, bytes, sizeof(bytes), 0);

@@ -195,8 +195,8 @@ static void transferring(struct __test_metadata *_metadata, int round)
 	(void)round;
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, allocate(fd, 2 * PAGE, &buffer));
-	ASSERT_EQ(0, to_device(fd, &buffer, 0, 0, PAGE));
-	ASSERT_EQ(0, copy(fd, &buffer, PAGE, &buffer, 0, 1));
+	ASSERT_EQ(0, to_device(fd, &buffer, 0, 0, DEVICE_MEMORY));
+	ASSERT_EQ(0, copy(fd, &buffer, DEVICE_MEMORY, &buffer, 0, 1));
 	ASSERT_EQ(1, read(fd, &byte, 1));
 	close(fd);
 	munmap(buffer.bytes, buffer.size);
@@ -216,7 +216,7 @@ static void dying(struct __test_metadata *_metadata, int round)
 		int fd = open_node(O_RDWR);
 
 		if (!allocate(fd, 2 * PAGE, &buffer))
-			from_device(fd, &buffer, 0, 0, PAGE);
+			from_device(fd, &buffer, 0, 0, DEVICE_MEMORY);
 		_exit(0);
 	}
 	pause_us(1000 + round % 100 * 1000);

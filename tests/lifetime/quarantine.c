@@ -80,16 +80,16 @@ static size_t strays(struct __test_metadata *_metadata, FIXTURE_DATA(quarantine)
 
 	for (int i = 0; i < BUFFERS; i++) {
 		ASSERT_EQ(0, allocate(self->fd, PAGE, &buffers[i]));
-		count += differing(buffers[i].bytes, 0, PAGE);
-		memset(buffers[i].bytes, CANARY, PAGE);
+		count += differing(buffers[i].bytes, 0, DEVICE_MEMORY);
+		memset(buffers[i].bytes, CANARY, DEVICE_MEMORY);
 	}
-	memset(ordinary, CANARY, ORDINARY * PAGE);
+	memset(ordinary, CANARY, ORDINARY * DEVICE_MEMORY);
 	pause_us(TRANSFER_US + TRANSFER_US / 2);
 	for (int i = 0; i < BUFFERS; i++) {
-		count += differing(buffers[i].bytes, CANARY, PAGE);
+		count += differing(buffers[i].bytes, CANARY, DEVICE_MEMORY);
 		ASSERT_EQ(0, release(self->fd, &buffers[i]));
 	}
-	count += differing(ordinary, CANARY, ORDINARY * PAGE);
+	count += differing(ordinary, CANARY, ORDINARY * DEVICE_MEMORY);
 	munmap(ordinary, ORDINARY * PAGE);
 	return count;
 }
@@ -98,7 +98,7 @@ TEST_F(quarantine, holds)
 {
 	size_t count = 0;
 
-	memset(self->payload.bytes, PAYLOAD, PAGE);
+	memset(self->payload.bytes, PAYLOAD, DEVICE_MEMORY);
 	srandom(variant->end);
 	for (int i = 0; i < ROUNDS; i++) {
 		pid_t owner;
@@ -138,16 +138,16 @@ TEST_F(quarantine, mapping_still_gets_the_bytes)
 	timer_t timer;
 
 	sigaction(SIGUSR1, &action, NULL);
-	memset(self->payload.bytes, PAYLOAD, PAGE);
+	memset(self->payload.bytes, PAYLOAD, DEVICE_MEMORY);
 	ASSERT_EQ(0, to_device(self->fd, &self->payload, 0, 0, DEVICE_MEMORY));
 	ASSERT_EQ(0, allocate(self->fd, PAGE, &buffer));
 	ASSERT_EQ(0, timer_create(CLOCK_MONOTONIC, &event, &timer));
 	ASSERT_EQ(0, timer_settime(timer, 0, &soon, NULL));
 	ASSERT_EQ(-EINTR, from_device(self->fd, &buffer, 0, 0, DEVICE_MEMORY));
 	EXPECT_EQ(0, free_handle(self->fd, buffer.handle));
-	EXPECT_EQ(0, differing(buffer.bytes, 0, PAGE));
+	EXPECT_EQ(0, differing(buffer.bytes, 0, DEVICE_MEMORY));
 	pause_us(TRANSFER_US);
-	EXPECT_EQ(0, differing(buffer.bytes, PAYLOAD, PAGE));
+	EXPECT_EQ(0, differing(buffer.bytes, PAYLOAD, DEVICE_MEMORY));
 }
 
 TEST_HARNESS_MAIN

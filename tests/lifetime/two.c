@@ -21,7 +21,7 @@ FIXTURE_SETUP(two)
 		self->fds[i] = open_number(i);
 		ASSERT_LE(0, self->fds[i]);
 		ASSERT_EQ(0, allocate(self->fds[i], 2 * PAGE, &self->buffers[i]));
-		fill(self->buffers[i].bytes, PAGE, i);
+		fill(self->buffers[i].bytes, DEVICE_MEMORY, i);
 	}
 }
 
@@ -50,11 +50,11 @@ TEST_F(two, are_two)
 TEST_F(two, have_memories_of_their_own)
 {
 	for (int i = 0; i < 2; i++) {
-		ASSERT_EQ(0, to_device(self->fds[i], &self->buffers[i], 0, 0, PAGE));
+		ASSERT_EQ(0, to_device(self->fds[i], &self->buffers[i], 0, 0, DEVICE_MEMORY));
 	}
 	for (int i = 0; i < 2; i++) {
-		ASSERT_EQ(0, from_device(self->fds[i], &self->buffers[i], PAGE, 0, PAGE));
-		EXPECT_EQ(0, memcmp(self->buffers[i].bytes, self->buffers[i].bytes + PAGE, PAGE));
+		ASSERT_EQ(0, from_device(self->fds[i], &self->buffers[i], DEVICE_MEMORY, 0, DEVICE_MEMORY));
+		EXPECT_EQ(0, memcmp(self->buffers[i].bytes, self->buffers[i].bytes + DEVICE_MEMORY, DEVICE_MEMORY));
 	}
 }
 
@@ -70,7 +70,7 @@ TEST_F(two, work_at_the_same_time)
 			ASSERT_EQ(0, begin(&pending[j], self->fds[j],
 					   (struct rdma_request){ .operation = RDMA_OP_TO_DEVICE,
 								  .source = self->buffers[j].handle,
-								  .length = PAGE }));
+								  .length = DEVICE_MEMORY }));
 		}
 		for (int j = 0; j < 2; j++) {
 			ASSERT_EQ(0, finish(&pending[j]));
@@ -100,7 +100,7 @@ TEST_F(two, one_goes_and_the_other_works_on)
 
 	ASSERT_EQ(0, begin(&pending, self->fds[1], (struct rdma_request){ .operation = RDMA_OP_TO_DEVICE,
 									 .source = self->buffers[1].handle,
-									 .length = PAGE }));
+									 .length = DEVICE_MEMORY }));
 	pause_us(20000);
 	ASSERT_EQ(0, unbind(self->addresses[0]));
 	EXPECT_EQ(-ENOENT, open_number(0));
@@ -108,8 +108,8 @@ TEST_F(two, one_goes_and_the_other_works_on)
 	EXPECT_GE(TRANSFER_US + SLACK_US, pending.ended - pending.began);
 	EXPECT_FALSE(readable(self->buffers[0].bytes));
 	EXPECT_TRUE(readable(self->buffers[1].bytes));
-	EXPECT_EQ(0, from_device(self->fds[1], &self->buffers[1], PAGE, 0, PAGE));
-	EXPECT_EQ(0, memcmp(self->buffers[1].bytes, self->buffers[1].bytes + PAGE, PAGE));
+	EXPECT_EQ(0, from_device(self->fds[1], &self->buffers[1], DEVICE_MEMORY, 0, DEVICE_MEMORY));
+	EXPECT_EQ(0, memcmp(self->buffers[1].bytes, self->buffers[1].bytes + DEVICE_MEMORY, DEVICE_MEMORY));
 
 	/* The lowest free number is 0 again. */
 	close(self->fds[0]);
@@ -155,9 +155,9 @@ TEST_F(two, and_a_third)
 	fd = open_number(2);
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, allocate(fd, 2 * PAGE, &buffer));
-	fill(buffer.bytes, PAGE, 2);
-	EXPECT_EQ(0, copy(fd, &buffer, PAGE, &buffer, 0, PAGE));
-	EXPECT_EQ(0, memcmp(buffer.bytes, buffer.bytes + PAGE, PAGE));
+	fill(buffer.bytes, DEVICE_MEMORY, 2);
+	EXPECT_EQ(0, copy(fd, &buffer, DEVICE_MEMORY, &buffer, 0, DEVICE_MEMORY));
+	EXPECT_EQ(0, memcmp(buffer.bytes, buffer.bytes + DEVICE_MEMORY, DEVICE_MEMORY));
 	ASSERT_EQ(0, unplug("third"));
 	EXPECT_EQ(-ENODEV, to_device(fd, &buffer, 0, 0, 1));
 	EXPECT_FALSE(readable(buffer.bytes));
@@ -174,7 +174,7 @@ TEST_F(two, many_goings)
 
 		ASSERT_EQ(0, begin(&pending, self->fds[1], (struct rdma_request){ .operation = RDMA_OP_TO_DEVICE,
 										 .source = self->buffers[1].handle,
-										 .length = PAGE }));
+										 .length = DEVICE_MEMORY }));
 		ASSERT_EQ(0, unbind(self->addresses[0]));
 		ASSERT_EQ(0, bind(self->addresses[0]));
 		ASSERT_EQ(0, finish(&pending));

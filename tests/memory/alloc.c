@@ -20,7 +20,7 @@ FIXTURE_TEARDOWN(alloc)
 
 TEST_F(alloc, sizes)
 {
-	static const struct {
+	const struct {
 		uint64_t wanted, given;
 	} sizes[] = {
 		{ 1, PAGE },
@@ -45,7 +45,7 @@ TEST_F(alloc, sizes)
 
 TEST_F(alloc, impossible_sizes)
 {
-	static const uint64_t sizes[] = {
+	const uint64_t sizes[] = {
 		0, RDMA_MAX_BUFFER_SIZE + 1, 1ULL << 32, 1ULL << 63, -(uint64_t)PAGE, -(uint64_t)PAGE + 1, UINT64_MAX,
 	};
 

@@ -11,20 +11,20 @@
 
 enum { SMALL = 5, SLOTS = 7, READERS = 2, SAMPLES = 64, FOREIGN = 0xf0 };
 
-#define HUGE (2UL << 20)
-#define SPACE (2 * HUGE) /* the largest buffer, and what each slot has of the address space */
+#define LARGEST 1024 /* pages; where pages have 4 KiB, this is two huge pages */
+#define SPACE (LARGEST * PAGE) /* the largest buffer, and what each slot has of the address space */
 
-/* What is mapped, of which buffer: first page, number of pages; and how often it is replaced. */
+/* What is mapped, of which buffer: its size, first page, number of pages; and how often it is replaced. */
 static const struct shape {
-	size_t size, first, pages;
+	size_t buffer, first, pages; /* in pages */
 } shapes[SLOTS] = {
-	{ PAGE, 0, 1 },
-	{ 3 * PAGE, 0, 3 },
-	{ 16 * PAGE, 0, 16 },
-	{ 8 * PAGE, 2, 4 },
-	{ 32 * PAGE, 0, 32 },
-	{ SPACE, 0, 1024 }, /* by huge pages */
-	{ SPACE, 3, 700 }, /* at an unaligned address: no huge pages */
+	{ 1, 0, 1 },
+	{ 3, 0, 3 },
+	{ 16, 0, 16 },
+	{ 8, 2, 4 },
+	{ 32, 0, 32 },
+	{ LARGEST, 0, LARGEST }, /* by huge pages */
+	{ LARGEST, 3, 700 }, /* at an unaligned address: no huge pages */
 };
 
 struct slot {
@@ -163,7 +163,7 @@ static int renew(FIXTURE_DATA(foreign) *self, int which)
 	static uint64_t tags;
 	const struct shape *shape = &shapes[which];
 	struct slot *slot = &self->slots[which];
-	struct rdma_alloc alloc = { .size = shape->size };
+	struct rdma_alloc alloc = { .size = shape->buffer * PAGE };
 	size_t length = shape->pages * PAGE;
 	void *at;
 	int error;
@@ -190,7 +190,7 @@ static int renew(FIXTURE_DATA(foreign) *self, int which)
 /* Other users of memory, which fill it with their own data; the first buffers are as large as that of the slot. */
 static long others(FIXTURE_DATA(foreign) *self, int which)
 {
-	int error = plant(&self->crop, self->other, which < SMALL ? shapes[which].size : 16 * PAGE);
+	int error = plant(&self->crop, self->other, (which < SMALL ? shapes[which].buffer : 16) * PAGE);
 
 	return error ? error : harvest(&self->crop);
 }

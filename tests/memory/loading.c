@@ -8,8 +8,11 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
-enum { PAGES = 1024, HUGE_PAGES = 512 };
+/* What one page table covers, and twice of that, for the largest pages in use: 16 KiB. */
+enum { MOST_PAGES = 4096 };
 
+#define HUGE_PAGES (PAGE / sizeof(uint64_t))
+#define PAGES (2 * HUGE_PAGES)
 #define SIZE (PAGES * PAGE)
 #define HUGE (HUGE_PAGES * PAGE)
 
@@ -55,9 +58,9 @@ static unsigned char *map_at(FIXTURE_DATA(loading) *self, bool huge, int protect
 /* Number of loaded pages. */
 static size_t loaded(const void *bytes, size_t pages)
 {
-	unsigned char resident[PAGES];
+	unsigned char resident[MOST_PAGES];
 
-	if (pages > PAGES || mincore((void *)bytes, pages * PAGE, resident))
+	if (pages > MOST_PAGES || mincore((void *)bytes, pages * PAGE, resident))
 		return SIZE_MAX;
 	return differing(resident, 0, pages);
 }
@@ -241,7 +244,7 @@ TEST_F(loading, partial_munmap)
 
 TEST_F(loading, mprotect)
 {
-	static const struct { size_t first, last; } parts[] = { { 0, PAGES }, { 0, HUGE_PAGES }, { 100, 101 }, { 500, 530 } };
+	const struct { size_t first, last; } parts[] = { { 0, PAGES }, { 0, HUGE_PAGES }, { 100, 101 }, { 500, 530 } };
 
 	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
 		unsigned char *begin = self->bytes + parts[i].first * PAGE;

@@ -14,7 +14,7 @@ FIXTURE(vma)
 {
 	int fd;
 	struct buffer buffer; /* of PAGES pages, filled with a pattern */
-	unsigned char pattern[PAGES * PAGE];
+	unsigned char pattern[PAGES << 16]; /* of the largest pages */
 };
 
 FIXTURE_SETUP(vma)
@@ -344,7 +344,7 @@ TEST_F(vma, is_memory_for_the_driver_s_own_calls)
 	fresh = map(self->fd, self->buffer.offset + 4 * PAGE, PAGE, PROT_READ | PROT_WRITE);
 	ASSERT_NE(NULL, fresh);
 	*(struct rdma_request *)(self->buffer.bytes + 4 * PAGE) = (struct rdma_request){
-		.operation = RDMA_OP_TO_DEVICE, .source = self->buffer.handle, .length = PAGE,
+		.operation = RDMA_OP_TO_DEVICE, .source = self->buffer.handle, .length = DEVICE_MEMORY,
 	};
 	EXPECT_EQ(0, call(self->fd, RDMA_IOC_TRANSFER, fresh));
 }

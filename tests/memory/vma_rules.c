@@ -8,14 +8,15 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
-enum { PAGES = 8, SIZE = PAGES * PAGE };
+enum { PAGES = 8 };
+#define SIZE (PAGES * PAGE)
 
 /* What a rule is applied to. */
 struct subject {
 	int fd;
 	struct buffer buffer; /* mapped as a whole, and filled with a pattern */
 	unsigned char *bytes;
-	unsigned char pattern[SIZE];
+	unsigned char pattern[PAGES << 16]; /* of the largest pages */
 };
 
 /* For rules without an error. */

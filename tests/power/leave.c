@@ -76,8 +76,8 @@ static void look_at_memory(unsigned long address, unsigned int round)
 	size_t right = 0;
 
 	need(bytes != MAP_FAILED, "/dev/mem");
-	fill(expected, PAGE, round);
-	for (size_t i = 0; i < PAGE; i++)
+	fill(expected, DEVICE_MEMORY, round);
+	for (size_t i = 0; i < DEVICE_MEMORY; i++)
 		right += bytes[i] == expected[i];
 	say("the memory of round %u: %zu bytes right", round, right);
 }
@@ -148,16 +148,16 @@ int main(int count, char **arguments)
 
 	fd = open_node(O_RDWR);
 	need(fd >= 0 && !allocate(fd, PAGE, &from) && !allocate(fd, PAGE, &to), "buffers");
-	fill(from.bytes, PAGE, round);
-	need(!to_device(fd, &from, 0, 0, PAGE) && !from_device(fd, &to, 0, 0, 1), "transfers");
+	fill(from.bytes, DEVICE_MEMORY, round);
+	need(!to_device(fd, &from, 0, 0, DEVICE_MEMORY) && !from_device(fd, &to, 0, 0, 1), "transfers");
 	page = read64(registers_of_edu(), EDU_DMA_DESTINATION);
-	memset(to.bytes, 0xee, PAGE);
+	memset(to.bytes, 0xee, DEVICE_MEMORY);
 	if (kexec)
 		load_kernel(page, round + 1);
 	need(getrandom(&delay, sizeof(delay), GRND_INSECURE) == sizeof(delay), "a random number");
 	delay %= TRANSFER_US * 9 / 10;
 
-	need(submit_one(fd, reading(&to, 0, 0, PAGE, 0)) == 1, "the transfer");
+	need(submit_one(fd, reading(&to, 0, 0, DEVICE_MEMORY, 0)) == 1, "the transfer");
 	say("started; leaving %u us later", delay);
 	if (!fork())
 		ask_for_more();

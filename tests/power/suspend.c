@@ -83,8 +83,8 @@ static const char *sleep_at_work(FIXTURE_DATA(suspend) * self, const char *level
 	const char *wrong, *traced;
 	int error, sleeps;
 
-	fill(self->from.bytes, PAGE, round);
-	memset(self->to.bytes, 0xee, PAGE);
+	fill(self->from.bytes, DEVICE_MEMORY, round);
+	memset(self->to.bytes, 0xee, DEVICE_MEMORY);
 	if (start_tracing())
 		return "no tracing";
 	if (submit_work(self->fd, &self->from, &self->to, round * REQUESTS) != REQUESTS)
@@ -128,7 +128,7 @@ TEST_F(suspend, goes_on_where_it_was)
 /* Power is switched off as far as QEMU simulates it: all devices are reset. */
 TEST_F(suspend, goes_on_after_real_sleep)
 {
-	unsigned char bytes[PAGE], before[PAGE];
+	unsigned char bytes[DEVICE_MEMORY], before[DEVICE_MEMORY];
 	int count = scale(5, 20);
 
 	for (int round = 0; round < count; round++) {
@@ -139,11 +139,11 @@ TEST_F(suspend, goes_on_after_real_sleep)
 		}
 	}
 	/* The device memory has kept its contents. */
-	fill(before, PAGE, 77);
-	ASSERT_EQ(PAGE, pwrite(self->fd, before, PAGE, 0));
+	fill(before, DEVICE_MEMORY, 77);
+	ASSERT_EQ(DEVICE_MEMORY, pwrite(self->fd, before, DEVICE_MEMORY, 0));
 	ASSERT_EQ(0, go_to_sleep("mem", "none"));
-	ASSERT_EQ(PAGE, pread(self->fd, bytes, PAGE, 0));
-	EXPECT_EQ(0, memcmp(before, bytes, PAGE));
+	ASSERT_EQ(DEVICE_MEMORY, pread(self->fd, bytes, DEVICE_MEMORY, 0));
+	EXPECT_EQ(0, memcmp(before, bytes, DEVICE_MEMORY));
 	FIGURE("%d suspends to RAM in mid-transfer", "all %d completed once, in order, data right", count, count * REQUESTS);
 }
 
@@ -157,14 +157,14 @@ TEST_F(suspend, a_copy_goes_on)
 	for (int round = 0; round < 6; round++) {
 		struct rdma_completion completion;
 
-		fill(from.bytes, 3 * PAGE, round);
-		ASSERT_EQ(1, submit_one(self->fd, copying(&to, 0, &from, 0, 3 * PAGE, round)));
+		fill(from.bytes, 3 * DEVICE_MEMORY, round);
+		ASSERT_EQ(1, submit_one(self->fd, copying(&to, 0, &from, 0, 3 * DEVICE_MEMORY, round)));
 		pause_us(rand_r(&self->seed) % (5 * TRANSFER_US));
 		ASSERT_EQ(0, go_to_sleep("mem", round % 2 ? "none" : "devices"));
 		ASSERT_EQ(1, collect(self->fd, &completion, 1, 1, 5000 * MS));
 		EXPECT_EQ(0, completion.status);
-		EXPECT_EQ(3 * PAGE, completion.bytes);
-		EXPECT_EQ(0, memcmp(from.bytes, to.bytes, 3 * PAGE));
+		EXPECT_EQ(3 * DEVICE_MEMORY, completion.bytes);
+		EXPECT_EQ(0, memcmp(from.bytes, to.bytes, 3 * DEVICE_MEMORY));
 	}
 }
 
@@ -195,9 +195,9 @@ static void *wait_in_poll(void *argument)
 static void *read_device_memory(void *argument)
 {
 	struct waiter *self = argument;
-	unsigned char bytes[PAGE];
+	unsigned char bytes[DEVICE_MEMORY];
 
-	self->answer = result(pread(self->fd, bytes, PAGE, 0));
+	self->answer = result(pread(self->fd, bytes, DEVICE_MEMORY, 0));
 	return NULL;
 }
 
@@ -223,7 +223,7 @@ TEST_F(suspend, who_waits_is_not_told)
 
 		over = false;
 		ASSERT_EQ(0, pthread_create(&restless.thread, NULL, wait_again_and_again, &restless));
-		ASSERT_EQ(0, begin(&pending, self->fd, copying(&self->to, 0, &self->from, 0, PAGE, 0)));
+		ASSERT_EQ(0, begin(&pending, self->fd, copying(&self->to, 0, &self->from, 0, DEVICE_MEMORY, 0)));
 		for (int i = 0; i < 3; i++) {
 			waiters[i] = (struct waiter){ .fd = open_node(O_RDWR) };
 			struct buffer buffer;
@@ -238,7 +238,7 @@ TEST_F(suspend, who_waits_is_not_told)
 		EXPECT_EQ(0, finish(&pending));
 		for (int i = 0; i < 3; i++) {
 			ASSERT_EQ(0, pthread_join(waiters[i].thread, NULL));
-			EXPECT_EQ(i < 2 ? 1 : PAGE, waiters[i].answer);
+			EXPECT_EQ(i < 2 ? 1 : DEVICE_MEMORY, waiters[i].answer);
 			close(waiters[i].fd);
 		}
 		over = true;
@@ -254,22 +254,22 @@ TEST_F(suspend, who_waits_is_not_told)
  */
 TEST_F(suspend, goes_on_from_an_image)
 {
-	unsigned char bytes[PAGE];
+	unsigned char bytes[DEVICE_MEMORY];
 	char states[64];
 
 	if (read_text("/sys/power/state", states, sizeof(states)) || !strstr(states, "disk"))
 		SKIP(return, "this kernel makes no images");
 	/* The kernel waits for 5 s each time. */
 	for (int round = 0; round < scale(1, 5); round++) {
-		fill(self->from.bytes, PAGE, round);
+		fill(self->from.bytes, DEVICE_MEMORY, round);
 		for (int i = 0; i < 4; i++)
 			ASSERT_EQ(1, submit_one(self->fd, copying(&self->to, i * 1024, &self->from, i * 1024, 1024, i)));
 		pause_us(rand_r(&self->seed) % (4 * TRANSFER_US));
 		ASSERT_EQ(0, go_to_sleep("disk", "devices"));
 		EXPECT_EQ(0, drain(self->fd, 4));
-		EXPECT_EQ(0, memcmp(self->from.bytes, self->to.bytes, PAGE));
-		ASSERT_EQ(PAGE, pread(self->fd, bytes, PAGE, 0));
-		EXPECT_EQ(0, differing(bytes, 0, PAGE));
+		EXPECT_EQ(0, memcmp(self->from.bytes, self->to.bytes, DEVICE_MEMORY));
+		ASSERT_EQ(DEVICE_MEMORY, pread(self->fd, bytes, DEVICE_MEMORY, 0));
+		EXPECT_EQ(0, differing(bytes, 0, DEVICE_MEMORY));
 	}
 }
 
@@ -281,7 +281,7 @@ static void serve_again(struct __test_metadata *_metadata, FIXTURE_DATA(suspend)
 	self->fd = open_node(O_RDWR);
 	ASSERT_LE(0, self->fd);
 	ASSERT_EQ(0, allocate(self->fd, PAGE, &self->from));
-	EXPECT_EQ(0, to_device(self->fd, &self->from, 0, 0, PAGE));
+	EXPECT_EQ(0, to_device(self->fd, &self->from, 0, 0, DEVICE_MEMORY));
 }
 
 /* The callbacks of a device without a driver, and of one that was refused. */

@@ -70,8 +70,8 @@ TEST_F(cancel, a_copy_that_has_begun)
 
 	ASSERT_LE(0, other);
 	ASSERT_EQ(0, allocate(other, PAGE, &buffer));
-	fill(self->buffer.bytes, 8 * PAGE, 3);
-	ASSERT_EQ(1, submit_one(self->fd, copying(&self->buffer, 8 * PAGE, &self->buffer, 0, 8 * PAGE, 7)));
+	fill(self->buffer.bytes, 8 * DEVICE_MEMORY, 3);
+	ASSERT_EQ(1, submit_one(self->fd, copying(&self->buffer, 8 * DEVICE_MEMORY, &self->buffer, 0, 8 * DEVICE_MEMORY, 7)));
 	ASSERT_EQ(20, submit_many(other, &buffer, 20, 0));
 	for (int i = 0; i < 20; i++) {
 		pause_us(TRANSFER_US);
@@ -79,8 +79,8 @@ TEST_F(cancel, a_copy_that_has_begun)
 		EXPECT_EQ(0, cancel_all(self->fd));
 	}
 	ASSERT_EQ(1, collect(self->fd, self->completions, 1, 1, FOREVER));
-	EXPECT_COMPLETION(0, 7, 0, 8 * PAGE);
-	EXPECT_EQ(0, memcmp(self->buffer.bytes, self->buffer.bytes + 8 * PAGE, 8 * PAGE));
+	EXPECT_COMPLETION(0, 7, 0, 8 * DEVICE_MEMORY);
+	EXPECT_EQ(0, memcmp(self->buffer.bytes, self->buffer.bytes + 8 * DEVICE_MEMORY, 8 * DEVICE_MEMORY));
 	EXPECT_EQ(0, drain(other, 20));
 	close(other);
 }
@@ -145,15 +145,15 @@ TEST_F(cancel, everything)
 /* A cancelled request moves no data. */
 TEST_F(cancel, leaves_the_bytes_alone)
 {
-	fill(self->buffer.bytes, PAGE, 1);
-	memset(self->buffer.bytes + PAGE, 0x77, PAGE);
-	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, PAGE));
+	fill(self->buffer.bytes, DEVICE_MEMORY, 1);
+	memset(self->buffer.bytes + DEVICE_MEMORY, 0x77, DEVICE_MEMORY);
+	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, DEVICE_MEMORY));
 	ASSERT_EQ(1, submit_many(self->fd, &self->buffer, 1, 0));
-	ASSERT_EQ(1, submit_one(self->fd, reading(&self->buffer, PAGE, 0, PAGE, 1)));
+	ASSERT_EQ(1, submit_one(self->fd, reading(&self->buffer, DEVICE_MEMORY, 0, DEVICE_MEMORY, 1)));
 	ASSERT_EQ(1, cancel(self->fd, 1));
 	EXPECT_EQ(1, drain(self->fd, 2));
 	pause_us(2 * TRANSFER_US);
-	EXPECT_EQ(0, differing(self->buffer.bytes + PAGE, 0x77, PAGE));
+	EXPECT_EQ(0, differing(self->buffer.bytes + DEVICE_MEMORY, 0x77, DEVICE_MEMORY));
 }
 
 TEST_F(cancel, not_of_others)
@@ -250,19 +250,19 @@ TEST_F(cancel, again_and_again)
 TEST_F(cancel, a_chain_that_succeeds)
 {
 	struct rdma_request requests[] = {
-		linked(writing(&self->buffer, 0, 0, PAGE, 1)),
-		linked(reading(&self->buffer, PAGE, 0, PAGE, 2)),
-		copying(&self->buffer, 2 * PAGE, &self->buffer, PAGE, PAGE, 3),
+		linked(writing(&self->buffer, 0, 0, DEVICE_MEMORY, 1)),
+		linked(reading(&self->buffer, DEVICE_MEMORY, 0, DEVICE_MEMORY, 2)),
+		copying(&self->buffer, 2 * DEVICE_MEMORY, &self->buffer, DEVICE_MEMORY, DEVICE_MEMORY, 3),
 		writing(&self->buffer, 0, 0, 1, 4),
 	};
 
-	fill(self->buffer.bytes, PAGE, 5);
+	fill(self->buffer.bytes, DEVICE_MEMORY, 5);
 	ASSERT_EQ(4, submit(self->fd, requests, 4));
 	ASSERT_EQ(4, collect(self->fd, self->completions, 4, 4, FOREVER));
 	for (int i = 0; i < 4; i++) {
-		EXPECT_COMPLETION(i, 1 + i, 0, i < 3 ? PAGE : 1);
+		EXPECT_COMPLETION(i, 1 + i, 0, i < 3 ? DEVICE_MEMORY : 1);
 	}
-	EXPECT_EQ(0, memcmp(self->buffer.bytes, self->buffer.bytes + 2 * PAGE, PAGE));
+	EXPECT_EQ(0, memcmp(self->buffer.bytes, self->buffer.bytes + 2 * DEVICE_MEMORY, DEVICE_MEMORY));
 }
 
 /* Cancels each request of a chain of five in turn: the requests after it are cancelled with it, those before it succeed. */

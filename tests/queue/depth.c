@@ -111,7 +111,7 @@ TEST_F(depth, blocking_transfers_need_none)
 {
 	ASSERT_EQ(DEPTH, submit_many(self->fd, &self->buffer, DEPTH, 0));
 	ASSERT_EQ(DEPTH - 1, cancel_all(self->fd));
-	EXPECT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, PAGE));
+	EXPECT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, DEVICE_MEMORY));
 	EXPECT_EQ(1, pwrite(self->fd, "x", 1, 0));
 	EXPECT_EQ(DEPTH, take(self->fd, self->completions, DEPTH));
 }

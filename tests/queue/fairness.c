@@ -41,8 +41,8 @@ static int hog(const struct user *user, bool long_copies)
 
 	for (int i = 0; i < DEPTH; i++)
 		requests[i] = long_copies ?
-				      copying(&user->buffer, LONG * PAGE, &user->buffer, 0, LONG * PAGE, i) :
-				      writing(&user->buffer, 0, 0, PAGE, i);
+				      copying(&user->buffer, LONG * DEVICE_MEMORY, &user->buffer, 0, LONG * DEVICE_MEMORY, i) :
+				      writing(&user->buffer, 0, 0, DEVICE_MEMORY, i);
 	return submit(user->fd, requests, DEPTH);
 }
 
@@ -50,7 +50,7 @@ static int hog(const struct user *user, bool long_copies)
 static int64_t submitted_us(const struct user *user)
 {
 	int64_t began = now();
-	int answer = submit_one(user->fd, writing(&user->buffer, 0, 0, PAGE, 0));
+	int answer = submit_one(user->fd, writing(&user->buffer, 0, 0, DEVICE_MEMORY, 0));
 
 	if (answer != 1)
 		return answer;
@@ -61,7 +61,7 @@ static int64_t submitted_us(const struct user *user)
 static int64_t called_us(const struct user *user)
 {
 	int64_t began = now();
-	int answer = to_device(user->fd, &user->buffer, 0, 0, PAGE);
+	int answer = to_device(user->fd, &user->buffer, 0, 0, DEVICE_MEMORY);
 
 	return answer ? answer : now() - began;
 }
@@ -290,7 +290,7 @@ TEST_F(shares, of_copies_are_equal)
 		if (i)
 			arrive(_metadata, &users[i]);
 		for (int j = 0; j < COPIES; j++)
-			requests[j] = copying(&users[i].buffer, LONG * PAGE, &users[i].buffer, 0, PAGE, j);
+			requests[j] = copying(&users[i].buffer, LONG * DEVICE_MEMORY, &users[i].buffer, 0, DEVICE_MEMORY, j);
 		ASSERT_EQ(COPIES, submit(users[i].fd, requests, COPIES));
 	}
 	for (int look = 0; look < LOOKS; look++) {

@@ -410,10 +410,10 @@ static void spoil(struct rdma_request *request)
 		request->length = chance(50) ? 0 : -1ULL - any(DEVICE_MEMORY);
 		break;
 	case 4:
-		request->source_offset = chance(50) ? -1ULL - any(DEVICE_MEMORY) : PAGES * PAGE;
+		request->source_offset = chance(50) ? -1ULL - any(DEVICE_MEMORY) : PAGES * DEVICE_MEMORY;
 		break;
 	case 5:
-		request->destination_offset = chance(50) ? -request->length : PAGES * PAGE;
+		request->destination_offset = chance(50) ? -request->length : PAGES * DEVICE_MEMORY;
 		break;
 	case 6:
 		request->reserved[any(2)] = 1ULL << any(64);
@@ -796,7 +796,7 @@ FIXTURE_SETUP(model)
 	ASSERT_EQ(0, mprotect(m.page + 2 * PAGE, PAGE, PROT_NONE));
 	for (int i = 0; i < CONTEXTS; i++)
 		open_context(_metadata, &m.contexts[i]);
-	ASSERT_EQ(0, to_device(context->fd, &context->slots[0]->buffer, 0, 0, PAGE));
+	ASSERT_EQ(0, to_device(context->fd, &context->slots[0]->buffer, 0, 0, DEVICE_MEMORY));
 	memcpy(m.device, context->slots[0]->model, DEVICE_MEMORY);
 	/* The time of a transfer by this clock. */
 	began = now();

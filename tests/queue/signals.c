@@ -35,7 +35,7 @@ static int do_work(int fd, enum work work, struct buffer *buffer)
 	case TRANSFER:
 		return to_device(fd, buffer, 0, 0, DEVICE_MEMORY);
 	case COPY:
-		return copy(fd, buffer, 4 * PAGE, buffer, 0, 4 * PAGE);
+		return copy(fd, buffer, 4 * DEVICE_MEMORY, buffer, 0, 4 * DEVICE_MEMORY);
 	case READ:
 		return result(read(fd, buffer->bytes, 100));
 	case WRITE:
@@ -59,19 +59,19 @@ static void __attribute__((noreturn)) be_worker(struct worker *worker, enum work
 	worker->answer = allocate(fd, 10 * PAGE, &buffer);
 	if (worker->answer)
 		_exit(1);
-	fill(buffer.bytes, 4 * PAGE, getpid());
-	memset(buffer.bytes + 8 * PAGE, 0x5a, 2 * PAGE);
+	fill(buffer.bytes, 4 * DEVICE_MEMORY, getpid());
+	memset(buffer.bytes + 8 * DEVICE_MEMORY, 0x5a, 2 * DEVICE_MEMORY);
 	worker->ready = true;
 	worker->began = now();
 	worker->answer = do_work(fd, work, &buffer);
 	worker->ended = now();
 	if (work == TRANSFER && !worker->answer) {
 		/* The transfer that was interrupted and repeated is correct. */
-		worker->exact = !from_device(fd, &buffer, 4 * PAGE, 0, DEVICE_MEMORY) &&
-				!memcmp(buffer.bytes, buffer.bytes + 4 * PAGE, DEVICE_MEMORY);
+		worker->exact = !from_device(fd, &buffer, 4 * DEVICE_MEMORY, 0, DEVICE_MEMORY) &&
+				!memcmp(buffer.bytes, buffer.bytes + 4 * DEVICE_MEMORY, DEVICE_MEMORY);
 	}
 	if (work == COPY)
-		worker->exact = !differing(buffer.bytes + 8 * PAGE, 0x5a, 2 * PAGE);
+		worker->exact = !differing(buffer.bytes + 8 * DEVICE_MEMORY, 0x5a, 2 * DEVICE_MEMORY);
 	_exit(0);
 }
 
@@ -117,10 +117,10 @@ FIXTURE_TEARDOWN(signals)
 {
 	int64_t began = now();
 
-	fill(self->buffer.bytes, PAGE, 8);
-	EXPECT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, PAGE));
-	EXPECT_EQ(0, from_device(self->fd, &self->buffer, PAGE, 0, PAGE));
-	EXPECT_EQ(0, memcmp(self->buffer.bytes, self->buffer.bytes + PAGE, PAGE));
+	fill(self->buffer.bytes, DEVICE_MEMORY, 8);
+	EXPECT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, DEVICE_MEMORY));
+	EXPECT_EQ(0, from_device(self->fd, &self->buffer, DEVICE_MEMORY, 0, DEVICE_MEMORY));
+	EXPECT_EQ(0, memcmp(self->buffer.bytes, self->buffer.bytes + DEVICE_MEMORY, DEVICE_MEMORY));
 	EXPECT_GE(3 * TRANSFER_US + SLACK_US, now() - began);
 	close(self->fd);
 }
@@ -382,7 +382,7 @@ TEST_F(signals, close_in_mid_transfer)
 	ASSERT_EQ(0, allocate(fd, PAGE, &buffer));
 	ASSERT_EQ(0, begin(&pending, fd, (struct rdma_request){ .operation = RDMA_OP_TO_DEVICE,
 							       .source = buffer.handle,
-							       .length = PAGE }));
+							       .length = DEVICE_MEMORY }));
 	pause_us(EARLY_US);
 	close(fd);
 	munmap(buffer.bytes, PAGE);
@@ -399,7 +399,7 @@ TEST_F(signals, free_in_mid_transfer)
 	ASSERT_EQ(0, allocate(self->fd, PAGE, &buffer));
 	ASSERT_EQ(0, begin(&pending, self->fd, (struct rdma_request){ .operation = RDMA_OP_TO_DEVICE,
 								     .source = buffer.handle,
-								     .length = PAGE }));
+								     .length = DEVICE_MEMORY }));
 	pause_us(EARLY_US);
 	EXPECT_EQ(0, release(self->fd, &buffer));
 	EXPECT_EQ(0, finish(&pending));
@@ -417,7 +417,7 @@ TEST_F(signals, exit_in_mid_transfer)
 
 		begin(&pending, self->fd, (struct rdma_request){ .operation = RDMA_OP_TO_DEVICE,
 								 .source = self->buffer.handle,
-								 .length = PAGE });
+								 .length = DEVICE_MEMORY });
 		pause_us(EARLY_US);
 		_exit(7);
 	}
@@ -437,7 +437,7 @@ TEST_F(signals, exec_in_mid_transfer)
 
 		begin(&pending, self->fd, (struct rdma_request){ .operation = RDMA_OP_TO_DEVICE,
 								 .source = self->buffer.handle,
-								 .length = PAGE });
+								 .length = DEVICE_MEMORY });
 		pause_us(EARLY_US);
 		execl("/bin/true", "true", NULL);
 		_exit(1);

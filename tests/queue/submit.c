@@ -2,7 +2,8 @@
 /* SUBMIT: each operation is executed, the call does not wait, and count and error report what was not accepted. */
 #include "requests.h"
 
-enum { SIZE = 4 * PAGE, SLACK_US = 10000, AT_ONCE_US = 20000 };
+enum { SLACK_US = 10000, AT_ONCE_US = 20000 };
+#define SIZE (4 * PAGE)
 
 FIXTURE(submit)
 {
@@ -116,21 +117,21 @@ TEST_F(submit, while_others_are_done)
 TEST_F(submit, freed_with_requests_waiting)
 {
 	struct rdma_request requests[] = {
-		writing(&self->one, 0, 0, PAGE, 1),
-		reading(&self->two, PAGE, 0, PAGE, 2),
-		copying(&self->two, 0, &self->one, PAGE, PAGE, 3),
+		writing(&self->one, 0, 0, DEVICE_MEMORY, 1),
+		reading(&self->two, DEVICE_MEMORY, 0, DEVICE_MEMORY, 2),
+		copying(&self->two, 0, &self->one, DEVICE_MEMORY, DEVICE_MEMORY, 3),
 	};
-	unsigned char expected[2 * PAGE];
+	unsigned char expected[2 * DEVICE_MEMORY];
 
-	memcpy(expected, self->one.bytes, 2 * PAGE);
+	memcpy(expected, self->one.bytes, 2 * DEVICE_MEMORY);
 	ASSERT_EQ(3, submit(self->fd, requests, 3));
 	ASSERT_EQ(0, release(self->fd, &self->one));
 	ASSERT_EQ(0, free_handle(self->fd, self->two.handle));
 	EXPECT_EQ(-EINVAL, submit_one(self->fd, requests[0]));
 	EXPECT_EQ(-EINVAL, submit_one(self->fd, requests[1]));
 	EXPECT_EQ(0, drain(self->fd, 3));
-	EXPECT_EQ(0, memcmp(self->two.bytes, expected + PAGE, PAGE));
-	EXPECT_EQ(0, memcmp(self->two.bytes + PAGE, expected, PAGE));
+	EXPECT_EQ(0, memcmp(self->two.bytes, expected + DEVICE_MEMORY, DEVICE_MEMORY));
+	EXPECT_EQ(0, memcmp(self->two.bytes + DEVICE_MEMORY, expected, DEVICE_MEMORY));
 }
 
 TEST_F(submit, the_first_buffer_too)
@@ -139,10 +140,10 @@ TEST_F(submit, the_first_buffer_too)
 	struct buffer buffer = { .handle = RDMA_FIRST_BUFFER };
 
 	ASSERT_NE(NULL, first);
-	fill(first, PAGE, 9);
-	ASSERT_EQ(1, submit_one(self->fd, copying(&buffer, PAGE, &buffer, 0, PAGE, 1)));
+	fill(first, DEVICE_MEMORY, 9);
+	ASSERT_EQ(1, submit_one(self->fd, copying(&buffer, DEVICE_MEMORY, &buffer, 0, DEVICE_MEMORY, 1)));
 	EXPECT_EQ(0, drain(self->fd, 1));
-	EXPECT_EQ(0, memcmp(first, first + PAGE, PAGE));
+	EXPECT_EQ(0, memcmp(first, first + DEVICE_MEMORY, DEVICE_MEMORY));
 }
 
 /* --- Requests that are not accepted */
@@ -319,9 +320,9 @@ TEST_F(submit, bad_arrays)
  */
 TEST_F(submit, arrays_that_end_early)
 {
-	enum { MOST = PAGE / sizeof(struct rdma_request) };
+	const uint32_t most = PAGE / sizeof(struct rdma_request);
 
-	for (uint32_t whole = 1; whole <= MOST; whole += whole < 4 ? 1 : 16)
+	for (uint32_t whole = 1; whole <= most; whole += whole < 4 ? 1 : 16)
 		for (uint32_t part = 0; part < sizeof(struct rdma_request); part += 40) {
 			char *end = (char *)self->page + PAGE;
 			struct rdma_request *requests = (void *)(end - part - whole * sizeof(*requests));

@@ -16,7 +16,7 @@ FIXTURE_SETUP(turns)
 		self->fds[i] = open_node(O_RDWR);
 		ASSERT_LE(0, self->fds[i]);
 		ASSERT_EQ(0, allocate(self->fds[i], 2 * PAGES * PAGE, &self->buffers[i]));
-		fill(self->buffers[i].bytes, PAGES * PAGE, i);
+		fill(self->buffers[i].bytes, PAGES * DEVICE_MEMORY, i);
 	}
 }
 
@@ -32,8 +32,8 @@ static int begin_copy(FIXTURE_DATA(turns) *self, int which, struct pending *pend
 							.operation = RDMA_OP_COPY,
 							.source = self->buffers[which].handle,
 							.destination = self->buffers[which].handle,
-							.destination_offset = PAGES * PAGE,
-							.length = pages * PAGE,
+							.destination_offset = PAGES * DEVICE_MEMORY,
+							.length = pages * DEVICE_MEMORY,
 						});
 }
 
@@ -47,11 +47,11 @@ TEST_F(turns, a_long_copy_lets_others_through)
 	pause_us(TRANSFER_US / 4);
 	for (int i = 0; i < 5; i++) {
 		began = now();
-		ASSERT_EQ(0, to_device(self->fds[1], &self->buffers[1], 0, 0, PAGE));
+		ASSERT_EQ(0, to_device(self->fds[1], &self->buffers[1], 0, 0, DEVICE_MEMORY));
 		EXPECT_GE(3 * TRANSFER_US + SLACK_US, now() - began);
 	}
 	EXPECT_EQ(0, finish(&long_copy));
-	EXPECT_EQ(0, memcmp(self->buffers[0].bytes, self->buffers[0].bytes + PAGES * PAGE, PAGES * PAGE));
+	EXPECT_EQ(0, memcmp(self->buffers[0].bytes, self->buffers[0].bytes + PAGES * DEVICE_MEMORY, PAGES * DEVICE_MEMORY));
 	EXPECT_GE((2 * PAGES + 5) * TRANSFER_US + 4 * SLACK_US, long_copy.ended - long_copy.began);
 }
 
@@ -66,7 +66,7 @@ TEST_F(turns, equal_shares)
 	}
 	for (int i = 0; i < 3; i++) {
 		EXPECT_EQ(0, finish(&copies[i]));
-		EXPECT_EQ(0, memcmp(self->buffers[i].bytes, self->buffers[i].bytes + PAGES * PAGE, PAGES * PAGE));
+		EXPECT_EQ(0, memcmp(self->buffers[i].bytes, self->buffers[i].bytes + PAGES * DEVICE_MEMORY, PAGES * DEVICE_MEMORY));
 		first = copies[i].ended < first ? copies[i].ended : first;
 		last = copies[i].ended > last ? copies[i].ended : last;
 	}
@@ -85,7 +85,7 @@ TEST_F(turns, threads_do_not_multiply_them)
 	}
 	pause_us(TRANSFER_US / 4);
 	began = now();
-	ASSERT_EQ(0, to_device(self->fds[1], &self->buffers[1], 0, 0, PAGE));
+	ASSERT_EQ(0, to_device(self->fds[1], &self->buffers[1], 0, 0, DEVICE_MEMORY));
 	EXPECT_GE(3 * TRANSFER_US + SLACK_US, now() - began);
 	for (int i = 0; i < 8; i++) {
 		EXPECT_EQ(0, finish(&crowd[i]));
@@ -111,8 +111,8 @@ TEST_F(turns, in_order_within_a_context)
 			EXPECT_LE(TRANSFER_US - SLACK_US, pending[i].ended - pending[i - 1].ended);
 		}
 	}
-	ASSERT_EQ(0, from_device(self->fds[0], &self->buffers[0], PAGE, 0, 1));
-	EXPECT_EQ(self->buffers[0].bytes[5], self->buffers[0].bytes[PAGE]);
+	ASSERT_EQ(0, from_device(self->fds[0], &self->buffers[0], DEVICE_MEMORY, 0, 1));
+	EXPECT_EQ(self->buffers[0].bytes[5], self->buffers[0].bytes[DEVICE_MEMORY]);
 }
 
 /* The engine is not idle while requests wait: each starts from the interrupt of the previous one. */
@@ -126,7 +126,7 @@ TEST_F(turns, no_gaps)
 		ASSERT_EQ(0, begin(&pending[i], self->fds[i % 3],
 				   (struct rdma_request){ .operation = RDMA_OP_TO_DEVICE,
 							  .source = self->buffers[i % 3].handle,
-							  .length = PAGE }));
+							  .length = DEVICE_MEMORY }));
 	}
 	for (int i = 0; i < COUNT; i++) {
 		EXPECT_EQ(0, finish(&pending[i]));

@@ -47,14 +47,14 @@ static void *copier(void *argument)
 		uint64_t length = 1 + rand_r(&self->seed) % 3000;
 		uint64_t source = rand_r(&self->seed) % 4000, destination = rand_r(&self->seed) % 4000;
 
-		fill(from.bytes, 2 * PAGE, rand_r(&self->seed));
-		memset(to.bytes, 0xa5, 2 * PAGE);
+		fill(from.bytes, 2 * DEVICE_MEMORY, rand_r(&self->seed));
+		memset(to.bytes, 0xa5, 2 * DEVICE_MEMORY);
 		if (copy(self->fd, &to, destination, &from, source, length))
 			self->failure = "a copy failed";
 		else if (memcmp(to.bytes + destination, from.bytes + source, length))
 			self->failure = "a copy is wrong";
 		else if (differing(to.bytes, 0xa5, destination) ||
-			 differing(to.bytes + destination + length, 0xa5, 2 * PAGE - destination - length))
+			 differing(to.bytes + destination + length, 0xa5, 2 * DEVICE_MEMORY - destination - length))
 			self->failure = "a copy went beyond its range";
 	}
 	if (release(self->fd, &from) || release(self->fd, &to))
@@ -200,7 +200,7 @@ static void *transferring(void *argument)
 	while (!storm->over) {
 		struct buffer buffer = { .handle = storm->slots[rand_r(&seed) % SLOTS].handle };
 
-		note(storm, 3, to_device(storm->fd, &buffer, 0, 0, 1 + rand_r(&seed) % PAGE), -EINVAL, 0);
+		note(storm, 3, to_device(storm->fd, &buffer, 0, 0, 1 + rand_r(&seed) % DEVICE_MEMORY), -EINVAL, 0);
 		note(storm, 3, copy(storm->fd, &buffer, 0, &buffer, 1, 1), -EINVAL, 0);
 	}
 	return NULL;
@@ -256,7 +256,7 @@ static void *killing(void *argument)
 
 			if (!allocate(fd, PAGE, &buffer))
 				for (;;)
-					from_device(fd, &buffer, 0, 0, PAGE);
+					from_device(fd, &buffer, 0, 0, DEVICE_MEMORY);
 			_exit(1);
 		}
 		pause_us(rand_r(&seed) % 120000);
@@ -290,9 +290,9 @@ TEST_F(concurrency, storm)
 	}
 
 	ASSERT_EQ(0, allocate(self->fd, 2 * PAGE, &buffer));
-	fill(buffer.bytes, PAGE, 1);
-	EXPECT_EQ(0, copy(self->fd, &buffer, PAGE, &buffer, 0, PAGE));
-	EXPECT_EQ(0, memcmp(buffer.bytes, buffer.bytes + PAGE, PAGE));
+	fill(buffer.bytes, DEVICE_MEMORY, 1);
+	EXPECT_EQ(0, copy(self->fd, &buffer, DEVICE_MEMORY, &buffer, 0, DEVICE_MEMORY));
+	EXPECT_EQ(0, memcmp(buffer.bytes, buffer.bytes + DEVICE_MEMORY, DEVICE_MEMORY));
 }
 
 /* The first buffer is allocated once, whichever thread is first. */

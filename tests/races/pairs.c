@@ -162,9 +162,9 @@ TEST_F(pairs, each_beside_each)
 	fd = open_node(O_RDWR);
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, allocate(fd, 2 * PAGE, &buffer));
-	fill(buffer.bytes, PAGE, 1);
-	EXPECT_EQ(0, copy(fd, &buffer, PAGE, &buffer, 0, PAGE));
-	EXPECT_EQ(0, memcmp(buffer.bytes, buffer.bytes + PAGE, PAGE));
+	fill(buffer.bytes, DEVICE_MEMORY, 1);
+	EXPECT_EQ(0, copy(fd, &buffer, DEVICE_MEMORY, &buffer, 0, DEVICE_MEMORY));
+	EXPECT_EQ(0, memcmp(buffer.bytes, buffer.bytes + DEVICE_MEMORY, DEVICE_MEMORY));
 	close(fd);
 	FIGURE("%ld pairs of %zu operations, %.1f s each: %ld rounds", "%ld answers, %ld documented refusals, none other", pairs,
 	       OPERATIONS, self->length_us / 1e6, rounds, answers, refusals);

@@ -71,14 +71,14 @@ static void *at_random(struct thread *self)
 /* One copy within a buffer, compared byte for byte. */
 static int compare_in(struct told *told, int fd, struct buffer *buffer, unsigned int *seed)
 {
-	unsigned char expected[3 * PAGE], seen[3 * PAGE];
+	unsigned char expected[3 * DEVICE_MEMORY], seen[3 * DEVICE_MEMORY];
 	uint64_t length = 1 + rand_r(seed) % sizeof(expected), from = rand_r(seed) % PAGE;
 	int error;
 
 	fill(expected, length, rand_r(seed));
 	error = move_bytes(buffer->bytes + from, expected, length);
-	error = error ? error : copy(fd, buffer, 4 * PAGE, buffer, from, length);
-	error = error ? error : move_bytes(seen, buffer->bytes + 4 * PAGE, length);
+	error = error ? error : copy(fd, buffer, 4 * DEVICE_MEMORY, buffer, from, length);
+	error = error ? error : move_bytes(seen, buffer->bytes + 4 * DEVICE_MEMORY, length);
 	if (!error) {
 		__atomic_add_fetch(&told->mismatches, memcmp(seen, expected, length) != 0, __ATOMIC_RELAXED);
 		__atomic_add_fetch(&told->compared, 1, __ATOMIC_RELAXED);

@@ -273,8 +273,8 @@ static pid_t hog(int files, int ready)
 				.operation = RDMA_OP_COPY,
 				.source = buffer.handle,
 				.destination = buffer.handle,
-				.destination_offset = PAGE,
-				.length = PAGE,
+				.destination_offset = DEVICE_MEMORY,
+				.length = DEVICE_MEMORY,
 			};
 		if (submit(fd, requests, COPIES) != COPIES)
 			_exit(1);

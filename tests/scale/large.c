@@ -29,10 +29,10 @@ TEST_F(large, loads_little)
 	static unsigned char resident[65536];
 	size_t count;
 
-	ASSERT_GE(sizeof(resident), size / PAGE);
-	self->buffer.bytes[size / 2 + 5 * PAGE] = 1;
+	ASSERT_GE(sizeof(resident), size / DEVICE_MEMORY);
+	self->buffer.bytes[size / 2 + 5 * DEVICE_MEMORY] = 1;
 	ASSERT_EQ(0, mincore(self->buffer.bytes, size, resident));
-	count = differing(resident, 0, size / PAGE);
+	count = differing(resident, 0, size / DEVICE_MEMORY);
 	TH_LOG("%zu pages of %lu", count, size / PAGE);
 	EXPECT_LT(0, count);
 	EXPECT_GE(1024, count);
@@ -40,7 +40,7 @@ TEST_F(large, loads_little)
 
 TEST_F(large, every_page_is_its_own)
 {
-	for (uint64_t at = 0; at < size; at += PAGE) {
+	for (uint64_t at = 0; at < size; at += DEVICE_MEMORY) {
 		uint64_t *words = (uint64_t *)(self->buffer.bytes + at);
 
 		if (words[0] || words[511])
@@ -48,7 +48,7 @@ TEST_F(large, every_page_is_its_own)
 		words[0] = at + 1;
 		words[511] = ~at;
 	}
-	for (uint64_t at = 0; at < size; at += PAGE) {
+	for (uint64_t at = 0; at < size; at += DEVICE_MEMORY) {
 		uint64_t *words = (uint64_t *)(self->buffer.bytes + at);
 
 		if (words[0] != at + 1 || words[511] != ~at)
@@ -74,12 +74,12 @@ TEST_F(large, transfers)
 		EXPECT_EQ(-EINVAL, to_device(self->fd, &self->buffer, size - DEVICE_MEMORY + 1, 0, DEVICE_MEMORY));
 	}
 	/* From the last page to the first, without changes around them. */
-	memset(bytes, 0x11, 3 * PAGE);
-	fill(bytes + size - 3 * PAGE, 3 * PAGE, 9);
-	ASSERT_EQ(0, copy(self->fd, &self->buffer, 100, &self->buffer, size - 2 * PAGE, 2 * PAGE));
-	EXPECT_EQ(0, memcmp(bytes + 100, bytes + size - 2 * PAGE, 2 * PAGE));
+	memset(bytes, 0x11, 3 * DEVICE_MEMORY);
+	fill(bytes + size - 3 * DEVICE_MEMORY, 3 * DEVICE_MEMORY, 9);
+	ASSERT_EQ(0, copy(self->fd, &self->buffer, 100, &self->buffer, size - 2 * DEVICE_MEMORY, 2 * DEVICE_MEMORY));
+	EXPECT_EQ(0, memcmp(bytes + 100, bytes + size - 2 * DEVICE_MEMORY, 2 * DEVICE_MEMORY));
 	EXPECT_EQ(0, differing(bytes, 0x11, 100));
-	EXPECT_EQ(0, differing(bytes + 100 + 2 * PAGE, 0x11, PAGE - 100));
+	EXPECT_EQ(0, differing(bytes + 100 + 2 * DEVICE_MEMORY, 0x11, DEVICE_MEMORY - 100));
 }
 
 /* Memory that was allocated for a buffer that then failed is freed. */
@@ -89,7 +89,7 @@ TEST_F(large, too_large)
 	int log = open_log();
 	struct buffer again;
 
-	if (sysconf(_SC_PHYS_PAGES) * (uint64_t)PAGE > RDMA_MAX_BUFFER_SIZE)
+	if (sysconf(_SC_PHYS_PAGES) * (uint64_t)DEVICE_MEMORY > RDMA_MAX_BUFFER_SIZE)
 		SKIP(return, "this guest has more memory than the largest buffer");
 	for (int i = 0; i < 3; i++) {
 		alloc.size = size << i;

@@ -21,7 +21,7 @@ FIXTURE_SETUP(many)
 		self->fds[i] = open_number(i);
 		ASSERT_LE(0, self->fds[i]);
 		ASSERT_EQ(0, allocate(self->fds[i], 2 * PAGE, &self->buffers[i]));
-		fill(self->buffers[i].bytes, PAGE, i);
+		fill(self->buffers[i].bytes, DEVICE_MEMORY, i);
 	}
 }
 
@@ -43,14 +43,14 @@ TEST_F(many, numbers_in_a_row)
 TEST_F(many, have_memories_of_their_own)
 {
 	for (int i = 0; i < DEVICES; i++) {
-		ASSERT_EQ(1, submit_one(self->fds[i], writing(&self->buffers[i], 0, 0, PAGE, i)));
+		ASSERT_EQ(1, submit_one(self->fds[i], writing(&self->buffers[i], 0, 0, DEVICE_MEMORY, i)));
 	}
 	for (int i = 0; i < DEVICES; i++) {
-		ASSERT_EQ(1, submit_one(self->fds[i], reading(&self->buffers[i], PAGE, 0, PAGE, i)));
+		ASSERT_EQ(1, submit_one(self->fds[i], reading(&self->buffers[i], DEVICE_MEMORY, 0, DEVICE_MEMORY, i)));
 	}
 	for (int i = 0; i < DEVICES; i++) {
 		ASSERT_EQ(0, drain(self->fds[i], 2));
-		EXPECT_EQ(0, memcmp(self->buffers[i].bytes, self->buffers[i].bytes + PAGE, PAGE));
+		EXPECT_EQ(0, memcmp(self->buffers[i].bytes, self->buffers[i].bytes + DEVICE_MEMORY, DEVICE_MEMORY));
 	}
 }
 
@@ -62,7 +62,7 @@ static int64_t work(struct __test_metadata *_metadata, FIXTURE_DATA(many) *self,
 
 	for (int i = 0; i < devices; i++) {
 		for (int j = 0; j < TRANSFERS; j++)
-			requests[j] = writing(&self->buffers[i], 0, 0, PAGE, j);
+			requests[j] = writing(&self->buffers[i], 0, 0, DEVICE_MEMORY, j);
 		ASSERT_EQ(TRANSFERS, submit(self->fds[i], requests, TRANSFERS));
 	}
 	for (int i = 0; i < devices; i++) {
@@ -89,7 +89,7 @@ TEST_F(many, work_at_the_same_time_for_threads)
 	int64_t began = now(), took;
 
 	for (int i = 0; i < DEVICES; i++) {
-		ASSERT_EQ(0, begin(&pending[i], self->fds[i], writing(&self->buffers[i], 0, 0, PAGE, 0)));
+		ASSERT_EQ(0, begin(&pending[i], self->fds[i], writing(&self->buffers[i], 0, 0, DEVICE_MEMORY, 0)));
 	}
 	for (int i = 0; i < DEVICES; i++) {
 		EXPECT_EQ(0, finish(&pending[i]));
@@ -107,7 +107,7 @@ TEST_F(many, are_waited_for_in_one_place)
 
 	for (int i = 0; i < DEVICES; i++) {
 		polls[i] = (struct pollfd){ .fd = self->fds[i], .events = POLLIN };
-		ASSERT_EQ(1, submit_one(self->fds[i], writing(&self->buffers[i], 0, 0, PAGE, i)));
+		ASSERT_EQ(1, submit_one(self->fds[i], writing(&self->buffers[i], 0, 0, DEVICE_MEMORY, i)));
 	}
 	while (ready < DEVICES) {
 		struct rdma_completion completion;

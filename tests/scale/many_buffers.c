@@ -97,7 +97,7 @@ static struct costs measure(struct __test_metadata *_metadata, FIXTURE_DATA(many
 	}
 	for (int i = 0; i < SAMPLES; i++) {
 		const struct buffer *buffer = &some[any(count)];
-		struct rdma_request request = writing(buffer, 0, 0, PAGE, i);
+		struct rdma_request request = writing(buffer, 0, 0, DEVICE_MEMORY, i);
 		struct rdma_buffer_info info = { .handle = buffer->handle };
 		struct rdma_alloc alloc = { .size = PAGE };
 		struct rdma_completion completion;

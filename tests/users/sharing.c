@@ -16,14 +16,14 @@ static int executed(int fd, uint32_t handle, uint64_t offset)
 {
 	struct buffer buffer = { .handle = handle, .size = 2 * PAGE, .offset = offset };
 	struct rdma_completion completions[BEFORE];
-	unsigned char expected[PAGE];
+	unsigned char expected[DEVICE_MEMORY];
 	struct rdma_device_info info;
 
 	if (call(fd, RDMA_IOC_DEVICE_INFO, &info))
 		return 1;
 	buffer.bytes = map(fd, offset, 2 * PAGE, PROT_READ | PROT_WRITE);
-	fill(expected, PAGE, SEED);
-	if (!buffer.bytes || memcmp(buffer.bytes, expected, PAGE))
+	fill(expected, DEVICE_MEMORY, SEED);
+	if (!buffer.bytes || memcmp(buffer.bytes, expected, DEVICE_MEMORY))
 		return 2;
 	/* Requests from before. */
 	if (collect(fd, completions, BEFORE, BEFORE, FOREVER) != BEFORE)
@@ -31,9 +31,9 @@ static int executed(int fd, uint32_t handle, uint64_t offset)
 	for (int i = 0; i < BEFORE; i++)
 		if (completions[i].cookie != i || completions[i].status)
 			return 4;
-	if (submit_one(fd, copying(&buffer, PAGE, &buffer, 0, PAGE, 100)) != 1 || drain(fd, 1))
+	if (submit_one(fd, copying(&buffer, DEVICE_MEMORY, &buffer, 0, DEVICE_MEMORY, 100)) != 1 || drain(fd, 1))
 		return 5;
-	if (memcmp(buffer.bytes + PAGE, expected, PAGE))
+	if (memcmp(buffer.bytes + DEVICE_MEMORY, expected, DEVICE_MEMORY))
 		return 6;
 	/* And one for the process that collects later. */
 	return submit_many(fd, &buffer, IN_EXECUTED, 200) == IN_EXECUTED ? 0 : 7;
@@ -89,12 +89,12 @@ FIXTURE_SETUP(sharing)
 	self->fd = open_node(O_RDWR);
 	ASSERT_LE(0, self->fd);
 	ASSERT_EQ(0, allocate(self->fd, 2 * PAGE, &self->buffer));
-	fill(self->buffer.bytes, 2 * PAGE, SEED);
+	fill(self->buffer.bytes, 2 * DEVICE_MEMORY, SEED);
 	self->other = open_node(O_RDWR);
 	ASSERT_LE(0, self->other);
 	ASSERT_EQ(0, allocate(self->other, 2 * PAGE, &self->others));
 	/* Also waits for what an earlier test has left to the engine. */
-	ASSERT_EQ(0, to_device(self->other, &self->others, 0, 0, PAGE));
+	ASSERT_EQ(0, to_device(self->other, &self->others, 0, 0, DEVICE_MEMORY));
 	self->shared = shared_memory(PAGE);
 	ASSERT_NE(MAP_FAILED, self->shared);
 }
@@ -110,7 +110,7 @@ FIXTURE_TEARDOWN(sharing)
 static int64_t others_us(const FIXTURE_DATA(sharing) *self)
 {
 	int64_t began = now();
-	int error = to_device(self->other, &self->others, 0, 0, PAGE);
+	int error = to_device(self->other, &self->others, 0, 0, DEVICE_MEMORY);
 
 	return error ? error : now() - began;
 }
@@ -347,13 +347,13 @@ TEST_F(sharing, a_child_submits_and_exits)
 
 	if (!child) {
 		struct rdma_request requests[] = {
-			linked(writing(&self->buffer, 0, 0, PAGE, 0)),
-			linked(reading(&self->buffer, PAGE, 0, PAGE, 1)),
+			linked(writing(&self->buffer, 0, 0, DEVICE_MEMORY, 0)),
+			linked(reading(&self->buffer, DEVICE_MEMORY, 0, DEVICE_MEMORY, 1)),
 			writing(&self->buffer, 0, 0, 1, 2),
 		};
 
 		/* Through the inherited mapping. */
-		memset(self->buffer.bytes, 0x3c, PAGE);
+		memset(self->buffer.bytes, 0x3c, DEVICE_MEMORY);
 		_exit(submit(self->fd, requests, 3) == 3 ? 0 : 1);
 	}
 	EXPECT_EQ(0, status_of(child));
@@ -362,7 +362,7 @@ TEST_F(sharing, a_child_submits_and_exits)
 		EXPECT_EQ(i, completions[i].cookie);
 		EXPECT_EQ(0, completions[i].status);
 	}
-	EXPECT_EQ(0, differing(self->buffer.bytes, 0x3c, 2 * PAGE));
+	EXPECT_EQ(0, differing(self->buffer.bytes, 0x3c, 2 * DEVICE_MEMORY));
 }
 
 /* The same with a child that is killed by a signal while it waits. */
@@ -398,16 +398,16 @@ TEST_F(sharing, the_parent_exits_first)
 
 		if (fd < 0 || allocate(fd, 2 * PAGE, &buffer) || submit_many(fd, &buffer, 3, 0) != 3)
 			_exit(1);
-		fill(buffer.bytes, PAGE, 9);
+		fill(buffer.bytes, DEVICE_MEMORY, 9);
 		if (fork())
 			_exit(0);
 		/* By now the parent has exited, and its descriptors and mappings are gone. */
 		while (getppid() == parent)
 			pause_us(1000);
 		answer = drain(fd, 3);
-		if (!answer && (submit_one(fd, copying(&buffer, PAGE, &buffer, 0, PAGE, 0)) != 1 || drain(fd, 1)))
+		if (!answer && (submit_one(fd, copying(&buffer, DEVICE_MEMORY, &buffer, 0, DEVICE_MEMORY, 0)) != 1 || drain(fd, 1)))
 			answer = 1;
-		if (!answer && memcmp(buffer.bytes, buffer.bytes + PAGE, PAGE))
+		if (!answer && memcmp(buffer.bytes, buffer.bytes + DEVICE_MEMORY, DEVICE_MEMORY))
 			answer = 2;
 		_exit(write(report[1], &answer, sizeof(answer)) != sizeof(answer));
 	}
@@ -433,8 +433,8 @@ TEST_F(sharing, a_childs_handles_are_ours)
 	EXPECT_EQ(0, call(self->fd, RDMA_IOC_BUFFER_INFO, &info));
 	EXPECT_EQ(0, info.mappings);
 	EXPECT_EQ(made->offset, info.mmap_offset);
-	EXPECT_EQ(0, to_device(self->fd, made, 0, 0, PAGE));
-	EXPECT_EQ(-EINVAL, to_device(self->fd, &self->buffer, 0, 0, PAGE));
+	EXPECT_EQ(0, to_device(self->fd, made, 0, 0, DEVICE_MEMORY));
+	EXPECT_EQ(-EINVAL, to_device(self->fd, &self->buffer, 0, 0, DEVICE_MEMORY));
 	EXPECT_EQ(-EINVAL, free_handle(self->fd, self->buffer.handle));
 }
 
@@ -460,7 +460,7 @@ TEST_F(sharing, goes_over_exec)
 	if (!child)
 		execute("--executed", fd, handle, offset);
 	EXPECT_EQ(0, status_of(child));
-	EXPECT_EQ(0, memcmp(self->buffer.bytes, self->buffer.bytes + PAGE, PAGE));
+	EXPECT_EQ(0, memcmp(self->buffer.bytes, self->buffer.bytes + DEVICE_MEMORY, DEVICE_MEMORY));
 	ASSERT_EQ(IN_EXECUTED, collect(self->fd, completions, IN_EXECUTED, 4, FOREVER));
 	EXPECT_EQ(200, completions[0].cookie);
 	EXPECT_EQ(0, completions[0].status);
@@ -609,28 +609,28 @@ static int hand_over(struct stranger *stranger, int fd, const struct buffer *buf
 /* What the receivers of a context do. 0xaa is what they find in the device memory, or none of it. */
 static int sees_zeros(int fd, struct buffer *buffer)
 {
-	if (submit_one(fd, reading(buffer, 0, 0, PAGE, 1)) != 1 || drain(fd, 1))
+	if (submit_one(fd, reading(buffer, 0, 0, DEVICE_MEMORY, 1)) != 1 || drain(fd, 1))
 		return 1;
-	if (differing(buffer->bytes, 0, PAGE))
+	if (differing(buffer->bytes, 0, DEVICE_MEMORY))
 		return 2;
-	memset(buffer->bytes, 0xff, PAGE);
-	return from_device(fd, buffer, 0, 0, PAGE) || differing(buffer->bytes, 0, PAGE) ? 3 : 0;
+	memset(buffer->bytes, 0xff, DEVICE_MEMORY);
+	return from_device(fd, buffer, 0, 0, DEVICE_MEMORY) || differing(buffer->bytes, 0, DEVICE_MEMORY) ? 3 : 0;
 }
 
 static int writes_and_sees_its_own(int fd, struct buffer *buffer)
 {
-	memset(buffer->bytes, 0xbb, PAGE);
-	if (submit_one(fd, writing(buffer, 0, 0, PAGE, 1)) != 1 || drain(fd, 1))
+	memset(buffer->bytes, 0xbb, DEVICE_MEMORY);
+	if (submit_one(fd, writing(buffer, 0, 0, DEVICE_MEMORY, 1)) != 1 || drain(fd, 1))
 		return 1;
-	memset(buffer->bytes, 0, PAGE);
-	if (submit_one(fd, reading(buffer, 0, 0, PAGE, 1)) != 1 || drain(fd, 1))
+	memset(buffer->bytes, 0, DEVICE_MEMORY);
+	if (submit_one(fd, reading(buffer, 0, 0, DEVICE_MEMORY, 1)) != 1 || drain(fd, 1))
 		return 2;
-	return differing(buffer->bytes, 0xbb, PAGE) ? 3 : 0;
+	return differing(buffer->bytes, 0xbb, DEVICE_MEMORY) ? 3 : 0;
 }
 
 static int submits_and_exits(int fd, struct buffer *buffer)
 {
-	return submit_one(fd, reading(buffer, 0, 0, PAGE, 4711)) != 1;
+	return submit_one(fd, reading(buffer, 0, 0, DEVICE_MEMORY, 4711)) != 1;
 }
 
 static int submits_much_and_exits(int fd, struct buffer *buffer)
@@ -654,10 +654,10 @@ TEST_F(sharing, strangers_do_not_see_our_device_memory)
 	struct stranger stranger;
 
 	begin_stranger(_metadata, &stranger, sees_zeros);
-	memset(self->buffer.bytes, 0xaa, PAGE);
-	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, PAGE));
+	memset(self->buffer.bytes, 0xaa, DEVICE_MEMORY);
+	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, DEVICE_MEMORY));
 	EXPECT_EQ(0, hand_over(&stranger, self->fd, &self->buffer));
-	EXPECT_EQ(0, differing(self->buffer.bytes, 0, PAGE));
+	EXPECT_EQ(0, differing(self->buffer.bytes, 0, DEVICE_MEMORY));
 }
 
 TEST_F(sharing, we_do_not_see_that_of_a_stranger)
@@ -666,9 +666,9 @@ TEST_F(sharing, we_do_not_see_that_of_a_stranger)
 
 	begin_stranger(_metadata, &stranger, writes_and_sees_its_own);
 	EXPECT_EQ(0, hand_over(&stranger, self->fd, &self->buffer));
-	EXPECT_EQ(0, differing(self->buffer.bytes, 0xbb, PAGE));
-	ASSERT_EQ(0, from_device(self->fd, &self->buffer, 0, 0, PAGE));
-	EXPECT_EQ(0, differing(self->buffer.bytes, 0, PAGE));
+	EXPECT_EQ(0, differing(self->buffer.bytes, 0xbb, DEVICE_MEMORY));
+	ASSERT_EQ(0, from_device(self->fd, &self->buffer, 0, 0, DEVICE_MEMORY));
+	EXPECT_EQ(0, differing(self->buffer.bytes, 0, DEVICE_MEMORY));
 }
 
 /* The user is the one that submitted it, not the one that collects it or that is active at that time. */
@@ -679,26 +679,26 @@ TEST_F(sharing, whose_request_it_is)
 	pid_t child;
 
 	begin_stranger(_metadata, &stranger, submits_and_exits);
-	memset(self->buffer.bytes, 0xaa, PAGE);
-	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, PAGE));
+	memset(self->buffer.bytes, 0xaa, DEVICE_MEMORY);
+	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, DEVICE_MEMORY));
 	/* So that the other user's requests wait for a while. */
 	ASSERT_EQ(2, submit_many(self->fd, &self->buffer, 2, 0));
 	EXPECT_EQ(0, hand_over(&stranger, self->fd, &self->buffer));
 	ASSERT_EQ(0, drain(self->fd, 2));
 	ASSERT_EQ(1, collect(self->fd, &completion, 1, 1, FOREVER));
 	EXPECT_EQ(4711, completion.cookie);
-	EXPECT_EQ(0, differing(self->buffer.bytes, 0, PAGE));
+	EXPECT_EQ(0, differing(self->buffer.bytes, 0, DEVICE_MEMORY));
 
 	/* Root submits and becomes another user before the engine has started: the request is root's. */
-	memset(self->buffer.bytes, 0xaa, PAGE);
-	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, PAGE));
+	memset(self->buffer.bytes, 0xaa, DEVICE_MEMORY);
+	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, DEVICE_MEMORY));
 	ASSERT_EQ(2, submit_many(self->fd, &self->buffer, 2, 0));
 	child = fork();
 	if (!child)
-		_exit(submit_one(self->fd, reading(&self->buffer, PAGE, 0, PAGE, 1)) != 1 ||
+		_exit(submit_one(self->fd, reading(&self->buffer, DEVICE_MEMORY, 0, DEVICE_MEMORY, 1)) != 1 ||
 		      setresuid(ALICE, ALICE, ALICE) || drain(self->fd, 3));
 	EXPECT_EQ(0, status_of(child));
-	EXPECT_EQ(0, differing(self->buffer.bytes, 0xaa, 2 * PAGE));
+	EXPECT_EQ(0, differing(self->buffer.bytes, 0xaa, 2 * DEVICE_MEMORY));
 }
 
 /* Requests of another user and our own in one queue, in order of submission. */
@@ -729,7 +729,7 @@ TEST_F(sharing, a_strangers_buffer_is_ours)
 	ASSERT_LT(self->buffer.handle, answer);
 	ASSERT_GT(100, answer);
 	found.handle = answer;
-	EXPECT_EQ(0, copy(self->fd, &self->buffer, 0, &found, 0, PAGE));
+	EXPECT_EQ(0, copy(self->fd, &self->buffer, 0, &found, 0, DEVICE_MEMORY));
 	EXPECT_EQ(1, self->buffer.bytes[0]);
 	EXPECT_EQ(0, free_handle(self->fd, found.handle));
 }
@@ -781,7 +781,7 @@ TEST_F(sharing, by_dup)
 		EXPECT_EQ(i, completions[i].cookie);
 	}
 	EXPECT_EQ(0, close(again));
-	EXPECT_EQ(0, to_device(self->fd, &another, 0, 0, PAGE));
+	EXPECT_EQ(0, to_device(self->fd, &another, 0, 0, DEVICE_MEMORY));
 	EXPECT_EQ(0, release(self->fd, &another));
 }
 
@@ -847,18 +847,18 @@ TEST_F(sharing, requests_go_on_without_a_descriptor)
 
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, allocate(fd, 4 * PAGE, &buffer));
-	fill(buffer.bytes, PAGE, 1);
-	requests[0] = copying(&buffer, PAGE, &buffer, 0, PAGE, 0);
-	requests[1] = linked(copying(&buffer, 2 * PAGE, &buffer, PAGE, PAGE, 1));
-	requests[2] = copying(&buffer, 3 * PAGE, &buffer, 2 * PAGE, PAGE, 2);
+	fill(buffer.bytes, DEVICE_MEMORY, 1);
+	requests[0] = copying(&buffer, DEVICE_MEMORY, &buffer, 0, DEVICE_MEMORY, 0);
+	requests[1] = linked(copying(&buffer, 2 * DEVICE_MEMORY, &buffer, DEVICE_MEMORY, DEVICE_MEMORY, 1));
+	requests[2] = copying(&buffer, 3 * DEVICE_MEMORY, &buffer, 2 * DEVICE_MEMORY, DEVICE_MEMORY, 2);
 	ASSERT_EQ(3, submit(fd, requests, 3));
 	ASSERT_EQ(0, close(fd));
 	pause_us(3 * TRANSFER_US);
-	EXPECT_EQ(0, memcmp(buffer.bytes, buffer.bytes + PAGE, PAGE));
-	EXPECT_EQ(0, differing(buffer.bytes + 3 * PAGE, 0, PAGE));
+	EXPECT_EQ(0, memcmp(buffer.bytes, buffer.bytes + DEVICE_MEMORY, DEVICE_MEMORY));
+	EXPECT_EQ(0, differing(buffer.bytes + 3 * DEVICE_MEMORY, 0, DEVICE_MEMORY));
 	pause_us(4 * TRANSFER_US);
-	EXPECT_EQ(0, memcmp(buffer.bytes, buffer.bytes + 2 * PAGE, PAGE));
-	EXPECT_EQ(0, memcmp(buffer.bytes, buffer.bytes + 3 * PAGE, PAGE));
+	EXPECT_EQ(0, memcmp(buffer.bytes, buffer.bytes + 2 * DEVICE_MEMORY, DEVICE_MEMORY));
+	EXPECT_EQ(0, memcmp(buffer.bytes, buffer.bytes + 3 * DEVICE_MEMORY, DEVICE_MEMORY));
 	ASSERT_EQ(0, munmap(buffer.bytes, buffer.size));
 }
 

@@ -49,14 +49,14 @@ static int as_user(uid_t user, deed *deed, unsigned char *seen)
 static int writes_all(int fd, struct buffer *buffer, unsigned char *seen)
 {
 	(void)seen;
-	memset(buffer->bytes, 0x53, PAGE);
+	memset(buffer->bytes, 0x53, DEVICE_MEMORY);
 	return to_device(fd, buffer, 0, 0, DEVICE_MEMORY);
 }
 
 static int writes_all_by_write(int fd, struct buffer *buffer, unsigned char *seen)
 {
 	(void)seen;
-	memset(buffer->bytes, 0x53, PAGE);
+	memset(buffer->bytes, 0x53, DEVICE_MEMORY);
 	return write(fd, buffer->bytes, DEVICE_MEMORY) != DEVICE_MEMORY;
 }
 
@@ -77,7 +77,7 @@ static int reads_all_by_read(int fd, struct buffer *buffer, unsigned char *seen)
 static int writes_all_by_submitting(int fd, struct buffer *buffer, unsigned char *seen)
 {
 	(void)seen;
-	memset(buffer->bytes, 0x53, PAGE);
+	memset(buffer->bytes, 0x53, DEVICE_MEMORY);
 	return submit_one(fd, writing(buffer, 0, 0, DEVICE_MEMORY, 0)) != 1 || drain(fd, 1);
 }
 
@@ -91,15 +91,15 @@ static int reads_all_by_submitting(int fd, struct buffer *buffer, unsigned char 
 
 static int writes_a_bit_and_reads_all(int fd, struct buffer *buffer, unsigned char *seen)
 {
-	memset(buffer->bytes, 0x77, PAGE);
+	memset(buffer->bytes, 0x77, DEVICE_MEMORY);
 	return to_device(fd, buffer, 0, 1000, 10) || reads_all(fd, buffer, seen);
 }
 
 static int copies_a_bit(int fd, struct buffer *buffer, unsigned char *seen)
 {
 	(void)seen;
-	memset(buffer->bytes, 0x66, PAGE);
-	return copy(fd, buffer, PAGE, buffer, 0, 100);
+	memset(buffer->bytes, 0x66, DEVICE_MEMORY);
+	return copy(fd, buffer, DEVICE_MEMORY, buffer, 0, 100);
 }
 
 static int copies_a_bit_and_reads_all(int fd, struct buffer *buffer, unsigned char *seen)
@@ -110,8 +110,8 @@ static int copies_a_bit_and_reads_all(int fd, struct buffer *buffer, unsigned ch
 static int copies_a_page(int fd, struct buffer *buffer, unsigned char *seen)
 {
 	(void)seen;
-	memset(buffer->bytes, 0x66, PAGE);
-	return copy(fd, buffer, PAGE, buffer, 0, PAGE);
+	memset(buffer->bytes, 0x66, DEVICE_MEMORY);
+	return copy(fd, buffer, DEVICE_MEMORY, buffer, 0, DEVICE_MEMORY);
 }
 
 /* The check itself: a user can read what it has written, also after closing the file. */
@@ -189,19 +189,19 @@ TEST_F(users, a_copy_in_progress_reveals_nothing)
 
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, allocate(fd, 2 * PAGES * PAGE, &buffer));
-	memset(buffer.bytes, 0x99, PAGES * PAGE);
+	memset(buffer.bytes, 0x99, PAGES * DEVICE_MEMORY);
 	ASSERT_EQ(0, begin(&copying, fd, (struct rdma_request){ .operation = RDMA_OP_COPY,
 							       .source = buffer.handle,
 							       .destination = buffer.handle,
-							       .destination_offset = PAGES * PAGE,
-							       .length = PAGES * PAGE }));
+							       .destination_offset = PAGES * DEVICE_MEMORY,
+							       .length = PAGES * DEVICE_MEMORY }));
 	for (int i = 0; i < 4; i++) {
 		memset(self->seen, 0xff, DEVICE_MEMORY);
 		ASSERT_EQ(0, as_user(BOB, reads_all, self->seen));
 		EXPECT_EQ(0, differing(self->seen, 0, DEVICE_MEMORY));
 	}
 	EXPECT_EQ(0, finish(&copying));
-	EXPECT_EQ(0, differing(buffer.bytes, 0x99, 2 * PAGES * PAGE));
+	EXPECT_EQ(0, differing(buffer.bytes, 0x99, 2 * PAGES * DEVICE_MEMORY));
 	close(fd);
 }
 
@@ -213,7 +213,7 @@ TEST_F(users, inherited_files_are_no_way_round)
 
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, allocate(fd, PAGE, &buffer));
-	memset(buffer.bytes, 0x53, PAGE);
+	memset(buffer.bytes, 0x53, DEVICE_MEMORY);
 	ASSERT_EQ(0, to_device(fd, &buffer, 0, 0, DEVICE_MEMORY));
 	memset(self->seen, 0xff, DEVICE_MEMORY);
 	if (!fork()) {
@@ -235,9 +235,9 @@ TEST_F(users, whoever_submits)
 
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, allocate(fd, PAGE, &buffer));
-	memset(buffer.bytes, 0x53, PAGE);
+	memset(buffer.bytes, 0x53, DEVICE_MEMORY);
 	ASSERT_EQ(0, to_device(fd, &buffer, 0, 0, DEVICE_MEMORY));
-	memset(buffer.bytes, 0xff, PAGE);
+	memset(buffer.bytes, 0xff, DEVICE_MEMORY);
 	if (!fork()) {
 		if (setresuid(BOB, BOB, BOB))
 			_exit(1);
@@ -246,7 +246,7 @@ TEST_F(users, whoever_submits)
 	ASSERT_LT(0, wait(&status));
 	ASSERT_EQ(0, status);
 	ASSERT_EQ(0, drain(fd, 1));
-	EXPECT_EQ(0, differing(buffer.bytes, 0, PAGE));
+	EXPECT_EQ(0, differing(buffer.bytes, 0, DEVICE_MEMORY));
 	close(fd);
 }
 
@@ -271,14 +271,14 @@ TEST_F(users, in_turn)
 			fd = open_node(O_RDWR);
 			if (fd < 0 || allocate(fd, (1 + COUNT) * PAGE, &buffer))
 				_exit(2);
-			memset(buffer.bytes, 0x10 + i, PAGE);
+			memset(buffer.bytes, 0x10 + i, DEVICE_MEMORY);
 			for (int j = 0; j < COUNT; j++) {
 				requests[2 * j] = writing(&buffer, 0, 100 * i, 100, j);
-				requests[2 * j + 1] = reading(&buffer, (1 + j) * PAGE, 0, PAGE, j);
+				requests[2 * j + 1] = reading(&buffer, (1 + j) * DEVICE_MEMORY, 0, DEVICE_MEMORY, j);
 			}
 			if (submit(fd, requests, 2 * COUNT) != 2 * COUNT || drain(fd, 2 * COUNT))
 				_exit(3);
-			for (size_t j = PAGE; j < buffer.size; j++)
+			for (size_t j = DEVICE_MEMORY; j < buffer.size; j++)
 				foreign += buffer.bytes[j] && buffer.bytes[j] != 0x10 + i;
 			_exit(foreign ? 4 : 0);
 		}
