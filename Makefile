@@ -29,7 +29,7 @@ kernels = vm/setup $(1) && for kernel in $(1); do vm/modules --kernel $$kernel |
 
 help: ## print this list
 	@echo "Targets (variables are documented at the top of the Makefile):"
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1 \t/p' Makefile | expand -t 24
+	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1 \t/p' Makefile | expand -t 24
 
 deb: setup ## build the Debian packages, into build/deb
 	@packaging/build-deb
@@ -49,6 +49,10 @@ sample: modules samples ## run an application of mapping and DMA in the guest; S
 
 test: modules samples tests-built $(if $(arm64),,deb) ## run the tests; T=name runs one, T=g01 those of a promise
 	@vm/enter tests/run $(T)
+
+test-arm64: ## run the tour and the memory tests on arm64
+	@$(MAKE) --no-print-directory ARCH=arm64 modules samples-c tests-c
+	@ARCH=arm64 vm/enter tests/run '*@arm64'
 
 test-debug: modules samples tests-built ## run the tests on the sanitizer kernel (built the first time, 10 minutes); T=name
 	@$(call kernels,debug)
@@ -116,12 +120,15 @@ samples: samples-c user
 samples-c: setup
 	@vm/enter make $(quiet) -C samples c
 
+tests-c: setup
+	@vm/enter make $(quiet) -j$$(nproc) -C tests
+
 tests-built: setup user $(if $(arm64),,ioat)
 	@$(if $(arm64),,vm/setup spin)
 	@vm/announce $(output)/tests/.built "the tests" tests docs
-	@vm/enter make $(quiet) -j$$(nproc) -C tests
+	@$(MAKE) --no-print-directory tests-c
 	@$(if $(arm64),,cd tests/fuzz && ../../vm/cargo build --release $(if $(V),,--quiet))
 	@touch $(output)/tests/.built
 
-.PHONY: deb docs release fuzz help run test bench modules shell check rust-analyzer clean distclean setup user ioat sample samples samples-c tests-built \
-	test-debug test-race test-long guarantees mutants
+.PHONY: deb docs release fuzz help run test bench modules shell check rust-analyzer clean distclean setup user ioat sample samples samples-c tests-built tests-c \
+	test-arm64 test-debug test-race test-long guarantees mutants
