@@ -164,12 +164,12 @@ TEST_F(bounds, overflow)
 	ASSERT_EQ(0, allocate(self->fd, 3 * PAGE, &buffer));
 	extents[0] = (struct extent){ 0, 2 * PAGE };
 	extents[1] = (struct extent){ buffer.offset, buffer.size };
-	for (int bit = 12; bit < 64; bit++) {
-		offsets[offset_count++] = buffer.offset + (1ULL << bit);
-		offsets[offset_count++] = 1ULL << bit;
-		offsets[offset_count++] = -(1ULL << bit);
-		offsets[offset_count++] = buffer.offset - (1ULL << bit);
-		lengths[length_count++] = 1ULL << bit;
+	for (uint64_t distance = PAGE; distance; distance <<= 1) {
+		offsets[offset_count++] = buffer.offset + distance;
+		offsets[offset_count++] = distance;
+		offsets[offset_count++] = -distance;
+		offsets[offset_count++] = buffer.offset - distance;
+		lengths[length_count++] = distance;
 	}
 	lengths[length_count++] = 0;
 	lengths[length_count++] = 3 * PAGE;

@@ -337,9 +337,9 @@ TEST_F(vma, is_memory_for_the_driver_s_own_calls)
 
 	fresh = map(self->fd, self->buffer.offset + 2 * PAGE, 2 * PAGE, PROT_READ | PROT_WRITE);
 	ASSERT_NE(NULL, fresh);
-	EXPECT_EQ(PAGE, pwrite(self->fd, fresh, PAGE, 0));
-	EXPECT_EQ(PAGE, pread(self->fd, fresh + PAGE, PAGE, 0));
-	EXPECT_EQ(0, memcmp(fresh, fresh + PAGE, PAGE));
+	EXPECT_EQ(DEVICE_MEMORY, pwrite(self->fd, fresh, DEVICE_MEMORY, 0));
+	EXPECT_EQ(DEVICE_MEMORY, pread(self->fd, fresh + PAGE, DEVICE_MEMORY, 0));
+	EXPECT_EQ(0, memcmp(fresh, fresh + PAGE, DEVICE_MEMORY));
 
 	fresh = map(self->fd, self->buffer.offset + 4 * PAGE, PAGE, PROT_READ | PROT_WRITE);
 	ASSERT_NE(NULL, fresh);
@@ -386,26 +386,26 @@ TEST_F(vma, populate)
 /* Only accessed pages are loaded, with at most two huge pages around them. */
 TEST_F(vma, loads_what_is_touched)
 {
-	enum { LARGE = 2048, HUGE = 1024 };
-	unsigned char resident[LARGE];
+	const size_t pair = 2 * PAGE / sizeof(uint64_t), large = 2 * pair;
+	unsigned char resident[large];
 	struct buffer buffer;
-	int count;
+	size_t count;
 
-	ASSERT_EQ(0, allocate(self->fd, LARGE * PAGE, &buffer));
-	ASSERT_EQ(0, mincore(buffer.bytes, LARGE * PAGE, resident));
-	EXPECT_EQ(0, differing(resident, 0, LARGE));
+	ASSERT_EQ(0, allocate(self->fd, large * PAGE, &buffer));
+	ASSERT_EQ(0, mincore(buffer.bytes, large * PAGE, resident));
+	EXPECT_EQ(0, differing(resident, 0, large));
 
 	buffer.bytes[0] = 1;
-	ASSERT_EQ(0, mincore(buffer.bytes, LARGE * PAGE, resident));
-	count = differing(resident, 0, LARGE);
-	TH_LOG("%d pages loaded by one touch", count);
+	ASSERT_EQ(0, mincore(buffer.bytes, large * PAGE, resident));
+	count = differing(resident, 0, large);
+	TH_LOG("%zu pages loaded by one touch", count);
 	EXPECT_EQ(1, resident[0] & 1);
-	EXPECT_GE(HUGE, count);
-	EXPECT_EQ(0, resident[LARGE - 1] & 1);
+	EXPECT_GE(pair, count);
+	EXPECT_EQ(0, resident[large - 1] & 1);
 
-	memset(buffer.bytes, 1, LARGE * PAGE);
-	ASSERT_EQ(0, mincore(buffer.bytes, LARGE * PAGE, resident));
-	EXPECT_EQ(LARGE, differing(resident, 0, LARGE));
+	memset(buffer.bytes, 1, large * PAGE);
+	ASSERT_EQ(0, mincore(buffer.bytes, large * PAGE, resident));
+	EXPECT_EQ(large, differing(resident, 0, large));
 }
 
 /* The kernel's description of the mapping. */
