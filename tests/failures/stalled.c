@@ -52,7 +52,7 @@ static void *submit_stalled(void *argument)
 
 TEST(a_stalled_submit_starts_no_late_transfer)
 {
-	_Alignas(4096) static unsigned char contents[4096];
+	_Alignas(1 << 16) static unsigned char contents[1 << 16];
 	struct stalled stalled = { .fd = open_node(O_RDWR) };
 	int other = open_node(O_RDWR), uffd;
 	struct buffer buffer, of_other;

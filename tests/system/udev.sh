@@ -8,6 +8,9 @@ links=/dev/rdma/by-path
 drivers=/sys/bus/pci/drivers/rdma
 
 settle() { udevadm settle --timeout=20; }
+
+# The link for a PCI address. Before pci- there is the bus, if it is not that of a PC: platform-4010000000.pcie-pci-0000:01:00.0.
+link_of() { echo "$links"/*pci-"$1"; }
 address() { basename "$(readlink -f "/sys/class/rust_dma/$1/device")"; }
 
 # Commands as a user who is not root: without a group, or in the group.
@@ -27,7 +30,7 @@ rule_is_valid() {
 links() {
 	local node count=0
 	for node in /dev/rdma[0-9]*; do
-		[[ $(readlink -f "$links/pci-$(address "${node##*/}")") == "$node" ]] || return
+		[[ $(readlink -f "$(link_of "$(address "${node##*/}")")") == "$node" ]] || return
 		((++count))
 	done
 	((count == 2)) && (($(find "$links" -type l | wc -l) == 2))
@@ -45,7 +48,7 @@ nothing_else_of_the_class() {
 }
 
 member_can() {
-	[[ $(member build/samples/hello_mmap "$links/pci-$(address rdma1)") == *"It is the same." ]]
+	[[ $(member build/samples/hello_mmap "$(link_of "$(address rdma1)")") == *"It is the same." ]]
 }
 
 stranger_cannot() {
@@ -56,21 +59,21 @@ stranger_cannot() {
 rebinding() {
 	local first second
 	first=$(address rdma0) second=$(address rdma1)
-	echo "$first" >"$drivers/unbind" && settle && [[ ! -L $links/pci-$first && -L $links/pci-$second ]] || return
-	echo "$second" >"$drivers/unbind" && settle && [[ ! -L $links/pci-$second ]] || return
+	echo "$first" >"$drivers/unbind" && settle && [[ ! -L $(link_of "$first") && -L $(link_of "$second") ]] || return
+	echo "$second" >"$drivers/unbind" && settle && [[ ! -L $(link_of "$second") ]] || return
 	echo "$second" >"$drivers/bind" && echo "$first" >"$drivers/bind" && settle || return
-	[[ $(readlink -f "$links/pci-$first") == /dev/rdma1 && $(readlink -f "$links/pci-$second") == /dev/rdma0 ]] &&
+	[[ $(readlink -f "$(link_of "$first")") == /dev/rdma1 && $(readlink -f "$(link_of "$second")") == /dev/rdma0 ]] &&
 		links && group_and_mode
 }
 
 unplug_and_plug() {
 	local node place
-	place=pci-$(basename /sys/bus/pci/devices/0000:02:00.0)
-	node=$(readlink -f "$links/$place")
-	vm/guest/qmp device_del id=edu1 >/dev/null && settle && [[ ! -L $links/$place && ! -e $node ]] || return
+	place=$(link_of 0000:02:00.0)
+	node=$(readlink -f "$place")
+	vm/guest/qmp device_del id=edu1 >/dev/null && settle && [[ ! -L $place && ! -e $node ]] || return
 	vm/guest/qmp device_add driver=edu id=edu1 bus=rp1 >/dev/null || return
 	for _ in {1..100}; do
-		[[ -L $links/$place ]] && break
+		[[ -L $place ]] && break
 		sleep 0.1
 	done
 	settle && links && group_and_mode
