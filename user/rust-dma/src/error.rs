@@ -85,7 +85,7 @@ pub enum Error {
     },
 
     /// A request for bytes outside of the device memory.
-    #[error("{length} bytes from {at} on exceed the device memory of {} bytes", crate::DEVICE_MEMORY_SIZE)]
+    #[error("{length} bytes from {at} on exceed the device memory")]
     DeviceRange {
         /// Start of the range in device memory.
         at: u64,
