@@ -24,7 +24,7 @@ use rustix::{
 #[derive(Parser)]
 struct Options {
     /// Number of MiB that are copied, for each size and each way.
-    #[arg(short = 'n', default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(short = 'n', default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     mebibytes: u32,
     /// Print the share of the CPU that each way leaves as a label, a tab, and a number, for `chart`.
     #[arg(long)]
@@ -67,7 +67,8 @@ fn main() -> anyhow::Result<()> {
     let context = Context::open(&options.node)?;
     ensure!(context.info()?.copies_directly(), "{} copies through its device memory only", options.node);
     if !options.for_chart {
-        println!("{:>6} {:8} {:>12} {:>12} {:>8} {:>18}", "size", "by", "elapsed, ms", "its CPU, ms", "MB/s", "left to others, %");
+        let head = ["size", "by", "elapsed, ms", "its CPU, ms", "MB/s", "left to others, %"];
+        println!("{:>8} {:6} {:>12} {:>12} {:>8} {:>18}", head[0], head[1], head[2], head[3], head[4], head[5]);
     }
     for size in SIZES {
         let mut batches = batches(&context, size)?;

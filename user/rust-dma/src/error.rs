@@ -273,15 +273,9 @@ mod tests {
 
     #[test]
     fn errors_keep_their_errno() {
-        for errno in [
-            Errno::NODEV,
-            Errno::IO,
-            Errno::CANCELED,
-            Errno::TIMEDOUT,
-            Errno::REMOTEIO,
-            Errno::ACCESS,
-            Errno::FAULT,
-        ] {
+        for errno in
+            [Errno::NODEV, Errno::IO, Errno::CANCELED, Errno::TIMEDOUT, Errno::REMOTEIO, Errno::ACCESS, Errno::FAULT]
+        {
             assert_eq!(Error::new("a call", errno).raw_os_error(), Some(errno.raw_os_error()));
         }
         assert!(matches!(Error::new("a call", Errno::REMOTEIO), Error::Engine));

@@ -16,8 +16,7 @@ pub fn of(devices: &[Plugged], has_another: bool) -> Finding {
 /// The commands for one device.
 fn advice(Plugged { address, driver, .. }: &Plugged) -> String {
     let at = format!("/sys/bus/pci/devices/{address}");
-    let unbind =
-        driver.as_ref().map_or_else(String::new, |_| format!("`echo {address} >{at}/driver/unbind`, "));
+    let unbind = driver.as_ref().map_or_else(String::new, |_| format!("`echo {address} >{at}/driver/unbind`, "));
     format!(
         "to use it with rdma: `echo rdma >{at}/driver_override`, {unbind}`echo {address} >/sys/bus/pci/drivers_probe`, or `driverctl \
          set-override {address} rdma`, which also does this at each boot; and back: `echo >{at}/driver_override`, `echo {address} \
@@ -36,13 +35,18 @@ mod tests {
 
     #[test]
     fn only_a_bound_device_is_unbound() {
-        assert!(advice(&with(Some("ioatdma"))).contains("override`, `echo 0000:02:00.0 >/sys/bus/pci/devices/0000:02:00.0/driver/unbind`"));
+        assert!(
+            advice(&with(Some("ioatdma")))
+                .contains("override`, `echo 0000:02:00.0 >/sys/bus/pci/devices/0000:02:00.0/driver/unbind`")
+        );
         assert!(advice(&with(None)).contains("driver_override`, `echo 0000:02:00.0 >/sys/bus/pci/drivers_probe`"));
     }
 
     #[test]
     fn without_another_device_it_is_wrong() {
-        assert!(matches!(of(&[with(None)], true), Finding::Note { found, .. } if found == "0000:02:00.0 has no driver"));
+        assert!(
+            matches!(of(&[with(None)], true), Finding::Note { found, .. } if found == "0000:02:00.0 has no driver")
+        );
         assert!(of(&[with(Some("ioatdma"))], false).is_wrong());
     }
 }

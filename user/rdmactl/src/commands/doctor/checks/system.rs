@@ -110,8 +110,7 @@ fn plugged(devices: Option<&[Plugged]>) -> Finding {
     let Some(devices) = devices else {
         return Finding::Unknown { found: "/sys/bus/pci is not visible here".into() };
     };
-    let names: Vec<_> =
-        devices.iter().map(|device| format!("{} at {}", device.model.name(), device.address)).collect();
+    let names: Vec<_> = devices.iter().map(|device| format!("{} at {}", device.model.name(), device.address)).collect();
     match names.is_empty() {
         true => wrong(
             "no edu device (PCI 1234:11e8), and no I/OAT device (8086:2021, 8086:6f50 to 6f53)",
