@@ -24,11 +24,8 @@ use rustix::{
 #[derive(Parser)]
 struct Options {
     /// Number of MiB that are copied, for each size and each way.
-    #[arg(short = 'n', default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(short = 'n', default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
     mebibytes: u32,
-    /// Print the share of the CPU that each way leaves as a label, a tab, and a number, for `chart`.
-    #[arg(long)]
-    for_chart: bool,
     /// The device. It must copy from buffer to buffer.
     #[arg(default_value = "/dev/rdma0")]
     node: String,
@@ -66,10 +63,8 @@ fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let context = Context::open(&options.node)?;
     ensure!(context.info()?.copies_directly(), "{} copies through its device memory only", options.node);
-    if !options.for_chart {
-        let head = ["size", "by", "elapsed, ms", "its CPU, ms", "MB/s", "left to others, %"];
-        println!("{:>8} {:6} {:>12} {:>12} {:>8} {:>18}", head[0], head[1], head[2], head[3], head[4], head[5]);
-    }
+    let head = ["size", "by", "elapsed, ms", "its CPU, ms", "MB/s", "left to others, %"];
+    println!("{:>8} {:6} {:>12} {:>12} {:>8} {:>18}", head[0], head[1], head[2], head[3], head[4], head[5]);
     for size in SIZES {
         let mut batches = batches(&context, size)?;
         for way in [Way::Cpu, Way::Engine] {
@@ -77,7 +72,7 @@ fn main() -> anyhow::Result<()> {
             // The first round is not counted, because the buffers are mapped in it.
             way.measured(&context, &mut batches, BATCH as u64)?;
             let cost = way.measured(&context, &mut batches, total)?;
-            options.print(size, way, total, &cost);
+            cost.print(size, way, total);
         }
         for (from, to) in batches.iter().flatten() {
             ensure!(from[..] == to[..], "the copy differs");
@@ -102,17 +97,13 @@ fn batches(context: &Context, size: usize) -> anyhow::Result<VecDeque<Vec<Pair>>
     (0..BATCHES).map(|_| (0..BATCH / size).map(|_| pair()).collect()).collect()
 }
 
-impl Options {
+impl Cost {
     #[expect(clippy::cast_precision_loss, reason = "a rate, for people")]
-    fn print(&self, size: usize, way: Way, total: u64, cost: &Cost) {
+    fn print(&self, size: usize, way: Way, total: u64) {
         let (size, way) = (format!("{} KiB", size >> 10), way.name());
-        let left = cost.left.as_secs_f64() / cost.elapsed.as_secs_f64() * 100.0;
-        if self.for_chart {
-            println!("{size}, {way}\t{left:.0}");
-            return;
-        }
-        let (elapsed, cpu) = (milliseconds(cost.elapsed), milliseconds(cost.cpu));
-        let rate = total as f64 / cost.elapsed.as_secs_f64() / 1e6;
+        let (elapsed, cpu) = (milliseconds(self.elapsed), milliseconds(self.cpu));
+        let rate = total as f64 / self.elapsed.as_secs_f64() / 1e6;
+        let left = self.left.as_secs_f64() / self.elapsed.as_secs_f64() * 100.0;
         println!("{size:>8} {way:6} {elapsed:12.1} {cpu:12.1} {rate:8.0} {left:18.0}");
     }
 }

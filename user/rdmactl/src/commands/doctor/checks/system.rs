@@ -48,7 +48,7 @@ impl Plugged {
         })
     }
 
-    /// The driver is bound to edu by itself, and to others by driver_override only.
+    /// The driver is bound to edu by itself, and to others by `driver_override` only.
     fn is_meant_for_us(&self) -> bool {
         let is_ours = |name: &Option<String>| name.as_deref() == Some("rdma");
         self.model == Model::Edu || is_ours(&self.driver) || is_ours(&self.reserved)
