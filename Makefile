@@ -44,7 +44,7 @@ release: setup ## make the files of a release from the current commit, into buil
 run: modules samples-c ## boot Debian's kernel, load the driver, transfer data to the device and back
 	@vm/boot $(tour_guest) -- $(tour)
 
-sample: modules samples ## run an application of mapping and DMA in the guest; S=name: see samples/README.md
+sample: modules samples $(if $(shell grep -s '^# guest:.*--ioat' samples/$(S)/run),ioat) ## run an application of mapping and DMA in the guest; S=name: see samples/README.md
 	@samples/boot $(S)
 
 test: modules samples tests-built $(if $(arm64),,deb) ## run the tests; T=name runs one, T=g01 those of a promise

@@ -6,10 +6,13 @@
  *
  * The words used in this project:
  *
- *   device         one PCI function, QEMU's `edu`; the node /dev/rdmaN
- *   engine         the DMA channel of the device; executes one transfer at a time
- *   device memory  RDMA_DEVICE_MEMORY_SIZE bytes on the device, which read(2),
- *                  write(2) and lseek(2) on the node and transfers access
+ *   device         one PCI function, QEMU's `edu` or Intel's I/OAT; the node
+ *                  /dev/rdmaN
+ *   engine         a DMA channel of the device; executes transfers in their order.
+ *                  `edu` has one, I/OAT up to 8; an open file uses one of them
+ *   device memory  bytes on the device, which read(2), write(2) and lseek(2) on the
+ *                  node and transfers access; `edu` has RDMA_DEVICE_MEMORY_SIZE of
+ *                  them, I/OAT none
  *   context        an open file of the node; owns buffers
  *   buffer         coherent memory from the kernel DMA API, zeroed, whole pages
  *   handle         identifies a buffer within its context
@@ -93,7 +96,7 @@
 
 /*
  * Optional features of a device; rdma_device_info.capabilities. `edu` has none of
- * them.
+ * them, I/OAT has both.
  */
 #define RDMA_CAP_DIRECT_COPY 0x1 /* copies do not change the device memory */
 #define RDMA_CAP_ABORT 0x2       /* a request that has begun can be cancelled */
@@ -110,7 +113,7 @@
  * @capabilities:       out: RDMA_CAP_* of the device
  * @device_memory_size: out: size of the device memory in bytes; 0: it has none
  * @max_transfer_size:  out: size of the largest transfer in bytes; longer copies
- *                      are divided into pieces of this size
+ *                      are divided into pieces of this size or less
  * @max_buffer_size:    out: RDMA_MAX_BUFFER_SIZE of the driver
  * @queue_depth:        out: RDMA_QUEUE_DEPTH of the driver
  * @engine_depth:       out: maximum number of transfers in the engine at a time
@@ -124,7 +127,8 @@
  * @hardware_version:   out: major << 8 | minor, from the identification register
  * @reserved:           out: 0
  *
- * `edu` has an @engine_depth of 1. It needs no alignment: both fields are 1.
+ * `edu` has an @engine_depth of 1, I/OAT of 128. Neither needs an alignment: both
+ * fields are 1. I/OAT has no device memory: its only operation is RDMA_OP_COPY.
  */
 struct rdma_device_info {
 	__u32 abi_version;
@@ -243,7 +247,8 @@ struct rdma_buffer_info {
  * The requests of a context are executed one after the other, in the order in which
  * they were submitted. The engine serves the users with requests in turn, and the
  * contexts of each user in turn, with one transfer or one piece of a copy at a
- * time.
+ * time. On I/OAT, a turn is 256 KiB of copies, and a copy of less than 4096 bytes
+ * counts as 4096. No more transfers begin while the engine has 2 MiB of them.
  *
  * RDMA_OP_COPY can have any length. Without RDMA_CAP_DIRECT_COPY it uses the device
  * memory and overwrites it. Its two ranges must not overlap.
@@ -268,8 +273,11 @@ struct rdma_buffer_info {
  * EIO       an earlier transfer has not ended, and the engine cannot be used; or
  *           the device was not a bus master, and moved no bytes
  * ENOMEM    no memory is available for the request itself
- * ETIMEDOUT the transfer did not end within a second. The buffer is not freed until
- *           it ends.
+ * EREMOTEIO the engine reported an error; the contents of the destination range are
+ *           undefined. All other requests continue.
+ * ETIMEDOUT the transfer did not end within a second. With RDMA_CAP_ABORT it was
+ *           stopped, and all other requests continue. Otherwise, and if the engine
+ *           does not stop, the buffer is not freed until the transfer ends.
  */
 struct rdma_request {
 	__u32 operation;
@@ -322,6 +330,7 @@ struct rdma_submit {
  *            -EIO        an earlier transfer has not ended, or the device was not a
  *                        bus master, and moved no bytes
  *            -ENODEV     the device was gone before the request ended
+ *            -EREMOTEIO  the engine reported an error
  *            -ETIMEDOUT  the transfer did not end within a second
  * @reserved: out: 0
  */
@@ -466,8 +475,9 @@ struct rdma_eventfd {
  *
  * read(2), write(2), pread(2), pwrite(2) and lseek(2) access the device memory as a
  * file of rdma_device_info.device_memory_size bytes. At its end, reading returns 0,
- * and writing fails with ENOSPC. Each call is one transfer. If the file has
- * O_NONBLOCK, it fails with EAGAIN.
+ * and writing fails with ENOSPC; without device memory, this is so at offset 0. Each
+ * call that moves bytes is one transfer. If the file has O_NONBLOCK, it fails with
+ * EAGAIN.
  *
  * poll(2), select(2) and epoll(7) report POLLIN | POLLRDNORM when there are
  * completions to collect, POLLOUT | POLLWRNORM when there is room for requests, and

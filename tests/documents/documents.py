@@ -1,9 +1,10 @@
 #!/usr/bin/python3 -B
-"""tests/documents/documents.py host|guest : run each command in each document, and compare its output with the document's.
+"""tests/documents/documents.py host|guest|ioat : run each command in each document, and compare its output with the document's.
 
 A block of commands is ```console. A comment before it, which is not displayed, states where it is run:
 
     <!-- run: guest -->      in the guest, as at the prompt of `make shell`; all blocks of a document one after the other
+    <!-- run: ioat -->       in a guest with an I/OAT device, without the driver
     <!-- run: copy -->       in the build root, in a copy of the project
     <!-- run: make -->       not here, since it takes too long: it must be a target of the Makefile
     <!-- not run: WHY -->
@@ -26,7 +27,7 @@ import ktap  # noqa: E402
 DOCUMENTS = sorted(
     path.relative_to(PROJECT) for where in (".", "docs", "packaging", "samples", "samples/*", "tests", "user", "user/*") for path in PROJECT.glob(f"{where}/*.md")
 )
-WHERE = re.compile(r"<!-- (run: guest|run: copy|run: make|not run: \S.*) -->")
+WHERE = re.compile(r"<!-- (run: guest|run: ioat|run: copy|run: make|not run: \S.*) -->")
 NAMED = re.compile(r"`((?:src|tests|vm|samples|user|packaging)/[\w./-]+\.\w+)`, ((?:`\w+`(?:, )?)+)")
 TARGETS = set(re.findall(r"^([a-z0-9-]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
 COPIED = ["Kbuild", "Makefile", "src", "vm", "docs", "packaging", "samples", "tests", "LICENSE", "README.md"]
@@ -139,6 +140,10 @@ class Guest(Case):
     """In the guest."""
 
 
+class Ioat(Case):
+    """In a guest with an I/OAT device."""
+
+
 class Copy(Case):
     """In a copy of the project, mounted in its place."""
 
@@ -221,11 +226,14 @@ class Text(unittest.TestCase):
 
 def main() -> int:
     """Run the checks for one place."""
-    if sys.argv[1:] == ["guest"]:
-        for document in filter(lambda document: there(document, "run: guest"), DOCUMENTS):
+    for name, case in (("guest", Guest), ("ioat", Ioat)):
+        if sys.argv[1:] != [name]:
+            continue
+        for document in filter(lambda document, where=f"run: {name}": there(document, where), DOCUMENTS):
             command = ("bash", "-c", ". vm/guest/environment; exec bash")
-            setattr(Guest, f"test_{document}", lambda self, document=document: self.run_blocks(document, "run: guest", *command))
-        return ktap.main(Guest)
+            run = lambda self, document=document, where=f"run: {name}": self.run_blocks(document, where, *command)  # noqa: E731
+            setattr(case, f"test_{document}", run)
+        return ktap.main(case)
     if sys.argv[1:] == ["host"]:
         copy = f"copy=$(mktemp -d) && cp -r {' '.join(COPIED)} $copy && mount --bind $copy /rdma && cd /rdma && exec bash"
         for document in filter(lambda document: there(document, "run: copy"), DOCUMENTS):

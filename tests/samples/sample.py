@@ -227,6 +227,28 @@ class SharedFiles(Sample):
         self.assertIn("Bad address (os error 14)", self.said)
 
 
+class CopyEngine(Sample):
+    name = "copy_engine"
+
+    def costs(self, way: str) -> list[tuple[float, ...]]:
+        """For each size in KiB: elapsed ms, ms of CPU time of the thread, and what is left to others in percent."""
+        return self.numbers(rf"^ *(\d+) KiB {way} +([\d.]+) +([\d.]+) +\d+ +(\d+)$")
+
+    def test_the_cpu_takes_the_cpu(self) -> None:
+        costs = self.costs("CPU")
+        self.assertEqual([size for size, *_ in costs], [4, 16, 64, 1024])
+        for _, _, _, left in costs:
+            self.assertLess(left, 30)
+
+    def test_the_engine_leaves_it(self) -> None:
+        costs = {size: left for size, _, _, left in self.costs("engine")}
+        self.assertGreater(costs[1024], 40)
+        self.assertGreater(costs[1024], costs[4])
+
+    def test_picture(self) -> None:
+        self.picture(*(f"{size}, {way}" for size in ("4 KiB", "16 KiB", "64 KiB", "1024 KiB") for way in ("CPU", "engine")))
+
+
 if __name__ == "__main__":
     (chosen,) = (case for case in Sample.__subclasses__() if case.name == sys.argv[1])
     sys.exit(ktap.main(chosen))

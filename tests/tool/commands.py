@@ -45,7 +45,7 @@ class WithDriver(Case):
     def test_list(self) -> None:
         lines = self.run_tool("list").stdout.decode().splitlines()
         self.assertEqual(lines[0], f"Linux {os.uname().release}")
-        self.assertEqual(lines[2].split(), ["rdma0", address("rdma0"), "MSI", "28", "4", "KiB", "-"])
+        self.assertEqual(lines[2].split(), ["rdma0", address("rdma0"), "edu", "MSI", "28", "4", "KiB", "-"])
         self.assertEqual(lines[3].split()[0], "rdma1")
         devices = valid("list", self.run_tool("--json", "list").stdout)["devices"]
         self.assertEqual([device["pci_address"] for device in devices], [address("rdma0"), address("rdma1")])

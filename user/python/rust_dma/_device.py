@@ -8,7 +8,7 @@ from pathlib import Path
 from rust_dma import _abi
 
 _CLASS = Path("/sys/class/rust_dma")
-_INTERRUPTS = {_abi.RDMA_INTERRUPT_INTX: "INTx", _abi.RDMA_INTERRUPT_MSI: "MSI"}
+_INTERRUPTS = {_abi.RDMA_INTERRUPT_INTX: "INTx", _abi.RDMA_INTERRUPT_MSI: "MSI", _abi.RDMA_INTERRUPT_MSIX: "MSI-X"}
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,10 @@ impl Failure {
                 | rust_dma::Error::Permission { .. }
                 | rust_dma::Error::OtherDriver { .. }
                 | rust_dma::Error::Version { .. } => 3,
-                rust_dma::Error::Gone | rust_dma::Error::TimedOut | rust_dma::Error::Stuck => 4,
+                rust_dma::Error::Gone
+                | rust_dma::Error::TimedOut
+                | rust_dma::Error::Engine
+                | rust_dma::Error::Stuck => 4,
                 _ => 1,
             },
             Self::Unavailable(_) => 3,

@@ -6,6 +6,7 @@ mod device;
 mod failure;
 mod help;
 mod interrupt;
+mod model;
 mod output;
 mod startup;
 mod sysfs;

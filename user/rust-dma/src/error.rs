@@ -85,7 +85,7 @@ pub enum Error {
     },
 
     /// A request for bytes outside of the device memory.
-    #[error("{length} bytes from {at} on exceed the device memory of {} bytes", crate::DEVICE_MEMORY_SIZE)]
+    #[error("{length} bytes from {at} on exceed the device memory")]
     DeviceRange {
         /// Start of the range in device memory.
         at: u64,
@@ -125,11 +125,16 @@ pub enum Error {
     #[error("cancelled, or linked to a request that failed")]
     Cancelled,
 
-    /// The transfer did not end within a second (ETIMEDOUT). The device still uses its buffers, so that they are not returned.
+    /// The transfer did not end within a second (ETIMEDOUT). The device may still use its buffers, so that they are not returned.
+    /// With [`Info::can_abort`](crate::Info::can_abort), other requests continue.
     #[error(
-        "the transfer did not end within a second, and the device still uses its buffers; the kernel log has details (`dmesg`)"
+        "the transfer did not end within a second, so that its buffers are not returned; the kernel log has details (`dmesg`)"
     )]
     TimedOut,
+
+    /// The engine reported an error (EREMOTEIO). The destination contains undefined bytes; other requests continue.
+    #[error("the engine reported an error, and the destination contains undefined bytes: repeat the request")]
+    Engine,
 
     /// An earlier transfer never ended (EIO).
     #[error(
@@ -155,6 +160,7 @@ impl Error {
             Errno::IO => Self::Stuck,
             Errno::CANCELED => Self::Cancelled,
             Errno::TIMEDOUT => Self::TimedOut,
+            Errno::REMOTEIO => Self::Engine,
             Errno::ACCESS | Errno::BADF => Self::Access,
             INHERITED => Self::Inherited,
             _ => Self::System { what, source: errno.into() },
@@ -182,6 +188,7 @@ impl Error {
             Self::Cancelled => Errno::CANCELED,
             Self::TimedOut => Errno::TIMEDOUT,
             Self::Stuck => Errno::IO,
+            Self::Engine => Errno::REMOTEIO,
             Self::System { source, .. } => return source.raw_os_error(),
             Self::Version { .. } | Self::Inherited => return None,
         };
@@ -207,9 +214,12 @@ impl From<Error> for io::Error {
             | Error::DanglingLink
             | Error::ChainTooLong { .. } => io::ErrorKind::InvalidInput,
             Error::System { source, .. } => source.kind(),
-            Error::Version { .. } | Error::Gone | Error::Cancelled | Error::Stuck | Error::Inherited => {
-                io::ErrorKind::Other
-            }
+            Error::Version { .. }
+            | Error::Gone
+            | Error::Cancelled
+            | Error::Stuck
+            | Error::Engine
+            | Error::Inherited => io::ErrorKind::Other,
         };
         Self::new(kind, error)
     }
@@ -263,9 +273,12 @@ mod tests {
 
     #[test]
     fn errors_keep_their_errno() {
-        for errno in [Errno::NODEV, Errno::IO, Errno::CANCELED, Errno::TIMEDOUT, Errno::ACCESS, Errno::FAULT] {
+        for errno in
+            [Errno::NODEV, Errno::IO, Errno::CANCELED, Errno::TIMEDOUT, Errno::REMOTEIO, Errno::ACCESS, Errno::FAULT]
+        {
             assert_eq!(Error::new("a call", errno).raw_os_error(), Some(errno.raw_os_error()));
         }
+        assert!(matches!(Error::new("a call", Errno::REMOTEIO), Error::Engine));
         assert_eq!(Error::Size { size: 0 }.raw_os_error(), Some(Errno::INVAL.raw_os_error()));
         assert_eq!(Error::new("a call", INHERITED).raw_os_error(), None);
     }

@@ -10,7 +10,7 @@ pub struct Info {
     pub abi_version: u32,
     /// The supported operations: one bit for each, by its number.
     pub operations: u32,
-    /// Optional capabilities, as bits; `edu` has none.
+    /// Optional capabilities, as bits; `edu` has none. [`copies_directly`](Self::copies_directly), [`can_abort`](Self::can_abort).
     pub capabilities: u64,
     /// Size of the device memory; 0 if there is none.
     pub device_memory_size: u64,
@@ -34,6 +34,24 @@ pub struct Info {
     pub length_alignment: u32,
 }
 
+impl Info {
+    /// Whether a copy does not change the device memory.
+    #[must_use]
+    pub fn copies_directly(&self) -> bool {
+        self.has(abi::RDMA_CAP_DIRECT_COPY)
+    }
+
+    /// Whether a request that has begun can be cancelled, and a transfer that does not end is stopped.
+    #[must_use]
+    pub fn can_abort(&self) -> bool {
+        self.has(abi::RDMA_CAP_ABORT)
+    }
+
+    fn has(&self, capability: u32) -> bool {
+        self.capabilities & u64::from(capability) != 0
+    }
+}
+
 /// How a device signals the end of a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -42,6 +60,8 @@ pub enum Interrupt {
     Intx,
     /// By a message.
     Msi,
+    /// By a message with a vector of its own.
+    MsiX,
     /// Another kind, added by a later version of the driver.
     Other(u32),
 }
@@ -76,6 +96,7 @@ impl From<abi::rdma_device_info> for Info {
             interrupt: match info.interrupt {
                 abi::RDMA_INTERRUPT_INTX => Interrupt::Intx,
                 abi::RDMA_INTERRUPT_MSI => Interrupt::Msi,
+                abi::RDMA_INTERRUPT_MSIX => Interrupt::MsiX,
                 other => Interrupt::Other(other),
             },
             hardware_version: (major, minor),

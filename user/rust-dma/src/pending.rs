@@ -67,8 +67,8 @@ impl<T> Pending<T> {
     ///
     /// # Errors
     ///
-    /// With the buffers: [`Error::Cancelled`], [`Error::Stuck`], [`Error::Gone`]. Without them, because the device still uses them:
-    /// [`Error::TimedOut`]; in a child of fork(2): [`Error::Inherited`].
+    /// With the buffers: [`Error::Cancelled`], [`Error::Engine`], [`Error::Stuck`], [`Error::Gone`]. Without them, because the device may
+    /// still use them: [`Error::TimedOut`]; in a child of fork(2): [`Error::Inherited`].
     ///
     /// # Panics
     ///
@@ -80,7 +80,9 @@ impl<T> Pending<T> {
         }
     }
 
-    /// Cancels it if the engine has not started it; returns whether it has not. It then fails with [`Error::Cancelled`].
+    /// Cancels it if the engine has not started it; returns whether it is cancelled. It then fails with [`Error::Cancelled`].
+    ///
+    /// With [`Info::can_abort`](crate::Info::can_abort), a started request is cancelled, too, unless all of its transfers have begun.
     ///
     /// # Errors
     ///
@@ -106,7 +108,7 @@ impl<T> Pending<T> {
         let error = Error::new("the request has failed", Errno::from_raw_os_error(-outcome.status));
         // The engine is done with the buffers, or has not started; or their memory is freed (Gone). Only if
         // a transfer does not end, or is the parent's, the device may still access them.
-        let held = !matches!(error, Error::Cancelled | Error::Stuck | Error::Gone);
+        let held = !matches!(error, Error::Cancelled | Error::Engine | Error::Stuck | Error::Gone);
         Err(Failed { error, buffers: (!held).then_some(buffers), bytes: outcome.bytes })
     }
 }

@@ -37,7 +37,7 @@ fn text(report: &Report) -> String {
     let measured = &report.measured;
     let latency = measured.latency.iter().flat_map(|series| series.points.iter().map(move |point| (series, point)));
     let rows = latency.map(|(Series { operation, .. }, point)| {
-        let ms = |us: f64| format!("{:.1}", us / 1000.0);
+        let ms = |us: f64| if us < 10_000.0 { format!("{:.3}", us / 1000.0) } else { format!("{:.1}", us / 1000.0) };
         vec![
             (*operation).to_owned(),
             point.bytes.to_string(),

@@ -1,7 +1,6 @@
 //! `copy`: a file through the engine.
 //!
-//! A piece is one copy from a buffer to another one, through the device memory. Several pieces are in flight on each device, so that its
-//! engine is never idle. Devices take turns, and pieces come out in the order in which they went in. Buffers are
+//! A piece is one copy from a buffer to another one. Several pieces are in flight on each device, so that its engine is never idle. Devices take turns, and pieces come out in the order in which they went in. Buffers are
 //! accessed only by read(2) and write(2), which return an error if a device is removed, while a load would raise SIGBUS.
 
 mod destination;
@@ -36,8 +35,11 @@ use crate::{
     output::{Output, size},
 };
 
-/// Size of a piece: that of a transfer.
-const PIECE: usize = 4096;
+/// Size of a piece that goes through the device memory: that of a transfer.
+const SMALL: usize = 4096;
+
+/// Size of a piece for engines that copy from buffer to buffer. Those in flight take as many bytes as such an engine accepts at a time.
+const LARGE: usize = 512 << 10;
 
 /// Pieces in flight on a device.
 const DEPTH: usize = 4;
@@ -109,8 +111,11 @@ pub fn run(arguments: &Copy, output: &Output) -> Result<(), Failure> {
 impl Lane {
     fn new(device: Device) -> Result<Self, Failure> {
         let context = device.open()?;
-        let pair = || Ok((context.allocate(PIECE)?, context.allocate(PIECE)?));
-        let idle = (0..DEPTH).map(|_| pair()).collect::<Result<_, _>>().map_err(device.failed())?;
+        let pairs = || -> Result<Vec<_>, Error> {
+            let piece = if context.info()?.copies_directly() { LARGE } else { SMALL };
+            (0..DEPTH).map(|_| Ok((context.allocate(piece)?, context.allocate(piece)?))).collect()
+        };
+        let idle = pairs().map_err(device.failed())?;
         Ok(Self { device, context, idle })
     }
 

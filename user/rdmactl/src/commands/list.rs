@@ -1,11 +1,12 @@
 //! `list`: the devices and their properties.
 
-use rust_dma::Interrupt;
+use rust_dma::{Info, Interrupt};
 use serde::Serialize;
 
 use crate::{
     device::{self, Device},
     failure::Failure,
+    model::Model,
     output,
     output::Output,
     sysfs,
@@ -25,6 +26,7 @@ struct Entry {
     node: String,
     by_path: Option<String>,
     pci_address: Option<String>,
+    model: Option<&'static str>,
     abi_version: Option<u32>,
     hardware_version: Option<String>,
     interrupt: Option<String>,
@@ -51,8 +53,9 @@ fn entry(device: &Device) -> Entry {
         node: device.node.display().to_string(),
         by_path: device.by_path.as_ref().map(|path| path.display().to_string()),
         pci_address: device.pci_address.clone(),
+        model: info.map(|info| Model::of(device, &info).name()),
         abi_version: info.map(|info| info.abi_version),
-        hardware_version: info.map(|info| format!("{}.{}", info.hardware_version.0, info.hardware_version.1)),
+        hardware_version: info.as_ref().map(version),
         interrupt: info.map(|info| interrupt(info.interrupt)),
         dma_bits: info.map(|info| info.dma_bits),
         device_memory_bytes: info.map(|info| info.device_memory_size),
@@ -68,14 +71,15 @@ fn text(list: &List) -> String {
         vec![
             entry.name.clone(),
             or_dash(entry.pci_address.clone()),
+            or_dash(entry.model.map(String::from)),
             or_dash(entry.interrupt.clone()),
             or_dash(entry.dma_bits.map(|bits| bits.to_string())),
-            or_dash(entry.device_memory_bytes.map(output::size)),
+            or_dash(entry.device_memory_bytes.filter(|bytes| *bytes > 0).map(output::size)),
             or_dash(entry.by_path.clone()),
             or_dash(entry.error.clone()),
         ]
     });
-    let mut head = vec!["DEVICE", "PCI", "INTERRUPT", "DMA BITS", "MEMORY", "BY PATH"];
+    let mut head = vec!["DEVICE", "PCI", "MODEL", "INTERRUPT", "DMA BITS", "MEMORY", "BY PATH"];
     let mut rows: Vec<Vec<_>> = rows.collect();
     if list.devices.iter().any(|entry| entry.error.is_some()) {
         head.push("ERROR");
@@ -87,11 +91,17 @@ fn text(list: &List) -> String {
     format!("Linux {}\n{}", list.kernel, output::table(&head, rows))
 }
 
+/// The hardware's version, as text.
+pub fn version(info: &Info) -> String {
+    format!("{}.{}", info.hardware_version.0, info.hardware_version.1)
+}
+
 /// As text.
 pub fn interrupt(kind: Interrupt) -> String {
     match kind {
         Interrupt::Intx => "INTx".into(),
         Interrupt::Msi => "MSI".into(),
+        Interrupt::MsiX => "MSI-X".into(),
         other => format!("{other:?}"),
     }
 }

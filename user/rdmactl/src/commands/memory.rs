@@ -7,7 +7,7 @@ use std::{
 };
 
 use pretty_hex::{HexConfig, config_hex};
-use rust_dma::{Context, DEVICE_MEMORY_SIZE};
+use rust_dma::Context;
 use serde::Serialize;
 
 use crate::{
@@ -71,7 +71,7 @@ pub fn write(arguments: &Write, output: &Output) -> Result<(), Failure> {
     }
     let (device, context) = open(arguments.names.device())?;
     let offset = arguments.offset;
-    let room = room(offset)?;
+    let room = room(&device, &context, offset)?;
     let name = from.display().to_string();
     let mut bytes = Vec::new();
     // One more than fits, to detect files that are too large.
@@ -116,17 +116,21 @@ fn open(wanted: Option<&str>) -> Result<(Device, Context), Failure> {
 }
 
 /// Bytes from an offset on.
-fn room(offset: u64) -> Result<u64, Failure> {
-    DEVICE_MEMORY_SIZE.checked_sub(offset).ok_or_else(|| {
-        Failure::Usage(format!(
-            "offset {offset} is beyond the end of the device memory, which has {}",
-            size(DEVICE_MEMORY_SIZE)
-        ))
+fn room(device: &Device, context: &Context, offset: u64) -> Result<u64, Failure> {
+    let memory = context.info().map_err(device.failed())?.device_memory_size;
+    if memory == 0 {
+        return Err(Failure::Usage(format!(
+            "{} has no device memory: it copies from buffer to buffer, as `rdmactl copy` does",
+            device.name
+        )));
+    }
+    memory.checked_sub(offset).ok_or_else(|| {
+        Failure::Usage(format!("offset {offset} is beyond the end of the device memory, which has {}", size(memory)))
     })
 }
 
 fn part(device: &Device, context: &Context, part: &Part) -> Result<Vec<u8>, Failure> {
-    let room = room(part.offset)?;
+    let room = room(device, context, part.offset)?;
     let length = part.length.unwrap_or(room);
     if length > room {
         return Err(Failure::Usage(format!(

@@ -11,8 +11,11 @@ use crate::failure::Failure;
 /// Sizes of the requests.
 const SIZES: [usize; 4] = [1, 64, 1024, 4096];
 
-/// Size of the longest copy.
-const LONG: usize = 16384;
+/// Sizes of longer copies through the device memory.
+const LONG: [usize; 1] = [16 << 10];
+
+/// Sizes of longer copies from buffer to buffer.
+const LONG_DIRECT: [usize; 3] = [64 << 10, 1 << 20, 4 << 20];
 
 /// Requests in one call.
 const BATCHES: [usize; 3] = [1, 64, 1024];
@@ -68,40 +71,39 @@ pub struct Call {
 
 /// Measures everything.
 pub fn all(context: &Context, rounds: u32, shown: bool, of: &impl Fn(Error) -> Failure) -> Result<Measured, Failure> {
-    let steps = (2 * SIZES.len() + SIZES.len() + 1 + BATCHES.len() + 2) as u64;
-    let bar = if shown { ProgressBar::new(steps * u64::from(rounds)) } else { ProgressBar::hidden() };
+    let info = context.info().map_err(of)?;
+    let has_memory = info.device_memory_size > 0;
+    let mut copies = SIZES.to_vec();
+    copies.extend_from_slice(if info.copies_directly() { &LONG_DIRECT } else { &LONG });
+    let steps = (if has_memory { 2 * SIZES.len() } else { 0 }) + copies.len() + BATCHES.len() + 2;
+    let bar = if shown { ProgressBar::new(steps as u64 * u64::from(rounds)) } else { ProgressBar::hidden() };
     if let Ok(style) = ProgressStyle::with_template("{msg:28} {wide_bar} {eta} left") {
         bar.set_style(style);
     }
-    let bench = Bench { context, rounds, bar, of };
-    let measured = bench.run();
+    let bench = Bench { context, has_memory, rounds, bar, of };
+    let measured = bench.run(&copies);
     bench.bar.finish_and_clear();
     measured
 }
 
 struct Bench<'a, F> {
     context: &'a Context,
+    has_memory: bool,
     rounds: u32,
     bar: ProgressBar,
     of: &'a F,
 }
 
 impl<F: Fn(Error) -> Failure> Bench<'_, F> {
-    fn run(&self) -> Result<Measured, Failure> {
-        let one = |make: fn(Buffer, usize) -> Request<Buffer>| {
-            move |context: &Context, bytes| Ok::<_, Error>(make(context.allocate(bytes)?, bytes).run().map(drop)?)
-        };
-        let copy = |context: &Context, bytes: usize| {
-            let (from, to) = (context.allocate(bytes)?, context.allocate(bytes)?);
-            Ok::<_, Error>(Request::copy(from, ..bytes, to, 0).run().map(drop)?)
-        };
-        let mut longer = SIZES.to_vec();
-        longer.push(LONG);
-        let latency = vec![
-            self.series("to_device", &SIZES, one(|buffer, bytes| Request::to_device(buffer, ..bytes, 0)))?,
-            self.series("from_device", &SIZES, one(|buffer, bytes| Request::from_device(buffer, ..bytes, 0)))?,
-            self.series("copy", &longer, copy)?,
-        ];
+    fn run(&self, copies: &[usize]) -> Result<Measured, Failure> {
+        let to = |bytes| Ok(Request::to_device(self.context.allocate(bytes)?, ..bytes, 0));
+        let from = |bytes| Ok(Request::from_device(self.context.allocate(bytes)?, ..bytes, 0));
+        let mut latency = Vec::new();
+        if self.has_memory {
+            latency.push(self.series("to_device", &SIZES, to)?);
+            latency.push(self.series("from_device", &SIZES, from)?);
+        }
+        latency.push(self.series("copy", copies, |bytes| self.copy(bytes))?);
         let mut calls = Vec::new();
         for (call, batch) in ["SUBMIT of 1", "SUBMIT of 64", "SUBMIT of 1024"].into_iter().zip(BATCHES) {
             calls.push(self.call(call, || self.submit(batch))?);
@@ -111,15 +113,26 @@ impl<F: Fn(Error) -> Failure> Bench<'_, F> {
         Ok(Measured { latency, calls })
     }
 
-    fn series(
+    fn copy(&self, bytes: usize) -> Result<Request<(Buffer, Buffer)>, Error> {
+        Ok(Request::copy(self.context.allocate(bytes)?, ..bytes, self.context.allocate(bytes)?, 0))
+    }
+
+    fn series<T>(
         &self,
         operation: &'static str,
         sizes: &[usize],
-        run: impl Fn(&Context, usize) -> Result<(), Error>,
+        make: impl Fn(usize) -> Result<Request<T>, Error>,
     ) -> Result<Series, Failure> {
         let point = |&bytes: &usize| {
-            let times =
-                self.times(format!("{operation}, {bytes} bytes"), || Ok(timed(|| run(self.context, bytes))?.0))?;
+            let once = || {
+                let request = make(bytes)?;
+                let began = Instant::now();
+                let buffers = request.run()?;
+                let time = began.elapsed();
+                drop(buffers);
+                Ok(time)
+            };
+            let times = self.times(format!("{operation}, {bytes} bytes"), once)?;
             let median_us = median(&times);
             #[expect(clippy::cast_precision_loss, reason = "a rate, for people")]
             let bytes_per_second = bytes as f64 / (median_us.max(1e-3) / 1e6);
@@ -146,10 +159,19 @@ impl<F: Fn(Error) -> Failure> Bench<'_, F> {
         Ok(times)
     }
 
-    /// Queues this many, and cancels all but the running one.
     fn submit(&self, batch: usize) -> Result<Duration, Error> {
-        let request = || Ok(Request::to_device(self.context.allocate(1)?, ..1, 0));
-        let requests = (0..batch).map(|_| request()).collect::<Result<Vec<_>, Error>>()?;
+        match self.has_memory {
+            true => self.submit_all(batch, || Ok(Request::to_device(self.context.allocate(1)?, ..1, 0))),
+            false => self.submit_all(batch, || {
+                let (from, to) = self.context.allocate(2)?.split_at(1);
+                Ok(Request::copy(from, .., to, 0))
+            }),
+        }
+    }
+
+    /// Queues this many, and cancels all but the running one.
+    fn submit_all<T>(&self, batch: usize, make: impl Fn() -> Result<Request<T>, Error>) -> Result<Duration, Error> {
+        let requests = (0..batch).map(|_| make()).collect::<Result<Vec<_>, Error>>()?;
         let began = Instant::now();
         let submitted = self.context.submit_all(requests);
         let time = began.elapsed();

@@ -22,7 +22,7 @@ fn picture_of(to: &mut String, title: &str, latency: &[Series]) -> Result<(), Bo
     let area = SVGBackend::with_string(to, (800, 480)).into_drawing_area();
     area.fill(&WHITE)?;
     let points = || latency.iter().flat_map(|series| &series.points);
-    let longest = points().map(|point| point.most_us / 1000.0).fold(1.0, f64::max);
+    let longest = points().map(|point| point.most_us / 1000.0).fold(0.0, f64::max);
     let largest = points().map(size).fold(2.0, f64::max);
     let mut chart = ChartBuilder::on(&area)
         .caption(title, ("sans-serif", 20))

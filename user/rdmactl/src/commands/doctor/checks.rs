@@ -1,6 +1,7 @@
 //! The checks, in the order in which things are needed.
 
 mod device;
+mod handover;
 mod system;
 
 use rust_dma::Context;
@@ -63,7 +64,7 @@ fn of_device(device: &Device, context: &Context) -> Checks {
             let has_memory = !memory.is_wrong();
             checks.push(("memory", memory));
             if has_memory {
-                checks.push(("transfer", device::transfer(context)));
+                checks.push(("transfer", device::transfer(context, &info)));
             }
         }
     }

@@ -91,19 +91,30 @@ pub fn memory(context: &Context) -> Finding {
 
 const LARGE: usize = 1 << 20;
 
-/// A transfer to the device and back. The byte in the device memory is restored.
-pub fn transfer(context: &Context) -> Finding {
+/// A transfer to the device and back, or from buffer to buffer.
+pub fn transfer(context: &Context, info: &Info) -> Finding {
+    let (run, what): (fn(_) -> _, _) = match info.copies_directly() {
+        true => (copy, "copied from buffer to buffer"),
+        false => (there_and_back, "transferred from the device and back"),
+    };
     let began = Instant::now();
-    let done = context.allocate(2).and_then(|buffer| {
-        let (first, second) = buffer.split_at(1);
-        let first = Request::from_device(first, ..1, 0).run()?;
-        Request::to_device(first, ..1, 0).run()?;
-        drop(second);
-        Ok(())
-    });
+    let done = run(context);
     let time = began.elapsed();
     match done {
-        Ok(()) => good(format!("a byte was transferred from the device and back in {} ms", time.as_millis())),
+        Ok(()) => good(format!("a byte was {what} in {} ms", time.as_millis())),
         Err(error) => wrong(error.to_string(), "`dmesg` has more; unbind the driver and bind it again"),
     }
+}
+
+/// The byte in the device memory is restored.
+fn there_and_back(context: &Context) -> Result<(), Error> {
+    let buffer = Request::from_device(context.allocate(1)?, ..1, 0).run()?;
+    Request::to_device(buffer, ..1, 0).run()?;
+    Ok(())
+}
+
+fn copy(context: &Context) -> Result<(), Error> {
+    let (from, to) = context.allocate(2)?.split_at(1);
+    Request::copy(from, .., to, 0).run()?;
+    Ok(())
 }

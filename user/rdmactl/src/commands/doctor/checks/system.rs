@@ -1,27 +1,58 @@
 //! The kernel, the module and its devices.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
-use super::{Checks, Finding, good, note, wrong};
-use crate::sysfs;
-
-/// The vendor and the device that QEMU's edu has. Source: QEMU, docs/specs/edu.rst.
-const EDU: (&str, &str) = ("0x1234", "0x11e8");
+use super::{Checks, Finding, good, handover, note, wrong};
+use crate::{model::Model, sysfs};
 
 /// The oldest kernel that the driver is for.
 const KERNEL: (u32, u32) = (7, 3);
 
 /// What is needed for a node.
 pub fn all() -> Checks {
-    let devices = edu_devices();
-    vec![
-        ("device", plugged(devices.as_deref())),
-        ("module", module()),
-        ("driver", driver(&devices.unwrap_or_default())),
-    ]
+    let devices = devices();
+    let mut checks = vec![("device", plugged(devices.as_deref())), ("module", module())];
+    let (ours, others): (Vec<_>, Vec<_>) = devices.unwrap_or_default().into_iter().partition(Plugged::is_meant_for_us);
+    if !ours.is_empty() || others.is_empty() {
+        checks.push(("driver", driver(&ours)));
+    }
+    if !others.is_empty() {
+        checks.push(("I/OAT", handover::of(&others, !ours.is_empty())));
+    }
+    checks
+}
+
+/// A device on the PCI bus that the driver knows.
+pub struct Plugged {
+    pub model: Model,
+    pub address: String,
+    /// The driver that it is bound to.
+    pub driver: Option<String>,
+    /// The driver that it is reserved for.
+    reserved: Option<String>,
+}
+
+impl Plugged {
+    /// A device for a test.
+    #[cfg(test)]
+    pub fn new(model: Model, address: &str, driver: Option<&str>) -> Self {
+        Self { model, address: address.into(), driver: driver.map(String::from), reserved: None }
+    }
+
+    fn at(path: &Path) -> Option<Self> {
+        Some(Self {
+            model: Model::at(path)?,
+            address: path.file_name()?.to_string_lossy().into_owned(),
+            driver: sysfs::link_name(path.join("driver")),
+            reserved: sysfs::text(path.join("driver_override")).filter(|name| name != "(null)"),
+        })
+    }
+
+    /// The driver is bound to edu by itself, and to others by `driver_override` only.
+    fn is_meant_for_us(&self) -> bool {
+        let is_ours = |name: &Option<String>| name.as_deref() == Some("rdma");
+        self.model == Model::Edu || is_ours(&self.driver) || is_ours(&self.reserved)
+    }
 }
 
 /// Its version, and Rust.
@@ -67,33 +98,25 @@ fn lockdown_mode() -> Option<String> {
     (mode != "none").then_some(mode)
 }
 
-/// The edu devices on the PCI bus; none if that is not visible.
-fn edu_devices() -> Option<Vec<PathBuf>> {
-    let is_edu = |path: &PathBuf| {
-        let id = |name| sysfs::text(path.join(name));
-        id("vendor").as_deref() == Some(EDU.0) && id("device").as_deref() == Some(EDU.1)
-    };
+/// The devices on the PCI bus that the driver knows; none if the bus is not visible.
+fn devices() -> Option<Vec<Plugged>> {
     let entries = fs::read_dir("/sys/bus/pci/devices").ok()?.flatten();
-    let mut devices: Vec<_> = entries.map(|entry| entry.path()).filter(is_edu).collect();
-    devices.sort();
+    let mut devices: Vec<_> = entries.filter_map(|entry| Plugged::at(&entry.path())).collect();
+    devices.sort_by(|one, other| one.address.cmp(&other.address));
     Some(devices)
 }
 
-fn file_name(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
-}
-
-fn plugged(devices: Option<&[PathBuf]>) -> Finding {
+fn plugged(devices: Option<&[Plugged]>) -> Finding {
     let Some(devices) = devices else {
         return Finding::Unknown { found: "/sys/bus/pci is not visible here".into() };
     };
-    let names: Vec<_> = devices.iter().map(|path| file_name(path)).collect();
+    let names: Vec<_> = devices.iter().map(|device| format!("{} at {}", device.model.name(), device.address)).collect();
     match names.is_empty() {
         true => wrong(
-            "no edu device (PCI 1234:11e8)",
+            "no edu device (PCI 1234:11e8), and no I/OAT device (8086:2021, 8086:6f50 to 6f53)",
             "add one to the virtual machine: `qemu-system-x86_64 -device edu`, with QEMU 10 or newer",
         ),
-        false => good(format!("edu at {}", names.join(", "))),
+        false => good(names.join(", ")),
     }
 }
 
@@ -133,21 +156,21 @@ fn module() -> Finding {
 }
 
 /// Whether the devices are bound to this driver.
-fn driver(devices: &[PathBuf]) -> Finding {
+fn driver(devices: &[Plugged]) -> Finding {
     let mut others = Vec::new();
     let mut ours = Vec::new();
-    for device in devices {
-        match sysfs::link_name(device.join("driver")) {
-            Some(driver) if driver == "rdma" => ours.push(file_name(device)),
-            Some(driver) => others.push(format!("{} is {driver}'s", file_name(device))),
-            None => others.push(format!("{} has none", file_name(device))),
+    for Plugged { address, driver, .. } in devices {
+        match driver {
+            Some(driver) if driver == "rdma" => ours.push(address.clone()),
+            Some(driver) => others.push(format!("{address} is {driver}'s")),
+            None => others.push(format!("{address} has none")),
         }
     }
     if devices.is_empty() {
         return Finding::Unknown { found: "no device".into() };
     }
     let advice = "`dmesg` shows why it was refused; `echo ADDRESS >/sys/bus/pci/drivers/rdma/bind` binds it again, \
-                  after an unbind from another driver and with an empty driver_override";
+                  after an unbind from another driver, if its driver_override is empty or rdma";
     match (ours.is_empty(), others.is_empty()) {
         (false, true) => good(format!("rdma, of {}", ours.join(", "))),
         (false, false) => note(format!("rdma, of {}; {}", ours.join(", "), others.join(", ")), advice),
