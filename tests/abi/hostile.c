@@ -370,17 +370,17 @@ TEST_F(hostile, submit_of_a_chain_that_ends_early)
 /* An unmapped page within a large array. */
 TEST_F(hostile, submit_of_an_array_with_a_hole)
 {
-	enum { BEFORE = 5 * 4096 / 64 };
+	const int before = 2 * PAGE / sizeof(struct rdma_request);
 	size_t bytes = DEPTH * sizeof(struct rdma_request);
 	unsigned char *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	ASSERT_NE(MAP_FAILED, memory);
 	array_of_requests(self, memory + bytes, DEPTH, 0, 0, 0);
-	ASSERT_EQ(0, munmap(memory + 5 * PAGE, PAGE));
-	EXPECT_EQ(BEFORE, submit(self->fd, (void *)memory, DEPTH));
-	expect_queued(_metadata, self->fd, 0, BEFORE);
+	ASSERT_EQ(0, munmap(memory + 2 * PAGE, PAGE));
+	EXPECT_EQ(before, submit(self->fd, (void *)memory, DEPTH));
+	expect_queued(_metadata, self->fd, 0, before);
 	/* Submitting the remaining requests again returns the error. */
-	EXPECT_EQ(-EFAULT, submit(self->fd, (struct rdma_request *)memory + BEFORE, DEPTH - BEFORE));
+	EXPECT_EQ(-EFAULT, submit(self->fd, (struct rdma_request *)memory + before, DEPTH - before));
 	expect_queued(_metadata, self->fd, 0, 0);
 	munmap(memory, bytes);
 }
@@ -664,7 +664,7 @@ TEST_F(hostile, arguments_in_a_buffer)
 	EXPECT_EQ(64, collect(self->fd, (void *)(fresh + PAGE), 64, 64, FOREVER));
 	for (int i = 0; i < 64; i++) {
 		EXPECT_EQ(i, completions[i].cookie);
-		EXPECT_EQ(PAGE, completions[i].bytes);
+		EXPECT_EQ(DEVICE_MEMORY, completions[i].bytes);
 	}
 	*alloc = (struct rdma_alloc){ .size = 1 };
 	EXPECT_EQ(0, call(self->fd, RDMA_IOC_ALLOC, alloc));

@@ -410,10 +410,10 @@ static void spoil(struct rdma_request *request)
 		request->length = chance(50) ? 0 : -1ULL - any(DEVICE_MEMORY);
 		break;
 	case 4:
-		request->source_offset = chance(50) ? -1ULL - any(DEVICE_MEMORY) : PAGES * DEVICE_MEMORY;
+		request->source_offset = chance(50) ? -1ULL - any(DEVICE_MEMORY) : PAGES * PAGE;
 		break;
 	case 5:
-		request->destination_offset = chance(50) ? -request->length : PAGES * DEVICE_MEMORY;
+		request->destination_offset = chance(50) ? -request->length : PAGES * PAGE;
 		break;
 	case 6:
 		request->reserved[any(2)] = 1ULL << any(64);
