@@ -294,9 +294,12 @@ impl Delayed<Engine<'_>> {
     /// If it was the driver that detected the failure, the engine may still be executing them.
     /// Returns whether it can be used again.
     fn restart(&self) -> bool {
-        // If the queue is closed, the work item fails those that return to their lanes.
-        self.queue_now();
-        self.hardware.restart().is_ok()
+        let restarted = self.hardware.restart().is_ok();
+        if restarted {
+            // If the queue is closed, the work item fails those that return to their lanes.
+            self.queue_now();
+        }
+        restarted
     }
 
     /// Posts transfers until the slots are full or no requests are left, and queues the work item

@@ -64,13 +64,16 @@ impl<T: QueueTypes> Queue<T> {
             .flight
             .find(|active| active.slots > 0 && !active.overdue)?;
         let active = self.flight.get_mut(number)?;
-        let job = active.job.as_mut()?;
+        let job = active.job.as_ref()?;
         let is_collected = active.lane.is_some() && job.caller.is_none();
         if is_collected && completion.is_none() {
             return None;
         }
-        active.overdue = true;
         self.stuck = true;
+        self.return_turn();
+        let active = self.flight.get_mut(number)?;
+        active.overdue = true;
+        let job = active.job.as_mut()?;
         let Some(lane) = active.lane.take() else {
             return Some(None);
         };
@@ -95,6 +98,11 @@ impl<T: QueueTypes> Queue<T> {
             }
         }
         Some(self.notice(lane, Change::Completed))
+    }
+
+    /// Whether a request was [timed out](Self::time_out), and the engine still has it.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.stuck
     }
 
     /// Accepts no more requests. The caller [fails](Self::fail_batch) those that wait; transfers that

@@ -114,6 +114,15 @@ impl<T: QueueTypes> Queue<T> {
         }
     }
 
+    /// Ends the turn, and returns its request to its lane if the engine has no transfer of it.
+    pub(super) fn return_turn(&mut self) {
+        let turn = self.turn;
+        self.end_turn();
+        if let Some(turn) = turn {
+            self.restart(turn.active);
+        }
+    }
+
     /// Whether the engine has a transfer.
     pub(crate) fn is_busy(&self) -> bool {
         !self.flight.is_idle()

@@ -190,10 +190,12 @@ impl Delayed<Engine<'_>> {
         checked: &mut Checked,
     ) {
         let is_overdue = error == ETIMEDOUT;
-        let can_continue = if is_overdue {
-            self.abilities.can_abort && self.restart()
+        let was_stuck = state.queue.is_stuck();
+        let can_continue = if self.abilities.can_abort {
+            // Once is enough: an engine that does not stop takes long to try.
+            !was_stuck && self.restart()
         } else {
-            self.restart()
+            !is_overdue && self.restart()
         };
         if can_continue {
             state.queue.stats.counters.watchdog_recoveries += 1;
@@ -207,7 +209,7 @@ impl Delayed<Engine<'_>> {
             checked.notice = self.finish(state, Err(error));
             checked.again = true;
         } else if let Some(notice) = state.queue.time_out(completion) {
-            checked.message = Some(Message::NoEnd);
+            checked.message = (!was_stuck).then_some(Message::NoEnd);
             checked.notice = notice;
             checked.fail = true;
             checked.again = true;

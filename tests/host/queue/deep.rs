@@ -496,3 +496,18 @@ fn all_that_a_stuck_engine_has_is_timed_out() {
     assert!(!machine.queue.is_busy());
     assert_eq!(machine.queue.refuses(), None);
 }
+
+/// A request whose turn had begun when the slots were full fails with those that wait.
+#[test]
+fn what_a_stuck_engine_was_to_get_next_fails() {
+    let mut machine = Machine::new(2, direct(1000, 0), 1);
+    machine.batch(0, &[(100, 100, false); 4]);
+    machine.post();
+    assert_eq!(machine.posted.len(), 2);
+    while machine.queue.time_out(&mut Some(Job::blank().unwrap())).is_some() {}
+    let mut cursor = LaneCursor::default();
+    while machine.queue.fail_batch(&mut cursor).more {}
+    machine.look();
+    let outcomes: Vec<_> = machine.asked.iter().map(|asked| asked.outcome).collect();
+    assert_eq!(outcomes, [Some(Err(ETIMEDOUT)), Some(Err(ETIMEDOUT)), Some(Err(EIO)), Some(Err(EIO))]);
+}
