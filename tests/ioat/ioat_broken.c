@@ -5,7 +5,7 @@
  */
 #include "ioat.h"
 
-enum { THREADS = 3, BATCH = 32, LARGEST = 3 * PAGE, SIZE = BATCH * LARGEST };
+enum { THREADS = 3, BATCH = 32, LARGEST = 3 * 4096, SIZE = BATCH * LARGEST };
 
 FIXTURE(ioat_broken)
 {
