@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! copy_engine: the same copy by the CPU and by a DMA engine, and the CPU time of each.
+//! `copy_engine`: the same copy by the CPU and by a DMA engine, and the CPU time of each.
 //!
 //! The buffers are the same for both. A thread of the lowest priority computes meanwhile: the CPU time that it gets is what a copy leaves
 //! to other programs. Also what the kernel does for a copy is missing there, its interrupt handler included.
