@@ -91,4 +91,31 @@ static inline void ioat_timing(const struct ioat *ioat, uint32_t nanoseconds, ui
 	ioat_set(ioat, IOAT_RATE, rate);
 }
 
+/* A device at this address gets the driver, also after a rescan, which forgets driver_override. */
+static inline int ioat_bind(const char *address)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/driver_override", address);
+	return write_text(path, "rdma") ?: write_text("/sys/bus/pci/drivers_probe", address);
+}
+
+/* A copy through a new file. */
+static inline bool ioat_works(void)
+{
+	struct buffer buffer;
+	int fd = open_node(O_RDWR);
+	bool good;
+
+	if (fd < 0 || allocate(fd, 2 * PAGE, &buffer)) {
+		close(fd);
+		return false;
+	}
+	fill(buffer.bytes, PAGE, now());
+	good = !copy(fd, &buffer, PAGE, &buffer, 0, PAGE) && !memcmp(buffer.bytes, buffer.bytes + PAGE, PAGE);
+	close(fd);
+	munmap(buffer.bytes, buffer.size);
+	return good;
+}
+
 #endif

@@ -30,6 +30,9 @@ struct operation {
 	int without_device[4]; /* those while a device is removed and added, in addition to ENODEV */
 };
 
+/* Whether the device has memory. Set before there are threads. */
+static bool with_memory = true;
+
 /* A thread that executes operations. */
 struct worker {
 	const struct operation *operation;
@@ -260,7 +263,7 @@ static inline struct rdma_request some_request(struct worker *worker)
 	struct buffer one = { .handle = some_handle(worker) }, other = { .handle = some_handle(worker) };
 	uint64_t cookie = worker->place->cookie++, length = 1 + any(worker, DEVICE_MEMORY);
 
-	switch (any(worker, 4)) {
+	switch (with_memory ? any(worker, 4) : 0) {
 	case 0:
 		return copying(&one, any(worker, DEVICE_MEMORY), &other, any(worker, DEVICE_MEMORY), length, cookie);
 	case 1:
@@ -285,6 +288,14 @@ static inline void submits(struct worker *worker)
 		cancel_all(worker->place->fd);
 }
 
+/* Of a byte. */
+static inline struct rdma_request small_request(struct worker *worker)
+{
+	struct buffer one = { .handle = some_handle(worker) }, other = { .handle = some_handle(worker) };
+
+	return with_memory ? writing(&one, 0, 0, 1, 0) : copying(&one, 0, &other, 1, 1, 0);
+}
+
 static inline void waits(struct worker *worker)
 {
 	struct rdma_completion completions[16];
@@ -297,7 +308,7 @@ static inline void waits(struct worker *worker)
 			      completions[i].status == -ECANCELED ? 0 : completions[i].status);
 	/* Submits something to wait for. */
 	if (!got)
-		judge(worker, "SUBMIT", submit_one(worker->place->fd, writing(&(struct buffer){ some_handle(worker) }, 0, 0, 1, 0)));
+		judge(worker, "SUBMIT", submit_one(worker->place->fd, small_request(worker)));
 }
 
 static inline void cancels(struct worker *worker)
@@ -357,7 +368,7 @@ static inline void reads(struct worker *worker)
 	alarm_soon(worker);
 	if (any(worker, 2))
 		judge(worker, "pread", result(pread(worker->place->fd, bytes, sizeof(bytes), any(worker, 4000))));
-	else
+	else if (with_memory)
 		judge(worker, "pwrite", result(pwrite(worker->place->fd, bytes, sizeof(bytes), any(worker, 4000))));
 	no_alarm(worker);
 }
@@ -401,6 +412,21 @@ static inline void looks_as_root(struct worker *worker)
 	judge(worker, "trace", read_text("/sys/kernel/tracing/trace", text, sizeof(text)));
 }
 
+/* Requests of SUBMIT, and those of TRANSFER without end. */
+static inline void __attribute__((noreturn)) be_busy(int fd, const struct buffer *buffer)
+{
+	if (with_memory)
+		submit_many(fd, buffer, 20, 0);
+	for (int i = 0; i < 20 && !with_memory; i++)
+		submit_one(fd, copying(buffer, PAGE, buffer, 0, PAGE, i));
+	for (;;) {
+		if (with_memory)
+			from_device(fd, buffer, 0, 0, DEVICE_MEMORY);
+		else
+			copy(fd, buffer, PAGE, buffer, 0, PAGE);
+	}
+}
+
 /* A process with all kinds of calls is killed. */
 static inline void kills(struct worker *worker)
 {
@@ -412,10 +438,8 @@ static inline void kills(struct worker *worker)
 		int fd = open_node(O_RDWR);
 
 		if (fd >= 0 && !allocate(fd, 2 * PAGE, &buffer)) {
-			submit_many(fd, &buffer, 20, 0);
 			touch(buffer.bytes, buffer.size);
-			for (;;)
-				from_device(fd, &buffer, 0, 0, DEVICE_MEMORY);
+			be_busy(fd, &buffer);
 		}
 		for (;;)
 			pause();
@@ -479,8 +503,12 @@ static inline void prepare_for_operations(void)
 	struct sigaction bus = { .sa_handler = escape_handler, .sa_flags = SA_NODEFER };
 	struct sigaction alarm = { .sa_handler = wake_handler };
 
+	int fd = open_node(O_RDWR);
+
 	sigaction(SIGBUS, &bus, NULL);
 	sigaction(SIGUSR1, &alarm, NULL);
+	with_memory = fd < 0 || has_memory(fd);
+	close(fd);
 }
 
 /* Called by the thread itself; `own` exists. */

@@ -169,6 +169,14 @@ static inline struct rdma_request linked(struct rdma_request request)
 	return request;
 }
 
+/* Whether the device has memory; others only copy. */
+static inline bool has_memory(int fd)
+{
+	struct rdma_device_info info = { 0 };
+
+	return !call(fd, RDMA_IOC_DEVICE_INFO, &info) && info.device_memory_size;
+}
+
 /* This many requests to the device of a byte each, with cookies from `cookie` on. */
 static inline int submit_many(int fd, const struct buffer *from, uint32_t count, uint64_t cookie)
 {
