@@ -352,8 +352,17 @@ impl<T: QueueTypes> Lanes<T> {
             Some(at) => at.cancel_step(scan, deferred),
             None => false,
         };
-        self.place(lane, None);
+        // Between two steps, the lane keeps its position, even if its first request cannot be taken.
+        if !more || !self.has_turns(lane) {
+            self.place(lane, None);
+        }
         more
+    }
+
+    /// Returns whether a lane is in the ring of lanes that get turns.
+    fn has_turns(&self, lane: LaneId) -> bool {
+        let slot = self.lanes.get(lane.0);
+        slot.is_some_and(|slot| slot.place == Place::Turns)
     }
 
     /// Puts a lane into the ring that it belongs to.

@@ -323,3 +323,24 @@ fn a_job_that_is_cleared_is_blank() {
     assert_eq!(addresses(&drain(&mut queue)), [2]);
     assert_eq!(collect(&mut queue, a, 9), [(8, 1, Ok(()))]);
 }
+
+/// A lane keeps its turn while its requests are cancelled, also if a step ends before one that is linked to a cancelled one.
+#[test]
+fn a_lane_keeps_its_turn_during_a_scan() {
+    let mut queue = open();
+    let (a, _) = lane(&mut queue);
+    let (b, _) = lane(&mut queue);
+    submit(&mut queue, b, copy(0x10_0000, 0x20_0000, 2 * SIZE));
+    assert_eq!(queue.start().unwrap().direction, Direction::ToDevice);
+    let chain = (0..40).map(|number| (to_device(0x30_0000, SIZE), 7, number > 0));
+    batch(&mut queue, a, chain).unwrap();
+    let call = submit(&mut queue, a, to_device(0x40_0000, SIZE));
+    finish(&mut queue);
+    assert_eq!(queue.start().unwrap().direction, Direction::FromDevice);
+
+    assert_eq!(cancel(&mut queue, a, Some(7)), (40, false));
+    finish(&mut queue);
+    assert_eq!(queue.start().unwrap().address, 0x40_0000);
+    finish(&mut queue);
+    assert_eq!(done(&call), Some(Ok(())));
+}
