@@ -114,7 +114,7 @@ class Ioat(Case):
         bench = valid("bench", self.run_tool("--json", "bench", "-r", 2, "--svg", picture).stdout)
         (copy,) = bench["latency"]
         self.assertEqual((copy["operation"], copy["points"][-1]["bytes"]), ("copy", 4 << 20))
-        self.assertLess(copy["points"][0]["median_us"], 50_000)
+        self.assertLess(copy["points"][0]["median_us"], 1_000_000)
         self.assertIn("svg", picture.read_text())
         self.assertRegex(self.run_tool("bench", "-r", 1).stdout.decode(), r"(?m)^copy +4194304 ")
         self.wait_until(self.idle)
