@@ -173,9 +173,9 @@ impl Device {
 
 #[cfg(CONFIG_FAULT_INJECTION)]
 impl Device {
-    /// Injects a device fault.
+    /// Injects a device fault into the first engine.
     fn inject(&self, command: &str) -> Result {
-        let channel = self.next_channel()?;
-        self.enter(&channel, |engine| engine.inject(command))?
+        let channel = self.channels.first().ok_or(ENODEV)?;
+        self.enter(channel, |engine| engine.inject(command))?
     }
 }
