@@ -189,22 +189,19 @@ impl Delayed<Engine<'_>> {
         completion: &mut Option<Entry<Job>>,
         checked: &mut Checked,
     ) {
-        let is_overdue = error == ETIMEDOUT;
         let was_stuck = state.queue.is_stuck();
-        let can_continue = if self.abilities.can_abort {
+        let may_restart = if self.abilities.can_abort {
             // Once is enough: an engine that does not stop takes long to try.
-            !was_stuck && self.restart()
+            !was_stuck
         } else {
-            !is_overdue && self.restart()
+            error != ETIMEDOUT
         };
-        if can_continue {
+        if may_restart && self.restart() {
             state.queue.stats.counters.watchdog_recoveries += 1;
-            checked.message = Some(if is_overdue {
-                Message::Aborted
-            } else if error == EIO {
-                Message::NoBusMaster
-            } else {
-                Message::LostInterrupt
+            checked.message = Some(match error {
+                ETIMEDOUT => Message::Aborted,
+                EIO => Message::NoBusMaster,
+                _ => Message::LostInterrupt,
             });
             checked.notice = self.finish(state, Err(error));
             checked.again = true;
