@@ -133,14 +133,14 @@ static uint64_t flips(unsigned int *seed)
 	}
 }
 
-static void break_it(const struct ioat *ioat, unsigned int *seed, bool lies)
+static void break_it(const struct ioat *ioat, unsigned int *seed, bool lies, bool hangs)
 {
 	static const enum fault kinds[] = { LOST_INTERRUPT, LOST_COMPLETION, ERROR, ERROR, WRONG_COMPLETION, WRONG_COMPLETION };
 	enum fault kind = kinds[rand_r(seed) % (lies ? 6 : 4)];
 	uint16_t nth = 1 + rand_r(seed) % 40;
 
-	/* Each of these takes a second. */
-	if (rand_r(seed) % 1000 == 0)
+	/* Each of these takes a second: few, but at least one. */
+	if (hangs || rand_r(seed) % 1000 == 0)
 		kind = HANG;
 	ioat_fault(ioat, kind, nth, false, kind == ERROR ? 1U << rand_r(seed) % 32 : flips(seed));
 }
@@ -154,7 +154,7 @@ static void break_all(struct __test_metadata *_metadata, FIXTURE_DATA(ioat_broke
 	for (int fault = 0; fault < self->faults; fault++) {
 		long sum = 0;
 
-		break_it(&self->ioat, &self->seed, lies);
+		break_it(&self->ioat, &self->seed, lies, fault == self->faults / 2);
 		if (rand_r(&self->seed) % 4 == 0)
 			pause_us(rand_r(&self->seed) % 10000);
 		for (int i = 0; i < THREADS; i++) {
