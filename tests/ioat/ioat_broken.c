@@ -196,7 +196,7 @@ TEST_F(ioat_broken, at_random)
 	/* Copies that the device has said to be completed, and which it executes later. */
 	pause_us(2000000);
 	for (int i = 0; i < 100; i++)
-		good += ioat_works();
+		good += works();
 	EXPECT_EQ(100, good);
 	FIGURE("%d faults of an I/OAT device%s", "%ld copies, %ld failed as documented, %ld wrong", self->faults,
 	       variant->lies ? " that lies" : "", done, failed, mismatches);

@@ -127,7 +127,7 @@ static void comes_back(struct __test_metadata *_metadata, FIXTURE_DATA(ioat_gone
 	ASSERT_EQ(0, ioat_open(0, &self->ioat));
 	ioat_clear(&self->ioat);
 	ioat_timing(&self->ioat, 0, 0);
-	EXPECT_TRUE(ioat_works());
+	EXPECT_TRUE(works());
 	expect_dead(_metadata, self);
 }
 
@@ -211,7 +211,7 @@ TEST_F(ioat_gone, cannot_be_stopped)
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, plant(&crop, fd, PAGES * PAGE));
 	ioat_timing(&self->ioat, 0, 0);
-	EXPECT_TRUE(ioat_works());
+	EXPECT_TRUE(works());
 	EXPECT_EQ(0, harvest(&crop));
 	close(fd);
 }
@@ -241,7 +241,7 @@ TEST_F(ioat_gone, cannot_be_stopped_and_ends_later)
 	ASSERT_EQ(0, come_back(self->ioat.address, UNBIND));
 	fd = open_node(O_RDWR);
 	ASSERT_LE(0, fd);
-	EXPECT_TRUE(ioat_works());
+	EXPECT_TRUE(works());
 	close(fd);
 }
 

@@ -179,7 +179,7 @@ TEST_F(ioat_late, never)
 	}
 	EXPECT_EQ(0, strays);
 	ioat_clear(&self->ioat);
-	EXPECT_TRUE(ioat_works());
+	EXPECT_TRUE(works());
 	FIGURE("%d x %s while I/OAT %s", "%ld canary bytes changed", rounds, variant->what, variant->hangs ? "hangs" : "copies", strays);
 }
 
@@ -210,7 +210,7 @@ TEST(ioat_overdue)
 	ioat_timing(&ioat, 0, 0);
 	close(victim.fd);
 	close(fd);
-	EXPECT_TRUE(ioat_works());
+	EXPECT_TRUE(works());
 }
 
 TEST_HARNESS_MAIN

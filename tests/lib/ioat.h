@@ -100,22 +100,4 @@ static inline int ioat_bind(const char *address)
 	return write_text(path, "rdma") ?: write_text("/sys/bus/pci/drivers_probe", address);
 }
 
-/* A copy through a new file. */
-static inline bool ioat_works(void)
-{
-	struct buffer buffer;
-	int fd = open_node(O_RDWR);
-	bool good;
-
-	if (fd < 0 || allocate(fd, 2 * PAGE, &buffer)) {
-		close(fd);
-		return false;
-	}
-	fill(buffer.bytes, PAGE, now());
-	good = !copy(fd, &buffer, PAGE, &buffer, 0, PAGE) && !memcmp(buffer.bytes, buffer.bytes + PAGE, PAGE);
-	close(fd);
-	munmap(buffer.bytes, buffer.size);
-	return good;
-}
-
 #endif

@@ -177,6 +177,28 @@ static inline bool has_memory(int fd)
 	return !call(fd, RDMA_IOC_DEVICE_INFO, &info) && info.device_memory_size;
 }
 
+/* A round trip through a new file: by way of the device memory, if there is any, otherwise a copy. */
+static inline bool works(void)
+{
+	struct buffer buffer;
+	int fd = open_node(O_RDWR), error;
+	bool good;
+
+	if (fd < 0 || allocate(fd, 2 * PAGE, &buffer)) {
+		close(fd);
+		return false;
+	}
+	fill(buffer.bytes, DEVICE_MEMORY, now());
+	if (has_memory(fd))
+		error = to_device(fd, &buffer, 0, 0, DEVICE_MEMORY) ?: from_device(fd, &buffer, DEVICE_MEMORY, 0, DEVICE_MEMORY);
+	else
+		error = copy(fd, &buffer, DEVICE_MEMORY, &buffer, 0, DEVICE_MEMORY);
+	good = !error && !memcmp(buffer.bytes, buffer.bytes + DEVICE_MEMORY, DEVICE_MEMORY);
+	release(fd, &buffer);
+	close(fd);
+	return good;
+}
+
 /* This many requests to the device of a byte each, with cookies from `cookie` on. */
 static inline int submit_many(int fd, const struct buffer *from, uint32_t count, uint64_t cookie)
 {

@@ -4,6 +4,7 @@
 #define TEARDOWN_H
 
 #include "monitor.h"
+#include "requests.h"
 
 #include <sys/syscall.h>
 
@@ -73,25 +74,6 @@ static inline int come_back(const char *address, enum way way)
 		break;
 	}
 	return error ? error : wait_for_node(NODE);
-}
-
-/* A round trip through a new file. */
-static inline bool works(void)
-{
-	struct buffer buffer;
-	int fd = open_node(O_RDWR);
-	bool good;
-
-	if (fd < 0 || allocate(fd, 2 * PAGE, &buffer)) {
-		close(fd);
-		return false;
-	}
-	fill(buffer.bytes, DEVICE_MEMORY, now());
-	good = !to_device(fd, &buffer, 0, 0, DEVICE_MEMORY) && !from_device(fd, &buffer, DEVICE_MEMORY, 0, DEVICE_MEMORY) &&
-	       !memcmp(buffer.bytes, buffer.bytes + DEVICE_MEMORY, DEVICE_MEMORY);
-	release(fd, &buffer);
-	close(fd);
-	return good;
 }
 
 /* The module without debug information, which can be loaded faster; NULL if there is none. */
