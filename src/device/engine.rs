@@ -239,7 +239,7 @@ impl Delayed<Engine<'_>> {
                 break;
             }
         }
-        reaped.notice = state.queue.completed(ended);
+        reaped.notice = state.queue.notice_of(ended);
         if reaped.ended > 0 {
             state.since = now;
             self.advance(state, Some(now));
@@ -284,7 +284,7 @@ impl Delayed<Engine<'_>> {
     fn finish(&self, state: &mut ChannelState, transferred: Result) -> Option<Notice<Types>> {
         let now = clock::now();
         let ended = state.queue.finish(transferred, now);
-        let notice = state.queue.completed(ended);
+        let notice = state.queue.notice_of(ended);
         state.since = now;
         self.advance(state, Some(now));
         notice

@@ -72,7 +72,7 @@ pub(crate) enum Notice<T: QueueTypes> {
 pub(crate) enum Ended<T: QueueTypes> {
     /// No request has ended, or it had no owner.
     Nothing,
-    /// A request of this lane is completed: a [notice](Queue::completed) must be delivered.
+    /// A request of this lane is completed: a [notice](Queue::notice_of) must be delivered.
     Lane(LaneId),
     /// This thread's request is answered.
     Caller(T::Caller),
@@ -243,7 +243,7 @@ impl<T: QueueTypes> Queue<T> {
     }
 
     /// Makes the notice for the end of a transfer.
-    pub(crate) fn completed(&self, ended: Ended<T>) -> Option<Notice<T>> {
+    pub(crate) fn notice_of(&self, ended: Ended<T>) -> Option<Notice<T>> {
         match ended {
             Ended::Nothing => None,
             Ended::Lane(lane) => self.notice(lane, Change::Completed),
@@ -251,7 +251,7 @@ impl<T: QueueTypes> Queue<T> {
         }
     }
 
-    /// Whether one [notice](Self::completed) suffices for `ended` and for the end of the oldest
+    /// Whether one [notice](Self::notice_of) suffices for `ended` and for the end of the oldest
     /// transfer.
     pub(crate) fn is_next_for(&self, ended: &Ended<T>) -> bool {
         match ended {

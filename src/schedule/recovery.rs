@@ -140,7 +140,7 @@ impl<T: QueueTypes> Queue<T> {
     pub(crate) fn abort(&mut self, taken: Taken<T>, now: u64) -> Option<Notice<T>> {
         let error = self.closed.unwrap_or(ECANCELED);
         let ended = self.complete(taken, Err(error), now);
-        self.completed(ended)
+        self.notice_of(ended)
     }
 
     /// Takes and aborts one of the requests that the engine has had.

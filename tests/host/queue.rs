@@ -203,7 +203,7 @@ fn finish(queue: &mut TestQueue) {
 
 fn finish_with(queue: &mut TestQueue, transferred: Result) {
     let ended = queue.finish(transferred, 0);
-    deliver(queue.completed(ended));
+    deliver(queue.notice_of(ended));
 }
 
 /// What a kernel thread does after a request with linked requests has failed.
