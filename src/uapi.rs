@@ -10,6 +10,7 @@ pub(crate) const RDMA_ABI_VERSION: u32 = 1;
 pub(crate) const RDMA_DEVICE_MEMORY_SIZE: u32 = 4096;
 pub(crate) const RDMA_NO_BUFFER: u32 = 0;
 pub(crate) const RDMA_FIRST_BUFFER: u32 = 1;
+pub(crate) const RDMA_NO_OFFSET: u64 = 9223372036854775807;
 pub(crate) const RDMA_MAX_BUFFER_SIZE: u32 = 1073741824;
 pub(crate) const RDMA_QUEUE_DEPTH: u32 = 1024;
 pub(crate) const RDMA_MAX_ELEMENT_SIZE: u32 = 4096;
@@ -21,6 +22,7 @@ pub(crate) const RDMA_CAP_ABORT: u32 = 2;
 pub(crate) const RDMA_INTERRUPT_INTX: u32 = 1;
 pub(crate) const RDMA_INTERRUPT_MSI: u32 = 2;
 pub(crate) const RDMA_INTERRUPT_MSIX: u32 = 3;
+pub(crate) const RDMA_REGISTER_READ_ONLY: u32 = 1;
 pub(crate) const RDMA_REQUEST_LINK: u32 = 1;
 pub(crate) const RDMA_WAIT_FOREVER: u64 = 9223372036854775807;
 pub(crate) const RDMA_CANCEL_ALL: u32 = 1;
@@ -29,6 +31,7 @@ pub(crate) const RDMA_IOC_DEVICE_INFO: u32 = 2152787200;
 pub(crate) const RDMA_IOC_ALLOC: u32 = 3223907600;
 pub(crate) const RDMA_IOC_FREE: u32 = 1074851089;
 pub(crate) const RDMA_IOC_BUFFER_INFO: u32 = 3224431890;
+pub(crate) const RDMA_IOC_REGISTER: u32 = 3223907603;
 pub(crate) const RDMA_IOC_TRANSFER: u32 = 1077996832;
 pub(crate) const RDMA_IOC_SUBMIT: u32 = 1075375393;
 pub(crate) const RDMA_IOC_WAIT: u32 = 1076423970;
@@ -59,6 +62,16 @@ pub(crate) struct rdma_device_info {
 pub(crate) struct rdma_alloc {
     pub(crate) size: u64,
     pub(crate) mmap_offset: u64,
+    pub(crate) handle: u32,
+    pub(crate) flags: u32,
+    pub(crate) reserved: [u64; 2],
+}
+
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, FromBytes, IntoBytes)]
+pub(crate) struct rdma_register {
+    pub(crate) address: u64,
+    pub(crate) size: u64,
     pub(crate) handle: u32,
     pub(crate) flags: u32,
     pub(crate) reserved: [u64; 2],

@@ -25,6 +25,7 @@ use crate::{
         handle::Handle,
         hold::BufferHold,
         pages,
+        pool::UserRange,
         quota::Quota, //
     }, //
 };
@@ -127,9 +128,6 @@ impl Context {
     /// Allocates a buffer of at least `size` bytes, which must not be 0. Calls `report` to write
     /// the handle to user memory. If `report` fails, the buffer is freed.
     ///
-    /// The handle is not valid before `report` has succeeded: if another thread could free it
-    /// before, it could belong to another buffer when `report` fails.
-    ///
     /// # Errors
     ///
     /// As [`Buffer::new`], and the error of `report`.
@@ -138,24 +136,55 @@ impl Context {
         size: usize,
         report: impl FnOnce(Handle, &Buffer) -> Result,
     ) -> Result {
+        self.add_buffer(|handle| self.new_buffer(size, handle), report)
+    }
+
+    /// Creates a buffer of memory of the calling process, which is pinned. `report` is called as by
+    /// [`allocate`](Self::allocate).
+    ///
+    /// # Errors
+    ///
+    /// As [`Buffer::register`], and the error of `report`.
+    pub(crate) fn register(
+        &self,
+        range: &UserRange,
+        report: impl FnOnce(Handle) -> Result,
+    ) -> Result {
+        let new = |handle| {
+            self.retry(|| Buffer::register(self.device.pool(), &self.quota, range, handle))
+        };
+        self.add_buffer(new, |handle, _| report(handle))
+    }
+
+    /// Adds a buffer. The handle is not valid before `report` has succeeded: if another thread could
+    /// free it before, it could belong to another buffer when `report` fails.
+    fn add_buffer(
+        &self,
+        new: impl FnOnce(Handle) -> Result<Arc<Buffer>>,
+        report: impl FnOnce(Handle, &Buffer) -> Result,
+    ) -> Result {
         let handle = self.reserve()?;
         let unused = ScopeGuard::new(|| self.handles.lock().unreserve(handle));
         // Not under the lock, because the allocation and `report` may take long.
-        let buffer = self.new_buffer(size, handle)?;
+        let buffer = new(handle)?;
         report(handle, &buffer)?;
         unused.dismiss();
         self.handles.lock().publish(handle, buffer);
         Ok(())
     }
 
-    /// Creates a buffer. If there is no memory for it, retries once after buffers have been freed
-    /// that requests were the last to refer to.
+    /// Allocates the memory of a buffer.
     ///
     /// # Errors
     ///
     /// As [`Buffer::new`].
     fn new_buffer(&self, size: usize, handle: Handle) -> Result<Arc<Buffer>> {
-        let new = || Buffer::new(self.device.pool(), &self.quota, size, handle);
+        self.retry(|| Buffer::new(self.device.pool(), &self.quota, size, handle))
+    }
+
+    /// Creates a buffer. If there is no memory for it, retries once after buffers have been freed
+    /// that requests were the last to refer to.
+    fn retry(&self, new: impl Fn() -> Result<Arc<Buffer>>) -> Result<Arc<Buffer>> {
         match new() {
             Err(error @ (EDQUOT | ENOMEM)) => {
                 if self.device.free_released()? {
@@ -207,20 +236,38 @@ impl Context {
         self.handles.lock().get(handle).cloned().ok_or(EINVAL)
     }
 
-    /// Creates a span of a buffer for a request. `holder` creates the request's reference to the
-    /// buffer.
+    /// Creates a span of a buffer that a request reads.
     ///
     /// # Errors
     ///
     /// [`EINVAL`] if the handle is not valid, or the range is not within the buffer.
-    pub(crate) fn span(
+    pub(crate) fn source(
+        &self,
+        handle: Handle,
+        offset: u64,
+        length: u64,
+    ) -> Result<Span<BufferHold>> {
+        Span::new(BufferHold::new(self.buffer(handle)?), offset, length)
+    }
+
+    /// Creates a span of a buffer that a request writes. `holder` creates the request's reference to
+    /// the buffer.
+    ///
+    /// # Errors
+    ///
+    /// As [`source`](Self::source); [`EACCES`] if the buffer is read-only.
+    pub(crate) fn destination(
         &self,
         handle: Handle,
         holder: fn(Arc<Buffer>) -> BufferHold,
         offset: u64,
         length: u64,
     ) -> Result<Span<BufferHold>> {
-        Span::new(holder(self.buffer(handle)?), offset, length)
+        let buffer = self.buffer(handle)?;
+        if !buffer.is_writable() {
+            return Err(EACCES);
+        }
+        Span::new(holder(buffer), offset, length)
     }
 
     /// Returns the quota of the context.
@@ -256,7 +303,7 @@ impl Context {
             buffer => buffer?,
         };
         let offset = first - buffer.first_page();
-        if offset + pages > pages::pages(buffer.size()) {
+        if !buffer.is_mappable() || offset + pages > pages::pages(buffer.size()) {
             return Err(EINVAL);
         }
         // Handles stay valid when the device is gone, but the buffers have no memory.

@@ -50,6 +50,7 @@ pub(super) fn ioctl(context: &Context, mode: Mode, command: u32, address: usize)
     dispatch!(command, {
         RDMA_IOC_DEVICE_INFO => device_info::device_info(context, Argument::new(address, size)?),
         RDMA_IOC_ALLOC => buffer::alloc(context, Argument::new(address, size)?),
+        RDMA_IOC_REGISTER => buffer::register(context, Argument::new(address, size)?),
         RDMA_IOC_FREE => buffer::free(context, Argument::new(address, size)?),
         RDMA_IOC_BUFFER_INFO => buffer::buffer_info(context, Argument::new(address, size)?),
         RDMA_IOC_TRANSFER => request::transfer(context, mode, Argument::new(address, size)?),

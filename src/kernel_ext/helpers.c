@@ -9,6 +9,7 @@
 #include <linux/async.h>
 #include <linux/cc_platform.h>
 #include <linux/cred.h>
+#include <linux/dma-direct.h>
 #include <linux/dma-map-ops.h>
 #include <linux/fs.h>
 #include <linux/iommu-dma.h>
@@ -20,6 +21,7 @@
 
 unsigned long rdma_helper_sg_pfn(struct scatterlist *sg);
 bool rdma_helper_uses_dma_iommu(struct device *dev);
+bool rdma_helper_device_reaches(struct device *dev, struct sg_table *table);
 bool rdma_helper_memory_is_encrypted(void);
 bool rdma_helper_dma_is_coherent(struct device *dev);
 void rdma_helper_wait_for_async_probes(void);
@@ -54,6 +56,25 @@ unsigned long rdma_helper_sg_pfn(struct scatterlist *sg)
 bool rdma_helper_uses_dma_iommu(struct device *dev)
 {
 	return use_dma_iommu(dev);
+}
+
+/*
+ * pinned.rs. Returns whether the device can access these pages. If it cannot,
+ * dma_map_sgtable() would print a warning with a backtrace.
+ */
+bool rdma_helper_device_reaches(struct device *dev, struct sg_table *table)
+{
+	u64 limit = min_not_zero(*dev->dma_mask, dev->bus_dma_limit);
+	struct scatterlist *sg;
+	int i;
+
+	if (use_dma_iommu(dev))
+		return true;
+	for_each_sgtable_sg(table, sg, i) {
+		if (phys_to_dma(dev, sg_phys(sg)) + sg->length - 1 > limit)
+			return false;
+	}
+	return true;
 }
 
 /* dma_mask.rs */

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory: coherent allocations, mappings and their page faults.
+//! Memory: coherent allocations, pinned pages, mappings and their page faults.
 
+pub(crate) mod buffer_memory;
 pub(crate) mod coherent;
 mod extents;
+mod layout;
 pub(crate) mod mapping;
 pub(crate) mod memlock;
+pub(crate) mod pinned;
 pub(crate) mod shared;
 pub(crate) mod vma;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Coherent buffers.
+//! Buffers: coherent memory of the driver, or registered memory of a program.
 //!
 //! The handle, each mapping and each request hold a reference to the buffer. The last one frees it.
 //! If the device is unbound earlier, the memory of the buffer is freed then, because memory of a
@@ -13,13 +13,17 @@ use crate::{
             Fifo, //
         },
         mm::{
+            coherent::Memory,
             shared::Shared,
             vma::Mappable, //
         }, //
     },
     memory::{
         handle::Handle,
-        pool::Pool,
+        pool::{
+            Pool,
+            UserRange, //
+        },
         quota::{
             Charge,
             Quota, //
@@ -38,13 +42,26 @@ use kernel::{
     }, //
 };
 
-/// A coherent buffer.
+/// The origin of the memory of a buffer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// The driver has allocated it.
+    Allocated,
+    /// A program has registered it.
+    Registered {
+        /// Requests may write to it.
+        writable: bool,
+    },
+}
+
+/// A buffer.
 pub(crate) struct Buffer {
     pool: Arc<Pool>,
     pub(super) memory: Shared<Charge>,
     id: u64,
     pub(super) requests: Atomic<u32>,
     handle: Handle,
+    origin: Origin,
     /// For [`release`](Self::release). [`None`] only after that.
     entry: Option<Entry<Option<Arc<Buffer>>>>,
 }
@@ -63,8 +80,38 @@ impl Buffer {
         size: usize,
         handle: Handle,
     ) -> Result<Arc<Self>> {
+        let memory = || pool.allocate(quota, size, handle.first_page());
+        Self::with_memory(pool, handle, Origin::Allocated, memory)
+    }
+
+    /// Creates a buffer of memory of the calling process, which it pins, for a context with this
+    /// quota. The buffer belongs to `handle`.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new); [`EFAULT`] if the memory cannot be pinned; [`EOPNOTSUPP`], with the
+    /// reason in the log, if the device cannot access it.
+    pub(crate) fn register(
+        pool: &Arc<Pool>,
+        quota: &Arc<Quota>,
+        range: &UserRange,
+        handle: Handle,
+    ) -> Result<Arc<Self>> {
+        let origin = Origin::Registered {
+            writable: range.writable,
+        };
+        let memory = || pool.pin(quota, range, handle.first_page());
+        Self::with_memory(pool, handle, origin, memory)
+    }
+
+    fn with_memory(
+        pool: &Arc<Pool>,
+        handle: Handle,
+        origin: Origin,
+        memory: impl FnOnce() -> Result<(Shared<Charge>, u64)>,
+    ) -> Result<Arc<Self>> {
         let entry = Some(Entry::new(None)?);
-        let (memory, id) = pool.allocate(quota, size, handle.first_page())?;
+        let (memory, id) = memory()?;
         // Only dropping a buffer frees the memory, so nothing may fail before this.
         let buffer = Self {
             pool: pool.clone(),
@@ -72,6 +119,7 @@ impl Buffer {
             id,
             requests: Atomic::new(0),
             handle,
+            origin,
             entry,
         };
         Ok(Arc::new(buffer, GFP_KERNEL_ACCOUNT)?)
@@ -94,7 +142,17 @@ impl Buffer {
         }
     }
 
-    /// Returns the size in bytes, a multiple of the page size.
+    /// Returns whether the buffer can be mapped into programs.
+    pub(crate) fn is_mappable(&self) -> bool {
+        self.origin == Origin::Allocated
+    }
+
+    /// Returns whether requests may write to the buffer.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.origin != Origin::Registered { writable: false }
+    }
+
+    /// Returns the size in bytes. That of allocated memory is a multiple of the page size.
     pub(crate) fn size(&self) -> usize {
         self.memory.size()
     }
@@ -116,12 +174,17 @@ impl Buffer {
 
     /// Copies the first bytes of the buffer to `to`, up to the size of the smaller one.
     pub(crate) fn copy_to(&self, to: &mut [u8]) -> Result {
-        self.memory.memory().with(|memory| memory.copy_to(to))
+        self.with_coherent(|memory| memory.copy_to(to))
     }
 
     /// Copies `from` to the start of the buffer, up to the size of the smaller one.
     pub(crate) fn copy_from(&self, from: &[u8]) -> Result {
-        self.memory.memory().with(|memory| memory.copy_from(from))
+        self.with_coherent(|memory| memory.copy_from(from))
+    }
+
+    fn with_coherent(&self, f: impl FnOnce(&Memory<'_>)) -> Result {
+        let revocable = self.memory.memory();
+        revocable.with(|memory| memory.coherent().map(f).ok_or(EINVAL))?
     }
 
     /// Leaks the memory, because the device may still write to it.

@@ -10,10 +10,15 @@ use crate::{
             trace, //
         },
         mm::{
+            buffer_memory::BufferMemory,
             coherent::Memory,
             mapping::{
                 Emptied,
                 Mappings, //
+            },
+            pinned::{
+                PinnedMemory,
+                PinnedPages, //
             },
             shared::Shared, //
         },
@@ -46,6 +51,16 @@ use kernel::{
         Arc, //
     }, //
 };
+
+/// A range of the memory of the calling process.
+pub(crate) struct UserRange {
+    /// The address of the first byte.
+    pub(crate) address: usize,
+    /// Size in bytes, not 0.
+    pub(crate) size: usize,
+    /// The device may write to it.
+    pub(crate) writable: bool,
+}
 
 /// The state that the buffers of a device share. It exists while the device is bound, a file of it
 /// is open, or a buffer of it is mapped.
@@ -161,12 +176,49 @@ impl Pool {
         // before the device is unbound.
         self.mappings.with_device(|dev| {
             let charge = self.charge(dev, quota, size.div_ceil(PAGE_SIZE))?;
-            let entry = Registry::reserve()?;
-            let memory = self.allocate_for(dev, size)?;
-            let memory = Shared::new(&self.mappings, memory, charge, first_page)?;
-            let id = self.registry.insert(entry, memory.memory().clone());
-            Ok((memory, id))
+            self.register(charge, first_page, || {
+                self.allocate_for(dev, size).map(BufferMemory::Coherent)
+            })
         })?
+    }
+
+    /// Pins memory of the calling process for a buffer with the window of the file that begins at
+    /// `first_page`, and charges it to this quota. Returns what [`allocate`](Self::allocate) does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`PinnedPages::pin`] and [`allocate`](Self::allocate); [`EOPNOTSUPP`], with the
+    /// reason in the log, if the device cannot access the memory.
+    pub(super) fn pin(
+        &self,
+        quota: &Arc<Quota>,
+        range: &UserRange,
+        first_page: usize,
+    ) -> Result<(Shared<Charge>, u64)> {
+        let count = PinnedPages::count(range.address, range.size).ok_or(EFAULT)?;
+        let charge = self
+            .mappings
+            .with_device(|dev| self.charge(dev, quota, count))??;
+        // Outside the gate, because page faults on the memory may take forever.
+        let pages = PinnedPages::pin(range.address, range.size, range.writable, || self.proceed())?;
+        self.mappings.with_device(|dev| {
+            self.register(charge, first_page, || {
+                self.map_for(dev, pages).map(BufferMemory::Pinned)
+            })
+        })?
+    }
+
+    /// Adds the memory of a buffer to the registry. Must be called inside the gate.
+    fn register<'bound>(
+        &self,
+        charge: Charge,
+        first_page: usize,
+        memory: impl FnOnce() -> Result<BufferMemory<'bound>>,
+    ) -> Result<(Shared<Charge>, u64)> {
+        let entry = Registry::reserve()?;
+        let memory = Shared::new(&self.mappings, memory()?, charge, first_page)?;
+        let id = self.registry.insert(entry, memory.memory().clone());
+        Ok((memory, id))
     }
 
     /// Frees the memory of a buffer. If the gate is closed, the memory stays in the registry, and
@@ -221,6 +273,28 @@ impl Pool {
                     size.div_ceil(1024),
                     self.dma_bits
                 );
+            }
+        })
+    }
+
+    /// Maps pinned pages for the device. Logs the reason of a failure.
+    fn map_for<'bound>(
+        &self,
+        dev: &'bound Device<Bound>,
+        pages: PinnedPages,
+    ) -> Result<PinnedMemory<'bound>> {
+        PinnedMemory::new(dev, pages).inspect_err(|error| {
+            if self.no_memory.allows() {
+                if *error == EOPNOTSUPP {
+                    dev_warn!(
+                        dev,
+                        "memory to register is not below 2^{}, the limit of the device: use an \
+                         IOMMU, or allocate a buffer\n",
+                        self.dma_bits
+                    );
+                } else {
+                    dev_warn!(dev, "no bus addresses are left for memory to register\n");
+                }
             }
         })
     }

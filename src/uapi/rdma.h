@@ -14,7 +14,8 @@
  *                  node and transfers access; `edu` has RDMA_DEVICE_MEMORY_SIZE of
  *                  them, I/OAT none
  *   context        an open file of the node; owns buffers
- *   buffer         coherent memory from the kernel DMA API, zeroed, whole pages
+ *   buffer         memory for DMA: coherent memory from the kernel DMA API, zeroed,
+ *                  whole pages; or registered memory of the program
  *   handle         identifies a buffer within its context
  *   mapping        a buffer, or a part of it, in the address space of a program
  *   request        an operation for the engine
@@ -23,7 +24,8 @@
  * The simplest program opens the node and calls mmap(2) with MAP_SHARED at offset
  * 0. This creates the first buffer of the context, with the length of the mapping
  * and the handle RDMA_FIRST_BUFFER. RDMA_IOC_ALLOC allocates all other buffers, and
- * returns their offsets for mmap(2).
+ * returns their offsets for mmap(2). RDMA_IOC_REGISTER makes a buffer of memory that
+ * the program already has.
  *
  * RDMA_IOC_TRANSFER executes one request, and returns when it has ended.
  * RDMA_IOC_SUBMIT queues requests, and does not wait for them. poll(2), epoll(7)
@@ -75,6 +77,9 @@
 
 /* The handle of the buffer that the first mmap(2) at offset 0 creates. */
 #define RDMA_FIRST_BUFFER 1
+
+/* The offset for mmap(2) of a buffer that cannot be mapped. */
+#define RDMA_NO_OFFSET 0x7fffffffffffffffULL
 
 /* The size of the largest buffer, in bytes. */
 #define RDMA_MAX_BUFFER_SIZE (1ULL << 30)
@@ -178,6 +183,53 @@ struct rdma_alloc {
 	__u64 reserved[2];
 };
 
+/*
+ * rdma_register.flags: the device may not write to the memory. The memory may be
+ * read-only for the program, too.
+ */
+#define RDMA_REGISTER_READ_ONLY 0x1
+
+/**
+ * struct rdma_register - make a buffer of memory of the caller (RDMA_IOC_REGISTER)
+ * @address:  in: the address of the first byte, with any alignment
+ * @size:     in: size in bytes, 1 to RDMA_MAX_BUFFER_SIZE
+ * @handle:   out: the handle of the buffer, which is neither RDMA_NO_BUFFER nor
+ *            RDMA_FIRST_BUFFER
+ * @flags:    in: 0 or RDMA_REGISTER_READ_ONLY
+ * @reserved: in: 0
+ *
+ * Requests then use the handle as that of any other buffer. The memory is pinned
+ * (pin_user_pages(9), FOLL_LONGTERM), and charged as that of RDMA_IOC_ALLOC, in whole
+ * pages, except to the memory cgroup, which has been charged for it already. It stays
+ * pinned until the handle is freed, or the context ends, and the requests of the buffer
+ * have ended. Private anonymous memory, shared memory, memfd_create(2) and huge pages
+ * can be registered.
+ *
+ * The buffer consists of the pages that the program has at these addresses now. If it
+ * unmaps them, or maps others there, requests continue to access the old ones, which
+ * belong to nobody else until they are unpinned. After fork(2), the pages are those of
+ * the parent; the child has copies of private ones. The buffer cannot be mapped:
+ * rdma_buffer_info.mmap_offset is RDMA_NO_OFFSET.
+ *
+ * A transfer needs no copy by the CPU, and the bounce buffers of the kernel (swiotlb)
+ * are not used. Therefore the device must be able to access the memory: either it is
+ * below 2^rdma_device_info.dma_bits, as all memory is for I/OAT, or there is an IOMMU.
+ *
+ * EDQUOT, EINTR, ENOMEM  as RDMA_IOC_ALLOC
+ * EFAULT      there is no memory at these addresses; it is read-only, and @flags is 0;
+ *             or it must not be pinned: a mapping of a device, or of a file of which
+ *             changes are written back
+ * EINVAL      @size is 0 or too large
+ * EOPNOTSUPP  the device cannot access the memory; the kernel log has the reason
+ */
+struct rdma_register {
+	__u64 address;
+	__u64 size;
+	__u32 handle;
+	__u32 flags;
+	__u64 reserved[2];
+};
+
 /**
  * struct rdma_free - free a handle (RDMA_IOC_FREE)
  * @handle:   in: the handle of the buffer
@@ -201,7 +253,7 @@ struct rdma_free {
  * @handle:      in: the handle of the buffer
  * @flags:       in: 0
  * @size:        out: size in bytes
- * @mmap_offset: out: the offset for mmap(2)
+ * @mmap_offset: out: the offset for mmap(2); RDMA_NO_OFFSET: it cannot be mapped
  * @mappings:    out: number of mappings of the buffer and of parts of it, in all
  *               processes
  * @requests:    out: number of requests on the buffer that are queued or executing
@@ -256,6 +308,7 @@ struct rdma_buffer_info {
  * Device memory belongs to the user (uid) that wrote it last. Other users read
  * zeros.
  *
+ * EACCES    the buffer to write was registered with RDMA_REGISTER_READ_ONLY
  * EAGAIN    RDMA_IOC_TRANSFER, and the file has O_NONBLOCK
  * EBADF     RDMA_OP_TO_DEVICE or RDMA_OP_COPY, and the file is not open for
  *           writing; RDMA_OP_FROM_DEVICE, and the file is not open for reading
@@ -446,6 +499,7 @@ struct rdma_eventfd {
 #define RDMA_IOC_ALLOC _IOWR(RDMA_IOC_MAGIC, 0x10, struct rdma_alloc)
 #define RDMA_IOC_FREE _IOW(RDMA_IOC_MAGIC, 0x11, struct rdma_free)
 #define RDMA_IOC_BUFFER_INFO _IOWR(RDMA_IOC_MAGIC, 0x12, struct rdma_buffer_info)
+#define RDMA_IOC_REGISTER _IOWR(RDMA_IOC_MAGIC, 0x13, struct rdma_register)
 #define RDMA_IOC_TRANSFER _IOW(RDMA_IOC_MAGIC, 0x20, struct rdma_request)
 #define RDMA_IOC_SUBMIT _IOW(RDMA_IOC_MAGIC, 0x21, struct rdma_submit)
 #define RDMA_IOC_WAIT _IOW(RDMA_IOC_MAGIC, 0x22, struct rdma_wait)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `RDMA_IOC_ALLOC`, `RDMA_IOC_FREE` and `RDMA_IOC_BUFFER_INFO`.
+//! `RDMA_IOC_ALLOC`, `RDMA_IOC_REGISTER`, `RDMA_IOC_FREE` and `RDMA_IOC_BUFFER_INFO`.
 
 use super::argument::{
     passed,
@@ -8,7 +8,10 @@ use super::argument::{
 };
 use crate::{
     file::context::Context,
-    memory::handle::Handle,
+    memory::{
+        handle::Handle,
+        pool::UserRange, //
+    },
     uapi, //
 };
 use kernel::{
@@ -16,17 +19,18 @@ use kernel::{
     prelude::*, //
 };
 
+/// The size of the largest buffer, in bytes.
+const MAX_SIZE: u64 = uapi::RDMA_MAX_BUFFER_SIZE as u64;
+
 passed!(input rdma_alloc: 40);
+passed!(input rdma_register: 40);
 passed!(input rdma_free: 16);
 passed!(input rdma_buffer_info: 48);
 
 /// Allocates a buffer.
 pub(super) fn alloc(context: &Context, argument: Argument<uapi::rdma_alloc>) -> Result<usize> {
     let wanted = argument.read(0)?;
-    if wanted.size == 0 || wanted.size > u64::from(uapi::RDMA_MAX_BUFFER_SIZE) {
-        return Err(EINVAL);
-    }
-    context.allocate(usize::try_from(wanted.size)?, |handle, buffer| {
+    context.allocate(size(wanted.size)?, |handle, buffer| {
         argument.write(&uapi::rdma_alloc {
             // CAST: `usize` is at most 64 bits.
             size: buffer.size() as u64,
@@ -36,6 +40,38 @@ pub(super) fn alloc(context: &Context, argument: Argument<uapi::rdma_alloc>) -> 
         })
     })?;
     Ok(0)
+}
+
+/// Pins memory of the calling process, and makes a buffer of it.
+pub(super) fn register(
+    context: &Context,
+    argument: Argument<uapi::rdma_register>,
+) -> Result<usize> {
+    let wanted = argument.read(uapi::RDMA_REGISTER_READ_ONLY)?;
+    let range = UserRange {
+        address: usize::try_from(wanted.address).map_err(|_| EFAULT)?,
+        size: size(wanted.size)?,
+        writable: wanted.flags & uapi::RDMA_REGISTER_READ_ONLY == 0,
+    };
+    context.register(&range, |handle| {
+        argument.write(&uapi::rdma_register {
+            handle: handle.number(),
+            ..wanted
+        })
+    })?;
+    Ok(0)
+}
+
+/// Checks the size of a buffer to be created.
+///
+/// # Errors
+///
+/// [`EINVAL`] if it is 0 or too large.
+fn size(wanted: u64) -> Result<usize> {
+    match wanted {
+        1..=MAX_SIZE => Ok(usize::try_from(wanted)?),
+        _ => Err(EINVAL),
+    }
 }
 
 /// Frees a handle.
@@ -58,7 +94,11 @@ pub(super) fn buffer_info(
         handle: handle.number(),
         // CAST: `usize` is at most 64 bits.
         size: buffer.size() as u64,
-        mmap_offset: mmap_offset(handle),
+        mmap_offset: if buffer.is_mappable() {
+            mmap_offset(handle)
+        } else {
+            uapi::RDMA_NO_OFFSET
+        },
         mappings: buffer.mappings(),
         requests: buffer.requests(),
         ..Default::default()

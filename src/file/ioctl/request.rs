@@ -52,16 +52,11 @@ pub(super) fn decode(
 ) -> Result<Operation<BufferHold>> {
     let source = || {
         let handle = Handle::new(request.source)?;
-        context.span(
-            handle,
-            BufferHold::new,
-            request.source_offset,
-            request.length,
-        )
+        context.source(handle, request.source_offset, request.length)
     };
     let destination = |holder: fn(Arc<Buffer>) -> BufferHold| {
         let handle = Handle::new(request.destination)?;
-        context.span(handle, holder, request.destination_offset, request.length)
+        context.destination(handle, holder, request.destination_offset, request.length)
     };
 
     match request.operation {

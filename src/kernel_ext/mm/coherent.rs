@@ -8,7 +8,10 @@
 //!
 //! C header: `include/linux/dma-mapping.h`
 
-use crate::kernel_ext::mm::extents::Extents;
+use crate::kernel_ext::mm::{
+    extents::Extents,
+    layout::Layout, //
+};
 use core::{
     marker::PhantomData,
     ptr::NonNull, //
@@ -55,42 +58,6 @@ struct Block {
     cpu: NonNull<u8>,
     bus: bindings::dma_addr_t,
     size: usize,
-}
-
-/// The bus addresses and page frames of memory. These are numbers, which keep no memory alive.
-pub(in crate::kernel_ext) struct Layout {
-    bus: Extents,
-    frames: Extents,
-}
-
-impl Layout {
-    /// Creates a layout from extents of frames: the first frame, and the number of pages.
-    #[cfg(CONFIG_KUNIT = "y")]
-    pub(in crate::kernel_ext) fn from_frames(extents: &[(usize, usize)]) -> Result<Self> {
-        let mut frames = Extents::new();
-        for (pfn, pages) in extents {
-            // CAST: `usize` is at most 64 bits.
-            frames.push(*pfn as u64, *pages as u64)?;
-        }
-        Ok(Self {
-            bus: Extents::new(),
-            frames,
-        })
-    }
-
-    /// Returns the bus address of the byte at `offset`, and the number of contiguous bytes from it
-    /// on, itself included. This number is 0 beyond the end.
-    pub(in crate::kernel_ext) fn bus(&self, offset: u64) -> (u64, u64) {
-        self.bus.find(offset)
-    }
-
-    /// Returns the frame number of this page, and the number of contiguous frames from it on,
-    /// itself included. This number is 0 beyond the end.
-    pub(in crate::kernel_ext) fn frames(&self, page: usize) -> (usize, usize) {
-        // CAST: `usize` has 64 bits here, and these values were converted from `usize`.
-        let (pfn, frames) = self.frames.find(page as u64);
-        (pfn as usize, frames as usize)
-    }
 }
 
 /// Coherent memory of whole pages, zeroed at the allocation. It is contiguous on the bus if
@@ -262,20 +229,17 @@ impl<'bound> Memory<'bound> {
     ///
     /// [`ENOMEM`]; [`EIO`] if the DMA API does not return all frames.
     pub(in crate::kernel_ext) fn layout(&self) -> Result<Layout> {
-        let mut layout = Layout {
-            bus: Extents::new(),
-            frames: Extents::new(),
-        };
+        let (mut bus, mut frames) = (Extents::new(), Extents::new());
         for block in &self.blocks {
             // CAST: `usize` is at most 64 bits.
-            layout.bus.push(block.bus, block.size as u64)?;
-            self.append_frames(block, &mut layout.frames)?;
+            bus.push(block.bus, block.size as u64)?;
+            self.append_frames(block, &mut frames)?;
         }
         // CAST: As above.
-        if layout.frames.end() << PAGE_SHIFT < self.size() as u64 {
+        if frames.end() << PAGE_SHIFT < self.size() as u64 {
             return Err(EIO);
         }
-        Ok(layout)
+        Ok(Layout::new(bus, frames))
     }
 
     fn append_frames(&self, block: &Block, frames: &mut Extents) -> Result {
@@ -414,7 +378,8 @@ impl Drop for Memory<'_> {
     }
 }
 
-fn raw<Ctx: DeviceContext>(dev: &Device<Ctx>) -> *mut bindings::device {
+/// Returns the `struct device`.
+pub(super) fn raw<Ctx: DeviceContext>(dev: &Device<Ctx>) -> *mut bindings::device {
     // CAST: `Device` is a transparent wrapper of `Opaque<struct device>`.
     core::ptr::from_ref(dev).cast_mut().cast()
 }

@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory that is mapped into programs, and revoked when the driver is unbound.
+//! Memory of buffers, which is revoked when the driver is unbound. Coherent memory is also mapped into
+//! programs.
 //!
 //! Safe code cannot free a page that is mapped: each mapping holds a reference to its memory. The
 //! only other way to free the memory, at unbind, requires a proof that all mappings have been
 //! zapped and stay empty.
 
 use crate::kernel_ext::mm::{
-    coherent::{
-        Layout,
-        Memory, //
-    },
+    buffer_memory::BufferMemory,
+    layout::Layout,
     mapping::{
         Emptied,
         Mappings, //
@@ -40,7 +39,7 @@ use kernel::{
 pub(crate) struct RevocableMemory<C: Unpin> {
     mappings: Arc<Mappings>,
     #[pin]
-    memory: Mutex<Option<(Memory<'static>, C)>>,
+    memory: Mutex<Option<(BufferMemory<'static>, C)>>,
 }
 
 impl<C: Unpin> RevocableMemory<C> {
@@ -49,7 +48,7 @@ impl<C: Unpin> RevocableMemory<C> {
     /// # Errors
     ///
     /// [`ENODEV`] if it was revoked.
-    pub(crate) fn with<R>(&self, f: impl FnOnce(&Memory<'_>) -> R) -> Result<R> {
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&BufferMemory<'_>) -> R) -> Result<R> {
         let memory = self.memory.lock();
         let (memory, _) = memory.as_ref().ok_or(ENODEV)?;
         Ok(f(memory))
@@ -74,7 +73,7 @@ impl<C: Unpin> RevocableMemory<C> {
         self.mappings.gate().enter(|| drop(self.take()))
     }
 
-    fn take(&self) -> Option<(Memory<'static>, C)> {
+    fn take(&self) -> Option<(BufferMemory<'static>, C)> {
         self.memory.lock().take()
     }
 }
@@ -114,7 +113,7 @@ impl<C: Unpin> Shared<C> {
     /// page frames are unknown.
     pub(crate) fn new(
         mappings: &Arc<Mappings>,
-        memory: Memory<'_>,
+        memory: BufferMemory<'_>,
         charge: C,
         first_page: usize,
     ) -> Result<Self> {
@@ -159,7 +158,7 @@ impl<C: Unpin> Shared<C> {
         self.memory.free()
     }
 
-    /// Returns the size in bytes, a multiple of the page size.
+    /// Returns the size in bytes.
     pub(crate) fn size(&self) -> usize {
         self.size
     }

@@ -6,6 +6,7 @@ RDMA_ABI_VERSION = 1
 RDMA_DEVICE_MEMORY_SIZE = 4096
 RDMA_NO_BUFFER = 0
 RDMA_FIRST_BUFFER = 1
+RDMA_NO_OFFSET = 9223372036854775807
 RDMA_MAX_BUFFER_SIZE = 1073741824
 RDMA_QUEUE_DEPTH = 1024
 RDMA_MAX_ELEMENT_SIZE = 4096
@@ -17,6 +18,7 @@ RDMA_CAP_ABORT = 2
 RDMA_INTERRUPT_INTX = 1
 RDMA_INTERRUPT_MSI = 2
 RDMA_INTERRUPT_MSIX = 3
+RDMA_REGISTER_READ_ONLY = 1
 RDMA_REQUEST_LINK = 1
 RDMA_WAIT_FOREVER = 9223372036854775807
 RDMA_CANCEL_ALL = 1
@@ -25,6 +27,7 @@ RDMA_IOC_DEVICE_INFO = 2152787200
 RDMA_IOC_ALLOC = 3223907600
 RDMA_IOC_FREE = 1074851089
 RDMA_IOC_BUFFER_INFO = 3224431890
+RDMA_IOC_REGISTER = 3223907603
 RDMA_IOC_TRANSFER = 1077996832
 RDMA_IOC_SUBMIT = 1075375393
 RDMA_IOC_WAIT = 1076423970
@@ -55,6 +58,16 @@ class rdma_alloc(ctypes.Structure):
     _fields_ = [
         ("size", ctypes.c_uint64),
         ("mmap_offset", ctypes.c_uint64),
+        ("handle", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint64 * 2),
+    ]
+
+
+class rdma_register(ctypes.Structure):
+    _fields_ = [
+        ("address", ctypes.c_uint64),
+        ("size", ctypes.c_uint64),
         ("handle", ctypes.c_uint32),
         ("flags", ctypes.c_uint32),
         ("reserved", ctypes.c_uint64 * 2),

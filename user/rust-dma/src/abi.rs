@@ -4,6 +4,7 @@ pub const RDMA_ABI_VERSION: u32 = 1;
 pub const RDMA_DEVICE_MEMORY_SIZE: u32 = 4096;
 pub const RDMA_NO_BUFFER: u32 = 0;
 pub const RDMA_FIRST_BUFFER: u32 = 1;
+pub const RDMA_NO_OFFSET: u64 = 9223372036854775807;
 pub const RDMA_MAX_BUFFER_SIZE: u32 = 1073741824;
 pub const RDMA_QUEUE_DEPTH: u32 = 1024;
 pub const RDMA_MAX_ELEMENT_SIZE: u32 = 4096;
@@ -15,6 +16,7 @@ pub const RDMA_CAP_ABORT: u32 = 2;
 pub const RDMA_INTERRUPT_INTX: u32 = 1;
 pub const RDMA_INTERRUPT_MSI: u32 = 2;
 pub const RDMA_INTERRUPT_MSIX: u32 = 3;
+pub const RDMA_REGISTER_READ_ONLY: u32 = 1;
 pub const RDMA_REQUEST_LINK: u32 = 1;
 pub const RDMA_WAIT_FOREVER: u64 = 9223372036854775807;
 pub const RDMA_CANCEL_ALL: u32 = 1;
@@ -23,6 +25,7 @@ pub const RDMA_IOC_DEVICE_INFO: u32 = 2152787200;
 pub const RDMA_IOC_ALLOC: u32 = 3223907600;
 pub const RDMA_IOC_FREE: u32 = 1074851089;
 pub const RDMA_IOC_BUFFER_INFO: u32 = 3224431890;
+pub const RDMA_IOC_REGISTER: u32 = 3223907603;
 pub const RDMA_IOC_TRANSFER: u32 = 1077996832;
 pub const RDMA_IOC_SUBMIT: u32 = 1075375393;
 pub const RDMA_IOC_WAIT: u32 = 1076423970;
@@ -53,6 +56,16 @@ pub struct rdma_device_info {
 pub struct rdma_alloc {
     pub size: u64,
     pub mmap_offset: u64,
+    pub handle: u32,
+    pub flags: u32,
+    pub reserved: [u64; 2],
+}
+
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct rdma_register {
+    pub address: u64,
+    pub size: u64,
     pub handle: u32,
     pub flags: u32,
     pub reserved: [u64; 2],

@@ -32,7 +32,7 @@
 //! of the mapping and shows the right memory: the kernel removes it when new bounds cross it, and
 //! moves it only between addresses of equal alignment (test `walk`).
 
-use crate::kernel_ext::mm::coherent::Layout;
+use crate::kernel_ext::mm::layout::Layout;
 use core::{
     marker::PhantomData,
     ops::Range, //

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The memory of a buffer: coherent memory of the driver, or pinned pages of a program.
+
+use crate::kernel_ext::mm::{
+    coherent::Memory,
+    layout::Layout,
+    pinned::PinnedMemory, //
+};
+use kernel::{
+    device::Device,
+    prelude::*, //
+};
+
+/// The memory of a buffer, which the device can access.
+pub(crate) enum BufferMemory<'bound> {
+    /// Coherent memory, which can be mapped into programs.
+    Coherent(Memory<'bound>),
+    /// Pinned pages of a program.
+    Pinned(PinnedMemory<'bound>),
+}
+
+impl BufferMemory<'_> {
+    /// Returns the coherent memory, if it is that.
+    pub(crate) fn coherent(&self) -> Option<&Memory<'_>> {
+        match self {
+            Self::Coherent(memory) => Some(memory),
+            Self::Pinned(_) => None,
+        }
+    }
+
+    /// Prevents the memory from being freed or unpinned when this is dropped, because the device
+    /// may still write to it. The memory is leaked on purpose.
+    pub(crate) fn leak(&self) {
+        match self {
+            Self::Coherent(memory) => memory.leak(),
+            Self::Pinned(memory) => memory.leak(),
+        }
+    }
+
+    /// Removes the lifetime of the memory.
+    ///
+    /// # Safety
+    ///
+    /// The memory must be dropped while the device is bound, or be [leaked](Self::leak).
+    pub(super) unsafe fn into_static(self) -> BufferMemory<'static> {
+        // SAFETY: The safety requirement is the same.
+        unsafe {
+            match self {
+                Self::Coherent(memory) => BufferMemory::Coherent(memory.into_static()),
+                Self::Pinned(memory) => BufferMemory::Pinned(memory.into_static()),
+            }
+        }
+    }
+
+    /// Returns the device that can access the memory.
+    pub(super) fn device(&self) -> &Device {
+        match self {
+            Self::Coherent(memory) => memory.device(),
+            Self::Pinned(memory) => memory.device(),
+        }
+    }
+
+    /// Returns the bus addresses and page frames.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`]; [`EIO`] if the DMA API does not return all of them.
+    pub(super) fn layout(&self) -> Result<Layout> {
+        match self {
+            Self::Coherent(memory) => memory.layout(),
+            Self::Pinned(memory) => memory.layout(),
+        }
+    }
+
+    /// Returns the size in bytes.
+    pub(super) fn size(&self) -> usize {
+        match self {
+            Self::Coherent(memory) => memory.size(),
+            Self::Pinned(memory) => memory.size(),
+        }
+    }
+}

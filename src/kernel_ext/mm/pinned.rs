@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Pages of a program that are pinned, so that a device can access them.
+//!
+//! The program can unmap the pages, fork or exit: the kernel gives them to nobody else before they
+//! are unpinned.
+//!
+//! Kernel document: `Documentation/core-api/pin_user_pages.rst`, "CASE 2: RDMA"
+//!
+//! C headers: `include/linux/mm.h`, `include/linux/scatterlist.h`
+
+use crate::kernel_ext::mm::{
+    coherent::raw,
+    extents::Extents,
+    layout::Layout, //
+};
+use core::{
+    marker::PhantomData,
+    mem::ManuallyDrop, //
+};
+use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
+    bindings,
+    device::{
+        Bound,
+        Device, //
+    },
+    error::to_result,
+    mm::Mm,
+    page::PAGE_SIZE,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Atomic,
+            Relaxed, //
+        }, //
+    },
+    types::ScopeGuard, //
+};
+
+extern "C" {
+    /// `dev` is a `struct device *`.
+    fn rdma_helper_device_reaches(dev: *mut c_void, table: *mut bindings::sg_table) -> bool;
+}
+
+/// Pinned pages of a program. Dropping it unpins them, which may sleep.
+///
+/// # Invariants
+///
+/// All `pages` are pinned, for writing if `writable` is true, and `mm` counts them as pinned. They
+/// contain the `size` bytes from `offset` in the first page on.
+pub(crate) struct PinnedPages {
+    pages: KVVec<*mut bindings::page>,
+    offset: usize,
+    size: usize,
+    writable: bool,
+    mm: ARef<Mm>,
+}
+
+// SAFETY: Pinned pages may be unpinned by any thread.
+unsafe impl Send for PinnedPages {}
+// SAFETY: Shared references do not access the pages.
+unsafe impl Sync for PinnedPages {}
+
+impl PinnedPages {
+    /// The number of pages that are pinned at once, with interrupts disabled for as long as none
+    /// of them has to be loaded.
+    const CHUNK: usize = 512;
+
+    /// Pins the pages of the `size` bytes at `address` in the calling process, and loads them if
+    /// necessary. A page fault of it may take forever, for example with userfaultfd(2).
+    ///
+    /// `proceed` is called before each chunk; an error of it ends the call.
+    ///
+    /// # Errors
+    ///
+    /// [`EFAULT`] if the memory does not exist, or is read-only and `writable` is true, or must not
+    /// be pinned for long (a file in a filesystem, memory of a device); [`ENOMEM`]; [`EINTR`] if
+    /// the process is being killed; the error of `proceed`.
+    pub(crate) fn pin(
+        address: usize,
+        size: usize,
+        writable: bool,
+        proceed: impl Fn() -> Result,
+    ) -> Result<Self> {
+        let offset = address % PAGE_SIZE;
+        let count = Self::count(address, size).ok_or(EFAULT)?;
+        let task = current!();
+        let mm: &Mm = task.mm().ok_or(EFAULT)?;
+        // INVARIANT: No page is pinned yet. `size` is only read when all of them are.
+        let mut pinned = Self {
+            pages: KVVec::with_capacity(count, GFP_KERNEL_ACCOUNT)?,
+            offset,
+            size,
+            writable,
+            mm: mm.into(),
+        };
+        while pinned.pages.len() < count {
+            proceed()?;
+            let done = pinned.pages.len();
+            // The sum does not overflow, because the end of the last page does not.
+            let next = address - offset + done * PAGE_SIZE;
+            pinned.pin_chunk(next, Self::CHUNK.min(count - done))?;
+        }
+        Ok(pinned)
+    }
+
+    /// Returns the number of pages that contain the `size` bytes at `address`, or [`None`] if they
+    /// are not within the address space.
+    pub(crate) fn count(address: usize, size: usize) -> Option<usize> {
+        let whole = address
+            .checked_add(size)?
+            .checked_next_multiple_of(PAGE_SIZE)?;
+        Some((whole - (address - address % PAGE_SIZE)) / PAGE_SIZE)
+    }
+
+    /// Pins up to `most` more pages from `address` on, at least one. `most` must not exceed the
+    /// spare capacity.
+    fn pin_chunk(&mut self, address: usize, most: usize) -> Result {
+        let flags = if self.writable {
+            bindings::FOLL_LONGTERM | bindings::FOLL_WRITE
+        } else {
+            bindings::FOLL_LONGTERM
+        };
+        let spare = self.pages.spare_capacity_mut();
+        let most = most.min(spare.len());
+        // CAST: `most` is at most `CHUNK`.
+        // SAFETY: `spare` has room for `most` pointers.
+        let pinned = unsafe {
+            bindings::pin_user_pages_fast(
+                address,
+                most as c_int,
+                flags,
+                spare.as_mut_ptr().cast::<*mut bindings::page>(),
+            )
+        };
+        // CAST: A positive number, which is at most `most`.
+        let pinned = match pinned {
+            ..0 => return Err(Error::from_errno(pinned)),
+            0 => return Err(EFAULT),
+            _ => pinned as usize,
+        };
+        // INVARIANT: The function has pinned these pages.
+        // SAFETY: It has written this number of pointers into the spare capacity.
+        unsafe { self.pages.inc_len(pinned) };
+        // CAST: As above.
+        self.account().add(pinned as i64, Relaxed);
+        Ok(())
+    }
+
+    /// Returns the number of pinned pages of the address space.
+    fn account(&self) -> &Atomic<i64> {
+        // SAFETY: `mm` is valid for as long as `self`.
+        let pinned = unsafe { &raw mut (*self.mm.as_raw()).__bindgen_anon_1.pinned_vm };
+        // CAST: `atomic64_t` has the size and alignment of `i64`.
+        // SAFETY: As above; the kernel accesses this count only atomically.
+        unsafe { Atomic::from_ptr(pinned.cast()) }
+    }
+}
+
+impl Drop for PinnedPages {
+    fn drop(&mut self) {
+        let count = self.pages.len();
+        // CAST: `usize` is at most 64 bits.
+        // SAFETY: By the type invariants, these pages are pinned. They are not used after this call.
+        unsafe {
+            bindings::unpin_user_pages_dirty_lock(
+                self.pages.as_mut_ptr(),
+                count,
+                self.writable, //
+            )
+        };
+        // CAST: A number of pages is less than `i64::MAX`.
+        self.account().fetch_sub(count as i64, Relaxed);
+    }
+}
+
+/// Pinned pages that are mapped for DMA of a device.
+///
+/// # Invariants
+///
+/// `table` consists of `pages`, and is mapped for `dev`, which is bound during `'bound`.
+pub(crate) struct PinnedMemory<'bound> {
+    dev: ARef<Device>,
+    _bound: PhantomData<&'bound Device<Bound>>,
+    table: bindings::sg_table,
+    /// Not dropped if the memory is leaked.
+    pages: ManuallyDrop<PinnedPages>,
+    leaked: Atomic<bool>,
+}
+
+// SAFETY: The memory may be unmapped and unpinned by any thread.
+unsafe impl Send for PinnedMemory<'_> {}
+// SAFETY: Shared references only read the table, and set `leaked`, which is atomic.
+unsafe impl Sync for PinnedMemory<'_> {}
+
+impl<'bound> PinnedMemory<'bound> {
+    /// The size of the largest entry of the table, in bytes: the default limit of the DMA API.
+    const MAX_SEGMENT: c_uint = 64 << 10;
+
+    /// The mapping uses no bounce buffer, and needs no synchronisation before and after a transfer.
+    // CAST: The constants are small.
+    const ATTRS: c_ulong =
+        (bindings::DMA_ATTR_REQUIRE_COHERENT | bindings::DMA_ATTR_NO_WARN) as c_ulong;
+
+    /// Maps pages for DMA of `dev`.
+    ///
+    /// # Errors
+    ///
+    /// [`EOPNOTSUPP`] if the device cannot access them, or not coherently; [`ENOMEM`]. Neither is
+    /// logged.
+    pub(crate) fn new(dev: &'bound Device<Bound>, pages: PinnedPages) -> Result<Self> {
+        let mut table = bindings::sg_table::default();
+        // CAST: The offset is less than a page; the number of pages was a `usize` that `pin` could
+        // allocate pointers for, of a buffer of limited size.
+        // SAFETY: `pages` are valid, and contain `size` bytes from `offset` on. The table keeps no
+        // reference to the array.
+        to_result(unsafe {
+            bindings::sg_alloc_table_from_pages_segment(
+                &mut table,
+                pages.pages.as_ptr().cast_mut(),
+                pages.pages.len() as c_uint,
+                pages.offset as c_uint,
+                pages.size,
+                Self::MAX_SEGMENT,
+                bindings::GFP_KERNEL_ACCOUNT,
+            )
+        })?;
+        let mut table = ScopeGuard::new_with_data(table, |mut table| {
+            // SAFETY: The table was allocated above.
+            unsafe { bindings::sg_free_table(&mut table) }
+        });
+
+        // SAFETY: `dev` is a valid device, and the table has entries for valid pages.
+        if !unsafe { rdma_helper_device_reaches(raw(dev).cast(), &mut *table) } {
+            return Err(EOPNOTSUPP);
+        }
+        let direction = Self::direction(&pages);
+        // SAFETY: `dev` is valid and bound, and the table has entries for valid pages.
+        to_result(unsafe {
+            bindings::dma_map_sgtable(raw(dev), &mut *table, direction, Self::ATTRS)
+        })
+        .map_err(|error| match error {
+            ENOMEM => ENOMEM,
+            _ => EOPNOTSUPP,
+        })?;
+        // INVARIANT: The table was mapped above.
+        Ok(Self {
+            dev: dev.into(),
+            _bound: PhantomData,
+            table: table.dismiss(),
+            pages: ManuallyDrop::new(pages),
+            leaked: Atomic::new(false),
+        })
+    }
+
+    fn direction(pages: &PinnedPages) -> bindings::dma_data_direction {
+        if pages.writable {
+            bindings::dma_data_direction::DMA_BIDIRECTIONAL
+        } else {
+            bindings::dma_data_direction::DMA_TO_DEVICE
+        }
+    }
+
+    /// Removes the lifetime of the memory.
+    ///
+    /// # Safety
+    ///
+    /// The memory must be dropped while the device is bound, or be [leaked](Self::leak).
+    pub(in crate::kernel_ext) unsafe fn into_static(self) -> PinnedMemory<'static> {
+        // SAFETY: A lifetime does not change the layout; by the safety requirement, the memory is
+        // not unmapped after the device was unbound.
+        unsafe { core::mem::transmute(self) }
+    }
+
+    /// Returns the device that the memory is mapped for.
+    pub(in crate::kernel_ext) fn device(&self) -> &Device {
+        &self.dev
+    }
+
+    /// Returns the bus addresses. The layout has no frames: the driver does not map the pages.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`]; [`EIO`] if the DMA API does not map all bytes.
+    pub(in crate::kernel_ext) fn layout(&self) -> Result<Layout> {
+        let mut bus = Extents::new();
+        let mut sg = self.table.sgl;
+        for _ in 0..self.table.nents {
+            // SAFETY: `sg` is one of the `nents` mapped entries of the table.
+            let (address, length) =
+                unsafe { (bindings::sg_dma_address(sg), bindings::sg_dma_len(sg)) };
+            bus.push(address, length.into())?;
+            // SAFETY: As above; the result for the last entry is not dereferenced.
+            sg = unsafe { bindings::sg_next(sg) };
+        }
+        // CAST: `usize` is at most 64 bits.
+        if bus.end() != self.size() as u64 {
+            return Err(EIO);
+        }
+        Ok(Layout::new(bus, Extents::new()))
+    }
+
+    /// Returns the size in bytes.
+    pub(in crate::kernel_ext) fn size(&self) -> usize {
+        self.pages.size
+    }
+
+    /// Prevents the pages from being unpinned when this is dropped, because the device may still
+    /// write to them. The memory is leaked on purpose.
+    pub(in crate::kernel_ext) fn leak(&self) {
+        self.leaked.store(true, Relaxed);
+    }
+}
+
+impl Drop for PinnedMemory<'_> {
+    fn drop(&mut self) {
+        if self.leaked.load(Relaxed) {
+            return;
+        }
+        // CAST: The number of entries is that of a table of `dma_map_sgtable`.
+        // SAFETY: By the type invariants, the table is mapped with these attributes, for a device
+        // that is bound. It is freed once, and the pages are unpinned after it.
+        unsafe {
+            bindings::dma_unmap_sg_attrs(
+                raw(&self.dev),
+                self.table.sgl,
+                self.table.orig_nents as c_int,
+                Self::direction(&self.pages),
+                Self::ATTRS,
+            );
+            bindings::sg_free_table(&mut self.table);
+            ManuallyDrop::drop(&mut self.pages);
+        }
+    }
+}
