@@ -1,0 +1,541 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * REGISTER: memory of the program as a buffer. It is exact, stays the program's own, and is given back; what cannot be registered is refused.
+ * Runs on each device that can access all memory, or has an IOMMU.
+ */
+#include "teardown.h"
+
+#include <linux/userfaultfd.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+enum { PAGES = 8 };
+#define SIZE (PAGES * PAGE)
+#define ANYWHERE (MAP_PRIVATE | MAP_ANONYMOUS)
+
+static int register_memory(int fd, const void *address, uint64_t size, uint32_t flags, struct buffer *buffer)
+{
+	struct rdma_register request = { .address = (uintptr_t)address, .size = size, .flags = flags };
+	int error = call(fd, RDMA_IOC_REGISTER, &request);
+
+	*buffer = (struct buffer){ request.handle, size, RDMA_NO_OFFSET, (unsigned char *)address };
+	return error;
+}
+
+/* Memory of the program; NULL if there is none. */
+static unsigned char *memory_at(void *address, size_t size, int protection, int flags)
+{
+	unsigned char *bytes = mmap(address, size, protection, flags, -1, 0);
+
+	return bytes == MAP_FAILED ? NULL : bytes;
+}
+
+/* Pages that the process has pinned. Source: Documentation/filesystems/proc.rst, VmPin */
+static long pinned_pages(void)
+{
+	char status[8192], *line;
+
+	if (read_text("/proc/self/status", status, sizeof(status)))
+		return -1;
+	line = strstr(status, "VmPin:");
+	return line ? atol(line + 6) * 1024 / (long)PAGE : -1;
+}
+
+/* Bytes that are charged to the context. */
+static long charged(int fd)
+{
+	char path[64], text[4096], *line;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	if (read_text(path, text, sizeof(text)))
+		return -1;
+	line = strstr(text, "rdma-memory:");
+	return line ? atol(line + 12) : -1;
+}
+
+FIXTURE(registered)
+{
+	int fd;
+	struct buffer coherent;
+	unsigned char *bytes; /* SIZE, anonymous */
+	unsigned char *expected;
+};
+
+FIXTURE_SETUP(registered)
+{
+	self->fd = open_node(O_RDWR);
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, allocate(self->fd, SIZE, &self->coherent));
+	fill(self->coherent.bytes, SIZE, 1);
+	self->bytes = memory_at(NULL, SIZE, PROT_READ | PROT_WRITE, ANYWHERE);
+	ASSERT_NE(NULL, self->bytes);
+	fill(self->bytes, SIZE, 2);
+	self->expected = malloc(SIZE);
+	memcpy(self->expected, self->bytes, SIZE);
+}
+
+FIXTURE_TEARDOWN(registered)
+{
+	close(self->fd);
+}
+
+/* From coherent memory to the program's and back, at odd addresses and lengths; no other byte changes. */
+TEST_F(registered, copies)
+{
+	const size_t lengths[] = { 1, 2, 63, 64, 1000, PAGE - 1, PAGE, PAGE + 1, 2 * PAGE + 17 };
+
+	for (size_t i = 0; i < ARRAY_SIZE(lengths); i++) {
+		size_t length = lengths[i], at = 123 + i * 77, from = i * 31;
+		struct buffer buffer;
+
+		/* It ends within a page, too. */
+		ASSERT_EQ(0, register_memory(self->fd, self->bytes + at, length + 5, 0, &buffer));
+		ASSERT_EQ(0, copy(self->fd, &buffer, 3, &self->coherent, from, length));
+		memcpy(self->expected + at + 3, self->coherent.bytes + from, length);
+		ASSERT_EQ(0, memcmp(self->expected, self->bytes, SIZE)) TH_LOG("%zu bytes", length);
+
+		fill(self->bytes + at, length + 5, 40 + i);
+		memcpy(self->expected, self->bytes, SIZE);
+		ASSERT_EQ(0, copy(self->fd, &self->coherent, from, &buffer, 5, length));
+		ASSERT_EQ(0, memcmp(self->coherent.bytes + from, self->bytes + at + 5, length)) TH_LOG("%zu bytes", length);
+		ASSERT_EQ(0, memcmp(self->expected, self->bytes, SIZE));
+		ASSERT_EQ(0, free_handle(self->fd, buffer.handle));
+	}
+}
+
+/* From one registered buffer to another, and the bounds of each. */
+TEST_F(registered, bounds)
+{
+	struct buffer one, other;
+
+	ASSERT_EQ(0, register_memory(self->fd, self->bytes + 1, PAGE + 1, 0, &one));
+	ASSERT_EQ(0, register_memory(self->fd, self->bytes + 4 * PAGE, PAGE, 0, &other));
+	EXPECT_EQ(0, copy(self->fd, &other, 0, &one, 1, PAGE));
+	EXPECT_EQ(0, memcmp(self->bytes + 4 * PAGE, self->bytes + 2, PAGE));
+	EXPECT_EQ(-EINVAL, copy(self->fd, &other, 0, &one, 2, PAGE));
+	EXPECT_EQ(-EINVAL, copy(self->fd, &other, 1, &one, 0, PAGE));
+	EXPECT_EQ(-EINVAL, copy(self->fd, &one, 0, &one, 1, 2));
+	EXPECT_EQ(0, copy(self->fd, &one, 0, &one, 2, 2));
+}
+
+/* Pages in any order, of anonymous and of shared memory. */
+TEST_F(registered, scattered)
+{
+	const int order[PAGES] = { 5, 2, 7, 0, 3, 6, 1, 4 };
+	int file = memfd_create("registered", MFD_CLOEXEC);
+	struct buffer buffer;
+
+	ASSERT_LE(0, file);
+	ASSERT_EQ(0, ftruncate(file, SIZE));
+	for (int page = 0; page < PAGES; page++)
+		ASSERT_NE(MAP_FAILED, mmap(self->bytes + page * PAGE, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file,
+					   order[page] * PAGE));
+	ASSERT_EQ(0, register_memory(self->fd, self->bytes, SIZE, 0, &buffer));
+	ASSERT_EQ(0, copy(self->fd, &buffer, 0, &self->coherent, 0, SIZE));
+	EXPECT_EQ(0, memcmp(self->bytes, self->coherent.bytes, SIZE));
+	/* The file has the bytes, too. */
+	for (int page = 0; page < PAGES; page++) {
+		ASSERT_EQ((ssize_t)PAGE, pread(file, self->expected, PAGE, order[page] * PAGE));
+		EXPECT_EQ(0, memcmp(self->expected, self->coherent.bytes + page * PAGE, PAGE));
+	}
+	close(file);
+}
+
+/* A huge page, if the system has one. */
+TEST_F(registered, huge_page)
+{
+	size_t huge = PAGE / 8 * PAGE;
+	unsigned char *bytes;
+	struct buffer buffer;
+	char before[32];
+
+	ASSERT_EQ(0, read_text("/proc/sys/vm/nr_hugepages", before, sizeof(before)));
+	ASSERT_EQ(0, write_text("/proc/sys/vm/nr_hugepages", "1"));
+	bytes = memory_at(NULL, huge, PROT_READ | PROT_WRITE, ANYWHERE | MAP_HUGETLB);
+	if (!bytes)
+		SKIP(goto out, "no huge page is free");
+	memset(bytes, 0x3c, huge);
+	EXPECT_EQ(0, register_memory(self->fd, bytes + PAGE + 1, PAGE, 0, &buffer));
+	EXPECT_EQ(0, copy(self->fd, &buffer, 0, &self->coherent, 0, PAGE));
+	EXPECT_EQ(0, memcmp(bytes + PAGE + 1, self->coherent.bytes, PAGE));
+	EXPECT_EQ(0, differing(bytes, 0x3c, PAGE + 1));
+	EXPECT_EQ(0, differing(bytes + 2 * PAGE + 1, 0x3c, huge - 2 * PAGE - 1));
+	EXPECT_EQ(0, free_handle(self->fd, buffer.handle));
+	munmap(bytes, huge);
+out:
+	write_text("/proc/sys/vm/nr_hugepages", before);
+}
+
+/* Memory that is read-only for the program, or for the device. */
+TEST_F(registered, read_only)
+{
+	struct buffer buffer;
+
+	ASSERT_EQ(0, mprotect(self->bytes, SIZE, PROT_READ));
+	EXPECT_EQ(-EFAULT, register_memory(self->fd, self->bytes, SIZE, 0, &buffer));
+	ASSERT_EQ(0, register_memory(self->fd, self->bytes, SIZE, RDMA_REGISTER_READ_ONLY, &buffer));
+	EXPECT_EQ(0, copy(self->fd, &self->coherent, 0, &buffer, 0, PAGE + 1));
+	EXPECT_EQ(0, memcmp(self->coherent.bytes, self->bytes, PAGE + 1));
+	EXPECT_EQ(-EACCES, copy(self->fd, &buffer, 0, &self->coherent, 0, 1));
+	EXPECT_EQ(0, memcmp(self->expected, self->bytes, SIZE));
+}
+
+/* The device reads what the program writes later, also to memory that it had never touched. */
+TEST_F(registered, read_only_but_written)
+{
+	unsigned char *fresh = memory_at(NULL, SIZE, PROT_READ | PROT_WRITE, ANYWHERE);
+	struct buffer buffer;
+
+	ASSERT_NE(NULL, fresh);
+	(void)*(volatile unsigned char *)fresh; /* the zero page */
+	ASSERT_EQ(0, register_memory(self->fd, fresh, SIZE, RDMA_REGISTER_READ_ONLY, &buffer));
+	memset(fresh, 0x77, SIZE);
+	EXPECT_EQ(0, copy(self->fd, &self->coherent, 0, &buffer, 0, 3 * PAGE));
+	EXPECT_EQ(0, differing(self->coherent.bytes, 0x77, 3 * PAGE));
+	munmap(fresh, SIZE);
+}
+
+TEST_F(registered, refused)
+{
+	unsigned char *hole = memory_at(NULL, 4 * PAGE, PROT_READ | PROT_WRITE, ANYWHERE);
+	const struct {
+		const void *address;
+		uint64_t size;
+		int error;
+	} cases[] = {
+		{ NULL, PAGE, -EFAULT },
+		{ self->bytes, 0, -EINVAL },
+		{ self->bytes, RDMA_MAX_BUFFER_SIZE + 1, -EINVAL },
+		{ self->bytes, UINT64_MAX, -EINVAL },
+		{ (void *)-PAGE, PAGE, -EFAULT },
+		{ (void *)-1UL, 1, -EFAULT },
+		{ (void *)(-1UL << 47), PAGE, -EFAULT },
+		{ hole, 4 * PAGE, -EFAULT },
+		{ hole, 2 * PAGE + 1, -EFAULT },
+		{ hole, 2 * PAGE, 0 },
+		{ self->coherent.bytes, PAGE, -EFAULT }, /* memory of a device */
+	};
+	long before = charged(self->fd), pins = pinned_pages();
+	struct buffer buffer;
+
+	munmap(hole + 2 * PAGE, PAGE);
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		EXPECT_EQ(cases[i].error, register_memory(self->fd, cases[i].address, cases[i].size, 0, &buffer)) TH_LOG("case %zu", i);
+		if (!cases[i].error)
+			EXPECT_EQ(0, free_handle(self->fd, buffer.handle));
+	}
+	/* Nothing is left of them. */
+	EXPECT_EQ(before, charged(self->fd));
+	EXPECT_EQ(pins, pinned_pages());
+	munmap(hole, 4 * PAGE);
+}
+
+TEST_F(registered, reserved_fields)
+{
+	for (int bit = 0; bit < 64; bit++) {
+		struct rdma_register requests[] = {
+			{ .address = (uintptr_t)self->bytes, .size = PAGE, .flags = bit && bit < 32 ? 1U << bit : 2 },
+			{ .address = (uintptr_t)self->bytes, .size = PAGE, .reserved[0] = 1ULL << bit },
+			{ .address = (uintptr_t)self->bytes, .size = PAGE, .reserved[1] = 1ULL << bit },
+		};
+
+		for (size_t i = 0; i < ARRAY_SIZE(requests); i++)
+			EXPECT_EQ(-EINVAL, call(self->fd, RDMA_IOC_REGISTER, &requests[i])) TH_LOG("bit %d", bit);
+	}
+}
+
+/* A file on a disk must not be pinned for long: its changes are written back. */
+TEST_F(registered, file)
+{
+	char command[] = "modprobe -a loop ext4 && cd /tmp && truncate -s 8M disk && mkfs.ext4 -q disk && mkdir -p mounted && mount -o loop disk mounted";
+	unsigned char *bytes;
+	struct buffer buffer;
+	int file;
+
+	ASSERT_EQ(0, system(command));
+	file = open("/tmp/mounted/file", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	ASSERT_LE(0, file);
+	ASSERT_EQ(0, ftruncate(file, PAGE));
+	bytes = map(file, 0, PAGE, PROT_READ | PROT_WRITE);
+	ASSERT_NE(NULL, bytes);
+	EXPECT_EQ(-EFAULT, register_memory(self->fd, bytes, PAGE, 0, &buffer));
+	munmap(bytes, PAGE);
+	/* A private copy of it is ordinary memory. */
+	bytes = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0);
+	ASSERT_NE(MAP_FAILED, bytes);
+	EXPECT_EQ(0, register_memory(self->fd, bytes, PAGE, 0, &buffer));
+	EXPECT_EQ(0, copy(self->fd, &buffer, 0, &self->coherent, 0, PAGE));
+	EXPECT_EQ(0, memcmp(bytes, self->coherent.bytes, PAGE));
+	ASSERT_EQ((ssize_t)PAGE, pread(file, self->expected, PAGE, 0));
+	EXPECT_EQ(0, differing(self->expected, 0, PAGE));
+	EXPECT_EQ(0, free_handle(self->fd, buffer.handle));
+	munmap(bytes, PAGE);
+	close(file);
+	EXPECT_EQ(0, system("umount /tmp/mounted && rm /tmp/disk"));
+}
+
+/* The handle is that of a buffer, but the buffer cannot be mapped. */
+TEST_F(registered, cannot_be_mapped)
+{
+	struct rdma_buffer_info info = {};
+	struct buffer buffer;
+
+	ASSERT_EQ(0, register_memory(self->fd, self->bytes + 9, PAGE, 0, &buffer));
+	info.handle = buffer.handle;
+	ASSERT_EQ(0, call(self->fd, RDMA_IOC_BUFFER_INFO, &info));
+	EXPECT_EQ(PAGE, info.size);
+	EXPECT_EQ(RDMA_NO_OFFSET, info.mmap_offset);
+	EXPECT_EQ(0, info.mappings);
+	EXPECT_EQ(0, info.requests);
+	/* Each window is as large as the largest buffer. */
+	EXPECT_EQ(NULL, map(self->fd, (buffer.handle - RDMA_FIRST_BUFFER) * (uint64_t)RDMA_MAX_BUFFER_SIZE, PAGE, PROT_READ));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(0, free_handle(self->fd, buffer.handle));
+	EXPECT_EQ(-EINVAL, free_handle(self->fd, buffer.handle));
+	EXPECT_EQ(-EINVAL, copy(self->fd, &buffer, 0, &self->coherent, 0, 1));
+}
+
+/* Charged and pinned in whole pages, until the handle is freed. */
+TEST_F(registered, accounts)
+{
+	long before = charged(self->fd), pins = pinned_pages();
+	struct buffer buffer, again;
+
+	ASSERT_EQ(0, register_memory(self->fd, self->bytes + PAGE - 1, PAGE + 2, 0, &buffer));
+	EXPECT_EQ(before + 3 * (long)PAGE, charged(self->fd));
+	EXPECT_EQ(pins + 3, pinned_pages());
+	ASSERT_EQ(0, register_memory(self->fd, self->bytes, PAGE, 0, &again));
+	EXPECT_EQ(pins + 4, pinned_pages());
+	EXPECT_EQ(0, free_handle(self->fd, buffer.handle));
+	EXPECT_EQ(0, free_handle(self->fd, again.handle));
+	EXPECT_EQ(before, charged(self->fd));
+	EXPECT_EQ(pins, pinned_pages());
+}
+
+/* RLIMIT_MEMLOCK bounds what a user without CAP_IPC_LOCK can pin. */
+TEST_F(registered, memlock)
+{
+	struct rlimit limit = { 4 * PAGE, 4 * PAGE };
+	struct buffer buffer;
+	int status;
+
+	if (!fork()) {
+		if (setrlimit(RLIMIT_MEMLOCK, &limit) || setuid(12345))
+			_exit(1);
+		if (register_memory(self->fd, self->bytes, 5 * PAGE, 0, &buffer) != -ENOMEM)
+			_exit(2);
+		if (register_memory(self->fd, self->bytes + 1, 4 * PAGE, 0, &buffer) != -ENOMEM)
+			_exit(3);
+		if (register_memory(self->fd, self->bytes, 4 * PAGE, 0, &buffer))
+			_exit(4);
+		if (free_handle(self->fd, buffer.handle) || register_memory(self->fd, self->bytes, 4 * PAGE, 0, &buffer))
+			_exit(5);
+		_exit(0);
+	}
+	ASSERT_LT(0, wait(&status));
+	EXPECT_EQ(0, status);
+}
+
+/* A child that writes to its copy does not change what the device reads from the parent, nor the other way round. */
+TEST_F(registered, fork)
+{
+	struct buffer buffer;
+	int status;
+
+	ASSERT_EQ(0, register_memory(self->fd, self->bytes, SIZE, 0, &buffer));
+	if (!fork()) {
+		memset(self->bytes, 0xee, SIZE);
+		/* The parent's pages have the handle. */
+		if (copy(self->fd, &self->coherent, 0, &buffer, 0, PAGE) || memcmp(self->coherent.bytes, self->expected, PAGE))
+			_exit(1);
+		_exit(differing(self->bytes, 0xee, SIZE) != 0);
+	}
+	ASSERT_LT(0, wait(&status));
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(0, memcmp(self->expected, self->bytes, SIZE));
+	memset(self->bytes, 0x11, SIZE);
+	EXPECT_EQ(0, copy(self->fd, &self->coherent, 0, &buffer, 0, PAGE));
+	EXPECT_EQ(0, differing(self->coherent.bytes, 0x11, PAGE));
+}
+
+/* Memory that is unmapped stays the request's: what is mapped there instead is not written. */
+TEST_F(registered, unmapped)
+{
+	struct buffer buffer;
+	unsigned char *instead;
+
+	ASSERT_EQ(0, register_memory(self->fd, self->bytes, SIZE, 0, &buffer));
+	ASSERT_EQ(0, munmap(self->bytes, SIZE));
+	instead = memory_at(self->bytes, SIZE, PROT_READ | PROT_WRITE, ANYWHERE | MAP_FIXED_NOREPLACE);
+	ASSERT_EQ(self->bytes, instead);
+	memset(instead, 0x99, SIZE);
+	EXPECT_EQ(0, copy(self->fd, &buffer, 0, &self->coherent, 0, 2 * PAGE));
+	EXPECT_EQ(0, differing(instead, 0x99, SIZE));
+	memset(self->coherent.bytes, 0, SIZE);
+	EXPECT_EQ(0, copy(self->fd, &self->coherent, 0, &buffer, PAGE, PAGE));
+	fill(self->expected, SIZE, 1); /* as the coherent buffer was */
+	EXPECT_EQ(0, memcmp(self->coherent.bytes, self->expected + PAGE, PAGE));
+}
+
+/* A freed handle with requests: the memory stays pinned until they have ended. */
+TEST_F(registered, freed_with_requests)
+{
+	long pins = pinned_pages();
+	struct rdma_completion completion;
+	struct buffer buffer;
+
+	ASSERT_EQ(0, register_memory(self->fd, self->bytes, SIZE, 0, &buffer));
+	ASSERT_EQ(1, submit_one(self->fd, (struct rdma_request){ .operation = RDMA_OP_COPY, .source = self->coherent.handle,
+								.destination = buffer.handle, .length = PAGE }));
+	ASSERT_EQ(0, free_handle(self->fd, buffer.handle));
+	ASSERT_EQ(1, collect(self->fd, &completion, 1, 1, FOREVER));
+	EXPECT_EQ(0, completion.status);
+	EXPECT_EQ(0, memcmp(self->bytes, self->coherent.bytes, PAGE));
+	/* The last reference is dropped by the work item of the device. */
+	for (int i = 0; i < 1000 && pinned_pages() != pins; i++)
+		pause_us(1000);
+	EXPECT_EQ(pins, pinned_pages());
+}
+
+/* A process that dies with requests: its pages are used by others only after the device has let go of them. */
+TEST_F(registered, killed)
+{
+	int rounds = scale(20, 500);
+	long changed = 0;
+
+	for (int round = 0; round < rounds; round++) {
+		struct crop crop;
+		int ready[2], status;
+		pid_t child;
+		char byte;
+
+		ASSERT_EQ(0, pipe(ready));
+		child = fork();
+		if (!child) {
+			int fd = open_node(O_RDWR);
+			unsigned char *bytes = memory_at(NULL, SIZE, PROT_READ | PROT_WRITE, ANYWHERE | MAP_POPULATE);
+			struct buffer own, coherent;
+
+			if (fd < 0 || allocate(fd, SIZE, &coherent) || register_memory(fd, bytes, SIZE, 0, &own))
+				_exit(1);
+			memset(coherent.bytes, 0xdd, SIZE);
+			for (int i = 0; i < 50; i++)
+				if (submit_one(fd, (struct rdma_request){ .operation = RDMA_OP_COPY, .source = coherent.handle,
+									  .destination = own.handle, .length = SIZE }) != 1)
+					_exit(2);
+			if (write(ready[1], "", 1) != 1)
+				_exit(3);
+			pause();
+		}
+		ASSERT_EQ(1, read(ready[0], &byte, 1));
+		pause_us(round * 997 % 20000);
+		kill(child, SIGKILL);
+		ASSERT_EQ(child, waitpid(child, &status, 0));
+		ASSERT_TRUE(WIFSIGNALED(status)) TH_LOG("status %#x", status);
+		ASSERT_EQ(0, prepare(&crop, 0x42));
+		ASSERT_EQ(0, plant(&crop, -1, 0));
+		pause_us(250000);
+		changed += harvest(&crop);
+	}
+	EXPECT_EQ(0, changed);
+	FIGURE("%d processes killed while the device writes to their memory", "%ld bytes of others changed", rounds, changed);
+}
+
+/* Waits in REGISTER for a page fault that never ends. */
+static void register_for_ever(int fd)
+{
+	unsigned char *bytes = memory_at(NULL, SIZE, PROT_READ | PROT_WRITE, ANYWHERE);
+	int fault = syscall(SYS_userfaultfd, O_CLOEXEC);
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register range = { .range = { (uintptr_t)bytes, SIZE }, .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct buffer buffer;
+
+	if (fault < 0 || ioctl(fault, UFFDIO_API, &api) || ioctl(fault, UFFDIO_REGISTER, &range))
+		_exit(1);
+	register_memory(fd, bytes, SIZE, 0, &buffer);
+	_exit(2);
+}
+
+/* Such a call delays neither an unbind nor SIGKILL. */
+TEST_F(registered, fault_that_never_ends)
+{
+	char address[32];
+	int64_t took;
+	int status;
+	pid_t child;
+
+	ASSERT_EQ(0, pci_address("rdma0", address));
+	child = fork();
+	if (!child)
+		register_for_ever(self->fd);
+	pause_us(200000);
+	ASSERT_EQ(0, waitpid(child, &status, WNOHANG)) TH_LOG("status %#x", status);
+	took = go_away(address, UNBIND);
+	EXPECT_LE(0, took);
+	EXPECT_GT(limit_us(), took);
+	EXPECT_EQ(0, waitpid(child, &status, WNOHANG)) TH_LOG("status %#x", status);
+	kill(child, SIGKILL);
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	EXPECT_TRUE(WIFSIGNALED(status));
+	ASSERT_EQ(0, come_back(address, UNBIND));
+}
+
+/* An unbind with requests: the program keeps its memory, which is pinned no longer. */
+TEST_F(registered, unbound)
+{
+	long pins = pinned_pages();
+	struct rdma_completion completions[32];
+	struct buffer buffer;
+	char address[32];
+	int count;
+
+	ASSERT_EQ(0, pci_address("rdma0", address));
+	ASSERT_EQ(0, register_memory(self->fd, self->bytes, SIZE, 0, &buffer));
+	for (int i = 0; i < 32; i++)
+		ASSERT_EQ(1, submit_one(self->fd, (struct rdma_request){ .operation = RDMA_OP_COPY, .source = self->coherent.handle,
+									 .destination = buffer.handle, .length = SIZE }));
+	ASSERT_LE(0, go_away(address, UNBIND));
+	EXPECT_EQ(pins, pinned_pages());
+	memset(self->bytes, 0x21, SIZE);
+	pause_us(250000);
+	EXPECT_EQ(0, differing(self->bytes, 0x21, SIZE));
+	count = take(self->fd, completions, 32);
+	EXPECT_EQ(32, count);
+	EXPECT_EQ(-ENODEV, free_handle(self->fd, buffer.handle));
+	EXPECT_EQ(-ENODEV, register_memory(self->fd, self->bytes, SIZE, 0, &buffer));
+	ASSERT_EQ(0, come_back(address, UNBIND));
+}
+
+FIXTURE(unreachable)
+{
+	int fd;
+};
+
+FIXTURE_SETUP(unreachable)
+{
+	self->fd = open_node(O_RDWR);
+	ASSERT_LE(0, self->fd);
+}
+
+FIXTURE_TEARDOWN(unreachable)
+{
+	close(self->fd);
+}
+
+/* A device that cannot access all memory, without an IOMMU: the call fails, and the log has the reason, but no warning. */
+TEST_F(unreachable, refused)
+{
+	size_t size = 32 << 20; /* more than there is below 2^24 */
+	unsigned char *bytes = memory_at(NULL, size, PROT_READ | PROT_WRITE, ANYWHERE | MAP_POPULATE);
+	int log = open_log();
+	struct buffer buffer;
+
+	ASSERT_NE(NULL, bytes);
+	EXPECT_EQ(-EOPNOTSUPP, register_memory(self->fd, bytes, size, 0, &buffer));
+	EXPECT_EQ(1, log_lines(log, "memory to register is not below 2^24"));
+	EXPECT_EQ(0, pinned_pages());
+	EXPECT_EQ(0, charged(self->fd));
+}
+
+TEST_HARNESS_MAIN
