@@ -207,7 +207,7 @@ struct rdma_alloc {
  *
  * The buffer consists of the pages that the program has at these addresses now. If it
  * unmaps them, or maps others there, requests continue to access the old ones, which
- * belong to nobody else until they are unpinned. After fork(2), the pages are those of
+ * are not used for anything else until they are unpinned. After fork(2), the pages are those of
  * the parent; the child has copies of private ones. The buffer cannot be mapped:
  * rdma_buffer_info.mmap_offset is RDMA_NO_OFFSET.
  *

@@ -2,8 +2,8 @@
 
 //! Pages of a program that are pinned, so that a device can access them.
 //!
-//! The program can unmap the pages, fork or exit: the kernel gives them to nobody else before they
-//! are unpinned.
+//! The program can unmap the pages, fork or exit: the kernel does not use them for anything else before
+//! they are unpinned.
 //!
 //! Kernel document: `Documentation/core-api/pin_user_pages.rst`, "CASE 2: RDMA"
 //!
