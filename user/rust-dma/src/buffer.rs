@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use crate::{BufferInfo, Error, shared::Shared, sys};
 
-/// Coherent memory that the device can access, or a piece of it. It dereferences to `[u8]`.
+/// Memory that the device can access, or a piece of it. It dereferences to `[u8]`.
 ///
 /// It is mapped, not copied, and its pages are loaded when they are accessed. A [`Request`](crate::Request) takes ownership of it and
 /// returns it. To access one part during a transfer of another one, split it ([`split_at`](Self::split_at)).
@@ -56,6 +56,22 @@ impl Buffer {
         let length = usize::try_from(alloc.size).unwrap_or(size);
         let span = sys::Span::map(fd, length, alloc.mmap_offset, memory)
             .map_err(|errno| Error::new("the buffer cannot be mapped", errno))?;
+        Ok(Self { span })
+    }
+
+    pub(crate) fn register(context: &Arc<Shared>, size: usize) -> Result<Self, Error> {
+        if size == 0 || size > crate::MAX_BUFFER_SIZE {
+            return Err(Error::Size { size });
+        }
+        let fd = context.own_fd().map_err(|errno| Error::new("REGISTER", errno))?;
+        context.inbox().tidy(fd);
+        let owner = |handle| Memory { handle, context: Arc::clone(context) };
+        let span = sys::Span::register(fd, size, owner).map_err(|errno| match errno {
+            Errno::NOMEM => Error::NoMemory { size },
+            Errno::DQUOT => Error::Quota { size },
+            Errno::OPNOTSUPP | Errno::NOTTY => Error::Unreachable,
+            errno => Error::new("REGISTER", errno),
+        })?;
         Ok(Self { span })
     }
 

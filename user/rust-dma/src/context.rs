@@ -104,6 +104,17 @@ impl Context {
         Buffer::allocate(&self.shared, size)
     }
 
+    /// Makes a buffer of `size` bytes of ordinary memory of the program, all zero. Unlike an [allocated](Self::allocate) one, system calls
+    /// that access memory without the CPU accept it: read(2) with `O_DIRECT`, send(2) with `MSG_ZEROCOPY`, io_uring's fixed buffers. It
+    /// stays when the device is removed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unreachable`] if the device cannot access all memory: [allocate](Self::allocate) a buffer then. Otherwise as there.
+    pub fn register(&self, size: usize) -> Result<Buffer, Error> {
+        Buffer::register(&self.shared, size)
+    }
+
     /// Submits several requests in one call, without waiting. Requests that are linked ([`Request::linked`]) are accepted as a
     /// whole or not at all. Those of different kinds are converted to one type ([`Buffers`](crate::Buffers)).
     ///

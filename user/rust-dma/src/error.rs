@@ -64,6 +64,10 @@ pub enum Error {
         size: usize,
     },
 
+    /// The device cannot access ordinary memory, or the driver is older than this call (EOPNOTSUPP).
+    #[error("the device cannot access memory of programs: it needs an IOMMU for this; allocate a buffer instead")]
+    Unreachable,
+
     /// The quota of the context or the device is exceeded (EDQUOT).
     #[error(
         "{size} more bytes exceed the quota: free buffers, or load the module with a larger context_mib or device_mib"
@@ -178,6 +182,7 @@ impl Error {
             Self::Gone => Errno::NODEV,
             Self::NoMemory { .. } => Errno::NOMEM,
             Self::Quota { .. } => Errno::DQUOT,
+            Self::Unreachable => Errno::OPNOTSUPP,
             Self::Size { .. }
             | Self::Range { .. }
             | Self::DeviceRange { .. }
@@ -214,6 +219,7 @@ impl From<Error> for io::Error {
             | Error::DanglingLink
             | Error::ChainTooLong { .. } => io::ErrorKind::InvalidInput,
             Error::System { source, .. } => source.kind(),
+            Error::Unreachable => io::ErrorKind::Unsupported,
             Error::Version { .. }
             | Error::Gone
             | Error::Cancelled

@@ -3,7 +3,7 @@
 use std::{
     ffi::c_void,
     os::fd::{AsRawFd, BorrowedFd},
-    ptr,
+    ptr::{self, NonNull},
     time::Duration,
 };
 
@@ -81,6 +81,15 @@ pub(crate) fn alloc(fd: BorrowedFd<'_>, size: u64) -> io::Result<abi::rdma_alloc
     let mut alloc = abi::rdma_alloc { size, ..Default::default() };
     call(fd, abi::RDMA_IOC_ALLOC, &mut alloc)?;
     Ok(alloc)
+}
+
+/// Makes a buffer of `size` bytes of this program's memory; returns its handle. The memory stays pinned until the handle is freed and the
+/// buffer's requests have ended: the caller must own it until the handle is freed, and must unmap it then rather than reuse it.
+pub(super) fn register(fd: BorrowedFd<'_>, address: NonNull<u8>, size: usize) -> io::Result<u32> {
+    let address = address.as_ptr().expose_provenance() as u64;
+    let mut register = abi::rdma_register { address, size: size as u64, ..Default::default() };
+    call(fd, abi::RDMA_IOC_REGISTER, &mut register)?;
+    Ok(register.handle)
 }
 
 /// Releases a handle.

@@ -1,6 +1,7 @@
 //! Mapped memory, and disjoint pieces of it.
 
 use std::{
+    mem,
     ops::{Deref, DerefMut},
     os::fd::BorrowedFd,
     ptr::{self, NonNull},
@@ -68,6 +69,28 @@ impl<O> Span<O> {
         let address = NonNull::new(address.cast()).ok_or(io::Errno::NOMEM)?;
         // INVARIANT: mapped above, with this length and these permissions.
         let mapping = Arc::new(Mapping { address, length, owner });
+        // INVARIANT: the whole mapping, of which there is no other piece yet.
+        Ok(Self { mapping, start: 0, length })
+    }
+
+    /// Maps `length` bytes of ordinary memory, and registers them as a buffer; `owner` makes the owner from the buffer's handle.
+    pub(crate) fn register(fd: BorrowedFd<'_>, length: usize, owner: impl FnOnce(u32) -> O) -> io::Result<Self> {
+        if isize::try_from(length).is_err() {
+            return Err(io::Errno::INVAL);
+        }
+        // SAFETY: Without an address (and MAP_FIXED), existing mappings are not changed.
+        let address = unsafe {
+            mm::mmap_anonymous(ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
+        }?;
+        let address = NonNull::new(address.cast()).ok_or(io::Errno::NOMEM)?;
+        // INVARIANT: mapped above, with this length and these permissions. When it is dropped, the memory is unmapped before the handle
+        // is freed: requests that have not ended write to its pages, and not to what is mapped at this address later.
+        let unregistered = Mapping { address, length, owner: () };
+        let handle = super::call::register(fd, address, length)?;
+        // The mapping continues as that of the owner.
+        mem::forget(unregistered);
+        // INVARIANT: as above.
+        let mapping = Arc::new(Mapping { address, length, owner: owner(handle) });
         // INVARIANT: the whole mapping, of which there is no other piece yet.
         Ok(Self { mapping, start: 0, length })
     }
