@@ -227,6 +227,20 @@ class SharedFiles(Sample):
         self.assertIn("Bad address (os error 14)", self.said)
 
 
+class ZeroCopy(Sample):
+    name = "zero_copy"
+
+    def test_all_blocks(self) -> None:
+        size, blocks, sends = self.numbers(r"^(\d+) bytes in (\d+) blocks: .* sent by (\d+) zero-copy calls$")[0]
+        self.assertGreater(size, 10 << 20)
+        self.assertEqual(blocks, -(-size // (1 << 20)))
+        self.assertGreaterEqual(sends, blocks)
+
+    def test_the_copy_is_the_same(self) -> None:
+        self.assertIn("\nNo difference.\n", self.said)
+        self.assertIn("\nok\n40000|19917804\n", self.said)
+
+
 class CopyEngine(Sample):
     name = "copy_engine"
 
