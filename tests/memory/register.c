@@ -245,6 +245,34 @@ TEST_F(registered, reserved_fields)
 	}
 }
 
+/* The structure of an older or a newer program, and an argument that cannot be read or written; no handle is left. */
+TEST_F(registered, argument)
+{
+	unsigned char *pages = memory_at(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, ANYWHERE);
+	struct rdma_register *request = (struct rdma_register *)(pages + PAGE - sizeof(*request));
+	long before = charged(self->fd), pins = pinned_pages();
+	unsigned long larger = _IOWR(RDMA_IOC_MAGIC, 0x13, char[sizeof(*request) + 8]);
+
+	ASSERT_NE(NULL, pages);
+	*request = (struct rdma_register){ .address = (uintptr_t)self->bytes, .size = PAGE };
+	EXPECT_EQ(-EINVAL, call(self->fd, _IOWR(RDMA_IOC_MAGIC, 0x13, char[sizeof(*request) - 1]), request));
+	pages[PAGE] = 1;
+	EXPECT_EQ(-E2BIG, call(self->fd, larger, request));
+	ASSERT_EQ(0, munmap(pages + PAGE, PAGE));
+	EXPECT_EQ(-EFAULT, call(self->fd, larger, request));
+	EXPECT_EQ(-EFAULT, call(self->fd, RDMA_IOC_REGISTER, (char *)request + 1));
+	ASSERT_EQ(0, mprotect(pages, PAGE, PROT_READ));
+	EXPECT_EQ(-EFAULT, call(self->fd, RDMA_IOC_REGISTER, request));
+	EXPECT_EQ(before, charged(self->fd));
+	EXPECT_EQ(pins, pinned_pages());
+	ASSERT_EQ(0, mprotect(pages, PAGE, PROT_READ | PROT_WRITE));
+	EXPECT_EQ(0, call(self->fd, RDMA_IOC_REGISTER, request));
+	EXPECT_EQ((uintptr_t)self->bytes, request->address);
+	EXPECT_EQ(PAGE, request->size);
+	EXPECT_EQ(0, free_handle(self->fd, request->handle));
+	munmap(pages, PAGE);
+}
+
 /* A file on a disk must not be pinned for long: its changes are written back. */
 TEST_F(registered, file)
 {

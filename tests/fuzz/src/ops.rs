@@ -9,10 +9,11 @@ use arbitrary::{Arbitrary, Result, Unstructured};
 use serde::{Deserialize, Serialize};
 
 /// The operations of requests.
-pub const NUMBERS: [u32; 9] = [
+pub const NUMBERS: [u32; 10] = [
     uapi::RDMA_IOC_DEVICE_INFO,
     uapi::RDMA_IOC_ALLOC,
     uapi::RDMA_IOC_FREE,
+    uapi::RDMA_IOC_REGISTER,
     uapi::RDMA_IOC_BUFFER_INFO,
     uapi::RDMA_IOC_TRANSFER,
     uapi::RDMA_IOC_SUBMIT,

@@ -105,8 +105,8 @@ impl Context {
     }
 
     /// Makes a buffer of `size` bytes of ordinary memory of the program, all zero. Unlike an [allocated](Self::allocate) one, system calls
-    /// that access memory without the CPU accept it: read(2) with `O_DIRECT`, send(2) with `MSG_ZEROCOPY`, io_uring's fixed buffers. It
-    /// stays when the device is removed.
+    /// that access memory without the CPU accept it: read(2) with `O_DIRECT`, send(2) with `MSG_ZEROCOPY`. It stays when the device is
+    /// removed.
     ///
     /// # Errors
     ///
