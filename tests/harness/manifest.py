@@ -1,5 +1,6 @@
 """The manifest, tests.toml, for the runner and its part in the guest."""
 
+import itertools
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +46,14 @@ class Guest:
     arch: str = ""
     amd64_only: str = ""
     tolerates: list[str] = field(default_factory=list)
+
+    @property
+    def engines(self) -> list[str]:
+        """The kinds of engines that its devices have, as it is booted with them."""
+        options = list(itertools.pairwise(self.boot))
+        edus = [value for option, value in options if option == "--edu" and value != "0" or option == "--device" and value.startswith("edu,")]
+        has_edu = edus or "--edu" not in self.boot
+        return ["edu"] * bool(has_edu) + ["I/OAT"] * ("--ioat" in self.boot)
 
 
 ON_HOST = "it runs without a guest, and is part of `make test` for amd64"
