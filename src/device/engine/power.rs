@@ -5,6 +5,7 @@
 use super::{
     deliver,
     Engine,
+    Stopped,
     Types, //
 };
 use crate::{
@@ -127,15 +128,19 @@ impl Delayed<Engine<'_>> {
     }
 
     /// Quiesces the engine for shutdown and kexec: the device must not write to the memory of the
-    /// next kernel. Requests fail with [`ENODEV`] from then on. Buffers are not freed, and can be
+    /// next kernel, even if this sets Bus Master again. A transfer that takes too long is stopped, if
+    /// the engine can do this. Requests fail with [`ENODEV`] from then on. Buffers are not freed, and can be
     /// allocated and mapped, because programs may still run.
     pub(in crate::device) fn shut_down(&self) {
         self.channel.close(ENODEV);
-        let quiesced = self.quiesce();
+        if self.quiesce() == Err(ETIMEDOUT) {
+            if self.abilities.can_abort && self.stop() == Stopped::Yes {
+                self.abort_requests();
+            } else {
+                dev_err!(self.dev, "a transfer does not end: clearing Bus Master\n");
+            }
+        }
         // The work item fails and drops what is left.
         self.queue_now();
-        if quiesced == Err(ETIMEDOUT) {
-            dev_err!(self.dev, "a transfer does not end: clearing Bus Master\n");
-        }
     }
 }

@@ -88,8 +88,36 @@ pub enum Verdict {
     Unclear,
 }
 
+/// The properties of a device, which depend on its model.
+#[derive(Clone, Copy)]
+pub struct Model {
+    /// The size of the device memory in bytes.
+    pub memory: u64,
+    /// `engine_depth`, as INFO returns it.
+    pub depth: u32,
+    /// `capabilities`, as INFO returns them.
+    pub capabilities: u32,
+}
+
+impl Model {
+    const EDU: Self = Self { memory: uapi::RDMA_DEVICE_MEMORY_SIZE as u64, depth: 1, capabilities: 0 };
+    const IOAT: Self = Self { memory: 0, depth: 128, capabilities: uapi::RDMA_CAP_DIRECT_COPY | uapi::RDMA_CAP_ABORT };
+
+    /// Returns the model of the device behind this node.
+    fn of(node: &str) -> Self {
+        let id = std::fs::read_to_string(format!("/sys/class/rust_dma/{node}/device/vendor"));
+        if id.is_ok_and(|id| id.trim() == "0x8086") {
+            Self::IOAT
+        } else {
+            Self::EDU
+        }
+    }
+}
+
 /// The files of a program, and their known state.
 pub struct World {
+    /// The model of the device.
+    pub model: Model,
     /// The node.
     pub node: CString,
     /// Whether the known state is certain, because no other thread uses these files.
@@ -120,9 +148,11 @@ impl World {
         // SAFETY: There is room for two.
         let done = unsafe { libc::socketpair(libc::AF_UNIX, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0, sockets.as_mut_ptr()) };
         assert_eq!(done, 0, "a socket");
-        let node = [format!("/dev/rdma{device}"), "/dev/rdma0".into()].into_iter().find(|node| Path::new(node).exists());
+        let nodes = [format!("rdma{device}"), "rdma0".into()];
+        let node = nodes.into_iter().find(|node| Path::new("/dev").join(node).exists()).unwrap_or_default();
         Self {
-            node: CString::new(node.unwrap_or_default()).expect("there is no zero in it"),
+            model: Model::of(&node),
+            node: CString::new(format!("/dev/{node}")).expect("there is no zero in it"),
             exact: AtomicBool::new(true),
             fds: std::array::from_fn(|_| AtomicI32::new(-1)),
             known: Mutex::default(),
@@ -235,7 +265,7 @@ impl World {
             _ if exact || !inside(offset, uapi::RDMA_MAX_BUFFER_SIZE.into()) => Wrong,
             _ => Unclear,
         };
-        let device = |offset| if inside(offset, uapi::RDMA_DEVICE_MEMORY_SIZE.into()) { Right } else { Wrong };
+        let device = |offset| if inside(offset, self.model.memory) { Right } else { Wrong };
         let may = |right| if right { Right } else { Wrong };
         let source = || part(request.source, request.source_offset);
         let destination = || part(request.destination, request.destination_offset);

@@ -12,8 +12,6 @@ use libc::{E2BIG, EAGAIN, EALREADY, EBADF, EDQUOT, EFAULT, EINTR, EINVAL, ENOENT
 
 /// The bits of a request number that contain the size of its structure; `asm-generic/ioctl.h`.
 const SIZE: u32 = 0x3fff << 16;
-/// The size of the device memory, in bytes.
-const DEVICE: u64 = uapi::RDMA_DEVICE_MEMORY_SIZE as u64;
 
 impl Caller<'_> {
     pub(super) fn open(&mut self, op: &ops::Open) -> Judged {
@@ -84,12 +82,13 @@ impl Caller<'_> {
     pub(super) fn info(&mut self, op: &ops::Info) -> Judged {
         let nothing = rdma_device_info::default();
         let (answer, info) = self.ioctl(op.file, uapi::RDMA_IOC_DEVICE_INFO, op.pointer, &nothing, Direction::Out, &[])?;
+        let model = self.world.model;
         let good = info.abi_version == uapi::RDMA_ABI_VERSION
-            && info.device_memory_size == DEVICE
+            && info.device_memory_size == model.memory
             && info.queue_depth == uapi::RDMA_QUEUE_DEPTH
             && info.max_buffer_size == uapi::RDMA_MAX_BUFFER_SIZE.into()
-            && (info.engine_depth, info.address_alignment, info.length_alignment) == (1, 1, 1)
-            && info.capabilities == 0
+            && (info.engine_depth, info.address_alignment, info.length_alignment) == (model.depth, 1, 1)
+            && info.capabilities == model.capabilities
             && info.reserved == [0; 3];
         ensure(answer.is_err() || good, || format!("it returned {info:?}"))
     }
@@ -204,7 +203,7 @@ impl Caller<'_> {
         if let Some((at, byte)) = foreign(back) {
             return Err(format!("it read {byte:#x} at byte {at}, which no program has written"));
         }
-        let most = op.length.min(DEVICE.saturating_sub(op.at.unwrap_or(0)));
+        let most = op.length.min(self.world.model.memory.saturating_sub(op.at.unwrap_or(0)));
         ensure(answer.unwrap_or(0) <= most, || format!("it read {answer:?} bytes"))
     }
 
@@ -217,10 +216,10 @@ impl Caller<'_> {
         };
         let errors = [EAGAIN, EBADF, EINTR, EINVAL, ENOMEM, EDQUOT, ENOSPC, EOVERFLOW, libc::EFAULT, libc::EFBIG];
         let answer = self.answered(answer, &errors)?;
-        let most = op.length.min(DEVICE.saturating_sub(op.at.unwrap_or(0)));
+        let most = op.length.min(self.world.model.memory.saturating_sub(op.at.unwrap_or(0)));
         ensure(answer.unwrap_or(0) <= most, || format!("it wrote {answer:?} bytes"))?;
         let surely = self.surely(op.file).is_some_and(Slot::writes);
-        let outside = op.at.is_some_and(|at| at >= DEVICE) && op.length > 0;
+        let outside = op.at.is_some_and(|at| at >= self.world.model.memory) && op.length > 0;
         ensure(!(surely && outside && answer.is_ok()), || "it was accepted".into())
     }
 
