@@ -177,6 +177,12 @@ static inline bool has_memory(int fd)
 	return !call(fd, RDMA_IOC_DEVICE_INFO, &info) && info.device_memory_size;
 }
 
+/* A transfer of this many bytes: to the device memory, if there is any, otherwise to the buffer's second page. */
+static inline int transfer_some(int fd, const struct buffer *from, uint64_t length)
+{
+	return has_memory(fd) ? to_device(fd, from, 0, 0, length) : copy(fd, from, PAGE, from, 0, length);
+}
+
 /* A round trip through a new file: by way of the device memory, if there is any, otherwise a copy. */
 static inline bool works(void)
 {
@@ -199,13 +205,14 @@ static inline bool works(void)
 	return good;
 }
 
-/* This many requests to the device of a byte each, with cookies from `cookie` on. */
+/* This many requests of a byte each, with cookies from `cookie` on: to the device memory, if there is any, otherwise copies within the buffer. */
 static inline int submit_many(int fd, const struct buffer *from, uint32_t count, uint64_t cookie)
 {
 	static __thread struct rdma_request requests[DEPTH];
+	bool memory = has_memory(fd);
 
 	for (uint32_t i = 0; i < count; i++)
-		requests[i] = writing(from, 0, 0, 1, cookie + i);
+		requests[i] = memory ? writing(from, 0, 0, 1, cookie + i) : copying(from, 1, from, 0, 1, cookie + i);
 	return submit(fd, requests, count);
 }
 

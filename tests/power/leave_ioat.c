@@ -9,8 +9,10 @@
 #include "ioat.h"
 #include "next_kernel.h"
 
+#include <elf.h>
+
 /* Source: Linux, drivers/dma/ioat/registers.h; of channel 0. */
-enum { CHANNEL_STATUS = 0x88, COMPLETION_ADDRESS = 0x98, STATE = 0x7, ACTIVE = 0 };
+enum { CHANNEL_STATUS = 0x88, CHAIN_ADDRESS = 0x90, COMPLETION_ADDRESS = 0x98, STATE = 0x7, ACTIVE = 0 };
 
 enum { COPIES = 100, SHORT_NS = 2000000, PATTERN = 0x5a };
 
@@ -76,17 +78,32 @@ static void look_at_memory(unsigned int round)
 	say("the memory of round %u: %zu bytes written", round, written);
 }
 
-/* The physical address of a page of a buffer. */
-static unsigned long physical(const unsigned char *page)
+/* Reads memory of this kernel, by its physical address. */
+static void read_physical(unsigned long address, void *bytes, size_t length)
 {
-	int map = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	uint64_t entry = 0;
+	int memory = open("/proc/kcore", O_RDONLY | O_CLOEXEC);
+	Elf64_Ehdr header;
+	Elf64_Phdr segment;
 
-	need(pread(map, &entry, sizeof(entry), (uintptr_t)page / PAGE * sizeof(entry)) == sizeof(entry), "pagemap");
-	close(map);
-	entry &= (1ULL << 55) - 1;
-	need(entry, "the page's address");
-	return entry * PAGE;
+	need(pread(memory, &header, sizeof(header), 0) == sizeof(header), "kcore");
+	for (int i = 0; i < header.e_phnum; i++) {
+		need(pread(memory, &segment, sizeof(segment), header.e_phoff + i * sizeof(segment)) == sizeof(segment), "kcore");
+		if (segment.p_type == PT_LOAD && address >= segment.p_paddr && address - segment.p_paddr < segment.p_memsz) {
+			need(pread(memory, bytes, length, segment.p_offset + address - segment.p_paddr) == length, "memory");
+			close(memory);
+			return;
+		}
+	}
+	need(false, "the address");
+}
+
+/* Where the first copy went to. */
+static unsigned long destination(void)
+{
+	uint64_t descriptor[3];
+
+	read_physical(read64(registers_of_device(), CHAIN_ADDRESS), descriptor, sizeof(descriptor));
+	return descriptor[2];
 }
 
 /* The next kernel does not use what the device writes to, and is loaded elsewhere: of three ranges of memory, into one without these pages. */
@@ -147,7 +164,7 @@ int main(int count, char **arguments)
 	memset(to.bytes, 0xee, PAGE);
 	need(!copy(fd, &to, 0, &from, 0, PAGE) && !memcmp(from.bytes, to.bytes, PAGE), "a copy");
 	if (kexec)
-		load_kernel_without(physical(to.bytes), round + 1);
+		load_kernel_without(destination(), round + 1);
 	delay = any_below(COPIES * (SHORT_NS / 1000));
 	ioat_timing(&ioat, time_ns, 0);
 

@@ -96,12 +96,12 @@ pub struct Model {
     /// `engine_depth`, as INFO returns it.
     pub depth: u32,
     /// `capabilities`, as INFO returns them.
-    pub capabilities: u32,
+    pub capabilities: u64,
 }
 
 impl Model {
     const EDU: Self = Self { memory: uapi::RDMA_DEVICE_MEMORY_SIZE as u64, depth: 1, capabilities: 0 };
-    const IOAT: Self = Self { memory: 0, depth: 128, capabilities: uapi::RDMA_CAP_DIRECT_COPY | uapi::RDMA_CAP_ABORT };
+    const IOAT: Self = Self { memory: 0, depth: 128, capabilities: (uapi::RDMA_CAP_DIRECT_COPY | uapi::RDMA_CAP_ABORT) as u64 };
 
     /// Returns the model of the device behind this node.
     fn of(node: &str) -> Self {
