@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * fork_zap PCI-ADDRESS BAR ROUNDS : does a forked child keep a huge page of a BAR that vfio-pci has removed from all mappings?
+ *
+ * vfio-pci removes the mappings of a BAR when a program disables the device's memory decoding in the PCI command register. Until it is enabled
+ * again, each access raises SIGBUS. A real-time process does this at a random time, while another one, on the same CPU, forks. In each round, the
+ * child of the fork that was interrupted accesses each huge page of the BAR.
+ *
+ * The device must be bound to vfio-pci. Its BAR needs a few huge pages, such as that of QEMU's ivshmem-plain. Prints KTAP.
+ */
+#define _GNU_SOURCE
+#include <err.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <linux/pci_regs.h>
+#include <linux/vfio.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define HUGE_PAGE (2UL << 20)
+#define LARGEST_PAGE (1UL << 30)
+
+static struct {
+	int fd;
+	off_t command; /* offset of the command register */
+	volatile uint32_t *bar;
+	size_t pages;
+} device;
+
+static struct {
+	atomic_int wanted, disabled; /* rounds */
+	atomic_long fork_time; /* of the last one, in nanoseconds */
+} *shared;
+
+static long forks;
+static sigjmp_buf after_sigbus;
+
+static int open_device(const char *address)
+{
+	char path[128], target[128] = "";
+	int container = open("/dev/vfio/vfio", O_RDWR), group;
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/iommu_group", address);
+	if (readlink(path, target, sizeof(target) - 1) < 0)
+		err(1, "%s", path);
+	snprintf(path, sizeof(path), "/dev/vfio/%s", basename(target));
+	group = open(path, O_RDWR);
+	if (container < 0 || group < 0)
+		err(1, "%s", path);
+	if (ioctl(group, VFIO_GROUP_SET_CONTAINER, &container) || ioctl(container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU))
+		err(1, "%s: the IOMMU", path);
+	return ioctl(group, VFIO_GROUP_GET_DEVICE_FD, address);
+}
+
+static struct vfio_region_info region(unsigned int index)
+{
+	struct vfio_region_info region = { .argsz = sizeof(region), .index = index };
+
+	if (ioctl(device.fd, VFIO_DEVICE_GET_REGION_INFO, &region))
+		err(1, "region %u", index);
+	return region;
+}
+
+/* Maps the BAR where its pages of 2 MiB are aligned, and those of 1 GiB are not. */
+static void map_bar(unsigned int index)
+{
+	struct vfio_region_info bar = region(index);
+	char *area = mmap(NULL, bar.size + 2 * LARGEST_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *start = (void *)(((uintptr_t)area + LARGEST_PAGE - 1) / LARGEST_PAGE * LARGEST_PAGE + HUGE_PAGE);
+
+	device.bar = mmap(start, bar.size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, device.fd, bar.offset);
+	if (device.bar == MAP_FAILED)
+		err(1, "BAR %u", index);
+	device.pages = bar.size / HUGE_PAGE;
+}
+
+static void decode_memory(int on)
+{
+	uint16_t command;
+
+	if (pread(device.fd, &command, sizeof(command), device.command) != sizeof(command))
+		err(1, "reading the command register");
+	command = on ? command | PCI_COMMAND_MEMORY : command & ~PCI_COMMAND_MEMORY;
+	if (pwrite(device.fd, &command, sizeof(command), device.command) != sizeof(command))
+		err(1, "writing the command register");
+}
+
+static void on_sigbus(int signal)
+{
+	(void)signal;
+	siglongjmp(after_sigbus, 1);
+}
+
+/* The number of huge pages that can be read. */
+static size_t readable(void)
+{
+	volatile size_t count = 0;
+
+	for (volatile size_t page = 0; page < device.pages; page++) {
+		if (sigsetjmp(after_sigbus, 0)) /* the signal is not blocked in its handler */
+			continue;
+		(void)device.bar[page * HUGE_PAGE / sizeof(*device.bar)];
+		count++;
+	}
+	return count;
+}
+
+static void on_this_cpu(int priority)
+{
+	struct sched_param param = { .sched_priority = priority };
+	cpu_set_t cpu;
+
+	CPU_ZERO(&cpu);
+	CPU_SET(0, &cpu);
+	if (sched_setaffinity(0, sizeof(cpu), &cpu) || (priority && sched_setscheduler(0, SCHED_FIFO, &param)))
+		err(1, "the scheduler");
+}
+
+static long now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return time.tv_sec * 1000000000L + time.tv_nsec;
+}
+
+/* Disables memory decoding at a random time of a fork in each round. It preempts the other process wherever this is. */
+static void disable(int rounds)
+{
+	on_this_cpu(1);
+	for (int round = 1; round <= rounds; round++) {
+		while (atomic_load(&shared->wanted) < round)
+			usleep(100);
+		usleep(random() % (atomic_load(&shared->fork_time) / 1000 + 1));
+		decode_memory(0);
+		atomic_store(&shared->disabled, round);
+	}
+	_exit(0);
+}
+
+static int child_status(int round)
+{
+	size_t count = atomic_load(&shared->disabled) < round ? 0 : readable();
+
+	return count < 255 ? count : 255;
+}
+
+/* Forks until memory decoding is disabled. Returns the number of huge pages that the last child can still read, at most 255. */
+static int fork_until(int round)
+{
+	int status;
+
+	do {
+		long start = now();
+		pid_t child = fork();
+
+		if (child < 0)
+			err(1, "fork");
+		if (!child)
+			_exit(child_status(round));
+		if (atomic_load(&shared->disabled) < round)
+			atomic_store(&shared->fork_time, now() - start);
+		if (waitpid(child, &status, 0) != child || !WIFEXITED(status))
+			errx(1, "a child did not exit");
+		forks++;
+	} while (atomic_load(&shared->disabled) < round && !WEXITSTATUS(status));
+	return WEXITSTATUS(status);
+}
+
+int main(int argc, char *argv[])
+{
+	int rounds, faulty = 0, parent = 0;
+
+	if (argc != 4)
+		errx(1, "usage: fork_zap PCI-ADDRESS BAR ROUNDS");
+	rounds = atoi(argv[3]);
+	sigaction(SIGBUS, &(struct sigaction){ .sa_handler = on_sigbus, .sa_flags = SA_NODEFER }, NULL);
+	on_this_cpu(0);
+	device.fd = open_device(argv[1]);
+	if (device.fd < 0)
+		err(1, "%s", argv[1]);
+	device.command = region(VFIO_PCI_CONFIG_REGION_INDEX).offset + PCI_COMMAND;
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (shared == MAP_FAILED)
+		err(1, "mmap");
+	if (!fork()) /* before the BAR is mapped, and with an address space that the other forks do not lock */
+		disable(rounds);
+	map_bar(atoi(argv[2]));
+
+	for (int round = 1; round <= rounds; round++) {
+		int kept;
+
+		decode_memory(1);
+		if (readable() != device.pages)
+			errx(1, "the BAR cannot be read");
+		atomic_store(&shared->wanted, round);
+		kept = fork_until(round);
+		if (kept && !faulty++)
+			printf("# round %d: with memory decoding disabled, the child reads %d of %zu huge pages\n", round, kept, device.pages);
+		parent += !!readable();
+	}
+	printf("# in %d of %d rounds, with %ld forks of %ld us\n", faulty, rounds, forks, shared->fork_time / 1000);
+	printf("KTAP version 1\n1..2\n");
+	printf("%sok 1 the parent reads nothing\n", parent ? "not " : "");
+	printf("%sok 2 no child reads anything\n", faulty ? "not " : "");
+	return parent || faulty;
+}
