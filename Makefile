@@ -66,6 +66,11 @@ test-long: modules samples tests-built ## run the tests that can run for hours, 
 	@$(call kernels,debug kcsan rt)
 	@vm/enter tests/run --lane long $(T)
 
+upstream: setup ## build the sanitizer kernel with the patches of upstream/, and run their tests (15 minutes the first time); T=name
+	@vm/setup upstream
+	@vm/enter make $(quiet) -C upstream
+	@vm/enter tests/run --lane upstream $(T)
+
 guarantees: modules samples tests-built ## run all tests of promises, and write docs/guarantees.md
 	@$(call kernels,debug kcsan rt)
 	@for lane in test debug race; do vm/enter tests/run --rows --lane $$lane; done; vm/enter tests/harness/guarantees --write
@@ -131,4 +136,4 @@ tests-built: setup user $(if $(arm64),,ioat)
 	@touch $(output)/tests/.built
 
 .PHONY: deb docs release fuzz help run test bench modules shell check rust-analyzer clean distclean setup user ioat sample samples samples-c tests-built tests-c \
-	test-arm64 test-debug test-race test-long guarantees mutants
+	test-arm64 test-debug test-race test-long upstream guarantees mutants

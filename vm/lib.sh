@@ -58,7 +58,7 @@ guest_directory() {
 }
 
 # Additional kernels for tests (vm/kernel): the path of each in the build root, whose name depends on what affects its contents.
-kernels=(debug kcsan rt)
+kernels=(debug kcsan rt upstream)
 [[ $arch == amd64 ]] || kernels=(stock 16k rt)
 pristine=/usr/src/linux-pristine
 kernel_directory() {
@@ -66,6 +66,9 @@ kernel_directory() {
 	local parts=("$project/vm/kernel")
 	if [[ $arch == arm64 ]]; then
 		parts=("$project"/vm/arm64/{kernel,metadata})
+	elif [[ $1 == upstream ]]; then
+		# It is made from what is built of the debug kernel.
+		parts+=("$project"/vm/kernels/{common,debug,upstream}.config "$project/vm/upstream-kernel" "$project"/upstream/*/*.patch)
 	elif [[ $1 != rt ]]; then
 		parts+=("$project"/vm/kernels/{common,"$1"}.config)
 	fi

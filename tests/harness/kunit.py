@@ -1,7 +1,8 @@
 #!/usr/bin/python3 -B
-"""tests/harness/kunit.py : the results of the module's own tests when it was loaded, for each test in the sources.
+"""tests/harness/kunit.py [DIRECTORY] : the results of the module's own tests when it was loaded, for each test in the sources.
 
-A kernel without KUnit, or one that does not run the tests, reports nothing; therefore the expected ones are counted.
+With DIRECTORY, the tests are those in the sources there, and the kernel ran them when it booted. A kernel without KUnit, or one that does not
+run the tests, reports nothing; therefore the expected ones are counted.
 """
 
 import re
@@ -14,11 +15,11 @@ TEST = re.compile(r"^    #\[test\]\n    fn (\w+)", re.MULTILINE)
 LINE = re.compile(r"^\s+(ok|not ok) \d+ (\w+)(?: # SKIP.*)?$", re.MULTILINE)
 
 
-def written() -> list[tuple[str, str]]:
+def written(sources: Path) -> list[tuple[str, str]]:
     """The suites and their tests, according to the sources."""
     return [
         (suite, name)
-        for path in sorted(Path("src").rglob("*.rs"))
+        for path in sorted(sources.rglob("*.rs"))
         for suite, body in SUITE.findall(path.read_text())
         for name in TEST.findall(body)
     ]
@@ -26,7 +27,7 @@ def written() -> list[tuple[str, str]]:
 
 def main() -> None:
     """Print a line for each test."""
-    tests = written()
+    tests = written(Path(sys.argv[1] if len(sys.argv) > 1 else "src"))
     said = {suite: path.read_text() for suite, _ in tests if (path := RESULTS / suite / "results").exists()}
     outcomes = {
         (suite, name): (outcome, line)
