@@ -157,26 +157,34 @@ static int child_status(int round)
 	return count < 255 ? count : 255;
 }
 
-/* Forks until memory decoding is disabled. Returns the number of huge pages that the last child can still read, at most 255. */
-static int fork_until(int round)
+/* Forks once. Returns the number of huge pages that the child can still read, at most 255. */
+static int fork_once(int round)
 {
+	long start = now();
+	pid_t child = fork();
 	int status;
 
-	do {
-		long start = now();
-		pid_t child = fork();
-
-		if (child < 0)
-			err(2, "fork");
-		if (!child)
-			_exit(child_status(round));
-		if (atomic_load(&shared->disabled) < round)
-			atomic_store(&shared->fork_time, now() - start);
-		if (waitpid(child, &status, 0) != child || !WIFEXITED(status))
-			errx(2, "a child did not exit");
-		forks++;
-	} while (atomic_load(&shared->disabled) < round && !WEXITSTATUS(status));
+	if (child < 0)
+		err(2, "fork");
+	if (!child)
+		_exit(child_status(round));
+	forks++;
+	if (atomic_load(&shared->disabled) < round)
+		atomic_store(&shared->fork_time, now() - start);
+	if (waitpid(child, &status, 0) != child || !WIFEXITED(status))
+		errx(2, "a child did not exit");
 	return WEXITSTATUS(status);
+}
+
+/* Forks until memory decoding is disabled. Returns the number of huge pages that a child can still read. */
+static int fork_until(int round)
+{
+	int kept;
+
+	do
+		kept = fork_once(round);
+	while (!kept && atomic_load(&shared->disabled) < round);
+	return kept;
 }
 
 /* One round, which begins and ends with memory decoding enabled and disabled. Returns the number of huge pages that a child can still read. */
@@ -187,6 +195,7 @@ static int one_round(int round)
 	decode_memory(1);
 	if (readable(device.pages) != device.pages)
 		errx(2, "the BAR cannot be read");
+	fork_once(round); /* to know how long it takes */
 	atomic_store(&shared->wanted, round);
 	kept = fork_until(round);
 	if (readable(1))
@@ -210,7 +219,6 @@ int main(int argc, char *argv[])
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (shared == MAP_FAILED)
 		err(2, "mmap");
-	atomic_store(&shared->fork_time, 1000000);
 	if (!fork()) /* before the BAR is mapped, and with an address space that the other forks do not lock */
 		disable(rounds);
 	map_bar(atoi(argv[2]));
