@@ -30,7 +30,7 @@ DOCUMENTS = sorted(
 WHERE = re.compile(r"<!-- (run: guest|run: ioat|run: copy|run: make|not run: \S.*) -->")
 NAMED = re.compile(r"`((?:src|tests|vm|samples|user|packaging)/[\w./-]+\.\w+)`, ((?:`\w+`(?:, )?)+)")
 TARGETS = set(re.findall(r"^([a-z0-9-]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
-COPIED = ["Kbuild", "Makefile", "src", "vm", "docs", "packaging", "samples", "tests", "LICENSE", "README.md"]
+COPIED = ["Kbuild", "Makefile", "src", "vm", "docs", "packaging", "samples", "tests", "upstream", "LICENSE", "README.md"]
 
 
 @dataclass
