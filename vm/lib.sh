@@ -68,7 +68,7 @@ kernel_directory() {
 		parts=("$project"/vm/arm64/{kernel,metadata})
 	elif [[ $1 == upstream ]]; then
 		# It is made from what is built of the debug kernel.
-		parts+=("$project"/vm/kernels/{common,debug,upstream}.config "$project/vm/upstream-kernel" "$project"/upstream/*/*.patch)
+		parts+=("$project"/vm/kernels/{common,debug,upstream}.config "$project/vm/upstream-kernel" "$project"/upstream/*/000[1-9]-*.patch)
 	elif [[ $1 != rt ]]; then
 		parts+=("$project"/vm/kernels/{common,"$1"}.config)
 	fi
