@@ -19,8 +19,8 @@ INSTANCES = Path("/sys/kernel/tracing/instances")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NEXT = itertools.cycle(SIGNALS)
 
-# The system calls that block: read, write, openat. Source: the kernel's arch/x86/entry/syscalls/syscall_64.tbl.
-BLOCKING = {"0", "1", "257"}
+# The numbers of the system calls that block: read, write, openat. Source: the kernel's arch/x86/entry/syscalls/syscall_64.tbl, scripts/syscall.tbl.
+BLOCKING = {"x86_64": {"0", "1", "257"}, "aarch64": {"63", "64", "56"}}[os.uname().machine]
 
 
 class Blocked(Case):
