@@ -1,7 +1,7 @@
 # A clean machine for the tests of the Debian packages, which are build/deb/*.deb (`make deb`). Sourced in the build root.
 #
 # The clean machine is the build root with a separate layer over it, in which the headers have no Rust metadata, as Debian's,
-# and dpkg excludes no files.
+# dpkg excludes no files, and there are no further kernels, such as that of `make test-race`.
 # shellcheck shell=bash disable=SC2034,SC2317 # the tests use the variables, and call the functions by name
 . /usr/src/linux/tools/testing/selftests/kselftest/ktap_helpers.sh
 
@@ -20,6 +20,7 @@ machine() {
 	mkdir -p "$layers/$1"/{upper,work,root}
 	mount -t overlay -o "lowerdir=/run/root,upperdir=$layers/$1/upper,workdir=$layers/$1/work$user" overlay "$root" || return
 	rm -r "$root$headers/rust" "$root$headers/scripts/target.json" || return
+	find "$root/lib/modules" -mindepth 1 -maxdepth 1 ! -name "$release" -exec rm -r {} + || return
 	sed -i '/^path-exclude/d' "$root"/etc/dpkg/dpkg.cfg.d/* || return
 }
 inside() { unshare --mount vm/chroot "$root" rw "$PWD" "$PWD" "$@"; }
