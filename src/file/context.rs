@@ -156,8 +156,8 @@ impl Context {
         self.add_buffer(new, |handle, _| report(handle))
     }
 
-    /// Adds a buffer. The handle is not valid before `report` has succeeded: if another thread could
-    /// free it before, it could belong to another buffer when `report` fails.
+    /// Adds a buffer. The handle is not valid before `report` has succeeded: if another thread
+    /// could free it before, it could belong to another buffer when `report` fails.
     fn add_buffer(
         &self,
         new: impl FnOnce(Handle) -> Result<Arc<Buffer>>,
@@ -250,8 +250,8 @@ impl Context {
         Span::new(BufferHold::new(self.buffer(handle)?), offset, length)
     }
 
-    /// Creates a span of a buffer that a request writes. `holder` creates the request's reference to
-    /// the buffer.
+    /// Creates a span of a buffer that a request writes. `holder` creates the request's reference
+    /// to the buffer.
     ///
     /// # Errors
     ///

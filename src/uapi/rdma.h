@@ -24,8 +24,8 @@
  * The simplest program opens the node and calls mmap(2) with MAP_SHARED at offset
  * 0. This creates the first buffer of the context, with the length of the mapping
  * and the handle RDMA_FIRST_BUFFER. RDMA_IOC_ALLOC allocates all other buffers, and
- * returns their offsets for mmap(2). RDMA_IOC_REGISTER makes a buffer of memory that
- * the program already has.
+ * returns their offsets for mmap(2). RDMA_IOC_REGISTER makes a buffer of memory
+ * that the program already has.
  *
  * RDMA_IOC_TRANSFER executes one request, and returns when it has ended.
  * RDMA_IOC_SUBMIT queues requests, and does not wait for them. poll(2), epoll(7)
@@ -199,26 +199,27 @@ struct rdma_alloc {
  * @reserved: in: 0
  *
  * Requests then use the handle as that of any other buffer. The memory is pinned
- * (pin_user_pages(9), FOLL_LONGTERM), and charged as that of RDMA_IOC_ALLOC, in whole
- * pages, except to the memory cgroup, which has been charged for it already. It stays
- * pinned until the handle is freed, or the context ends, and the requests of the buffer
- * have ended. Private anonymous memory, shared memory, memfd_create(2) and huge pages
- * can be registered.
+ * (pin_user_pages(9), FOLL_LONGTERM), and charged as that of RDMA_IOC_ALLOC, in
+ * whole pages, except to the memory cgroup, which has been charged for it already.
+ * It stays pinned until the handle is freed, or the context ends, and the requests
+ * of the buffer have ended. Private anonymous memory, shared memory,
+ * memfd_create(2) and huge pages can be registered.
  *
- * The buffer consists of the pages that the program has at these addresses now. If it
- * unmaps them, or maps others there, requests continue to access the old ones, which
- * are not used for anything else until they are unpinned. After fork(2), the pages are those of
- * the parent; the child has copies of private ones. The buffer cannot be mapped:
- * rdma_buffer_info.mmap_offset is RDMA_NO_OFFSET.
+ * The buffer consists of the pages that the program has at these addresses now. If
+ * it unmaps them, or maps others there, requests continue to access the old ones,
+ * which are not used for anything else until they are unpinned. After fork(2), the
+ * pages are those of the parent; the child has copies of private ones. The buffer
+ * cannot be mapped: rdma_buffer_info.mmap_offset is RDMA_NO_OFFSET.
  *
- * A transfer needs no copy by the CPU, and the bounce buffers of the kernel (swiotlb)
- * are not used. Therefore the device must be able to access the memory: either it is
- * below 2^rdma_device_info.dma_bits, as all memory is for I/OAT, or there is an IOMMU.
+ * A transfer needs no copy by the CPU, and the bounce buffers of the kernel
+ * (swiotlb) are not used. Therefore the device must be able to access the memory:
+ * either it is below 2^rdma_device_info.dma_bits, as all memory is for I/OAT, or
+ * there is an IOMMU.
  *
  * EDQUOT, EINTR, ENOMEM  as RDMA_IOC_ALLOC
- * EFAULT      there is no memory at these addresses; it is read-only, and @flags is 0;
- *             or it must not be pinned: a mapping of a device, or of a file of which
- *             changes are written back
+ * EFAULT      there is no memory at these addresses; it is read-only, and @flags is
+ *             0; or it must not be pinned: a mapping of a device, or of a file of
+ *             which changes are written back
  * EINVAL      @size is 0 or too large
  * EOPNOTSUPP  the device cannot access the memory; the kernel log has the reason
  */

@@ -128,9 +128,9 @@ impl Delayed<Engine<'_>> {
     }
 
     /// Quiesces the engine for shutdown and kexec: the device must not write to the memory of the
-    /// next kernel, even if this sets Bus Master again. A transfer that takes too long is stopped, if
-    /// the engine can do this. Requests fail with [`ENODEV`] from then on. Buffers are not freed, and can be
-    /// allocated and mapped, because programs may still run.
+    /// next kernel, even if that kernel sets Bus Master again. A transfer that takes too long is
+    /// stopped, if the engine can be stopped. Requests fail with [`ENODEV`] from then on. Buffers
+    /// are not freed, and can be allocated and mapped, because programs may still run.
     pub(in crate::device) fn shut_down(&self) {
         self.channel.close(ENODEV);
         if self.quiesce() == Err(ETIMEDOUT) {

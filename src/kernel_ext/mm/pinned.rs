@@ -2,8 +2,8 @@
 
 //! Pages of a program that are pinned, so that a device can access them.
 //!
-//! The program can unmap the pages, fork or exit: the kernel does not use them for anything else before
-//! they are unpinned.
+//! The program can unmap the pages, fork or exit: the kernel does not use them for anything else
+//! before they are unpinned.
 //!
 //! Kernel document: `Documentation/core-api/pin_user_pages.rst`, "CASE 2: RDMA"
 //!
@@ -163,7 +163,7 @@ impl Drop for PinnedPages {
     fn drop(&mut self) {
         let count = self.pages.len();
         // CAST: `usize` is at most 64 bits.
-        // SAFETY: By the type invariants, these pages are pinned. They are not used after this call.
+        // SAFETY: By the type invariants, these pages are pinned. They are not used after this.
         unsafe {
             bindings::unpin_user_pages_dirty_lock(
                 self.pages.as_mut_ptr(),

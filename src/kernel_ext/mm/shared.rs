@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory of buffers, which is revoked when the driver is unbound. Coherent memory is also mapped into
-//! programs.
+//! Memory of buffers, which is revoked when the driver is unbound. Coherent memory is also mapped
+//! into programs.
 //!
 //! Safe code cannot free a page that is mapped: each mapping holds a reference to its memory. The
 //! only other way to free the memory, at unbind, requires a proof that all mappings have been
