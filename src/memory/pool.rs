@@ -176,7 +176,7 @@ impl Pool {
         // before the device is unbound.
         self.mappings.with_device(|dev| {
             let charge = self.charge(dev, quota, size.div_ceil(PAGE_SIZE))?;
-            self.register(charge, first_page, || {
+            self.add(charge, first_page, || {
                 self.allocate_for(dev, size).map(BufferMemory::Coherent)
             })
         })?
@@ -202,14 +202,14 @@ impl Pool {
         // Outside the gate, because page faults on the memory may take forever.
         let pages = PinnedPages::pin(range.address, range.size, range.writable, || self.proceed())?;
         self.mappings.with_device(|dev| {
-            self.register(charge, first_page, || {
+            self.add(charge, first_page, || {
                 self.map_for(dev, pages).map(BufferMemory::Pinned)
             })
         })?
     }
 
-    /// Adds the memory of a buffer to the registry. Must be called inside the gate.
-    fn register<'bound>(
+    /// Creates the memory of a buffer, and adds it to the registry. Must be called inside the gate.
+    fn add<'bound>(
         &self,
         charge: Charge,
         first_page: usize,
