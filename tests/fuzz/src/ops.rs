@@ -8,7 +8,7 @@ use crate::{
 use arbitrary::{Arbitrary, Result, Unstructured};
 use serde::{Deserialize, Serialize};
 
-/// The operations of requests.
+/// The request numbers of the driver.
 pub const NUMBERS: [u32; 10] = [
     uapi::RDMA_IOC_DEVICE_INFO,
     uapi::RDMA_IOC_ALLOC,

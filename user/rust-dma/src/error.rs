@@ -65,7 +65,7 @@ pub enum Error {
     },
 
     /// The device cannot access ordinary memory, or the driver is older than this call (EOPNOTSUPP).
-    #[error("the device cannot access memory of programs: it needs an IOMMU for this; allocate a buffer instead")]
+    #[error("the device cannot access memory of programs, for which it needs an IOMMU, or the driver is too old: allocate a buffer")]
     Unreachable,
 
     /// The quota of the context or the device is exceeded (EDQUOT).

@@ -83,8 +83,8 @@ pub(crate) fn alloc(fd: BorrowedFd<'_>, size: u64) -> io::Result<abi::rdma_alloc
     Ok(alloc)
 }
 
-/// Makes a buffer of `size` bytes of this program's memory; returns its handle. The memory stays pinned until the handle is freed and the
-/// buffer's requests have ended: the caller must own it until the handle is freed, and must unmap it then rather than reuse it.
+/// Makes a buffer of `size` bytes of this program's memory; returns its handle. Requests may write to the memory even after the handle is
+/// freed: the caller must own the memory, and unmap it before it frees the handle.
 pub(super) fn register(fd: BorrowedFd<'_>, address: NonNull<u8>, size: usize) -> io::Result<u32> {
     let address = address.as_ptr().expose_provenance() as u64;
     let mut register = abi::rdma_register { address, size: size as u64, ..Default::default() };
