@@ -16,8 +16,8 @@ enum { CHANNEL_STATUS = 0x88, CHAIN_ADDRESS = 0x90, COMPLETION_ADDRESS = 0x98, S
 
 enum { COPIES = 100, SHORT_NS = 2000000, PATTERN = 0x5a };
 
-/* Longer than the next kernel needs to come, and than the driver waits. */
-#define LONG_NS 4000000000U
+/* Not too long for the watchdog, which would stop a copy after a second; but all of them together take a minute, and the driver does not wait so long. */
+#define LONG_NS 600000000U
 
 /* The PCI address of the device. */
 static char address[32];
