@@ -402,23 +402,35 @@ static void collect_rest(struct __test_metadata *_metadata, struct scene *self, 
 
 CALL(wait, have_completions, call_wait, collect_rest)
 
-static void submit_two(struct __test_metadata *_metadata, struct scene *self)
+/* The number of requests of which the last one waits for a slot of the engine. */
+static uint32_t more_than_slots(int fd)
 {
-	ASSERT_EQ(2, submit_many(self->fd, &self->buffer, 2, 7));
+	struct rdma_device_info info = { 0 };
+
+	call(fd, RDMA_IOC_DEVICE_INFO, &info);
+	return info.engine_depth + 1;
+}
+
+static uint32_t submitted;
+
+static void submit_more_than_slots(struct __test_metadata *_metadata, struct scene *self)
+{
+	submitted = more_than_slots(self->fd);
+	ASSERT_EQ(submitted, submit_many(self->fd, &self->buffer, submitted, 7));
 }
 
 static long call_cancel(struct scene *self)
 {
-	return cancel(self->fd, 8);
+	return cancel(self->fd, 7 + submitted - 1);
 }
 
-static void collect_two(struct __test_metadata *_metadata, struct scene *self, long answer)
+static void collect_submitted(struct __test_metadata *_metadata, struct scene *self, long answer)
 {
 	EXPECT_TRUE(answer == 1 || answer < 0);
-	EXPECT_EQ(answer < 0 ? 0 : 1, drain(self->fd, 2));
+	EXPECT_EQ(answer < 0 ? 0 : 1, drain(self->fd, submitted));
 }
 
-CALL(cancel, submit_two, call_cancel, collect_two)
+CALL(cancel, submit_more_than_slots, call_cancel, collect_submitted)
 
 static void make_eventfd(struct __test_metadata *_metadata, struct scene *self)
 {
