@@ -65,7 +65,9 @@ pub enum Error {
     },
 
     /// The device cannot access ordinary memory, or the driver is older than this call (EOPNOTSUPP).
-    #[error("the device cannot access memory of programs, for which it needs an IOMMU, or the driver is too old: allocate a buffer")]
+    #[error(
+        "the device cannot access memory of programs, for which it needs an IOMMU, or the driver is too old: allocate a buffer"
+    )]
     Unreachable,
 
     /// The quota of the context or the device is exceeded (EDQUOT).
