@@ -31,6 +31,7 @@ pub(crate) use bound::{
 };
 pub(crate) use channel::Channel;
 pub(crate) use client::{
+    completion_ring::completion,
     reservation::Reservation,
     Client, //
 };

@@ -25,9 +25,15 @@ use crate::{
                 PollQueue, //
             }, //
         },
-        mm::mapping::Mappings, //
+        mm::{
+            mapping::Mappings,
+            shared_ring::SharedRing, //
+        }, //
     },
-    memory::buffer::Buffer, //
+    memory::{
+        buffer::Buffer,
+        handle::Handle, //
+    }, //
 };
 use kernel::{
     iov::{
@@ -44,6 +50,8 @@ region!(Context, Arc<Device>);
 impl chrdev::File for Context {
     type Device = Device;
     type Memory = Buffer;
+
+    const RING_PAGE: usize = Handle::RING_PAGE;
 
     fn open(device: Arc<Device>) -> Result<Arc<Self>> {
         Context::new(device)
@@ -63,6 +71,10 @@ impl chrdev::File for Context {
 
     fn map(&self, first_page: usize, pages: usize) -> Result<Arc<Buffer>> {
         Context::map(self, first_page, pages)
+    }
+
+    fn ring(&self) -> Option<&SharedRing> {
+        self.client().ring()
     }
 
     fn read(&self, mode: Mode, position: u64, to: &mut IovIterDest<'_>) -> Result<usize> {

@@ -4,6 +4,7 @@
 //!
 //! No hardware and no bindings: also compiled and tested on the host.
 
+mod completion_ring;
 mod flight;
 mod job;
 mod lane;
@@ -14,6 +15,10 @@ mod ring;
 mod stats;
 mod turns;
 
+pub(crate) use completion_ring::{
+    RingMemory,
+    RING_START, //
+};
 pub(crate) use flight::{
     Flight,
     Issue, //

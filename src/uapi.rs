@@ -37,6 +37,7 @@ pub(crate) const RDMA_IOC_SUBMIT: u32 = 1075375393;
 pub(crate) const RDMA_IOC_WAIT: u32 = 1076423970;
 pub(crate) const RDMA_IOC_CANCEL: u32 = 1074851107;
 pub(crate) const RDMA_IOC_EVENTFD: u32 = 1074851108;
+pub(crate) const RDMA_IOC_COMPLETION_RING: u32 = 3225480485;
 
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone, FromBytes, IntoBytes)]
@@ -156,4 +157,19 @@ pub(crate) struct rdma_eventfd {
     pub(crate) fd: i32,
     pub(crate) flags: u32,
     pub(crate) reserved: u64,
+}
+
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, FromBytes, IntoBytes)]
+pub(crate) struct rdma_completion_ring {
+    pub(crate) mmap_offset: u64,
+    pub(crate) size: u64,
+    pub(crate) entries: u32,
+    pub(crate) completion_size: u32,
+    pub(crate) completions_offset: u32,
+    pub(crate) head_offset: u32,
+    pub(crate) tail_offset: u32,
+    pub(crate) flags_offset: u32,
+    pub(crate) flags: u32,
+    pub(crate) reserved: [u32; 5],
 }

@@ -3,6 +3,7 @@
 //! The client of a context: its lane in the queue of an engine.
 
 mod collect;
+pub(super) mod completion_ring;
 mod job_cache;
 mod membership;
 pub(super) mod reservation;
@@ -19,9 +20,12 @@ use super::{
 };
 use crate::{
     engines::request::Uid,
-    kernel_ext::fs::{
-        eventfd::EventFd,
-        poll::PollQueue, //
+    kernel_ext::{
+        fs::{
+            eventfd::EventFd,
+            poll::PollQueue, //
+        },
+        mm::shared_ring::SharedRing, //
     },
     schedule::{
         self,
@@ -42,7 +46,8 @@ use kernel::{
         },
         new_mutex,
         Arc,
-        Mutex, //
+        Mutex,
+        SetOnce, //
     },
     task::Kuid, //
 };
@@ -68,6 +73,8 @@ pub(crate) struct Client {
     /// Held while completions are collected.
     #[pin]
     collect: Mutex<()>,
+    /// The ring of the lane, for mappings.
+    ring: SetOnce<Arc<SharedRing>>,
     // Dropped after the lane is removed from the queue.
     user: Membership,
 }
@@ -97,6 +104,7 @@ impl Client {
                 jobs <- JobCache::new(),
                 cancel <- new_mutex!((), "rdma::Client::cancel"),
                 collect <- new_mutex!((), "rdma::Client::collect"),
+                ring: SetOnce::new(),
                 user,
             }))
         })

@@ -11,6 +11,7 @@ use crate::{
         request,
         HardwarePlan, //
     },
+    kernel_ext::mm::shared_ring::SharedRing,
     memory::hold::BufferHold,
     schedule::{
         self,
@@ -31,6 +32,7 @@ impl QueueTypes for Types {
     type Plan = HardwarePlan;
     type Owner = notices::Owner;
     type Caller = Arc<SyncWaiter<Self>>;
+    type Ring = Arc<SharedRing>;
 }
 
 /// A request in the queue.

@@ -210,7 +210,11 @@ impl Context {
             drop(old);
             handles = self.handles.lock();
         }
-        let index = handles.others.insert(None).map_err(|_| ENOMEM)?;
+        let mut index = handles.others.insert(None).map_err(|_| ENOMEM)?;
+        if index == Handle::RING {
+            // This one stays reserved.
+            index = handles.others.insert(None).map_err(|_| ENOMEM)?;
+        }
         Handle::of_index(index)
     }
 
@@ -278,7 +282,8 @@ impl Context {
     /// Returns the number of handles, including reserved ones.
     pub(crate) fn buffers(&self) -> usize {
         let handles = self.handles.lock();
-        handles.others.len() + usize::from(handles.first.is_some())
+        let others = handles.others.len() - usize::from(handles.others.get(Handle::RING).is_some());
+        others + usize::from(handles.first.is_some())
     }
 
     /// Returns the client of the context.

@@ -6,6 +6,7 @@
 mod argument;
 mod buffer;
 mod cancel;
+mod completion_ring;
 mod device_info;
 mod eventfd;
 mod request;
@@ -58,6 +59,7 @@ pub(super) fn ioctl(context: &Context, mode: Mode, command: u32, address: usize)
         RDMA_IOC_WAIT => wait::wait(context, mode, Argument::new(address, size)?),
         RDMA_IOC_CANCEL => cancel::cancel(context, Argument::new(address, size)?),
         RDMA_IOC_EVENTFD => eventfd::eventfd(context, Argument::new(address, size)?),
+        RDMA_IOC_COMPLETION_RING => completion_ring::create(context, Argument::new(address, size)?),
     })
 }
 

@@ -40,6 +40,8 @@ int rdma_helper_copy_struct_to_user(void __user *to, size_t to_size,
 				    const void *from, size_t from_size);
 vm_flags_t rdma_helper_get_vma_flags(const struct vm_area_desc *desc);
 void rdma_helper_set_vma_flags(struct vm_area_desc *desc);
+void rdma_helper_set_ring_vma_flags(struct vm_area_desc *desc);
+void rdma_helper_get_page(struct page *page);
 bool rdma_helper_has_page_table(const struct vm_fault *vmf);
 bool rdma_helper_has_huge_page(const struct vm_fault *vmf);
 bool rdma_helper_maps_writable(const struct vm_fault *vmf);
@@ -226,6 +228,19 @@ void rdma_helper_set_vma_flags(struct vm_area_desc *desc)
 	vma_desc_set_flags(desc, VMA_PFNMAP_BIT, VMA_IO_BIT,
 			   VMA_DONTEXPAND_BIT, VMA_DONTDUMP_BIT);
 	vma_desc_clear_flags(desc, VMA_MAYEXEC_BIT);
+}
+
+/* vma/shared_ring.rs */
+void rdma_helper_set_ring_vma_flags(struct vm_area_desc *desc)
+{
+	vma_desc_set_flags(desc, VMA_DONTEXPAND_BIT, VMA_DONTDUMP_BIT);
+	vma_desc_clear_flags(desc, VMA_MAYEXEC_BIT);
+}
+
+/* vma/shared_ring.rs */
+void rdma_helper_get_page(struct page *page)
+{
+	get_page(page);
 }
 
 /* vma/fault.rs */

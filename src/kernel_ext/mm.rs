@@ -10,4 +10,5 @@ pub(crate) mod mapping;
 pub(crate) mod memlock;
 pub(crate) mod pinned;
 pub(crate) mod shared;
+pub(crate) mod shared_ring;
 pub(crate) mod vma;

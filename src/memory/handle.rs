@@ -24,6 +24,13 @@ impl Handle {
     /// The handle of the first buffer in the slab.
     const FIRST_IN_SLAB: u32 = uapi::RDMA_FIRST_BUFFER + 1;
 
+    /// The index in the slab at which there is no buffer: its part of the file has the completion
+    /// ring. It is the last one that 32-bit programs can map, whose offsets have 44 bits.
+    pub(crate) const RING: usize = (1 << 44) / uapi::RDMA_MAX_BUFFER_SIZE as usize - 2;
+
+    /// The first page of the completion ring in the file.
+    pub(crate) const RING_PAGE: usize = (Self::RING + 1) * Self::WINDOW;
+
     /// The number of pages of the file that belong to each handle. The file is divided into windows
     /// of the size of the largest buffer.
     pub(crate) const WINDOW: usize = uapi::RDMA_MAX_BUFFER_SIZE as usize >> PAGE_SHIFT;
@@ -72,5 +79,7 @@ impl Handle {
     }
 }
 
+// The window of the ring is that of its handle.
+static_assert!(Handle::FIRST_IN_SLAB == uapi::RDMA_FIRST_BUFFER + 1);
 // `of_page` and `first_page` number the windows from the first handle on.
 static_assert!(uapi::RDMA_NO_BUFFER < uapi::RDMA_FIRST_BUFFER);

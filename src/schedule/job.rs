@@ -2,6 +2,7 @@
 
 //! A request in the queue, and the traits of its parts.
 
+use super::completion_ring::RingMemory;
 use crate::{
     engines::plan::{
         Payload,
@@ -24,6 +25,8 @@ pub(crate) trait QueueTypes: Sized {
     type Owner: Owner<Self>;
     /// A thread that waits for one request.
     type Caller: Caller<Self>;
+    /// The memory of a completion ring.
+    type Ring: RingMemory;
 }
 
 /// The plan of a queue.

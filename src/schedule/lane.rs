@@ -2,15 +2,18 @@
 
 //! One lane: requests that wait, and completions.
 
-use super::job::{
-    Answer,
-    Caller,
-    Change,
-    DeferredOf,
-    Job,
-    Owner,
-    QueueTypes,
-    SyncId, //
+use super::{
+    completion_ring::CompletionRing,
+    job::{
+        Answer,
+        Caller,
+        Change,
+        DeferredOf,
+        Job,
+        Owner,
+        QueueTypes,
+        SyncId, //
+    }, //
 };
 use crate::kernel_ext::collections::fifo::{
     Entry,
@@ -48,6 +51,10 @@ pub(crate) struct Lane<T: QueueTypes> {
     scanned: Fifo<Job<T>>,
     waiting: Fifo<Job<T>>,
     completed: Fifo<Job<T>>,
+    /// The ring that completions are written to, instead of being appended to `completed`.
+    ring: Option<CompletionRing<T::Ring>>,
+    /// The jobs of completions in the ring, which are blank.
+    blank: Fifo<Job<T>>,
     /// The scan of `waiting`, if one is in progress.
     scan: Option<Scan>,
     /// Requests that are accepted, and whose completions are not collected.
@@ -115,6 +122,8 @@ impl<T: QueueTypes> Lane<T> {
             scanned: Fifo::new(),
             waiting: Fifo::new(),
             completed: Fifo::new(),
+            ring: None,
+            blank: Fifo::new(),
             scan: None,
             pending: 0,
             active: 0,
@@ -123,15 +132,64 @@ impl<T: QueueTypes> Lane<T> {
         }
     }
 
+    #[inline]
     pub(super) fn state(&self) -> LaneState {
+        let (completed, held) = match &self.ring {
+            Some(ring) => ring.counts(),
+            None => (self.completed.len(), self.completed.len()),
+        };
+        let outstanding = self.pending - held;
         LaneState {
             waiting: self.scanned.len() + self.waiting.len(),
             running: self.active,
-            completed: self.completed.len(),
-            outstanding: self.pending - self.completed.len(),
-            room: DEPTH.saturating_sub(self.pending),
+            completed,
+            outstanding,
+            room: DEPTH.saturating_sub(outstanding + completed),
             closed: false,
         }
+    }
+
+    /// The number of completions that are not collected.
+    #[inline]
+    fn uncollected(&self) -> usize {
+        match &self.ring {
+            Some(ring) => ring.counts().0,
+            None => self.completed.len(),
+        }
+    }
+
+    /// Writes completions to a ring in `memory`, which is [new](super::RING_START), from now on.
+    ///
+    /// # Errors
+    ///
+    /// `EEXIST` if the lane has a ring; `EBUSY` if it has requests or completions. The memory is
+    /// returned, to be freed in process context.
+    pub(super) fn set_ring(&mut self, memory: T::Ring) -> Result<(), (Error, T::Ring)> {
+        if self.ring.is_some() {
+            return Err((EEXIST, memory));
+        }
+        if self.pending > 0 {
+            return Err((EBUSY, memory));
+        }
+        self.ring = Some(CompletionRing::new(memory));
+        Ok(())
+    }
+
+    /// The number of completions to [collect](Self::collect), which are not in a ring.
+    pub(super) fn collectable(&self) -> usize {
+        self.completed.len()
+    }
+
+    /// Frees the room of the completions that the program has collected from the ring. Returns whether
+    /// the lane was full and has room now.
+    pub(super) fn free_collected(&mut self) -> bool {
+        let freed = self.ring.as_mut().map_or(0, CompletionRing::free_collected);
+        self.free_room(freed)
+    }
+
+    /// Takes the blank jobs of completions in the ring.
+    pub(super) fn take_blank(&mut self) -> Fifo<Job<T>> {
+        core::mem::replace(&mut self.blank, Fifo::new())
     }
 
     /// Returns the ring that the lane belongs to.
@@ -156,7 +214,7 @@ impl<T: QueueTypes> Lane<T> {
 
     /// Makes the notice of a change.
     pub(super) fn notice(&self, change: Change) -> <T::Owner as Owner<T>>::Notice {
-        self.owner.notice(change, self.completed.len())
+        self.owner.notice(change, self.uncollected())
     }
 
     /// Reserves room for at most `most` requests, and returns for how many.
@@ -273,8 +331,8 @@ impl<T: QueueTypes> Lane<T> {
         job
     }
 
-    /// Completes a request: appends it to the completions and releases its memory, or answers the
-    /// thread that waits for it, which is returned to be woken.
+    /// Completes a request: writes it to the ring or appends it to the completions, and releases its
+    /// memory; or answers the thread that waits for it, which is returned to be woken.
     pub(super) fn complete(
         &mut self,
         mut job: Entry<Job<T>>,
@@ -285,9 +343,25 @@ impl<T: QueueTypes> Lane<T> {
             return Some(caller);
         }
         self.owner.completed(&job);
+        if self.ring.is_some() {
+            self.complete_in_ring(job, deferred);
+            return None;
+        }
         job.release(deferred);
         self.completed.push_back(job);
         None
+    }
+
+    // Cold, so that lanes without a ring do not pay for it.
+    #[cold]
+    fn complete_in_ring(&mut self, mut job: Entry<Job<T>>, deferred: &mut Fifo<DeferredOf<T>>) {
+        job.release(deferred);
+        if let Some(ring) = &mut self.ring {
+            ring.push(&job);
+        }
+        // It holds no memory any more.
+        job.clear();
+        self.blank.push_back(job);
     }
 
     /// Takes completions: all, or a few if there are more than `most`. The caller

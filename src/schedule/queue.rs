@@ -221,6 +221,7 @@ impl<T: QueueTypes> Queue<T> {
     }
 
     /// The state of a lane.
+    #[inline]
     pub(crate) fn state(&self, lane: LaneId) -> LaneState {
         let mut state = self.lanes.get(lane).map(Lane::state).unwrap_or_default();
         state.closed = self.closed.is_some();
@@ -240,6 +241,41 @@ impl<T: QueueTypes> Queue<T> {
         } else {
             None
         }
+    }
+
+    /// Writes the completions of a lane to a ring in `memory`, which is [new](super::RING_START), from now on.
+    ///
+    /// # Errors
+    ///
+    /// `EEXIST` if the lane has a ring; `EBUSY` if it has requests or completions; `ENODEV` if there
+    /// is no such lane. The memory is returned, to be freed in process context.
+    pub(crate) fn set_ring(
+        &mut self,
+        lane: LaneId,
+        memory: T::Ring,
+    ) -> Result<(), (Error, T::Ring)> {
+        match self.lanes.get_mut(lane) {
+            Some(at) => at.set_ring(memory),
+            None => Err((ENODEV, memory)),
+        }
+    }
+
+    /// The number of completions to [collect](Self::collect), which are not in a ring.
+    pub(crate) fn collectable(&self, lane: LaneId) -> usize {
+        self.lanes.get(lane).map_or(0, Lane::collectable)
+    }
+
+    /// Frees the room of the completions that the program has collected from the ring of the lane, if
+    /// it has one.
+    pub(crate) fn free_collected(&mut self, lane: LaneId) -> Option<Notice<T>> {
+        let made_room = self.lanes.get_mut(lane)?.free_collected();
+        made_room.then(|| self.notice(lane, Change::Room)).flatten()
+    }
+
+    /// Takes jobs that are blank, because their completions were written to the ring of the lane.
+    pub(crate) fn take_blank(&mut self, lane: LaneId) -> Fifo<Job<T>> {
+        let at = self.lanes.get_mut(lane);
+        at.map_or(Fifo::new(), Lane::take_blank)
     }
 
     /// Makes the notice for the end of a transfer.

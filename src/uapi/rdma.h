@@ -20,6 +20,7 @@
  *   mapping        a buffer, or a part of it, in the address space of a program
  *   request        an operation for the engine
  *   completion     the result of a request that was submitted
+ *   ring           the completions of a context, in memory that a program maps
  *
  * The simplest program opens the node and calls mmap(2) with MAP_SHARED at offset
  * 0. This creates the first buffer of the context, with the length of the mapping
@@ -30,7 +31,8 @@
  * RDMA_IOC_TRANSFER executes one request, and returns when it has ended.
  * RDMA_IOC_SUBMIT queues requests, and does not wait for them. poll(2), epoll(7)
  * and eventfd(2) (RDMA_IOC_EVENTFD) report completions, and RDMA_IOC_WAIT collects
- * them.
+ * them. With a completion ring (RDMA_IOC_COMPLETION_RING), a program collects them
+ * without a system call.
  *
  * A call that fails returns -1 and sets errno. Other calls return 0, or a number if
  * one is documented below. Each call can fail with
@@ -404,7 +406,7 @@ struct rdma_completion {
  * @min:             in: number of completions to wait for, up to RDMA_QUEUE_DEPTH;
  *                   0: do not wait
  * @max:             in: maximum number of completions to collect, at least 1 and
- *                   @min
+ *                   @min; with a completion ring: 0
  * @completion_size: in: sizeof(struct rdma_completion): bytes from one completion
  *                   of the array to the next, up to RDMA_MAX_ELEMENT_SIZE
  * @flags:           in: 0
@@ -422,6 +424,11 @@ struct rdma_completion {
  * A call that is restarted, for example because of SA_RESTART, waits for the same
  * deadline.
  *
+ * If the context has a completion ring, the call only waits: @completions, @max and
+ * @completion_size must be 0. It waits until @min completions are in the ring, that
+ * is, until the tail is at least @min beyond the head, and returns their number.
+ * What is said above about completions to collect holds for those in the ring.
+ *
  * E2BIG   @completion_size is too large
  * EAGAIN  there are no completions, and the file has O_NONBLOCK. (With O_NONBLOCK
  *         no call waits, regardless of @min and @deadline_ns.)
@@ -429,7 +436,8 @@ struct rdma_completion {
  *         (Events that run no handler, such as a stop, a tracer or a frozen control
  *         group, do not end the call.)
  * EINVAL  @max is 0 or less than @min, @min is over RDMA_QUEUE_DEPTH, or
- *         @completion_size is too small
+ *         @completion_size is too small; with a completion ring: @completions, @max
+ *         or @completion_size is not 0
  * ENODEV  the device is gone, and all completions are collected
  */
 struct rdma_wait {
@@ -493,6 +501,77 @@ struct rdma_eventfd {
 	__u64 reserved;
 };
 
+/**
+ * struct rdma_completion_ring - create a ring (RDMA_IOC_COMPLETION_RING)
+ * @mmap_offset:        out: the offset for mmap(2)
+ * @size:               out: size in bytes, whole pages
+ * @entries:            out: number of entries, a power of two and at least
+ *                      RDMA_QUEUE_DEPTH
+ * @completion_size:    out: bytes from one completion to the next, at least
+ *                      sizeof(struct rdma_completion)
+ * @completions_offset: out: the offset of the first completion in the mapping
+ * @head_offset:        out: the offset of the head, a __u32
+ * @tail_offset:        out: the offset of the tail, a __u32
+ * @flags_offset:       out: the offset of the flags, a __u32 of 0; ignore unknown
+ *                      flags
+ * @flags:              in: 0
+ * @reserved:           in: 0; out: 0
+ *
+ * From this call on, the completions of the context are written to the ring, and
+ * RDMA_IOC_WAIT only waits for them. A context has one ring at most, which exists
+ * as long as the context. Its memory is charged to the memory cgroup of the caller.
+ *
+ * The driver writes completion number n to the entry n % @entries, and then stores
+ * n + 1 in the tail. The program reads the completions from the head up to the tail,
+ * and then stores the number of the next one to read in the head. This makes room
+ * for requests, so that RDMA_IOC_SUBMIT finds it, but does not wake a thread in
+ * poll(2); RDMA_IOC_WAIT does, with a @min of 0, too. Completions are never lost: a
+ * request is accepted only if there is an entry for its completion.
+ *
+ * Head and tail are counted modulo 2^32. They do not begin at 0: read the first head
+ * from the ring. (They wrap around after a few thousand completions, and the bits of
+ * an entry's number are the lower ones.)
+ *
+ *	__u32 head = *head_of_ring;
+ *	__u32 tail = __atomic_load_n(tail_of_ring, __ATOMIC_ACQUIRE);
+ *
+ *	for (; head != tail; head++)
+ *		use(completions + (head % entries) * completion_size);
+ *	__atomic_store_n(head_of_ring, head, __ATOMIC_RELEASE);
+ *
+ * The load of the tail must be an acquire, and the store of the head a release
+ * operation. One thread at a time may collect, as with liburing's rings: threads,
+ * and processes that share the context, must agree on that. A file that is open for
+ * reading only cannot store the head.
+ *
+ * The driver reads nothing from this memory but the head. If a program stores a head
+ * that is not between the last one and the tail, this head frees no room. If it
+ * overwrites the tail or completions, only the programs that share this context read
+ * wrong values.
+ *
+ * The mapping is one of ordinary memory, not of the device: it can be read after
+ * the device is gone, which completes all requests, and is mapped with MAP_SHARED,
+ * whole or in part. mmap(2) can fail as for a buffer, but not because the device is
+ * gone.
+ *
+ * EBUSY   requests are queued or executing, or their completions are not collected
+ * EEXIST  the context has a completion ring, whose properties are written
+ * ENOMEM  no memory is available, or the limit of the memory cgroup would be
+ *         exceeded
+ */
+struct rdma_completion_ring {
+	__u64 mmap_offset;
+	__u64 size;
+	__u32 entries;
+	__u32 completion_size;
+	__u32 completions_offset;
+	__u32 head_offset;
+	__u32 tail_offset;
+	__u32 flags_offset;
+	__u32 flags;
+	__u32 reserved[5];
+};
+
 /* 0xED, as in the device's identification register; unused in ioctl-number.rst. */
 #define RDMA_IOC_MAGIC 0xED
 
@@ -506,10 +585,13 @@ struct rdma_eventfd {
 #define RDMA_IOC_WAIT _IOW(RDMA_IOC_MAGIC, 0x22, struct rdma_wait)
 #define RDMA_IOC_CANCEL _IOW(RDMA_IOC_MAGIC, 0x23, struct rdma_cancel)
 #define RDMA_IOC_EVENTFD _IOW(RDMA_IOC_MAGIC, 0x24, struct rdma_eventfd)
+#define RDMA_IOC_COMPLETION_RING \
+	_IOWR(RDMA_IOC_MAGIC, 0x25, struct rdma_completion_ring)
 
 /*
- * mmap(2) maps a buffer or a part of it. The offset is that of the buffer (0, or
- * rdma_alloc.mmap_offset) plus whole pages. The call can fail with
+ * mmap(2) maps a buffer or a completion ring, or a part of it. The offset is that of
+ * the buffer (0, or rdma_alloc.mmap_offset) or of the ring plus whole pages. The call
+ * can fail with
  *   EACCES  PROT_WRITE, and the file is not open for writing
  *   EINVAL  not MAP_SHARED; the range is not within one buffer; offset 0 and a
  *           length over RDMA_MAX_BUFFER_SIZE

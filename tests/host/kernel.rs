@@ -17,6 +17,8 @@ pub mod error {
         use super::Error;
         pub const EIO: Error = Error(5);
         pub const ENOMEM: Error = Error(12);
+        pub const EBUSY: Error = Error(16);
+        pub const EEXIST: Error = Error(17);
         pub const ENODEV: Error = Error(19);
         pub const EINVAL: Error = Error(22);
         pub const ETIMEDOUT: Error = Error(110);

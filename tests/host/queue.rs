@@ -33,6 +33,8 @@ mod turns;
 mod users;
 #[path = "queue/submitted.rs"]
 mod submitted;
+#[path = "queue/ring.rs"]
+mod ring;
 #[path = "queue/power.rs"]
 mod power;
 #[path = "queue/deep.rs"]
@@ -118,6 +120,7 @@ impl QueueTypes for Test {
     type Plan = Plan;
     type Owner = Waker;
     type Caller = Answered;
+    type Ring = ring::Memory;
 }
 
 type TestQueue = Queue<Test>;
@@ -359,6 +362,10 @@ fn batch(
         let mut job = Job::blank().unwrap();
         job.submit(Request::new(operation, Uid(0)), cookie, linked, 0);
         jobs.push_back(job);
+    }
+    deliver(queue.free_collected(lane));
+    while let Some(job) = queue.take_blank(lane).pop_front() {
+        assert!(job.request().is_none());
     }
     assert_eq!(queue.reserve(lane, jobs.len()), jobs.len());
     let count = jobs.len();

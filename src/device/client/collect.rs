@@ -23,7 +23,7 @@ use kernel::prelude::*;
 
 /// The event that has ended the wait before enough requests are completed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Ended {
+pub(super) enum Ended {
     /// No such event.
     NotYet,
     /// The deadline has passed.
@@ -41,7 +41,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`ENODEV`] if the device is gone and no requests are left. [`ERESTARTSYS`] if a signal is
+    /// [`EINVAL`] if completions are written to a ring; [`ENODEV`] if the device is gone and no
+    /// requests are left. [`ERESTARTSYS`] if a signal is
     /// delivered and no request is completed, and after an event that is no signal. A restarted
     /// call waits for the same `until`.
     pub(crate) fn collect(&self, min: usize, max: usize, until: Option<u64>) -> Result<Fifo<Job>> {
@@ -56,7 +57,8 @@ impl Client {
 
     /// Sleeps until `min` requests may be completed. Returns the event that has ended the sleep
     /// early.
-    fn sleep(&self, min: usize, until: Option<u64>) -> Ended {
+    #[inline]
+    pub(super) fn sleep(&self, min: usize, until: Option<u64>) -> Ended {
         let state = self.channel.state.lock();
         if self.is_enough(&state, min, Ended::NotYet) != Ok(false) {
             return Ended::NotYet;
@@ -70,7 +72,8 @@ impl Client {
     }
 
     /// Returns whether a thread that waits for `min` completions can stop waiting.
-    fn is_enough(&self, state: &ChannelState, min: usize, ended: Ended) -> Result<bool> {
+    #[inline(always)]
+    pub(super) fn is_enough(&self, state: &ChannelState, min: usize, ended: Ended) -> Result<bool> {
         let lane = state.queue.state(self.id);
         let over = lane.closed && lane.outstanding == 0;
         match (lane.completed, ended) {
@@ -98,7 +101,10 @@ impl Client {
             if enough == Ok(true) {
                 taken.append(&mut state.queue.collect(self.id, max - taken.len()));
             }
-            left = state.queue.state(self.id).completed;
+            left = state.queue.collectable(self.id);
+        }
+        if taken.is_empty() && self.ring().is_some() {
+            return Err(EINVAL);
         }
         if left > 0 {
             // Completions are left: there may be enough for other threads.

@@ -41,6 +41,10 @@ impl Client {
     /// [`ENODEV`] if the device is gone, [`EIO`] if the engine is stuck, [`EAGAIN`] if there is no
     /// room.
     pub(crate) fn reserve(&self, max: usize) -> Result<Reservation<'_>> {
+        let has_ring = self.ring().is_some();
+        if has_ring {
+            self.free_collected();
+        }
         let mut state = self.channel.state.lock();
         if let Some(error) = state.queue.refuses() {
             return Err(error);
@@ -53,7 +57,11 @@ impl Client {
         Ok(Reservation {
             client: self,
             room,
-            blank: self.jobs.take(room),
+            blank: if has_ring {
+                self.take_blank(room)
+            } else {
+                self.jobs.take(room)
+            },
             user: Self::caller(),
             now: clock::now(),
         })

@@ -7,7 +7,10 @@ use super::argument::{
     Argument, //
 };
 use crate::{
-    device::Job,
+    device::{
+        completion,
+        Job, //
+    },
     file::context::Context,
     kernel_ext::{
         collections::fifo::Fifo,
@@ -22,7 +25,7 @@ use kernel::prelude::*;
 passed!(input rdma_wait: 40);
 passed!(output rdma_completion: 24);
 
-/// Waits for completions, and writes them to user memory. Returns their number.
+/// Waits for completions. Without a completion ring, writes them to user memory. Returns their number.
 pub(super) fn wait(
     context: &Context,
     mode: Mode,
@@ -31,19 +34,33 @@ pub(super) fn wait(
     let wait = argument.read(0)?;
     // CAST: `u32` fits into `usize`.
     let (min, max) = (wait.min as usize, wait.max as usize);
-    if max == 0 || min > max || min > schedule::DEPTH {
+    let for_ring = max == 0 && wait.completions == 0 && wait.completion_size == 0;
+    if min > schedule::DEPTH || !for_ring && (max == 0 || min > max) {
         return Err(EINVAL);
     }
-    let array = Argument::first_of(wait.completions, wait.completion_size)?;
-
     let until = deadline(wait.deadline_ns);
     let is_over = until.is_some_and(|until| until <= clock::now());
     let min = if mode.nonblocking || is_over { 0 } else { min };
-    let completions = context.client().collect(min, max, until)?;
-    if completions.is_empty() && mode.nonblocking {
+    let client = context.client();
+    if for_ring {
+        return some(mode, client.wait_for_ring(min, until)?);
+    }
+    let array = Argument::first_of(wait.completions, wait.completion_size)?;
+    let completions = client.collect(min, max, until)?;
+    some(mode, completions.len())?;
+    put(context, array, completions)
+}
+
+/// Returns the number of completions.
+///
+/// # Errors
+///
+/// [`EAGAIN`] if there are none, and the file has `O_NONBLOCK`.
+fn some(mode: Mode, completions: usize) -> Result<usize> {
+    if completions == 0 && mode.nonblocking {
         return Err(EAGAIN);
     }
-    put(context, array, completions)
+    Ok(completions)
 }
 
 /// Returns the deadline in nanoseconds, or [`None`] if there is none.
@@ -61,6 +78,7 @@ fn deadline(deadline_ns: i64) -> Option<u64> {
 /// # Errors
 ///
 /// [`EFAULT`] if the first one cannot be written.
+#[inline]
 fn put(
     context: &Context,
     array: Argument<uapi::rdma_completion>,
@@ -81,12 +99,7 @@ fn put(
 fn write(mut array: Argument<uapi::rdma_completion>, completions: &mut Fifo<Job>) -> Fifo<Job> {
     let mut written = Fifo::new();
     while let Some(job) = completions.front() {
-        let completion = uapi::rdma_completion {
-            cookie: job.cookie(),
-            bytes: job.bytes(),
-            status: job.outcome().err().map_or(0, Error::to_errno),
-            reserved: 0,
-        };
+        let completion = completion(job.cookie(), job.bytes(), job.outcome());
         if array.write(&completion).is_err() {
             break;
         }

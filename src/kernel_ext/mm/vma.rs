@@ -6,6 +6,7 @@
 //! C header: `include/linux/mm.h`
 
 mod fault;
+pub(in crate::kernel_ext) mod shared_ring;
 
 use crate::kernel_ext::mm::shared::Shared;
 use core::marker::PhantomData;

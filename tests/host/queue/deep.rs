@@ -62,6 +62,7 @@ impl QueueTypes for Deep {
     type Plan = Direct;
     type Owner = Silent;
     type Caller = Waits;
+    type Ring = ring::Memory;
 }
 
 /// The owner of a lane. The test itself checks its state.

@@ -70,6 +70,7 @@ impl QueueTypes for Ioat {
     type Plan = IoatPlan;
     type Owner = Nothing;
     type Caller = Nothing;
+    type Ring = ring::Memory;
 }
 
 /// An owner or a thread that is not looked at.

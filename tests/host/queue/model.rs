@@ -62,6 +62,8 @@ fn random_operations_do_as_the_model_does() {
         let mut random = Random(seed * 0x9e37_79b9);
         let mut queue = open();
         let lanes: Vec<_> = (0..3).map(|_| lane(&mut queue).0).collect();
+        // The last one has a completion ring.
+        let ring = ring::create(&mut queue, lanes[2]).unwrap();
         let mut models: Vec<Model> = (0..3).map(|_| Model::default()).collect();
         let mut running: Option<usize> = None;
         let mut cookie = 0;
@@ -99,7 +101,10 @@ fn random_operations_do_as_the_model_does() {
                     let most = random.below(80) as usize;
                     let count = most.min(models[n].completed.len());
                     let expected: Vec<_> = models[n].completed.drain(..count).collect();
-                    assert_eq!(collect(&mut queue, lanes[n], most), expected, "seed {seed}, turn {turn}");
+                    let collected = if n == 2 { ring.collect(most) } else { collect(&mut queue, lanes[n], most) };
+                    assert_eq!(collected, expected, "seed {seed}, turn {turn}");
+                    assert_eq!(queue.state(lanes[n]).completed, models[n].completed.len());
+                    assert_eq!(queue.state(lanes[n]).outstanding, models[n].waiting.len());
                 }
                 _ => {
                     if let Some(at) = running.take() {

@@ -33,6 +33,7 @@ RDMA_IOC_SUBMIT = 1075375393
 RDMA_IOC_WAIT = 1076423970
 RDMA_IOC_CANCEL = 1074851107
 RDMA_IOC_EVENTFD = 1074851108
+RDMA_IOC_COMPLETION_RING = 3225480485
 
 
 class rdma_device_info(ctypes.Structure):
@@ -152,4 +153,19 @@ class rdma_eventfd(ctypes.Structure):
         ("fd", ctypes.c_int32),
         ("flags", ctypes.c_uint32),
         ("reserved", ctypes.c_uint64),
+    ]
+
+
+class rdma_completion_ring(ctypes.Structure):
+    _fields_ = [
+        ("mmap_offset", ctypes.c_uint64),
+        ("size", ctypes.c_uint64),
+        ("entries", ctypes.c_uint32),
+        ("completion_size", ctypes.c_uint32),
+        ("completions_offset", ctypes.c_uint32),
+        ("head_offset", ctypes.c_uint32),
+        ("tail_offset", ctypes.c_uint32),
+        ("flags_offset", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint32 * 5),
     ]

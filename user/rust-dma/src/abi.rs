@@ -31,6 +31,7 @@ pub const RDMA_IOC_SUBMIT: u32 = 1075375393;
 pub const RDMA_IOC_WAIT: u32 = 1076423970;
 pub const RDMA_IOC_CANCEL: u32 = 1074851107;
 pub const RDMA_IOC_EVENTFD: u32 = 1074851108;
+pub const RDMA_IOC_COMPLETION_RING: u32 = 3225480485;
 
 #[repr(C)]
 #[derive(Debug, Default, Copy, Clone)]
@@ -150,4 +151,19 @@ pub struct rdma_eventfd {
     pub fd: i32,
     pub flags: u32,
     pub reserved: u64,
+}
+
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct rdma_completion_ring {
+    pub mmap_offset: u64,
+    pub size: u64,
+    pub entries: u32,
+    pub completion_size: u32,
+    pub completions_offset: u32,
+    pub head_offset: u32,
+    pub tail_offset: u32,
+    pub flags_offset: u32,
+    pub flags: u32,
+    pub reserved: [u32; 5],
 }

@@ -13,6 +13,7 @@ use crate::kernel_ext::{
     },
     mm::{
         mapping::Mappings,
+        shared_ring::SharedRing,
         vma::Mappable, //
     }, //
 };
@@ -52,6 +53,9 @@ pub(crate) trait File:
     /// The object that mappings of the file show.
     type Memory: Mappable;
 
+    /// The page of the file at which its ring begins. No other memory has pages there.
+    const RING_PAGE: usize;
+
     /// Creates an open file for open(2). It is dropped when the last file descriptor is closed.
     fn open(device: Arc<Self::Device>) -> Result<Arc<Self>>;
 
@@ -68,6 +72,9 @@ pub(crate) trait File:
     /// mmap(2). Returns the object that these pages of the file show. It must have all of these
     /// pages.
     fn map(&self, first_page: usize, pages: usize) -> Result<Arc<Self::Memory>>;
+
+    /// Returns the ring, if the file has one. A file never loses its ring.
+    fn ring(&self) -> Option<&SharedRing>;
 
     /// read(2) and similar calls, at this position. Returns the number of bytes that were read.
     fn read(&self, mode: Mode, position: u64, to: &mut IovIterDest<'_>) -> Result<usize>;

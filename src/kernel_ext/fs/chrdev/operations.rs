@@ -13,7 +13,13 @@ use super::{
         NumberState, //
     }, //
 };
-use crate::kernel_ext::mm::vma;
+use crate::kernel_ext::mm::{
+    shared_ring::SharedRing,
+    vma::{
+        self,
+        shared_ring, //
+    }, //
+};
 use core::marker::PhantomData;
 use kernel::{
     bindings,
@@ -260,7 +266,14 @@ impl<F: File> FileOperations<F> {
     /// Must be called by the kernel only, with a mapping of an open file that is being created.
     unsafe extern "C" fn mmap_prepare(desc: *mut bindings::vm_area_desc) -> c_int {
         // SAFETY: By the safety requirement, `desc` describes such a mapping.
-        match unsafe { vma::prepare::<Self>(desc) } {
+        let prepared = if unsafe { shared_ring::shows_ring::<Self>(desc) } {
+            // SAFETY: As above; `shows_ring` has returned true.
+            unsafe { shared_ring::prepare::<Self>(desc) }
+        } else {
+            // SAFETY: As above.
+            unsafe { vma::prepare::<Self>(desc) }
+        };
+        match prepared {
             Ok(()) => 0,
             Err(e) => e.to_errno(),
         }
@@ -304,5 +317,17 @@ impl<F: File> vma::MappableFiles for FileOperations<F> {
     ) -> Result<Arc<F::Memory>> {
         // SAFETY: By the safety requirement, `file` is open.
         unsafe { file::of::<F>(file) }.map(first_page, pages)
+    }
+}
+
+impl<F: File> shared_ring::RingFiles for FileOperations<F> {
+    const RING_PAGE: usize = F::RING_PAGE;
+
+    unsafe fn ring<'a>(file: *mut bindings::file) -> Option<&'a SharedRing> {
+        // SAFETY: By the safety requirement, `file` is open.
+        let open = unsafe { file::of::<'a, F>(file) };
+        let ring = core::ptr::from_ref(open.ring()?);
+        // SAFETY: The file holds a reference to `open`, which has the ring as long as it lives.
+        Some(unsafe { &*ring })
     }
 }
