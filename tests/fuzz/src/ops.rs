@@ -9,7 +9,7 @@ use arbitrary::{Arbitrary, Result, Unstructured};
 use serde::{Deserialize, Serialize};
 
 /// The request numbers of the driver.
-pub const NUMBERS: [u32; 10] = [
+pub const NUMBERS: [u32; 11] = [
     uapi::RDMA_IOC_DEVICE_INFO,
     uapi::RDMA_IOC_ALLOC,
     uapi::RDMA_IOC_FREE,
@@ -20,6 +20,7 @@ pub const NUMBERS: [u32; 10] = [
     uapi::RDMA_IOC_WAIT,
     uapi::RDMA_IOC_CANCEL,
     uapi::RDMA_IOC_EVENTFD,
+    uapi::RDMA_IOC_COMPLETION_RING,
 ];
 
 /// Values that can be varied by changing one argument.
@@ -98,6 +99,9 @@ call!(/// RDMA_IOC_CANCEL
 call!(/// RDMA_IOC_EVENTFD
     Eventfd { file: u8 = values::file, fd: Descriptor = values::descriptor, flags: u32 = values::zero32, reserved: u64 = values::zero,
         pointer: Pointer = values::pointer });
+call!(/// RDMA_IOC_COMPLETION_RING. The head is stored `behind` the tail, and a word at the position `at`.
+    Ring { file: u8 = values::file, flags: u32 = values::zero32, reserved: u32 = values::zero32, behind: u32 = values::count,
+        at: Option<u64> = values::position, pointer: Pointer = values::pointer });
 call!(/// An ioctl that there is not.
     Unknown { file: u8 = values::file, number: u32 = values::number, pointer: Pointer = values::pointer });
 call!(/// mmap(2) of the node; protection as PROT_*, flags as MAP_*.
@@ -185,7 +189,7 @@ macro_rules! ops {
 
 ops! {
     6u32 Open, 4 Close, 3 Dup, 2 Pass, 3 Info, 14 Alloc, 8 Free, 8 Buffer, 16 Transfer, 24 Submit, 18 Wait, 12 Cancel,
-    6 Eventfd, 4 Unknown, 14 Map, 6 Unmap, 5 Remap, 5 Protect, 5 Advise, 14 Touch, 4 Read, 4 Write, 4 Seek, 4 Poll,
+    6 Eventfd, 4 Ring, 4 Unknown, 14 Map, 6 Unmap, 5 Remap, 5 Protect, 5 Advise, 14 Touch, 4 Read, 4 Write, 4 Seek, 4 Poll,
     2 Fdinfo, 1 Fork, 1 Kill, 2 Signal, 40 Storm,
 }
 

@@ -38,6 +38,8 @@ pub struct Context {
     pub buffers: Vec<Buffer>,
     /// The cookies and lengths of requests that were submitted and not collected.
     pub submitted: Vec<(u64, u64)>,
+    /// Whether it has a completion ring, so that collecting is not known.
+    pub ring: bool,
 }
 
 impl Context {

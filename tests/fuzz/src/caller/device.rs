@@ -8,7 +8,9 @@ use crate::{
     values::{Pointer, PAGE},
     world::{self, Slot},
 };
-use libc::{E2BIG, EAGAIN, EALREADY, EBADF, EDQUOT, EFAULT, EINTR, EINVAL, ENOENT, ENOMEM, ENOSPC, ENOTTY, EOVERFLOW};
+use libc::{
+    E2BIG, EAGAIN, EALREADY, EBADF, EBUSY, EDQUOT, EEXIST, EFAULT, EINTR, EINVAL, ENOENT, ENOMEM, ENOSPC, ENOTTY, EOVERFLOW,
+};
 
 /// The bits of a request number that contain the size of its structure; `asm-generic/ioctl.h`.
 const SIZE: u32 = 0x3fff << 16;
@@ -179,7 +181,9 @@ impl Caller<'_> {
         let answer = sys::ioctl(self.world.fd(op.file), op.number, address);
         // A number of the driver, with another size of the structure.
         if ops::NUMBERS.iter().any(|number| (number ^ op.number) & !SIZE == 0) {
-            return self.expect(answer, &[E2BIG, EALREADY, EBADF, EFAULT, EINVAL, ENOENT, ENOTTY]);
+            let creates = (uapi::RDMA_IOC_COMPLETION_RING ^ op.number) & !SIZE == 0;
+            self.world.with(op.file, |context, _| context.ring |= creates && matches!(answer, Ok(_) | Err(EEXIST)));
+            return self.expect(answer, &[E2BIG, EAGAIN, EALREADY, EBADF, EBUSY, EEXIST, EFAULT, EINVAL, ENOENT, ENOMEM, ENOTTY]);
         }
         let answer = self.answered(answer, &[ENOTTY, EBADF])?;
         let (back, intact) = self.memory.argument.look();

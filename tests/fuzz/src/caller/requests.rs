@@ -94,7 +94,8 @@ impl Caller<'_> {
 
     /// Minimum and maximum number of these requests that are accepted, if this many are readable.
     fn acceptable(&self, context: &Context, slot: Slot, requests: &[rdma_request], there: usize) -> (usize, usize) {
-        let room = if self.world.exact() { DEPTH.saturating_sub(context.submitted.len()) } else { DEPTH };
+        let exact = self.world.exact() && !context.ring;
+        let room = if exact { DEPTH.saturating_sub(context.submitted.len()) } else { DEPTH };
         let (mut least, mut most, mut unclear) = (0, 0, false);
         for (number, request) in requests.iter().enumerate().take(room.min(there)) {
             let linked = request.flags == uapi::RDMA_REQUEST_LINK;
@@ -108,7 +109,7 @@ impl Caller<'_> {
                 least = if unclear { least } else { most };
             }
         }
-        (least, most)
+        (if context.ring { 0 } else { least }, most)
     }
 
     pub(super) fn wait(&mut self, op: &ops::Wait) -> Judged {
@@ -129,12 +130,18 @@ impl Caller<'_> {
         };
         let errors = [E2BIG, EAGAIN, EINTR, ENOMEM];
         let (answer, _) = self.ioctl(op.file, uapi::RDMA_IOC_WAIT, op.pointer, &argument, Direction::In, &errors)?;
-        let wrong = op.flags != 0 || op.reserved != 0 || op.max == 0 || op.min > op.max || op.min as usize > DEPTH;
-        let wrong = wrong || is_wrong::<rdma_completion>(element);
+        let for_ring = argument.completions == 0 && op.max == 0 && element == 0;
+        let no_array = op.max == 0 || op.min > op.max || is_wrong::<rdma_completion>(element);
+        let wrong = op.flags != 0 || op.reserved != 0 || op.min as usize > DEPTH || (no_array && !for_ring);
         ensure(!wrong || answer.is_err(), || "it was accepted".into())?;
 
         let (back, intact) = self.memory.array.look();
         ensure(intact, || "bytes beside the array were written".into())?;
+        if for_ring {
+            let ring = self.world.with(op.file, |context, _| context.ring);
+            let known = self.surely(op.file).is_none() || ring != Some(false);
+            return ensure(answer.is_err() || known, || "it has waited for a ring that there is not".into());
+        }
         let count = answer.unwrap_or(0) as usize;
         let size = if wrong { size_of::<rdma_completion>() } else { element as usize };
         ensure(count <= op.max as usize && count * size <= back.len(), || format!("it collected {count}"))?;
