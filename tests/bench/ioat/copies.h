@@ -31,7 +31,7 @@ struct peer {
 	bool one_by_one; /* it has no batches */
 };
 
-extern const struct peer rdma, vfio_polling, vfio_eventfd;
+extern const struct peer rdma, rdma_ring, vfio_polling, vfio_eventfd;
 
 /* Those of a program, with NULL at the end. */
 extern const struct peer *const peers[];

@@ -16,7 +16,7 @@
 
 enum { TRANSFERS = 64, SIZE = 1 << 20, PAGE = 4096, TRANSFER_MS = 100, LOOPS = 1000000 };
 
-static int fd, event;
+static int fd, fd_with_ring, event;
 static struct vfio vfio;
 static struct rdma_request requests[TRANSFERS], one_copy;
 static struct rdma_completion completions[TRANSFERS];
@@ -158,9 +158,38 @@ static void depth(void)
 	}
 }
 
+static struct rdma_completion_ring ring;
+static unsigned char *ring_bytes;
+
+/* Woken once, when all are in the ring. */
+static void batch_by_ring(void)
+{
+	uint32_t *head = (uint32_t *)(ring_bytes + ring.head_offset), *tail = (uint32_t *)(ring_bytes + ring.tail_offset);
+	struct rdma_wait argument = { .min = TRANSFERS, .deadline_ns = RDMA_WAIT_FOREVER };
+
+	submit(TRANSFERS);
+	if (ioctl(fd, RDMA_IOC_WAIT, &argument) != TRANSFERS || __atomic_load_n(tail, __ATOMIC_ACQUIRE) - *head != TRANSFERS)
+		err(1, "WAIT for the ring");
+	for (uint32_t at = *head; at != *head + TRANSFERS; at++) {
+		const unsigned char *entry = ring_bytes + ring.completions_offset + at % ring.entries * ring.completion_size;
+
+		memcpy(&completions[at % TRANSFERS], entry, sizeof(*completions));
+	}
+	__atomic_store_n(head, *head + TRANSFERS, __ATOMIC_RELEASE);
+}
+
 static void copy(void)
 {
 	transfer(&one_copy);
+}
+
+/* Exchanges the file. */
+static void use_file(int *other)
+{
+	int before = fd;
+
+	fd = *other;
+	*other = before;
 }
 
 static void use_eventfd(int wanted)
@@ -171,6 +200,16 @@ static void use_eventfd(int wanted)
 		err(1, "EVENTFD");
 }
 
+static void open_ring(void)
+{
+	if (ioctl(fd, RDMA_IOC_COMPLETION_RING, &ring))
+		err(1, "COMPLETION_RING");
+	ring_bytes = mmap(NULL, ring.size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, ring.mmap_offset);
+	if (ring_bytes == MAP_FAILED)
+		err(1, "mmap of the ring");
+}
+
+/* The first buffer of each context has the same handle. */
 static void rdma_open(void)
 {
 	struct rdma_alloc alloc = { .size = SIZE };
@@ -230,6 +269,9 @@ static void do_round(int round)
 	PHASE(24, "64 kept in the queue, WAIT for 16", depth);
 	collect(TRANSFERS, TRANSFERS);
 	PHASE(25, "one COPY of 128 KiB", copy);
+	use_file(&fd_with_ring);
+	PHASE(26, "SUBMIT 64, WAIT for 64 in the ring", batch_by_ring);
+	use_file(&fd_with_ring);
 	fflush(stdout);
 }
 
@@ -241,6 +283,10 @@ int main(int argc, char **argv)
 		errx(2, "usage: transfers VFIO-ADDRESS VFIO-GROUP ROUNDS SETTLE-SECONDS");
 	rounds = atoi(argv[3]);
 	seconds = atoi(argv[4]);
+	rdma_open();
+	open_ring();
+	batch_by_ring();
+	use_file(&fd_with_ring);
 	rdma_open();
 	vfio = vfio_open(argv[1], argv[2], SIZE, VFIO_PCI_MSI_IRQ_INDEX);
 	/* What is done once is done. */
