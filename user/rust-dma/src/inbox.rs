@@ -109,11 +109,19 @@ impl Inbox {
         deadline: Option<Instant>,
         end: impl Fn(&State) -> Option<R>,
     ) -> Option<R> {
+        // It does not change while a request can be waited for.
+        let has_ring = self.lock().has_ring();
         loop {
             let mut completions = [abi::rdma_completion::default(); AT_ONCE];
-            let collected = sys::wait(fd, &mut completions, time_left(deadline));
+            let collected = if has_ring {
+                // The ring has them: none are collected here.
+                sys::wait_for_ring(fd, time_left(deadline)).map(|_| 0)
+            } else {
+                sys::wait(fd, &mut completions, time_left(deadline))
+            };
             let over = self.with(|state| {
                 state.hand_out(&completions, collected);
+                state.gather();
                 self.changed.notify_all();
                 let result = end(state);
                 let over = result.is_some() || time_left(deadline) == Some(Duration::ZERO);

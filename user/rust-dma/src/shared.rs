@@ -52,6 +52,9 @@ impl Shared {
         if self.is_inherited() {
             return (Vec::new(), Some(Error::Inherited));
         }
+        if let Err(errno) = self.inbox.with(|state| state.prepare(self.fd())) {
+            return (Vec::new(), Some(Error::new("the completion ring cannot be mapped", errno)));
+        }
         self.inbox.tidy(self.fd());
         let mut tickets: Vec<_> = requests.iter().map(|_| Ticket::new(Arc::clone(self))).collect();
         for (request, ticket) in requests.iter_mut().zip(&tickets) {

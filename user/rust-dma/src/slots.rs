@@ -40,6 +40,18 @@ pub(crate) struct State {
     pub(crate) readers: usize,
     /// To be woken when the lock is free.
     woken: Vec<Waker>,
+    source: Source,
+}
+
+/// Where completions are collected from.
+#[derive(Debug)]
+enum Source {
+    /// Nothing has been submitted.
+    Unknown,
+    /// WAIT.
+    Calls,
+    /// The completion ring: WAIT only waits.
+    Ring(sys::Ring),
 }
 
 /// The state of a request.
@@ -55,7 +67,28 @@ pub(crate) enum Slot {
 
 impl State {
     pub(crate) fn new(number: u32) -> Self {
-        Self { number, slots: Slab::new(), abandoned: 0, collecting: false, readers: 0, woken: Vec::new() }
+        Self {
+            number,
+            slots: Slab::new(),
+            abandoned: 0,
+            collecting: false,
+            readers: 0,
+            woken: Vec::new(),
+            source: Source::Unknown,
+        }
+    }
+
+    /// Decides where completions are collected from, before the first request is submitted: from a ring, if the driver has one.
+    pub(crate) fn prepare(&mut self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+        if let Source::Unknown = self.source {
+            self.source = sys::Ring::create(fd)?.map_or(Source::Calls, Source::Ring);
+        }
+        Ok(())
+    }
+
+    /// Whether there is a completion ring.
+    pub(crate) fn has_ring(&self) -> bool {
+        matches!(self.source, Source::Ring(_))
     }
 
     /// The cookie of a request.
@@ -75,14 +108,31 @@ impl State {
         let mut sum = 0;
         while !self.collecting {
             let mut completions = [abi::rdma_completion::default(); AT_ONCE];
-            let collected = sys::wait(fd, &mut completions, Some(Duration::ZERO));
-            let count = self.hand_out(&completions, collected);
+            let count = match &mut self.source {
+                Source::Ring(_) => self.gather(),
+                Source::Unknown | Source::Calls => {
+                    let collected = sys::wait(fd, &mut completions, Some(Duration::ZERO));
+                    self.hand_out(&completions, collected)
+                }
+            };
             sum += count;
             if count < AT_ONCE {
                 break;
             }
         }
         sum
+    }
+
+    /// Collects completions from the ring, if there is one; returns their number.
+    pub(crate) fn gather(&mut self) -> usize {
+        let mut completions = [abi::rdma_completion::default(); AT_ONCE];
+        match &mut self.source {
+            Source::Ring(ring) => {
+                let count = ring.take(&mut completions);
+                self.hand_out(&completions, Ok(count))
+            }
+            Source::Unknown | Source::Calls => 0,
+        }
     }
 
     /// Distributes collected completions; returns their number.

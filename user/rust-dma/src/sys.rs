@@ -4,11 +4,13 @@
 mod call;
 #[cfg(feature = "tokio")]
 mod readiness;
+mod ring;
 mod span;
 
 #[cfg(feature = "tokio")]
 pub(crate) use self::readiness::readiness;
 pub(crate) use self::{
-    call::{alloc, buffer_info, cancel, cancel_all, device_info, free, set_eventfd, submit, wait},
+    call::{alloc, buffer_info, cancel, cancel_all, device_info, free, set_eventfd, submit, wait, wait_for_ring},
+    ring::Ring,
     span::Span,
 };

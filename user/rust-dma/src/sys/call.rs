@@ -124,14 +124,25 @@ pub(crate) fn wait(
     completions: &mut [abi::rdma_completion],
     timeout: Option<Duration>,
 ) -> io::Result<usize> {
-    let mut wait = abi::rdma_wait {
+    let wait = abi::rdma_wait {
         completions: completions.as_mut_ptr().expose_provenance() as u64,
-        min: u32::from(timeout != Some(Duration::ZERO)),
         max: u32::try_from(completions.len()).map_err(|_| io::Errno::INVAL)?,
         completion_size: size::<abi::rdma_completion>(),
-        deadline_ns: deadline_ns(timeout),
         ..Default::default()
     };
+    wait_as(fd, wait, timeout)
+}
+
+/// Waits for this time until a completion is in the ring of the context, without a limit if there is no timeout; returns how many
+/// there are.
+pub(crate) fn wait_for_ring(fd: BorrowedFd<'_>, timeout: Option<Duration>) -> io::Result<usize> {
+    wait_as(fd, abi::rdma_wait::default(), timeout)
+}
+
+/// Waits for the first completion for this time.
+fn wait_as(fd: BorrowedFd<'_>, mut wait: abi::rdma_wait, timeout: Option<Duration>) -> io::Result<usize> {
+    wait.min = u32::from(timeout != Some(Duration::ZERO));
+    wait.deadline_ns = deadline_ns(timeout);
     match call(fd, abi::RDMA_IOC_WAIT, &mut wait) {
         // With O_NONBLOCK, which a file that another program has opened can have, WAIT does not wait.
         Err(io::Errno::AGAIN) if timeout != Some(Duration::ZERO) => {
@@ -153,6 +164,12 @@ fn deadline_ns(timeout: Option<Duration>) -> i64 {
         now.saturating_add(timeout).min(forever)
     });
     i64::try_from(deadline.as_nanos()).expect("at most i64::MAX")
+}
+
+/// Creates the completion ring of a context; writes its properties, also if there is one already (`EEXIST`).
+pub(crate) fn completion_ring(fd: BorrowedFd<'_>, ring: &mut abi::rdma_completion_ring) -> io::Result<()> {
+    call(fd, abi::RDMA_IOC_COMPLETION_RING, ring)?;
+    Ok(())
 }
 
 /// Sets the context's eventfd, or none.
