@@ -17,6 +17,7 @@ mod turns;
 
 pub(crate) use completion_ring::{
     RingMemory,
+    DEPTH,
     RING_START, //
 };
 pub(crate) use flight::{
@@ -37,8 +38,7 @@ pub(crate) use lane::{
     Lane,
     LaneId,
     LaneState,
-    UserId,
-    DEPTH, //
+    UserId, //
 };
 pub(crate) use lanes::{
     Growth,

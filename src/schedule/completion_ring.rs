@@ -7,14 +7,11 @@
 //! write to all of this memory at any time: the driver reads only the head from it, and ignores one
 //! that is not between the last head and the tail.
 
-use super::{
-    job::{
-        Job,
-        QueueTypes, //
-    },
-    lane::DEPTH, //
-};
 use kernel::prelude::*;
+
+/// The number of requests that a lane accepts before completions must be collected, and of entries of
+/// its ring: `RDMA_QUEUE_DEPTH`.
+pub(crate) const DEPTH: usize = 1024;
 
 /// The first head and tail. They wrap around soon, so that a program that does not handle this fails
 /// in its first tests, as with the kernel's `INITIAL_JIFFIES`.
@@ -62,12 +59,11 @@ impl<M: RingMemory> CompletionRing<M> {
         }
     }
 
-    /// Writes the completion of a job.
-    pub(super) fn push<T: QueueTypes>(&mut self, job: &Job<T>) {
+    /// Writes a completion.
+    pub(super) fn push(&mut self, cookie: u64, bytes: u64, outcome: Result) {
         // CAST: `u32` fits into `usize`.
         let index = self.tail as usize % DEPTH;
-        self.memory
-            .write(index, job.cookie(), job.bytes(), job.outcome());
+        self.memory.write(index, cookie, bytes, outcome);
         self.tail = self.tail.wrapping_add(1);
         self.memory.publish(self.tail);
     }

@@ -3,7 +3,10 @@
 //! One lane: requests that wait, and completions.
 
 use super::{
-    completion_ring::CompletionRing,
+    completion_ring::{
+        CompletionRing,
+        DEPTH, //
+    },
     job::{
         Answer,
         Caller,
@@ -20,10 +23,6 @@ use crate::kernel_ext::collections::fifo::{
     Fifo, //
 };
 use kernel::prelude::*;
-
-/// The number of requests that a lane accepts before completions must be collected:
-/// `RDMA_QUEUE_DEPTH`.
-pub(crate) const DEPTH: usize = 1024;
 
 /// A lane's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -357,7 +356,7 @@ impl<T: QueueTypes> Lane<T> {
     fn complete_in_ring(&mut self, mut job: Entry<Job<T>>, deferred: &mut Fifo<DeferredOf<T>>) {
         job.release(deferred);
         if let Some(ring) = &mut self.ring {
-            ring.push(&job);
+            ring.push(job.cookie(), job.bytes(), job.outcome());
         }
         // It holds no memory any more.
         job.clear();

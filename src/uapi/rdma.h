@@ -556,8 +556,7 @@ struct rdma_eventfd {
  *
  * EBUSY   requests are queued or executing, or their completions are not collected
  * EEXIST  the context has a completion ring, whose properties are written
- * ENOMEM  no memory is available, or the limit of the memory cgroup would be
- *         exceeded
+ * ENOMEM  no memory is available
  */
 struct rdma_completion_ring {
 	__u64 mmap_offset;
