@@ -79,7 +79,9 @@ static size_t padding_of_all(struct __test_metadata *_metadata, FIXTURE_DATA(ans
 	struct rdma_buffer_info info = {
 		.handle = buffer->handle, .size = UINT64_MAX, .mmap_offset = UINT64_MAX, .mappings = UINT32_MAX,
 	};
+	struct rdma_completion_ring ring = { .mmap_offset = UINT64_MAX, .size = UINT64_MAX, .tail_offset = UINT32_MAX };
 	size_t wrong = 0;
+	int fd = self->fd;
 
 	EXPECT_EQ(0, ask(self, RDMA_IOC_DEVICE_INFO, NULL));
 	wrong += COUNT_RESERVED(rdma_device_info) + beside(self, sizeof(struct rdma_device_info));
@@ -90,6 +92,16 @@ static size_t padding_of_all(struct __test_metadata *_metadata, FIXTURE_DATA(ans
 
 	EXPECT_EQ(0, ask(self, RDMA_IOC_BUFFER_INFO, &info));
 	wrong += COUNT_RESERVED(rdma_buffer_info) + (ANSWER(rdma_buffer_info)->flags != 0) + beside(self, sizeof(info));
+
+	/* The first call creates the ring of a context, and the second one finds it. */
+	self->fd = open_node(O_RDWR);
+	for (int error = 0; error <= EEXIST; error += EEXIST) {
+		EXPECT_EQ(-error, ask(self, RDMA_IOC_COMPLETION_RING, &ring));
+		wrong += COUNT_RESERVED(rdma_completion_ring) + (ANSWER(rdma_completion_ring)->flags != 0);
+		wrong += beside(self, sizeof(ring));
+	}
+	close(self->fd);
+	self->fd = fd;
 	return wrong;
 }
 
@@ -146,7 +158,7 @@ TEST_F(answers, padding)
 		wrong += padding_of_a_completion(_metadata, self);
 		ASSERT_EQ(0, wrong) TH_LOG("round %d", i);
 	}
-	FIGURE("%d times each of 10 calls, with a stack full of junk", "%zu bytes in reserved fields or beside the answers", rounds,
+	FIGURE("%d times each of 12 calls, with a stack full of junk", "%zu bytes in reserved fields or beside the answers", rounds,
 	       wrong);
 }
 

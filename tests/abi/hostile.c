@@ -67,6 +67,10 @@ static const struct subject subjects[] = {
 	  { ZERO(rdma_cancel, flags), ZERO(rdma_cancel, reserved) },
 	  RDMA_CANCEL_ALL },
 	{ "EVENTFD", RDMA_IOC_EVENTFD, false, { ZERO(rdma_eventfd, flags), ZERO(rdma_eventfd, reserved) } },
+	{ "COMPLETION_RING",
+	  RDMA_IOC_COMPLETION_RING,
+	  true,
+	  { ZERO(rdma_completion_ring, flags), ZERO(rdma_completion_ring, reserved) } },
 };
 
 union argument {
@@ -79,6 +83,7 @@ union argument {
 	struct rdma_wait wait;
 	struct rdma_cancel cancel;
 	struct rdma_eventfd eventfd;
+	struct rdma_completion_ring ring;
 };
 
 static struct rdma_request one_request;
@@ -227,16 +232,22 @@ TEST_F(hostile, pointers_into_read_only_memory)
 	for (size_t i = 0; i < ARRAY_SIZE(subjects); i++) {
 		size_t size = _IOC_SIZE(subjects[i].number);
 		union argument argument = right(self, subjects[i].number);
+		int fd = self->fd;
 
 		if (!subjects[i].writes)
 			continue;
+		/* Only an idle context gets a ring. */
+		if (subjects[i].number == RDMA_IOC_COMPLETION_RING)
+			fd = open_node(O_RDWR);
 		for (size_t inside = 0; inside < size; inside++) {
 			ASSERT_EQ(0, mprotect(boundary, PAGE, PROT_READ | PROT_WRITE));
 			memcpy(boundary - inside, &argument, size);
 			ASSERT_EQ(0, mprotect(boundary, PAGE, PROT_READ));
-			EXPECT_EQ(-EFAULT, call(self->fd, subjects[i].number, boundary - inside))
+			EXPECT_EQ(-EFAULT, call(fd, subjects[i].number, boundary - inside))
 				TH_LOG("%s, %zu bytes can be written", subjects[i].name, inside);
 		}
+		if (fd != self->fd)
+			close(fd);
 	}
 	check_state(_metadata, self, &witness);
 }

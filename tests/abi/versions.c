@@ -21,6 +21,7 @@ enum {
 	FIRST_COMPLETION = 24,
 	FIRST_CANCEL = 16,
 	FIRST_EVENTFD = 16,
+	FIRST_COMPLETION_RING = 64,
 };
 
 /* Sizes that later versions may have; the last one is the maximum of a request number. */
@@ -58,6 +59,7 @@ VARIANT(submit, SUBMIT, true, false, 1);
 VARIANT(wait, WAIT, true, false, 1);
 VARIANT(cancel, CANCEL, true, false, 1);
 VARIANT(eventfd, EVENTFD, true, false, 0);
+VARIANT(completion_ring, COMPLETION_RING, true, true, 0);
 
 #define ARGUMENT_BYTES (4 * PAGE)
 
@@ -138,11 +140,17 @@ static unsigned char *prepare(struct __test_metadata *_metadata, FIXTURE_DATA(ve
 	return place;
 }
 
-/* Undoes it: no request is queued or in flight. */
+/* Undoes it: no request is queued or in flight, and the context has no ring. */
 static void forget(FIXTURE_DATA(versions) *self)
 {
 	static struct rdma_completion completions[DEPTH];
+	struct rdma_wait for_ring = { 0 };
 
+	if (call(self->fd, RDMA_IOC_WAIT, &for_ring) == 0) {
+		close(self->fd);
+		self->fd = open_node(O_RDWR);
+		return;
+	}
 	cancel_all(self->fd);
 	while (collect(self->fd, completions, 1, DEPTH, 2 * TRANSFER_US * 1000LL) > 0)
 		;

@@ -3,6 +3,7 @@
  * Promise 19: a buffer is charged for exactly what it occupies. Compares the quota, RLIMIT_MEMLOCK and the memory cgroup with the
  * page allocator, for buffers of all sizes.
  */
+#include "completion_ring.h"
 #include "memory.h"
 
 #include <sys/mount.h>
@@ -12,6 +13,7 @@
 
 enum {
 	SIZES = 260, /* pages of the largest buffer; above 64, selected sizes only */
+	RINGS = 32,
 	TOGETHER = 64, /* the largest one that is allocated together with others */
 	EACH = 8, /* buffers of each size, to reduce the influence of other allocations */
 	ALICE = 1001,
@@ -267,6 +269,47 @@ TEST_F(cgroup, has_what_is_charged)
 	EXPECT_GE(story->pages + TOGETHER + 2 * BATCH, story->more);
 	FIGURE("%ld pages in %ld buffers", "charged: %ld; RLIMIT_MEMLOCK: %ld; memory cgroup: %ld; taken: %ld with the process", story->pages,
 	       story->buffers, story->charged, story->locked, story->more, before - free_now());
+}
+
+/* Rings of as many contexts, which are open already. */
+static int contexts[RINGS];
+
+static void rings(FIXTURE_DATA(cgroup) *self)
+{
+	struct story *story = self->story;
+	struct rdma_completion_ring properties;
+	long before = cgroup_says("memory.current", "");
+
+	while (story->buffers < RINGS && !(story->error = create_ring(contexts[story->buffers], &properties))) {
+		story->buffers++;
+		story->pages += properties.size / PAGE;
+	}
+	story->more = (cgroup_says("memory.current", "") - before) / (long)PAGE;
+}
+
+/* Completion rings are charged to the memory cgroup, until their contexts are closed. */
+TEST_F(cgroup, has_rings)
+{
+	struct story *story = self->story;
+
+	for (int i = 0; i < RINGS; i++) {
+		contexts[i] = open_node(O_RDWR);
+		ASSERT_LE(0, contexts[i]);
+	}
+	ASSERT_EQ(0, in_cgroup(self, "max", rings));
+	ASSERT_EQ(RINGS, story->buffers);
+	EXPECT_LE(story->pages - BATCH, story->more);
+	EXPECT_GE(story->pages + 2 * BATCH, story->more);
+	/* What the process has is in the cgroup, too. */
+	kill(self->child, SIGKILL);
+	ASSERT_EQ(self->child, waitpid(self->child, NULL, 0));
+	self->child = 0;
+	EXPECT_LE(story->pages * (long)PAGE, cgroup_says("memory.current", ""));
+	for (int i = 0; i < RINGS; i++)
+		close(contexts[i]);
+	pause_us(100000);
+	EXPECT_GE(2 * BATCH * (long)PAGE, cgroup_says("memory.current", ""));
+	FIGURE("%ld pages in %d rings", "memory cgroup: %ld", story->pages, RINGS, story->more);
 }
 
 static void large_ones(FIXTURE_DATA(cgroup) *self)
