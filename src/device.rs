@@ -9,13 +9,15 @@
 //! Lock order: address space of a process → `FirstBuffer` of a context → `Handles` of a context,
 //! `Client::cancel`, `Client::collect` → guard (entered, not waited for) → memory of a buffer →
 //! `Registry` of buffers; `Users` of a channel → `Channel::state`. Nothing is allocated, freed or
-//! waited for under `Channel::state`. Under it, only these are taken: the lock of `SyncWaiter`, that
-//! of the wait queue that the thread joins, and the kernel's own locks of timers, workqueues and PCI
-//! configuration. Threads are woken and eventfds are signalled after it is released.
+//! waited for under `Channel::state`. Under it, only these are taken: the locks of `SyncWaiter` and
+//! `CommandWaiter`, that of the wait queue that the thread joins, and the kernel's own locks of
+//! timers, workqueues and PCI configuration. Threads are woken and eventfds are signalled after it is released.
 
 mod bound;
+mod caller;
 mod channel;
 mod client;
+mod command_waiter;
 mod debugfs;
 mod engine;
 mod notices;
@@ -32,6 +34,7 @@ pub(crate) use bound::{
 pub(crate) use channel::Channel;
 pub(crate) use client::{
     completion_ring::completion,
+    command::CommandState,
     reservation::Reservation,
     Client, //
 };

@@ -4,6 +4,7 @@
 
 mod collect;
 pub(super) mod completion_ring;
+pub(super) mod command;
 mod job_cache;
 mod membership;
 pub(super) mod reservation;

@@ -3,8 +3,8 @@
 //! The queue of a device: its types, and the delivery of its notices.
 
 use super::{
-    notices,
-    sync_waiter::SyncWaiter, //
+    caller::Caller,
+    notices, //
 };
 use crate::{
     engines::{
@@ -31,8 +31,8 @@ impl QueueTypes for Types {
     type Request = Request;
     type Plan = HardwarePlan;
     type Owner = notices::Owner;
-    type Caller = Arc<SyncWaiter<Self>>;
     type Ring = Arc<SharedRing>;
+    type Caller = Caller<Self>;
 }
 
 /// A request in the queue.
@@ -46,6 +46,6 @@ pub(super) fn deliver(notice: Option<Notice<Types>>) {
     match notice {
         None => {}
         Some(Notice::Owner(notice)) => notice.deliver(),
-        Some(Notice::Caller(waiter)) => waiter.wake(),
+        Some(Notice::Caller(caller)) => caller.wake(),
     }
 }

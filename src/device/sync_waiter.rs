@@ -16,7 +16,6 @@ use crate::{
     },
     schedule::{
         Answer,
-        Caller,
         QueueTypes, //
     }, //
 };
@@ -93,9 +92,18 @@ impl<T: QueueTypes> SyncWaiter<T> {
                 Pending::Nothing => interrupted
                     .get_or_insert_with(DeferredNotifications::new)
                     .defer(),
-                Pending::Stop | Pending::Signal => return self.answer().ok_or(EINTR),
+                Pending::Stop | Pending::Signal => return self.take_answer().ok_or(EINTR),
             }
         }
+    }
+
+    /// Stores the result of the request. [`wake`](Self::wake) then wakes the thread.
+    pub(super) fn answer(&self, answer: Answer<T>) {
+        match &answer {
+            Answer::Ended(job) => self.traced.completed(job),
+            Answer::Failed(error) => self.traced.failed(*error, self.submitted.load(Relaxed)),
+        }
+        *self.answer.lock() = Some(answer);
     }
 
     /// Wakes the thread.
@@ -104,17 +112,7 @@ impl<T: QueueTypes> SyncWaiter<T> {
     }
 
     /// Takes the answer, if there is one.
-    pub(super) fn answer(&self) -> Option<Answer<T>> {
+    pub(super) fn take_answer(&self) -> Option<Answer<T>> {
         self.answer.lock().take()
-    }
-}
-
-impl<T: QueueTypes> Caller<T> for Arc<SyncWaiter<T>> {
-    fn answer(&self, answer: Answer<T>) {
-        match &answer {
-            Answer::Ended(job) => self.traced.completed(job),
-            Answer::Failed(error) => self.traced.failed(*error, self.submitted.load(Relaxed)),
-        }
-        *self.answer.lock() = Some(answer);
     }
 }

@@ -11,6 +11,7 @@ mod device_info;
 mod eventfd;
 mod request;
 mod submit;
+mod uring;
 mod wait;
 
 use crate::{
@@ -54,8 +55,10 @@ pub(super) fn ioctl(context: &Context, mode: Mode, command: u32, address: usize)
         RDMA_IOC_REGISTER => buffer::register(context, Argument::new(address, size)?),
         RDMA_IOC_FREE => buffer::free(context, Argument::new(address, size)?),
         RDMA_IOC_BUFFER_INFO => buffer::buffer_info(context, Argument::new(address, size)?),
-        RDMA_IOC_TRANSFER => request::transfer(context, mode, Argument::new(address, size)?),
-        RDMA_IOC_SUBMIT => submit::submit(context, mode, Argument::new(address, size)?),
+        RDMA_IOC_TRANSFER => {
+            request::transfer(context, mode, &Argument::new(address, size)?.read(0)?)
+        },
+        RDMA_IOC_SUBMIT => submit::submit(context, mode, &Argument::new(address, size)?.read(0)?),
         RDMA_IOC_WAIT => wait::wait(context, mode, Argument::new(address, size)?),
         RDMA_IOC_CANCEL => cancel::cancel(context, Argument::new(address, size)?),
         RDMA_IOC_EVENTFD => eventfd::eventfd(context, Argument::new(address, size)?),

@@ -59,7 +59,7 @@ impl<T: QueueTypes> Active<T> {
         self.job.as_ref().is_some_and(|job| job.sync == id)
     }
 
-    /// Whether a thread waits for it.
+    /// Whether a caller waits for it.
     pub(super) fn waited_for(&self) -> bool {
         self.job.as_ref().is_some_and(|job| job.caller.is_some())
     }

@@ -23,7 +23,7 @@ pub(crate) trait QueueTypes: Sized {
     type Plan: Plan<Self::Request>;
     /// The owner of a lane.
     type Owner: Owner<Self>;
-    /// A thread that waits for one request.
+    /// A thread or a command that waits for one request.
     type Caller: Caller<Self>;
     /// The memory of a completion ring.
     type Ring: RingMemory;
@@ -63,14 +63,18 @@ pub(crate) trait Owner<T: QueueTypes> {
     fn notice(&self, change: Change, completed: usize) -> Self::Notice;
 }
 
-/// A thread that waits for one request.
+/// A thread or a command that waits for one request.
 pub(crate) trait Caller<T: QueueTypes> {
+    /// Returns whether it is a thread. The end of its request raises an interrupt, and it cannot be
+    /// cancelled: the thread can stop waiting.
+    fn is_thread(&self) -> bool;
+
     /// Stores the result of the request. Called under the queue's lock, also in interrupt handlers;
-    /// the thread is woken after the lock is dropped.
+    /// the caller is woken after the lock is dropped.
     fn answer(&self, answer: Answer<T>);
 }
 
-/// The result of a request for the thread that waits for it.
+/// The result of a request for the caller that waits for it.
 pub(crate) enum Answer<T: QueueTypes> {
     /// It has ended.
     Ended(Entry<Job<T>>),
@@ -78,12 +82,12 @@ pub(crate) enum Answer<T: QueueTypes> {
     Failed(Error),
 }
 
-/// Identifies a request that a thread waits for, within its queue.
+/// Identifies a request that a caller waits for, within its queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SyncId(pub(super) u64);
 
 impl SyncId {
-    /// The id of requests that no thread waits for.
+    /// The id of requests that no caller waits for.
     const NONE: Self = Self(0);
 }
 
@@ -91,8 +95,8 @@ impl SyncId {
 pub(crate) struct Job<T: QueueTypes> {
     /// [`None`] in a blank job, and in the completion of a request that the engine still has.
     pub(super) request: Option<T::Request>,
-    /// The thread that waits for this request of TRANSFER; [`None`] for a request of SUBMIT, whose
-    /// completion WAIT collects.
+    /// The caller that waits for this request; [`None`] for a request of SUBMIT, whose completion
+    /// WAIT collects.
     pub(super) caller: Option<T::Caller>,
     pub(super) sync: SyncId,
     pub(super) cookie: u64,
@@ -149,8 +153,14 @@ impl<T: QueueTypes> Job<T> {
     }
 
     /// Fills a blank job with a request that `caller` waits for, from the time `now` in nanoseconds.
-    pub(crate) fn submit_sync(&mut self, request: T::Request, caller: T::Caller, now: u64) {
-        self.submit(request, 0, false, now);
+    pub(crate) fn submit_sync(
+        &mut self,
+        request: T::Request,
+        cookie: u64,
+        caller: T::Caller,
+        now: u64,
+    ) {
+        self.submit(request, cookie, false, now);
         self.caller = Some(caller);
     }
 
@@ -197,9 +207,10 @@ impl<T: QueueTypes> Job<T> {
         now.saturating_sub(self.submitted)
     }
 
-    /// Whether it is a request of SUBMIT with this cookie ([`None`]: any cookie).
+    /// Whether it can be cancelled, and has this cookie ([`None`]: any cookie).
     pub(super) fn matches(&self, cookie: Option<u64>) -> bool {
-        self.caller.is_none() && cookie.is_none_or(|cookie| cookie == self.cookie)
+        let caller = self.caller.as_ref();
+        !caller.is_some_and(Caller::is_thread) && cookie.is_none_or(|cookie| cookie == self.cookie)
     }
 
     /// Stores its result.

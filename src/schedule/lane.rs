@@ -107,6 +107,8 @@ pub(crate) struct CancelScan {
     pub(super) cancels_begun: bool,
     /// The number of cancelled requests.
     pub(crate) cancelled: usize,
+    /// The lane has completions without a notice.
+    pub(super) completed: bool,
     /// One of the requests was started, and cannot be cancelled.
     pub(crate) begun: bool,
 }
@@ -421,23 +423,25 @@ impl<T: QueueTypes> Lane<T> {
             cookie,
             cancels_begun,
             cancelled: 0,
+            completed: false,
             begun: false,
         }
     }
 
-    /// Continues a scan, for up to [`STEP`](Self::STEP) requests; returns whether there may be more.
-    /// A lane has one scan at a time.
+    /// Continues a scan, for up to [`STEP`](Self::STEP) requests, and stops after one that a caller waits
+    /// for, which is returned to be woken. Returns whether there may be more. A lane has one scan at a
+    /// time.
     pub(super) fn cancel_step(
         &mut self,
         scan: &mut CancelScan,
         deferred: &mut Fifo<DeferredOf<T>>,
-    ) -> bool {
+    ) -> (bool, Option<T::Caller>) {
         for _ in 0..Self::STEP {
             let left = self.scan.as_ref().is_some_and(|scan| scan.left > 0);
             let job = left.then(|| self.pop_unscanned()).flatten();
             let Some(mut job) = job else {
                 scan.begun |= self.scan.take().is_some_and(|scan| scan.begun);
-                return false;
+                return (false, None);
             };
             let wanted = job.matches(scan.cookie);
             let begun = job.is_begun() && !scan.cancels_begun;
@@ -451,9 +455,13 @@ impl<T: QueueTypes> Lane<T> {
                 next.link_failed |= next.linked;
             }
             job.end(Err(ECANCELED));
-            self.complete(job, deferred);
+            let caller = self.complete(job, deferred);
             scan.cancelled += 1;
+            if caller.is_some() {
+                return (true, caller);
+            }
+            scan.completed = true;
         }
-        true
+        (true, None)
     }
 }

@@ -341,22 +341,23 @@ impl<T: QueueTypes> Lanes<T> {
         !self.is_end(cursor)
     }
 
-    /// Continues a scan for requests to cancel; returns whether there may be more.
+    /// Continues a scan for requests to cancel; returns whether there may be more, and a caller to be
+    /// woken.
     pub(super) fn cancel_step(
         &mut self,
         lane: LaneId,
         scan: &mut CancelScan,
         deferred: &mut Fifo<DeferredOf<T>>,
-    ) -> bool {
-        let more = match self.get_mut(lane) {
+    ) -> (bool, Option<T::Caller>) {
+        let (more, caller) = match self.get_mut(lane) {
             Some(at) => at.cancel_step(scan, deferred),
-            None => false,
+            None => (false, None),
         };
         // Between two steps, the lane keeps its position, even if its first request cannot be taken.
         if !more || !self.has_turns(lane) {
             self.place(lane, None);
         }
-        more
+        (more, caller)
     }
 
     /// Returns whether a lane is in the ring of lanes that get turns.

@@ -63,7 +63,7 @@ use kernel::prelude::*;
 pub(crate) enum Notice<T: QueueTypes> {
     /// To the owner of a lane.
     Owner(<T::Owner as Owner<T>>::Notice),
-    /// To a thread whose request is answered.
+    /// To a caller whose request is answered.
     Caller(T::Caller),
 }
 
@@ -74,7 +74,7 @@ pub(crate) enum Ended<T: QueueTypes> {
     Nothing,
     /// A request of this lane is completed: a [notice](Queue::notice_of) must be delivered.
     Lane(LaneId),
-    /// This thread's request is answered.
+    /// This caller's request is answered.
     Caller(T::Caller),
 }
 
@@ -205,7 +205,9 @@ impl<T: QueueTypes> Queue<T> {
     /// Requests that the engine has stay there, and are dropped when they have ended.
     pub(crate) fn remove_lane(&mut self, lane: LaneId) -> Option<KBox<Lane<T>>> {
         while let Some(number) = self.flight.find(|active| active.lane == Some(lane)) {
-            self.abandon(number);
+            if let Some(job) = self.abandon(number) {
+                self.defer_drop(job);
+            }
         }
         self.lanes.remove(lane)
     }
@@ -367,8 +369,10 @@ impl<T: QueueTypes> Queue<T> {
             if self.flight.is_abandoned(number) {
                 return AbandonedWait::Ended;
             }
-            self.abandon(number);
-            return AbandonedWait::Begun;
+            return match self.abandon(number) {
+                Some(job) => AbandonedWait::Waiting(job),
+                None => AbandonedWait::Begun,
+            };
         }
         match self.lanes.take_waiting(lane, id) {
             Some(job) => AbandonedWait::Waiting(job),
@@ -394,10 +398,13 @@ impl<T: QueueTypes> Queue<T> {
         Some(scan)
     }
 
-    /// Cancels the request of a lane of which transfers are still to be issued, if it has this cookie.
+    /// Cancels the request of a lane of which transfers are still to be issued, if it has this cookie
+    /// and no caller waits for it.
     /// There is at most one, because the requests of a lane are executed in order.
     fn cancel_begun(&mut self, lane: LaneId, cookie: Option<u64>) -> bool {
-        let wanted = |active: &Active<T>| active.matches(lane, cookie) && active.is_partly_issued();
+        let wanted = |active: &Active<T>| {
+            active.matches(lane, cookie) && active.is_partly_issued() && !active.waited_for()
+        };
         let Some(number) = self.flight.find(wanted) else {
             return false;
         };
@@ -418,7 +425,7 @@ impl<T: QueueTypes> Queue<T> {
     /// Continues to cancel.
     pub(crate) fn cancel_step(&mut self, lane: LaneId, scan: &mut CancelScan) -> Step<T> {
         let before = scan.cancelled;
-        let more = self
+        let (more, caller) = self
             .lanes
             .cancel_step(lane, scan, &mut self.deferred.memory);
         // CAST: small numbers.
@@ -430,10 +437,11 @@ impl<T: QueueTypes> Queue<T> {
             scan.cancelled += 1;
             scan.begun = false;
         }
-        let notice = if cancelled > 0 {
-            self.notice(lane, Change::Completed)
-        } else {
-            None
+        let notice = match caller {
+            // A later step makes the notice of the completions.
+            Some(caller) => Some(Notice::Caller(caller)),
+            None if core::mem::take(&mut scan.completed) => self.notice(lane, Change::Completed),
+            None => None,
         };
         Step { more, notice }
     }

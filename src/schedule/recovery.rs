@@ -24,25 +24,22 @@ use crate::{
 use kernel::prelude::*;
 
 impl<T: QueueTypes> Queue<T> {
-    /// Separates the request of this number from its owner. The engine keeps it until its transfers
-    /// have ended.
-    pub(super) fn abandon(&mut self, number: usize) {
+    /// Separates the request of this number from its owner. Returns it if the engine has no transfer
+    /// of it. Otherwise the engine keeps it until its transfers have ended.
+    pub(super) fn abandon(&mut self, number: usize) -> Option<Entry<Job<T>>> {
         self.stop_turn(number);
-        let Some(active) = self.flight.get_mut(number) else {
-            return;
-        };
-        // The thread has a reference of its own: this frees nothing.
+        let active = self.flight.get_mut(number)?;
+        // The caller has a reference of its own: this frees nothing.
         drop(active.job.as_mut().and_then(|job| job.caller.take()));
         let (lane, slots) = (active.lane.take(), active.slots);
-        self.stats.counters.quarantined += 1;
         if let Some(lane) = lane {
             self.lanes.detach(lane, number);
         }
         if slots == 0 {
-            if let Some(taken) = self.flight.remove(number) {
-                self.defer_drop(taken.job);
-            }
+            return self.flight.remove(number).map(|taken| taken.job);
         }
+        self.stats.counters.quarantined += 1;
+        None
     }
 
     /// Issues no more transfers of the request of this number.

@@ -8,7 +8,10 @@ use super::{
         Slot,
         Taken, //
     },
-    job::QueueTypes,
+    job::{
+        Caller,
+        QueueTypes, //
+    },
     lane::Next,
     queue::{
         Ended,
@@ -68,7 +71,7 @@ impl<T: QueueTypes> Queue<T> {
         let cut = plan.cut(request, active.issued, &mut active.stage, turn.quantum)?;
         active.issued += cut.completes;
         let is_last = cut.ends_piece && active.issued >= active.length;
-        let waited_for = job.caller.is_some();
+        let is_thread = job.caller.as_ref().is_some_and(Caller::is_thread);
         let slot = self.flight.post(Slot {
             active: turn.active,
             moves: cut.moves,
@@ -83,7 +86,7 @@ impl<T: QueueTypes> Queue<T> {
         Some(Issue {
             slot,
             transfer: cut.transfer,
-            interrupt: is_last && (waited_for || self.turn.is_none()),
+            interrupt: is_last && (is_thread || self.turn.is_none()),
         })
     }
 

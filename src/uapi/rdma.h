@@ -33,6 +33,7 @@
  * and eventfd(2) (RDMA_IOC_EVENTFD) report completions, and RDMA_IOC_WAIT collects
  * them. With a completion ring (RDMA_IOC_COMPLETION_RING), a program collects them
  * without a system call.
+ * them. io_uring(7) executes both calls as commands.
  *
  * A call that fails returns -1 and sets errno. Other calls return 0, or a number if
  * one is documented below. Each call can fail with
@@ -294,7 +295,8 @@ struct rdma_buffer_info {
  *                      or the device memory
  * @length:             in: number of bytes to move, at least 1
  * @cookie:             in: any value, which the completion contains
- *                      (RDMA_IOC_TRANSFER ignores it)
+ *                      (RDMA_IOC_TRANSFER ignores it, except as a command of
+ *                      io_uring)
  * @reserved:           in: 0
  *
  * RDMA_IOC_TRANSFER executes one request, and returns when it has ended.
@@ -465,7 +467,8 @@ struct rdma_wait {
  * continues to its end, and its completion contains the result. With RDMA_CAP_ABORT
  * it is cancelled, too, unless all of its transfers have begun: it is completed when
  * those have ended, with the number of bytes that they have moved. Requests of
- * RDMA_IOC_TRANSFER are not cancelled.
+ * RDMA_IOC_TRANSFER are not cancelled, except those of commands of io_uring that the
+ * engine has not begun.
  *
  * EALREADY  no request with this cookie was cancelled, because the engine has
  *           begun it
@@ -588,6 +591,29 @@ struct rdma_completion_ring {
 	_IOWR(RDMA_IOC_MAGIC, 0x25, struct rdma_completion_ring)
 
 /*
+ * io_uring(7): IORING_OP_URING_CMD on the node executes RDMA_IOC_TRANSFER and
+ * RDMA_IOC_SUBMIT as commands. cmd_op of the entry is the request number, and addr
+ * the address of the structure. If addr is 0, the structure is in cmd of the entry,
+ * which must have 128 bytes (IORING_SETUP_SQE128). The result of the entry is that of
+ * the call, or an errno as a negative number.
+ *
+ * A command of RDMA_IOC_TRANSFER ends when its request has ended, also if the file
+ * has O_NONBLOCK. Its request is in the queue of the context like those of
+ * RDMA_IOC_SUBMIT, but has no completion there. The commands of a context are
+ * executed in the order in which io_uring issues them. When the ring is removed, and
+ * when the thread that submitted a command exits, the command ends with ECANCELED; a
+ * transfer that has begun continues, and the buffer stays in use until it ends.
+ *
+ * In addition to the errors of the call, a command can fail with
+ *   EAGAIN     RDMA_QUEUE_DEPTH requests of the context have not been collected, or
+ *              are those of commands that have not ended
+ *   ECANCELED  cancelled by RDMA_IOC_CANCEL, or with its ring
+ *   EFAULT     addr is 0, and the structure is larger than cmd
+ *   EINVAL     uring_cmd_flags is not 0
+ *   ENOTTY     another request number
+ *
+ * IORING_OP_POLL_ADD reports the events of poll(2) below.
+ *
  * mmap(2) maps a buffer or a completion ring, or a part of it. The offset is that of
  * the buffer (0, or rdma_alloc.mmap_offset) or of the ring plus whole pages. The call
  * can fail with

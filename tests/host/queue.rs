@@ -156,14 +156,19 @@ impl Owner<Test> for Waker {
     }
 }
 
-/// A thread that waits for one request.
+/// A thread or a command that waits for one request.
 #[derive(Clone, Default)]
 struct Answered {
     answer: Rc<RefCell<Option<Answer<Test>>>>,
     woken: Rc<Cell<bool>>,
+    is_command: bool,
 }
 
 impl Caller<Test> for Answered {
+    fn is_thread(&self) -> bool {
+        !self.is_command
+    }
+
     fn answer(&self, answer: Answer<Test>) {
         assert!(self.answer.borrow_mut().replace(answer).is_none(), "answered twice");
     }
@@ -288,7 +293,7 @@ fn try_submit(
     let caller = Answered::default();
     let mut jobs = Fifo::new();
     let mut job = Job::blank().unwrap();
-    job.submit_sync(Request::new(operation, Uid(user)), caller.clone(), 0);
+    job.submit_sync(Request::new(operation, Uid(user)), 0, caller.clone(), 0);
     jobs.push_back(job);
     let id = queue.submit_sync(lane, &mut jobs)?;
     assert!(jobs.is_empty());

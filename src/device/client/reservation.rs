@@ -4,10 +4,14 @@
 
 use super::Client;
 use crate::{
-    device::queue::{
-        deliver,
-        Job,
-        Request, //
+    device::{
+        caller::Caller,
+        queue::{
+            deliver,
+            Job,
+            Request,
+            Types, //
+        }, //
     },
     engines::request::{
         Operation,
@@ -86,13 +90,36 @@ impl Reservation<'_> {
         cookie: u64,
         linked: bool,
     ) -> Result<Entry<Job>> {
-        let mut job = match self.blank.pop_front() {
-            Some(job) => job,
-            None => Job::blank()?,
-        };
+        let mut job = self.blank_job()?;
         let request = Request::new(operation, self.user);
         job.submit(request, cookie, linked, self.now);
         Ok(job)
+    }
+
+    /// Creates a job with a request of the caller, which `caller` waits for.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(super) fn job_for(
+        &mut self,
+        operation: Operation<BufferHold>,
+        cookie: u64,
+        caller: Caller<Types>,
+    ) -> Result<Entry<Job>> {
+        let mut job = self.blank_job()?;
+        let request = Request::new(operation, self.user);
+        job.submit_sync(request, cookie, caller, self.now);
+        Ok(job)
+    }
+
+    fn blank_job(&mut self) -> Result<Entry<Job>> {
+        self.blank.pop_front().map_or_else(Job::blank, Ok)
+    }
+
+    /// Does not release the room when this is dropped.
+    pub(super) fn keep(&mut self) {
+        self.room = 0;
     }
 
     /// Queues requests, and starts the engine if it is idle. Returns the number of requests, which

@@ -5,6 +5,7 @@
 use super::Client;
 use crate::{
     device::{
+        caller::Caller,
         queue::{
             Request,
             Types, //
@@ -39,7 +40,7 @@ impl Client {
         let (mut job, waiter) = self.jobs.take_for_sync(self.traced)?;
         waiter.begin(now);
         let request = Request::new(operation, Self::caller());
-        job.submit_sync(request, waiter.clone(), now);
+        job.submit_sync(request, 0, Caller::Thread(waiter.clone()), now);
         let mut jobs = Fifo::new();
         jobs.push_back(job);
         self.traced.submitted(&jobs);
@@ -73,7 +74,7 @@ impl Client {
     fn abandon_wait(&self, waiter: Arc<SyncWaiter<Types>>, id: SyncId) -> Result {
         let abandoned = self.channel.state.lock().queue.abandon_wait(self.id, id);
         match abandoned {
-            AbandonedWait::Ended => match waiter.answer() {
+            AbandonedWait::Ended => match waiter.take_answer() {
                 Some(answer) => self.outcome(answer, waiter),
                 None => Err(ERESTARTNOHAND),
             },

@@ -121,6 +121,39 @@ impl<T: Passed> Argument<T> {
     }
 }
 
+/// Returns `value` if the flags and the reserved fields are valid. `known` are the valid flags of the
+/// call.
+///
+/// # Errors
+///
+/// [`EINVAL`] if another flag is set, or a reserved field is not 0.
+fn check<T: Input>(value: T, known: u32) -> Result<T> {
+    if value.flags() & !known != 0 || !value.is_reserved_zero() {
+        return Err(EINVAL);
+    }
+    Ok(value)
+}
+
+/// Decodes a structure of a program from its bytes, like [`Argument::read`].
+///
+/// # Errors
+///
+/// [`EINVAL`] if it is smaller than in the first version of the interface; those of
+/// [`Argument::read`].
+pub(super) fn from_bytes<T: Input>(bytes: &[u8], known: u32) -> Result<T> {
+    if bytes.len() < T::FIRST_SIZE {
+        return Err(EINVAL);
+    }
+    let shared = bytes.len().min(size_of::<T>());
+    let (fields, excess) = bytes.split_at(shared);
+    if excess.iter().any(|byte| *byte != 0) {
+        return Err(E2BIG);
+    }
+    let mut value = T::new_zeroed();
+    value.as_mut_bytes()[..shared].copy_from_slice(fields);
+    check(value, known)
+}
+
 impl<T: Input> Argument<T> {
     /// Reads the structure once. `known` are the valid flags of the call.
     ///
@@ -130,10 +163,6 @@ impl<T: Input> Argument<T> {
     /// the additional bytes are not 0; [`EINVAL`] if another flag is set, or a reserved field is
     /// not 0.
     pub(super) fn read(&self, known: u32) -> Result<T> {
-        let value: T = uaccess::read(self.at, self.size)?;
-        if value.flags() & !known != 0 || !value.is_reserved_zero() {
-            return Err(EINVAL);
-        }
-        Ok(value)
+        check(uaccess::read(self.at, self.size)?, known)
     }
 }

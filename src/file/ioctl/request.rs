@@ -2,10 +2,7 @@
 
 //! `RDMA_IOC_TRANSFER`, and the decoding of requests.
 
-use super::argument::{
-    passed,
-    Argument, //
-};
+use super::argument::passed;
 use crate::{
     engines::request::{
         Operation,
@@ -34,9 +31,9 @@ static_assert!(uapi::RDMA_QUEUE_DEPTH as usize == schedule::DEPTH);
 pub(super) fn transfer(
     context: &Context,
     mode: Mode,
-    argument: Argument<uapi::rdma_request>,
+    request: &uapi::rdma_request,
 ) -> Result<usize> {
-    let operation = decode(context, mode, &argument.read(0)?)?;
+    let operation = decode(context, mode, request)?;
     if mode.nonblocking {
         return Err(EAGAIN);
     }

@@ -28,12 +28,7 @@ passed!(input rdma_submit: 24);
 
 /// Queues requests from the first one on, until one cannot be accepted. Returns the number of
 /// accepted requests.
-pub(super) fn submit(
-    context: &Context,
-    mode: Mode,
-    argument: Argument<uapi::rdma_submit>,
-) -> Result<usize> {
-    let submit = argument.read(0)?;
+pub(super) fn submit(context: &Context, mode: Mode, submit: &uapi::rdma_submit) -> Result<usize> {
     // CAST: `u32` fits into `usize`.
     let count = submit.count as usize;
     if count == 0 || count > schedule::DEPTH {

@@ -10,13 +10,13 @@
 //! C headers: `include/linux/cdev.h`, `include/linux/fs.h`, `include/linux/device/class.h`
 
 mod file;
+mod open;
 mod operations;
 pub(crate) mod region;
+pub(crate) mod uring;
 
-pub(crate) use file::{
-    File,
-    Mode, //
-};
+pub(crate) use file::File;
+pub(crate) use open::Mode;
 
 use crate::kernel_ext::fs::debugfs::{
     AttributeDir, //

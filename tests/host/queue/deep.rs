@@ -4,6 +4,7 @@
 
 use super::*;
 use engines::plan::{self, Cut, Payload};
+use schedule::Step;
 
 /// A run of bytes that one transfer copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,17 +75,32 @@ impl Owner<Deep> for Silent {
     fn notice(&self, _: Change, _: usize) {}
 }
 
-/// A thread that waits for one request.
+/// A thread or a command that waits for one request.
 #[derive(Clone, Default)]
-struct Waits(Rc<RefCell<Option<Result>>>);
+struct Waits {
+    outcome: Rc<RefCell<Option<Result>>>,
+    woken: Rc<Cell<bool>>,
+    is_command: bool,
+}
 
 impl Caller<Deep> for Waits {
+    fn is_thread(&self) -> bool {
+        !self.is_command
+    }
+
     fn answer(&self, answer: Answer<Deep>) {
         let outcome = match answer {
             Answer::Ended(job) => job.outcome(),
             Answer::Failed(error) => Err(error),
         };
-        assert!(self.0.borrow_mut().replace(outcome).is_none(), "answered twice");
+        assert!(self.outcome.borrow_mut().replace(outcome).is_none(), "answered twice");
+    }
+}
+
+/// Wakes the caller of a notice.
+fn deliver(notice: Option<Notice<Deep>>) {
+    if let Some(Notice::Caller(caller)) = notice {
+        assert!(!caller.woken.replace(true), "woken twice");
     }
 }
 
@@ -97,7 +113,7 @@ struct Asked {
     /// The previous one in its lane.
     before: Option<usize>,
     outcome: Option<Result>,
-    /// The thread that waits for it, and its id.
+    /// The caller that waits for it, and its id.
     call: Option<(Waits, SyncId)>,
     abandoned: bool,
 }
@@ -154,7 +170,7 @@ impl Machine {
         let request = Request::new(Operation::Copy(memory(0), memory(1 << 31)), Uid(0));
         let mut job = Job::blank().unwrap();
         match &call {
-            Some(call) => job.submit_sync(request, call.clone(), 0),
+            Some(call) => job.submit_sync(request, number as u64, call.clone(), 0),
             None => job.submit(request, number as u64, linked, 0),
         }
         self.asked.push(Asked {
@@ -181,8 +197,11 @@ impl Machine {
         self.queue.submit(self.lanes[lane], &mut jobs).unwrap();
     }
 
-    fn call(&mut self, lane: usize, length: u64) {
-        let waits = Waits::default();
+    fn call(&mut self, lane: usize, length: u64, is_command: bool) {
+        let waits = Waits {
+            is_command,
+            ..Default::default()
+        };
         let mut jobs = Fifo::new();
         let number = self.asked.len();
         let job = self.job(lane, length, length, false, Some(waits.clone()));
@@ -193,6 +212,17 @@ impl Machine {
 
     fn number_of(transfer: &[Segment]) -> usize {
         (transfer[0].from >> 32) as usize - 1
+    }
+
+    /// Repeats a step of the queue until nothing is left to do.
+    fn in_steps(&mut self, mut step: impl FnMut(&mut Queue<Deep>, &[LaneId]) -> Step<Deep>) {
+        loop {
+            let done = step(&mut self.queue, &self.lanes);
+            deliver(done.notice);
+            if !done.more {
+                return;
+            }
+        }
     }
 
     /// Gives the engine as many transfers as possible.
@@ -236,9 +266,10 @@ impl Machine {
             self.posted.clear();
             self.next_slot = None;
         }
-        drop(self.queue.finish(outcome, 0));
+        let ended = self.queue.finish(outcome, 0);
+        deliver(self.queue.notice_of(ended));
         while self.queue.has_failing() {
-            drop(self.queue.fail_links().notice);
+            deliver(self.queue.fail_links().notice);
         }
         self.look();
     }
@@ -259,7 +290,9 @@ impl Machine {
             }
         }
         for asked in &mut self.asked {
-            let answered = asked.call.as_ref().and_then(|(waits, _)| *waits.0.borrow());
+            let answered = asked.call.as_ref().and_then(|(waits, _)| *waits.outcome.borrow());
+            let woken = asked.call.as_ref().is_some_and(|(waits, _)| waits.woken.get());
+            assert_eq!(answered.is_some(), woken, "answered, or woken, but not both");
             if asked.outcome.is_none() && answered.is_some() {
                 asked.outcome = answered;
                 assert!(answered != Some(Ok(())) || asked.moved == asked.length);
@@ -270,9 +303,9 @@ impl Machine {
 
     fn cancel(&mut self, lane: usize, cookie: Option<u64>) {
         let mut scan = self.queue.cancel(self.lanes[lane], cookie, self.cancels_begun).unwrap();
-        while self.queue.cancel_step(self.lanes[lane], &mut scan).more {}
+        self.in_steps(|queue, lanes| queue.cancel_step(lanes[lane], &mut scan));
         while self.queue.has_failing() {
-            drop(self.queue.fail_links().notice);
+            deliver(self.queue.fail_links().notice);
         }
         self.look();
     }
@@ -325,9 +358,12 @@ fn random_operations_on_engines_of_many_slots() {
                         .collect();
                     machine.batch(lane, &lengths);
                 }
-                3 => machine.call(lane, 1 + random.below(100_000)),
+                3 => machine.call(lane, 1 + random.below(100_000), random.below(2) == 0),
                 4 => {
-                    let cookie = random.below(machine.asked.len() as u64 + 1);
+                    // Often one of the last requests, which the engine is likely to have.
+                    let asked = machine.asked.len() as u64;
+                    let recent = asked.min([8, asked][random.below(2) as usize]);
+                    let cookie = asked - random.below(recent + 1);
                     machine.cancel(lane, (random.below(8) > 0).then_some(cookie));
                 }
                 5 if !machine.asked.is_empty() => {
@@ -447,23 +483,44 @@ fn a_failure_has_the_others_issued_anew() {
     assert_eq!((machine.asked[1].outcome, machine.asked[2].outcome), (Some(Ok(())), Some(Ok(()))));
 }
 
+/// A command is cancelled while it waits. Between two transfers of its request, it is not: its caller is answered once, and woken.
+#[test]
+fn a_command_that_has_begun_is_not_cancelled() {
+    let mut machine = Machine::new(1, direct(1, 0), 2);
+    machine.cancels_begun = true;
+    machine.call(0, 50_000, true);
+    machine.call(0, 100, true);
+    machine.call(0, 100, false);
+    machine.post();
+    machine.end(Ok(()));
+    machine.cancel(0, None);
+    let outcomes: Vec<_> = machine.asked.iter().map(|asked| asked.outcome).collect();
+    assert_eq!(outcomes, [None, Some(Err(ECANCELED)), None]);
+    while machine.queue.is_busy() || machine.asked[2].outcome.is_none() {
+        machine.post();
+        machine.end(Ok(()));
+    }
+    assert_eq!(machine.asked[0].outcome, Some(Ok(())));
+    assert_eq!(machine.asked[2].outcome, Some(Ok(())));
+}
+
 /// With many running transfers, closing answers all callers, and the requests of the engine are aborted.
 #[test]
 fn a_queue_that_closes_with_many_in_flight_answers_all() {
     let mut machine = Machine::new(8, direct(1, 0), 3);
     machine.batch(0, &[(100_000, 100_000, false), (100, 100, true)]);
-    machine.call(1, 50_000);
-    machine.call(2, 50_000);
+    machine.call(1, 50_000, false);
+    machine.call(2, 50_000, true);
     machine.post();
     assert_eq!(machine.posted.len(), 8);
     machine.queue.close(ENODEV);
     let mut cursor = LaneCursor::default();
-    while machine.queue.fail_batch(&mut cursor).more {}
+    machine.in_steps(|queue, _| queue.fail_batch(&mut cursor));
     machine.look();
     for number in [1, 2, 3] {
         assert_eq!(machine.asked[number].outcome, Some(Err(ENODEV)), "{number}");
     }
-    while machine.queue.abort_one(0).more {}
+    machine.in_steps(|queue, _| queue.abort_one(0));
     machine.look();
     assert_eq!(machine.asked[0].outcome, Some(Err(ENODEV)));
     assert!(!machine.queue.is_busy() && machine.queue.issue().is_none());
@@ -474,10 +531,11 @@ fn a_queue_that_closes_with_many_in_flight_answers_all() {
 fn all_that_a_stuck_engine_has_is_timed_out() {
     let mut machine = Machine::new(4, direct(1, 0), 2);
     machine.batch(0, &[(100, 100, false), (100, 100, false)]);
-    machine.call(1, 100);
+    machine.call(1, 100, false);
     machine.post();
     let mut timed_out = 0;
-    while machine.queue.time_out(&mut Some(Job::blank().unwrap())).is_some() {
+    while let Some(notice) = machine.queue.time_out(&mut Some(Job::blank().unwrap())) {
+        deliver(notice);
         timed_out += 1;
     }
     assert_eq!(timed_out, 3);
@@ -490,7 +548,8 @@ fn all_that_a_stuck_engine_has_is_timed_out() {
         assert!(!machine.queue.has_deferred());
         let (slot, _) = machine.posted.pop_front().unwrap();
         assert_eq!(machine.queue.oldest_slot(), Some(slot));
-        drop(machine.queue.finish(Ok(()), 0));
+        let ended = machine.queue.finish(Ok(()), 0);
+        deliver(machine.queue.notice_of(ended));
         assert!(machine.queue.has_deferred());
         drop(machine.queue.take_deferred());
     }
@@ -507,7 +566,7 @@ fn what_a_stuck_engine_was_to_get_next_fails() {
     assert_eq!(machine.posted.len(), 2);
     while machine.queue.time_out(&mut Some(Job::blank().unwrap())).is_some() {}
     let mut cursor = LaneCursor::default();
-    while machine.queue.fail_batch(&mut cursor).more {}
+    machine.in_steps(|queue, _| queue.fail_batch(&mut cursor));
     machine.look();
     let outcomes: Vec<_> = machine.asked.iter().map(|asked| asked.outcome).collect();
     assert_eq!(outcomes, [Some(Err(ETIMEDOUT)), Some(Err(ETIMEDOUT)), Some(Err(EIO)), Some(Err(EIO))]);

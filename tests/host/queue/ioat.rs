@@ -84,6 +84,10 @@ impl Owner<Ioat> for Nothing {
 }
 
 impl Caller<Ioat> for Nothing {
+    fn is_thread(&self) -> bool {
+        true
+    }
+
     fn answer(&self, _: Answer<Ioat>) {}
 }
 

@@ -2,7 +2,11 @@
 
 //! The operations of an open file of a node.
 
-use super::region::HasRegion;
+use super::{
+    open::Mode,
+    region::HasRegion,
+    uring::Commands, //
+};
 use crate::kernel_ext::{
     fs::{
         debugfs::DebugFiles,
@@ -18,34 +22,18 @@ use crate::kernel_ext::{
     }, //
 };
 use kernel::{
-    bindings,
     iov::{
         IovIterDest,
         IovIterSource, //
     },
     prelude::*,
     seq_file::SeqFile,
-    sync::{
-        Arc,
-        ArcBorrow, //
-    },
-    types::ForeignOwnable, //
+    sync::Arc, //
 };
-
-/// The open mode of a file at the time of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Mode {
-    /// The file is open for reading.
-    pub(crate) read: bool,
-    /// The file is open for writing.
-    pub(crate) write: bool,
-    /// The call must not block (`O_NONBLOCK`).
-    pub(crate) nonblocking: bool,
-}
 
 /// An open file of a node.
 pub(crate) trait File:
-    HasRegion<Published = Arc<Self::Device>> + Send + Sync + Sized + 'static
+    Commands + HasRegion<Published = Arc<Self::Device>> + Send + Sync + Sized + 'static
 {
     /// The object of a node, which also has files in debugfs.
     type Device: DebugFiles;
@@ -95,15 +83,4 @@ pub(crate) trait File:
 
     /// Prints `/proc/PID/fdinfo/FD`, as lines of `name:<tab>value`.
     fn show_fdinfo(&self, to: &SeqFile);
-}
-
-/// Returns the private data of a file.
-///
-/// # Safety
-///
-/// `file` must be a file of a node of `F` that is open during `'a`.
-pub(in crate::kernel_ext) unsafe fn of<'a, F: File>(file: *mut bindings::file) -> ArcBorrow<'a, F> {
-    // SAFETY: By the safety requirement, the file is open; `open` has set its private data to an
-    // `Arc<F>`.
-    unsafe { <Arc<F>>::borrow((*file).private_data.cast()) }
 }

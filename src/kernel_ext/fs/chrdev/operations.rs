@@ -3,15 +3,16 @@
 //! The file operations of a node, which call the functions of [`File`].
 
 use super::{
-    file::{
+    file::File,
+    open::{
         self,
-        File,
         Mode, //
     },
     region::{
         self,
         NumberState, //
-    }, //
+    },
+    uring, //
 };
 use crate::kernel_ext::mm::{
     shared_ring::SharedRing,
@@ -24,10 +25,7 @@ use core::marker::PhantomData;
 use kernel::{
     bindings,
     fs::{
-        file::{
-            flags,
-            LocalFile, //
-        },
+        file::LocalFile,
         File as KernelFile,
         Kiocb, //
     },
@@ -48,17 +46,6 @@ use kernel::{
 /// `include/uapi/linux/fs.h`.
 const IOCB_NOWAIT: c_int = 0x8;
 
-/// Returns the current open mode of `file`, which fcntl(2) can change.
-fn mode(file: &LocalFile) -> Mode {
-    let flags = file.flags();
-    let access = flags & flags::O_ACCMODE;
-    Mode {
-        read: access == flags::O_RDONLY || access == flags::O_RDWR,
-        write: access == flags::O_WRONLY || access == flags::O_RDWR,
-        nonblocking: flags & flags::O_NONBLOCK != 0,
-    }
-}
-
 /// The file operations of `F`. The private data of a file is an `Arc<F>`, from [`open`](Self::open)
 /// to [`release`](Self::release).
 pub(in crate::kernel_ext) struct FileOperations<F>(PhantomData<F>);
@@ -75,6 +62,7 @@ impl<F: File> FileOperations<F> {
         splice_read: Some(bindings::copy_splice_read),
         splice_write: Some(bindings::iter_file_splice_write),
         fsync: Some(Self::fsync),
+        uring_cmd: Some(uring::Operations::<F>::uring_cmd),
         unlocked_ioctl: Some(Self::ioctl),
         #[cfg(CONFIG_COMPAT)]
         compat_ioctl: bindings::compat_ptr_ioctl,
@@ -137,7 +125,7 @@ impl<F: File> FileOperations<F> {
         whence: c_int,
     ) -> bindings::loff_t {
         // SAFETY: By the safety requirement, `file` is open.
-        let size = unsafe { file::of::<F>(file) }.size();
+        let size = unsafe { open::of::<F>(file) }.size();
         // CAST: A size is at most `i64::MAX`.
         // SAFETY: By the safety requirement, `file` is open.
         unsafe { bindings::fixed_size_llseek(file, offset, whence, size as bindings::loff_t) }
@@ -185,7 +173,7 @@ impl<F: File> FileOperations<F> {
         let (file, kiocb_flags) = unsafe { ((*raw).ki_filp, (*raw).ki_flags) };
         // SAFETY: `file` is the open file of the `kiocb`; an active `fdget_pos` region is that of
         // this system call.
-        let mut mode = mode(unsafe { LocalFile::from_raw_file(file) });
+        let mut mode = Mode::of(unsafe { LocalFile::from_raw_file(file) });
         // Only io_uring sets this: the kernel rejects preadv2 and pwritev2 with it for files
         // without FMODE_NOWAIT.
         mode.nonblocking |= kiocb_flags & IOCB_NOWAIT != 0;
@@ -213,7 +201,7 @@ impl<F: File> FileOperations<F> {
         _data_only: c_int,
     ) -> c_int {
         // SAFETY: By the safety requirement, `file` is open.
-        let open = unsafe { file::of::<F>(file) };
+        let open = unsafe { open::of::<F>(file) };
         match open.sync() {
             Ok(()) => 0,
             Err(e) => e.to_errno(),
@@ -229,9 +217,9 @@ impl<F: File> FileOperations<F> {
         argument: c_ulong,
     ) -> c_long {
         // SAFETY: By the safety requirement, `file` is open.
-        let open = unsafe { file::of::<F>(file) };
+        let open = unsafe { open::of::<F>(file) };
         // SAFETY: By the safety requirement, `file` is open; ioctl(2) has no `fdget_pos` region.
-        let mode = mode(unsafe { KernelFile::from_raw_file(file) });
+        let mode = Mode::of(unsafe { KernelFile::from_raw_file(file) });
         match open.ioctl(mode, command, argument) {
             // CAST: The result is at most `i32::MAX`, by the contract of `File::ioctl`.
             Ok(answer) => answer as c_long,
@@ -288,7 +276,7 @@ impl<F: File> FileOperations<F> {
         table: *mut bindings::poll_table_struct,
     ) -> bindings::__poll_t {
         // SAFETY: By the safety requirement, `file` is open.
-        let open = unsafe { file::of::<F>(file) };
+        let open = unsafe { open::of::<F>(file) };
         // SAFETY: By the safety requirement, `file` and `table` are valid; `File::poll_queue`
         // guarantees that the queue lives as long as the file, which a poller keeps open.
         unsafe { bindings::poll_wait(file, open.poll_queue().as_ptr(), table) };
@@ -301,7 +289,7 @@ impl<F: File> FileOperations<F> {
     /// uses.
     unsafe extern "C" fn show_fdinfo(to: *mut bindings::seq_file, file: *mut bindings::file) {
         // SAFETY: By the safety requirement, `file` is open.
-        let open = unsafe { file::of::<F>(file) };
+        let open = unsafe { open::of::<F>(file) };
         // SAFETY: By the safety requirement, `to` is valid and used by this call only.
         open.show_fdinfo(unsafe { SeqFile::from_raw(to) });
     }
@@ -316,7 +304,7 @@ impl<F: File> vma::MappableFiles for FileOperations<F> {
         pages: usize,
     ) -> Result<Arc<F::Memory>> {
         // SAFETY: By the safety requirement, `file` is open.
-        unsafe { file::of::<F>(file) }.map(first_page, pages)
+        unsafe { open::of::<F>(file) }.map(first_page, pages)
     }
 }
 
@@ -325,7 +313,7 @@ impl<F: File> shared_ring::RingFiles for FileOperations<F> {
 
     unsafe fn ring<'a>(file: *mut bindings::file) -> Option<&'a SharedRing> {
         // SAFETY: By the safety requirement, `file` is open.
-        let open = unsafe { file::of::<'a, F>(file) };
+        let open = unsafe { open::of::<'a, F>(file) };
         let ring = core::ptr::from_ref(open.ring()?);
         // SAFETY: The file holds a reference to `open`, which has the ring as long as it lives.
         Some(unsafe { &*ring })

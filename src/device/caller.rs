@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The caller of a request that is answered by itself, not by a completion of its context.
+
+use super::{
+    command_waiter::CommandWaiter,
+    sync_waiter::SyncWaiter, //
+};
+use crate::schedule::{
+    self,
+    Answer,
+    QueueTypes, //
+};
+use kernel::sync::Arc;
+
+/// The caller of a request.
+pub(crate) enum Caller<T: QueueTypes> {
+    /// A thread in TRANSFER, read(2) or write(2).
+    Thread(Arc<SyncWaiter<T>>),
+    /// A command of io_uring.
+    Command(Arc<CommandWaiter<T>>),
+}
+
+impl<T: QueueTypes> Caller<T> {
+    /// Wakes the thread, or ends the command. The caller must not hold the queue's lock.
+    pub(super) fn wake(&self) {
+        match self {
+            Self::Thread(waiter) => waiter.wake(),
+            Self::Command(waiter) => waiter.wake(),
+        }
+    }
+}
+
+impl<T: QueueTypes> schedule::Caller<T> for Caller<T> {
+    fn is_thread(&self) -> bool {
+        matches!(self, Self::Thread(_))
+    }
+
+    fn answer(&self, answer: Answer<T>) {
+        match self {
+            Self::Thread(waiter) => waiter.answer(answer),
+            Self::Command(waiter) => waiter.answer(answer),
+        }
+    }
+}

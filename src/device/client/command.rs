@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Submitting one request for a command of io_uring.
+
+use super::Client;
+use crate::{
+    device::{
+        caller::Caller,
+        command_waiter::CommandWaiter,
+        queue::{
+            deliver,
+            Types, //
+        }, //
+    },
+    engines::request::Operation,
+    kernel_ext::{
+        collections::fifo::Fifo,
+        fs::chrdev::uring::{
+            Command,
+            Queued, //
+        },
+        sync::clock, //
+    },
+    memory::hold::BufferHold,
+    schedule::{
+        AbandonedWait,
+        Answer,
+        SyncId, //
+    }, //
+};
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+/// The state of a command of io_uring that waits for a request of a device.
+pub(crate) type CommandState = CommandWaiter<Types>;
+
+impl Client {
+    /// Submits an operation for a command, which `queue` queues. The command ends when the request
+    /// has ended. The request takes room in the lane, as those of SUBMIT do.
+    ///
+    /// # Errors
+    ///
+    /// As [`reserve`](Self::reserve); [`ENOMEM`]. Later errors are those of the command.
+    pub(crate) fn submit_command(
+        &self,
+        operation: Operation<BufferHold>,
+        cookie: u64,
+        queue: impl FnOnce(Arc<CommandState>) -> (Command, Queued),
+    ) -> Result<Queued> {
+        let mut room = self.reserve(1)?;
+        let waiter = CommandWaiter::new(self.traced, clock::now())?;
+        let caller = Caller::Command(waiter.clone());
+        let job = room.job_for(operation, cookie, caller)?;
+        // From now on, `command_result` releases the room.
+        room.keep();
+        let (command, queued) = queue(waiter.clone());
+        waiter.set_command(command);
+        let mut jobs = Fifo::new();
+        jobs.push_back(job);
+        self.traced.submitted(&jobs);
+        let submitted = self
+            .device
+            .enter(&self.channel, |engine| {
+                engine.submit_sync(self.id, &mut jobs)
+            })
+            .and_then(|accepted| accepted);
+        match submitted {
+            Ok(id) if waiter.submitted(id) => self.abandon_command(&waiter, id),
+            Ok(_) => {}
+            Err(error) => waiter.fail(error),
+        }
+        Ok(queued)
+    }
+
+    /// Ends a command early, if its request has not ended. If the engine has the request, it keeps
+    /// the memory until its transfers have ended.
+    pub(crate) fn cancel_command(&self, waiter: &CommandState) {
+        if let Some(id) = waiter.cancel() {
+            self.abandon_command(waiter, id);
+        }
+    }
+
+    fn abandon_command(&self, waiter: &CommandState, id: SyncId) {
+        let abandoned = self.channel.state.lock().queue.abandon_wait(self.id, id);
+        match abandoned {
+            // The answer ends the command.
+            AbandonedWait::Ended => {}
+            AbandonedWait::Waiting(_) | AbandonedWait::Begun => waiter.fail(ECANCELED),
+        }
+    }
+
+    /// Returns the result of a command, and releases the room of its request.
+    pub(crate) fn command_result(&self, waiter: &CommandState) -> Result {
+        let result = match waiter.take_answer() {
+            Some(Answer::Ended(mut job)) => {
+                let outcome = job.outcome();
+                job.clear();
+                let mut blank = Fifo::new();
+                blank.push_back(job);
+                self.jobs.put(blank);
+                outcome
+            }
+            Some(Answer::Failed(error)) => Err(error),
+            // Not reached: only an answer ends a command.
+            None => Err(ECANCELED),
+        };
+        let notice = self.channel.state.lock().queue.free_room(self.id, 1);
+        deliver(notice);
+        result
+    }
+}
