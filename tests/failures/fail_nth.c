@@ -5,6 +5,7 @@
  */
 #include "fail_nth.h"
 #include "requests.h"
+#include "uring.h"
 
 #include <sys/epoll.h>
 #include <sys/wait.h>
@@ -353,6 +354,32 @@ static long call_write(struct scene *self)
 CALL(transfer, NULL, call_transfer, NULL)
 CALL(read, NULL, call_read, NULL)
 CALL(write, NULL, call_write, NULL)
+
+/* A command of io_uring. The ring is made before. */
+static struct uring ring;
+
+static void open_ring(struct __test_metadata *_metadata, struct scene *self)
+{
+	(void)self;
+	ASSERT_EQ(0, uring_open(&ring, 4, 0));
+}
+
+static long call_command(struct scene *self)
+{
+	struct rdma_request request = copying(&self->buffer, PAGE, &self->buffer, 0, 64, 7);
+
+	return uring_call(&ring, self->fd, RDMA_IOC_TRANSFER, &request);
+}
+
+static void close_ring(struct __test_metadata *_metadata, struct scene *self, long answer)
+{
+	(void)_metadata;
+	(void)self;
+	(void)answer;
+	uring_close(&ring);
+}
+
+CALL(command, open_ring, call_command, close_ring)
 
 static long submit_a_request(struct scene *self)
 {
