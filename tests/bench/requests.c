@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The cost of requests: SUBMIT, WAIT and CANCEL per request, for several sizes of batches and numbers of buffers and contexts; the interrupt; the gap
- * between two transfers; and the number of transfers per second.
+ * The cost of requests: SUBMIT, WAIT and CANCEL per request, for several sizes of batches and numbers of buffers and contexts; the same as commands
+ * of io_uring; the interrupt; the gap between two transfers; and the number of transfers per second.
  *
  * In a guest with --icount, nanoseconds are instructions. requests [--json FILE]
  */
@@ -21,11 +21,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "uring.h"
+
 #define DEPTH RDMA_QUEUE_DEPTH
 #define PAGE 4096
 #define TRACING "/sys/kernel/tracing/"
 
-enum { MANY_BUFFERS = 10000, MANY_CONTEXTS = 1000, ROUNDS = 15, TRANSFERS = 100 };
+enum { RING = 64, MANY_BUFFERS = 10000, MANY_CONTEXTS = 1000, ROUNDS = 15, TRANSFERS = 100 };
 
 static FILE *json;
 static struct rdma_request requests[DEPTH];
@@ -162,6 +164,74 @@ static void calls(int busy, int fd, const uint32_t *handles, int buffers, int co
 }
 
 /* --- The interrupt. */
+
+/*
+ * Entries of io_uring: those that do nothing; commands that the driver refuses; and commands of TRANSFER, which wait for the busy engine, and are
+ * cancelled.
+ */
+enum { NOP, REFUSED, TRANSFER, ENTRIES };
+
+static void fill_ring(struct uring *ring, int fd, int kind, const struct rdma_request *request)
+{
+	for (int i = 0; i < RING; i++) {
+		if (kind == NOP)
+			uring_next(ring)->opcode = IORING_OP_NOP;
+		else
+			uring_inline(ring, fd, kind == REFUSED ? RDMA_IOC_CANCEL : RDMA_IOC_TRANSFER, request, i);
+	}
+}
+
+static void reap_ring(struct uring *ring)
+{
+	struct io_uring_cqe completion;
+
+	for (int i = 0; i < RING; i++)
+		if (!uring_take(ring, &completion))
+			errx(1, "completion %d is missing", i);
+}
+
+static void commands(int busy, int fd, uint32_t handle)
+{
+	static const char *const names[] = { "NOP", "a command that is refused", "a command of TRANSFER" };
+	const struct rdma_request request = { .operation = RDMA_OP_TO_DEVICE, .source = handle, .length = 8 };
+	struct uring ring;
+
+	if (uring_open(&ring, RING, IORING_SETUP_SQE128))
+		errx(1, "io_uring_setup");
+	printf("\nns of an entry of io_uring, in batches of %d\n%-28s %10s %10s %10s\n", RING, "", "submit", "CANCEL", "collect");
+	for (int kind = NOP; kind < ENTRIES; kind++) {
+		int64_t submits[ROUNDS], cancels[ROUNDS], collects[ROUNDS];
+
+		for (int round = 0; round < ROUNDS; round++) {
+			int64_t began;
+
+			requests[0] = request;
+			submit(busy, 1);
+			fill_ring(&ring, fd, kind, &request);
+			began = now();
+			if (uring_submit(&ring, 0) != RING)
+				errx(1, "io_uring_enter");
+			submits[round] = now() - began;
+			began = now();
+			if (kind == TRANSFER && cancel(fd) != RING)
+				errx(1, "CANCEL");
+			cancels[round] = now() - began;
+			began = now();
+			if (kind == TRANSFER)
+				uring_turn(&ring);
+			reap_ring(&ring);
+			collects[round] = now() - began;
+			collect(busy, 1);
+		}
+		printf("%-28s %10ld %10ld %10ld\n", names[kind], (long)(median(submits, ROUNDS) / RING),
+		       (long)(median(cancels, ROUNDS) / RING), (long)(median(collects, ROUNDS) / RING));
+		if (json)
+			fprintf(json, "{\"requests\": \"io_uring\", \"entry\": \"%s\", \"submit_ns\": %ld, \"cancel_ns\": %ld, \"collect_ns\": %ld}\n",
+				names[kind], (long)(median(submits, ROUNDS) / RING), (long)(median(cancels, ROUNDS) / RING),
+				(long)(median(collects, ROUNDS) / RING));
+	}
+	uring_close(&ring);
+}
 
 static void write_file(const char *path, const char *text)
 {
@@ -360,6 +430,8 @@ int main(int argc, char **argv)
 
 	printf("\nns of a request\n%8s %8s %8s %10s %10s %10s\n", "buffers", "contexts", "batch", "SUBMIT", "WAIT", "CANCEL");
 	calls(busy, fd, handles, 1, 2);
+	commands(busy, fd, handles[0]);
+	printf("\nns of a request, continued\n");
 	for (int i = 1; i < MANY_BUFFERS; i++)
 		handles[i] = allocate(fd).handle;
 	calls(busy, fd, handles, MANY_BUFFERS, 2);

@@ -7,6 +7,7 @@
  */
 #define _GNU_SOURCE
 #include "edu.h"
+#include "uring.h"
 
 #include <marker.h>
 #include <poll.h>
@@ -192,6 +193,40 @@ static void use_file(int *other)
 	*other = before;
 }
 
+/* Commands of io_uring: one by one, and all at once. */
+static struct uring uring;
+
+static void command(int index)
+{
+	uring_command(&uring, fd, RDMA_IOC_TRANSFER, &requests[index], index);
+}
+
+static void end_commands(int count)
+{
+	while (count--)
+		if (uring_wait(&uring, NULL))
+			errx(1, "a command failed");
+}
+
+static void commands_one_by_one(void)
+{
+	for (int i = 0; i < TRANSFERS; i++) {
+		command(i);
+		if (uring_submit(&uring, 1) != 1)
+			errx(1, "io_uring_enter");
+		end_commands(1);
+	}
+}
+
+static void commands_at_once(void)
+{
+	for (int i = 0; i < TRANSFERS; i++)
+		command(i);
+	if (uring_submit(&uring, TRANSFERS) != TRANSFERS)
+		errx(1, "io_uring_enter");
+	end_commands(TRANSFERS);
+}
+
 static void use_eventfd(int wanted)
 {
 	struct rdma_eventfd argument = { .fd = wanted };
@@ -272,6 +307,8 @@ static void do_round(int round)
 	use_file(&fd_with_ring);
 	PHASE(26, "SUBMIT 64, WAIT for 64 in the ring", batch_by_ring);
 	use_file(&fd_with_ring);
+	PHASE(27, "io_uring, one by one", commands_one_by_one);
+	PHASE(28, "io_uring, 64 commands at once", commands_at_once);
 	fflush(stdout);
 }
 
@@ -290,8 +327,11 @@ int main(int argc, char **argv)
 	rdma_open();
 	vfio = vfio_open(argv[1], argv[2], SIZE, VFIO_PCI_MSI_IRQ_INDEX);
 	/* What is done once is done. */
+	if (uring_open(&uring, TRANSFERS, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN))
+		errx(1, "io_uring_setup");
 	vfio_read();
 	batch();
+	commands_at_once();
 	nap(seconds * 1000);
 	for (int round = 0; round < rounds; round++)
 		do_round(round);
