@@ -286,41 +286,34 @@ TEST_F(gone, submitted)
 	EXPECT_EQ(-ENODEV, take(self->fd, completions, 16));
 }
 
-/* Commands of io_uring, and a poll that stays armed. */
+/* Commands of io_uring, and in another ring a poll that stays armed. */
 TEST_F(gone, commands_of_io_uring)
 {
 	struct rdma_request request = copying(&self->buffer, PAGE, &self->buffer, 0, 1, 3);
-	uint64_t user_data = 0;
+	struct uring ring, polling;
 	struct io_uring_sqe *poll;
-	struct uring ring;
 	int64_t took;
 
 	ASSERT_EQ(0, uring_open(&ring, 64, 0));
-	poll = uring_next(&ring);
+	ASSERT_EQ(0, uring_open(&polling, 4, 0));
+	poll = uring_next(&polling);
 	poll->opcode = IORING_OP_POLL_ADD;
 	poll->fd = self->fd;
 	poll->len = IORING_POLL_ADD_MULTI;
 	poll->poll32_events = POLLIN;
-	poll->user_data = 1;
+	ASSERT_EQ(1, uring_submit(&polling, 0));
 	for (int i = 0; i < 40; i++)
 		uring_command(&ring, self->fd, RDMA_IOC_TRANSFER, &request, 0);
-	ASSERT_EQ(41, uring_submit(&ring, 0));
+	ASSERT_EQ(40, uring_submit(&ring, 0));
 	pause_us(20000);
 	took = leave(self, variant->way);
 	ASSERT_LE(0, took);
 	EXPECT_GE(limit_us(), took);
-	for (int commands = 0, polls = 0; commands < 40 || !polls;) {
-		int answer = uring_wait(&ring, &user_data);
-
-		if (user_data) {
-			EXPECT_EQ(POLLHUP | POLLERR, answer & (POLLHUP | POLLERR));
-			polls++;
-		} else {
-			EXPECT_EQ(-ENODEV, answer);
-			commands++;
-		}
-	}
+	for (int i = 0; i < 40; i++)
+		EXPECT_EQ(-ENODEV, uring_wait(&ring, NULL));
+	EXPECT_EQ(POLLHUP | POLLERR, uring_wait(&polling, NULL) & (POLLHUP | POLLERR));
 	EXPECT_EQ(-ENODEV, uring_call(&ring, self->fd, RDMA_IOC_TRANSFER, &request));
+	uring_close(&polling);
 	uring_close(&ring);
 	close(self->fd);
 	ASSERT_EQ(0, back(self, variant->way));
