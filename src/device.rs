@@ -33,8 +33,8 @@ pub(crate) use bound::{
 };
 pub(crate) use channel::Channel;
 pub(crate) use client::{
-    completion_ring::completion,
     command::CommandState,
+    completion_ring::completion,
     reservation::Reservation,
     Client, //
 };

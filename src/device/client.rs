@@ -3,8 +3,8 @@
 //! The client of a context: its lane in the queue of an engine.
 
 mod collect;
-pub(super) mod completion_ring;
 pub(super) mod command;
+pub(super) mod completion_ring;
 mod job_cache;
 mod membership;
 pub(super) mod reservation;
