@@ -34,6 +34,7 @@ module! {
     authors: ["the rdma authors"],
     description: "DMA buffers and a DMA engine for userspace (QEMU edu, Intel I/OAT)",
     license: "GPL",
+    imports_ns: ["DMA_BUF"],
     params: {
         dma_bits: u32 {
             default: crate::engines::edu::DEFAULT_DMA_BITS,

@@ -32,6 +32,7 @@ pub(crate) const RDMA_IOC_ALLOC: u32 = 3223907600;
 pub(crate) const RDMA_IOC_FREE: u32 = 1074851089;
 pub(crate) const RDMA_IOC_BUFFER_INFO: u32 = 3224431890;
 pub(crate) const RDMA_IOC_REGISTER: u32 = 3223907603;
+pub(crate) const RDMA_IOC_EXPORT: u32 = 3222334740;
 pub(crate) const RDMA_IOC_TRANSFER: u32 = 1077996832;
 pub(crate) const RDMA_IOC_SUBMIT: u32 = 1075375393;
 pub(crate) const RDMA_IOC_WAIT: u32 = 1076423970;
@@ -76,6 +77,15 @@ pub(crate) struct rdma_register {
     pub(crate) handle: u32,
     pub(crate) flags: u32,
     pub(crate) reserved: [u64; 2],
+}
+
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, FromBytes, IntoBytes)]
+pub(crate) struct rdma_export {
+    pub(crate) handle: u32,
+    pub(crate) flags: u32,
+    pub(crate) fd: i32,
+    pub(crate) reserved: u32,
 }
 
 #[repr(C)]

@@ -68,7 +68,10 @@ impl BoundDevice for BoundEngine {
         for engine in engines {
             engine.abort_requests();
         }
-        first.pool().revoke_all(&emptied);
+        match first.pool().revoke_all(&emptied) {
+            0 => (),
+            buffers => first.report_kept(buffers),
+        }
         trace::teardown(dev, Teardown::Freed);
     }
 

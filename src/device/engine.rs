@@ -408,6 +408,14 @@ impl Delayed<Engine<'_>> {
         self.channel.drop_deferred();
     }
 
+    /// Logs that other drivers still access this number of buffers.
+    pub(super) fn report_kept(&self, buffers: usize) {
+        dev_err!(
+            self.dev,
+            "other drivers still access {buffers} exported buffers, whose memory is never freed\n"
+        );
+    }
+
     /// Leaks the memory that the device may still write to.
     pub(super) fn keep_memory(&self) {
         dev_err!(

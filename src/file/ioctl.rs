@@ -9,6 +9,7 @@ mod cancel;
 mod completion_ring;
 mod device_info;
 mod eventfd;
+mod export;
 mod request;
 mod submit;
 mod uring;
@@ -55,6 +56,7 @@ pub(super) fn ioctl(context: &Context, mode: Mode, command: u32, address: usize)
         RDMA_IOC_REGISTER => buffer::register(context, Argument::new(address, size)?),
         RDMA_IOC_FREE => buffer::free(context, Argument::new(address, size)?),
         RDMA_IOC_BUFFER_INFO => buffer::buffer_info(context, Argument::new(address, size)?),
+        RDMA_IOC_EXPORT => export::export(context, mode, Argument::new(address, size)?),
         RDMA_IOC_TRANSFER => {
             request::transfer(context, mode, &Argument::new(address, size)?.read(0)?)
         },

@@ -17,11 +17,16 @@
 #include <linux/scatterlist.h>
 #include <linux/sched/signal.h>
 #include <linux/uaccess.h>
+#include <linux/vmalloc.h>
 #include <linux/wait.h>
 
 unsigned long rdma_helper_sg_pfn(struct scatterlist *sg);
 bool rdma_helper_uses_dma_iommu(struct device *dev);
 bool rdma_helper_device_reaches(struct device *dev, struct sg_table *table);
+unsigned int rdma_helper_max_segment(struct device *dev);
+struct page *rdma_helper_page(unsigned long pfn);
+void *rdma_helper_vmap(struct page **pages, unsigned int count);
+void rdma_helper_vunmap(const void *address);
 bool rdma_helper_memory_is_encrypted(void);
 bool rdma_helper_dma_is_coherent(struct device *dev);
 void rdma_helper_wait_for_async_probes(void);
@@ -42,6 +47,7 @@ vm_flags_t rdma_helper_get_vma_flags(const struct vm_area_desc *desc);
 void rdma_helper_set_vma_flags(struct vm_area_desc *desc);
 void rdma_helper_set_ring_vma_flags(struct vm_area_desc *desc);
 void rdma_helper_get_page(struct page *page);
+void rdma_helper_set_flags_of(struct vm_area_struct *vma);
 bool rdma_helper_has_page_table(const struct vm_fault *vmf);
 bool rdma_helper_has_huge_page(const struct vm_fault *vmf);
 bool rdma_helper_maps_writable(const struct vm_fault *vmf);
@@ -61,15 +67,19 @@ bool rdma_helper_uses_dma_iommu(struct device *dev)
 }
 
 /*
- * pinned.rs. Returns whether the device can access these pages. If it cannot,
- * dma_map_sgtable() would print a warning with a backtrace.
+ * dma_table.rs. Returns whether the device can access these pages. If it cannot,
+ * dma_map_sgtable() would print a warning with a backtrace. (A device without a
+ * mask, which another driver may import a dma-buf for, has no DMA.)
  */
 bool rdma_helper_device_reaches(struct device *dev, struct sg_table *table)
 {
-	u64 limit = min_not_zero(*dev->dma_mask, dev->bus_dma_limit);
 	struct scatterlist *sg;
+	u64 limit;
 	int i;
 
+	if (!dev->dma_mask)
+		return false;
+	limit = min_not_zero(*dev->dma_mask, dev->bus_dma_limit);
 	if (use_dma_iommu(dev))
 		return true;
 	for_each_sgtable_sg(table, sg, i) {
@@ -77,6 +87,30 @@ bool rdma_helper_device_reaches(struct device *dev, struct sg_table *table)
 			return false;
 	}
 	return true;
+}
+
+/* dma_table.rs */
+unsigned int rdma_helper_max_segment(struct device *dev)
+{
+	return dma_get_max_seg_size(dev);
+}
+
+/* export.rs. Returns NULL if the frame has no struct page. */
+struct page *rdma_helper_page(unsigned long pfn)
+{
+	return pfn_valid(pfn) ? pfn_to_page(pfn) : NULL;
+}
+
+/* export.rs */
+void *rdma_helper_vmap(struct page **pages, unsigned int count)
+{
+	return vmap(pages, count, VM_MAP, PAGE_KERNEL);
+}
+
+/* export.rs */
+void rdma_helper_vunmap(const void *address)
+{
+	vunmap(address);
 }
 
 /* dma_mask.rs */
@@ -241,6 +275,13 @@ void rdma_helper_set_ring_vma_flags(struct vm_area_desc *desc)
 void rdma_helper_get_page(struct page *page)
 {
 	get_page(page);
+}
+
+/* vma.rs */
+void rdma_helper_set_flags_of(struct vm_area_struct *vma)
+{
+	vm_flags_mod(vma, VM_PFNMAP | VM_IO | VM_DONTEXPAND | VM_DONTDUMP,
+		     VM_MAYEXEC);
 }
 
 /* vma/fault.rs */

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory: coherent allocations, pinned pages, mappings and their page faults.
+//! Memory: coherent allocations, pinned pages, mappings and their page faults, tables for DMA.
 
 pub(crate) mod buffer_memory;
 pub(crate) mod coherent;
+pub(in crate::kernel_ext) mod dma_table;
 mod extents;
-mod layout;
+pub(in crate::kernel_ext) mod layout;
 pub(crate) mod mapping;
 pub(crate) mod memlock;
 pub(crate) mod pinned;

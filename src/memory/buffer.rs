@@ -12,6 +12,10 @@ use crate::{
             Entry,
             Fifo, //
         },
+        dma_buf::export::{
+            self,
+            Exportable, //
+        },
         mm::{
             coherent::Memory,
             shared::Shared,
@@ -32,13 +36,16 @@ use crate::{
 };
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
+    fs::File,
     prelude::*,
     sync::{
+        aref::ARef,
         atomic::{
             Atomic,
             Relaxed, //
         },
-        Arc, //
+        Arc,
+        ArcBorrow, //
     }, //
 };
 
@@ -147,6 +154,19 @@ impl Buffer {
         self.origin == Origin::Allocated
     }
 
+    /// Returns a file of the buffer that other drivers can import (dma-buf), with this access mode,
+    /// if there is none. The file holds a reference to the buffer.
+    ///
+    /// # Errors
+    ///
+    /// [`EOPNOTSUPP`] if it is registered memory; those of [`export`](export::export).
+    pub(crate) fn export(self: ArcBorrow<'_, Self>, access: u32) -> Result<ARef<File>> {
+        match self.origin {
+            Origin::Allocated => export::export(self, access),
+            Origin::Registered { .. } => Err(EOPNOTSUPP),
+        }
+    }
+
     /// Returns whether requests may write to the buffer.
     pub(crate) fn is_writable(&self) -> bool {
         self.origin != Origin::Registered { writable: false }
@@ -197,6 +217,12 @@ impl Drop for Buffer {
     #[inline]
     fn drop(&mut self) {
         self.pool.free(&mut self.memory, self.id);
+    }
+}
+
+impl Exportable for Buffer {
+    fn unreachable(&self, importer: &CStr) {
+        self.pool.unreachable(importer);
     }
 }
 

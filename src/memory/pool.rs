@@ -22,7 +22,13 @@ use crate::{
             },
             shared::Shared, //
         },
-        sync::signal, //
+        sync::{
+            clock::{
+                self,
+                NSEC_PER_MSEC, //
+            },
+            signal, //
+        }, //
     },
     memory::{
         handle::Handle,
@@ -89,6 +95,10 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
+    /// The time that other drivers have to end their accesses when the device is unbound, in
+    /// milliseconds.
+    const IMPORTERS_MS: u64 = 1000;
+
     /// Creates the pool of the device with the node `number`, without buffers.
     pub(crate) fn new(
         number: u32,
@@ -230,9 +240,25 @@ impl Pool {
         }
     }
 
-    /// Frees the memory of all buffers. The device must not access it any more.
-    pub(crate) fn revoke_all(&self, emptied: &Emptied<'_>) {
-        self.registry.revoke_all(emptied);
+    /// Frees the memory of all buffers. The device must not access it any more. Returns the number
+    /// of buffers that other drivers do not stop to access. Their memory is leaked.
+    pub(crate) fn revoke_all(&self, emptied: &Emptied<'_>) -> usize {
+        let deadline = clock::now() + Self::IMPORTERS_MS * NSEC_PER_MSEC;
+        self.registry.revoke_all(emptied, deadline)
+    }
+
+    /// Logs that a device cannot access the memory of a buffer that is exported.
+    pub(super) fn unreachable(&self, importer: &CStr) {
+        let log = |dev: &Device<Bound>| {
+            dev_warn!(
+                dev,
+                "{importer} cannot access an exported buffer, or not coherently: use an IOMMU, or \
+                 copy the data\n"
+            );
+        };
+        if self.no_memory.allows() {
+            let _ = self.mappings.with_device(log);
+        }
     }
 
     /// Charges `pages` pages to a context, the device and the caller. Logs the reason of a failure.

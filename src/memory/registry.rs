@@ -89,16 +89,20 @@ impl Registry {
         self.live.lock().count
     }
 
-    /// Frees the memory of all buffers. The device must not access it any more.
+    /// Frees the memory of all buffers. The device must not access it any more. Returns the number
+    /// of buffers that other drivers still access at the deadline. Their memory is leaked.
     ///
     /// `emptied` shows that the gate is closed, so that no buffer is added during this call.
-    pub(super) fn revoke_all(&self, emptied: &Emptied<'_>) {
+    pub(super) fn revoke_all(&self, emptied: &Emptied<'_>, deadline: u64) -> usize {
         let mut live = self.live.lock();
         let all = core::mem::replace(&mut live.memories, RBTree::new());
         live.count = 0;
         drop(live);
+        // All of them are asked first, so that they use the time together.
         for memory in all.values() {
-            memory.revoke(emptied);
+            memory.revoke_exported(emptied, deadline);
         }
+        let freed = all.values().map(|memory| memory.revoke(emptied, deadline));
+        freed.filter(|freed| !freed).count()
     }
 }

@@ -235,6 +235,47 @@ struct rdma_register {
 };
 
 /**
+ * struct rdma_export - share a buffer with other drivers (RDMA_IOC_EXPORT)
+ * @handle:   in: the handle of the buffer, which is not registered memory
+ * @flags:    in: 0
+ * @fd:       out: a descriptor of the buffer as a dma-buf, with O_CLOEXEC and the
+ *            access mode of the node's file
+ * @reserved: in: 0
+ *
+ * Other drivers import the descriptor, and access the memory without a copy.
+ * mmap(2) of it maps the buffer from its first byte on, with the rules that are
+ * documented below. The buffer exists until its handle is freed, or the context
+ * ends, and the dma-buf, its mappings and its importers are gone. Its charge stays,
+ * too. Until the dma-buf is gone, the call returns further descriptors of the same
+ * one, and the module cannot be unloaded.
+ *
+ * Requests neither wait for the fences of other drivers nor add any: collect the
+ * completion before another driver accesses the buffer, and let that driver end
+ * before the next request. The memory is coherent: DMA_BUF_IOCTL_SYNC only waits
+ * for fences. poll(2) on the descriptor does, too.
+ *
+ * When the device is gone, an access to a mapping raises SIGBUS, and mmap(2),
+ * importers' mapping, and DMA_BUF_IOCTL_SYNC with DMA_BUF_SYNC_START fail with
+ * ENODEV. Importers that support it (invalidate_mappings) are asked to stop, and the
+ * memory is freed when they have. If another importer has the memory mapped, or one
+ * does not stop within a second, it is never freed.
+ *
+ * For a device that cannot access the memory, or not coherently, importers' mapping
+ * fails with EOPNOTSUPP; the kernel log has the reason.
+ *
+ * EINVAL      no buffer has this handle
+ * EMFILE, ENFILE  there are too many open files
+ * ENOMEM      no memory is available for the dma-buf
+ * EOPNOTSUPP  the buffer is registered memory, or the kernel has no dma-bufs
+ */
+struct rdma_export {
+	__u32 handle;
+	__u32 flags;
+	__s32 fd;
+	__u32 reserved;
+};
+
+/**
  * struct rdma_free - free a handle (RDMA_IOC_FREE)
  * @handle:   in: the handle of the buffer
  * @flags:    in: 0
@@ -582,6 +623,7 @@ struct rdma_completion_ring {
 #define RDMA_IOC_FREE _IOW(RDMA_IOC_MAGIC, 0x11, struct rdma_free)
 #define RDMA_IOC_BUFFER_INFO _IOWR(RDMA_IOC_MAGIC, 0x12, struct rdma_buffer_info)
 #define RDMA_IOC_REGISTER _IOWR(RDMA_IOC_MAGIC, 0x13, struct rdma_register)
+#define RDMA_IOC_EXPORT _IOWR(RDMA_IOC_MAGIC, 0x14, struct rdma_export)
 #define RDMA_IOC_TRANSFER _IOW(RDMA_IOC_MAGIC, 0x20, struct rdma_request)
 #define RDMA_IOC_SUBMIT _IOW(RDMA_IOC_MAGIC, 0x21, struct rdma_submit)
 #define RDMA_IOC_WAIT _IOW(RDMA_IOC_MAGIC, 0x22, struct rdma_wait)

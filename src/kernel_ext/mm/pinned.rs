@@ -7,10 +7,13 @@
 //!
 //! Kernel document: `Documentation/core-api/pin_user_pages.rst`, "CASE 2: RDMA"
 //!
-//! C headers: `include/linux/mm.h`, `include/linux/scatterlist.h`
+//! C header: `include/linux/mm.h`
 
 use crate::kernel_ext::mm::{
-    coherent::raw,
+    dma_table::{
+        Bytes,
+        DmaTable, //
+    },
     extents::Extents,
     layout::Layout, //
 };
@@ -25,7 +28,6 @@ use kernel::{
         Bound,
         Device, //
     },
-    error::to_result,
     mm::Mm,
     page::PAGE_SIZE,
     prelude::*,
@@ -35,14 +37,8 @@ use kernel::{
             Atomic,
             Relaxed, //
         }, //
-    },
-    types::ScopeGuard, //
+    }, //
 };
-
-extern "C" {
-    /// `dev` is a `struct device *`.
-    fn rdma_helper_device_reaches(dev: *mut c_void, table: *mut bindings::sg_table) -> bool;
-}
 
 /// Pinned pages of a program. Dropping it unpins them, which may sleep.
 ///
@@ -180,30 +176,16 @@ impl Drop for PinnedPages {
 ///
 /// # Invariants
 ///
-/// `table` consists of `pages`, and is mapped for `dev`, which is bound during `'bound`.
+/// `table` consists of `pages`. Its device is bound during `'bound`.
 pub(crate) struct PinnedMemory<'bound> {
-    dev: ARef<Device>,
     _bound: PhantomData<&'bound Device<Bound>>,
-    table: bindings::sg_table,
-    /// Not dropped if the memory is leaked.
+    /// Not dropped if the memory is leaked, like `pages`.
+    table: ManuallyDrop<DmaTable>,
     pages: ManuallyDrop<PinnedPages>,
     leaked: Atomic<bool>,
 }
 
-// SAFETY: The memory may be unmapped and unpinned by any thread.
-unsafe impl Send for PinnedMemory<'_> {}
-// SAFETY: Shared references only read the table, and set `leaked`, which is atomic.
-unsafe impl Sync for PinnedMemory<'_> {}
-
 impl<'bound> PinnedMemory<'bound> {
-    /// The size of the largest entry of the table, in bytes: the default limit of the DMA API.
-    const MAX_SEGMENT: c_uint = 64 << 10;
-
-    /// The mapping uses no bounce buffer, and needs no synchronisation before and after a transfer.
-    // CAST: The constants are small.
-    const ATTRS: c_ulong =
-        (bindings::DMA_ATTR_REQUIRE_COHERENT | bindings::DMA_ATTR_NO_WARN) as c_ulong;
-
     /// Maps pages for DMA of `dev`.
     ///
     /// # Errors
@@ -211,56 +193,26 @@ impl<'bound> PinnedMemory<'bound> {
     /// [`EOPNOTSUPP`] if the device cannot access them, or not coherently; [`ENOMEM`]. Neither is
     /// logged.
     pub(crate) fn new(dev: &'bound Device<Bound>, pages: PinnedPages) -> Result<Self> {
-        let mut table = bindings::sg_table::default();
-        // CAST: The offset is less than a page; the number of pages was a `usize` that `pin` could
-        // allocate pointers for, of a buffer of limited size.
-        // SAFETY: `pages` are valid, and contain `size` bytes from `offset` on. The table keeps no
-        // reference to the array.
-        to_result(unsafe {
-            bindings::sg_alloc_table_from_pages_segment(
-                &mut table,
-                pages.pages.as_ptr().cast_mut(),
-                pages.pages.len() as c_uint,
-                pages.offset as c_uint,
-                pages.size,
-                Self::MAX_SEGMENT,
-                bindings::GFP_KERNEL_ACCOUNT,
-            )
-        })?;
-        let mut table = ScopeGuard::new_with_data(table, |mut table| {
-            // SAFETY: The table was allocated above.
-            unsafe { bindings::sg_free_table(&mut table) }
-        });
-
-        // SAFETY: `dev` is a valid device, and the table has entries for valid pages.
-        if !unsafe { rdma_helper_device_reaches(raw(dev).cast(), &mut *table) } {
-            return Err(EOPNOTSUPP);
-        }
-        let direction = Self::direction(&pages);
-        // SAFETY: `dev` is valid and bound, and the table has entries for valid pages.
-        to_result(unsafe {
-            bindings::dma_map_sgtable(raw(dev), &mut *table, direction, Self::ATTRS)
-        })
-        .map_err(|error| match error {
-            ENOMEM => ENOMEM,
-            _ => EOPNOTSUPP,
-        })?;
-        // INVARIANT: The table was mapped above.
-        Ok(Self {
-            dev: dev.into(),
-            _bound: PhantomData,
-            table: table.dismiss(),
-            pages: ManuallyDrop::new(pages),
-            leaked: Atomic::new(false),
-        })
-    }
-
-    fn direction(pages: &PinnedPages) -> bindings::dma_data_direction {
-        if pages.writable {
+        let bytes = Bytes {
+            pages: &pages.pages,
+            offset: pages.offset,
+            size: pages.size,
+        };
+        let direction = if pages.writable {
             bindings::dma_data_direction::DMA_BIDIRECTIONAL
         } else {
             bindings::dma_data_direction::DMA_TO_DEVICE
-        }
+        };
+        // SAFETY: The pages are pinned for as long as `self` exists, and the device is bound during
+        // `'bound`.
+        let table = unsafe { DmaTable::map(dev, &bytes, direction)? };
+        // INVARIANT: The table was made of these pages.
+        Ok(Self {
+            _bound: PhantomData,
+            table: ManuallyDrop::new(table),
+            pages: ManuallyDrop::new(pages),
+            leaked: Atomic::new(false),
+        })
     }
 
     /// Removes the lifetime of the memory.
@@ -276,7 +228,7 @@ impl<'bound> PinnedMemory<'bound> {
 
     /// Returns the device that the memory is mapped for.
     pub(in crate::kernel_ext) fn device(&self) -> &Device {
-        &self.dev
+        self.table.device()
     }
 
     /// Returns the bus addresses. The layout has no frames: the driver does not map the pages.
@@ -285,16 +237,7 @@ impl<'bound> PinnedMemory<'bound> {
     ///
     /// [`ENOMEM`]; [`EIO`] if the DMA API does not map all bytes.
     pub(in crate::kernel_ext) fn layout(&self) -> Result<Layout> {
-        let mut bus = Extents::new();
-        let mut sg = self.table.sgl;
-        for _ in 0..self.table.nents {
-            // SAFETY: `sg` is one of the `nents` mapped entries of the table.
-            let (address, length) =
-                unsafe { (bindings::sg_dma_address(sg), bindings::sg_dma_len(sg)) };
-            bus.push(address, length.into())?;
-            // SAFETY: As above; the result for the last entry is not dereferenced.
-            sg = unsafe { bindings::sg_next(sg) };
-        }
+        let bus = self.table.bus()?;
         // CAST: `usize` is at most 64 bits.
         if bus.end() != self.size() as u64 {
             return Err(EIO);
@@ -319,18 +262,9 @@ impl Drop for PinnedMemory<'_> {
         if self.leaked.load(Relaxed) {
             return;
         }
-        // CAST: The number of entries is that of a table of `dma_map_sgtable`.
-        // SAFETY: By the type invariants, the table is mapped with these attributes, for a device
-        // that is bound. It is freed once, and the pages are unpinned after it.
+        // SAFETY: Both are dropped once, the pages after the table of them.
         unsafe {
-            bindings::dma_unmap_sg_attrs(
-                raw(&self.dev),
-                self.table.sgl,
-                self.table.orig_nents as c_int,
-                Self::direction(&self.pages),
-                Self::ATTRS,
-            );
-            bindings::sg_free_table(&mut self.table);
+            ManuallyDrop::drop(&mut self.table);
             ManuallyDrop::drop(&mut self.pages);
         }
     }

@@ -7,12 +7,15 @@
 //! only other way to free the memory, at unbind, requires a proof that all mappings have been
 //! zapped and stay empty.
 
-use crate::kernel_ext::mm::{
-    buffer_memory::BufferMemory,
-    layout::Layout,
-    mapping::{
-        Emptied,
-        Mappings, //
+use crate::kernel_ext::{
+    dma_buf::exported::Exported,
+    mm::{
+        buffer_memory::BufferMemory,
+        layout::Layout,
+        mapping::{
+            Emptied,
+            Mappings, //
+        }, //
     }, //
 };
 use kernel::{
@@ -40,6 +43,9 @@ pub(crate) struct RevocableMemory<C: Unpin> {
     mappings: Arc<Mappings>,
     #[pin]
     memory: Mutex<Option<(BufferMemory<'static>, C)>>,
+    /// What other drivers do with the memory.
+    #[pin]
+    exported: Exported,
 }
 
 impl<C: Unpin> RevocableMemory<C> {
@@ -54,13 +60,28 @@ impl<C: Unpin> RevocableMemory<C> {
         Ok(f(memory))
     }
 
+    /// Asks other drivers to end their accesses to the memory. They have until the deadline.
+    pub(crate) fn revoke_exported(&self, _: &Emptied<'_>, deadline: u64) {
+        self.exported.revoke(deadline);
+    }
+
     /// Frees the memory, although there are references to it. The engine must be idle; the compiler
     /// does not check that the device no longer writes.
-    pub(crate) fn revoke(&self, emptied: &Emptied<'_>) {
-        if emptied.is_for(&self.mappings) {
-            // INVARIANT: The mappings are permanently empty.
-            drop(self.take());
+    ///
+    /// Returns whether the memory is freed. If other drivers have not ended their accesses at the
+    /// deadline, it is leaked.
+    pub(crate) fn revoke(&self, emptied: &Emptied<'_>, deadline: u64) -> bool {
+        if !emptied.is_for(&self.mappings) {
+            return false;
         }
+        let unused = self.exported.is_unused(deadline);
+        // INVARIANT: The mappings are permanently empty.
+        if let Some((memory, _)) = self.take() {
+            if !unused {
+                memory.leak();
+            }
+        }
+        unused
     }
 
     /// Frees the memory inside the gate.
@@ -129,6 +150,7 @@ impl<C: Unpin> Shared<C> {
             pin_init!(RevocableMemory {
                 mappings: mappings.clone(),
                 memory <- new_mutex!(Some((memory, charge)), "rdma::RevocableMemory"),
+                exported <- Exported::new(),
             }),
             GFP_KERNEL_ACCOUNT,
         )?;
@@ -192,6 +214,18 @@ impl<C: Unpin> Shared<C> {
     /// Returns the address space that contains the mappings of this memory.
     pub(in crate::kernel_ext) fn mappings(&self) -> &Mappings {
         &self.mappings
+    }
+
+    /// Returns the layout of the memory, without the promise that the memory exists.
+    #[cfg(CONFIG_DMA_SHARED_BUFFER)]
+    pub(in crate::kernel_ext) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Returns what other drivers do with the memory.
+    #[cfg(CONFIG_DMA_SHARED_BUFFER)]
+    pub(in crate::kernel_ext) fn exported(&self) -> &Exported {
+        &self.memory.exported
     }
 
     /// Calls `f` with the layout of the memory. The memory is not freed during the call. After it,

@@ -32,6 +32,11 @@ extern "C" {
 
     /// Sets the flags of a mapping of page frames that is being created.
     fn rdma_helper_set_vma_flags(desc: *mut c_void);
+
+    /// Sets the flags of a mapping of page frames that is being created by an operation `mmap`.
+    /// `vma` is a `struct vm_area_struct *`.
+    #[cfg(CONFIG_DMA_SHARED_BUFFER)]
+    fn rdma_helper_set_flags_of(vma: *mut c_void);
 }
 
 /// An object whose memory can be mapped. Each mapping holds a reference to it.
@@ -81,13 +86,7 @@ pub(in crate::kernel_ext) unsafe fn prepare<F: MappableFiles>(
 ) -> Result {
     // SAFETY: By the safety requirement, `desc` is valid.
     let flags = unsafe { rdma_helper_get_vma_flags(desc.cast()) };
-    // `SHARED` is not set for a mapping of a file that is open for reading only; `MAYSHARE` is.
-    if flags & flag::MAYSHARE == 0 {
-        return Err(EINVAL);
-    }
-    if flags & flag::EXEC != 0 {
-        return Err(EPERM);
-    }
+    check(flags)?;
     // SAFETY: By the safety requirement, `desc` is valid. Pages are inserted by their frame number
     // only.
     unsafe { rdma_helper_set_vma_flags(desc.cast()) };
@@ -100,10 +99,52 @@ pub(in crate::kernel_ext) unsafe fn prepare<F: MappableFiles>(
     Ok(())
 }
 
+/// Checks the flags of a mapping; see [`prepare`].
+fn check(flags: bindings::vm_flags_t) -> Result {
+    // `SHARED` is not set for a mapping of a file that is open for reading only; `MAYSHARE` is.
+    if flags & flag::MAYSHARE == 0 {
+        return Err(EINVAL);
+    }
+    if flags & flag::EXEC != 0 {
+        return Err(EPERM);
+    }
+    Ok(())
+}
+
+/// Like [`prepare`], for files with the operation `mmap` instead of `mmap_prepare`. The mapping
+/// shows `memory`; its offset is one in the memory, which must have all pages of the mapping.
+///
+/// # Errors
+///
+/// Those of [`prepare`].
+///
+/// # Safety
+///
+/// `vma` must be a mapping of one of the files `F` that is being created.
+#[cfg(CONFIG_DMA_SHARED_BUFFER)]
+pub(in crate::kernel_ext) unsafe fn set_up<F: MappableFiles>(
+    vma: *mut bindings::vm_area_struct,
+    memory: Arc<F::Memory>,
+) -> Result {
+    // SAFETY: By the safety requirement, `vma` is valid.
+    check(unsafe { VmaRef::from_raw(vma) }.flags())?;
+    let shared = memory.memory();
+    shared.add_mapping();
+    // SAFETY: By the safety requirement, `vma` is valid and is not shared. Pages are inserted by
+    // their frame number only. `close` drops the reference.
+    unsafe {
+        rdma_helper_set_flags_of(vma.cast());
+        (*vma).vm_pgoff += shared.first_page();
+        (*vma).vm_ops = &VmaOperations::<F>::TABLE;
+        (*vma).vm_private_data = memory.into_foreign().cast();
+    }
+    Ok(())
+}
+
 /// The operations of a mapping of one of the files `F`.
 ///
 /// The private data of a mapping is a reference to an `F::Memory`, from [`mapped`](Self::mapped) or
-/// [`open`](Self::open) to [`close`](Self::close). It is null before, and if the creation has
+/// [`open`](Self::open) to [`close`](Self::close), or from [`set_up`] on. It is null before, and if the creation has
 /// failed.
 struct VmaOperations<F>(PhantomData<F>);
 

@@ -28,6 +28,7 @@ RDMA_IOC_ALLOC = 3223907600
 RDMA_IOC_FREE = 1074851089
 RDMA_IOC_BUFFER_INFO = 3224431890
 RDMA_IOC_REGISTER = 3223907603
+RDMA_IOC_EXPORT = 3222334740
 RDMA_IOC_TRANSFER = 1077996832
 RDMA_IOC_SUBMIT = 1075375393
 RDMA_IOC_WAIT = 1076423970
@@ -72,6 +73,15 @@ class rdma_register(ctypes.Structure):
         ("handle", ctypes.c_uint32),
         ("flags", ctypes.c_uint32),
         ("reserved", ctypes.c_uint64 * 2),
+    ]
+
+
+class rdma_export(ctypes.Structure):
+    _fields_ = [
+        ("handle", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+        ("fd", ctypes.c_int32),
+        ("reserved", ctypes.c_uint32),
     ]
 
 

@@ -26,6 +26,7 @@ pub const RDMA_IOC_ALLOC: u32 = 3223907600;
 pub const RDMA_IOC_FREE: u32 = 1074851089;
 pub const RDMA_IOC_BUFFER_INFO: u32 = 3224431890;
 pub const RDMA_IOC_REGISTER: u32 = 3223907603;
+pub const RDMA_IOC_EXPORT: u32 = 3222334740;
 pub const RDMA_IOC_TRANSFER: u32 = 1077996832;
 pub const RDMA_IOC_SUBMIT: u32 = 1075375393;
 pub const RDMA_IOC_WAIT: u32 = 1076423970;
@@ -70,6 +71,15 @@ pub struct rdma_register {
     pub handle: u32,
     pub flags: u32,
     pub reserved: [u64; 2],
+}
+
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct rdma_export {
+    pub handle: u32,
+    pub flags: u32,
+    pub fd: i32,
+    pub reserved: u32,
 }
 
 #[repr(C)]

@@ -27,6 +27,15 @@ pub(crate) struct Mode {
 }
 
 impl Mode {
+    /// Returns the access mode of the file, as a flag of open(2).
+    pub(crate) fn access(self) -> u32 {
+        match (self.read, self.write) {
+            (true, true) => flags::O_RDWR,
+            (false, true) => flags::O_WRONLY,
+            (_, false) => flags::O_RDONLY,
+        }
+    }
+
     /// Returns the current open mode of `file`, which fcntl(2) can change.
     pub(super) fn of(file: &LocalFile) -> Self {
         let flags = file.flags();

@@ -1,0 +1,397 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Exports memory as a dma-buf, which other drivers import.
+//!
+//! The dma-buf holds a reference to its object, and to the module. Its mappings are revoked with
+//! those of the node, whose address space its file has. Other drivers' accesses are counted inside
+//! the gate, and the memory is not freed before they have ended ([`Exported`]).
+//!
+//! The lock of the reservation is held when other drivers begin and end accesses, and the gate is
+//! entered under it.
+//!
+//! [`Exported`]: super::exported::Exported
+//!
+//! C header: `include/linux/dma-buf.h`
+
+use super::{
+    exported::Access,
+    reference::DmaBuf, //
+};
+use crate::kernel_ext::mm::{
+    dma_table::{
+        Bytes,
+        DmaTable, //
+    },
+    layout::Layout,
+    vma::{
+        self,
+        Mappable,
+        MappableFiles, //
+    }, //
+};
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
+use kernel::{
+    alloc::flags::GFP_KERNEL_ACCOUNT,
+    bindings,
+    device::{
+        Bound,
+        Device, //
+    },
+    error::from_err_ptr,
+    fs::File,
+    page::PAGE_SHIFT,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        Arc,
+        ArcBorrow, //
+    },
+    types::ForeignOwnable, //
+};
+
+extern "C" {
+    /// Returns null if there is no memory for the page tables. `pages` is an array of
+    /// `struct page *`.
+    fn rdma_helper_vmap(pages: *mut c_void, count: c_uint) -> *mut c_void;
+    fn rdma_helper_vunmap(address: *const c_void);
+    /// Returns a `struct page *`, which is null if the frame has none.
+    fn rdma_helper_page(pfn: c_ulong) -> *mut c_void;
+}
+
+/// An object whose memory can be exported.
+pub(crate) trait Exportable: Mappable {
+    /// Called when the device with this name cannot access the memory. May be called inside the
+    /// gate.
+    fn unreachable(&self, importer: &CStr);
+}
+
+/// Returns the file of the dma-buf of `object`, which is created if there is none, with this access
+/// mode. It holds a reference to `object`.
+///
+/// # Errors
+///
+/// [`ENODEV`] if the device is gone; [`ENOMEM`], [`ENFILE`].
+pub(crate) fn export<M: Exportable>(object: ArcBorrow<'_, M>, access: u32) -> Result<ARef<File>> {
+    let memory = object.memory();
+    memory.mappings().gate().enter(|| {
+        let revoked = &Operations::<M>::REVOKED_TABLE;
+        let create = || create(object.into(), access);
+        // SAFETY: The operation `release` calls `forget`. The tables of operations differ in one
+        // only, which is called with the lock held.
+        let dma_buf = unsafe { memory.exported().get_or_create(revoked, create)? };
+        Ok(dma_buf.to_file())
+    })?
+}
+
+fn create<M: Exportable>(object: Arc<M>, access: u32) -> Result<DmaBuf> {
+    let size = object.memory().size();
+    let private = object.into_foreign();
+    let info = bindings::dma_buf_export_info {
+        exp_name: c"rdma".as_char_ptr(),
+        owner: kernel::module::this_module::<crate::LocalModule>().as_ptr(),
+        ops: &Operations::<M>::TABLE,
+        size,
+        // CAST: The flags are small.
+        flags: access as c_int,
+        resv: core::ptr::null_mut(),
+        priv_: private.cast(),
+    };
+    // SAFETY: All values are valid. The tables of operations are those of this module.
+    let created = from_err_ptr(unsafe { bindings::dma_buf_export(&info) });
+    let dma_buf = created.and_then(|dma_buf| NonNull::new(dma_buf).ok_or(ENOMEM));
+    let dma_buf = dma_buf.inspect_err(|_| {
+        // SAFETY: No dma-buf has the reference.
+        drop(unsafe { <Arc<M>>::from_foreign(private) });
+    })?;
+    // SAFETY: The function has returned a reference to the new dma-buf.
+    let dma_buf = unsafe { DmaBuf::from_raw(dma_buf) };
+    // SAFETY: No other thread uses the file yet, except to list it. The object of the dma-buf, which
+    // it holds until `release`, holds the address space.
+    unsafe {
+        Operations::<M>::object(dma_buf.as_ptr())
+            .memory()
+            .mappings()
+            .adopt(dma_buf.file())
+    };
+    Ok(dma_buf)
+}
+
+/// The operations of a dma-buf. Its private data is an `Arc<M>`, until [`release`](Self::release).
+///
+/// There is no `attach`: what cannot be imported is refused by [`map_dma_buf`](Self::map_dma_buf).
+/// If `attach` fails, videobuf2 never drops its reference to the dma-buf (`__prepare_dmabuf`, 7.3).
+struct Operations<M>(PhantomData<M>);
+
+impl<M: Exportable> Operations<M> {
+    const TABLE: bindings::dma_buf_ops = bindings::dma_buf_ops {
+        vmap: Some(Self::vmap),
+        ..Self::REVOKED_TABLE
+    };
+
+    /// The operations when the device is gone: without [`vmap`](Self::vmap), because the kernel
+    /// warns if that fails, but not if it does not exist.
+    const REVOKED_TABLE: bindings::dma_buf_ops = bindings::dma_buf_ops {
+        map_dma_buf: Some(Self::map_dma_buf),
+        unmap_dma_buf: Some(Self::unmap_dma_buf),
+        release: Some(Self::release),
+        begin_cpu_access: Some(Self::begin_cpu_access),
+        mmap: Some(Self::mmap),
+        vunmap: Some(Self::vunmap),
+        ..pin_init::zeroed()
+    };
+
+    /// Returns the object of a dma-buf.
+    ///
+    /// # Safety
+    ///
+    /// `dma_buf` must have these operations, and be valid for `'a`.
+    unsafe fn object<'a>(dma_buf: *mut bindings::dma_buf) -> ArcBorrow<'a, M> {
+        // SAFETY: By the safety requirement, the private data is an `Arc<M>`, which the dma-buf
+        // holds.
+        unsafe { <Arc<M>>::borrow((*dma_buf).priv_.cast()) }
+    }
+
+    /// Returns an error if the device is gone.
+    ///
+    /// # Safety
+    ///
+    /// As for [`object`](Self::object).
+    unsafe fn check_bound(dma_buf: *mut bindings::dma_buf) -> c_int {
+        // SAFETY: The safety requirement is the same.
+        if unsafe { Self::object(dma_buf) }
+            .memory()
+            .mappings()
+            .is_closed()
+        {
+            ENODEV.to_errno()
+        } else {
+            0
+        }
+    }
+
+    /// Called before the CPU accesses the memory. The memory is coherent.
+    ///
+    /// # Safety
+    ///
+    /// Must be called by the kernel only, with a valid dma-buf with these operations.
+    unsafe extern "C" fn begin_cpu_access(
+        dma_buf: *mut bindings::dma_buf,
+        _: bindings::dma_data_direction,
+    ) -> c_int {
+        // SAFETY: The safety requirement is the same.
+        unsafe { Self::check_bound(dma_buf) }
+    }
+
+    /// Called to map the memory for a device.
+    ///
+    /// # Safety
+    ///
+    /// Must be called by the kernel only, with an attachment to a dma-buf with these operations,
+    /// and the lock of its reservation held.
+    unsafe extern "C" fn map_dma_buf(
+        attachment: *mut bindings::dma_buf_attachment,
+        direction: bindings::dma_data_direction,
+    ) -> *mut bindings::sg_table {
+        // SAFETY: By the safety requirement, the attachment and its dma-buf are valid.
+        let object = unsafe { Self::object((*attachment).dmabuf) };
+        // SAFETY: As above. A driver imports for a device that it is bound to.
+        let importer = unsafe { Device::<Bound>::from_raw((*attachment).dev) };
+        // SAFETY: As above.
+        let access = unsafe { access(attachment) };
+        let memory = object.memory();
+        let mapped = memory.with_layout(|layout| {
+            let bytes = Bytes {
+                pages: &pages(layout, memory.size())?,
+                offset: 0,
+                size: memory.size(),
+            };
+            // SAFETY: The memory is not freed before the access has ended, and the driver unmaps it
+            // before its device is unbound.
+            let table = unsafe { DmaTable::map(importer, &bytes, direction)? };
+            let table = KBox::new(table, GFP_KERNEL)?;
+            memory.exported().begin(access);
+            Ok(table)
+        });
+        match mapped.and_then(|mapped| mapped) {
+            Ok(table) => table.into_raw(),
+            Err(e) => {
+                if e == EOPNOTSUPP {
+                    object.unreachable(importer.name());
+                }
+                e.to_ptr()
+            }
+        }
+    }
+
+    /// Called when a device does not access the memory any more.
+    ///
+    /// # Safety
+    ///
+    /// Must be called by the kernel only, once for each result of
+    /// [`map_dma_buf`](Self::map_dma_buf), with the same attachment and the lock held.
+    unsafe extern "C" fn unmap_dma_buf(
+        attachment: *mut bindings::dma_buf_attachment,
+        table: *mut bindings::sg_table,
+        _: bindings::dma_data_direction,
+    ) {
+        // SAFETY: By the safety requirement, `map_dma_buf` has returned this table.
+        drop(unsafe { DmaTable::from_raw(table) });
+        // SAFETY: By the safety requirement, the attachment and its dma-buf are valid.
+        let (object, access) = unsafe { (Self::object((*attachment).dmabuf), access(attachment)) };
+        object.memory().exported().end(access);
+    }
+
+    /// Called when the last reference to the dma-buf has been dropped.
+    ///
+    /// # Safety
+    ///
+    /// Must be called by the kernel only, as the last operation.
+    unsafe extern "C" fn release(dma_buf: *mut bindings::dma_buf) {
+        // SAFETY: By the safety requirement, the dma-buf holds the `Arc<M>`, which is not borrowed
+        // any more.
+        let object = unsafe { <Arc<M>>::from_foreign((*dma_buf).priv_.cast()) };
+        object.memory().exported().forget(dma_buf);
+    }
+
+    /// Called to map the memory into a program.
+    ///
+    /// # Safety
+    ///
+    /// Must be called by the kernel only, with a mapping that is being created, of the file of a
+    /// dma-buf with these operations, and within its size.
+    unsafe extern "C" fn mmap(
+        dma_buf: *mut bindings::dma_buf,
+        vma: *mut bindings::vm_area_struct,
+    ) -> c_int {
+        // SAFETY: By the safety requirement, the dma-buf is valid.
+        let error = unsafe { Self::check_bound(dma_buf) };
+        if error != 0 {
+            return error;
+        }
+        // SAFETY: As above.
+        let object = unsafe { Self::object(dma_buf) };
+        // SAFETY: By the safety requirement, `vma` is such a mapping.
+        match unsafe { vma::set_up::<DmaBufFiles<M>>(vma, object.into()) } {
+            Ok(()) => 0,
+            Err(e) => e.to_errno(),
+        }
+    }
+
+    /// Called to map the memory into the kernel, when it is not mapped yet. The device is not gone
+    /// yet: it waits for the lock, and then removes this operation.
+    ///
+    /// # Safety
+    ///
+    /// Must be called by the kernel only, with a dma-buf with this operation, whose lock is held,
+    /// and a map to write to.
+    unsafe extern "C" fn vmap(
+        dma_buf: *mut bindings::dma_buf,
+        map: *mut bindings::iosys_map,
+    ) -> c_int {
+        // SAFETY: By the safety requirement, the dma-buf is valid.
+        let object = unsafe { Self::object(dma_buf) };
+        let address = match Self::vmap_object(&object) {
+            Ok(address) => address,
+            Err(e) => return e.to_errno(),
+        };
+        object.memory().exported().begin(Access::Lasting);
+        let vaddr = bindings::iosys_map__bindgen_ty_1 { vaddr: address };
+        // SAFETY: By the safety requirement, `map` is valid for writing.
+        unsafe {
+            map.write(bindings::iosys_map {
+                __bindgen_anon_1: vaddr,
+                is_iomem: false,
+            });
+        }
+        0
+    }
+
+    fn vmap_object(object: &M) -> Result<*mut c_void> {
+        let memory = object.memory();
+        let mut pages = pages(memory.layout(), memory.size())?;
+        // CAST: The number of pages of a buffer is limited.
+        // SAFETY: The array has this number of pages. They are not freed before the access has
+        // ended.
+        let address = unsafe { rdma_helper_vmap(pages.as_mut_ptr().cast(), pages.len() as c_uint) };
+        if address.is_null() {
+            Err(ENOMEM)
+        } else {
+            Ok(address)
+        }
+    }
+
+    /// Called when the kernel does not access the memory any more.
+    ///
+    /// # Safety
+    ///
+    /// Must be called by the kernel only, once after each [`vmap`](Self::vmap) that has succeeded,
+    /// with the same map and the lock held.
+    unsafe extern "C" fn vunmap(dma_buf: *mut bindings::dma_buf, map: *mut bindings::iosys_map) {
+        // SAFETY: By the safety requirement, `vmap` has mapped this address.
+        unsafe { rdma_helper_vunmap((*map).__bindgen_anon_1.vaddr) };
+        // SAFETY: By the safety requirement, the dma-buf is valid.
+        let object = unsafe { Self::object(dma_buf) };
+        object.memory().exported().end(Access::Lasting);
+    }
+}
+
+/// Returns the `struct page` of each page of a memory of this layout and size.
+///
+/// # Errors
+///
+/// [`ENOMEM`]; [`EOPNOTSUPP`] if a frame has none.
+fn pages(layout: &Layout, size: usize) -> Result<KVVec<*mut bindings::page>> {
+    let count = size >> PAGE_SHIFT;
+    let mut pages = KVVec::with_capacity(count, GFP_KERNEL_ACCOUNT)?;
+    while pages.len() < count {
+        let (pfn, frames) = layout.frames(pages.len());
+        for pfn in pfn..pfn + frames {
+            // SAFETY: The function accepts any number.
+            let page = unsafe { rdma_helper_page(pfn) };
+            if page.is_null() {
+                return Err(EOPNOTSUPP);
+            }
+            pages.push(page.cast(), GFP_KERNEL_ACCOUNT)?;
+        }
+    }
+    Ok(pages)
+}
+
+/// Returns how the driver of an attachment accesses the memory.
+///
+/// # Safety
+///
+/// The attachment must be valid.
+unsafe fn access(attachment: *mut bindings::dma_buf_attachment) -> Access {
+    // SAFETY: The safety requirement is the same.
+    if unsafe { bindings::dma_buf_attach_revocable(attachment) } {
+        Access::Revocable
+    } else {
+        Access::Lasting
+    }
+}
+
+/// The files of dma-bufs with [`Operations`].
+struct DmaBufFiles<M>(PhantomData<M>);
+
+impl<M: Exportable> MappableFiles for DmaBufFiles<M> {
+    type Memory = M;
+
+    unsafe fn memory_at(
+        file: *mut bindings::file,
+        first_page: usize,
+        pages: usize,
+    ) -> Result<Arc<M>> {
+        // SAFETY: By the safety requirement, `file` is that of such a dma-buf, which is its private
+        // data.
+        let object = unsafe { Operations::<M>::object((*file).private_data.cast()) };
+        let end = first_page.checked_add(pages).ok_or(EINVAL)?;
+        if end > object.memory().size() >> PAGE_SHIFT {
+            return Err(EINVAL);
+        }
+        Ok(object.into())
+    }
+}

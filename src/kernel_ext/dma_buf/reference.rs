@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! References to dma-bufs.
+//!
+//! C header: `include/linux/dma-buf.h`
+
+use core::ptr::NonNull;
+use kernel::{
+    bindings,
+    fs::File,
+    sync::aref::ARef, //
+};
+
+/// A reference to a dma-buf.
+///
+/// # Invariants
+///
+/// The pointer is valid, and this holds a reference to the file of the dma-buf.
+pub(super) struct DmaBuf(NonNull<bindings::dma_buf>);
+
+// SAFETY: A reference to a file may be used and dropped by any thread.
+unsafe impl Send for DmaBuf {}
+
+impl DmaBuf {
+    /// Creates a reference from a pointer.
+    ///
+    /// # Safety
+    ///
+    /// The pointer must be valid, and the caller must own a reference to the file, which the
+    /// result takes.
+    pub(super) unsafe fn from_raw(dma_buf: NonNull<bindings::dma_buf>) -> Self {
+        // INVARIANT: By the safety requirement.
+        Self(dma_buf)
+    }
+
+    /// Takes a reference, unless the last one has been dropped already.
+    ///
+    /// # Safety
+    ///
+    /// The pointer must be valid during the call.
+    pub(super) unsafe fn get_active(dma_buf: NonNull<bindings::dma_buf>) -> Option<Self> {
+        // SAFETY: By the safety requirement; the file exists until `release` of the dma-buf has
+        // returned, and the pointer to it does not change.
+        let file = unsafe { bindings::get_file_active(&raw mut (*dma_buf.as_ptr()).file) };
+        // INVARIANT: `get_file_active` has taken a reference.
+        (!file.is_null()).then(|| Self(dma_buf))
+    }
+
+    /// Returns the pointer.
+    pub(super) fn as_ptr(&self) -> *mut bindings::dma_buf {
+        self.0.as_ptr()
+    }
+
+    /// Returns the pointer, which is valid for as long as a reference exists.
+    pub(super) fn as_non_null(&self) -> NonNull<bindings::dma_buf> {
+        self.0
+    }
+
+    /// Returns the file of the dma-buf.
+    pub(super) fn file(&self) -> &File {
+        // SAFETY: By the type invariant, the file is valid. Its operations have no `fdget_pos`
+        // region that is not shared: no process has used a descriptor of it without sharing.
+        unsafe { File::from_raw_file((*self.as_ptr()).file) }
+    }
+
+    /// Returns a reference to the file of the dma-buf.
+    pub(super) fn to_file(&self) -> ARef<File> {
+        self.file().into()
+    }
+
+    /// Calls `f` with the lock of the reservation held, which protects the attachments.
+    pub(super) fn locked<R>(&self, f: impl FnOnce() -> R) -> R {
+        // SAFETY: By the type invariant, the dma-buf is valid. Without a context, the call does not
+        // fail.
+        unsafe { bindings::dma_resv_lock((*self.as_ptr()).resv, core::ptr::null_mut()) };
+        let result = f();
+        // SAFETY: The lock was taken above.
+        unsafe { bindings::dma_resv_unlock((*self.as_ptr()).resv) };
+        result
+    }
+}
+
+impl Drop for DmaBuf {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant, this holds a reference, which is not used after this call.
+        unsafe { bindings::dma_buf_put(self.as_ptr()) };
+    }
+}
