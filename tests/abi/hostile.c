@@ -58,6 +58,7 @@ static const struct subject subjects[] = {
 	{ "ALLOC", RDMA_IOC_ALLOC, true, { ZERO(rdma_alloc, flags), ZERO(rdma_alloc, reserved) } },
 	{ "FREE", RDMA_IOC_FREE, false, { ZERO(rdma_free, flags), ZERO(rdma_free, reserved) } },
 	{ "BUFFER_INFO", RDMA_IOC_BUFFER_INFO, true, { ZERO(rdma_buffer_info, flags), ZERO(rdma_buffer_info, reserved) } },
+	{ "EXPORT", RDMA_IOC_EXPORT, true, { ZERO(rdma_export, flags), ZERO(rdma_export, reserved) } },
 	{ "TRANSFER", RDMA_IOC_TRANSFER, false, { ZERO(rdma_request, flags), ZERO(rdma_request, reserved) } },
 	{ "SUBMIT", RDMA_IOC_SUBMIT, false, { ZERO(rdma_submit, flags), ZERO(rdma_submit, reserved) } },
 	{ "WAIT", RDMA_IOC_WAIT, false, { ZERO(rdma_wait, flags), ZERO(rdma_wait, reserved) } },
@@ -78,6 +79,7 @@ union argument {
 	struct rdma_alloc alloc;
 	struct rdma_free free;
 	struct rdma_buffer_info buffer;
+	struct rdma_export export;
 	struct rdma_request request;
 	struct rdma_submit submit;
 	struct rdma_wait wait;
@@ -103,6 +105,9 @@ static union argument right(const FIXTURE_DATA(hostile) *self, unsigned long num
 		break;
 	case RDMA_IOC_BUFFER_INFO:
 		argument.buffer = (struct rdma_buffer_info){ .handle = self->buffer.handle };
+		break;
+	case RDMA_IOC_EXPORT:
+		argument.export = (struct rdma_export){ .handle = self->buffer.handle };
 		break;
 	case RDMA_IOC_TRANSFER:
 		argument.request = one_request;

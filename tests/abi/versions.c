@@ -22,6 +22,7 @@ enum {
 	FIRST_CANCEL = 16,
 	FIRST_EVENTFD = 16,
 	FIRST_COMPLETION_RING = 64,
+	FIRST_EXPORT = 16,
 };
 
 /* Sizes that later versions may have; the last one is the maximum of a request number. */
@@ -60,6 +61,7 @@ VARIANT(wait, WAIT, true, false, 1);
 VARIANT(cancel, CANCEL, true, false, 1);
 VARIANT(eventfd, EVENTFD, true, false, 0);
 VARIANT(completion_ring, COMPLETION_RING, true, true, 0);
+VARIANT(export_, EXPORT, true, true, 0);
 
 #define ARGUMENT_BYTES (4 * PAGE)
 
@@ -90,6 +92,7 @@ static unsigned char *prepare(struct __test_metadata *_metadata, FIXTURE_DATA(ve
 		struct rdma_alloc alloc;
 		struct rdma_free free;
 		struct rdma_buffer_info info;
+		struct rdma_export export;
 		struct rdma_request request;
 		struct rdma_submit submit;
 		struct rdma_wait wait;
@@ -110,6 +113,9 @@ static unsigned char *prepare(struct __test_metadata *_metadata, FIXTURE_DATA(ve
 		break;
 	case RDMA_IOC_BUFFER_INFO:
 		argument.info.handle = self->buffer.handle;
+		break;
+	case RDMA_IOC_EXPORT:
+		argument.export.handle = self->buffer.handle;
 		break;
 	case RDMA_IOC_TRANSFER:
 		argument.request = self->requests[0];

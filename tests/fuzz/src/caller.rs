@@ -94,6 +94,7 @@ impl<'a> Caller<'a> {
             Op::Alloc(op) => self.alloc(op),
             Op::Free(op) => self.free(op),
             Op::Buffer(op) => self.buffer(op),
+            Op::Export(op) => self.export(op),
             Op::Transfer(op) => self.transfer(op),
             Op::Submit(op) => self.submit(op),
             Op::Wait(op) => self.wait(op),

@@ -9,12 +9,13 @@ use arbitrary::{Arbitrary, Result, Unstructured};
 use serde::{Deserialize, Serialize};
 
 /// The request numbers of the driver.
-pub const NUMBERS: [u32; 11] = [
+pub const NUMBERS: [u32; 12] = [
     uapi::RDMA_IOC_DEVICE_INFO,
     uapi::RDMA_IOC_ALLOC,
     uapi::RDMA_IOC_FREE,
     uapi::RDMA_IOC_REGISTER,
     uapi::RDMA_IOC_BUFFER_INFO,
+    uapi::RDMA_IOC_EXPORT,
     uapi::RDMA_IOC_TRANSFER,
     uapi::RDMA_IOC_SUBMIT,
     uapi::RDMA_IOC_WAIT,
@@ -78,6 +79,9 @@ call!(/// RDMA_IOC_FREE
 call!(/// RDMA_IOC_BUFFER_INFO
     Buffer { file: u8 = values::file, buffer: Which = values::which, flags: u32 = values::zero32,
         reserved: u64 = values::zero, pointer: Pointer = values::pointer });
+call!(/// RDMA_IOC_EXPORT; the dma-buf is mapped at this place, if there is a page, and closed.
+    Export { file: u8 = values::file, buffer: Which = values::which, flags: u32 = values::zero32, reserved: u32 = values::zero32,
+        place: u8 = values::place, pointer: Pointer = values::pointer });
 call!(/// struct rdma_request; `any` gives the side a handle that is the device's.
     Request { operation: u32 = values::operation, flags: u32 = values::flag, buffer: Which = values::which,
         other: Which = values::which, any: bool = rarely, source_offset: u64 = values::offset,
@@ -188,7 +192,7 @@ macro_rules! ops {
 }
 
 ops! {
-    6u32 Open, 4 Close, 3 Dup, 2 Pass, 3 Info, 14 Alloc, 8 Free, 8 Buffer, 16 Transfer, 24 Submit, 18 Wait, 12 Cancel,
+    6u32 Open, 4 Close, 3 Dup, 2 Pass, 3 Info, 14 Alloc, 8 Free, 8 Buffer, 6 Export, 16 Transfer, 24 Submit, 18 Wait, 12 Cancel,
     6 Eventfd, 4 Ring, 4 Unknown, 14 Map, 6 Unmap, 5 Remap, 5 Protect, 5 Advise, 14 Touch, 4 Read, 4 Write, 4 Seek, 4 Poll,
     2 Fdinfo, 1 Fork, 1 Kill, 2 Signal, 40 Storm,
 }

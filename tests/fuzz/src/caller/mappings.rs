@@ -4,7 +4,7 @@ use super::{ensure, Caller, Direction, Judged};
 use crate::{
     memory::{foreign, in_places, place},
     ops, sys,
-    uapi::{self, rdma_buffer_info},
+    uapi::{self, rdma_buffer_info, rdma_export},
     values::{Pointer, PAGE, PLACE_SIZE},
     world::Buffer,
 };
@@ -67,6 +67,28 @@ impl Caller<'_> {
             });
         }
         Ok(())
+    }
+
+    /// Exports a buffer, maps its first page by the new descriptor, and closes this.
+    pub(super) fn export(&mut self, op: &ops::Export) -> Judged {
+        // Another thread may use the number of the new descriptor as that of a file of the node.
+        if !self.world.exact() {
+            return Ok(());
+        }
+        let handle = self.world.handle(op.file, op.buffer);
+        let wanted = rdma_export { handle, flags: op.flags, fd: -1, reserved: op.reserved };
+        let errors = [EBADF, ENOMEM];
+        let (answer, got) = self.ioctl(op.file, uapi::RDMA_IOC_EXPORT, op.pointer, &wanted, Direction::InOut, &errors)?;
+        let known = self.world.with(op.file, |context, _| context.find(handle).is_some());
+        let right = op.flags == 0 && op.reserved == 0 && known == Some(true);
+        ensure(answer.is_err() || right, || "it was accepted".into())?;
+        if answer.is_err() {
+            return Ok(());
+        }
+        let flags = libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE;
+        let mapped = sys::mmap(place(op.place), PAGE, libc::PROT_READ, flags, got.fd, 0);
+        let _ = sys::close(got.fd);
+        self.expect(mapped, &[EACCES, EAGAIN, EEXIST, ENOMEM])
     }
 
     pub(super) fn unmap(&mut self, op: &ops::Unmap) -> Judged {

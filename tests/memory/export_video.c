@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * EXPORT to a driver of the kernel that has nothing to do with this one: vivid, a video device that writes frames into imported buffers. With
+ * its first allocator, the kernel maps them (vmap); with the second one, they are also mapped for the device. Nothing can ask it to stop.
+ */
+#include "dma_buf.h"
+#include "teardown.h"
+
+#include <linux/videodev2.h>
+
+enum { WIDTH = 320, HEIGHT = 180, FRAMES = 8 };
+#define FRAME ((size_t)WIDTH * HEIGHT * 2)
+#define SIZE (32 * 4096UL) /* contiguous, as the second allocator needs it */
+
+FIXTURE(video)
+{
+	char address[32];
+	int fd, video, dma_buf;
+	struct buffer buffer;
+};
+
+FIXTURE_VARIANT(video)
+{
+	const char *load;
+};
+
+FIXTURE_VARIANT_ADD(video, mapped_by_the_kernel)
+{
+	.load = "modprobe vivid n_devs=1 node_types=0x1 num_inputs=1 input_types=0 allocators=0",
+};
+
+FIXTURE_VARIANT_ADD(video, mapped_for_the_device)
+{
+	.load = "modprobe vivid n_devs=1 node_types=0x1 num_inputs=1 input_types=0 allocators=1",
+};
+
+static int queue(int video, int dma_buf)
+{
+	struct v4l2_buffer buffer = { .type = V4L2_BUF_TYPE_VIDEO_CAPTURE, .memory = V4L2_MEMORY_DMABUF, .m.fd = dma_buf };
+
+	return call(video, VIDIOC_QBUF, &buffer);
+}
+
+/* Waits for a frame. */
+static int dequeue(int video)
+{
+	struct v4l2_buffer buffer = { .type = V4L2_BUF_TYPE_VIDEO_CAPTURE, .memory = V4L2_MEMORY_DMABUF };
+
+	return call(video, VIDIOC_DQBUF, &buffer);
+}
+
+static int stream(int video, bool on)
+{
+	int type = V4L2_BUF_TYPE_VIDEO_CAPTURE;
+
+	return call(video, on ? VIDIOC_STREAMON : VIDIOC_STREAMOFF, &type);
+}
+
+static int request_buffers(int video, unsigned int count)
+{
+	struct v4l2_requestbuffers request = {
+		.count = count, .type = V4L2_BUF_TYPE_VIDEO_CAPTURE, .memory = V4L2_MEMORY_DMABUF };
+
+	return call(video, VIDIOC_REQBUFS, &request);
+}
+
+static int prepare_video(int video)
+{
+	struct v4l2_format format = {
+		.type = V4L2_BUF_TYPE_VIDEO_CAPTURE,
+		.fmt.pix = { .width = WIDTH, .height = HEIGHT, .pixelformat = V4L2_PIX_FMT_YUYV, .field = V4L2_FIELD_NONE } };
+	int error = call(video, VIDIOC_S_FMT, &format);
+
+	if (error || format.fmt.pix.sizeimage != FRAME)
+		return error ?: -ERANGE;
+	return request_buffers(video, 1);
+}
+
+FIXTURE_SETUP(video)
+{
+	ASSERT_EQ(0, pci_address("rdma0", self->address));
+	ASSERT_EQ(0, system(variant->load));
+	self->video = result(open("/dev/video0", O_RDWR | O_CLOEXEC));
+	ASSERT_LE(0, self->video);
+	ASSERT_EQ(0, prepare_video(self->video));
+	self->fd = open_node(O_RDWR);
+	ASSERT_LE(0, self->fd);
+	ASSERT_EQ(0, allocate(self->fd, SIZE, &self->buffer));
+	self->dma_buf = export_buffer(self->fd, self->buffer.handle);
+	ASSERT_LE(0, self->dma_buf);
+}
+
+FIXTURE_TEARDOWN(video)
+{
+	close(self->fd);
+	close(self->dma_buf);
+	close(self->video);
+	EXPECT_EQ(0, system("modprobe -r vivid"));
+}
+
+/* Frames arrive in the buffer, and an engine moves them on. */
+TEST_F(video, frames)
+{
+	struct buffer moved;
+
+	ASSERT_EQ(0, allocate(self->fd, SIZE, &moved));
+	for (int frame = 0; frame < FRAMES; frame++) {
+		memset(self->buffer.bytes, 0, SIZE);
+		ASSERT_EQ(0, queue(self->video, self->dma_buf));
+		ASSERT_EQ(0, frame ? 0 : stream(self->video, true));
+		ASSERT_EQ(0, dequeue(self->video));
+		/* A test picture of all colours, and nothing behind it. */
+		EXPECT_LT(FRAME / 2, differing(self->buffer.bytes, 0, FRAME));
+		EXPECT_EQ(0, differing(self->buffer.bytes + FRAME, 0, SIZE - FRAME));
+		ASSERT_EQ(0, copy(self->fd, &moved, 0, &self->buffer, 0, PAGE));
+		EXPECT_EQ(0, memcmp(moved.bytes, self->buffer.bytes, PAGE));
+	}
+	ASSERT_EQ(0, stream(self->video, false));
+}
+
+/* After the last use by the other driver, the removal of the device frees the memory. */
+TEST_F(video, ended)
+{
+	int log = open_log();
+
+	ASSERT_EQ(0, queue(self->video, self->dma_buf));
+	ASSERT_EQ(0, stream(self->video, true));
+	ASSERT_EQ(0, dequeue(self->video));
+	ASSERT_EQ(0, stream(self->video, false));
+	close(self->video);
+	self->video = -1;
+	EXPECT_GE(limit_us(), go_away(self->address, UNBIND));
+	EXPECT_EQ(0, log_lines(log, "never freed"));
+	ASSERT_EQ(0, come_back(self->address, UNBIND));
+	close(log);
+}
+
+/*
+ * While the other driver writes frames, and nothing makes it end: the memory is never freed, and the frames are nobody's. The removal does not
+ * wait for it.
+ */
+TEST_F(video, removed)
+{
+	int log = open_log(), fd;
+	struct crop crop;
+
+	ASSERT_EQ(0, queue(self->video, self->dma_buf));
+	ASSERT_EQ(0, stream(self->video, true));
+	ASSERT_EQ(0, dequeue(self->video));
+	ASSERT_EQ(0, queue(self->video, self->dma_buf));
+	ASSERT_EQ(0, prepare(&crop, 0xee));
+	EXPECT_GE(limit_us(), go_away(self->address, UNBIND));
+	EXPECT_EQ(1, log_lines(log, "other drivers still access 1 exported buffers"));
+	EXPECT_FALSE(readable(self->buffer.bytes));
+	ASSERT_EQ(0, come_back(self->address, UNBIND));
+	fd = open_node(O_RDWR);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, plant(&crop, fd, SIZE));
+	EXPECT_EQ(0, dequeue(self->video));
+	EXPECT_EQ(0, queue(self->video, self->dma_buf));
+	EXPECT_EQ(0, dequeue(self->video));
+	EXPECT_EQ(0, stream(self->video, false));
+	/* The dma-buf cannot be mapped again. */
+	EXPECT_EQ(0, request_buffers(self->video, 0));
+	EXPECT_EQ(0, request_buffers(self->video, 1));
+	EXPECT_GT(0, queue(self->video, self->dma_buf));
+	EXPECT_EQ(0, harvest(&crop));
+	close(fd);
+	close(log);
+}
+
+TEST_HARNESS_MAIN
