@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Coherent buffers, their handles, what holds them, to whom they are charged, and the pool of a
+//! Buffers, their handles, what holds them, to whom they are charged, and the pool of a
 //! device from which they come.
 
 pub(crate) mod buffer;

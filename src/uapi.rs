@@ -23,6 +23,7 @@ pub(crate) const RDMA_INTERRUPT_INTX: u32 = 1;
 pub(crate) const RDMA_INTERRUPT_MSI: u32 = 2;
 pub(crate) const RDMA_INTERRUPT_MSIX: u32 = 3;
 pub(crate) const RDMA_REGISTER_READ_ONLY: u32 = 1;
+pub(crate) const RDMA_IMPORT_READ_ONLY: u32 = 1;
 pub(crate) const RDMA_REQUEST_LINK: u32 = 1;
 pub(crate) const RDMA_WAIT_FOREVER: u64 = 9223372036854775807;
 pub(crate) const RDMA_CANCEL_ALL: u32 = 1;
@@ -33,6 +34,7 @@ pub(crate) const RDMA_IOC_FREE: u32 = 1074851089;
 pub(crate) const RDMA_IOC_BUFFER_INFO: u32 = 3224431890;
 pub(crate) const RDMA_IOC_REGISTER: u32 = 3223907603;
 pub(crate) const RDMA_IOC_EXPORT: u32 = 3222334740;
+pub(crate) const RDMA_IOC_IMPORT: u32 = 3223383317;
 pub(crate) const RDMA_IOC_TRANSFER: u32 = 1077996832;
 pub(crate) const RDMA_IOC_SUBMIT: u32 = 1075375393;
 pub(crate) const RDMA_IOC_WAIT: u32 = 1076423970;
@@ -86,6 +88,16 @@ pub(crate) struct rdma_export {
     pub(crate) flags: u32,
     pub(crate) fd: i32,
     pub(crate) reserved: u32,
+}
+
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone, FromBytes, IntoBytes)]
+pub(crate) struct rdma_import {
+    pub(crate) fd: i32,
+    pub(crate) flags: u32,
+    pub(crate) size: u64,
+    pub(crate) handle: u32,
+    pub(crate) reserved: [u32; 3],
 }
 
 #[repr(C)]

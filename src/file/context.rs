@@ -2,6 +2,8 @@
 
 //! The context of an open file: its buffers, by handle, and its client of the device.
 
+mod dma_buf;
+
 use crate::{
     device::{
         Client,
@@ -31,10 +33,6 @@ use crate::{
 };
 use kernel::{
     alloc::flags::GFP_KERNEL_ACCOUNT,
-    fs::file::{
-        flags,
-        FileDescriptorReservation, //
-    },
     page::PAGE_SHIFT,
     prelude::*,
     sync::{
@@ -220,29 +218,6 @@ impl Context {
             index = handles.others.insert(None).map_err(|_| ENOMEM)?;
         }
         Handle::of_index(index)
-    }
-
-    /// Exports a buffer as a file for other drivers, with this access mode. Calls `report` to write
-    /// the descriptor to user memory. If `report` fails, the descriptor is not used.
-    ///
-    /// # Errors
-    ///
-    /// [`EINVAL`] if the handle is not valid; [`EMFILE`]; those of [`Buffer::export`]; the error of
-    /// `report`.
-    pub(crate) fn export(
-        &self,
-        handle: Handle,
-        access: u32,
-        report: impl FnOnce(i32) -> Result,
-    ) -> Result {
-        self.device.info()?;
-        let buffer = self.buffer(handle)?;
-        let descriptor = FileDescriptorReservation::get_unused_fd_flags(flags::O_CLOEXEC)?;
-        let file = buffer.as_arc_borrow().export(access)?;
-        // CAST: A descriptor is not negative.
-        report(descriptor.reserved_fd() as i32)?;
-        descriptor.fd_install(file);
-        Ok(())
     }
 
     /// Frees a handle. The buffer is freed when its mappings and requests have ended, too.

@@ -8,8 +8,8 @@ mod buffer;
 mod cancel;
 mod completion_ring;
 mod device_info;
+mod dma_buf;
 mod eventfd;
-mod export;
 mod request;
 mod submit;
 mod uring;
@@ -56,7 +56,8 @@ pub(super) fn ioctl(context: &Context, mode: Mode, command: u32, address: usize)
         RDMA_IOC_REGISTER => buffer::register(context, Argument::new(address, size)?),
         RDMA_IOC_FREE => buffer::free(context, Argument::new(address, size)?),
         RDMA_IOC_BUFFER_INFO => buffer::buffer_info(context, Argument::new(address, size)?),
-        RDMA_IOC_EXPORT => export::export(context, mode, Argument::new(address, size)?),
+        RDMA_IOC_EXPORT => dma_buf::export(context, mode, Argument::new(address, size)?),
+        RDMA_IOC_IMPORT => dma_buf::import(context, Argument::new(address, size)?),
         RDMA_IOC_TRANSFER => {
             request::transfer(context, mode, &Argument::new(address, size)?.read(0)?)
         },

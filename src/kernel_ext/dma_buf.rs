@@ -11,11 +11,16 @@ pub(crate) mod export;
 #[cfg(CONFIG_DMA_SHARED_BUFFER)]
 pub(in crate::kernel_ext) mod exported;
 #[cfg(CONFIG_DMA_SHARED_BUFFER)]
+pub(crate) mod import;
+#[cfg(CONFIG_DMA_SHARED_BUFFER)]
 mod reference;
 
 #[cfg(not(CONFIG_DMA_SHARED_BUFFER))]
 mod absent;
 #[cfg(not(CONFIG_DMA_SHARED_BUFFER))]
-pub(crate) use absent::export;
-#[cfg(not(CONFIG_DMA_SHARED_BUFFER))]
 pub(in crate::kernel_ext) use absent::exported;
+#[cfg(not(CONFIG_DMA_SHARED_BUFFER))]
+pub(crate) use absent::{
+    export,
+    import, //
+};

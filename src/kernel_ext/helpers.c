@@ -16,6 +16,7 @@
 #include <linux/mm.h>
 #include <linux/scatterlist.h>
 #include <linux/sched/signal.h>
+#include <linux/swiotlb.h>
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 #include <linux/wait.h>
@@ -24,6 +25,7 @@ unsigned long rdma_helper_sg_pfn(struct scatterlist *sg);
 bool rdma_helper_uses_dma_iommu(struct device *dev);
 bool rdma_helper_device_reaches(struct device *dev, struct sg_table *table);
 unsigned int rdma_helper_max_segment(struct device *dev);
+bool rdma_helper_reaches_all_memory(struct device *dev);
 struct page *rdma_helper_page(unsigned long pfn);
 void *rdma_helper_vmap(struct page **pages, unsigned int count);
 void rdma_helper_vunmap(const void *address);
@@ -93,6 +95,14 @@ bool rdma_helper_device_reaches(struct device *dev, struct sg_table *table)
 unsigned int rdma_helper_max_segment(struct device *dev)
 {
 	return dma_get_max_seg_size(dev);
+}
+
+/* import.rs. Returns whether no memory needs a bounce buffer. */
+bool rdma_helper_reaches_all_memory(struct device *dev)
+{
+	if (use_dma_iommu(dev))
+		return true;
+	return !dma_addressing_limited(dev) && !is_swiotlb_force_bounce(dev);
 }
 
 /* export.rs. Returns NULL if the frame has no struct page. */

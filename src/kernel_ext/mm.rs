@@ -5,7 +5,7 @@
 pub(crate) mod buffer_memory;
 pub(crate) mod coherent;
 pub(in crate::kernel_ext) mod dma_table;
-mod extents;
+pub(in crate::kernel_ext) mod extents;
 pub(in crate::kernel_ext) mod layout;
 pub(crate) mod mapping;
 pub(crate) mod memlock;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Buffers: coherent memory of the driver, or registered memory of a program.
+//! Buffers: coherent memory of the driver, registered memory of a program, or imported memory of
+//! another driver.
 //!
 //! The handle, each mapping and each request hold a reference to the buffer. The last one frees it.
 //! If the device is unbound earlier, the memory of the buffer is freed then, because memory of a
@@ -12,9 +13,12 @@ use crate::{
             Entry,
             Fifo, //
         },
-        dma_buf::export::{
-            self,
-            Exportable, //
+        dma_buf::{
+            export::{
+                self,
+                Exportable, //
+            },
+            import::Importable, //
         },
         mm::{
             coherent::Memory,
@@ -54,8 +58,8 @@ use kernel::{
 enum Origin {
     /// The driver has allocated it.
     Allocated,
-    /// A program has registered it.
-    Registered {
+    /// A program has registered it, or another driver has allocated it.
+    Foreign {
         /// Requests may write to it.
         writable: bool,
     },
@@ -104,11 +108,28 @@ impl Buffer {
         range: &UserRange,
         handle: Handle,
     ) -> Result<Arc<Self>> {
-        let origin = Origin::Registered {
+        let origin = Origin::Foreign {
             writable: range.writable,
         };
         let memory = || pool.pin(quota, range, handle.first_page());
         Self::with_memory(pool, handle, origin, memory)
+    }
+
+    /// Creates a buffer of the memory of another driver, for a context with this quota. The buffer
+    /// belongs to `handle`.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new); those of [`Pool::import`].
+    pub(crate) fn import(
+        pool: &Arc<Pool>,
+        quota: &Arc<Quota>,
+        dma_buf: Importable,
+        writable: bool,
+        handle: Handle,
+    ) -> Result<Arc<Self>> {
+        let memory = || pool.import(quota, dma_buf, writable, handle.first_page());
+        Self::with_memory(pool, handle, Origin::Foreign { writable }, memory)
     }
 
     fn with_memory(
@@ -159,17 +180,17 @@ impl Buffer {
     ///
     /// # Errors
     ///
-    /// [`EOPNOTSUPP`] if it is registered memory; those of [`export`](export::export).
+    /// [`EOPNOTSUPP`] if it is registered or imported memory; those of [`export`](export::export).
     pub(crate) fn export(self: ArcBorrow<'_, Self>, access: u32) -> Result<ARef<File>> {
         match self.origin {
             Origin::Allocated => export::export(self, access),
-            Origin::Registered { .. } => Err(EOPNOTSUPP),
+            Origin::Foreign { .. } => Err(EOPNOTSUPP),
         }
     }
 
     /// Returns whether requests may write to the buffer.
     pub(crate) fn is_writable(&self) -> bool {
-        self.origin != Origin::Registered { writable: false }
+        self.origin != Origin::Foreign { writable: false }
     }
 
     /// Returns the size in bytes. That of allocated memory is a multiple of the page size.

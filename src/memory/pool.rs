@@ -5,6 +5,10 @@
 
 use crate::{
     kernel_ext::{
+        dma_buf::import::{
+            Importable,
+            ImportedMemory, //
+        },
         driver::{
             ratelimit::Ratelimit,
             trace, //
@@ -214,6 +218,38 @@ impl Pool {
         self.mappings.with_device(|dev| {
             self.add(charge, first_page, || {
                 self.map_for(dev, pages).map(BufferMemory::Pinned)
+            })
+        })?
+    }
+
+    /// Maps a dma-buf for a buffer with the window of the file that begins at `first_page`, and
+    /// charges it to this quota. Returns what [`allocate`](Self::allocate) does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ImportedMemory::new`] and [`allocate`](Self::allocate). The reason of
+    /// [`EOPNOTSUPP`] is in the log.
+    pub(super) fn import(
+        &self,
+        quota: &Arc<Quota>,
+        dma_buf: Importable,
+        writable: bool,
+        first_page: usize,
+    ) -> Result<(Shared<Charge>, u64)> {
+        self.mappings.with_device(|dev| {
+            let charge = self.charge(dev, quota, dma_buf.size().div_ceil(PAGE_SIZE))?;
+            self.add(charge, first_page, || {
+                let memory = ImportedMemory::new(dev, dma_buf, writable).inspect_err(|error| {
+                    if *error == EOPNOTSUPP && self.no_memory.allows() {
+                        dev_warn!(
+                            dev,
+                            "a dma-buf may be beyond 2^{}, the limit of the device, or its driver \
+                             refuses it: use an IOMMU, or a buffer that this driver exports\n",
+                            self.dma_bits
+                        );
+                    }
+                })?;
+                Ok(BufferMemory::Imported(memory))
             })
         })?
     }

@@ -98,6 +98,10 @@ impl Registry {
         let all = core::mem::replace(&mut live.memories, RBTree::new());
         live.count = 0;
         drop(live);
+        // An imported buffer may be an access to an exported one.
+        for memory in all.values().filter(|memory| memory.is_imported()) {
+            memory.revoke(emptied, deadline);
+        }
         // All of them are asked first, so that they use the time together.
         for memory in all.values() {
             memory.revoke_exported(emptied, deadline);

@@ -15,7 +15,8 @@
  *                  them, I/OAT none
  *   context        an open file of the node; owns buffers
  *   buffer         memory for DMA: coherent memory from the kernel DMA API, zeroed,
- *                  whole pages; or registered memory of the program
+ *                  whole pages; registered memory of the program; or imported memory
+ *                  of another driver
  *   handle         identifies a buffer within its context
  *   mapping        a buffer, or a part of it, in the address space of a program
  *   request        an operation for the engine
@@ -236,7 +237,7 @@ struct rdma_register {
 
 /**
  * struct rdma_export - share a buffer with other drivers (RDMA_IOC_EXPORT)
- * @handle:   in: the handle of the buffer, which is not registered memory
+ * @handle:   in: the handle of the buffer, neither registered nor imported memory
  * @flags:    in: 0
  * @fd:       out: a descriptor of the buffer as a dma-buf, with O_CLOEXEC and the
  *            access mode of the node's file
@@ -266,13 +267,61 @@ struct rdma_register {
  * EINVAL      no buffer has this handle
  * EMFILE, ENFILE  there are too many open files
  * ENOMEM      no memory is available for the dma-buf
- * EOPNOTSUPP  the buffer is registered memory, or the kernel has no dma-bufs
+ * EOPNOTSUPP  the buffer is registered or imported memory, or the kernel has no
+ *             dma-bufs
  */
 struct rdma_export {
 	__u32 handle;
 	__u32 flags;
 	__s32 fd;
 	__u32 reserved;
+};
+
+/*
+ * rdma_import.flags: the device may not write to the memory. The descriptor may be
+ * open for reading only.
+ */
+#define RDMA_IMPORT_READ_ONLY 0x1
+
+/**
+ * struct rdma_import - make a buffer of memory of another driver (RDMA_IOC_IMPORT)
+ * @fd:       in: a descriptor of a dma-buf, open for reading and writing
+ * @flags:    in: 0 or RDMA_IMPORT_READ_ONLY
+ * @size:     out: size in bytes
+ * @handle:   out: the handle of the buffer, which is neither RDMA_NO_BUFFER nor
+ *            RDMA_FIRST_BUFFER
+ * @reserved: in: 0
+ *
+ * Requests then use the handle as that of any other buffer. The memory stays as long
+ * as this buffer has its handle or requests, also if @fd is closed, and is charged as
+ * that of RDMA_IOC_REGISTER. Other devices of this driver (RDMA_IOC_EXPORT), memory
+ * files (/dev/udmabuf), the heaps in /dev/dma_heap and other drivers provide it.
+ *
+ * The buffer cannot be mapped (rdma_buffer_info.mmap_offset is RDMA_NO_OFFSET): map
+ * @fd. Before and after the program accesses such a mapping, it must call
+ * DMA_BUF_IOCTL_SYNC, as the exporter needs it. As for RDMA_IOC_EXPORT, requests
+ * neither wait for fences nor add any.
+ *
+ * The exporter cannot ask this driver to stop, and therefore may refuse to export to
+ * it. The device must be able to access all memory, by its address bits or by an
+ * IOMMU; for dma-bufs of this driver, the memory of the buffer.
+ *
+ * EACCES      @fd is not open for reading, or not for writing and @flags is 0
+ * EBADF       @fd is not open
+ * EDQUOT, ENOMEM  as RDMA_IOC_ALLOC
+ * EINTR       a signal was received while the exporter prepared the memory
+ * EINVAL      @fd is not a dma-buf, or it is larger than RDMA_MAX_BUFFER_SIZE
+ * EOPNOTSUPP  the device cannot access the memory, or the exporter refuses it, and
+ *             the kernel log has the reason; or the kernel has no dma-bufs
+ *
+ * The call can fail with other errors of the exporter.
+ */
+struct rdma_import {
+	__s32 fd;
+	__u32 flags;
+	__u64 size;
+	__u32 handle;
+	__u32 reserved[3];
 };
 
 /**
@@ -624,6 +673,7 @@ struct rdma_completion_ring {
 #define RDMA_IOC_BUFFER_INFO _IOWR(RDMA_IOC_MAGIC, 0x12, struct rdma_buffer_info)
 #define RDMA_IOC_REGISTER _IOWR(RDMA_IOC_MAGIC, 0x13, struct rdma_register)
 #define RDMA_IOC_EXPORT _IOWR(RDMA_IOC_MAGIC, 0x14, struct rdma_export)
+#define RDMA_IOC_IMPORT _IOWR(RDMA_IOC_MAGIC, 0x15, struct rdma_import)
 #define RDMA_IOC_TRANSFER _IOW(RDMA_IOC_MAGIC, 0x20, struct rdma_request)
 #define RDMA_IOC_SUBMIT _IOW(RDMA_IOC_MAGIC, 0x21, struct rdma_submit)
 #define RDMA_IOC_WAIT _IOW(RDMA_IOC_MAGIC, 0x22, struct rdma_wait)

@@ -54,3 +54,78 @@ pub(in crate::kernel_ext) mod exported {
         }
     }
 }
+
+/// Importing dma-bufs, which fails.
+pub(crate) mod import {
+    use crate::kernel_ext::mm::layout::Layout;
+    use core::{
+        convert::Infallible,
+        marker::PhantomData, //
+    };
+    use kernel::{
+        device::{
+            Bound,
+            Device, //
+        },
+        prelude::*, //
+    };
+
+    /// A dma-buf, which does not exist.
+    #[derive(Clone)]
+    pub(crate) struct Importable(Infallible);
+
+    impl Importable {
+        /// Fails.
+        ///
+        /// # Errors
+        ///
+        /// [`EOPNOTSUPP`].
+        pub(crate) fn from_fd(_: i32, _: bool) -> Result<Self> {
+            Err(EOPNOTSUPP)
+        }
+
+        /// Never called.
+        pub(crate) fn size(&self) -> usize {
+            match self.0 {}
+        }
+    }
+
+    /// The memory of a dma-buf, which does not exist.
+    pub(crate) struct ImportedMemory<'bound>(Infallible, PhantomData<&'bound ()>);
+
+    impl<'bound> ImportedMemory<'bound> {
+        /// Never called.
+        pub(crate) fn new(_: &'bound Device<Bound>, dma_buf: Importable, _: bool) -> Result<Self> {
+            match dma_buf.0 {}
+        }
+
+        /// Never called.
+        ///
+        /// # Safety
+        ///
+        /// None.
+        pub(in crate::kernel_ext) unsafe fn into_static(self) -> ImportedMemory<'static> {
+            match self.0 {}
+        }
+
+        /// Never called.
+        pub(in crate::kernel_ext) fn device(&self) -> &Device {
+            match self.0 {}
+        }
+
+        /// Never called.
+        pub(in crate::kernel_ext) fn layout(&self) -> Result<Layout> {
+            match self.0 {}
+        }
+
+        /// Never called.
+        pub(in crate::kernel_ext) fn size(&self) -> usize {
+            match self.0 {}
+        }
+
+        /// Never called.
+        pub(in crate::kernel_ext) fn leak(&self) {
+            match self.0 {}
+        }
+    }
+}

@@ -80,6 +80,15 @@ impl DmaBuf {
     }
 }
 
+impl Clone for DmaBuf {
+    fn clone(&self) -> Self {
+        // The new reference takes that of this file.
+        core::mem::forget(self.to_file());
+        // INVARIANT: The pointer is that of `self`.
+        Self(self.0)
+    }
+}
+
 impl Drop for DmaBuf {
     fn drop(&mut self) {
         // SAFETY: By the type invariant, this holds a reference, which is not used after this call.

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The memory of a buffer: coherent memory of the driver, or pinned pages of a program.
+//! The memory of a buffer: coherent memory of the driver, pinned pages of a program, or memory of
+//! another driver.
 
-use crate::kernel_ext::mm::{
-    coherent::Memory,
-    layout::Layout,
-    pinned::PinnedMemory, //
+use crate::kernel_ext::{
+    dma_buf::import::ImportedMemory,
+    mm::{
+        coherent::Memory,
+        layout::Layout,
+        pinned::PinnedMemory, //
+    }, //
 };
 use kernel::{
     device::Device,
@@ -18,6 +22,8 @@ pub(crate) enum BufferMemory<'bound> {
     Coherent(Memory<'bound>),
     /// Pinned pages of a program.
     Pinned(PinnedMemory<'bound>),
+    /// Memory of another driver.
+    Imported(ImportedMemory<'bound>),
 }
 
 impl BufferMemory<'_> {
@@ -25,16 +31,22 @@ impl BufferMemory<'_> {
     pub(crate) fn coherent(&self) -> Option<&Memory<'_>> {
         match self {
             Self::Coherent(memory) => Some(memory),
-            Self::Pinned(_) => None,
+            Self::Pinned(_) | Self::Imported(_) => None,
         }
     }
 
-    /// Prevents the memory from being freed or unpinned when this is dropped, because the device
+    /// Returns whether it is memory of another driver.
+    pub(super) fn is_imported(&self) -> bool {
+        matches!(self, Self::Imported(_))
+    }
+
+    /// Prevents the memory from being freed, unpinned or unmapped when this is dropped, because the device
     /// may still write to it. The memory is leaked on purpose.
     pub(crate) fn leak(&self) {
         match self {
             Self::Coherent(memory) => memory.leak(),
             Self::Pinned(memory) => memory.leak(),
+            Self::Imported(memory) => memory.leak(),
         }
     }
 
@@ -49,6 +61,7 @@ impl BufferMemory<'_> {
             match self {
                 Self::Coherent(memory) => BufferMemory::Coherent(memory.into_static()),
                 Self::Pinned(memory) => BufferMemory::Pinned(memory.into_static()),
+                Self::Imported(memory) => BufferMemory::Imported(memory.into_static()),
             }
         }
     }
@@ -58,6 +71,7 @@ impl BufferMemory<'_> {
         match self {
             Self::Coherent(memory) => memory.device(),
             Self::Pinned(memory) => memory.device(),
+            Self::Imported(memory) => memory.device(),
         }
     }
 
@@ -70,6 +84,7 @@ impl BufferMemory<'_> {
         match self {
             Self::Coherent(memory) => memory.layout(),
             Self::Pinned(memory) => memory.layout(),
+            Self::Imported(memory) => memory.layout(),
         }
     }
 
@@ -78,6 +93,7 @@ impl BufferMemory<'_> {
         match self {
             Self::Coherent(memory) => memory.size(),
             Self::Pinned(memory) => memory.size(),
+            Self::Imported(memory) => memory.size(),
         }
     }
 }

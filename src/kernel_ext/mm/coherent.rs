@@ -379,7 +379,7 @@ impl Drop for Memory<'_> {
 }
 
 /// Returns the `struct device`.
-pub(super) fn raw<Ctx: DeviceContext>(dev: &Device<Ctx>) -> *mut bindings::device {
+pub(in crate::kernel_ext) fn raw<Ctx: DeviceContext>(dev: &Device<Ctx>) -> *mut bindings::device {
     // CAST: `Device` is a transparent wrapper of `Opaque<struct device>`.
     core::ptr::from_ref(dev).cast_mut().cast()
 }

@@ -179,7 +179,7 @@ impl Drop for DmaTable {
 /// # Safety
 ///
 /// The table must be mapped for a device.
-unsafe fn bus(table: &bindings::sg_table) -> Result<Extents> {
+pub(in crate::kernel_ext) unsafe fn bus(table: &bindings::sg_table) -> Result<Extents> {
     let mut bus = Extents::new();
     let mut sg = table.sgl;
     for _ in 0..table.nents {

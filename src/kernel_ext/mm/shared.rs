@@ -60,6 +60,11 @@ impl<C: Unpin> RevocableMemory<C> {
         Ok(f(memory))
     }
 
+    /// Returns whether it is memory of another driver.
+    pub(crate) fn is_imported(&self) -> bool {
+        self.with(|memory| memory.is_imported()) == Ok(true)
+    }
+
     /// Asks other drivers to end their accesses to the memory. They have until the deadline.
     pub(crate) fn revoke_exported(&self, _: &Emptied<'_>, deadline: u64) {
         self.exported.revoke(deadline);

@@ -19,6 +19,7 @@ RDMA_INTERRUPT_INTX = 1
 RDMA_INTERRUPT_MSI = 2
 RDMA_INTERRUPT_MSIX = 3
 RDMA_REGISTER_READ_ONLY = 1
+RDMA_IMPORT_READ_ONLY = 1
 RDMA_REQUEST_LINK = 1
 RDMA_WAIT_FOREVER = 9223372036854775807
 RDMA_CANCEL_ALL = 1
@@ -29,6 +30,7 @@ RDMA_IOC_FREE = 1074851089
 RDMA_IOC_BUFFER_INFO = 3224431890
 RDMA_IOC_REGISTER = 3223907603
 RDMA_IOC_EXPORT = 3222334740
+RDMA_IOC_IMPORT = 3223383317
 RDMA_IOC_TRANSFER = 1077996832
 RDMA_IOC_SUBMIT = 1075375393
 RDMA_IOC_WAIT = 1076423970
@@ -82,6 +84,16 @@ class rdma_export(ctypes.Structure):
         ("flags", ctypes.c_uint32),
         ("fd", ctypes.c_int32),
         ("reserved", ctypes.c_uint32),
+    ]
+
+
+class rdma_import(ctypes.Structure):
+    _fields_ = [
+        ("fd", ctypes.c_int32),
+        ("flags", ctypes.c_uint32),
+        ("size", ctypes.c_uint64),
+        ("handle", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint32 * 3),
     ]
 
 

@@ -17,6 +17,7 @@ pub const RDMA_INTERRUPT_INTX: u32 = 1;
 pub const RDMA_INTERRUPT_MSI: u32 = 2;
 pub const RDMA_INTERRUPT_MSIX: u32 = 3;
 pub const RDMA_REGISTER_READ_ONLY: u32 = 1;
+pub const RDMA_IMPORT_READ_ONLY: u32 = 1;
 pub const RDMA_REQUEST_LINK: u32 = 1;
 pub const RDMA_WAIT_FOREVER: u64 = 9223372036854775807;
 pub const RDMA_CANCEL_ALL: u32 = 1;
@@ -27,6 +28,7 @@ pub const RDMA_IOC_FREE: u32 = 1074851089;
 pub const RDMA_IOC_BUFFER_INFO: u32 = 3224431890;
 pub const RDMA_IOC_REGISTER: u32 = 3223907603;
 pub const RDMA_IOC_EXPORT: u32 = 3222334740;
+pub const RDMA_IOC_IMPORT: u32 = 3223383317;
 pub const RDMA_IOC_TRANSFER: u32 = 1077996832;
 pub const RDMA_IOC_SUBMIT: u32 = 1075375393;
 pub const RDMA_IOC_WAIT: u32 = 1076423970;
@@ -80,6 +82,16 @@ pub struct rdma_export {
     pub flags: u32,
     pub fd: i32,
     pub reserved: u32,
+}
+
+#[repr(C)]
+#[derive(Debug, Default, Copy, Clone)]
+pub struct rdma_import {
+    pub fd: i32,
+    pub flags: u32,
+    pub size: u64,
+    pub handle: u32,
+    pub reserved: [u32; 3],
 }
 
 #[repr(C)]
