@@ -11,7 +11,7 @@ enum { FILL = 0xa5 };
 
 FIXTURE(hostile)
 {
-	int fd, eventfd;
+	int fd, eventfd, dma_buf;
 	struct buffer buffer;
 	/* Two pages, and the end of them, where an unmapped page begins. */
 	unsigned char *page, *edge;
@@ -19,11 +19,16 @@ FIXTURE(hostile)
 
 FIXTURE_SETUP(hostile)
 {
+	struct rdma_export export;
+
 	self->fd = open_node(O_RDWR);
 	ASSERT_LE(0, self->fd);
 	self->eventfd = eventfd(0, EFD_CLOEXEC);
 	ASSERT_LE(0, self->eventfd);
 	ASSERT_EQ(0, allocate(self->fd, 2 * PAGE, &self->buffer));
+	export = (struct rdma_export){ .handle = self->buffer.handle };
+	ASSERT_EQ(0, call(self->fd, RDMA_IOC_EXPORT, &export));
+	self->dma_buf = export.fd;
 	/* This also waits for the end of transfers of an earlier test. */
 	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, 1));
 	self->page = mmap(NULL, 3 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -36,6 +41,7 @@ FIXTURE_TEARDOWN(hostile)
 {
 	close(self->fd);
 	close(self->eventfd);
+	close(self->dma_buf);
 }
 
 /* --- Each call, with a valid argument */
@@ -59,6 +65,11 @@ static const struct subject subjects[] = {
 	{ "FREE", RDMA_IOC_FREE, false, { ZERO(rdma_free, flags), ZERO(rdma_free, reserved) } },
 	{ "BUFFER_INFO", RDMA_IOC_BUFFER_INFO, true, { ZERO(rdma_buffer_info, flags), ZERO(rdma_buffer_info, reserved) } },
 	{ "EXPORT", RDMA_IOC_EXPORT, true, { ZERO(rdma_export, flags), ZERO(rdma_export, reserved) } },
+	{ "IMPORT",
+	  RDMA_IOC_IMPORT,
+	  true,
+	  { ZERO(rdma_import, flags), ZERO(rdma_import, reserved) },
+	  RDMA_IMPORT_READ_ONLY },
 	{ "TRANSFER", RDMA_IOC_TRANSFER, false, { ZERO(rdma_request, flags), ZERO(rdma_request, reserved) } },
 	{ "SUBMIT", RDMA_IOC_SUBMIT, false, { ZERO(rdma_submit, flags), ZERO(rdma_submit, reserved) } },
 	{ "WAIT", RDMA_IOC_WAIT, false, { ZERO(rdma_wait, flags), ZERO(rdma_wait, reserved) } },
@@ -80,6 +91,7 @@ union argument {
 	struct rdma_free free;
 	struct rdma_buffer_info buffer;
 	struct rdma_export export;
+	struct rdma_import import;
 	struct rdma_request request;
 	struct rdma_submit submit;
 	struct rdma_wait wait;
@@ -108,6 +120,9 @@ static union argument right(const FIXTURE_DATA(hostile) *self, unsigned long num
 		break;
 	case RDMA_IOC_EXPORT:
 		argument.export = (struct rdma_export){ .handle = self->buffer.handle };
+		break;
+	case RDMA_IOC_IMPORT:
+		argument.import = (struct rdma_import){ .fd = self->dma_buf };
 		break;
 	case RDMA_IOC_TRANSFER:
 		argument.request = one_request;

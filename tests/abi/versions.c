@@ -23,6 +23,7 @@ enum {
 	FIRST_EVENTFD = 16,
 	FIRST_COMPLETION_RING = 64,
 	FIRST_EXPORT = 16,
+	FIRST_IMPORT = 32,
 };
 
 /* Sizes that later versions may have; the last one is the maximum of a request number. */
@@ -62,6 +63,7 @@ VARIANT(cancel, CANCEL, true, false, 1);
 VARIANT(eventfd, EVENTFD, true, false, 0);
 VARIANT(completion_ring, COMPLETION_RING, true, true, 0);
 VARIANT(export_, EXPORT, true, true, 0);
+VARIANT(import_, IMPORT, true, true, 0);
 
 #define ARGUMENT_BYTES (4 * PAGE)
 
@@ -93,6 +95,7 @@ static unsigned char *prepare(struct __test_metadata *_metadata, FIXTURE_DATA(ve
 		struct rdma_free free;
 		struct rdma_buffer_info info;
 		struct rdma_export export;
+		struct rdma_import import;
 		struct rdma_request request;
 		struct rdma_submit submit;
 		struct rdma_wait wait;
@@ -117,6 +120,13 @@ static unsigned char *prepare(struct __test_metadata *_metadata, FIXTURE_DATA(ve
 	case RDMA_IOC_EXPORT:
 		argument.export.handle = self->buffer.handle;
 		break;
+	case RDMA_IOC_IMPORT: {
+		struct rdma_export export = { .handle = self->buffer.handle };
+
+		ASSERT_EQ(0, call(self->fd, RDMA_IOC_EXPORT, &export));
+		argument.import.fd = export.fd;
+		break;
+	}
 	case RDMA_IOC_TRANSFER:
 		argument.request = self->requests[0];
 		break;

@@ -9,13 +9,14 @@ use arbitrary::{Arbitrary, Result, Unstructured};
 use serde::{Deserialize, Serialize};
 
 /// The request numbers of the driver.
-pub const NUMBERS: [u32; 12] = [
+pub const NUMBERS: [u32; 13] = [
     uapi::RDMA_IOC_DEVICE_INFO,
     uapi::RDMA_IOC_ALLOC,
     uapi::RDMA_IOC_FREE,
     uapi::RDMA_IOC_REGISTER,
     uapi::RDMA_IOC_BUFFER_INFO,
     uapi::RDMA_IOC_EXPORT,
+    uapi::RDMA_IOC_IMPORT,
     uapi::RDMA_IOC_TRANSFER,
     uapi::RDMA_IOC_SUBMIT,
     uapi::RDMA_IOC_WAIT,
@@ -79,9 +80,9 @@ call!(/// RDMA_IOC_FREE
 call!(/// RDMA_IOC_BUFFER_INFO
     Buffer { file: u8 = values::file, buffer: Which = values::which, flags: u32 = values::zero32,
         reserved: u64 = values::zero, pointer: Pointer = values::pointer });
-call!(/// RDMA_IOC_EXPORT; the dma-buf is mapped at this place, if there is a page, and closed.
+call!(/// RDMA_IOC_EXPORT; the dma-buf is mapped at this place, if it is empty, imported by the file `to`, and closed.
     Export { file: u8 = values::file, buffer: Which = values::which, flags: u32 = values::zero32, reserved: u32 = values::zero32,
-        place: u8 = values::place, pointer: Pointer = values::pointer });
+        place: u8 = values::place, pointer: Pointer = values::pointer, to: u8 = values::file });
 call!(/// struct rdma_request; `any` gives the side a handle that is the device's.
     Request { operation: u32 = values::operation, flags: u32 = values::flag, buffer: Which = values::which,
         other: Which = values::which, any: bool = rarely, source_offset: u64 = values::offset,

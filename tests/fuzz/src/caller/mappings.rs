@@ -4,7 +4,7 @@ use super::{ensure, Caller, Direction, Judged};
 use crate::{
     memory::{foreign, in_places, place},
     ops, sys,
-    uapi::{self, rdma_buffer_info, rdma_export},
+    uapi::{self, rdma_buffer_info, rdma_export, rdma_import},
     values::{Pointer, PAGE, PLACE_SIZE},
     world::Buffer,
 };
@@ -77,18 +77,34 @@ impl Caller<'_> {
         }
         let handle = self.world.handle(op.file, op.buffer);
         let wanted = rdma_export { handle, flags: op.flags, fd: -1, reserved: op.reserved };
-        let errors = [EBADF, ENOMEM];
+        let errors = [EBADF, ENOMEM, EOPNOTSUPP];
         let (answer, got) = self.ioctl(op.file, uapi::RDMA_IOC_EXPORT, op.pointer, &wanted, Direction::InOut, &errors)?;
-        let known = self.world.with(op.file, |context, _| context.find(handle).is_some());
-        let right = op.flags == 0 && op.reserved == 0 && known == Some(true);
+        let known = self.world.with(op.file, |context, _| context.find(handle).copied()).flatten();
+        let is_imported = known.is_some_and(|buffer| buffer.offset == uapi::RDMA_NO_OFFSET);
+        let right = op.flags == 0 && op.reserved == 0 && known.is_some() && !is_imported;
         ensure(answer.is_err() || right, || "it was accepted".into())?;
+        ensure(answer != Err(EOPNOTSUPP) || is_imported, || format!("it is not supported for {known:?}"))?;
         if answer.is_err() {
             return Ok(());
         }
         let flags = libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE;
         let mapped = sys::mmap(place(op.place), PAGE, libc::PROT_READ, flags, got.fd, 0);
+        let imported = self.import(op.to, got.fd);
         let _ = sys::close(got.fd);
-        self.expect(mapped, &[EACCES, EAGAIN, EEXIST, ENOMEM])
+        self.expect(mapped, &[EACCES, EAGAIN, EEXIST, ENOMEM])?;
+        imported
+    }
+
+    /// Imports a dma-buf into the context of a file.
+    fn import(&mut self, file: u8, fd: i32) -> Judged {
+        let wanted = rdma_import { fd, ..Default::default() };
+        let errors = [EACCES, EBADF, EDQUOT, EINTR, ENOMEM];
+        let (answer, got) = self.ioctl(file, uapi::RDMA_IOC_IMPORT, Pointer::Good, &wanted, Direction::InOut, &errors)?;
+        if answer.is_ok() {
+            let buffer = Buffer { handle: got.handle, size: got.size, offset: uapi::RDMA_NO_OFFSET };
+            self.world.with(file, |context, _| context.buffers.push(buffer));
+        }
+        Ok(())
     }
 
     pub(super) fn unmap(&mut self, op: &ops::Unmap) -> Judged {
