@@ -8,7 +8,7 @@ use std::{
 
 use rustix::io::Errno;
 
-use crate::{BufferInfo, Error, shared::Shared, sys};
+use crate::{BufferInfo, Error, Operand, abi, request::Place, shared::Shared, sys};
 
 /// Memory that the device can access, or a piece of it. It dereferences to `[u8]`.
 ///
@@ -33,13 +33,18 @@ pub enum Advice {
 }
 
 /// What the pieces of a buffer share: its handle, which is freed with the last one.
-struct Memory {
+#[derive(Debug)]
+pub(crate) struct Memory {
     handle: u32,
     context: Arc<Shared>,
 }
 
-impl Buffer {
-    pub(crate) fn allocate(context: &Arc<Shared>, size: usize) -> Result<Self, Error> {
+impl Memory {
+    pub(crate) fn new(context: &Arc<Shared>, handle: u32) -> Self {
+        Self { handle, context: Arc::clone(context) }
+    }
+
+    pub(crate) fn allocate(context: &Arc<Shared>, size: usize) -> Result<(Self, abi::rdma_alloc), Error> {
         if size == 0 || size > crate::MAX_BUFFER_SIZE {
             return Err(Error::Size { size });
         }
@@ -51,7 +56,22 @@ impl Buffer {
             Errno::DQUOT => Error::Quota { size },
             errno => Error::new("ALLOC", errno),
         })?;
-        let memory = Memory { handle: alloc.handle, context: Arc::clone(context) };
+        Ok((Self::new(context, alloc.handle), alloc))
+    }
+
+    pub(crate) fn context(&self) -> &Arc<Shared> {
+        &self.context
+    }
+
+    pub(crate) fn handle(&self) -> u32 {
+        self.handle
+    }
+}
+
+impl Buffer {
+    pub(crate) fn allocate(context: &Arc<Shared>, size: usize) -> Result<Self, Error> {
+        let (memory, alloc) = Memory::allocate(context, size)?;
+        let fd = context.own_fd().map_err(|errno| Error::new("ALLOC", errno))?;
         // At most MAX_BUFFER_SIZE, so that it fits.
         let length = usize::try_from(alloc.size).unwrap_or(size);
         let span = sys::Span::map(fd, length, alloc.mmap_offset, memory)
@@ -65,7 +85,7 @@ impl Buffer {
         }
         let fd = context.own_fd().map_err(|errno| Error::new("REGISTER", errno))?;
         context.inbox().tidy(fd);
-        let owner = |handle| Memory { handle, context: Arc::clone(context) };
+        let owner = |handle| Memory::new(context, handle);
         let span = sys::Span::register(fd, size, owner).map_err(|errno| match errno {
             Errno::NOMEM => Error::NoMemory { size },
             Errno::DQUOT => Error::Quota { size },
@@ -126,18 +146,26 @@ impl Buffer {
         // The pages of a piece do not begin where it does.
         std::hint::black_box(self.last());
     }
+}
 
-    pub(crate) fn context(&self) -> &Arc<Shared> {
-        &self.span.owner().context
+impl Operand for Buffer {}
+
+impl Place for Buffer {
+    fn context(&self) -> &Arc<Shared> {
+        self.span.owner().context()
     }
 
-    pub(crate) fn handle(&self) -> u32 {
-        self.span.owner().handle
+    fn handle(&self) -> u32 {
+        self.span.owner().handle()
     }
 
     /// The position of this piece in the driver's buffer.
-    pub(crate) fn start(&self) -> usize {
+    fn start(&self) -> usize {
         self.span.start()
+    }
+
+    fn size(&self) -> usize {
+        self.len()
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
 
 use rustix::io::Errno;
 
-use crate::{Buffer, Error, Info, Pending, Request, abi, shared::Shared, slots::State, sys};
+use crate::{Buffer, DmaBuf, Error, Info, Pending, Request, abi, shared::Shared, slots::State, sys};
 
 /// One open file of a device: it owns buffers and requests, and releases them when it is closed.
 ///
@@ -113,6 +113,26 @@ impl Context {
     /// [`Error::Unreachable`] if the device cannot access all memory: [allocate](Self::allocate) a buffer then. Otherwise as there.
     pub fn register(&self, size: usize) -> Result<Buffer, Error> {
         Buffer::register(&self.shared, size)
+    }
+
+    /// Allocates a buffer that other drivers and programs can access, too, by a file descriptor (dma-buf).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`allocate`](Self::allocate); [`Error::System`] if the kernel or the driver has no dma-bufs.
+    pub fn allocate_shared(&self, size: usize) -> Result<DmaBuf, Error> {
+        DmaBuf::allocate(&self.shared, size)
+    }
+
+    /// Makes a buffer of a dma-buf: that of another context ([`allocate_shared`](Self::allocate_shared)), also of another device, or of
+    /// another driver.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unreachable`] if the device cannot access its memory, or the other driver does not allow it; [`Error::System`] if the
+    /// descriptor is not a dma-buf, or is not open for reading and writing; [`Error::Inherited`], [`Error::Gone`].
+    pub fn import(&self, dma_buf: OwnedFd) -> Result<DmaBuf, Error> {
+        DmaBuf::import(&self.shared, dma_buf)
     }
 
     /// Submits several requests in one call, without waiting. Requests that are linked ([`Request::linked`]) are accepted as a

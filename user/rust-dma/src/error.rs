@@ -64,9 +64,9 @@ pub enum Error {
         size: usize,
     },
 
-    /// The device cannot access ordinary memory, or the driver is older than this call (EOPNOTSUPP).
+    /// The device cannot access ordinary memory, or that of a dma-buf, or the driver is older than this call (EOPNOTSUPP).
     #[error(
-        "the device cannot access memory of programs, for which it needs an IOMMU, or the driver is too old: allocate a buffer"
+        "the device cannot access this memory, for which it needs an IOMMU, or the driver is too old: allocate a buffer"
     )]
     Unreachable,
 

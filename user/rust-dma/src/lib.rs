@@ -56,6 +56,7 @@ mod abi;
 mod buffer;
 mod context;
 mod device;
+mod dma_buf;
 mod error;
 mod inbox;
 mod info;
@@ -74,10 +75,11 @@ pub use crate::{
     buffer::{Advice, Buffer},
     context::{Context, Submitted},
     device::{Device, devices},
+    dma_buf::DmaBuf,
     error::{Error, Failed},
     info::{BufferInfo, Info, Interrupt},
     pending::Pending,
-    request::{Buffers, Request},
+    request::{Buffers, Operand, Request},
 };
 
 /// Size of the device memory. Source: QEMU, docs/specs/edu.rst, "DMA".

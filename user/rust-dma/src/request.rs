@@ -105,11 +105,30 @@ impl Request<Buffer> {
     }
 }
 
-impl Request<(Buffer, Buffer)> {
+/// What a copy reads or writes: a [`Buffer`], or a [`DmaBuf`](crate::DmaBuf).
+#[expect(private_bounds, reason = "only this library implements it")]
+pub trait Operand: Place {}
+
+/// A place in a buffer of the driver.
+pub(crate) trait Place {
+    /// The context of the buffer.
+    fn context(&self) -> &Arc<Shared>;
+
+    /// The handle of the buffer.
+    fn handle(&self) -> u32;
+
+    /// The first byte, in the buffer.
+    fn start(&self) -> usize;
+
+    /// The number of bytes.
+    fn size(&self) -> usize;
+}
+
+impl<S: Operand, D: Operand> Request<(S, D)> {
     /// Copies bytes of one buffer to another one, from `at` on, through the device memory, which is overwritten. Their number is not limited.
     ///
     /// To copy within a buffer, split it ([`Buffer::split_at`]).
-    pub fn copy(source: Buffer, bytes: impl RangeBounds<usize>, destination: Buffer, at: usize) -> Self {
+    pub fn copy(source: S, bytes: impl RangeBounds<usize>, destination: D, at: usize) -> Self {
         let raw = bytes_of(&source, bytes).and_then(|(start, length)| {
             let end = at.saturating_add(length);
             if !Arc::ptr_eq(source.context(), destination.context()) {
@@ -179,10 +198,10 @@ impl Wrong {
 }
 
 /// The position of a range in its buffer, and its length: at least one byte, all within the piece.
-fn bytes_of(buffer: &Buffer, range: impl RangeBounds<usize>) -> Result<(u64, usize), Wrong> {
-    let (start, end) = bounds(range, buffer.len());
-    if start >= end || end > buffer.len() {
-        return Err(Wrong::Range { start, end, length: buffer.len() });
+fn bytes_of(buffer: &impl Place, range: impl RangeBounds<usize>) -> Result<(u64, usize), Wrong> {
+    let (start, end) = bounds(range, buffer.size());
+    if start >= end || end > buffer.size() {
+        return Err(Wrong::Range { start, end, length: buffer.size() });
     }
     Ok(((buffer.start() + start) as u64, end - start))
 }

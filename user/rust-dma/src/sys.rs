@@ -10,7 +10,10 @@ mod span;
 #[cfg(feature = "tokio")]
 pub(crate) use self::readiness::readiness;
 pub(crate) use self::{
-    call::{alloc, buffer_info, cancel, cancel_all, device_info, free, set_eventfd, submit, wait, wait_for_ring},
+    call::{
+        alloc, buffer_info, cancel, cancel_all, device_info, export, free, import, set_eventfd, submit, wait,
+        wait_for_ring,
+    },
     ring::Ring,
     span::Span,
 };

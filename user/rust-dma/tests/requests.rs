@@ -231,3 +231,29 @@ fn errors_have_the_drivers_errno() {
     assert_eq!(errno(Context::open("/dev/null").unwrap_err()), Some(Errno::NOTTY));
     assert_eq!(errno(open().allocate(0).unwrap_err()), Some(Errno::INVAL));
 }
+
+/// Two contexts have the same bytes by a dma-buf, and the handles of both can be freed in any order.
+#[test]
+fn shared_with_another_context() {
+    let (first, second) = (open(), open());
+    let shared = first.allocate_shared(100).unwrap();
+    assert_eq!(shared.len(), 4096);
+    let imported = second.import(shared.try_clone_fd().unwrap()).unwrap();
+    assert_eq!(imported.len(), 4096);
+
+    let mut message = first.allocate(4096).unwrap();
+    message[..5].copy_from_slice(b"hello");
+    let (_, shared) = Request::copy(message, ..5, shared, 70).run().unwrap();
+    drop(shared);
+    drop(first);
+    let (imported, received) = Request::copy(imported, 70..75, second.allocate(4096).unwrap(), 0).run().unwrap();
+    assert_eq!(&received[..5], b"hello");
+    let failed = Request::copy(imported, 4000..4097, received, 0).run().unwrap_err();
+    assert!(matches!(failed.error, Error::Range { start: 4000, end: 4097, length: 4096 }));
+}
+
+#[test]
+fn imports_no_other_files() {
+    let null = fs::File::open("/dev/null").unwrap();
+    assert!(matches!(open().import(null.into()), Err(Error::System { .. })));
+}

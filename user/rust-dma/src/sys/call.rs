@@ -2,7 +2,7 @@
 
 use std::{
     ffi::c_void,
-    os::fd::{AsRawFd, BorrowedFd},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     ptr::{self, NonNull},
     time::Duration,
 };
@@ -90,6 +90,21 @@ pub(super) fn register(fd: BorrowedFd<'_>, address: NonNull<u8>, size: usize) ->
     let mut register = abi::rdma_register { address, size: size as u64, ..Default::default() };
     call(fd, abi::RDMA_IOC_REGISTER, &mut register)?;
     Ok(register.handle)
+}
+
+/// A descriptor of a buffer as a dma-buf.
+pub(crate) fn export(fd: BorrowedFd<'_>, handle: u32) -> io::Result<OwnedFd> {
+    let mut export = abi::rdma_export { handle, fd: -1, ..Default::default() };
+    call(fd, abi::RDMA_IOC_EXPORT, &mut export)?;
+    // SAFETY: The driver has opened the descriptor for this call.
+    Ok(unsafe { OwnedFd::from_raw_fd(export.fd) })
+}
+
+/// Makes a buffer of a dma-buf.
+pub(crate) fn import(fd: BorrowedFd<'_>, dma_buf: BorrowedFd<'_>) -> io::Result<abi::rdma_import> {
+    let mut import = abi::rdma_import { fd: dma_buf.as_raw_fd(), ..Default::default() };
+    call(fd, abi::RDMA_IOC_IMPORT, &mut import)?;
+    Ok(import)
 }
 
 /// Releases a handle.

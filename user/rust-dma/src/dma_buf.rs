@@ -1,0 +1,106 @@
+//! Buffers that other drivers and other programs access, too.
+
+use std::{
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::Arc,
+};
+
+use rustix::io::Errno;
+
+use crate::{Error, buffer::Memory, request::Operand, shared::Shared, sys};
+
+/// A buffer that other drivers and other programs may access at any time (dma-buf), by its file descriptor. It therefore gives no access to
+/// its bytes: copy them to or from a [`Buffer`](crate::Buffer) ([`Request::copy`](crate::Request::copy)).
+///
+/// The order is up to the programs: a request neither waits for other drivers, nor do they wait for it.
+///
+/// ```
+/// # use rust_dma::{Context, Request};
+/// # fn main() -> Result<(), rust_dma::Error> {
+/// let (sender, receiver) = (Context::open("/dev/rdma0")?, Context::open("/dev/rdma0")?);
+/// let shared = sender.allocate_shared(4096)?;
+/// let imported = receiver.import(shared.try_clone_fd()?)?;
+///
+/// let mut message = sender.allocate(4096)?;
+/// message[..5].copy_from_slice(b"hello");
+/// Request::copy(message, ..5, shared, 0).run()?;
+/// let (_, received) = Request::copy(imported, ..5, receiver.allocate(4096)?, 0).run()?;
+/// assert_eq!(&received[..5], b"hello");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct DmaBuf {
+    memory: Memory,
+    length: usize,
+    fd: OwnedFd,
+}
+
+impl DmaBuf {
+    pub(crate) fn allocate(context: &Arc<Shared>, size: usize) -> Result<Self, Error> {
+        let (memory, alloc) = Memory::allocate(context, size)?;
+        let fd = context.own_fd().and_then(|node| sys::export(node, alloc.handle));
+        let fd = fd.map_err(|errno| Error::new("EXPORT", errno))?;
+        // At most MAX_BUFFER_SIZE, so that it fits.
+        Ok(Self { memory, length: usize::try_from(alloc.size).unwrap_or(size), fd })
+    }
+
+    pub(crate) fn import(context: &Arc<Shared>, fd: OwnedFd) -> Result<Self, Error> {
+        let node = context.own_fd().map_err(|errno| Error::new("IMPORT", errno))?;
+        context.inbox().tidy(node);
+        let import = sys::import(node, fd.as_fd()).map_err(|errno| match errno {
+            Errno::OPNOTSUPP | Errno::NOTTY => Error::Unreachable,
+            errno => Error::new("IMPORT", errno),
+        })?;
+        let memory = Memory::new(context, import.handle);
+        // At most MAX_BUFFER_SIZE, so that it fits.
+        Ok(Self { memory, length: usize::try_from(import.size).unwrap_or(0), fd })
+    }
+
+    /// A further descriptor of it, which other programs and drivers can use.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::System`] if there are too many open files.
+    pub fn try_clone_fd(&self) -> Result<OwnedFd, Error> {
+        self.fd.try_clone().map_err(|source| Error::System { what: "the descriptor cannot be duplicated", source })
+    }
+
+    /// Its size in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether it has no bytes, which does not happen.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+}
+
+impl AsFd for DmaBuf {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Operand for DmaBuf {}
+
+impl crate::request::Place for DmaBuf {
+    fn context(&self) -> &Arc<Shared> {
+        self.memory.context()
+    }
+
+    fn handle(&self) -> u32 {
+        self.memory.handle()
+    }
+
+    fn start(&self) -> usize {
+        0
+    }
+
+    fn size(&self) -> usize {
+        self.length
+    }
+}
