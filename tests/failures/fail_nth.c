@@ -3,6 +3,7 @@
  * Promise 8: every failure path cleans up. Each call is repeated with its first, second, third ... allocation or copy failing, until
  * it succeeds without a failure: then each has failed once. A call that fails has a documented error and leaves the state unchanged.
  */
+#include "dma_buf.h"
 #include "fail_nth.h"
 #include "requests.h"
 #include "uring.h"
@@ -153,6 +154,26 @@ static long call_buffer(struct scene *self)
 
 CALL(info, NULL, call_info, NULL)
 CALL(buffer, NULL, call_buffer, NULL)
+
+/* --- dma-bufs */
+
+static long call_export(struct scene *self)
+{
+	return export_buffer(self->fd, self->buffer.handle);
+}
+
+static long call_import(struct scene *self)
+{
+	int dma_buf = export_buffer(self->fd, self->buffer.handle);
+	struct rdma_import import = { .fd = dma_buf };
+	int error = dma_buf < 0 ? dma_buf : call(self->fd, RDMA_IOC_IMPORT, &import);
+
+	close(dma_buf);
+	return error ?: (long)import.handle;
+}
+
+CALL(export, NULL, call_export, close_opened)
+CALL(import, NULL, call_import, free_allocated)
 
 /* --- Mappings. Their state includes the buffer's number of mappings. */
 
