@@ -3,6 +3,7 @@
 mod device;
 mod mappings;
 mod processes;
+mod registered;
 mod requests;
 mod rings;
 
@@ -92,6 +93,8 @@ impl<'a> Caller<'a> {
             Op::Pass(op) => self.pass(op),
             Op::Info(op) => self.info(op),
             Op::Alloc(op) => self.alloc(op),
+            Op::Register(op) => self.register(op),
+            Op::Provide(op) => self.provide(op),
             Op::Free(op) => self.free(op),
             Op::Buffer(op) => self.buffer(op),
             Op::Export(op) => self.export(op),

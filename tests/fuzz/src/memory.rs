@@ -13,12 +13,20 @@ const MARGIN: usize = 32;
 /// Size of an area: the largest array of requests, and more.
 const AREA: usize = 20 * PAGE as usize;
 
+/// Address of the first place for memory of the program.
+const FIRST_OWN_PLACE: u64 = FIRST_PLACE - (2 << 30);
+
 /// Address of the first place for mappings: far below all addresses that the kernel chooses itself.
 const FIRST_PLACE: u64 = 0x10_0000_0000;
 
 /// The address of a place.
 pub fn place(number: u8) -> u64 {
     FIRST_PLACE + u64::from(number % PLACES) * PLACE_SIZE
+}
+
+/// The address of a place for memory of the program.
+pub fn own_place(number: u8) -> u64 {
+    FIRST_OWN_PLACE + u64::from(number % PLACES) * PLACE_SIZE
 }
 
 /// Whether an address is in a place.
@@ -28,7 +36,7 @@ pub fn in_places(address: u64) -> bool {
 
 /// Unmaps all places, and what a long mapping has covered behind them.
 pub fn empty_places() {
-    let _ = sys::munmap(FIRST_PLACE, 2 << 30);
+    let _ = sys::munmap(FIRST_OWN_PLACE, 4 << 30);
 }
 
 /// The first byte that is neither the program's own nor zero.
@@ -123,6 +131,11 @@ impl Area {
             _ => 0,
         };
         self.address(pointer, at)
+    }
+
+    /// The file that the memory is of, which has this number of pages.
+    pub fn file(&self) -> (i32, u64) {
+        (self.fd, AREA as u64 / PAGE)
     }
 
     /// Loads bytes, at most a page, from an address through the kernel: a fault is an error, not a signal.

@@ -3,7 +3,7 @@
 use crate::{
     random::Random,
     uapi,
-    values::{self, Descriptor, Pointer, Which},
+    values::{self, Descriptor, Kind, Pointer, Which},
 };
 use arbitrary::{Arbitrary, Result, Unstructured};
 use serde::{Deserialize, Serialize};
@@ -74,6 +74,11 @@ call!(/// RDMA_IOC_DEVICE_INFO
 call!(/// RDMA_IOC_ALLOC
     Alloc { file: u8 = values::file, size: u64 = values::size, flags: u32 = values::zero32,
         reserved: u64 = values::zero, pointer: Pointer = values::pointer });
+call!(/// RDMA_IOC_REGISTER; `own`: memory of the program, otherwise a place for mappings.
+    Register { file: u8 = values::file, own: bool = mostly, place: u8 = values::place, offset: u64 = values::offset,
+        size: u64 = values::size, flags: u32 = values::flag, reserved: u64 = values::zero, pointer: Pointer = values::pointer });
+call!(/// mmap(2) of memory of the program, in the place of what was there.
+    Provide { place: u8 = values::place, kind: Kind = values::kind, pages: u64 = values::pages });
 call!(/// RDMA_IOC_FREE
     Free { file: u8 = values::file, buffer: Which = values::which, flags: u32 = values::zero32, reserved: u64 = values::zero,
         pointer: Pointer = values::pointer });
@@ -112,18 +117,19 @@ call!(/// An ioctl that there is not.
 call!(/// mmap(2) of the node; protection as PROT_*, flags as MAP_*.
     Map { file: u8 = values::file, place: u8 = values::place, buffer: Which = values::which, page: u64 = values::page,
         length: u64 = values::mapped, protection: u8 = protection, flags: u32 = map_flags });
-call!(/// munmap(2)
-    Unmap { place: u8 = values::place, page: u64 = values::pages, pages: u64 = values::pages });
+call!(/// munmap(2); `own`, as for the next calls: memory of the program.
+    Unmap { own: bool = rarely, place: u8 = values::place, page: u64 = values::pages, pages: u64 = values::pages });
 call!(/// mremap(2); flags as MREMAP_*.
     Remap { place: u8 = values::place, page: u64 = values::pages, pages: u64 = values::pages,
         new_pages: u64 = values::pages, to: u8 = values::place, flags: u8 = remap_flags });
 call!(/// mprotect(2)
-    Protect { place: u8 = values::place, page: u64 = values::pages, pages: u64 = values::pages,
+    Protect { own: bool = rarely, place: u8 = values::place, page: u64 = values::pages, pages: u64 = values::pages,
         protection: u8 = protection });
 call!(/// madvise(2)
-    Advise { place: u8 = values::place, page: u64 = values::pages, pages: u64 = values::pages, advice: u8 = advice });
+    Advise { own: bool = rarely, place: u8 = values::place, page: u64 = values::pages, pages: u64 = values::pages,
+        advice: u8 = advice });
 call!(/// Loads from a mapping, or stores to it.
-    Touch { place: u8 = values::place, offset: u64 = values::offset, length: u64 = values::length,
+    Touch { own: bool = rarely, place: u8 = values::place, offset: u64 = values::offset, length: u64 = values::length,
         store: bool = bool::arbitrary });
 call!(/// read(2), pread(2)
     Read { file: u8 = values::file, at: Option<u64> = values::position, length: u64 = values::length,
@@ -193,8 +199,9 @@ macro_rules! ops {
 }
 
 ops! {
-    6u32 Open, 4 Close, 3 Dup, 2 Pass, 3 Info, 14 Alloc, 8 Free, 8 Buffer, 6 Export, 16 Transfer, 24 Submit, 18 Wait, 12 Cancel,
-    6 Eventfd, 4 Ring, 4 Unknown, 14 Map, 6 Unmap, 5 Remap, 5 Protect, 5 Advise, 14 Touch, 4 Read, 4 Write, 4 Seek, 4 Poll,
+    6u32 Open, 4 Close, 3 Dup, 2 Pass, 3 Info, 14 Alloc, 12 Register, 6 Provide, 8 Free, 8 Buffer, 6 Export, 16 Transfer,
+    24 Submit, 18 Wait, 12 Cancel, 6 Eventfd, 4 Ring, 4 Unknown, 14 Map, 6 Unmap, 5 Remap, 5 Protect, 5 Advise, 14 Touch, 4 Read,
+    4 Write, 4 Seek, 4 Poll,
     2 Fdinfo, 1 Fork, 1 Kill, 2 Signal, 40 Storm,
 }
 
@@ -212,6 +219,10 @@ impl Default for Op {
 
 fn rarely(u: &mut Unstructured) -> Result<bool> {
     values::once_in(u, 12)
+}
+
+fn mostly(u: &mut Unstructured) -> Result<bool> {
+    Ok(!rarely(u)?)
 }
 
 /// O_RDWR mostly.
@@ -306,7 +317,9 @@ fn one(u: &mut Unstructured) -> Result<Box<Op>> {
         let op = simple(u)?;
         let fit = match op {
             Op::Open(_) | Op::Close(_) | Op::Dup(_) | Op::Pass(_) | Op::Poll(_) | Op::Fdinfo(_) | Op::Signal(_) => false,
-            Op::Alloc(_) | Op::Map(_) | Op::Touch(_) | Op::Read(_) | Op::Write(_) => values::once_in(u, 4)?,
+            Op::Alloc(_) | Op::Register(_) | Op::Provide(_) | Op::Map(_) | Op::Touch(_) | Op::Read(_) | Op::Write(_) => {
+                values::once_in(u, 4)?
+            }
             _ => true,
         };
         if fit || u.is_empty() {

@@ -75,6 +75,26 @@ pub enum Pointer {
     Wild,
 }
 
+/// The kind of memory of the program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    /// Private.
+    #[default]
+    Private,
+    /// Private and read-only: the page of zeros.
+    ReadOnly,
+    /// Shared.
+    Shared,
+    /// A file of memfd_create(2), from any of its pages on.
+    File(u8),
+    /// A private copy of such a file.
+    Copy(u8),
+    /// Huge pages, if the system has some.
+    Huge,
+    /// Nothing.
+    None,
+}
+
 /// The kind of descriptor for an eventfd.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Descriptor {
@@ -264,6 +284,19 @@ pub fn pointer(u: &mut Unstructured) -> Result<Pointer> {
         57 => Pointer::Null,
         58 => Pointer::Kernel,
         _ => Pointer::Wild,
+    })
+}
+
+/// A kind of memory.
+pub fn kind(u: &mut Unstructured) -> Result<Kind> {
+    Ok(match u.int_in_range(0..=11)? {
+        0..=3 => Kind::Private,
+        4..=5 => Kind::Shared,
+        6..=7 => Kind::File(u.int_in_range(0..=20)?),
+        8 => Kind::Copy(u.int_in_range(0..=20)?),
+        9 => Kind::Huge,
+        10 => Kind::ReadOnly,
+        _ => Kind::None,
     })
 }
 

@@ -29,6 +29,8 @@ pub struct Buffer {
     pub size: u64,
     /// The offset for mmap(2).
     pub offset: u64,
+    /// Requests may write to it.
+    pub writable: bool,
 }
 
 /// The known state of an open file.
@@ -285,7 +287,8 @@ impl World {
             }
             _ => [Wrong; 3],
         };
-        if request.length == 0 || request.reserved != [0; 2] || verdicts.contains(&Wrong) {
+        let read_only = exact && context.find(request.destination).is_some_and(|buffer| !buffer.writable);
+        if request.length == 0 || request.reserved != [0; 2] || read_only || verdicts.contains(&Wrong) {
             Wrong
         } else if verdicts.contains(&Unclear) {
             Unclear

@@ -111,15 +111,20 @@ impl Caller<'_> {
             && got.flags == 0
             && got.reserved == [0; 2];
         ensure(good, || format!("it returned {got:?}"))?;
-        let buffer = world::Buffer { handle: got.handle, size: got.size, offset: got.mmap_offset };
+        let buffer = world::Buffer { handle: got.handle, size: got.size, offset: got.mmap_offset, writable: true };
+        self.add(op.file, buffer)
+    }
+
+    /// Adds a new buffer to the known state.
+    pub(super) fn add(&self, file: u8, buffer: world::Buffer) -> Judged {
         let exact = self.world.exact();
-        let added = self.world.with(op.file, |context, _| {
+        let added = self.world.with(file, |context, _| {
             let known = context.find(buffer.handle).is_some();
             context.buffers.retain(|other| other.handle != buffer.handle);
             context.buffers.push(buffer);
             !known
         });
-        ensure(added != Some(false) || !exact, || format!("handle {} is in use already", got.handle))
+        ensure(added != Some(false) || !exact, || format!("handle {} is in use already", buffer.handle))
     }
 
     pub(super) fn free(&mut self, op: &ops::Free) -> Judged {

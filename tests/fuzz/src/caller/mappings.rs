@@ -2,7 +2,7 @@
 
 use super::{ensure, Caller, Direction, Judged};
 use crate::{
-    memory::{foreign, in_places, place},
+    memory::{foreign, in_places, own_place, place},
     ops, sys,
     uapi::{self, rdma_buffer_info, rdma_export, rdma_import},
     values::{Pointer, PAGE, PLACE_SIZE},
@@ -15,10 +15,19 @@ use libc::{
 /// Distance of the offsets of two handles, for handles whose offset is not known.
 const WINDOW: u64 = 1 << 30;
 
+/// The address of a place for mappings, or for memory of the program.
+pub(super) fn base(own: bool, number: u8) -> u64 {
+    if own {
+        own_place(number)
+    } else {
+        place(number)
+    }
+}
+
 /// A part of a place: its address and size. No other address is used.
-fn part(number: u8, page: u64, pages: u64) -> (u64, u64) {
+fn part(own: bool, number: u8, page: u64, pages: u64) -> (u64, u64) {
     let offset = (page * PAGE) % PLACE_SIZE;
-    (place(number) + offset, (pages * PAGE).min(PLACE_SIZE - offset))
+    (base(own, number) + offset, (pages * PAGE).min(PLACE_SIZE - offset))
 }
 
 impl Caller<'_> {
@@ -26,8 +35,9 @@ impl Caller<'_> {
         let handle = self.world.handle(op.file, op.buffer);
         let known = self.world.with(op.file, |context, _| context.find(handle).copied()).flatten();
         let number = u64::from(handle).wrapping_sub(uapi::RDMA_FIRST_BUFFER.into());
-        let base = known.map_or(number.wrapping_mul(WINDOW), |buffer| buffer.offset);
-        let offset = base.wrapping_add(op.page.wrapping_mul(PAGE));
+        let mappable = known.filter(|buffer| buffer.offset != uapi::RDMA_NO_OFFSET);
+        let start = mappable.map_or(number.wrapping_mul(WINDOW), |buffer| buffer.offset);
+        let offset = start.wrapping_add(op.page.wrapping_mul(PAGE));
         let (shared, fd) = (op.flags as i32, self.world.fd(op.file));
         let protection = i32::from(op.protection & 7);
         let answer = sys::mmap(place(op.place), op.length, protection, shared | libc::MAP_FIXED_NOREPLACE, fd, offset);
@@ -46,8 +56,9 @@ impl Caller<'_> {
         };
         ensure(slot.reads() && (slot.writes() || protection & libc::PROT_WRITE == 0), || "it was mapped".into())?;
         let buffer = self.world.with(op.file, |context, _| {
+            let mappable = |buffer: &&Buffer| buffer.offset != uapi::RDMA_NO_OFFSET;
             let holds = |buffer: &&Buffer| (buffer.offset..buffer.offset + WINDOW).contains(&offset);
-            context.buffers.iter().find(holds).copied()
+            context.buffers.iter().filter(mappable).find(holds).copied()
         });
         let length = op.length.next_multiple_of(PAGE);
         let inside = buffer.flatten().is_some_and(|buffer| offset - buffer.offset + length <= buffer.size);
@@ -63,7 +74,7 @@ impl Caller<'_> {
         if answer.is_ok() {
             self.world.with(file, |context, _| {
                 context.buffers.retain(|buffer| buffer.handle != handle);
-                context.buffers.push(Buffer { handle, size: got.size, offset: 0 });
+                context.buffers.push(Buffer { handle, size: got.size, offset: 0, writable: true });
             });
         }
         Ok(())
@@ -108,14 +119,14 @@ impl Caller<'_> {
     }
 
     pub(super) fn unmap(&mut self, op: &ops::Unmap) -> Judged {
-        let (address, length) = part(op.place, op.page, op.pages);
+        let (address, length) = part(op.own, op.place, op.page, op.pages);
         let answer = sys::munmap(address, length);
         self.expect(answer, &[EINVAL, ENOMEM])
     }
 
     pub(super) fn remap(&mut self, op: &ops::Remap) -> Judged {
-        let (address, length) = part(op.place, op.page, op.pages);
-        let (to, new_length) = part(op.to, 0, op.new_pages);
+        let (address, length) = part(false, op.place, op.page, op.pages);
+        let (to, new_length) = part(false, op.to, 0, op.new_pages);
         let flags = u64::from(op.flags & 7);
         let answer = sys::call(libc::SYS_mremap, [address, length, new_length, flags, to]);
         let answer = self.answered(answer, &[EAGAIN, EFAULT, EINVAL, ENOMEM, EPERM])?;
@@ -129,23 +140,23 @@ impl Caller<'_> {
     }
 
     pub(super) fn protect(&mut self, op: &ops::Protect) -> Judged {
-        let (address, length) = part(op.place, op.page, op.pages);
+        let (address, length) = part(op.own, op.place, op.page, op.pages);
         let protection = op.protection & 7;
         let answer = sys::call(libc::SYS_mprotect, [address, length, protection.into()]);
         let answer = self.answered(answer, &[EACCES, EINVAL, ENOMEM, EPERM])?;
         let executable = i32::from(protection) & libc::PROT_EXEC != 0;
-        ensure(answer.is_err() || !executable || length == 0, || "it can be executed".into())
+        ensure(op.own || answer.is_err() || !executable || length == 0, || "it can be executed".into())
     }
 
     pub(super) fn advise(&mut self, op: &ops::Advise) -> Judged {
-        let (address, length) = part(op.place, op.page, op.pages);
+        let (address, length) = part(op.own, op.place, op.page, op.pages);
         let answer = sys::call(libc::SYS_madvise, [address, length, op.advice.into()]);
         self.expect(answer, &[EACCES, EAGAIN, EBADF, EBUSY, EFAULT, EINTR, EINVAL, EIO, ENODEV, ENOMEM, EPERM])
     }
 
     pub(super) fn touch(&mut self, op: &ops::Touch) -> Judged {
         let offset = op.offset % PLACE_SIZE;
-        let (address, length) = (place(op.place) + offset, op.length.min(PLACE_SIZE - offset).min(PAGE));
+        let (address, length) = (base(op.own, op.place) + offset, op.length.min(PLACE_SIZE - offset).min(PAGE));
         let errors = [EFAULT, EINTR];
         if op.store {
             let answer = self.memory.own.store(address, length);

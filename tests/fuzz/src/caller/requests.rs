@@ -3,12 +3,12 @@
 use super::{ensure, Caller, Direction, Judged};
 use crate::{
     memory::{as_bytes, from_bytes},
-    ops,
+    ops, sys,
     uapi::{self, rdma_cancel, rdma_completion, rdma_request, rdma_submit, rdma_wait},
     values::Pointer,
     world::{Context, Slot, Verdict},
 };
-use libc::{E2BIG, EAGAIN, EALREADY, EBADF, ECANCELED, EFAULT, EINTR, ENOENT, ENOMEM};
+use libc::{E2BIG, EACCES, EAGAIN, EALREADY, EBADF, ECANCELED, EFAULT, EINTR, ENOENT, ENOMEM};
 
 const DEPTH: usize = uapi::RDMA_QUEUE_DEPTH as usize;
 
@@ -40,14 +40,26 @@ impl Caller<'_> {
     pub(super) fn transfer(&mut self, op: &ops::Transfer) -> Judged {
         let request = self.request(op.file, &op.request);
         let verdict = if request.flags == 0 { self.verdict(op.file, &request) } else { Verdict::Wrong };
-        let errors = [EAGAIN, EBADF, EINTR, ENOMEM];
+        let errors = [EACCES, EAGAIN, EBADF, EINTR, ENOMEM];
         let (answer, _) = self.ioctl(op.file, uapi::RDMA_IOC_TRANSFER, op.pointer, &request, Direction::In, &errors)?;
+        self.check_denied(op.file, answer, &[request])?;
         ensure(answer.is_err() || verdict != Verdict::Wrong, || format!("it was done: {request:?}"))?;
         if self.sound(op.file, op.pointer) && verdict == Verdict::Right {
             let fine = [Ok(0), Err(EAGAIN), Err(EINTR), Err(ENOMEM)].contains(&answer);
             ensure(fine, || format!("{answer:?}, and nothing is wrong with {request:?}"))?;
         }
         Ok(())
+    }
+
+    /// Checks that EACCES is the result of a request that would write to a buffer that is read-only.
+    fn check_denied(&self, file: u8, answer: sys::Answer, requests: &[rdma_request]) -> Judged {
+        let read_only = self.surely(file).and_then(|_| {
+            let read_only = |context: &mut Context, _| {
+                requests.iter().any(|request| context.find(request.destination).is_some_and(|buffer| !buffer.writable))
+            };
+            self.world.with(file, read_only)
+        });
+        ensure(answer != Err(EACCES) || read_only != Some(false), || "EACCES, and no buffer is read-only".into())
     }
 
     pub(super) fn submit(&mut self, op: &ops::Submit) -> Judged {
@@ -66,8 +78,9 @@ impl Caller<'_> {
             flags: op.flags,
             reserved: op.reserved,
         };
-        let errors = [E2BIG, EAGAIN, EBADF, EINTR, ENOMEM];
+        let errors = [E2BIG, EACCES, EAGAIN, EBADF, EINTR, ENOMEM];
         let (answer, _) = self.ioctl(op.file, uapi::RDMA_IOC_SUBMIT, op.pointer, &argument, Direction::In, &errors)?;
+        self.check_denied(op.file, answer, &requests)?;
         let (back, intact) = self.memory.array.look();
         let readable = back.len() / (array.len() / requests.len().max(1)).max(1);
         ensure(intact && back == &array[..back.len()], || "the array was written".into())?;
