@@ -113,6 +113,7 @@ static size_t changed_by_others(struct __test_metadata *_metadata, FIXTURE_DATA(
 	struct rdma_cancel cancel = { .cookie = 4711 };
 	struct rdma_eventfd eventfd = { .fd = -1 };
 	struct rdma_alloc alloc = { .size = 0, .handle = 1 };
+	struct rdma_register nothing = { .size = PAGE, .handle = 1 };
 	struct rdma_buffer_info info = { .handle = 0x7fffffff, .size = 1 };
 	struct rdma_free free = { .handle = 0x7fffffff };
 	const struct {
@@ -123,6 +124,7 @@ static size_t changed_by_others(struct __test_metadata *_metadata, FIXTURE_DATA(
 		{ RDMA_IOC_SUBMIT, &submit, 1 },      { RDMA_IOC_CANCEL, &cancel, -ENOENT },
 		{ RDMA_IOC_EVENTFD, &eventfd, 0 },    { RDMA_IOC_ALLOC, &alloc, -EINVAL },
 		{ RDMA_IOC_BUFFER_INFO, &info, -EINVAL }, { RDMA_IOC_FREE, &free, -EINVAL },
+		{ RDMA_IOC_REGISTER, &nothing, -EFAULT },
 	};
 	size_t wrong = 0;
 

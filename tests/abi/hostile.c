@@ -62,6 +62,11 @@ struct subject {
 static const struct subject subjects[] = {
 	{ "DEVICE_INFO", RDMA_IOC_DEVICE_INFO, true },
 	{ "ALLOC", RDMA_IOC_ALLOC, true, { ZERO(rdma_alloc, flags), ZERO(rdma_alloc, reserved) } },
+	{ "REGISTER",
+	  RDMA_IOC_REGISTER,
+	  true,
+	  { ZERO(rdma_register, flags), ZERO(rdma_register, reserved) },
+	  RDMA_REGISTER_READ_ONLY },
 	{ "FREE", RDMA_IOC_FREE, false, { ZERO(rdma_free, flags), ZERO(rdma_free, reserved) } },
 	{ "BUFFER_INFO", RDMA_IOC_BUFFER_INFO, true, { ZERO(rdma_buffer_info, flags), ZERO(rdma_buffer_info, reserved) } },
 	{ "EXPORT", RDMA_IOC_EXPORT, true, { ZERO(rdma_export, flags), ZERO(rdma_export, reserved) } },
@@ -88,6 +93,7 @@ static const struct subject subjects[] = {
 union argument {
 	struct rdma_device_info info;
 	struct rdma_alloc alloc;
+	struct rdma_register registered;
 	struct rdma_free free;
 	struct rdma_buffer_info buffer;
 	struct rdma_export export;
@@ -100,6 +106,7 @@ union argument {
 	struct rdma_completion_ring ring;
 };
 
+static unsigned char own_memory[100];
 static struct rdma_request one_request;
 static struct rdma_completion one_completion;
 
@@ -111,6 +118,9 @@ static union argument right(const FIXTURE_DATA(hostile) *self, unsigned long num
 	switch (number) {
 	case RDMA_IOC_ALLOC:
 		argument.alloc = (struct rdma_alloc){ .size = PAGE };
+		break;
+	case RDMA_IOC_REGISTER:
+		argument.registered = (struct rdma_register){ .address = (uintptr_t)own_memory, .size = sizeof(own_memory) };
 		break;
 	case RDMA_IOC_FREE:
 		argument.free = (struct rdma_free){ .handle = self->buffer.handle };
@@ -242,6 +252,14 @@ TEST_F(hostile, pointers_to_nothing)
 	check_state(_metadata, self, &witness);
 }
 
+/* Whether the device can access the memory that is registered here. If not, the argument is not written. */
+static bool can_register(const FIXTURE_DATA(hostile) *self)
+{
+	union argument argument = right(self, RDMA_IOC_REGISTER);
+
+	return !call(self->fd, RDMA_IOC_REGISTER, &argument) && !free_handle(self->fd, argument.registered.handle);
+}
+
 /* An argument may extend into a read-only page, except for calls that write their argument. */
 TEST_F(hostile, pointers_into_read_only_memory)
 {
@@ -254,7 +272,7 @@ TEST_F(hostile, pointers_into_read_only_memory)
 		union argument argument = right(self, subjects[i].number);
 		int fd = self->fd;
 
-		if (!subjects[i].writes)
+		if (!subjects[i].writes || (subjects[i].number == RDMA_IOC_REGISTER && !can_register(self)))
 			continue;
 		/* Only an idle context gets a ring. */
 		if (subjects[i].number == RDMA_IOC_COMPLETION_RING)

@@ -14,6 +14,7 @@ enum {
 	FIRST_DEVICE_INFO = 80,
 	FIRST_ALLOC = 40,
 	FIRST_FREE = 16,
+	FIRST_REGISTER = 40,
 	FIRST_BUFFER_INFO = 48,
 	FIRST_REQUEST = 64,
 	FIRST_SUBMIT = 24,
@@ -55,6 +56,7 @@ FIXTURE_VARIANT(versions)
 VARIANT(device_info, DEVICE_INFO, false, true, 0);
 VARIANT(alloc, ALLOC, true, true, 0);
 VARIANT(free, FREE, true, false, 0);
+VARIANT(register, REGISTER, true, true, 0);
 VARIANT(buffer_info, BUFFER_INFO, true, true, 0);
 VARIANT(transfer, TRANSFER, true, false, 0);
 VARIANT(submit, SUBMIT, true, false, 1);
@@ -86,12 +88,16 @@ FIXTURE_TEARDOWN(versions)
 	munmap(self->argument, ARGUMENT_BYTES + PAGE);
 }
 
+/* For REGISTER. */
+static unsigned char memory[100];
+
 /* Prepares the call, and stores a valid argument this number of bytes before the end of the memory; its other fields are 0. */
 static unsigned char *prepare(struct __test_metadata *_metadata, FIXTURE_DATA(versions) *self, unsigned long number, size_t size)
 {
 	unsigned char *place = self->argument + ARGUMENT_BYTES - size;
 	union {
 		struct rdma_alloc alloc;
+		struct rdma_register registered;
 		struct rdma_free free;
 		struct rdma_buffer_info info;
 		struct rdma_export export;
@@ -107,6 +113,9 @@ static unsigned char *prepare(struct __test_metadata *_metadata, FIXTURE_DATA(ve
 	switch (number) {
 	case RDMA_IOC_ALLOC:
 		argument.alloc.size = 1;
+		break;
+	case RDMA_IOC_REGISTER:
+		argument.registered = (struct rdma_register){ .address = (uintptr_t)memory, .size = sizeof(memory) };
 		break;
 	case RDMA_IOC_FREE:
 		if (!self->another.handle) {

@@ -5,6 +5,7 @@
  */
 #include "dma_buf.h"
 #include "fail_nth.h"
+#include "registered.h"
 #include "requests.h"
 #include "uring.h"
 
@@ -117,6 +118,39 @@ static void free_allocated(struct __test_metadata *_metadata, struct scene *self
 
 CALL(alloc, NULL, alloc_page, free_allocated)
 CALL(alloc_in_pieces, NULL, alloc_pieces, free_allocated)
+
+/* More pages than are pinned at once, and with them the pages of this program, which are locked. */
+enum { REGISTERED = 600 };
+
+static long register_pages(struct scene *self)
+{
+	struct buffer buffer;
+	int error = register_memory(self->fd, self->bytes, REGISTERED * PAGE, 0, &buffer);
+
+	return error ? error : (long)buffer.handle;
+}
+
+static void free_registered(struct __test_metadata *_metadata, struct scene *self, long answer)
+{
+	free_allocated(_metadata, self, answer);
+	EXPECT_EQ(0, pinned_pages());
+}
+
+TEST_F(fail_nth, register)
+{
+	struct scene *scene = &self->scene;
+	const struct sweep what = { "register", scene->fd, 1, NULL, register_pages, free_registered };
+	long handle;
+
+	scene->bytes = memory_at(NULL, REGISTERED * PAGE, PROT_READ | PROT_WRITE, ANYWHERE | MAP_POPULATE);
+	ASSERT_NE(NULL, scene->bytes);
+	handle = register_pages(scene);
+	if (handle == -EOPNOTSUPP)
+		SKIP(return, "the device cannot access this memory");
+	free_registered(_metadata, scene, handle);
+	sweep(_metadata, scene, &what);
+	EXPECT_LE(3, totals->refused);
+}
 
 static void allocate_other(struct __test_metadata *_metadata, struct scene *self)
 {

@@ -3,6 +3,8 @@
  * REGISTER: memory of the program as a buffer. It is exact, stays the program's own, and is given back; what cannot be registered is refused.
  * Runs on each device that can access all memory, or has an IOMMU.
  */
+#include "ioat.h"
+#include "registered.h"
 #include "teardown.h"
 
 #include <linux/userfaultfd.h>
@@ -12,35 +14,6 @@
 
 enum { PAGES = 8 };
 #define SIZE (PAGES * PAGE)
-#define ANYWHERE (MAP_PRIVATE | MAP_ANONYMOUS)
-
-static int register_memory(int fd, const void *address, uint64_t size, uint32_t flags, struct buffer *buffer)
-{
-	struct rdma_register request = { .address = (uintptr_t)address, .size = size, .flags = flags };
-	int error = call(fd, RDMA_IOC_REGISTER, &request);
-
-	*buffer = (struct buffer){ request.handle, size, RDMA_NO_OFFSET, (unsigned char *)address };
-	return error;
-}
-
-/* Memory of the program; NULL if there is none. */
-static unsigned char *memory_at(void *address, size_t size, int protection, int flags)
-{
-	unsigned char *bytes = mmap(address, size, protection, flags, -1, 0);
-
-	return bytes == MAP_FAILED ? NULL : bytes;
-}
-
-/* Pages that the process has pinned. Source: Documentation/filesystems/proc.rst, VmPin */
-static long pinned_pages(void)
-{
-	char status[8192], *line;
-
-	if (read_text("/proc/self/status", status, sizeof(status)))
-		return -1;
-	line = strstr(status, "VmPin:");
-	return line ? atol(line + 6) * 1024 / (long)PAGE : -1;
-}
 
 /* Bytes that are charged to the context. */
 static long charged(int fd)
@@ -426,48 +399,100 @@ TEST_F(registered, freed_with_requests)
 	EXPECT_EQ(pins, pinned_pages());
 }
 
-/* A process that dies with requests: its pages are used by others only after the device has let go of them. */
-TEST_F(registered, killed)
+/* The ways in which a process leaves its memory. */
+enum end {
+	KILLED,	   /* SIGKILL */
+	EXITS,	   /* exit(2) */
+	EXECUTES,  /* execve(2), which closes the file */
+	KEEPS_FILE /* execve(2), and the next program has the file */
+};
+
+/* Has requests that write to its memory, until it ends; the parent writes a byte to end it. */
+static void be_written(int ready, int go, enum end end)
 {
-	int rounds = scale(20, 500);
+	int fd = open_node(O_RDWR);
+	unsigned char *bytes = memory_at(NULL, SIZE, PROT_READ | PROT_WRITE, ANYWHERE | MAP_POPULATE);
+	struct buffer own, coherent;
+	char byte;
+
+	if (fd < 0 || allocate(fd, SIZE, &coherent) || register_memory(fd, bytes, SIZE, 0, &own))
+		_exit(1);
+	memset(coherent.bytes, 0xdd, SIZE);
+	for (int i = 0; i < 50; i++)
+		if (submit_one(fd, (struct rdma_request){ .operation = RDMA_OP_COPY, .source = coherent.handle,
+							  .destination = own.handle, .length = SIZE }) != 1)
+			_exit(2);
+	if (end == KEEPS_FILE && fcntl(fd, F_SETFD, 0))
+		_exit(3);
+	if (write(ready, "", 1) != 1 || read(go, &byte, 1) != 1)
+		_exit(4);
+	if (end == EXITS)
+		_exit(0);
+	execl("/bin/sleep", "sleep", end == KEEPS_FILE ? "0.3" : "0", NULL);
+	_exit(5);
+}
+
+FIXTURE_VARIANT(ending)
+{
+	enum end end;
+};
+
+FIXTURE(ending)
+{
+	int ready[2], go[2];
+};
+
+FIXTURE_SETUP(ending)
+{
+	ASSERT_EQ(0, pipe(self->ready));
+	ASSERT_EQ(0, pipe(self->go));
+}
+
+FIXTURE_TEARDOWN(ending)
+{
+}
+
+FIXTURE_VARIANT_ADD(ending, killed) { .end = KILLED };
+FIXTURE_VARIANT_ADD(ending, exits) { .end = EXITS };
+FIXTURE_VARIANT_ADD(ending, executes) { .end = EXECUTES };
+FIXTURE_VARIANT_ADD(ending, keeps_file) { .end = KEEPS_FILE };
+
+/* A process that leaves its memory with requests: its pages are used by others only after the device has let go of them. */
+TEST_F(ending, with_requests)
+{
+	int rounds = scale(variant->end == KILLED ? 20 : 10, 500);
 	long changed = 0;
 
 	for (int round = 0; round < rounds; round++) {
 		struct crop crop;
-		int ready[2], status;
 		pid_t child;
+		int status;
 		char byte;
 
-		ASSERT_EQ(0, pipe(ready));
 		child = fork();
-		if (!child) {
-			int fd = open_node(O_RDWR);
-			unsigned char *bytes = memory_at(NULL, SIZE, PROT_READ | PROT_WRITE, ANYWHERE | MAP_POPULATE);
-			struct buffer own, coherent;
-
-			if (fd < 0 || allocate(fd, SIZE, &coherent) || register_memory(fd, bytes, SIZE, 0, &own))
-				_exit(1);
-			memset(coherent.bytes, 0xdd, SIZE);
-			for (int i = 0; i < 50; i++)
-				if (submit_one(fd, (struct rdma_request){ .operation = RDMA_OP_COPY, .source = coherent.handle,
-									  .destination = own.handle, .length = SIZE }) != 1)
-					_exit(2);
-			if (write(ready[1], "", 1) != 1)
-				_exit(3);
-			pause();
-		}
-		ASSERT_EQ(1, read(ready[0], &byte, 1));
+		if (!child)
+			be_written(self->ready[1], self->go[0], variant->end);
+		ASSERT_EQ(1, read(self->ready[0], &byte, 1));
 		pause_us(round * 29989L % 220000); /* edu takes 200 ms for a piece, and writes in the second half */
-		kill(child, SIGKILL);
-		ASSERT_EQ(child, waitpid(child, &status, 0));
-		ASSERT_TRUE(WIFSIGNALED(status)) TH_LOG("status %#x", status);
 		ASSERT_EQ(0, prepare(&crop, 0x42));
+		if (variant->end == KILLED)
+			kill(child, SIGKILL);
+		else
+			ASSERT_EQ(1, write(self->go[1], "", 1));
+		/* The other program runs. */
+		if (variant->end == KEEPS_FILE)
+			pause_us(20000);
+		else
+			ASSERT_EQ(child, waitpid(child, &status, 0));
 		ASSERT_EQ(0, plant(&crop, -1, 0));
 		pause_us(250000);
 		changed += harvest(&crop);
+		if (variant->end == KEEPS_FILE)
+			ASSERT_EQ(child, waitpid(child, &status, 0));
+		ASSERT_EQ(variant->end == KILLED ? SIGKILL : 0, status) TH_LOG("status %#x", status);
 	}
 	EXPECT_EQ(0, changed);
-	FIGURE("%d processes killed while the device writes to their memory", "%ld bytes of others changed", rounds, changed);
+	FIGURE("%d processes ended while the device writes to their memory", "%ld bytes of others changed", rounds, changed);
 }
 
 /* Waits in REGISTER for a page fault that never ends. */
@@ -509,30 +534,58 @@ TEST_F(registered, fault_that_never_ends)
 	ASSERT_EQ(0, come_back(address, UNBIND));
 }
 
-/* An unbind with requests: the program keeps its memory, which is pinned no longer. */
-TEST_F(registered, unbound)
+/* With requests, the device goes away: the program keeps its memory, which is pinned no longer. */
+static void lose(struct __test_metadata *_metadata, FIXTURE_DATA(registered) *self, const char *address, enum way way)
 {
 	long pins = pinned_pages();
 	struct rdma_completion completions[32];
 	struct buffer buffer;
-	char address[32];
-	int count;
 
-	ASSERT_EQ(0, pci_address("rdma0", address));
 	ASSERT_EQ(0, register_memory(self->fd, self->bytes, SIZE, 0, &buffer));
 	for (int i = 0; i < 32; i++)
 		ASSERT_EQ(1, submit_one(self->fd, (struct rdma_request){ .operation = RDMA_OP_COPY, .source = self->coherent.handle,
 									 .destination = buffer.handle, .length = SIZE }));
-	ASSERT_LE(0, go_away(address, UNBIND));
+	ASSERT_LE(0, go_away(address, way));
 	EXPECT_EQ(pins, pinned_pages());
 	memset(self->bytes, 0x21, SIZE);
 	pause_us(250000);
 	EXPECT_EQ(0, differing(self->bytes, 0x21, SIZE));
-	count = take(self->fd, completions, 32);
-	EXPECT_EQ(32, count);
+	EXPECT_EQ(32, take(self->fd, completions, 32));
 	EXPECT_EQ(-ENODEV, free_handle(self->fd, buffer.handle));
 	EXPECT_EQ(-ENODEV, register_memory(self->fd, self->bytes, SIZE, 0, &buffer));
+}
+
+TEST_F(registered, unbound)
+{
+	char address[32];
+
+	ASSERT_EQ(0, pci_address("rdma0", address));
+	lose(_metadata, self, address, UNBIND);
 	ASSERT_EQ(0, come_back(address, UNBIND));
+}
+
+TEST_F(registered, removed)
+{
+	bool memory = has_memory(self->fd);
+	char address[32];
+
+	ASSERT_EQ(0, pci_address("rdma0", address));
+	lose(_metadata, self, address, REMOVE);
+	ASSERT_EQ(0, write_text("/sys/bus/pci/rescan", "1"));
+	if (!memory)
+		ASSERT_EQ(0, ioat_bind(address));
+	ASSERT_EQ(0, wait_for_node(NODE));
+}
+
+TEST_F(registered, unplugged)
+{
+	char address[32];
+
+	if (!has_memory(self->fd))
+		SKIP(return, "QEMU 11.1 ends if an I/OAT device with MSI-X is unplugged");
+	ASSERT_EQ(0, pci_address("rdma0", address));
+	lose(_metadata, self, address, UNPLUG);
+	ASSERT_EQ(0, come_back(address, UNPLUG));
 }
 
 FIXTURE(unreachable)
