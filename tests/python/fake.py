@@ -23,11 +23,29 @@ def fail(number: int) -> OSError:
     return OSError(number, os.strerror(number))
 
 
+def unused(buffers: dict[int, object]) -> int:
+    """A handle that is free."""
+    return min(set(range(2, len(buffers) + 3)) - set(buffers))
+
+
+def load(buffer: "int | ctypes.Array[ctypes.c_ubyte]", length: int, at: int) -> bytes:
+    """Bytes of a buffer."""
+    return os.pread(buffer, length, at) if isinstance(buffer, int) else bytes(buffer[at : at + length])
+
+
+def store(buffer: "int | ctypes.Array[ctypes.c_ubyte]", data: bytes, at: int) -> None:
+    """Store bytes in a buffer."""
+    if isinstance(buffer, int):
+        os.pwrite(buffer, data, at)
+    else:
+        ctypes.memmove(ctypes.addressof(buffer) + at, data, len(data))
+
+
 class File:
-    """An open file: its buffers by handle, each a memfd, and its requests."""
+    """An open file: its buffers by handle, each a memfd or registered memory, and its requests."""
 
     def __init__(self) -> None:
-        self.buffers: dict[int, int] = {}
+        self.buffers: dict[int, int | ctypes.Array[ctypes.c_ubyte]] = {}
         self.queue: deque[_abi.rdma_request] = deque()
         self.completed: deque[_abi.rdma_completion] = deque()
 
@@ -46,6 +64,8 @@ class Driver:
         self.actions = {
             _abi.RDMA_IOC_DEVICE_INFO: self.info,
             _abi.RDMA_IOC_ALLOC: self.alloc,
+            _abi.RDMA_IOC_REGISTER: self.register,
+            _abi.RDMA_IOC_BUFFER_INFO: self.buffer_info,
             _abi.RDMA_IOC_FREE: self.free,
             _abi.RDMA_IOC_TRANSFER: self.transfer,
             _abi.RDMA_IOC_SUBMIT: self.submit,
@@ -98,13 +118,27 @@ class Driver:
     def alloc(self, node: int, alloc: _abi.rdma_alloc) -> None:
         buffers = self.files[node].buffers
         alloc.size = -(-alloc.size // PAGE) * PAGE
-        alloc.handle = min(set(range(2, len(buffers) + 3)) - set(buffers))
+        alloc.handle = unused(buffers)
         alloc.mmap_offset = alloc.handle * PAGE
         buffers[alloc.handle] = os.memfd_create("rust_dma_fake")
         os.truncate(buffers[alloc.handle], alloc.size)
 
     def free(self, node: int, free: _abi.rdma_free) -> None:
-        os.close(self.files[node].buffers.pop(free.handle))
+        buffer = self.files[node].buffers.pop(free.handle)
+        if isinstance(buffer, int):
+            os.close(buffer)
+
+    def register(self, node: int, register: _abi.rdma_register) -> None:
+        buffers = self.files[node].buffers
+        register.handle = unused(buffers)
+        buffers[register.handle] = (ctypes.c_ubyte * register.size).from_address(register.address)
+
+    def buffer_info(self, node: int, info: _abi.rdma_buffer_info) -> None:
+        if self.gone:
+            raise fail(errno.ENODEV)
+        if info.handle not in self.files[node].buffers:
+            raise fail(errno.EINVAL)
+        info.requests = sum(info.handle in (request.source, request.destination) for request in self.files[node].queue)
 
     def transfer(self, node: int, request: _abi.rdma_request) -> None:
         self.execute(node, request)
@@ -113,11 +147,11 @@ class Driver:
         """Move the bytes of a request."""
         buffers = self.files[node].buffers
         if request.source:
-            data = os.pread(buffers[request.source], request.length, request.source_offset)
+            data = load(buffers[request.source], request.length, request.source_offset)
         else:
             data = self.read(node, request.length, request.source_offset)
         if request.destination:
-            os.pwrite(buffers[request.destination], data, request.destination_offset)
+            store(buffers[request.destination], data, request.destination_offset)
         else:
             self.write(node, data, request.destination_offset)
 

@@ -15,6 +15,7 @@ sys.path[:0] = [str(PROJECT / "tests/harness"), str(PROJECT / "user/python")]
 import cases  # noqa: E402
 import fake  # noqa: E402
 import ktap  # noqa: E402
+import registered_cases  # noqa: E402
 from rust_dma import _abi  # noqa: E402
 
 
@@ -158,5 +159,35 @@ class Rare(Faked, cases.Cases):
         asyncio.run(asyncio.wait_for(main(), 10))
 
 
+class Registered(Faked, registered_cases.Registered):
+    """Memory of the program, in requests that do not end at once."""
+
+    def hold(self) -> None:
+        self.driver.held = True
+
+    def test_an_object_is_kept_for_ever_if_its_transfer_does_not_end(self) -> None:
+        def stuck(*_: object) -> None:
+            raise fake.fail(errno.ETIMEDOUT)
+
+        memory = bytearray(4096)
+        buffer = self.context.register(memory)
+        self.driver.actions[_abi.RDMA_IOC_TRANSFER] = stuck
+        with self.assertRaises(TimeoutError):
+            self.context.from_device(buffer)
+        buffer.free()
+        self.context.close()
+        with self.assertRaises(BufferError):
+            memory.append(1)
+
+    def test_a_removed_device_does_not_access_it(self) -> None:
+        memory = bytearray(4096)
+        buffer = self.context.register(memory)
+        self.driver.held = True
+        self.context.submit([self.context.request_from_device(buffer)])
+        self.driver.remove()
+        buffer.free()
+        memory.append(1)
+
+
 if __name__ == "__main__":
-    sys.exit(ktap.main(Rare, *(type(case.__name__, (Faked, case), {}) for case in cases.CASES)))
+    sys.exit(ktap.main(Rare, Registered, *(type(case.__name__, (Faked, case), {}) for case in cases.CASES)))

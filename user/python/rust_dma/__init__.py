@@ -14,6 +14,8 @@ A buffer is memory that the program and the device share, and all views of it ar
 numpy.asarray. `context.allocate((64, 16), "float32")` is an array of numbers. While a request is pending, the device accesses these
 bytes: reads may return old or new data, and writes may be lost.
 
+`context.register(array)` makes a buffer of memory that the program has already, if the device can access all memory, or has an IOMMU.
+
 `to_device`, `from_device` and `copy` wait for the device. `submit` queues requests, and `wait` collects their completions. In asyncio:
 
     async def there_and_back(context: rust_dma.Context, buffer: rust_dma.Buffer) -> None:

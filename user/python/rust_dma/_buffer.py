@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from rust_dma import _abi, _node
 from rust_dma._handle import FREED, Handle
 
 if TYPE_CHECKING:
@@ -42,35 +41,28 @@ class Layout:
             raise ValueError(f"a shape of {self.shape}: lengths must not be negative")
         return math.prod(lengths) * numpy.dtype(self.dtype).itemsize
 
-    def of(self, view: memoryview) -> Elements:
-        """The elements in this memory."""
+    def of(self, memory: memoryview) -> tuple[memoryview, Elements]:
+        """The bytes in this memory, and the elements."""
         if self.dtype is None:
-            return view
+            return memory, memory
         import numpy
 
-        return numpy.frombuffer(view, self.dtype).reshape(self.shape)
+        view = memory[: self.size]
+        return view, numpy.frombuffer(view, self.dtype).reshape(self.shape)
 
 
 class Buffer:
-    """Coherent memory that the device can access; from Context.allocate.
+    """Memory that the device can access; from Context.allocate or Context.register.
 
     It is a sequence of bytes, or of the elements of its dtype, for indices and slices, for memoryview (from Python 3.12 on; `view`
     in all versions) and for numpy.asarray, all without a copy. The memory stays as long as one of these views exists.
     """
 
-    def __init__(self, context: Context, alloc: _abi.rdma_alloc, layout: Layout) -> None:
-        self._handle = Handle(alloc.handle, context._free)
+    def __init__(self, context: Context, handle: Handle, view: memoryview, elements: Elements) -> None:
+        self._handle = handle
         self._context = context
-        self._view: memoryview | None = None
-        self._elements: Elements = memoryview(b"")
-        try:
-            self._view = _node.map_memory(context.fileno(), alloc.size, alloc.mmap_offset)
-            if layout.dtype is not None:
-                self._view = self._view[: layout.size]
-            self._elements = layout.of(self._view)
-        except BaseException:
-            self.free()
-            raise
+        self._view: memoryview | None = view
+        self._elements = elements
 
     @property
     def context(self) -> Context:

@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 import signal
+import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,10 +17,13 @@ from typing import TYPE_CHECKING
 from rust_dma import _abi, _node
 from rust_dma._buffer import Buffer, Layout
 from rust_dma._device import Info, info_of
+from rust_dma._handle import Handle
+from rust_dma._registered import Registered, address_of, bytes_of
 from rust_dma._request import FIRST_AWAITED, Completion, Operation, Request
 
 if TYPE_CHECKING:
     import numpy.typing
+    from _typeshed import ReadableBuffer
 
     from rust_dma._awaited import Awaited
 
@@ -33,6 +37,11 @@ _ALLOCATING = {
     errno.ENOMEM: "no memory that the device can access, or the limit of locked memory (ulimit -l); the kernel log says which",
     errno.EDQUOT: "the limit of the context or the device (parameters context_mib and device_mib); the kernel log says which",
 }
+_REGISTERING = {
+    **_ALLOCATING,
+    errno.EFAULT: "this memory must not be pinned: it is a mapping of a device or of a file that is written back, or is not there any more",
+    errno.EOPNOTSUPP: "the device cannot access this memory; the kernel log says why, and a buffer of `allocate` can be used instead",
+}
 
 
 class Context:
@@ -43,6 +52,7 @@ class Context:
     def __init__(self, node: str | os.PathLike[str] = "/dev/rdma0") -> None:
         self.node = Path(node)
         self._coroutines: Awaited | None = None
+        self._registered = Registered()
         self._kept: deque[Completion] = deque()  # collected, but not yet returned
         try:
             self._file = _node.open_node(node)
@@ -68,6 +78,7 @@ class Context:
         if self._file is not None:
             if self._coroutines is not None:
                 self._coroutines.close(self)
+            self._registered.close(self)
             file, self._file = self._file, None
             os.close(file)
 
@@ -97,7 +108,30 @@ class Context:
             raise ValueError(f"a buffer of {layout.size} bytes: it must have 1 to {limit}")
         alloc = _abi.rdma_alloc(size=layout.size)
         self._call(_abi.RDMA_IOC_ALLOC, alloc, _ALLOCATING)
-        return Buffer(self, alloc, layout)
+        handle = Handle(alloc.handle, self._free)
+        try:
+            return Buffer(self, handle, *layout.of(_node.map_memory(self.fileno(), alloc.size, alloc.mmap_offset)))
+        except BaseException:
+            handle.free()
+            raise
+
+    def register(self, memory: ReadableBuffer) -> Buffer:
+        """Make a buffer of the memory of an object: bytes, a bytearray, a NumPy array, an mmap, or anything else with the buffer protocol.
+
+        Nothing is copied, and the object is kept as long as requests may access it. Requests cannot write to what is read-only for Python.
+        """
+        view = bytes_of(memory)
+        limit = self._info.max_buffer_size
+        if view.nbytes > limit:
+            raise ValueError(f"a buffer of {view.nbytes} bytes: it can have {limit}")
+        self._registered.sweep(self)
+        flags = _abi.RDMA_REGISTER_READ_ONLY if view.readonly else 0
+        register = _abi.rdma_register(address=address_of(view), size=view.nbytes, flags=flags)
+        self._call(_abi.RDMA_IOC_REGISTER, register, _REGISTERING)
+        self._registered.add(register.handle, view)
+        numpy = sys.modules.get("numpy")
+        elements = memory if numpy is not None and isinstance(memory, numpy.ndarray) else view
+        return Buffer(self, Handle(register.handle, self._free_registered), view, elements)
 
     def to_device(self, buffer: Buffer, length: int | None = None, offset: int = 0, at: int = 0) -> None:
         """Transfer bytes of a buffer to device memory, from `at` on, and wait for it."""
@@ -220,6 +254,9 @@ class Context:
             raw = self._raw(request, used)
             try:
                 self._call(_abi.RDMA_IOC_TRANSFER, raw)
+            except TimeoutError:
+                self._registered.stuck = True
+                raise
             except InterruptedError:
                 # Python has called its handler, which has raised no exception (PEP 475). The same bytes are moved again; without
                 # signals, because a timer of less than the time of a transfer would interrupt each attempt.
@@ -267,11 +304,13 @@ class Context:
             for raw in array:
                 if raw.reserved:
                     break
+                self._registered.stuck |= raw.status == -errno.ETIMEDOUT
                 completion = Completion(raw.cookie, raw.bytes, -raw.status)
                 if completion.cookie < FIRST_AWAITED:
                     self._kept.append(completion)
                 elif self._coroutines is not None:
                     self._coroutines.deliver(completion)
+        self._registered.sweep(self)
 
     def _take(self, maximum: int) -> list[Completion]:
         found: list[Completion] = []
@@ -293,6 +332,10 @@ class Context:
             except OSError as error:
                 if error.errno != errno.ENODEV:
                     raise
+
+    def _free_registered(self, handle: int) -> None:
+        if self._file is not None:
+            self._registered.free(self, handle)
 
     def _call(self, number: int, argument: ctypes.Structure, reasons: Mapping[int, str] | None = None) -> int:
         try:

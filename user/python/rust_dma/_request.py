@@ -48,6 +48,8 @@ class Request:
             raise ValueError(f"a request moves at least 1 byte, not {self.length}")
         self._check(self.source, self.source_offset)
         self._check(self.destination, self.destination_offset)
+        if self.destination is not None and self.destination.view.readonly:
+            raise ValueError("the destination is registered memory that is read-only")
         distance = abs(self.source_offset - self.destination_offset)
         if self.source is self.destination and distance < self.length:
             raise ValueError(f"a copy within a buffer, of {self.length} bytes to {distance} bytes from their place: they overlap")

@@ -1,0 +1,128 @@
+"""Memory that the program has, registered as buffers: it must stay where it is as long as the device may access it."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import time
+from typing import TYPE_CHECKING
+
+from rust_dma import _abi
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+    from rust_dma._context import Context
+
+# The watchdog of the driver ends a transfer within a second.
+_LONGEST_TRANSFER_S = 2
+
+# What the device may access as long as the process lives: nothing is known of the end of a transfer.
+_for_ever: list[memoryview] = []
+
+
+class Registered:
+    """The memory of the registered buffers of a context, by handle.
+
+    The driver pins the pages, but the process would use the memory for other objects. Therefore the object is kept, and the handle is
+    not freed, until the buffer has no requests.
+    """
+
+    def __init__(self) -> None:
+        self.stuck = False  # a transfer did not end, and may still write
+        self._memory: dict[int, memoryview] = {}
+        self._freed: set[int] = set()
+        self._process = os.getpid()
+
+    def add(self, handle: int, memory: memoryview) -> None:
+        """Keep this memory."""
+        self._memory[handle] = memory
+
+    def free(self, context: Context, handle: int) -> None:
+        """Free a handle, and release its memory, as soon as it has no requests."""
+        self._freed.add(handle)
+        self.sweep(context)
+
+    def sweep(self, context: Context) -> None:
+        """Free the handles that wait for the end of requests."""
+        for handle in list(self._freed):
+            try:
+                self._freed.remove(handle)  # so that no other thread frees it, too
+            except KeyError:
+                continue
+            if _is_used(context, handle):
+                self._freed.add(handle)
+                continue
+            memory = self._memory.pop(handle)
+            context._free(handle)
+            self._release(memory)
+
+    def close(self, context: Context) -> None:
+        """Cancel the requests of all buffers, and wait for those that have begun: the context is about to be closed."""
+        if self._process != os.getpid():  # a child of fork(2), in whose memory the device does not write
+            return
+        if any(_is_used(context, handle) for handle in self._memory):
+            context._cancel(None)
+        deadline = time.monotonic() + _LONGEST_TRANSFER_S
+        for handle in list(self._memory):
+            while used := _is_used(context, handle):
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(0.001)
+            self.stuck = self.stuck or used
+            self._release(self._memory.pop(handle))
+
+    def _release(self, memory: memoryview) -> None:
+        if self.stuck:
+            _for_ever.append(memory)
+
+
+def bytes_of(memory: ReadableBuffer) -> memoryview:
+    """The bytes of an object, which cannot be moved or resized as long as this view exists."""
+    view = memoryview(memory)
+    if not view.c_contiguous:
+        raise ValueError("the elements of this object are not one after the other in memory (numpy.ascontiguousarray copies them)")
+    if not view.nbytes:
+        raise ValueError("this object has no bytes")
+    return view.cast("B")
+
+
+class _Py_buffer(ctypes.Structure):
+    """Source: Python's Include/pybuffer.h, which is part of the stable ABI."""
+
+    _fields_ = [
+        ("buf", ctypes.c_void_p),
+        ("obj", ctypes.py_object),
+        ("len", ctypes.c_ssize_t),
+        ("itemsize", ctypes.c_ssize_t),
+        ("readonly", ctypes.c_int),
+        ("ndim", ctypes.c_int),
+        ("format", ctypes.c_char_p),
+        ("shape", ctypes.c_void_p),
+        ("strides", ctypes.c_void_p),
+        ("suboffsets", ctypes.c_void_p),
+        ("internal", ctypes.c_void_p),
+    ]
+
+
+def address_of(view: memoryview) -> int:
+    """The address of the first byte. (ctypes has `from_buffer` for writable objects only.)"""
+    raw = _Py_buffer()
+    ctypes.pythonapi.PyObject_GetBuffer(ctypes.py_object(view), ctypes.byref(raw), 0)
+    try:
+        return int(raw.buf)
+    finally:
+        ctypes.pythonapi.PyBuffer_Release(ctypes.byref(raw))
+
+
+def _is_used(context: Context, handle: int) -> bool:
+    """Whether a buffer has requests. After a removal of the device there are none: it waits for the transfer."""
+    info = _abi.rdma_buffer_info(handle=handle)
+    try:
+        context._call(_abi.RDMA_IOC_BUFFER_INFO, info)
+    except OSError as error:
+        if error.errno == errno.ENODEV:
+            return False
+        raise
+    return bool(info.requests)
