@@ -124,13 +124,13 @@ impl Client {
         };
         let mut lane = KBox::new(schedule::Lane::new(owner), GFP_KERNEL_ACCOUNT)?;
         loop {
-            // The queue grows without the lock, so that another thread may use the new entry.
-            channel.grow_queue()?;
             let added = channel.state.lock().queue.add_lane(user, lane);
             match added {
                 Ok(id) => return Ok(id),
                 Err(back) => lane = back,
             }
+            // The queue grows without the lock, so that another thread may use the new entry.
+            channel.grow_queue()?;
         }
     }
 
