@@ -74,8 +74,8 @@ call!(/// RDMA_IOC_DEVICE_INFO
 call!(/// RDMA_IOC_ALLOC
     Alloc { file: u8 = values::file, size: u64 = values::size, flags: u32 = values::zero32,
         reserved: u64 = values::zero, pointer: Pointer = values::pointer });
-call!(/// RDMA_IOC_REGISTER; `own`: memory of the program, otherwise a place for mappings.
-    Register { file: u8 = values::file, own: bool = mostly, place: u8 = values::place, offset: u64 = values::offset,
+call!(/// RDMA_IOC_REGISTER; `fresh`: of new memory, of as many pages as it needs; `own`: memory of the program, otherwise a place for mappings.
+    Register { file: u8 = values::file, fresh: Option<Kind> = values::fresh, own: bool = mostly, place: u8 = values::place, offset: u64 = values::offset,
         size: u64 = values::size, flags: u32 = values::flag, reserved: u64 = values::zero, pointer: Pointer = values::pointer });
 call!(/// mmap(2) of memory of the program, in the place of what was there.
     Provide { place: u8 = values::place, kind: Kind = values::kind, pages: u64 = values::pages });

@@ -300,6 +300,11 @@ pub fn kind(u: &mut Unstructured) -> Result<Kind> {
     })
 }
 
+/// A kind of new memory, or what is there.
+pub fn fresh(u: &mut Unstructured) -> Result<Option<Kind>> {
+    Ok(if once_in(u, 5)? { None } else { Some(kind(u)?) })
+}
+
 /// A descriptor for an eventfd.
 pub fn descriptor(u: &mut Unstructured) -> Result<Descriptor> {
     Ok(match u.int_in_range(0..=9)? {

@@ -10,12 +10,20 @@ use crate::{
 };
 use libc::{EDQUOT, EINTR, EINVAL, ENOMEM, EOPNOTSUPP, MAP_ANONYMOUS, MAP_HUGETLB, MAP_PRIVATE, MAP_SHARED};
 
+/// Bytes of new memory, at most.
+const MOST: u64 = 64 * PAGE;
+
 impl Caller<'_> {
     pub(super) fn provide(&mut self, op: &ops::Provide) -> Judged {
-        let (address, length) = (own_place(op.place), (op.pages * PAGE).min(PLACE_SIZE));
-        let (file, pages) = self.memory.own.file();
-        let from = |page: u8| (file, u64::from(page) % pages * PAGE);
-        let (flags, (fd, offset)) = match op.kind {
+        self.memory_of(op.kind, op.place, op.pages)
+    }
+
+    /// Maps memory of this kind.
+    fn memory_of(&mut self, kind: Kind, place: u8, pages: u64) -> Judged {
+        let (address, length) = (own_place(place), (pages * PAGE).min(PLACE_SIZE));
+        let (file, all) = self.memory.own.file();
+        let from = |page: u8| (file, u64::from(page) % all * PAGE);
+        let (flags, (fd, offset)) = match kind {
             Kind::Private | Kind::ReadOnly => (MAP_PRIVATE | MAP_ANONYMOUS, (-1, 0)),
             Kind::Shared => (MAP_SHARED | MAP_ANONYMOUS, (-1, 0)),
             Kind::Huge => (MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, (-1, 0)),
@@ -23,7 +31,7 @@ impl Caller<'_> {
             Kind::Copy(page) => (MAP_PRIVATE, from(page)),
             Kind::None => return self.expect(sys::munmap(address, length), &[EINVAL, ENOMEM]),
         };
-        let writable = if op.kind == Kind::ReadOnly { 0 } else { libc::PROT_WRITE };
+        let writable = if kind == Kind::ReadOnly { 0 } else { libc::PROT_WRITE };
         let protection = libc::PROT_READ | writable;
         let answer = sys::mmap(address, length, protection, flags | libc::MAP_FIXED, fd, offset);
         self.expect(answer, &[EINVAL, ENOMEM])?;
@@ -33,7 +41,12 @@ impl Caller<'_> {
     }
 
     pub(super) fn register(&mut self, op: &ops::Register) -> Judged {
-        let address = base(op.own, op.place) + op.offset % PLACE_SIZE;
+        let mut offset = op.offset % PLACE_SIZE;
+        if let (Some(kind), true) = (op.fresh, op.own) {
+            offset %= PAGE;
+            self.memory_of(kind, op.place, (offset + op.size.min(MOST)).div_ceil(PAGE))?;
+        }
+        let address = base(op.own, op.place) + offset;
         let wanted = rdma_register { address, size: op.size, flags: op.flags, reserved: [op.reserved, 0], ..Default::default() };
         let errors = [EDQUOT, EINTR, ENOMEM, EOPNOTSUPP];
         let (answer, got) = self.ioctl(op.file, uapi::RDMA_IOC_REGISTER, op.pointer, &wanted, Direction::InOut, &errors)?;
