@@ -29,8 +29,13 @@ arm64_root_key() {
 	} | sha256sum | cut -c 1-12
 }
 
+# The same for the build root of another suite (vm/suites), which builds the module for the suite's kernels.
+suite_root_key() {
+	cat "$project"/vm/suites/{packages,root} | sed -E '/^\s*#( |$)/d' | sha256sum | cut -c 1-12
+}
+
 # ARCH=arm64: for arm64, with a build root and a directory for what is built of its own. In that root, the directory is at /rdma/build.
-# FLAVOUR= is one of Debian's kernels that is used instead of the stock one, such as arm64-16k.
+# FLAVOUR= is one of Debian's kernels that is used instead of the stock one, such as arm64-16k, or the release of one of any suite: 7.3-amd64.
 arch=${ARCH:-amd64} build=$project/build
 [[ $arch != x86* ]] || arch=amd64 # as the kernel calls it
 if [[ -e /etc/rdma-release ]]; then
@@ -43,8 +48,9 @@ else
 	echo "error: ARCH=$arch is not supported; amd64 and arm64 are" >&2
 	exit 1
 fi
+[[ $root == / || ! ${RDMA_SUITE-} ]] || root=$cache/root-$RDMA_SUITE-$(suite_root_key) # vm/modules and vm/suites/setup set it
 flavour=${FLAVOUR:-stock}
-flavour=${flavour#"$arch-"} flavour=${flavour%-"$arch"}
+[[ $flavour == [0-9]*.* ]] || { flavour=${flavour#"$arch-"} flavour=${flavour%-"$arch"}; }
 [[ $flavour != "$arch" ]] || flavour=stock
 
 # The guest's first file system for a kernel of this release, in the build root; created by vm/image.
@@ -58,13 +64,16 @@ guest_directory() {
 }
 
 # Additional kernels for tests (vm/kernel): the path of each in the build root, whose name depends on what affects its contents.
-kernels=(debug kcsan rt upstream)
-[[ $arch == amd64 ]] || kernels=(stock 16k rt)
+# Those with a digit first and a dot are releases, of any of Debian's suites (vm/suites).
+kernels=(debug kcsan rt upstream cloud)
+[[ $arch == amd64 ]] || kernels=(stock 16k rt cloud)
 pristine=/usr/src/linux-pristine
 kernel_directory() {
-	[[ " ${kernels[*]} " == *" $1 "* ]] || die "there is no kernel $1, but: ${kernels[*]}"
+	[[ $1 == [0-9]*.* || " ${kernels[*]} " == *" $1 "* ]] || die "there is no kernel $1, but: ${kernels[*]}"
 	local parts=("$project/vm/kernel")
-	if [[ $arch == arm64 ]]; then
+	if of_suite "$1"; then
+		parts=("$project"/vm/suites/{kernel,lib.sh})
+	elif [[ $arch == arm64 ]]; then
 		parts=("$project"/vm/arm64/{kernel,metadata})
 	elif [[ $1 == upstream ]]; then
 		# It is made from what is built of the debug kernel.
@@ -75,14 +84,35 @@ kernel_directory() {
 	echo "/usr/src/kernels/$1-$(cat "${parts[@]}" | sha256sum | cut -c 1-12)"
 }
 
+# Whether vm/suites makes this kernel.
+of_suite() { [[ $1 == [0-9]*.* || $1 == cloud ]]; }
+
+# Whether the kernel of this release has 9p, by which the guest's file systems are shared with it. Those for clouds do not. In the build root.
+has_9p() { ! grep -qsx '# CONFIG_NET_9P is not set' "/lib/modules/$1/config"; }
+
+# Its version in the package indexes when these were last read (vm/suites/list), or nothing.
+version_of() { awk -v kernel="$1" '$3 == kernel { print $4 }' "$cache/kernels" 2>/dev/null || true; }
+
+# Whether a kernel is in the build root; one of a development suite keeps its name when it gets a new version.
+has_kernel() {
+	local directory version
+	directory=$root$(kernel_directory "$1")
+	[[ -e $directory/release ]] || return
+	[[ $1 != [0-9]*.* ]] && return
+	version=$(version_of "$1")
+	[[ ! $version || $(cat "$directory/version") == "$version" ]]
+}
+
 # Programs beside the root's packages, in the build root: the second QEMU (vm/qemu), DPDK's test program (vm/dpdk), Spin (vm/spin).
 unpacked_directory() {
 	echo "/opt/$1-$(sha256sum <"$project/vm/$1" | cut -c 1-12)"
 }
 
-# Choose a kernel, the stock one or another one: `release` as in uname -r, and in the build root `vmlinuz` and `headers`.
+# Choose a kernel, the stock one or another one: `release` as in uname -r, and in the build root `vmlinuz` and `headers`. If those headers are in
+# the build root of another suite, which then builds the module, `built_in` is that suite.
 choose_kernel() {
 	local directory name=$1
+	built_in=''
 	[[ $name != stock ]] || name=$flavour
 	if [[ $name == stock && $arch == amd64 ]]; then
 		release=$(cat "$root/etc/rdma-release" 2>/dev/null) || die "there is no build root yet; run 'make setup'"
@@ -91,6 +121,7 @@ choose_kernel() {
 		directory=$(kernel_directory "$name") || exit
 		release=$(cat "$root$directory/release" 2>/dev/null) || die "there is no kernel $name yet; run 'vm/setup $name' (kernels: ${kernels[*]})"
 		vmlinuz=$directory/vmlinuz headers=$directory/build
+		built_in=$(cat "$root$directory/suite" 2>/dev/null || true)
 	fi
 }
 

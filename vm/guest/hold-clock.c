@@ -4,7 +4,7 @@
  *
  * QEMU advances the clock of an idle CPU to the next timer at once. This is right for a guest that waits for a timer or for a device, and
  * wrong for one that waits for a file on the host: one timer after the other expires, and timeouts of minutes with them, in the millisecond that
- * the host takes to read. Therefore this process runs from each 9p request to its answer, while nothing else does. It spins on PAUSE (YIELD on
+ * the host takes to read. Therefore this process runs from each request of 9p or virtiofs to its answer, while nothing else does. It spins on PAUSE (YIELD on
  * arm64), which leaves the emulator each time: some microseconds of the host, and one instruction, a nanosecond, of the guest.
  */
 #define _GNU_SOURCE // for SCHED_IDLE
@@ -18,7 +18,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define EVENTS "/sys/kernel/tracing/events/9p/"
+#define EVENTS "/sys/kernel/tracing/events/"
 /* A request without an answer after this number of iterations, about 1 s of the host, counts as lost: its task was killed, or the host is very slow. */
 #define LOST_TURNS 1000000L
 
@@ -87,8 +87,9 @@ int main(void)
 {
 	volatile struct perf_event_mmap_page *page;
 	struct sched_param none = { 0 };
-	int requests = count_hits(EVENTS "9p_client_req/id", -1, &page);
-	int answers = count_hits(EVENTS "9p_client_res/id", requests, NULL);
+	int has_9p = access(EVENTS "9p", F_OK) == 0;
+	int requests = count_hits(has_9p ? EVENTS "9p/9p_client_req/id" : EVENTS "fuse/fuse_request_send/id", -1, &page);
+	int answers = count_hits(has_9p ? EVENTS "9p/9p_client_res/id" : EVENTS "fuse/fuse_request_end/id", requests, NULL);
 	struct pollfd next = { .fd = requests, .events = POLLIN };
 	int64_t lost = hits(requests) - hits(answers);
 
