@@ -5,10 +5,10 @@
 #   KERNEL=7.3.4+deb13-amd64  this Debian kernel instead of the newest  MIRROR=URL  this Debian mirror
 #   KDIR=/path/to/linux       `make modules` against that kernel tree, without a build root
 #   ARCH=arm64                for arm64 (run, shell, sample, modules, test): Debian's kernel, in QEMU; what is built is in build/arm64
-#   FLAVOUR=arm64-16k         this one of Debian's kernels: arm64-16k, rt-arm64; rt-amd64
+#   FLAVOUR=arm64-16k         this one of Debian's kernels: arm64-16k, rt-arm64, cloud-arm64; rt-amd64, cloud-amd64; or one of any suite (docs/kernels.md)
 #   SMMU=no                   `make run ARCH=arm64` without an IOMMU
 #   T=name                    this test only                            M=name      this seeded bug only
-#   S=name                    this sample
+#   S=name                    this sample                           K=7.3-*     these kernels, for test-kernels
 #   V=1                       print all commands
 
 .DEFAULT_GOAL := help
@@ -61,6 +61,9 @@ test-debug: modules samples tests-built ## run the tests on the sanitizer kernel
 test-race: modules samples tests-built ## run the tests for races, on three kernels (40 minutes); T=name
 	@$(call kernels,debug kcsan rt)
 	@vm/enter tests/run --lane race $(T)
+
+test-kernels: setup ## build, load and test the driver on each kernel of Debian's suites, and write docs/kernels.md; K=release for some
+	@tests/kernels/run $(K:%='%')
 
 test-long: modules samples tests-built ## run the tests that can run for hours, for hours; T=name
 	@$(call kernels,debug kcsan rt)
@@ -136,4 +139,4 @@ tests-built: setup user $(if $(arm64),,ioat)
 	@touch $(output)/tests/.built
 
 .PHONY: deb docs release fuzz help run test bench modules shell check rust-analyzer clean distclean setup user ioat sample samples samples-c tests-built tests-c \
-	test-arm64 test-debug test-race test-long upstream guarantees mutants
+	test-arm64 test-debug test-race test-kernels test-long upstream guarantees mutants
