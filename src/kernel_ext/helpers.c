@@ -46,6 +46,7 @@ int rdma_helper_copy_struct_from_user(void *to, size_t to_size,
 int rdma_helper_copy_struct_to_user(void __user *to, size_t to_size,
 				    const void *from, size_t from_size);
 vm_flags_t rdma_helper_get_vma_flags(const struct vm_area_desc *desc);
+bool rdma_helper_is_shared(vm_flags_t flags);
 void rdma_helper_set_vma_flags(struct vm_area_desc *desc);
 void rdma_helper_set_ring_vma_flags(struct vm_area_desc *desc);
 void rdma_helper_get_page(struct page *page);
@@ -264,6 +265,15 @@ int rdma_helper_copy_struct_to_user(void __user *to, size_t to_size,
 vm_flags_t rdma_helper_get_vma_flags(const struct vm_area_desc *desc)
 {
 	return vma_flags_to_legacy(desc->vma_flags);
+}
+
+/*
+ * vma.rs. VM_SHARED is not set for a mapping of a file that is open for reading
+ * only; VM_MAYSHARE is.
+ */
+bool rdma_helper_is_shared(vm_flags_t flags)
+{
+	return flags & VM_MAYSHARE;
 }
 
 /* vma.rs */

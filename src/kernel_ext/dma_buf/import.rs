@@ -24,6 +24,7 @@ use kernel::{
         Bound,
         Device, //
     },
+    dma::DataDirection,
     error::from_err_ptr,
     fs::file::flags,
     prelude::*,
@@ -123,10 +124,11 @@ impl<'bound> ImportedMemory<'bound> {
         // SAFETY: The dma-buf and the device are valid.
         let attachment = unsafe { bindings::dma_buf_attach(dma_buf.0.as_ptr(), raw(dev)) };
         let attachment = NonNull::new(from_err_ptr(attachment)?).ok_or(ENOMEM)?;
-        let direction = if writable {
-            bindings::dma_data_direction::DMA_BIDIRECTIONAL
+        // The type of the C constants is not the same in all releases of the kernel crate.
+        let direction: bindings::dma_data_direction = if writable {
+            DataDirection::Bidirectional.into()
         } else {
-            bindings::dma_data_direction::DMA_TO_DEVICE
+            DataDirection::ToDevice.into()
         };
         // SAFETY: The attachment is valid, and the lock is not held.
         let table = from_err_ptr(unsafe {

@@ -28,6 +28,7 @@ use kernel::{
         Bound,
         Device, //
     },
+    dma::DataDirection,
     mm::Mm,
     page::PAGE_SIZE,
     prelude::*,
@@ -198,10 +199,11 @@ impl<'bound> PinnedMemory<'bound> {
             offset: pages.offset,
             size: pages.size,
         };
-        let direction = if pages.writable {
-            bindings::dma_data_direction::DMA_BIDIRECTIONAL
+        // The type of the C constants is not the same in all releases of the kernel crate.
+        let direction: bindings::dma_data_direction = if pages.writable {
+            DataDirection::Bidirectional.into()
         } else {
-            bindings::dma_data_direction::DMA_TO_DEVICE
+            DataDirection::ToDevice.into()
         };
         // SAFETY: The pages are pinned for as long as `self` exists, and the device is bound during
         // `'bound`.

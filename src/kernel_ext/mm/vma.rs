@@ -30,6 +30,10 @@ extern "C" {
     /// Returns the flags of a mapping that is being created.
     fn rdma_helper_get_vma_flags(desc: *const c_void) -> bindings::vm_flags_t;
 
+    /// Returns whether the flags are those of a shared mapping. (`VM_MAYSHARE` of the kernel crate
+    /// cannot be used for it: 7.3-rc7 defines it as `VM_MAYEXEC`, by mistake.)
+    fn rdma_helper_is_shared(flags: bindings::vm_flags_t) -> bool;
+
     /// Sets the flags of a mapping of page frames that is being created.
     fn rdma_helper_set_vma_flags(desc: *mut c_void);
 
@@ -99,10 +103,15 @@ pub(in crate::kernel_ext) unsafe fn prepare<F: MappableFiles>(
     Ok(())
 }
 
+/// Returns whether the flags are those of a shared mapping.
+fn is_shared(flags: bindings::vm_flags_t) -> bool {
+    // SAFETY: The function accepts any flags.
+    unsafe { rdma_helper_is_shared(flags) }
+}
+
 /// Checks the flags of a mapping; see [`prepare`].
 fn check(flags: bindings::vm_flags_t) -> Result {
-    // `SHARED` is not set for a mapping of a file that is open for reading only; `MAYSHARE` is.
-    if flags & flag::MAYSHARE == 0 {
+    if !is_shared(flags) {
         return Err(EINVAL);
     }
     if flags & flag::EXEC != 0 {

@@ -7,12 +7,14 @@
 //!
 //! C header: `include/linux/mm.h`
 
-use super::rdma_helper_get_vma_flags;
+use super::{
+    check,
+    rdma_helper_get_vma_flags, //
+};
 use crate::kernel_ext::mm::shared_ring::SharedRing;
 use core::marker::PhantomData;
 use kernel::{
     bindings,
-    mm::virt::flags as flag,
     page::PAGE_SHIFT,
     prelude::*, //
 };
@@ -71,13 +73,7 @@ pub(in crate::kernel_ext) unsafe fn prepare<F: RingFiles>(
 ) -> Result {
     // SAFETY: By the safety requirement, `desc` is valid.
     let flags = unsafe { rdma_helper_get_vma_flags(desc.cast()) };
-    // As for the mapping of a buffer.
-    if flags & flag::MAYSHARE == 0 {
-        return Err(EINVAL);
-    }
-    if flags & flag::EXEC != 0 {
-        return Err(EPERM);
-    }
+    check(flags)?;
     // SAFETY: By the safety requirement, `desc` is valid. `fault` returns ordinary pages.
     unsafe { rdma_helper_set_ring_vma_flags(desc.cast()) };
     // SAFETY: By the safety requirement, `desc` is valid and is not shared. The operation uses only
