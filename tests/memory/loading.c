@@ -109,6 +109,12 @@ static bool writable(volatile unsigned char *byte)
 	return wait(&status) > 0 && status == 0;
 }
 
+/* Real-time kernels are built without CONFIG_TRANSPARENT_HUGEPAGE. */
+static bool kernel_has_huge_pages(void)
+{
+	return !access("/sys/kernel/mm/transparent_hugepage", F_OK);
+}
+
 static bool is_mapped(const void *page)
 {
 	unsigned char resident;
@@ -217,6 +223,8 @@ TEST_F(loading, what_is_touched)
 	long tables = page_tables(), before = faults();
 	size_t count;
 
+	if (variant->huge && !kernel_has_huge_pages())
+		SKIP(return, "this kernel has no huge pages");
 	EXPECT_EQ(0, loaded(self->bytes, PAGES));
 	(void)*(volatile unsigned char *)(self->bytes + 3 * PAGE);
 	count = loaded(self->bytes, PAGES);
@@ -233,12 +241,14 @@ TEST_F(loading, what_is_touched)
 	}
 }
 
-/* The kernel chooses an aligned address itself. */
+/* The kernel chooses an address that is aligned for huge pages itself. */
 TEST_F(loading, address)
 {
 	unsigned char *bytes = map(self->fd, self->buffer.mmap_offset, SIZE, PROT_READ);
 	unsigned char *half = map(self->fd, self->buffer.mmap_offset + SIZE / 2 + PAGE, SIZE / 2 - PAGE, PROT_READ);
 
+	if (!kernel_has_huge_pages())
+		SKIP(return, "this kernel has no huge pages");
 	ASSERT_NE(NULL, bytes);
 	ASSERT_NE(NULL, half);
 	EXPECT_EQ(0, (uintptr_t)bytes % HUGE);
