@@ -6,7 +6,7 @@ use crate::{
     ops, sys,
     uapi::{self, rdma_buffer_info, rdma_export, rdma_import},
     values::{Pointer, PAGE, PLACE_SIZE},
-    world::Buffer,
+    world::{Buffer, Slot},
 };
 use libc::{
     EACCES, EAGAIN, EBADF, EBUSY, EDQUOT, EEXIST, EFAULT, EINTR, EINVAL, EIO, ENODEV, ENOMEM, EOPNOTSUPP, EOVERFLOW, EPERM,
@@ -100,19 +100,20 @@ impl Caller<'_> {
         }
         let flags = libc::MAP_SHARED | libc::MAP_FIXED_NOREPLACE;
         let mapped = sys::mmap(place(op.place), PAGE, libc::PROT_READ, flags, got.fd, 0);
-        let imported = self.import(op.to, got.fd);
+        let writable = self.world.slot(op.file).is_none_or(Slot::writes);
+        let imported = self.import(op.to, got.fd, writable);
         let _ = sys::close(got.fd);
         self.expect(mapped, &[EACCES, EAGAIN, EEXIST, ENOMEM])?;
         imported
     }
 
-    /// Imports a dma-buf into the context of a file.
-    fn import(&mut self, file: u8, fd: i32) -> Judged {
+    /// Imports a dma-buf into the context of a file. `writable`: it was exported by a file that is open for writing.
+    fn import(&mut self, file: u8, fd: i32, writable: bool) -> Judged {
         let wanted = rdma_import { fd, ..Default::default() };
         let errors = [EACCES, EBADF, EDQUOT, EINTR, ENOMEM];
         let (answer, got) = self.ioctl(file, uapi::RDMA_IOC_IMPORT, Pointer::Good, &wanted, Direction::InOut, &errors)?;
         if answer.is_ok() {
-            let buffer = Buffer { handle: got.handle, size: got.size, offset: uapi::RDMA_NO_OFFSET };
+            let buffer = Buffer { handle: got.handle, size: got.size, offset: uapi::RDMA_NO_OFFSET, writable };
             self.world.with(file, |context, _| context.buffers.push(buffer));
         }
         Ok(())
