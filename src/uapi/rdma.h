@@ -33,8 +33,8 @@
  * RDMA_IOC_SUBMIT queues requests, and does not wait for them. poll(2), epoll(7)
  * and eventfd(2) (RDMA_IOC_EVENTFD) report completions, and RDMA_IOC_WAIT collects
  * them. With a completion ring (RDMA_IOC_COMPLETION_RING), a program collects them
- * without a system call.
- * them. io_uring(7) executes both calls as commands.
+ * without a system call. io_uring(7) executes RDMA_IOC_TRANSFER and RDMA_IOC_SUBMIT
+ * as commands.
  *
  * A call that fails returns -1 and sets errno. Other calls return 0, or a number if
  * one is documented below. Each call can fail with
