@@ -55,8 +55,8 @@ static inline void count_pages(struct memory *memory)
 	refresh_counts();
 	if (read_text("/proc/meminfo", text, sizeof(text)))
 		return;
-	memory->free_kb = meminfo_kb(text, "\nMemFree:");
-	memory->unknown_kb = meminfo_kb(text, "MemTotal:") - memory->free_kb - kept_by_cpus_kb();
+	memory->free_kb = meminfo_kb(text, "\nMemFree:") + kept_by_cpus_kb();
+	memory->unknown_kb = meminfo_kb(text, "MemTotal:") - memory->free_kb;
 	for (size_t i = 0; i < ARRAY_SIZE(accounts); i++)
 		memory->unknown_kb -= meminfo_kb(text, accounts[i]);
 }
