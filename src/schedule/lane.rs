@@ -176,9 +176,9 @@ impl<T: QueueTypes> Lane<T> {
         Ok(())
     }
 
-    /// The number of completions to [collect](Self::collect), which are not in a ring.
-    pub(super) fn collectable(&self) -> usize {
-        self.completed.len()
+    /// The number of completions to [collect](Self::collect); [`None`] if they are written to a ring.
+    pub(super) fn collectable(&self) -> Option<usize> {
+        self.ring.is_none().then_some(self.completed.len())
     }
 
     /// Frees the room of the completions that the program has collected from the ring. Returns whether

@@ -262,9 +262,9 @@ impl<T: QueueTypes> Queue<T> {
         }
     }
 
-    /// The number of completions to [collect](Self::collect), which are not in a ring.
-    pub(crate) fn collectable(&self, lane: LaneId) -> usize {
-        self.lanes.get(lane).map_or(0, Lane::collectable)
+    /// The number of completions to [collect](Self::collect); [`None`] if they are written to a ring.
+    pub(crate) fn collectable(&self, lane: LaneId) -> Option<usize> {
+        self.lanes.get(lane).map_or(Some(0), Lane::collectable)
     }
 
     /// Frees the room of the completions that the program has collected from the ring of the lane, if

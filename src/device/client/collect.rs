@@ -42,25 +42,27 @@ impl Client {
     /// # Errors
     ///
     /// [`EINVAL`] if completions are written to a ring; [`ENODEV`] if the device is gone and no
-    /// requests are left. [`ERESTARTSYS`] if a signal is
-    /// delivered and no request is completed, and after an event that is no signal. A restarted
-    /// call waits for the same `until`.
+    /// requests are left. [`ERESTARTSYS`] if a signal is delivered and no request is completed, and
+    /// after an event that is no signal. A restarted call waits for the same `until`.
     pub(crate) fn collect(&self, min: usize, max: usize, until: Option<u64>) -> Result<Fifo<Job>> {
         let mut ended = Ended::NotYet;
         loop {
             if let Some(taken) = self.take(min, max, ended)? {
                 return Ok(taken);
             }
-            ended = self.sleep(min, until);
+            ended = self.sleep(min, until, false);
         }
     }
 
     /// Sleeps until `min` requests may be completed. Returns the event that has ended the sleep
-    /// early.
+    /// early. `for_ring`: the completions are written to a ring. Otherwise the thread does not sleep
+    /// if there is a ring: it would not be woken.
     #[inline]
-    pub(super) fn sleep(&self, min: usize, until: Option<u64>) -> Ended {
+    pub(super) fn sleep(&self, min: usize, until: Option<u64>, for_ring: bool) -> Ended {
         let state = self.channel.state.lock();
-        if self.is_enough(&state, min, Ended::NotYet) != Ok(false) {
+        if state.queue.collectable(self.id).is_none() != for_ring
+            || self.is_enough(&state, min, Ended::NotYet) != Ok(false)
+        {
             return Ended::NotYet;
         }
         match self.waiters.collectors.sleep_for(state, min, until) {
@@ -101,10 +103,8 @@ impl Client {
             if enough == Ok(true) {
                 taken.append(&mut state.queue.collect(self.id, max - taken.len()));
             }
-            left = state.queue.collectable(self.id);
-        }
-        if taken.is_empty() && self.ring().is_some() {
-            return Err(EINVAL);
+            // If there is a ring, nothing was taken: it is created only if nothing is collected.
+            left = state.queue.collectable(self.id).ok_or(EINVAL)?;
         }
         if left > 0 {
             // Completions are left: there may be enough for other threads.

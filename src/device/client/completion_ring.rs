@@ -138,7 +138,7 @@ impl Client {
                 self.waiters.collectors.wake_satisfied(completed);
                 return Ok(completed);
             }
-            ended = self.sleep(min, until);
+            ended = self.sleep(min, until, true);
         }
     }
 }

@@ -97,7 +97,7 @@ fn completions_are_written_in_their_order() {
         assert_eq!(queue.state(a).room, DEPTH);
     }
     assert!(ring.head() < 12 * 900, "the indices have wrapped around");
-    assert_eq!(queue.collectable(a), 0);
+    assert_eq!(queue.collectable(a), None);
     assert!(queue.collect(a, 10).is_empty());
 }
 
