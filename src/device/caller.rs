@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The caller of a request that is answered by itself, not by a completion of its context.
+//! A caller that waits for one request.
 
 use super::{
     command_waiter::CommandWaiter,
@@ -13,7 +13,7 @@ use crate::schedule::{
 };
 use kernel::sync::Arc;
 
-/// The caller of a request.
+/// A caller that waits for one request.
 pub(crate) enum Caller<T: QueueTypes> {
     /// A thread in TRANSFER, read(2) or write(2).
     Thread(Arc<SyncWaiter<T>>),

@@ -59,14 +59,7 @@ impl Client {
         waiter.set_command(command);
         let mut jobs = Fifo::new();
         jobs.push_back(job);
-        self.traced.submitted(&jobs);
-        let submitted = self
-            .device
-            .enter(&self.channel, |engine| {
-                engine.submit_sync(self.id, &mut jobs)
-            })
-            .and_then(|accepted| accepted);
-        match submitted {
+        match self.submit_one(&mut jobs) {
             Ok(id) if waiter.submitted(id) => self.abandon_command(&waiter, id),
             Ok(_) => {}
             Err(error) => waiter.fail(error),

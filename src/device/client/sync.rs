@@ -7,6 +7,7 @@ use crate::{
     device::{
         caller::Caller,
         queue::{
+            Job,
             Request,
             Types, //
         },
@@ -43,18 +44,26 @@ impl Client {
         job.submit_sync(request, 0, Caller::Thread(waiter.clone()), now);
         let mut jobs = Fifo::new();
         jobs.push_back(job);
-        self.traced.submitted(&jobs);
         let id = self
-            .device
-            .enter(&self.channel, |engine| {
-                engine.submit_sync(self.id, &mut jobs)
-            })
-            .and_then(|accepted| accepted)
+            .submit_one(&mut jobs)
             .inspect_err(|error| self.traced.refused(&jobs, *error))?;
         match waiter.wait() {
             Ok(answer) => self.outcome(answer, waiter),
             Err(_) => self.abandon_wait(waiter, id),
         }
+    }
+
+    /// Queues a request that a caller waits for, the only one of `jobs`, and starts the engine if it
+    /// is idle. Leaves the list empty.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] if the device is gone, [`EIO`] if the engine is stuck. The list is left as it is.
+    pub(super) fn submit_one(&self, jobs: &mut Fifo<Job>) -> Result<SyncId> {
+        self.traced.submitted(jobs);
+        self.device
+            .enter(&self.channel, |engine| engine.submit_sync(self.id, jobs))
+            .and_then(|accepted| accepted)
     }
 
     /// Returns the result of a request, and puts its job and its waiter into the cache.
