@@ -25,6 +25,7 @@ use kernel::{
 #[pin_data]
 pub(crate) struct CommandWaiter<T: QueueTypes> {
     traced: Traced,
+    cookie: u64,
     /// The time at which the request was submitted, in nanoseconds.
     submitted: u64,
     #[pin]
@@ -51,16 +52,17 @@ enum Progress {
 }
 
 impl<T: QueueTypes> CommandWaiter<T> {
-    /// Creates a waiter without a command, for a request that is submitted at the time `now` in
-    /// nanoseconds.
+    /// Creates a waiter without a command, for a request with this cookie that is submitted at the
+    /// time `now` in nanoseconds.
     ///
     /// # Errors
     ///
     /// [`ENOMEM`].
-    pub(super) fn new(traced: Traced, now: u64) -> Result<Arc<Self>> {
+    pub(super) fn new(traced: Traced, cookie: u64, now: u64) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
                 traced,
+                cookie,
                 submitted: now,
                 state <- new_spinlock_irq!(
                     State {
@@ -105,7 +107,7 @@ impl<T: QueueTypes> CommandWaiter<T> {
     pub(super) fn answer(&self, answer: Answer<T>) {
         match &answer {
             Answer::Ended(job) => self.traced.completed(job),
-            Answer::Failed(error) => self.traced.failed(*error, self.submitted),
+            Answer::Failed(error) => self.traced.failed(self.cookie, *error, self.submitted),
         }
         self.state.lock().answer = Some(answer);
     }

@@ -101,7 +101,7 @@ impl<T: QueueTypes> SyncWaiter<T> {
     pub(super) fn answer(&self, answer: Answer<T>) {
         match &answer {
             Answer::Ended(job) => self.traced.completed(job),
-            Answer::Failed(error) => self.traced.failed(*error, self.submitted.load(Relaxed)),
+            Answer::Failed(error) => self.traced.failed(0, *error, self.submitted.load(Relaxed)),
         }
         *self.answer.lock() = Some(answer);
     }

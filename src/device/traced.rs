@@ -86,9 +86,9 @@ impl Traced {
         );
     }
 
-    /// Traces the failure of a request that the engine still executes. `submitted` is the time at
-    /// which it was submitted.
-    pub(super) fn failed(self, error: Error, submitted: u64) {
-        trace::complete(self.device, self.context, 0, Err(error), 0, submitted);
+    /// Traces the failure of a request with this cookie that the engine still executes, or that was
+    /// not accepted. `submitted` is the time at which it was submitted.
+    pub(super) fn failed(self, cookie: u64, error: Error, submitted: u64) {
+        trace::complete(self.device, self.context, cookie, Err(error), 0, submitted);
     }
 }

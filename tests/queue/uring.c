@@ -367,6 +367,32 @@ TEST_F(uring, removed_with_the_ring)
 	ASSERT_EQ(0, uring_open(&self->ring, 8, 0));
 }
 
+/* The end of a command that is cancelled is traced with its cookie, like its submission. */
+TEST_F(uring, traced)
+{
+	static char text[65536];
+	struct rdma_request request = byte_copy(self, 4242);
+
+	if (!has_memory(self->fd))
+		SKIP(return, "requests end too soon on this device");
+	ASSERT_EQ(0, write_text("/sys/kernel/tracing/events/rust_dma/rdma_complete/enable", "1"));
+	ASSERT_EQ(0, write_text("/sys/kernel/tracing/trace", " "));
+	for (int i = 0; i < 4; i++)
+		transfer(self, variant, &request, i);
+	ASSERT_EQ(4, uring_submit(&self->ring, 0));
+	while (fdinfo(self->fd, "rdma-queued") + in_flight(self->fd) != 4)
+		pause_us(1000);
+	uring_close(&self->ring);
+	while (fdinfo(self->fd, "rdma-queued"))
+		pause_us(1000);
+	pause_us(2 * TRANSFER_US);
+	EXPECT_EQ(0, read_text("/sys/kernel/tracing/trace", text, sizeof(text)));
+	EXPECT_EQ(0, write_text("/sys/kernel/tracing/events/rust_dma/rdma_complete/enable", "0"));
+	EXPECT_NE(NULL, strstr(text, "cookie=4242 status=-125"));
+	EXPECT_EQ(NULL, strstr(text, "cookie=0 "));
+	ASSERT_EQ(0, uring_open(&self->ring, 8, 0));
+}
+
 /* Multishot poll: an event for each step of completions, while it is armed. */
 TEST_F(uring, polled_for_completions)
 {

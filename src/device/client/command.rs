@@ -50,7 +50,7 @@ impl Client {
         queue: impl FnOnce(Arc<CommandState>) -> (Command, Queued),
     ) -> Result<Queued> {
         let mut room = self.reserve(1)?;
-        let waiter = CommandWaiter::new(self.traced, clock::now())?;
+        let waiter = CommandWaiter::new(self.traced, cookie, clock::now())?;
         let caller = Caller::Command(waiter.clone());
         let job = room.job_for(operation, cookie, caller)?;
         // From now on, `command_result` releases the room.
