@@ -29,7 +29,9 @@ impl Handle {
     pub(crate) const RING: usize = (1 << 44) / uapi::RDMA_MAX_BUFFER_SIZE as usize - 2;
 
     /// The first page of the completion ring in the file.
-    pub(crate) const RING_PAGE: usize = (Self::RING + 1) * Self::WINDOW;
+    // CAST: The index is small.
+    // INVARIANT: The number is not 0.
+    pub(crate) const RING_PAGE: usize = Self(Self::FIRST_IN_SLAB + Self::RING as u32).first_page();
 
     /// The number of pages of the file that belong to each handle. The file is divided into windows
     /// of the size of the largest buffer.
@@ -60,7 +62,7 @@ impl Handle {
     }
 
     /// Returns the first page of the handle's window.
-    pub(crate) fn first_page(self) -> usize {
+    pub(crate) const fn first_page(self) -> usize {
         // CAST: `u32` fits into `usize`.
         (self.0 - Self::FIRST.0) as usize * Self::WINDOW
     }
@@ -79,7 +81,5 @@ impl Handle {
     }
 }
 
-// The window of the ring is that of its handle.
-static_assert!(Handle::FIRST_IN_SLAB == uapi::RDMA_FIRST_BUFFER + 1);
 // `of_page` and `first_page` number the windows from the first handle on.
 static_assert!(uapi::RDMA_NO_BUFFER < uapi::RDMA_FIRST_BUFFER);
