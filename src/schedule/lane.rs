@@ -333,7 +333,7 @@ impl<T: QueueTypes> Lane<T> {
     }
 
     /// Completes a request: writes it to the ring or appends it to the completions, and releases its
-    /// memory; or answers the thread that waits for it, which is returned to be woken.
+    /// memory; or answers the caller that waits for it, which is returned to be woken.
     // Inlined into the loops that complete many requests.
     #[inline(always)]
     pub(super) fn complete(

@@ -245,7 +245,8 @@ impl<T: QueueTypes> Queue<T> {
         }
     }
 
-    /// Writes the completions of a lane to a ring in `memory`, which is [new](super::RING_START), from now on.
+    /// Writes the completions of a lane to a ring in `memory`, which is [new](super::RING_START), from
+    /// now on.
     ///
     /// # Errors
     ///
@@ -399,8 +400,8 @@ impl<T: QueueTypes> Queue<T> {
     }
 
     /// Cancels the request of a lane of which transfers are still to be issued, if it has this cookie
-    /// and no caller waits for it.
-    /// There is at most one, because the requests of a lane are executed in order.
+    /// and no caller waits for it. There is at most one, because the requests of a lane are executed
+    /// in order.
     fn cancel_begun(&mut self, lane: LaneId, cookie: Option<u64>) -> bool {
         let wanted = |active: &Active<T>| {
             active.matches(lane, cookie) && active.is_partly_issued() && !active.waited_for()

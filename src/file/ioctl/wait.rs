@@ -25,7 +25,8 @@ use kernel::prelude::*;
 passed!(input rdma_wait: 40);
 passed!(output rdma_completion: 24);
 
-/// Waits for completions. Without a completion ring, writes them to user memory. Returns their number.
+/// Waits for completions. Without a completion ring, writes them to user memory. Returns their
+/// number.
 pub(super) fn wait(
     context: &Context,
     mode: Mode,
@@ -43,11 +44,11 @@ pub(super) fn wait(
     let min = if mode.nonblocking || is_over { 0 } else { min };
     let client = context.client();
     if for_ring {
-        return some(mode, client.wait_for_ring(min, until)?);
+        return not_none(mode, client.wait_for_ring(min, until)?);
     }
     let array = Argument::first_of(wait.completions, wait.completion_size)?;
     let completions = client.collect(min, max, until)?;
-    some(mode, completions.len())?;
+    not_none(mode, completions.len())?;
     put(context, array, completions)
 }
 
@@ -56,7 +57,7 @@ pub(super) fn wait(
 /// # Errors
 ///
 /// [`EAGAIN`] if there are none, and the file has `O_NONBLOCK`.
-fn some(mode: Mode, completions: usize) -> Result<usize> {
+fn not_none(mode: Mode, completions: usize) -> Result<usize> {
     if completions == 0 && mode.nonblocking {
         return Err(EAGAIN);
     }

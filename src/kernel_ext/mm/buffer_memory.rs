@@ -40,8 +40,8 @@ impl BufferMemory<'_> {
         matches!(self, Self::Imported(_))
     }
 
-    /// Prevents the memory from being freed, unpinned or unmapped when this is dropped, because the device
-    /// may still write to it. The memory is leaked on purpose.
+    /// Prevents the memory from being freed, unpinned or unmapped when this is dropped, because the
+    /// device may still write to it. The memory is leaked on purpose.
     pub(crate) fn leak(&self) {
         match self {
             Self::Coherent(memory) => memory.leak(),

@@ -30,8 +30,8 @@ extern "C" {
     /// Returns the flags of a mapping that is being created.
     fn rdma_helper_get_vma_flags(desc: *const c_void) -> bindings::vm_flags_t;
 
-    /// Returns whether the flags are those of a shared mapping. (`VM_MAYSHARE` of the kernel crate
-    /// cannot be used for it: 7.3-rc7 defines it as `VM_MAYEXEC`, by mistake.)
+    /// Returns whether the flags are those of a shared mapping. (In the kernel crate of 7.3-rc7,
+    /// `VM_MAYSHARE` has the bit of `VM_MAYEXEC`.)
     fn rdma_helper_is_shared(flags: bindings::vm_flags_t) -> bool;
 
     /// Sets the flags of a mapping of page frames that is being created.
@@ -152,9 +152,9 @@ pub(in crate::kernel_ext) unsafe fn set_up<F: MappableFiles>(
 
 /// The operations of a mapping of one of the files `F`.
 ///
-/// The private data of a mapping is a reference to an `F::Memory`, from [`mapped`](Self::mapped) or
-/// [`open`](Self::open) to [`close`](Self::close), or from [`set_up`] on. It is null before, and if the creation has
-/// failed.
+/// The private data of a mapping is a reference to an `F::Memory`, from [`mapped`](Self::mapped),
+/// [`open`](Self::open) or [`set_up`] to [`close`](Self::close). It is null before, and if the
+/// creation has failed.
 struct VmaOperations<F>(PhantomData<F>);
 
 impl<F: MappableFiles> VmaOperations<F> {
