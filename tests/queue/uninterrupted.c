@@ -4,9 +4,8 @@
  * control group, a tracer that attaches and detaches, an ignored signal.
  */
 #include "requests.h"
+#include "uring.h"
 
-#include <linux/io_uring.h>
-#include <linux/time_types.h>
 #include <poll.h>
 #include <sys/mount.h>
 #include <sys/ptrace.h>
@@ -119,31 +118,19 @@ static long transfers_so_far(void)
 /* An io_uring of the caller with a repeating timeout: each expiry is task work of the thread. */
 static bool ring_with_timer(int period_us)
 {
-	struct io_uring_params params = { .flags = IORING_SETUP_CQSIZE, .cq_entries = 32768 };
 	struct __kernel_timespec period = { .tv_nsec = period_us * 1000LL };
-	int ring = syscall(SYS_io_uring_setup, 8, &params);
-	struct io_uring_sqe *entries;
-	char *queue;
+	struct io_uring_sqe *entry;
+	struct uring ring;
 
-	if (ring < 0)
+	/* There is room for the completions of all expiries. */
+	if (uring_open(&ring, 8192, 0))
 		return false;
-	queue = mmap(NULL, params.sq_off.array + params.sq_entries * sizeof(unsigned int), PROT_READ | PROT_WRITE,
-		     MAP_SHARED | MAP_POPULATE, ring, IORING_OFF_SQ_RING);
-	entries = mmap(NULL, params.sq_entries * sizeof(*entries), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, ring,
-		       IORING_OFF_SQES);
-	if (queue == MAP_FAILED || entries == MAP_FAILED)
-		return false;
-	entries[0] = (struct io_uring_sqe){
-		.opcode = IORING_OP_TIMEOUT,
-		.addr = (uintptr_t)&period,
-		.len = 1,
-		.timeout_flags = IORING_TIMEOUT_MULTISHOT,
-	};
-	*(unsigned int *)(queue + params.sq_off.array) = 0;
-	__atomic_store_n((unsigned int *)(queue + params.sq_off.tail), 1, __ATOMIC_RELEASE);
-	if (syscall(SYS_io_uring_enter, ring, 1, 0, 0, NULL, 0) != 1)
-		return false;
-	return true;
+	entry = uring_next(&ring);
+	entry->opcode = IORING_OP_TIMEOUT;
+	entry->addr = (uintptr_t)&period;
+	entry->len = 1;
+	entry->timeout_flags = IORING_TIMEOUT_MULTISHOT;
+	return uring_submit(&ring, 0) == 1;
 }
 
 FIXTURE(uninterrupted)
