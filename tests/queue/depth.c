@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The depth of the queue: an accepted request has room for its completion, without room the call fails with EAGAIN. */
-#include "requests.h"
+#include "submitters.h"
 
 FIXTURE(depth)
 {
@@ -134,38 +134,12 @@ TEST_F(depth, of_each_context)
 }
 
 /* Several threads submit and collect concurrently: room is never granted twice. */
-struct submitter {
-	pthread_t thread;
-	int fd;
-	struct buffer *buffer;
-	const bool *enough;
-	long accepted, refused, wrong;
-};
-
-static void *submitter(void *argument)
-{
-	struct submitter *self = argument;
-
-	for (int i = 0; !__atomic_load_n(self->enough, __ATOMIC_RELAXED); i++) {
-		int answer = submit_many(self->fd, self->buffer, 1 + i % 97, 0);
-
-		self->accepted += answer > 0 ? answer : 0;
-		self->refused += answer == -EAGAIN;
-		self->wrong += answer <= 0 && answer != -EAGAIN;
-	}
-	return NULL;
-}
-
 TEST_F(depth, shared_by_threads)
 {
-	struct submitter submitters[4];
-	long accepted = 0, collected = 0;
-	bool enough = false;
+	struct submitters submitters;
+	long accepted, collected = 0;
 
-	for (int i = 0; i < 4; i++) {
-		submitters[i] = (struct submitter){ .fd = self->fd, .buffer = &self->buffer, .enough = &enough };
-		ASSERT_EQ(0, pthread_create(&submitters[i].thread, NULL, submitter, &submitters[i]));
-	}
+	ASSERT_EQ(0, start_submitters(&submitters, self->fd, &self->buffer, false));
 	/* Until more was collected than there is room at once, independent of scheduling. */
 	for (int i = 0; i < 20 || collected <= DEPTH; i++) {
 		int got;
@@ -176,12 +150,8 @@ TEST_F(depth, shared_by_threads)
 		ASSERT_LE(0, got);
 		collected += got;
 	}
-	__atomic_store_n(&enough, true, __ATOMIC_RELAXED);
-	for (int i = 0; i < 4; i++) {
-		ASSERT_EQ(0, pthread_join(submitters[i].thread, NULL));
-		EXPECT_EQ(0, submitters[i].wrong);
-		accepted += submitters[i].accepted;
-	}
+	accepted = stop_submitters(&submitters);
+	ASSERT_LE(0, accepted);
 	EXPECT_GE(DEPTH, accepted - collected);
 	ASSERT_LE(0, cancel_all(self->fd));
 	if (accepted > collected) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The completion ring: its properties, what is written to it, what frees room, and hostile programs. */
 #include "completion_ring.h"
+#include "submitters.h"
 
 #include <sys/wait.h>
 
@@ -540,38 +541,12 @@ TEST_F(ring, fork)
 }
 
 /* Threads submit and cancel while another one collects. */
-struct submitter {
-	pthread_t thread;
-	int fd;
-	struct buffer *buffer;
-	const bool *enough;
-	long accepted, wrong;
-};
-
-static void *submitter(void *argument)
-{
-	struct submitter *self = argument;
-
-	for (int i = 0; !__atomic_load_n(self->enough, __ATOMIC_RELAXED); i++) {
-		int answer = submit_many(self->fd, self->buffer, 1 + i % 97, 0);
-
-		self->accepted += answer > 0 ? answer : 0;
-		self->wrong += answer <= 0 && answer != -EAGAIN;
-		self->wrong += cancel_all(self->fd) < 0;
-	}
-	return NULL;
-}
-
 TEST_F(ring, shared_by_threads)
 {
-	struct submitter submitters[4];
-	long accepted = 0, collected = 0;
-	bool enough = false;
+	struct submitters submitters;
+	long accepted, collected = 0;
 
-	for (int i = 0; i < 4; i++) {
-		submitters[i] = (struct submitter){ .fd = self->fd, .buffer = &self->buffer, .enough = &enough };
-		ASSERT_EQ(0, pthread_create(&submitters[i].thread, NULL, submitter, &submitters[i]));
-	}
+	ASSERT_EQ(0, start_submitters(&submitters, self->fd, &self->buffer, true));
 	/* Until the indices have wrapped around. */
 	while (collected <= 20 * DEPTH) {
 		uint32_t got;
@@ -583,12 +558,8 @@ TEST_F(ring, shared_by_threads)
 			ASSERT_TRUE(self->completions[i].status == -ECANCELED || self->completions[i].status == 0);
 		collected += got;
 	}
-	__atomic_store_n(&enough, true, __ATOMIC_RELAXED);
-	for (int i = 0; i < 4; i++) {
-		ASSERT_EQ(0, pthread_join(submitters[i].thread, NULL));
-		EXPECT_EQ(0, submitters[i].wrong);
-		accepted += submitters[i].accepted;
-	}
+	accepted = stop_submitters(&submitters);
+	ASSERT_LE(0, accepted);
 	ASSERT_LE(0, cancel_all(self->fd));
 	EXPECT_EQ(accepted - collected, await_ring(self->fd, accepted - collected, FOREVER));
 	EXPECT_EQ(accepted - collected, gather(&self->ring, self->completions, DEPTH));
