@@ -8,5 +8,6 @@ pub(crate) mod collections;
 pub(crate) mod dma_buf;
 pub(crate) mod driver;
 pub(crate) mod fs;
+pub(crate) mod gfp;
 pub(crate) mod mm;
 pub(crate) mod sync;

@@ -26,6 +26,7 @@ use crate::{
             eventfd::EventFd,
             poll::PollQueue, //
         },
+        gfp::GFP_ACCOUNT_MAYFAIL,
         mm::shared_ring::SharedRing, //
     },
     schedule::{
@@ -38,7 +39,6 @@ use crate::{
 };
 use job_cache::JobCache;
 use kernel::{
-    alloc::flags::GFP_KERNEL_ACCOUNT,
     prelude::*,
     sync::{
         atomic::{
@@ -122,7 +122,7 @@ impl Client {
             waiters: waiters.clone(),
             eventfd: None,
         };
-        let mut lane = KBox::new(schedule::Lane::new(owner), GFP_KERNEL_ACCOUNT)?;
+        let mut lane = KBox::new(schedule::Lane::new(owner), GFP_ACCOUNT_MAYFAIL)?;
         loop {
             let added = channel.state.lock().queue.add_lane(user, lane);
             match added {
@@ -193,7 +193,7 @@ impl Client {
     pub(crate) fn set_eventfd(&self, eventfd: Option<EventFd>) -> Result {
         self.device.info()?;
         let eventfd = eventfd
-            .map(|eventfd| Arc::new(eventfd, GFP_KERNEL_ACCOUNT))
+            .map(|eventfd| Arc::new(eventfd, GFP_ACCOUNT_MAYFAIL))
             .transpose()?;
         let mut state = self.channel.state.lock();
         let owner = state.queue.owner_mut(self.id);

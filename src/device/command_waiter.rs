@@ -4,7 +4,10 @@
 
 use super::traced::Traced;
 use crate::{
-    kernel_ext::fs::chrdev::uring::Command,
+    kernel_ext::{
+        fs::chrdev::uring::Command,
+        gfp::GFP_ACCOUNT_MAYFAIL, //
+    },
     schedule::{
         Answer,
         QueueTypes,
@@ -12,7 +15,6 @@ use crate::{
     }, //
 };
 use kernel::{
-    alloc::flags::GFP_KERNEL_ACCOUNT,
     prelude::*,
     sync::{
         new_spinlock_irq,
@@ -73,7 +75,7 @@ impl<T: QueueTypes> CommandWaiter<T> {
                     "rdma::CommandWaiter"
                 ),
             }),
-            GFP_KERNEL_ACCOUNT,
+            GFP_ACCOUNT_MAYFAIL,
         )
     }
 

@@ -12,6 +12,7 @@ use crate::{
                 PollQueue, //
             }, //
         },
+        gfp::GFP_ACCOUNT_MAYFAIL,
         sync::wait::WaitQueue, //
     },
     schedule::{
@@ -22,7 +23,6 @@ use crate::{
     }, //
 };
 use kernel::{
-    alloc::flags::GFP_KERNEL_ACCOUNT,
     prelude::*,
     static_lock_class,
     sync::Arc, //
@@ -51,7 +51,7 @@ impl Waiters {
                 collectors <- WaitQueue::new(c"rdma::collectors", static_lock_class!()),
                 pollers <- PollQueue::new(c"rdma::pollers", static_lock_class!()),
             }),
-            GFP_KERNEL_ACCOUNT,
+            GFP_ACCOUNT_MAYFAIL,
         )
     }
 }

@@ -4,14 +4,17 @@
 
 use super::traced::Traced;
 use crate::{
-    kernel_ext::sync::{
-        signal::{
-            DeferredNotifications,
-            Pending, //
-        },
-        wait::{
-            WaitQueue,
-            Woken, //
+    kernel_ext::{
+        gfp::GFP_ACCOUNT_MAYFAIL,
+        sync::{
+            signal::{
+                DeferredNotifications,
+                Pending, //
+            },
+            wait::{
+                WaitQueue,
+                Woken, //
+            }, //
         }, //
     },
     schedule::{
@@ -20,7 +23,6 @@ use crate::{
     }, //
 };
 use kernel::{
-    alloc::flags::GFP_KERNEL_ACCOUNT,
     prelude::*,
     static_lock_class,
     sync::{
@@ -61,7 +63,7 @@ impl<T: QueueTypes> SyncWaiter<T> {
                 answer <- new_spinlock_irq!(None, "rdma::SyncWaiter"),
                 answered <- WaitQueue::new(c"rdma::SyncWaiter", static_lock_class!()),
             }),
-            GFP_KERNEL_ACCOUNT,
+            GFP_ACCOUNT_MAYFAIL,
         )
     }
 

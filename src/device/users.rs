@@ -5,9 +5,11 @@
 //! The user of a file is the effective uid that opened it, also if other processes use the file.
 //! Opening more files does not increase the share of a user.
 
-use crate::schedule::UserId;
+use crate::{
+    kernel_ext::gfp::GFP_ACCOUNT_MAYFAIL,
+    schedule::UserId, //
+};
 use kernel::{
-    alloc::flags::GFP_KERNEL_ACCOUNT,
     prelude::*,
     rbtree::{
         RBTree,
@@ -53,7 +55,7 @@ impl Users {
             clients.count += 1;
             return Ok(clients.user);
         }
-        let node = RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)?;
+        let node = RBTreeNodeReservation::new(GFP_ACCOUNT_MAYFAIL)?;
         let user = add()?;
         by_uid.insert(node.into_node(uid, Clients { user, count: 1 }));
         Ok(user)

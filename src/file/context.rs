@@ -14,13 +14,14 @@ use crate::{
             Operation,
             Span, //
         },
-        transfer::{
-            DeviceRange, //
-        }, //
+        transfer::DeviceRange, //
     },
-    kernel_ext::collections::slab::{
-        Slab,
-        SlabGrowth, //
+    kernel_ext::{
+        collections::slab::{
+            Slab,
+            SlabGrowth, //
+        },
+        gfp::GFP_ACCOUNT_MAYFAIL, //
     },
     memory::{
         buffer::Buffer,
@@ -32,7 +33,6 @@ use crate::{
     }, //
 };
 use kernel::{
-    alloc::flags::GFP_KERNEL_ACCOUNT,
     page::PAGE_SHIFT,
     prelude::*,
     sync::{
@@ -118,7 +118,7 @@ impl Context {
                     "rdma::Handles"
                 ),
             }),
-            GFP_KERNEL_ACCOUNT,
+            GFP_ACCOUNT_MAYFAIL,
         )
     }
 

@@ -20,6 +20,7 @@ use crate::{
             },
             import::Importable, //
         },
+        gfp::GFP_ACCOUNT_MAYFAIL,
         mm::{
             coherent::Memory,
             shared::Shared,
@@ -39,7 +40,6 @@ use crate::{
     }, //
 };
 use kernel::{
-    alloc::flags::GFP_KERNEL_ACCOUNT,
     fs::File,
     prelude::*,
     sync::{
@@ -150,7 +150,7 @@ impl Buffer {
             origin,
             entry,
         };
-        Ok(Arc::new(buffer, GFP_KERNEL_ACCOUNT)?)
+        Ok(Arc::new(buffer, GFP_ACCOUNT_MAYFAIL)?)
     }
 
     /// Releases a reference, also in an interrupt handler. The last one is appended to `deferred`,

@@ -9,9 +9,11 @@
 //!
 //! This module uses no hardware and no bindings. It is also compiled and tested on the host.
 
-use crate::kernel_ext::mm::memlock::User;
+use crate::kernel_ext::{
+    gfp::GFP_ACCOUNT_MAYFAIL,
+    mm::memlock::User, //
+};
 use kernel::{
-    alloc::flags::GFP_KERNEL_ACCOUNT,
     prelude::*,
     sync::{
         atomic::{
@@ -47,7 +49,7 @@ impl Quota {
             limit,
             locked: Atomic::new(0),
         };
-        Ok(Arc::new(quota, GFP_KERNEL_ACCOUNT)?)
+        Ok(Arc::new(quota, GFP_ACCOUNT_MAYFAIL)?)
     }
 
     /// Returns the number of used pages.

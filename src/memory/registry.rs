@@ -4,14 +4,16 @@
 //! unbound.
 
 use crate::{
-    kernel_ext::mm::{
-        mapping::Emptied,
-        shared::RevocableMemory, //
+    kernel_ext::{
+        gfp::GFP_ACCOUNT_MAYFAIL,
+        mm::{
+            mapping::Emptied,
+            shared::RevocableMemory, //
+        }, //
     },
     memory::quota::Charge, //
 };
 use kernel::{
-    alloc::flags::GFP_KERNEL_ACCOUNT,
     prelude::*,
     rbtree::{
         RBTree,
@@ -62,7 +64,7 @@ impl Registry {
     ///
     /// [`ENOMEM`].
     pub(super) fn reserve() -> Result<Entry> {
-        RBTreeNodeReservation::new(GFP_KERNEL_ACCOUNT)
+        RBTreeNodeReservation::new(GFP_ACCOUNT_MAYFAIL)
     }
 
     /// Adds the memory of a buffer, and returns its id, which [`remove`](Self::remove) takes.

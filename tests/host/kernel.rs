@@ -28,12 +28,6 @@ pub mod error {
     }
 }
 
-pub mod alloc {
-    pub mod flags {
-        pub const GFP_KERNEL_ACCOUNT: crate::prelude::Flags = crate::prelude::Flags;
-    }
-}
-
 pub mod prelude {
     pub use super::error::{prelude_code::*, Error};
     pub use crate::static_assert;
@@ -43,6 +37,7 @@ pub mod prelude {
     #[derive(Clone, Copy)]
     pub struct Flags;
     pub const GFP_KERNEL: Flags = Flags;
+    pub const GFP_ACCOUNT_MAYFAIL: Flags = Flags;
 
     /// `KBox`, with the functions that the driver uses.
     pub struct KBox<T>(Box<T>);

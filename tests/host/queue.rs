@@ -23,6 +23,9 @@ mod src {
     }
     pub(crate) mod kernel_ext {
         pub(crate) mod collections;
+        pub(crate) mod gfp {
+            pub(crate) use kernel::prelude::GFP_ACCOUNT_MAYFAIL;
+        }
     }
 }
 #[path = "queue/requests.rs"]

@@ -14,6 +14,9 @@ mod src {
 
 /// The driver's `kernel_ext::mm::memlock` for the host: the test sets the caller.
 mod kernel_ext {
+    pub(crate) mod gfp {
+        pub(crate) use kernel::prelude::GFP_ACCOUNT_MAYFAIL;
+    }
     pub(crate) mod mm {
         pub(crate) mod memlock {
             use kernel::sync::atomic::Atomic;

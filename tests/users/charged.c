@@ -323,18 +323,22 @@ static void small_ones(FIXTURE_DATA(cgroup) *self)
 	make_as_many(self->story, self->fd, 3, 4096);
 }
 
+/* Of memory in the cgroup, in bytes. */
+enum { LIMIT = 3 << 20 };
+
 /* A user can allocate up to the limit of the cgroup, then gets ENOMEM; no process is killed. */
-static void expect_limited(struct __test_metadata *_metadata, FIXTURE_DATA(cgroup) *self, void (*deed)(FIXTURE_DATA(cgroup) *))
+static void expect_limited(struct __test_metadata *_metadata, FIXTURE_DATA(cgroup) *self, void (*deed)(FIXTURE_DATA(cgroup) *), long max)
 {
-	enum { MAX = 3 << 20 };
+	char text[24];
 	struct story *story = self->story;
 	int status;
 
-	ASSERT_EQ(0, in_cgroup(self, "3145728", deed));
-	TH_LOG("%ld KiB in %ld buffers, in a cgroup with memory.max of %d KiB", story->pages * 4, story->buffers, MAX / 1024);
+	snprintf(text, sizeof(text), "%ld", max);
+	ASSERT_EQ(0, in_cgroup(self, text, deed));
+	TH_LOG("%ld KiB in %ld buffers, in a cgroup with memory.max of %ld KiB", story->pages * 4, story->buffers, max / 1024);
 	EXPECT_EQ(-ENOMEM, story->error);
-	EXPECT_GE(MAX / PAGE, story->pages);
-	EXPECT_LE(MAX / PAGE / 2, story->pages);
+	EXPECT_GE(max / PAGE, story->pages);
+	EXPECT_LE(max / PAGE / 2, story->pages);
 	EXPECT_EQ(0, cgroup_says("memory.events", "oom_kill "));
 	/* Other processes can still allocate buffers. */
 	EXPECT_EQ(0, make(self->fd, 256));
@@ -351,12 +355,23 @@ static void expect_limited(struct __test_metadata *_metadata, FIXTURE_DATA(cgrou
 
 TEST_F(cgroup, limits)
 {
-	expect_limited(_metadata, self, large_ones);
+	expect_limited(_metadata, self, large_ones, LIMIT);
 }
 
 TEST_F(cgroup, limits_small_ones)
 {
-	expect_limited(_metadata, self, small_ones);
+	expect_limited(_metadata, self, small_ones, LIMIT);
+}
+
+/* With each limit, another allocation exceeds it: that of the memory, or of one of the objects of a buffer. */
+TEST_F(cgroup, limits_each_allocation)
+{
+	for (int pages = 1; pages <= scale(40, 400); pages++) {
+		memset(self->story, 0, PAGE);
+		expect_limited(_metadata, self, small_ones, LIMIT + pages * (long)PAGE);
+		self->fd = open_node(O_RDWR);
+		ASSERT_LE(0, self->fd);
+	}
 }
 
 TEST_HARNESS_MAIN

@@ -13,6 +13,7 @@ use crate::{
     },
     kernel_ext::{
         collections::fifo::Fifo,
+        gfp::GFP_ACCOUNT_MAYFAIL,
         mm::shared_ring::SharedRing, //
     },
     schedule::{
@@ -22,7 +23,6 @@ use crate::{
     uapi, //
 };
 use kernel::{
-    alloc::flags::GFP_KERNEL_ACCOUNT,
     prelude::*,
     sync::Arc, //
 };
@@ -82,7 +82,7 @@ impl Client {
         if lane.outstanding + lane.completed > 0 {
             return Err(EBUSY);
         }
-        let ring = Arc::new(SharedRing::new(schedule::RING_START)?, GFP_KERNEL_ACCOUNT)?;
+        let ring = Arc::new(SharedRing::new(schedule::RING_START)?, GFP_ACCOUNT_MAYFAIL)?;
         report()?;
         let mut state = self.channel.state.lock();
         let set = state.queue.set_ring(self.id, ring.clone());

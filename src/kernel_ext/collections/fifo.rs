@@ -8,6 +8,7 @@
 //!
 //! Of the kernel, this file uses `KBox` only; it is also compiled and tested on the host.
 
+use crate::kernel_ext::gfp::GFP_ACCOUNT_MAYFAIL;
 use core::{
     marker::PhantomData,
     ops::{
@@ -16,10 +17,7 @@ use core::{
     },
     ptr, //
 };
-use kernel::{
-    alloc::flags::GFP_KERNEL_ACCOUNT,
-    prelude::*, //
-};
+use kernel::prelude::*;
 
 struct ListNode<T> {
     value: T,
@@ -42,7 +40,7 @@ impl<T> Entry<T> {
             value,
             next: ptr::null_mut(),
         };
-        Ok(Self(KBox::new(node, GFP_KERNEL_ACCOUNT)?))
+        Ok(Self(KBox::new(node, GFP_ACCOUNT_MAYFAIL)?))
     }
 }
 

@@ -7,10 +7,8 @@
 //!
 //! This file uses no bindings; it is also compiled and tested on the host.
 
-use kernel::{
-    alloc::flags::GFP_KERNEL_ACCOUNT,
-    prelude::*, //
-};
+use crate::kernel_ext::gfp::GFP_ACCOUNT_MAYFAIL;
+use kernel::prelude::*;
 
 enum Slot<T> {
     Taken(T),
@@ -24,7 +22,7 @@ pub(crate) struct SlabGrowth<T>(KVVec<Slot<T>>);
 impl<T> SlabGrowth<T> {
     /// Allocates memory for a slab of `capacity` values. May sleep.
     pub(crate) fn new(capacity: usize) -> Result<Self> {
-        Ok(Self(KVVec::with_capacity(capacity, GFP_KERNEL_ACCOUNT)?))
+        Ok(Self(KVVec::with_capacity(capacity, GFP_ACCOUNT_MAYFAIL)?))
     }
 }
 

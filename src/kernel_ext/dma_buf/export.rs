@@ -17,16 +17,19 @@ use super::{
     exported::Access,
     reference::DmaBuf, //
 };
-use crate::kernel_ext::mm::{
-    dma_table::{
-        Bytes,
-        DmaTable, //
-    },
-    layout::Layout,
-    vma::{
-        self,
-        Mappable,
-        MappableFiles, //
+use crate::kernel_ext::{
+    gfp::GFP_ACCOUNT_MAYFAIL,
+    mm::{
+        dma_table::{
+            Bytes,
+            DmaTable, //
+        },
+        layout::Layout,
+        vma::{
+            self,
+            Mappable,
+            MappableFiles, //
+        }, //
     }, //
 };
 use core::{
@@ -34,7 +37,6 @@ use core::{
     ptr::NonNull, //
 };
 use kernel::{
-    alloc::flags::GFP_KERNEL_ACCOUNT,
     bindings,
     device::{
         Bound,
@@ -345,7 +347,7 @@ impl<M: Exportable> Operations<M> {
 /// [`ENOMEM`]; [`EOPNOTSUPP`] if a frame has none.
 fn pages(layout: &Layout, size: usize) -> Result<KVVec<*mut bindings::page>> {
     let count = size >> PAGE_SHIFT;
-    let mut pages = KVVec::with_capacity(count, GFP_KERNEL_ACCOUNT)?;
+    let mut pages = KVVec::with_capacity(count, GFP_ACCOUNT_MAYFAIL)?;
     while pages.len() < count {
         let (pfn, frames) = layout.frames(pages.len());
         for pfn in pfn..pfn + frames {
@@ -354,7 +356,7 @@ fn pages(layout: &Layout, size: usize) -> Result<KVVec<*mut bindings::page>> {
             if page.is_null() {
                 return Err(EOPNOTSUPP);
             }
-            pages.push(page.cast(), GFP_KERNEL_ACCOUNT)?;
+            pages.push(page.cast(), GFP_ACCOUNT_MAYFAIL)?;
         }
     }
     Ok(pages)

@@ -4,9 +4,12 @@
 //!
 //! C headers: `include/linux/scatterlist.h`, `include/linux/dma-mapping.h`
 
-use crate::kernel_ext::mm::{
-    coherent::raw,
-    extents::Extents, //
+use crate::kernel_ext::{
+    gfp::RAW_GFP_ACCOUNT_MAYFAIL,
+    mm::{
+        coherent::raw,
+        extents::Extents, //
+    }, //
 };
 use kernel::{
     bindings,
@@ -89,7 +92,7 @@ impl DmaTable {
                 bytes.offset as c_uint,
                 bytes.size,
                 rdma_helper_max_segment(raw(dev).cast()).max(PAGE_SIZE as c_uint),
-                bindings::GFP_KERNEL_ACCOUNT,
+                RAW_GFP_ACCOUNT_MAYFAIL,
             )
         })?;
         let mut table = ScopeGuard::new_with_data(table, |mut table| {

@@ -3,10 +3,8 @@
 //! Maps a range of positions to extents, each of which is contiguous: the bytes of a buffer to bus
 //! addresses, or its pages to page frames.
 
-use kernel::{
-    alloc::flags::GFP_KERNEL_ACCOUNT,
-    prelude::*, //
-};
+use crate::kernel_ext::gfp::GFP_ACCOUNT_MAYFAIL;
+use kernel::prelude::*;
 
 /// Maps the positions from `start` on to the values from `base` on.
 #[derive(Clone, Copy)]
@@ -48,7 +46,7 @@ impl Extents {
                 start: self.end,
                 base,
             };
-            self.others.push(extent, GFP_KERNEL_ACCOUNT)?;
+            self.others.push(extent, GFP_ACCOUNT_MAYFAIL)?;
         }
         // INVARIANT: The extent that was added starts at the former end.
         self.end += length;

@@ -9,20 +9,22 @@
 //!
 //! C header: `include/linux/mm.h`
 
-use crate::kernel_ext::mm::{
-    dma_table::{
-        Bytes,
-        DmaTable, //
-    },
-    extents::Extents,
-    layout::Layout, //
+use crate::kernel_ext::{
+    gfp::GFP_ACCOUNT_MAYFAIL,
+    mm::{
+        dma_table::{
+            Bytes,
+            DmaTable, //
+        },
+        extents::Extents,
+        layout::Layout, //
+    }, //
 };
 use core::{
     marker::PhantomData,
     mem::ManuallyDrop, //
 };
 use kernel::{
-    alloc::flags::GFP_KERNEL_ACCOUNT,
     bindings,
     device::{
         Bound,
@@ -87,7 +89,7 @@ impl PinnedPages {
         let mm: &Mm = task.mm().ok_or(EFAULT)?;
         // INVARIANT: No page is pinned yet. `size` is only read when all of them are.
         let mut pinned = Self {
-            pages: KVVec::with_capacity(count, GFP_KERNEL_ACCOUNT)?,
+            pages: KVVec::with_capacity(count, GFP_ACCOUNT_MAYFAIL)?,
             offset,
             size,
             writable,

@@ -9,6 +9,7 @@
 
 use crate::kernel_ext::{
     dma_buf::exported::Exported,
+    gfp::GFP_ACCOUNT_MAYFAIL,
     mm::{
         buffer_memory::BufferMemory,
         layout::Layout,
@@ -19,7 +20,6 @@ use crate::kernel_ext::{
     }, //
 };
 use kernel::{
-    alloc::flags::GFP_KERNEL_ACCOUNT,
     prelude::*,
     sync::{
         atomic::{
@@ -157,7 +157,7 @@ impl<C: Unpin> Shared<C> {
                 memory <- new_mutex!(Some((memory, charge)), "rdma::RevocableMemory"),
                 exported <- Exported::new(),
             }),
-            GFP_KERNEL_ACCOUNT,
+            GFP_ACCOUNT_MAYFAIL,
         )?;
         // INVARIANT: The layout was read from `memory` above.
         Ok(Self {

@@ -7,6 +7,7 @@
 //!
 //! C header: `include/linux/vmalloc.h`
 
+use crate::kernel_ext::gfp::GFP_ACCOUNT_MAYFAIL;
 use core::{
     mem::offset_of,
     ptr::NonNull, //
@@ -14,10 +15,7 @@ use core::{
 use kernel::{
     alloc::{
         allocator::Vmalloc,
-        flags::{
-            GFP_KERNEL_ACCOUNT,
-            __GFP_ZERO, //
-        }, //
+        flags::__GFP_ZERO, //
     },
     page::{
         BorrowedPage,
@@ -88,7 +86,7 @@ impl SharedRing {
     /// [`ENOMEM`].
     pub(crate) fn new(start: u32) -> Result<Self> {
         // The rest of the last page is zero, too.
-        let contents = VBox::<Contents>::new_uninit(GFP_KERNEL_ACCOUNT | __GFP_ZERO)?;
+        let contents = VBox::<Contents>::new_uninit(GFP_ACCOUNT_MAYFAIL | __GFP_ZERO)?;
         // SAFETY: Zeros are valid values of all atomics.
         let contents = unsafe { contents.assume_init() };
         contents.head.value.store(start, Relaxed);
