@@ -58,10 +58,8 @@ pub(super) fn ioctl(context: &Context, mode: Mode, command: u32, address: usize)
         RDMA_IOC_BUFFER_INFO => buffer::buffer_info(context, Argument::new(address, size)?),
         RDMA_IOC_EXPORT => dma_buf::export(context, mode, Argument::new(address, size)?),
         RDMA_IOC_IMPORT => dma_buf::import(context, Argument::new(address, size)?),
-        RDMA_IOC_TRANSFER => {
-            request::transfer(context, mode, &Argument::new(address, size)?.read(0)?)
-        },
-        RDMA_IOC_SUBMIT => submit::submit(context, mode, &Argument::new(address, size)?.read(0)?),
+        RDMA_IOC_TRANSFER => request::transfer(context, mode, Argument::new(address, size)?),
+        RDMA_IOC_SUBMIT => submit::submit(context, mode, Argument::new(address, size)?),
         RDMA_IOC_WAIT => wait::wait(context, mode, Argument::new(address, size)?),
         RDMA_IOC_CANCEL => cancel::cancel(context, Argument::new(address, size)?),
         RDMA_IOC_EVENTFD => eventfd::eventfd(context, Argument::new(address, size)?),

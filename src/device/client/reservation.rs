@@ -44,6 +44,8 @@ impl Client {
     ///
     /// [`ENODEV`] if the device is gone, [`EIO`] if the engine is stuck, [`EAGAIN`] if there is no
     /// room.
+    // Inlined, because returning a reservation takes longer than the rest.
+    #[inline(always)]
     pub(crate) fn reserve(&self, max: usize) -> Result<Reservation<'_>> {
         let has_ring = self.ring().is_some();
         if has_ring {

@@ -2,7 +2,10 @@
 
 //! `RDMA_IOC_TRANSFER`, and the decoding of requests.
 
-use super::argument::passed;
+use super::argument::{
+    passed,
+    Argument, //
+};
 use crate::{
     engines::request::{
         Operation,
@@ -31,9 +34,9 @@ static_assert!(uapi::RDMA_QUEUE_DEPTH as usize == schedule::DEPTH);
 pub(super) fn transfer(
     context: &Context,
     mode: Mode,
-    request: &uapi::rdma_request,
+    argument: Argument<uapi::rdma_request>,
 ) -> Result<usize> {
-    let operation = decode(context, mode, request)?;
+    let operation = decode(context, mode, &argument.read(0)?)?;
     if mode.nonblocking {
         return Err(EAGAIN);
     }

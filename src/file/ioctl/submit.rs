@@ -28,7 +28,20 @@ passed!(input rdma_submit: 24);
 
 /// Queues requests from the first one on, until one cannot be accepted. Returns the number of
 /// accepted requests.
-pub(super) fn submit(context: &Context, mode: Mode, submit: &uapi::rdma_submit) -> Result<usize> {
+pub(super) fn submit(
+    context: &Context,
+    mode: Mode,
+    argument: Argument<uapi::rdma_submit>,
+) -> Result<usize> {
+    submit_batch(context, mode, &argument.read(0)?)
+}
+
+/// Queues the requests that `submit` describes, as [`submit`] does.
+pub(super) fn submit_batch(
+    context: &Context,
+    mode: Mode,
+    submit: &uapi::rdma_submit,
+) -> Result<usize> {
     // CAST: `u32` fits into `usize`.
     let count = submit.count as usize;
     if count == 0 || count > schedule::DEPTH {

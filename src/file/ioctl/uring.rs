@@ -52,7 +52,7 @@ impl Commands for Context {
                 Err(error) => Issued::Ended(Err(error)),
             },
             SUBMIT => Issued::Ended(
-                structure(&command).and_then(|from| submit::submit(self, mode, &from)),
+                structure(&command).and_then(|from| submit::submit_batch(self, mode, &from)),
             ),
             _ => Issued::Ended(Err(ENOTTY)),
         }
