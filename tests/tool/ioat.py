@@ -3,7 +3,6 @@
 
 import os
 import re
-import statistics
 import subprocess
 import sys
 import time
@@ -111,8 +110,8 @@ class Ioat(Case):
         self.assertGreater(busy["rates"]["bytes"], 1 << 20)
         self.assertRegex(self.run_tool("top", "-n", 1, "-i", 0.5).stdout.decode(), r"(?m)^rdma0 .*[KMG]iB/s")
 
-    def median_of_copies(self, size: int) -> float:
-        """The time of a copy of this size in microseconds."""
+    def least_time_of_copies(self, size: int) -> float:
+        """The shortest time of a copy of this size in microseconds. A busy host lengthens the others."""
         with rust_dma.Context() as context:
             source, destination = context.allocate(size), context.allocate(size)
             times = []
@@ -120,15 +119,15 @@ class Ioat(Case):
                 began = time.monotonic()
                 context.copy(source, destination, size)
                 times.append((time.monotonic() - began) * 1e6)
-        return statistics.median(times)
+        return min(times)
 
     def test_bench(self) -> None:
         picture = self.directory / "picture.svg"
-        bench = valid("bench", self.run_tool("--json", "bench", "-r", 2, "--svg", picture).stdout)
+        bench = valid("bench", self.run_tool("--json", "bench", "-r", 5, "--svg", picture).stdout)
         (copy,) = bench["latency"]
         self.assertEqual((copy["operation"], copy["points"][-1]["bytes"]), ("copy", 4 << 20))
         # The time of a copy, and not of the allocation of its buffers.
-        self.assertLess(copy["points"][0]["median_us"], 10 * self.median_of_copies(copy["points"][0]["bytes"]))
+        self.assertLess(copy["points"][0]["least_us"], 10 * self.least_time_of_copies(copy["points"][0]["bytes"]))
         self.assertIn("svg", picture.read_text())
         self.assertRegex(self.run_tool("bench", "-r", 1).stdout.decode(), r"(?m)^copy +4194304 ")
         self.wait_until(self.idle)
