@@ -143,6 +143,7 @@ TEST_F(video, removed)
 {
 	int log = open_log(), fd;
 	struct crop crop;
+	long changed;
 
 	ASSERT_EQ(0, queue(self->video, self->dma_buf));
 	ASSERT_EQ(0, stream(self->video, true));
@@ -164,7 +165,9 @@ TEST_F(video, removed)
 	EXPECT_EQ(0, request_buffers(self->video, 0));
 	EXPECT_EQ(0, request_buffers(self->video, 1));
 	EXPECT_GT(0, queue(self->video, self->dma_buf));
-	EXPECT_EQ(0, harvest(&crop));
+	changed = harvest(&crop);
+	EXPECT_EQ(0, changed);
+	FIGURE("2 frames that a driver writes after the device is removed", "%ld bytes of others changed", changed);
 	close(fd);
 	close(log);
 }

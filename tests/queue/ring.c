@@ -378,13 +378,13 @@ TEST_F(ring, scribbled)
 	struct scribbler scribbles = { .ring = &self->ring };
 	struct buffer buffer;
 	struct ring ring;
-	int other = open_node(O_RDWR);
+	int other = open_node(O_RDWR), rounds = scale(100, 5000);
 
 	ASSERT_LE(0, other);
 	ASSERT_EQ(0, allocate(other, PAGE, &buffer));
 	ASSERT_EQ(0, open_ring(other, &ring));
 	ASSERT_EQ(0, pthread_create(&scribbles.thread, NULL, scribbler, &scribbles));
-	for (int i = 0; i < scale(100, 5000); i++) {
+	for (int i = 0; i < rounds; i++) {
 		int accepted = complete_many(self->fd, &self->buffer, DEPTH, 0);
 		int left = await_ring(self->fd, 0, 0);
 
@@ -400,6 +400,7 @@ TEST_F(ring, scribbled)
 	ASSERT_EQ(0, pthread_join(scribbles.thread, NULL));
 	munmap(ring.bytes, ring.properties.size);
 	close(other);
+	FIGURE("%d completions beside a ring that is overwritten with random values", "each as in a context alone", 20 * rounds);
 	EXPECT_TRUE(works());
 }
 
