@@ -7,6 +7,9 @@
 #include "teardown.h"
 
 #include <linux/videodev2.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 
 enum { WIDTH = 320, HEIGHT = 180, FRAMES = 8 };
 #define FRAME ((size_t)WIDTH * HEIGHT * 2)
@@ -170,6 +173,53 @@ TEST_F(video, removed)
 	FIGURE("2 frames that a driver writes after the device is removed", "%ld bytes of others changed", changed);
 	close(fd);
 	close(log);
+}
+
+#define CGROUPS "/tmp/rdma-video-cgroups"
+#define CGROUP CGROUPS "/rdma"
+
+/* In a memory cgroup that is full, passes the dma-buf to the other driver. The result is in `answer`, in shared memory. */
+static void queue_without_memory(int video, int dma_buf, volatile int *answer)
+{
+	char pid[16];
+
+	snprintf(pid, sizeof(pid), "%d", getpid());
+	if (mlockall(MCL_CURRENT) || write_text(CGROUP "/cgroup.procs", pid))
+		_exit(1);
+	*answer = queue(video, dma_buf);
+	_exit(0);
+}
+
+/* A program at the limit of its memory cgroup cannot make the kernel's mapping fail: dma_buf_vmap() would print a warning with a backtrace. */
+TEST_F(video, queued_at_the_limit_of_memory)
+{
+	volatile int *answer = shared_memory(PAGE);
+	struct buffer large;
+	int dma_buf, status;
+	pid_t child;
+
+	if (strstr(variant->load, "allocators=1"))
+		SKIP(return, "the kernel does not map these");
+	ASSERT_EQ(0, allocate(self->fd, 4096 * PAGE, &large));
+	dma_buf = export_buffer(self->fd, large.handle);
+	ASSERT_LE(0, dma_buf);
+	*answer = 1;
+	ASSERT_TRUE(!mkdir(CGROUPS, 0755) || errno == EEXIST);
+	ASSERT_EQ(0, mount("cgroup", CGROUPS, "cgroup2", 0, NULL));
+	ASSERT_EQ(0, write_text(CGROUPS "/cgroup.subtree_control", "+memory"));
+	ASSERT_EQ(0, mkdir(CGROUP, 0755));
+	ASSERT_EQ(0, write_text(CGROUP "/memory.max", "16384"));
+	child = fork();
+	if (!child)
+		queue_without_memory(self->video, dma_buf, answer);
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(0, *answer);
+	for (int i = 0; i < 100 && rmdir(CGROUP); i++)
+		pause_us(10000);
+	umount2(CGROUPS, MNT_DETACH);
+	rmdir(CGROUPS);
+	close(dma_buf);
 }
 
 TEST_HARNESS_MAIN

@@ -37,6 +37,7 @@ use core::{
     ptr::NonNull, //
 };
 use kernel::{
+    alloc::Flags,
     bindings,
     device::{
         Bound,
@@ -206,7 +207,7 @@ impl<M: Exportable> Operations<M> {
         let memory = object.memory();
         let mapped = memory.with_layout(|layout| {
             let bytes = Bytes {
-                pages: &pages(layout, memory.size())?,
+                pages: &pages(layout, memory.size(), GFP_ACCOUNT_MAYFAIL)?,
                 offset: 0,
                 size: memory.size(),
             };
@@ -313,7 +314,9 @@ impl<M: Exportable> Operations<M> {
 
     fn vmap_object(object: &M) -> Result<*mut c_void> {
         let memory = object.memory();
-        let mut pages = pages(memory.layout(), memory.size())?;
+        // Not charged to the memory cgroup: the kernel warns if `vmap` fails, and a user could lower
+        // the limit to cause that.
+        let mut pages = pages(memory.layout(), memory.size(), GFP_KERNEL)?;
         // CAST: The number of pages of a buffer is limited.
         // SAFETY: The array has this number of pages. They are not freed before the access has
         // ended.
@@ -345,9 +348,9 @@ impl<M: Exportable> Operations<M> {
 /// # Errors
 ///
 /// [`ENOMEM`]; [`EOPNOTSUPP`] if a frame has none.
-fn pages(layout: &Layout, size: usize) -> Result<KVVec<*mut bindings::page>> {
+fn pages(layout: &Layout, size: usize, flags: Flags) -> Result<KVVec<*mut bindings::page>> {
     let count = size >> PAGE_SHIFT;
-    let mut pages = KVVec::with_capacity(count, GFP_ACCOUNT_MAYFAIL)?;
+    let mut pages = KVVec::with_capacity(count, flags)?;
     while pages.len() < count {
         let (pfn, frames) = layout.frames(pages.len());
         for pfn in pfn..pfn + frames {
@@ -356,7 +359,7 @@ fn pages(layout: &Layout, size: usize) -> Result<KVVec<*mut bindings::page>> {
             if page.is_null() {
                 return Err(EOPNOTSUPP);
             }
-            pages.push(page.cast(), GFP_ACCOUNT_MAYFAIL)?;
+            pages.push(page.cast(), flags)?;
         }
     }
     Ok(pages)
