@@ -58,6 +58,9 @@ pub(crate) struct Lane<T: QueueTypes> {
     scan: Option<Scan>,
     /// Requests that are accepted, and whose completions are not collected.
     pending: usize,
+    /// Room without a completion to come: for requests that are not submitted yet, and of commands
+    /// that have not ended.
+    reserved: usize,
     /// Requests that the engine has.
     pub(super) active: usize,
     /// The number in `Flight` of the request that continues in the lane's next turn.
@@ -83,8 +86,11 @@ pub(crate) struct LaneState {
     pub(crate) running: usize,
     /// Completions that are not collected.
     pub(crate) completed: usize,
-    /// Completions that will come or are being delivered, and room that is reserved.
+    /// Completions that will come or are being delivered.
     pub(crate) outstanding: usize,
+    /// Room without a completion to come: for requests that are not submitted yet, and of commands
+    /// that have not ended.
+    pub(crate) reserved: usize,
     /// Room for requests.
     pub(crate) room: usize,
     /// No requests are accepted.
@@ -127,6 +133,7 @@ impl<T: QueueTypes> Lane<T> {
             blank: Fifo::new(),
             scan: None,
             pending: 0,
+            reserved: 0,
             active: 0,
             continues: None,
             owner,
@@ -145,7 +152,8 @@ impl<T: QueueTypes> Lane<T> {
             running: self.active,
             completed,
             outstanding,
-            room: DEPTH.saturating_sub(outstanding + completed),
+            reserved: self.reserved,
+            room: DEPTH.saturating_sub(outstanding + completed + self.reserved),
             closed: false,
         }
     }
@@ -169,7 +177,7 @@ impl<T: QueueTypes> Lane<T> {
         if self.ring.is_some() {
             return Err((EEXIST, memory));
         }
-        if self.pending > 0 {
+        if self.taken() > 0 {
             return Err((EBUSY, memory));
         }
         self.ring = Some(CompletionRing::new(memory));
@@ -220,14 +228,32 @@ impl<T: QueueTypes> Lane<T> {
 
     /// Reserves room for at most `most` requests, and returns for how many.
     pub(super) fn reserve(&mut self, most: usize) -> usize {
-        let granted = most.min(DEPTH.saturating_sub(self.pending));
-        self.pending += granted;
+        let granted = most.min(DEPTH.saturating_sub(self.taken()));
+        self.reserved += granted;
         granted
     }
 
-    /// Releases room. Returns whether the lane was full.
+    /// The room that is taken.
+    fn taken(&self) -> usize {
+        self.pending + self.reserved
+    }
+
+    /// Accepts requests, for which room was reserved: their completions will come.
+    pub(super) fn accept(&mut self, requests: usize) {
+        self.reserved -= requests;
+        self.pending += requests;
+    }
+
+    /// Releases room that was reserved. Returns whether the lane was full.
+    pub(super) fn free_reserved(&mut self, room: usize) -> bool {
+        let was_full = self.taken() >= DEPTH;
+        self.reserved = self.reserved.saturating_sub(room);
+        was_full && room > 0
+    }
+
+    /// Releases the room of completions that are collected. Returns whether the lane was full.
     pub(super) fn free_room(&mut self, room: usize) -> bool {
-        let was_full = self.pending >= DEPTH;
+        let was_full = self.taken() >= DEPTH;
         self.pending = self.pending.saturating_sub(room);
         was_full && room > 0
     }

@@ -235,9 +235,19 @@ impl<T: QueueTypes> Queue<T> {
         self.lanes.get_mut(lane).map_or(0, |at| at.reserve(most))
     }
 
-    /// Releases room that was reserved and not used, or whose completions were delivered.
+    /// Releases the room of completions that were delivered.
     pub(crate) fn free_room(&mut self, lane: LaneId, room: usize) -> Option<Notice<T>> {
         let was_full = self.lanes.get_mut(lane)?.free_room(room);
+        self.notice_of_room(lane, was_full)
+    }
+
+    /// Releases room that was reserved, and not used by [`submit`](Self::submit).
+    pub(crate) fn free_reserved(&mut self, lane: LaneId, room: usize) -> Option<Notice<T>> {
+        let was_full = self.lanes.get_mut(lane)?.free_reserved(room);
+        self.notice_of_room(lane, was_full)
+    }
+
+    fn notice_of_room(&self, lane: LaneId, was_full: bool) -> Option<Notice<T>> {
         if was_full || self.closed.is_some() {
             self.notice(lane, Change::Room)
         } else {
@@ -317,6 +327,15 @@ impl<T: QueueTypes> Queue<T> {
     /// `EIO` if an earlier request is overdue, or the reason for which the queue is closed. The list
     /// is left as it is, to be dropped in process context.
     pub(crate) fn submit(&mut self, lane: LaneId, jobs: &mut Fifo<Job<T>>) -> Result {
+        let count = jobs.len();
+        self.push_last(lane, jobs)?;
+        if let Some(at) = self.lanes.get_mut(lane) {
+            at.accept(count);
+        }
+        Ok(())
+    }
+
+    fn push_last(&mut self, lane: LaneId, jobs: &mut Fifo<Job<T>>) -> Result {
         if let Some(error) = self.refuses() {
             return Err(error);
         }
@@ -326,8 +345,8 @@ impl<T: QueueTypes> Queue<T> {
         Ok(())
     }
 
-    /// Puts a request that a thread waits for at the end of a lane, and leaves the list empty.
-    /// Returns the id for [`abandon_wait`](Self::abandon_wait).
+    /// Puts a request that a caller waits for at the end of a lane, and leaves the list empty. Room
+    /// that is reserved for it stays so. Returns the id for [`abandon_wait`](Self::abandon_wait).
     ///
     /// # Errors
     ///
@@ -337,7 +356,7 @@ impl<T: QueueTypes> Queue<T> {
         if let Some(job) = jobs.front_mut() {
             job.sync = id;
         }
-        self.submit(lane, jobs)?;
+        self.push_last(lane, jobs)?;
         self.last_sync = id.0;
         Ok(id)
     }

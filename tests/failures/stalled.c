@@ -4,6 +4,7 @@
  * long the call took to read its arguments.
  */
 #include "requests.h"
+#include "teardown.h"
 
 #include <linux/userfaultfd.h>
 #include <sys/syscall.h>
@@ -92,6 +93,52 @@ TEST(a_stalled_submit_starts_no_late_transfer)
 	close(uffd);
 	close(other);
 	close(stalled.fd);
+}
+
+static void *wait_for_one(void *argument)
+{
+	struct rdma_completion completion;
+	struct stalled *waiting = argument;
+
+	waiting->answer = collect(waiting->fd, &completion, 1, 1, FOREVER);
+	return NULL;
+}
+
+/* Promise 7: when the device is removed, another thread does not wait for what the stalled one would have submitted. */
+TEST(a_stalled_submit_is_nothing_to_wait_for)
+{
+	_Alignas(1 << 16) static unsigned char contents[1 << 16];
+	struct stalled stalled = { .fd = open_node(O_RDWR) }, waiting = stalled;
+	struct timespec until;
+	char address[32];
+	int joined, uffd;
+	struct uffdio_copy copy;
+
+	ASSERT_LE(0, stalled.fd);
+	ASSERT_EQ(0, pci_address("rdma0", address));
+	stalled.page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, stalled.page);
+	uffd = stall_accesses(stalled.page);
+	ASSERT_LE(0, uffd);
+	ASSERT_EQ(0, pthread_create(&stalled.thread, NULL, submit_stalled, &stalled));
+	ASSERT_EQ(0, pthread_create(&waiting.thread, NULL, wait_for_one, &waiting));
+	pause_us(100000);
+	EXPECT_GE(limit_us(), go_away(address, UNBIND));
+	ASSERT_EQ(0, clock_gettime(CLOCK_REALTIME, &until));
+	until.tv_sec += 10;
+	joined = pthread_timedjoin_np(waiting.thread, NULL, &until);
+	EXPECT_EQ(0, joined);
+	copy = (struct uffdio_copy){ .src = (uintptr_t)contents, .dst = (uintptr_t)stalled.page, .len = PAGE };
+	ASSERT_EQ(0, ioctl(uffd, UFFDIO_COPY, &copy));
+	ASSERT_EQ(0, pthread_join(stalled.thread, NULL));
+	if (joined)
+		pthread_join(waiting.thread, NULL);
+	EXPECT_EQ(-ENODEV, waiting.answer);
+	EXPECT_GT(0, stalled.answer);
+	close(uffd);
+	munmap(stalled.page, PAGE);
+	close(stalled.fd);
+	ASSERT_EQ(0, come_back(address, UNBIND));
 }
 
 TEST_HARNESS_MAIN

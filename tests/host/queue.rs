@@ -224,6 +224,10 @@ fn fail_links(queue: &mut TestQueue) {
     }
 }
 
+fn free_reserved(queue: &mut TestQueue, lane: LaneId, room: usize) {
+    deliver(queue.free_reserved(lane, room));
+}
+
 fn free_room(queue: &mut TestQueue, lane: LaneId, room: usize) {
     deliver(queue.free_room(lane, room));
 }
@@ -377,7 +381,7 @@ fn batch(
     }
     assert_eq!(queue.reserve(lane, jobs.len()), jobs.len());
     let count = jobs.len();
-    queue.submit(lane, &mut jobs).inspect_err(|_| free_room(queue, lane, count))
+    queue.submit(lane, &mut jobs).inspect_err(|_| free_reserved(queue, lane, count))
 }
 
 /// Completions as (cookie, bytes, outcome).

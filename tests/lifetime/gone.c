@@ -409,6 +409,38 @@ TEST_F(gone, waited_for)
 	close(other);
 }
 
+/* A command that has ended, but whose result its thread does not take, is nothing to wait for. */
+TEST_F(gone, waited_for_beside_commands)
+{
+	struct rdma_request request = copying(&self->buffer, PAGE, &self->buffer, 0, 1, 3);
+	struct waiter waiting = { .fd = self->fd };
+	struct timespec until;
+	struct uring ring;
+	int joined;
+
+	ASSERT_EQ(0, uring_open(&ring, 64, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN));
+	for (int i = 0; i < 40; i++)
+		uring_command(&ring, self->fd, RDMA_IOC_TRANSFER, &request, 0);
+	ASSERT_EQ(40, uring_submit(&ring, 0));
+	ASSERT_EQ(0, pthread_create(&waiting.thread, NULL, waiter, &waiting));
+	pause_us(20000);
+	ASSERT_LE(0, leave(self, variant->way));
+	ASSERT_EQ(0, clock_gettime(CLOCK_REALTIME, &until));
+	until.tv_sec += 10;
+	joined = pthread_timedjoin_np(waiting.thread, NULL, &until);
+	EXPECT_EQ(0, joined);
+	/* Now the thread takes the results. */
+	for (int i = 0; i < 40; i++)
+		EXPECT_GE(0, uring_wait(&ring, NULL));
+	if (joined)
+		pthread_join(waiting.thread, NULL);
+	EXPECT_EQ(-ENODEV, waiting.answer);
+	uring_close(&ring);
+	close(self->fd);
+	ASSERT_EQ(0, back(self, variant->way));
+	EXPECT_TRUE(works());
+}
+
 /* The last transfer does not write to memory that has been allocated by another process. */
 TEST_F(gone, no_late_transfer)
 {

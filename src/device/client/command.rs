@@ -99,7 +99,7 @@ impl Client {
             // Not reached: only an answer ends a command.
             None => Err(ECANCELED),
         };
-        let notice = self.channel.state.lock().queue.free_room(self.id, 1);
+        let notice = self.channel.state.lock().queue.free_reserved(self.id, 1);
         deliver(notice);
         result
     }

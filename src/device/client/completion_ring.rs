@@ -79,7 +79,7 @@ impl Client {
         }
         // Tested again below. This is for the properties, which are not written if it fails.
         let lane = self.state();
-        if lane.outstanding + lane.completed > 0 {
+        if lane.outstanding + lane.completed + lane.reserved > 0 {
             return Err(EBUSY);
         }
         let ring = Arc::new(SharedRing::new(schedule::RING_START)?, GFP_ACCOUNT_MAYFAIL)?;

@@ -154,7 +154,7 @@ impl Drop for Reservation<'_> {
         }
         if self.room > 0 {
             let mut state = self.client.channel.state.lock();
-            let notice = state.queue.free_room(self.client.id, self.room);
+            let notice = state.queue.free_reserved(self.client.id, self.room);
             drop(state);
             deliver(notice);
         }

@@ -140,7 +140,7 @@ fn a_wrong_head_is_ignored() {
         assert_eq!((state.completed, state.room), (60, DEPTH - 60), "{wrong:#x}");
         assert!(queue.free_collected(a).is_none());
         assert_eq!(queue.reserve(a, 2 * DEPTH), DEPTH - 60);
-        free_room(&mut queue, a, DEPTH - 60);
+        free_reserved(&mut queue, a, DEPTH - 60);
     }
     ring.0.head.set(head);
     complete(&mut queue, a, 100..101);

@@ -28,7 +28,7 @@ fn what_is_not_collected_takes_room() {
     let (a, _) = lane(&mut queue);
     let (b, _) = lane(&mut queue);
     assert_eq!(queue.reserve(a, DEPTH - 10), DEPTH - 10);
-    free_room(&mut queue, a, DEPTH - 10);
+    free_reserved(&mut queue, a, DEPTH - 10);
     batch(&mut queue, a, (0..DEPTH as u64).map(|n| (to_device(n, 1), n, false))).unwrap();
     assert_eq!(queue.reserve(a, 1), 0);
     assert_eq!(queue.reserve(b, 2 * DEPTH), DEPTH, "another lane has room of its own");
@@ -40,7 +40,8 @@ fn what_is_not_collected_takes_room() {
     free_room(&mut queue, a, 2);
     deliver(queue.put_back(a, some));
     assert_eq!(queue.reserve(a, 100), 2);
-    free_room(&mut queue, a, 2);
+    assert_eq!(queue.state(a).outstanding, 0, "no completion comes of what is reserved");
+    free_reserved(&mut queue, a, 2);
     assert_eq!(collect(&mut queue, a, 2 * DEPTH).len(), DEPTH - 2);
     assert_eq!(queue.reserve(a, 2 * DEPTH), DEPTH);
 }
@@ -319,6 +320,7 @@ fn a_job_that_is_cleared_is_blank() {
     job.submit(Request::new(to_device(2, 1), Uid(0)), 8, false, 0);
     let mut jobs = Fifo::new();
     jobs.push_back(job);
+    assert_eq!(queue.reserve(a, 1), 1);
     queue.submit(a, &mut jobs).unwrap();
     assert_eq!(addresses(&drain(&mut queue)), [2]);
     assert_eq!(collect(&mut queue, a, 9), [(8, 1, Ok(()))]);
