@@ -7,7 +7,8 @@
 //! the gate, and the memory is not freed before they have ended ([`Exported`]).
 //!
 //! The lock of the reservation is held when other drivers begin and end accesses, and the gate is
-//! entered under it.
+//! entered under it. An import takes this lock inside the gate. This is no deadlock: entering the
+//! gate never waits.
 //!
 //! [`Exported`]: super::exported::Exported
 //!

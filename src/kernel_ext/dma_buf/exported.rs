@@ -122,8 +122,8 @@ impl Exported {
         unsafe { DmaBuf::get_active(dma_buf) }
     }
 
-    /// Counts an access. Must be called inside the gate, or with the lock of the dma-buf and its
-    /// first operations.
+    /// Counts an access. Must be called inside the gate, or with the lock of the dma-buf held while
+    /// it has the operations that it was created with. (`revoke` replaces them under this lock.)
     pub(super) fn begin(&self, access: Access) {
         self.count(access).add(1, Relaxed);
     }

@@ -58,8 +58,8 @@ impl DmaBuf {
 
     /// Returns the file of the dma-buf.
     pub(super) fn file(&self) -> &File {
-        // SAFETY: By the type invariant, the file is valid. Its operations have no `fdget_pos`
-        // region that is not shared: no process has used a descriptor of it without sharing.
+        // SAFETY: By the type invariant, the file is valid. A dma-buf does not use the position of
+        // its file, which is what an active `fdget_pos` region protects.
         unsafe { File::from_raw_file((*self.as_ptr()).file) }
     }
 

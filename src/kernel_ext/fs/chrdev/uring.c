@@ -19,8 +19,9 @@ size_t rdma_uring_read(const struct io_uring_cmd *cmd, unsigned int issue_flags,
 void rdma_uring_queue(struct io_uring_cmd *cmd, unsigned int issue_flags,
 		      void *state, rdma_uring_end_t end);
 /*
- * The task ends one entry for each call, and so need not be woken before as many
- * are there as it waits for (IORING_SETUP_DEFER_TASKRUN).
+ * Each call results in exactly one completion. Therefore a task that waits for a
+ * number of completions (IORING_SETUP_DEFER_TASKRUN) is not woken before there
+ * have been as many calls.
  */
 void rdma_uring_end_in_task(struct io_uring_cmd *cmd);
 void rdma_uring_done(struct io_uring_cmd *cmd, s32 result,
