@@ -1,5 +1,6 @@
 //! Executes the calls of one thread, and checks each result against `uapi/rdma.h`.
 
+mod commands;
 mod device;
 mod mappings;
 mod processes;
@@ -104,6 +105,10 @@ impl<'a> Caller<'a> {
             Op::Cancel(op) => self.cancel(op),
             Op::Eventfd(op) => self.eventfd(op),
             Op::Ring(op) => self.ring(op),
+            Op::Command(op) => self.command(op),
+            Op::Await(op) => self.await_commands(op),
+            Op::Withdraw(op) => self.withdraw(op),
+            Op::Shut(op) => self.shut(op),
             Op::Unknown(op) => self.unknown(op),
             Op::Map(op) => self.map(op),
             Op::Unmap(op) => self.unmap(op),

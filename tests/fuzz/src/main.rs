@@ -28,6 +28,7 @@ mod sys;
 #[allow(missing_docs, dead_code, non_camel_case_types)]
 #[path = "../../../user/rust-dma/src/abi.rs"]
 mod uapi;
+mod uring;
 mod values;
 mod worker;
 mod world;

@@ -112,6 +112,19 @@ call!(/// RDMA_IOC_EVENTFD
 call!(/// RDMA_IOC_COMPLETION_RING. The head is stored `behind` the tail, and a word at the position `at`.
     Ring { file: u8 = values::file, flags: u32 = values::zero32, reserved: u32 = values::zero32, behind: u32 = values::count,
         at: Option<u64> = values::position, pointer: Pointer = values::pointer });
+call!(/// RDMA_IOC_TRANSFER of each request, or RDMA_IOC_SUBMIT of all of them (`batch`), as commands of io_uring, this many times; then waits up
+    /// to a time. `rest`: what is in the command area, except for a structure that is there (`inline`).
+    Command { ring: u8 = u8::arbitrary, file: u8 = values::file, requests: Vec<Request> = commanded, batch: bool = sometimes,
+        copies: u8 = repeats, number: Option<u32> = wrong_number, flags: u32 = values::zero32, entry_flags: u8 = entry_flags,
+        reserved: u32 = values::zero32, inline: bool = bool::arbitrary, rest: u8 = u8::arbitrary, array: Pointer = values::pointer,
+        pointer: Pointer = values::pointer, milliseconds: u8 = briefly });
+call!(/// Waits for the end of a command.
+    Await { ring: u8 = u8::arbitrary, milliseconds: u8 = values::milliseconds });
+call!(/// IORING_OP_ASYNC_CANCEL: of the n-th entry in flight, of those on a file, or of any, as `by` has it.
+    Withdraw { ring: u8 = u8::arbitrary, by: u8 = u8::arbitrary, nth: u8 = u8::arbitrary, file: u8 = values::file,
+        all: bool = bool::arbitrary });
+call!(/// close(2) of a ring of io_uring, with the commands in flight on it.
+    Shut { ring: u8 = u8::arbitrary });
 call!(/// An ioctl that there is not.
     Unknown { file: u8 = values::file, number: u32 = values::number, pointer: Pointer = values::pointer });
 call!(/// mmap(2) of the node; protection as PROT_*, flags as MAP_*.
@@ -200,7 +213,7 @@ macro_rules! ops {
 
 ops! {
     6u32 Open, 4 Close, 3 Dup, 2 Pass, 3 Info, 14 Alloc, 12 Register, 6 Provide, 8 Free, 8 Buffer, 6 Export, 16 Transfer,
-    24 Submit, 18 Wait, 12 Cancel, 6 Eventfd, 4 Ring, 4 Unknown, 14 Map, 6 Unmap, 5 Remap, 5 Protect, 5 Advise, 14 Touch, 4 Read,
+    24 Submit, 18 Wait, 12 Cancel, 6 Eventfd, 4 Ring, 20 Command, 6 Await, 5 Withdraw, 5 Shut, 4 Unknown, 14 Map, 6 Unmap, 5 Remap, 5 Protect, 5 Advise, 14 Touch, 4 Read,
     4 Write, 4 Seek, 4 Poll,
     2 Fdinfo, 1 Fork, 1 Kill, 2 Signal, 40 Storm,
 }
@@ -232,6 +245,38 @@ fn access(u: &mut Unstructured) -> Result<u8> {
 
 fn requests(u: &mut Unstructured) -> Result<Vec<Request>> {
     (0..u.int_in_range(0..=4)?).map(|_| Request::arbitrary(u)).collect()
+}
+
+/// One request or a few, so that a command has one.
+fn commanded(u: &mut Unstructured) -> Result<Vec<Request>> {
+    (0..u.int_in_range(1..=3)?).map(|_| Request::arbitrary(u)).collect()
+}
+
+fn sometimes(u: &mut Unstructured) -> Result<bool> {
+    values::once_in(u, 4)
+}
+
+/// How many times commands are submitted: mostly once, sometimes as often as fits into a ring.
+fn repeats(u: &mut Unstructured) -> Result<u8> {
+    match u.int_in_range(0..=9)? {
+        0..=5 => Ok(1),
+        6..=8 => u.int_in_range(0..=8),
+        _ => u.int_in_range(9..=64),
+    }
+}
+
+fn wrong_number(u: &mut Unstructured) -> Result<Option<u32>> {
+    Ok(if values::once_in(u, 12)? { Some(values::number(u)?) } else { None })
+}
+
+/// Mostly none: IOSQE_ASYNC, IOSQE_IO_LINK or IOSQE_IO_HARDLINK. (Not IOSQE_IO_DRAIN, which also delays entries that do not have it.)
+fn entry_flags(u: &mut Unstructured) -> Result<u8> {
+    Ok(if values::once_in(u, 4)? { *u.choose(&[1 << 4, 1 << 4, 1 << 2, 1 << 3])? } else { 0 })
+}
+
+/// Mostly not at all.
+fn briefly(u: &mut Unstructured) -> Result<u8> {
+    Ok(if values::once_in(u, 8)? { values::milliseconds(u)? } else { 0 })
 }
 
 fn copies(u: &mut Unstructured) -> Result<u16> {
@@ -316,7 +361,9 @@ fn one(u: &mut Unstructured) -> Result<Box<Op>> {
     loop {
         let op = simple(u)?;
         let fit = match op {
-            Op::Open(_) | Op::Close(_) | Op::Dup(_) | Op::Pass(_) | Op::Poll(_) | Op::Fdinfo(_) | Op::Signal(_) => false,
+            Op::Open(_) | Op::Close(_) | Op::Dup(_) | Op::Pass(_) | Op::Poll(_) | Op::Fdinfo(_) | Op::Signal(_) | Op::Shut(_) => {
+                false
+            }
             Op::Alloc(_) | Op::Register(_) | Op::Provide(_) | Op::Map(_) | Op::Touch(_) | Op::Read(_) | Op::Write(_) => {
                 values::once_in(u, 4)?
             }

@@ -89,6 +89,15 @@ impl Program {
         self.threads.iter().map(Vec::len).sum()
     }
 
+    /// Returns whether a thread submits commands of io_uring.
+    pub fn has_commands(&self) -> bool {
+        let is_command = |op: &Op| match op {
+            Op::Storm(storm) => matches!(*storm.call, Op::Command(_)),
+            op => matches!(op, Op::Command(_)),
+        };
+        self.threads.iter().flatten().any(is_command)
+    }
+
     /// Without the first calls, counted over all threads.
     pub fn without(&self, from: usize, count: usize) -> Self {
         let mut number = 0;

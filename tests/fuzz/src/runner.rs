@@ -65,6 +65,11 @@ impl Runner {
     pub fn run(&mut self, program: &Program, patient: bool) -> Outcome {
         self.patience.store(if patient { 25 } else { 1 }, Relaxed);
         self.world.reset(program.threads.len() == 1);
+        if program.threads.len() > 1 && program.has_commands() {
+            if let Err(error) = self.world.open_rings() {
+                return Outcome { edges: BTreeSet::new(), finding: Some(format!("io_uring_setup: {error}")) };
+            }
+        }
         let world = &*self.world;
         let kcov = &self.kcov;
         let run = |number: usize, memory: &mut Memory| {

@@ -64,6 +64,18 @@ fn simpler_calls(op: &Op) -> Vec<Op> {
                 Op::Submit(shorter)
             })
             .collect(),
+        Op::Command(command) if command.requests.len() > 1 => (0..command.requests.len())
+            .map(|request| {
+                let mut shorter = command.clone();
+                shorter.requests.remove(request);
+                Op::Command(shorter)
+            })
+            .collect(),
+        Op::Command(command) if command.copies > 1 => {
+            let mut shorter = command.clone();
+            shorter.copies /= 2;
+            vec![Op::Command(shorter)]
+        }
         Op::Submit(submit) if submit.copies > 1 => {
             let mut shorter = submit.clone();
             shorter.copies = 1;

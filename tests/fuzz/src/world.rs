@@ -3,6 +3,7 @@
 use crate::{
     sys,
     uapi::{self, rdma_request},
+    uring::{Uring, RINGS},
     values::{Descriptor, Which, FILES},
 };
 use std::{
@@ -16,6 +17,8 @@ use std::{
 
 /// The handle that ALLOC returns for the first buffer of a context.
 const NEXT: u32 = uapi::RDMA_FIRST_BUFFER + 1;
+
+const DEPTH: usize = uapi::RDMA_QUEUE_DEPTH as usize;
 
 /// The maximum number of threads of a program.
 pub const THREADS: usize = 3;
@@ -42,6 +45,10 @@ pub struct Context {
     pub submitted: Vec<(u64, u64)>,
     /// Whether it has a completion ring, so that collecting is not known.
     pub ring: bool,
+    /// The number of commands of io_uring that may have room in the queue, because their end is not known.
+    pub commands: usize,
+    /// The number of CANCELs that have cancelled something.
+    pub cancels: u64,
 }
 
 impl Context {
@@ -129,6 +136,8 @@ pub struct World {
     /// The descriptors. -1: the file is closed.
     fds: [AtomicI32; FILES as usize],
     known: Mutex<Known>,
+    /// The rings of io_uring. None: the ring is closed. Locked before the known state.
+    pub rings: [Mutex<Option<Uring>>; RINGS],
     /// The running children.
     pub children: Mutex<Vec<i32>>,
     /// The threads. 0: the thread has ended.
@@ -160,6 +169,7 @@ impl World {
             exact: AtomicBool::new(true),
             fds: std::array::from_fn(|_| AtomicI32::new(-1)),
             known: Mutex::default(),
+            rings: Default::default(),
             children: Mutex::default(),
             threads: std::array::from_fn(|_| AtomicI32::new(0)),
             steps: std::array::from_fn(|_| AtomicU32::new(0)),
@@ -168,8 +178,11 @@ impl World {
         }
     }
 
-    /// Closes all files, and resets the known state.
+    /// Closes all rings and files, and resets the known state.
     pub fn reset(&self, exact: bool) {
+        for ring in &self.rings {
+            drop(ring.lock().expect("no thread panics").take());
+        }
         for fd in &self.fds {
             let fd = fd.swap(-1, Relaxed);
             if fd >= 0 {
@@ -178,6 +191,14 @@ impl World {
         }
         *self.known() = Known::default();
         self.exact.store(exact, Relaxed);
+    }
+
+    /// Opens the rings of io_uring, before there are other threads.
+    pub fn open_rings(&self) -> std::io::Result<()> {
+        for (number, ring) in self.rings.iter().enumerate() {
+            *ring.lock().expect("no thread panics") = Some(Uring::open(number)?);
+        }
+        Ok(())
     }
 
     /// Makes all files non-blocking (fcntl(2), O_NONBLOCK).
@@ -295,5 +316,33 @@ impl World {
         } else {
             Right
         }
+    }
+    /// Minimum and maximum number of these requests that SUBMIT accepts, if this many are readable, and this many commands have room in
+    /// the queue, at least and at most.
+    pub fn acceptable(
+        &self,
+        context: &Context,
+        slot: Slot,
+        requests: &[rdma_request],
+        there: usize,
+        commands: (usize, usize),
+    ) -> (usize, usize) {
+        let exact = self.exact() && !context.ring;
+        let left = |commands: usize| if exact { DEPTH.saturating_sub(context.submitted.len() + commands) } else { DEPTH };
+        let (possibly, surely) = (left(commands.0), left(commands.1));
+        let (mut least, mut most, mut unclear) = (0, 0, false);
+        for (number, request) in requests.iter().enumerate().take(possibly.min(there)) {
+            let linked = request.flags == uapi::RDMA_REQUEST_LINK;
+            let verdict = self.judge(context, slot, request);
+            if verdict == Verdict::Wrong || (request.flags != 0 && !linked) {
+                break;
+            }
+            unclear |= verdict == Verdict::Unclear;
+            if !linked {
+                most = number + 1;
+                least = if unclear || number >= surely { least } else { most };
+            }
+        }
+        (if context.ring { 0 } else { least }, most)
     }
 }

@@ -6,14 +6,14 @@ use crate::{
     ops, sys,
     uapi::{self, rdma_cancel, rdma_completion, rdma_request, rdma_submit, rdma_wait},
     values::Pointer,
-    world::{Context, Slot, Verdict},
+    world::{Context, Verdict},
 };
 use libc::{E2BIG, EACCES, EAGAIN, EALREADY, EBADF, ECANCELED, EFAULT, EINTR, ENOENT, ENOMEM};
 
 const DEPTH: usize = uapi::RDMA_QUEUE_DEPTH as usize;
 
 impl Caller<'_> {
-    fn request(&self, file: u8, op: &ops::Request) -> rdma_request {
+    pub(super) fn request(&self, file: u8, op: &ops::Request) -> rdma_request {
         let (source, destination) = match op.operation {
             uapi::RDMA_OP_TO_DEVICE => (self.world.handle(file, op.buffer), uapi::RDMA_NO_BUFFER),
             uapi::RDMA_OP_FROM_DEVICE => (uapi::RDMA_NO_BUFFER, self.world.handle(file, op.buffer)),
@@ -79,7 +79,11 @@ impl Caller<'_> {
             reserved: op.reserved,
         };
         let errors = [E2BIG, EACCES, EAGAIN, EBADF, EINTR, ENOMEM];
+        let possibly = self.world.with(op.file, |context, _| context.commands).unwrap_or(0);
         let (answer, _) = self.ioctl(op.file, uapi::RDMA_IOC_SUBMIT, op.pointer, &argument, Direction::In, &errors)?;
+        // Commands that have not ended yet had room during the call.
+        self.reap_all()?;
+        let surely = self.surely(op.file).map_or(0, |slot| self.surely_queued(slot.context, None));
         self.check_denied(op.file, answer, &requests)?;
         let (back, intact) = self.memory.array.look();
         let readable = back.len() / (array.len() / requests.len().max(1)).max(1);
@@ -90,7 +94,8 @@ impl Caller<'_> {
         let wrong_size = is_wrong::<rdma_request>(size);
         let wrong = op.flags != 0 || op.reserved != 0 || count == 0 || count as usize > DEPTH || wrong_size;
         let given = &requests[..if wrong { 0 } else { count as usize }];
-        let expected = self.world.with(op.file, |context, slot| self.acceptable(context, slot, given, there));
+        let expected =
+            self.world.with(op.file, |context, slot| self.world.acceptable(context, slot, given, there, (surely, possibly)));
         let accepted = answer.unwrap_or(0) as usize;
         if let Some((least, most)) = expected {
             ensure(accepted <= most, || format!("{accepted} were accepted, and no more than {most} can be: {requests:?}"))?;
@@ -103,26 +108,6 @@ impl Caller<'_> {
             context.submitted.extend(requests.iter().take(accepted).map(|request| (request.cookie, request.length)));
         });
         Ok(())
-    }
-
-    /// Minimum and maximum number of these requests that are accepted, if this many are readable.
-    fn acceptable(&self, context: &Context, slot: Slot, requests: &[rdma_request], there: usize) -> (usize, usize) {
-        let exact = self.world.exact() && !context.ring;
-        let room = if exact { DEPTH.saturating_sub(context.submitted.len()) } else { DEPTH };
-        let (mut least, mut most, mut unclear) = (0, 0, false);
-        for (number, request) in requests.iter().enumerate().take(room.min(there)) {
-            let linked = request.flags == uapi::RDMA_REQUEST_LINK;
-            let verdict = self.world.judge(context, slot, request);
-            if verdict == Verdict::Wrong || (request.flags != 0 && !linked) {
-                break;
-            }
-            unclear |= verdict == Verdict::Unclear;
-            if !linked {
-                most = number + 1;
-                least = if unclear { least } else { most };
-            }
-        }
-        (if context.ring { 0 } else { least }, most)
     }
 
     pub(super) fn wait(&mut self, op: &ops::Wait) -> Judged {
@@ -171,12 +156,20 @@ impl Caller<'_> {
     pub(super) fn cancel(&mut self, op: &ops::Cancel) -> Judged {
         let request = rdma_cancel { cookie: op.cookie, flags: op.flags, reserved: op.reserved };
         let errors = [EALREADY, ENOENT, EFAULT];
+        let requests = |context: &mut Context, _| context.submitted.len() + context.commands;
+        let most = self.surely(op.file).and_then(|_| self.world.with(op.file, requests));
         let (answer, _) = self.ioctl(op.file, uapi::RDMA_IOC_CANCEL, op.pointer, &request, Direction::In, &errors)?;
         let all = op.flags == uapi::RDMA_CANCEL_ALL && op.cookie == 0;
         let right = op.reserved == 0 && (op.flags == 0 || all);
         ensure(right || answer.is_err(), || "it was accepted".into())?;
-        let most = self.surely(op.file).and_then(|_| self.world.with(op.file, |context, _| context.submitted.len()));
-        ensure(answer.unwrap_or(0) as usize <= most.unwrap_or(DEPTH), || format!("it cancelled {answer:?} of {most:?}"))
+        ensure(answer.unwrap_or(0) as usize <= most.unwrap_or(DEPTH), || format!("it cancelled {answer:?} of {most:?}"))?;
+        if answer.is_ok_and(|count| count > 0) {
+            self.world.with(op.file, |context, _| context.cancels += 1);
+        }
+        if right && self.sound(op.file, op.pointer) {
+            self.check_left(op.file, (!all).then_some(op.cookie), answer)?;
+        }
+        Ok(())
     }
 }
 
