@@ -19,7 +19,7 @@ use crate::{Buffer, DmaBuf, Error, Info, Pending, Request, abi, shared::Shared, 
 /// One open file of a device: it owns buffers and requests, and releases them when it is closed.
 ///
 /// A clone is the same context. Several threads can use it concurrently. As a file ([`AsFd`]), it is readable for poll(2)
-/// when completions can be collected.
+/// when completions can be collected. A program with an `io_uring` of its own awaits requests so, too, by `IORING_OP_POLL_ADD`.
 ///
 /// A child of fork(2) has the buffers' bytes, but no part in the parent's handles and requests: dropping them in the child changes nothing
 /// for the parent, and using them fails with [`Error::Inherited`]. A child that needs the device opens it itself.

@@ -1,4 +1,4 @@
-//! The library in a program with an io_uring of its own, which awaits requests next to a socket and a timer: runs in the guest, with
+//! The library in a program with an `io_uring` of its own, which awaits requests next to a socket and a timer: runs in the guest, with
 //! the driver loaded, one test after the other.
 #![allow(unsafe_code)]
 
