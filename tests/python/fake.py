@@ -15,6 +15,7 @@ from rust_dma import _abi, _node
 
 NODE = "/dev/rdma0"
 PAGE = 4096
+DMA_BUF_IOCTL_SYNC = 0x40086200  # _IOW('b', 0, struct dma_buf_sync)
 _map_memory = _node.map_memory
 
 
@@ -59,12 +60,16 @@ class Driver:
         self.held = False
         self.gone = False
         self.calls: list[int] = []
+        self.dma_bufs: set[int] = set()  # the inodes of the memfds that are exported
+        self.synchronized: list[int] = []  # the flags of DMA_BUF_IOCTL_SYNC
         self.before: dict[int, deque[Callable[[], None]]] = {}  # what happens at the beginning of the next calls with this number
         self.collected: Callable[[], None] = lambda: None  # what happens at the end of WAIT
         self.actions = {
             _abi.RDMA_IOC_DEVICE_INFO: self.info,
             _abi.RDMA_IOC_ALLOC: self.alloc,
             _abi.RDMA_IOC_REGISTER: self.register,
+            _abi.RDMA_IOC_EXPORT: self.export,
+            _abi.RDMA_IOC_IMPORT: self.import_,
             _abi.RDMA_IOC_BUFFER_INFO: self.buffer_info,
             _abi.RDMA_IOC_FREE: self.free,
             _abi.RDMA_IOC_TRANSFER: self.transfer,
@@ -94,6 +99,8 @@ class Driver:
         return number
 
     def ioctl(self, node: int, number: int, argument: ctypes.Structure) -> int:
+        if number == DMA_BUF_IOCTL_SYNC and node not in self.files:
+            return self.synchronize(node, argument)
         if node not in self.files or number not in self.actions:
             raise fail(errno.ENOTTY)
         self.calls.append(number)
@@ -108,8 +115,9 @@ class Driver:
         self.memory[at : at + len(data)] = data
         return len(data)
 
-    def map_memory(self, node: int, size: int, offset: int) -> memoryview:
-        return _map_memory(self.files[node].buffers[offset // PAGE], size, 0)
+    def map_memory(self, node: int, size: int, offset: int, writable: bool = True) -> memoryview:
+        memory = self.files[node].buffers[offset // PAGE] if node in self.files else node
+        return _map_memory(memory, size, 0, writable)
 
     def info(self, _node_: int, info: _abi.rdma_device_info) -> None:
         info.abi_version, info.device_memory_size, info.max_transfer_size = _abi.RDMA_ABI_VERSION, len(self.memory), len(self.memory)
@@ -132,6 +140,31 @@ class Driver:
         buffers = self.files[node].buffers
         register.handle = unused(buffers)
         buffers[register.handle] = (ctypes.c_ubyte * register.size).from_address(register.address)
+
+    def export(self, node: int, export: _abi.rdma_export) -> None:
+        memory = self.files[node].buffers[export.handle]
+        if not isinstance(memory, int):
+            raise fail(errno.EOPNOTSUPP)
+        self.dma_bufs.add(os.fstat(memory).st_ino)
+        export.fd = os.dup(memory)
+
+    def import_(self, node: int, request: _abi.rdma_import) -> None:
+        state = os.fstat(request.fd)
+        if state.st_ino not in self.dma_bufs:
+            raise fail(errno.EINVAL)
+        if _node.access_mode(request.fd) != os.O_RDWR and not request.flags:
+            raise fail(errno.EACCES)
+        buffers = self.files[node].buffers
+        request.handle, request.size = unused(buffers), state.st_size
+        buffers[request.handle] = os.dup(request.fd)
+
+    def synchronize(self, dma_buf: int, sync: ctypes.Structure) -> int:
+        if os.fstat(dma_buf).st_ino not in self.dma_bufs:
+            raise fail(errno.ENOTTY)
+        if self.before.get(DMA_BUF_IOCTL_SYNC):
+            self.before[DMA_BUF_IOCTL_SYNC].popleft()()
+        self.synchronized.append(sync.flags)
+        return 0
 
     def buffer_info(self, node: int, info: _abi.rdma_buffer_info) -> None:
         if self.gone:

@@ -16,6 +16,8 @@ import cases  # noqa: E402
 import fake  # noqa: E402
 import ktap  # noqa: E402
 import registered_cases  # noqa: E402
+import shared_cases  # noqa: E402
+import rust_dma  # noqa: E402
 from rust_dma import _abi  # noqa: E402
 
 
@@ -189,5 +191,79 @@ class Registered(Faked, registered_cases.Registered):
         memory.append(1)
 
 
+class Shared(Faked, shared_cases.Shared):
+    """Memory of others: which calls are made."""
+
+    def when_it_came(self, shared: rust_dma.DmaBuf) -> None:
+        """The driver of the child is a copy of ours, but its buffers are the same memory."""
+        with shared.mapped() as view:
+            self.assertEqual(bytes(view[:12]), b"from a child")
+
+    def test_an_access_begins_and_ends(self) -> None:
+        shared = self.context.allocate_shared(4096)
+        with self.assertRaises(KeyError), shared.mapped():
+            self.assertEqual(self.driver.synchronized, [3])  # to read and write
+            raise KeyError
+        self.assertEqual(self.driver.synchronized, [3, 7])
+
+    def test_an_access_for_reading(self) -> None:
+        shared = self.context.allocate_shared(4096)
+        descriptor = self.only_readable(shared)
+        with self.context.import_shared(descriptor).mapped():
+            pass
+        os.close(descriptor)
+        self.assertEqual(self.driver.synchronized, [1, 5])
+
+    def test_only_readable(self) -> None:
+        with rust_dma.Context() as other, self.context.allocate_shared(4096) as shared:
+            self.context.copy(self.filled(b"constant"), shared, 8)
+            descriptor = self.only_readable(shared)
+            imported = other.import_shared(descriptor)
+            os.close(descriptor)
+            self.assertTrue(imported.readonly)
+            self.assertEqual(self.received(imported, 8), b"constant")
+            with self.assertRaisesRegex(ValueError, "read-only"):
+                other.copy(self.filled(b"", other), imported, 1)
+            with imported.mapped() as view:
+                self.assertEqual(bytes(view[:8]), b"constant")
+                with self.assertRaises(TypeError):
+                    view[0] = 1
+
+    def only_readable(self, shared: rust_dma.DmaBuf) -> int:
+        """A descriptor of it that is open for reading only."""
+        return os.open(f"/proc/self/fd/{shared.fileno()}", os.O_RDONLY | os.O_CLOEXEC)
+
+    def test_a_signal_during_the_beginning(self) -> None:
+        def interrupted() -> None:
+            raise fake.fail(errno.EINTR)
+
+        shared = self.context.allocate_shared(4096)
+        self.driver.before[fake.DMA_BUF_IOCTL_SYNC] = deque([interrupted] * 2)
+        with shared.mapped():
+            self.assertEqual(self.driver.synchronized, [3])
+
+    def test_a_device_that_cannot_access_it(self) -> None:
+        for number, calls, message in (
+            (errno.EOPNOTSUPP, (_abi.RDMA_IOC_IMPORT,), "the device cannot access this memory"),
+            (errno.EOPNOTSUPP, (_abi.RDMA_IOC_EXPORT,), "the kernel has no dma-bufs"),
+            (errno.ENOTTY, (_abi.RDMA_IOC_IMPORT, _abi.RDMA_IOC_EXPORT), "older than this module"),
+        ):
+
+            def failed(number: int = number) -> None:
+                raise fake.fail(number)
+
+            shared = self.context.allocate_shared(4096)
+            uses = {
+                _abi.RDMA_IOC_IMPORT: lambda shared=shared: self.context.import_shared(shared),
+                _abi.RDMA_IOC_EXPORT: lambda: self.context.allocate_shared(4096),
+            }
+            buffers, files = len(self.driver.files[self.context.fileno()].buffers), self.descriptors()
+            for call in calls:
+                self.driver.before[call] = deque([failed])
+                with self.assertRaisesRegex(OSError, message):
+                    uses[call]()
+            self.assertEqual((len(self.driver.files[self.context.fileno()].buffers), self.descriptors()), (buffers, files))
+
+
 if __name__ == "__main__":
-    sys.exit(ktap.main(Rare, Registered, *(type(case.__name__, (Faked, case), {}) for case in cases.CASES)))
+    sys.exit(ktap.main(Rare, Registered, Shared, *(type(case.__name__, (Faked, case), {}) for case in cases.CASES)))

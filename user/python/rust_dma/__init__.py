@@ -16,6 +16,9 @@ bytes: reads may return old or new data, and writes may be lost.
 
 `context.register(array)` makes a buffer of memory that the program has already, if the device can access all memory, or has an IOMMU.
 
+`context.allocate_shared(4096)` makes a buffer that other drivers and programs access, too, by its descriptor (dma-buf), and
+`context.import_shared(descriptor)` makes a buffer of one of theirs.
+
 `to_device`, `from_device` and `copy` wait for the device. `submit` queues requests, and `wait` collects their completions. In asyncio:
 
     async def there_and_back(context: rust_dma.Context, buffer: rust_dma.Buffer) -> None:
@@ -30,7 +33,8 @@ use its parent's buffers, and does not free them.
 from rust_dma._buffer import Buffer
 from rust_dma._context import Context
 from rust_dma._device import Device, Info, devices
+from rust_dma._dma_buf import DmaBuf
 from rust_dma._request import Completion, Operation, Request
 
 __version__ = "0.1.0"
-__all__ = ["Buffer", "Completion", "Context", "Device", "Info", "Operation", "Request", "__version__", "devices"]
+__all__ = ["Buffer", "Completion", "Context", "Device", "DmaBuf", "Info", "Operation", "Request", "__version__", "devices"]

@@ -86,6 +86,11 @@ class Buffer:
         """Its size in bytes: without a dtype, whole pages."""
         return len(self.view)
 
+    @property
+    def readonly(self) -> bool:
+        """Whether it is registered memory that is read-only."""
+        return self.view.readonly
+
     def array(self, dtype: numpy.typing.DTypeLike | None = None, count: int = -1, offset: int = 0) -> numpy.ndarray[Any, Any]:
         """A NumPy array of it, or of `count` elements of a dtype from byte `offset` on. No copy: it is the same memory."""
         elements = self._live()

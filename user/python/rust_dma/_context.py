@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import operator
 import os
 import signal
 import sys
@@ -17,13 +18,14 @@ from typing import TYPE_CHECKING
 from rust_dma import _abi, _node
 from rust_dma._buffer import Buffer, Layout
 from rust_dma._device import Info, info_of
+from rust_dma._dma_buf import DmaBuf
 from rust_dma._handle import Handle
 from rust_dma._registered import Registered, address_of, bytes_of
 from rust_dma._request import FIRST_AWAITED, Completion, Operation, Request
 
 if TYPE_CHECKING:
     import numpy.typing
-    from _typeshed import ReadableBuffer
+    from _typeshed import HasFileno, ReadableBuffer
 
     from rust_dma._awaited import Awaited
 
@@ -41,6 +43,17 @@ _REGISTERING = {
     **_ALLOCATING,
     errno.EFAULT: "this memory must not be pinned: it is a mapping of a device or of a file that is written back, or is not there any more",
     errno.EOPNOTSUPP: "the device cannot access this memory; the kernel log says why, and a buffer of `allocate` can be used instead",
+}
+_EXPORTING = {
+    errno.ENOTTY: "this driver exports no buffers: it is older than this module",
+    errno.EOPNOTSUPP: "the kernel has no dma-bufs (CONFIG_DMA_SHARED_BUFFER)",
+}
+_IMPORTING = {
+    **_ALLOCATING,
+    errno.ENOTTY: "this driver imports no dma-bufs: it is older than this module; or the exporter of the dma-buf refuses it",
+    errno.EACCES: "the descriptor is not open for reading",
+    errno.EINVAL: "the descriptor is not that of a dma-buf, or the dma-buf is larger than max_buffer_size",
+    errno.EOPNOTSUPP: "the device cannot access this memory, or its exporter refuses it; the kernel log says why",
 }
 
 
@@ -103,11 +116,7 @@ class Context:
     def allocate(self, shape: int | Sequence[int], dtype: numpy.typing.DTypeLike | None = None) -> Buffer:
         """Allocate a buffer, all zero: of at least `shape` bytes, rounded up to whole pages; or, with a dtype, an array of this shape."""
         layout = Layout(shape, dtype)
-        limit = self._info.max_buffer_size
-        if not 1 <= layout.size <= limit:
-            raise ValueError(f"a buffer of {layout.size} bytes: it must have 1 to {limit}")
-        alloc = _abi.rdma_alloc(size=layout.size)
-        self._call(_abi.RDMA_IOC_ALLOC, alloc, _ALLOCATING)
+        alloc = self._allocate(layout.size)
         handle = Handle(alloc.handle, self._free)
         try:
             return Buffer(self, handle, *layout.of(_node.map_memory(self.fileno(), alloc.size, alloc.mmap_offset)))
@@ -133,32 +142,60 @@ class Context:
         elements = memory if numpy is not None and isinstance(memory, numpy.ndarray) else view
         return Buffer(self, Handle(register.handle, self._free_registered), view, elements)
 
-    def to_device(self, buffer: Buffer, length: int | None = None, offset: int = 0, at: int = 0) -> None:
+    def allocate_shared(self, size: int) -> DmaBuf:
+        """Allocate a buffer, all zero, of at least `size` bytes, that other drivers and programs access, too, by its descriptor (dma-buf)."""
+        alloc = self._allocate(operator.index(size))
+        handle = Handle(alloc.handle, self._free)
+        try:
+            export = _abi.rdma_export(handle=alloc.handle, fd=-1)
+            self._call(_abi.RDMA_IOC_EXPORT, export, _EXPORTING)
+            return DmaBuf(self, handle, alloc.size, export.fd)
+        except BaseException:
+            handle.free()
+            raise
+
+    def import_shared(self, dma_buf: int | HasFileno) -> DmaBuf:
+        """Make a buffer of a dma-buf: of another context, also of another device (a DmaBuf), or of another driver (a descriptor, or an
+        object with `fileno`).
+
+        The descriptor is duplicated. Requests cannot write to the memory if it is open for reading only.
+        """
+        descriptor = os.dup(dma_buf if isinstance(dma_buf, int) else dma_buf.fileno())
+        try:
+            flags = _abi.RDMA_IMPORT_READ_ONLY if _node.access_mode(descriptor) == os.O_RDONLY else 0
+            request = _abi.rdma_import(fd=descriptor, flags=flags)
+            self._call(_abi.RDMA_IOC_IMPORT, request, _IMPORTING)
+            return DmaBuf(self, Handle(request.handle, self._free), request.size, descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    def to_device(self, buffer: Buffer | DmaBuf, length: int | None = None, offset: int = 0, at: int = 0) -> None:
         """Transfer bytes of a buffer to device memory, from `at` on, and wait for it."""
         self._transfer(self.request_to_device(buffer, length, offset, at))
 
-    def from_device(self, buffer: Buffer, length: int | None = None, offset: int = 0, at: int = 0) -> None:
+    def from_device(self, buffer: Buffer | DmaBuf, length: int | None = None, offset: int = 0, at: int = 0) -> None:
         """Transfer device memory, from `at` on, to bytes of a buffer, and wait for it."""
         self._transfer(self.request_from_device(buffer, length, offset, at))
 
-    def copy(self, source: Buffer, destination: Buffer, length: int | None = None, offset: int = 0, at: int = 0) -> None:
+    def copy(self, source: Buffer | DmaBuf, destination: Buffer | DmaBuf, length: int | None = None, offset: int = 0, at: int = 0) -> None:
         """Copy bytes of a buffer, from `offset` on, to another one, from `at` on, through the device memory, and wait for it."""
         # In pieces: after a signal handler, only the current one is repeated.
         for piece in self.request_copy(source, destination, length, offset, at)._pieces(self._info.max_transfer_size):
             self._transfer(piece)
 
-    def request_to_device(self, buffer: Buffer, length: int | None = None, offset: int = 0, at: int = 0, cookie: int = 0) -> Request:
+    def request_to_device(self, buffer: Buffer | DmaBuf, length: int | None = None, offset: int = 0, at: int = 0, cookie: int = 0) -> Request:
         """A request for submit and run; without a length, for the rest of the buffer."""
         length = buffer.nbytes - offset if length is None else length
         return Request(self, Operation.TO_DEVICE, buffer, None, offset, at, length, cookie)
 
-    def request_from_device(self, buffer: Buffer, length: int | None = None, offset: int = 0, at: int = 0, cookie: int = 0) -> Request:
+    def request_from_device(self, buffer: Buffer | DmaBuf, length: int | None = None, offset: int = 0, at: int = 0, cookie: int = 0) -> Request:
         """A request for submit and run; without a length, for the rest of the buffer."""
         length = buffer.nbytes - offset if length is None else length
         return Request(self, Operation.FROM_DEVICE, None, buffer, at, offset, length, cookie)
 
     def request_copy(
-        self, source: Buffer, destination: Buffer, length: int | None = None, offset: int = 0, at: int = 0, cookie: int = 0
+        self, source: Buffer | DmaBuf, destination: Buffer | DmaBuf, length: int | None = None, offset: int = 0, at: int = 0, cookie: int = 0
     ) -> Request:
         """A request for submit and run; without a length, for the rest of the source."""
         length = source.nbytes - offset if length is None else length
@@ -239,6 +276,14 @@ class Context:
         if at < 0 or at + length > size:
             raise ValueError(f"{length} bytes from {at} on: the device memory has {size}")
         return _node.write(self.fileno(), data, at)
+
+    def _allocate(self, size: int) -> _abi.rdma_alloc:
+        limit = self._info.max_buffer_size
+        if not 1 <= size <= limit:
+            raise ValueError(f"a buffer of {size} bytes: it must have 1 to {limit}")
+        alloc = _abi.rdma_alloc(size=size)
+        self._call(_abi.RDMA_IOC_ALLOC, alloc, _ALLOCATING)
+        return alloc
 
     def _awaited(self) -> Awaited:
         """The requests that coroutines await. Only they need asyncio, which takes long to import."""

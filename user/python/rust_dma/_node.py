@@ -42,16 +42,22 @@ def write(node: int, data: bytes | bytearray | memoryview, at: int) -> int:
     return os.pwrite(node, data, at)
 
 
-def map_memory(node: int, size: int, offset: int) -> memoryview:
+def access_mode(descriptor: int) -> int:
+    """O_RDONLY, O_WRONLY or O_RDWR."""
+    return fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE
+
+
+def map_memory(node: int, size: int, offset: int, writable: bool = True) -> memoryview:
     """Map memory, as bytes. It is unmapped when there are no views of it any more.
 
     mmap.mmap would duplicate the descriptor and keep the duplicate as long as the mapping (before Python 3.13, always).
     """
-    address = _mmap(None, size, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED, node, offset)
+    address = _mmap(None, size, mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0), mmap.MAP_SHARED, node, offset)
     if address == _MAP_FAILED:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
     memory = (ctypes.c_ubyte * size).from_address(address)
     # Not at exit, when other threads may still access it.
     weakref.finalize(memory, _munmap, address, size).atexit = False
-    return memoryview(memory).cast("B")
+    view = memoryview(memory).cast("B")
+    return view if writable else view.toreadonly()

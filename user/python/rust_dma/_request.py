@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rust_dma import _abi
 from rust_dma._buffer import Buffer
+from rust_dma._dma_buf import DmaBuf
 
 if TYPE_CHECKING:
     from rust_dma._context import Context
@@ -34,8 +35,8 @@ class Request:
 
     context: Context = field(repr=False)
     operation: Operation
-    source: Buffer | None
-    destination: Buffer | None
+    source: Buffer | DmaBuf | None
+    destination: Buffer | DmaBuf | None
     source_offset: int
     destination_offset: int
     length: int
@@ -48,13 +49,13 @@ class Request:
             raise ValueError(f"a request moves at least 1 byte, not {self.length}")
         self._check(self.source, self.source_offset)
         self._check(self.destination, self.destination_offset)
-        if self.destination is not None and self.destination.view.readonly:
-            raise ValueError("the destination is registered memory that is read-only")
+        if self.destination is not None and self.destination.readonly:
+            raise ValueError("the destination is registered or imported memory that is read-only")
         distance = abs(self.source_offset - self.destination_offset)
         if self.source is self.destination and distance < self.length:
             raise ValueError(f"a copy within a buffer, of {self.length} bytes to {distance} bytes from their place: they overlap")
 
-    def _check(self, buffer: Buffer | None, offset: int) -> None:
+    def _check(self, buffer: Buffer | DmaBuf | None, offset: int) -> None:
         """Whether this end of it is within the buffer or the device memory."""
         if buffer is not None and buffer.context is not self.context:
             raise ValueError("the buffer belongs to another context")
@@ -65,7 +66,7 @@ class Request:
     def _raw(self, used: ExitStack, cookie: int | None = None) -> _abi.rdma_request:
         """As the driver reads it. The numbers of its buffers are valid until `used` is left."""
 
-        def number(buffer: Buffer | None) -> int:
+        def number(buffer: Buffer | DmaBuf | None) -> int:
             return _abi.RDMA_NO_BUFFER if buffer is None else used.enter_context(buffer._handle)
 
         return _abi.rdma_request(
