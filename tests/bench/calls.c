@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The cost of calls that take something, and of those that give it back: an open file, a buffer, registered memory. For this driver, and for others
- * that do the same.
+ * The cost of calls that take something, and of those that give it back: an open file, a buffer, registered memory, a dma-buf, the access to its
+ * bytes. For this driver, and for others that do the same.
  *
  * In a guest with --icount, nanoseconds are instructions. calls [--json FILE]
  */
 #define _GNU_SOURCE
 #include <err.h>
 #include <fcntl.h>
+#include <linux/dma-buf.h>
 #include <linux/dma-heap.h>
 #include <linux/io_uring.h>
+#include <linux/udmabuf.h>
 #include <rdma.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -39,6 +41,7 @@ struct given {
 	int fd;
 	void *bytes;
 	size_t size;
+	long what; /* a handle or a descriptor */
 };
 
 /* The first of each pair returns what the second one gives back, or -1. */
@@ -101,6 +104,52 @@ static long free_uring(const struct given *given, long state)
 	return syscall(SYS_io_uring_register, given->fd, IORING_UNREGISTER_BUFFERS, NULL, 0);
 }
 
+static long export_rdma(const struct given *given)
+{
+	struct rdma_export request = { .handle = given->what, .fd = -1 };
+
+	return ioctl(given->fd, RDMA_IOC_EXPORT, &request) ? -1 : (long)request.fd;
+}
+
+static long create_udmabuf(const struct given *given)
+{
+	struct udmabuf_create request = { .memfd = given->what, .flags = UDMABUF_FLAGS_CLOEXEC, .size = given->size };
+
+	return ioctl(given->fd, UDMABUF_CREATE, &request);
+}
+
+static long import_rdma(const struct given *given)
+{
+	struct rdma_import request = { .fd = given->what };
+
+	return ioctl(given->fd, RDMA_IOC_IMPORT, &request) ? -1 : (long)request.handle;
+}
+
+static long begin_access(const struct given *given)
+{
+	struct dma_buf_sync sync = { .flags = DMA_BUF_SYNC_RW | DMA_BUF_SYNC_START };
+
+	return ioctl(given->fd, DMA_BUF_IOCTL_SYNC, &sync);
+}
+
+static long end_access(const struct given *given, long state)
+{
+	struct dma_buf_sync sync = { .flags = DMA_BUF_SYNC_RW | DMA_BUF_SYNC_END };
+
+	(void)state;
+	return ioctl(given->fd, DMA_BUF_IOCTL_SYNC, &sync);
+}
+
+/* A memory file that cannot shrink, as udmabuf wants it, each page of it written. */
+static int memory_file(size_t size)
+{
+	int fd = memfd_create("pages", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	if (fd < 0 || fallocate(fd, 0, 0, size) || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK))
+		err(1, "memfd_create");
+	return fd;
+}
+
 /* Memory at a multiple of 2 MiB, each page of it written. */
 static unsigned char *memory(bool huge)
 {
@@ -148,6 +197,17 @@ int main(int argc, char **argv)
 	int rdma = open("/dev/rdma0", O_RDWR | O_CLOEXEC), heap = open("/dev/dma_heap/system", O_RDWR | O_CLOEXEC);
 	int uring = syscall(SYS_io_uring_setup, 1, &parameters);
 	unsigned char *pages = memory(false), *huge = memory(true);
+	struct given buffer = { .fd = rdma, .size = HUGE }, file = { .fd = open("/dev/udmabuf", O_RDWR | O_CLOEXEC), .size = HUGE };
+	int exported, from_file, from_heap;
+
+	buffer.what = alloc_rdma(&buffer);
+	file.what = memory_file(HUGE);
+	exported = export_rdma(&buffer);
+	/* Another buffer, whose dma-buf is made anew each time. */
+	buffer.what = alloc_rdma(&buffer);
+	from_file = create_udmabuf(&file);
+	from_heap = alloc_heap(&(struct given){ .fd = heap, .size = HUGE });
+
 	const struct row rows[] = {
 		{ "open file", "rdma", open_rdma, close_it },
 		{ "open file", "/dev/zero", open_zero, close_it },
@@ -161,6 +221,12 @@ int main(int argc, char **argv)
 		{ "512 registered pages", "io_uring", register_uring, free_uring, { uring, pages, HUGE } },
 		{ "registered huge page", "rdma", register_rdma, free_rdma, { rdma, huge, HUGE } },
 		{ "registered huge page", "io_uring", register_uring, free_uring, { uring, huge, HUGE } },
+		{ "dma-buf, 2 MiB", "rdma", export_rdma, close_it, buffer },
+		{ "dma-buf, 2 MiB", "udmabuf", create_udmabuf, close_it, file },
+		{ "imported, 2 MiB", "rdma", import_rdma, free_rdma, { rdma, .what = from_file } },
+		{ "access by the CPU", "rdma", begin_access, end_access, { exported } },
+		{ "access by the CPU", "udmabuf", begin_access, end_access, { from_file } },
+		{ "access by the CPU", "dma_heap system", begin_access, end_access, { from_heap } },
 	};
 	FILE *json = argc == 3 && !strcmp(argv[1], "--json") ? fopen(argv[2], "we") : NULL;
 
