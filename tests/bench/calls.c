@@ -203,7 +203,7 @@ int main(int argc, char **argv)
 	buffer.what = alloc_rdma(&buffer);
 	file.what = memory_file(HUGE);
 	exported = export_rdma(&buffer);
-	/* Another buffer, whose dma-buf is made anew each time. */
+	/* Another buffer, whose dma-buf is made again each time. */
 	buffer.what = alloc_rdma(&buffer);
 	from_file = create_udmabuf(&file);
 	from_heap = alloc_heap(&(struct given){ .fd = heap, .size = HUGE });

@@ -241,6 +241,21 @@ class ZeroCopy(Sample):
         self.assertIn("\nok\n40000|19917804\n", self.said)
 
 
+class Camera(Sample):
+    name = "camera"
+
+    def test_the_program_accesses_no_frame(self) -> None:
+        ((frames, faults),) = self.numbers(r"^(\d+) frames of 460800 bytes, copied by the engine; (\d+) page faults")
+        self.assertEqual((frames, faults), (30, 0))
+        self.assertGreater(self.numbers(r"copied by the CPU; (\d+) page faults")[0][0], 0)
+
+    def test_the_frames_arrive(self) -> None:
+        """Each with its time in it, and below that the colour bars, in the order of their brightness."""
+        self.assertEqual(self.numbers(r"^(\d+) frames differ from the one before$"), [(29,), (29,)])
+        for bars in self.numbers("^" + " ".join([r"(\d+)"] * 16) + "$"):
+            self.assertEqual((bars[:8], len(set(bars))), (tuple(sorted(bars[8:], reverse=True)), 8))
+
+
 class CopyEngine(Sample):
     name = "copy_engine"
 
