@@ -87,7 +87,6 @@ class Shared(cases.Cases):
         self.assertEqual(self.received(shared, 6), b"parent")
 
     def test_arguments(self) -> None:
-        destination = self.context.allocate(4096)
         before, shared = self.descriptors(), self.context.allocate_shared(4096)
         with tempfile.TemporaryFile() as file, self.assertRaisesRegex(OSError, "not that of a dma-buf"):
             self.context.import_shared(file)
@@ -100,16 +99,17 @@ class Shared(cases.Cases):
         with rust_dma.Context() as other, self.assertRaisesRegex(ValueError, "another context"):
             other.copy(shared, other.allocate(4096))
         self.assertRegex(repr(shared), rf"^<rust_dma.DmaBuf {shared.handle} of /dev/rdma0, 4096 bytes, descriptor {shared.fileno()}>$")
-        request = self.context.request_copy(shared, destination)
+        request = self.context.request_copy(shared, self.context.allocate(4096))
         shared.free()
         for use in (
             shared.fileno,
             lambda: shared.nbytes,
-            lambda: self.context.copy(shared, destination),
+            lambda: self.context.copy(shared, self.context.allocate(4096)),
             lambda: self.context.submit([request]),
             lambda: self.context.import_shared(shared),
             lambda: shared.mapped().__enter__(),
         ):
             with self.assertRaisesRegex(ValueError, "the buffer has been freed"):
                 use()
+        del request
         self.assertEqual(self.descriptors(), before)

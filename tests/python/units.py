@@ -199,21 +199,6 @@ class Shared(Faked, shared_cases.Shared):
         with shared.mapped() as view:
             self.assertEqual(bytes(view[:12]), b"from a child")
 
-    def test_an_access_begins_and_ends(self) -> None:
-        shared = self.context.allocate_shared(4096)
-        with self.assertRaises(KeyError), shared.mapped():
-            self.assertEqual(self.driver.synchronized, [3])  # to read and write
-            raise KeyError
-        self.assertEqual(self.driver.synchronized, [3, 7])
-
-    def test_an_access_for_reading(self) -> None:
-        shared = self.context.allocate_shared(4096)
-        descriptor = self.only_readable(shared)
-        with self.context.import_shared(descriptor).mapped():
-            pass
-        os.close(descriptor)
-        self.assertEqual(self.driver.synchronized, [1, 5])
-
     def test_only_readable(self) -> None:
         with rust_dma.Context() as other, self.context.allocate_shared(4096) as shared:
             self.context.copy(self.filled(b"constant"), shared, 8)
@@ -232,6 +217,21 @@ class Shared(Faked, shared_cases.Shared):
     def only_readable(self, shared: rust_dma.DmaBuf) -> int:
         """A descriptor of it that is open for reading only."""
         return os.open(f"/proc/self/fd/{shared.fileno()}", os.O_RDONLY | os.O_CLOEXEC)
+
+    def test_an_access_begins_and_ends(self) -> None:
+        shared = self.context.allocate_shared(4096)
+        with self.assertRaises(KeyError), shared.mapped():
+            self.assertEqual(self.driver.synchronized, [3])  # to read and write
+            raise KeyError
+        self.assertEqual(self.driver.synchronized, [3, 7])
+
+    def test_an_access_for_reading(self) -> None:
+        shared = self.context.allocate_shared(4096)
+        descriptor = self.only_readable(shared)
+        with self.context.import_shared(descriptor).mapped():
+            pass
+        os.close(descriptor)
+        self.assertEqual(self.driver.synchronized, [1, 5])
 
     def test_a_signal_during_the_beginning(self) -> None:
         def interrupted() -> None:

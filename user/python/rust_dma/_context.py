@@ -143,7 +143,7 @@ class Context:
         return Buffer(self, Handle(register.handle, self._free_registered), view, elements)
 
     def allocate_shared(self, size: int) -> DmaBuf:
-        """Allocate a buffer, all zero, of at least `size` bytes, that other drivers and programs access, too, by its descriptor (dma-buf)."""
+        """Allocate a buffer, all zero, of at least `size` bytes, that other drivers and programs access, too, by a descriptor (dma-buf)."""
         alloc = self._allocate(operator.index(size))
         handle = Handle(alloc.handle, self._free)
         try:
@@ -184,18 +184,28 @@ class Context:
         for piece in self.request_copy(source, destination, length, offset, at)._pieces(self._info.max_transfer_size):
             self._transfer(piece)
 
-    def request_to_device(self, buffer: Buffer | DmaBuf, length: int | None = None, offset: int = 0, at: int = 0, cookie: int = 0) -> Request:
+    def request_to_device(
+        self, buffer: Buffer | DmaBuf, length: int | None = None, offset: int = 0, at: int = 0, cookie: int = 0
+    ) -> Request:
         """A request for submit and run; without a length, for the rest of the buffer."""
         length = buffer.nbytes - offset if length is None else length
         return Request(self, Operation.TO_DEVICE, buffer, None, offset, at, length, cookie)
 
-    def request_from_device(self, buffer: Buffer | DmaBuf, length: int | None = None, offset: int = 0, at: int = 0, cookie: int = 0) -> Request:
+    def request_from_device(
+        self, buffer: Buffer | DmaBuf, length: int | None = None, offset: int = 0, at: int = 0, cookie: int = 0
+    ) -> Request:
         """A request for submit and run; without a length, for the rest of the buffer."""
         length = buffer.nbytes - offset if length is None else length
         return Request(self, Operation.FROM_DEVICE, None, buffer, at, offset, length, cookie)
 
     def request_copy(
-        self, source: Buffer | DmaBuf, destination: Buffer | DmaBuf, length: int | None = None, offset: int = 0, at: int = 0, cookie: int = 0
+        self,
+        source: Buffer | DmaBuf,
+        destination: Buffer | DmaBuf,
+        length: int | None = None,
+        offset: int = 0,
+        at: int = 0,
+        cookie: int = 0,
     ) -> Request:
         """A request for submit and run; without a length, for the rest of the source."""
         length = source.nbytes - offset if length is None else length

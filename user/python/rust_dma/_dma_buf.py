@@ -70,7 +70,7 @@ class DmaBuf:
 
     @contextmanager
     def mapped(self) -> Iterator[memoryview]:
-        """Its bytes, while the program accesses them: `with dma_buf.mapped() as view`. DMA_BUF_IOCTL_SYNC marks the beginning and the end.
+        """Its bytes, while the program accesses them: `with dma_buf.mapped() as view`. DMA_BUF_IOCTL_SYNC begins and ends the access.
 
         Do not use the view, or arrays of it, afterwards.
         """
