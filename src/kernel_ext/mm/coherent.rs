@@ -8,9 +8,12 @@
 //!
 //! C header: `include/linux/dma-mapping.h`
 
-use crate::kernel_ext::mm::{
-    extents::Extents,
-    layout::Layout, //
+use crate::kernel_ext::{
+    gfp::GFP_ACCOUNT_MAYFAIL,
+    mm::{
+        extents::Extents,
+        layout::Layout, //
+    }, //
 };
 use core::{
     marker::PhantomData,
@@ -69,11 +72,13 @@ struct Block {
 ///
 /// # Invariants
 ///
-/// All `blocks` were allocated for `dev`, which is bound during `'bound`, and have not been freed.
+/// The blocks were allocated for `dev`, which is bound during `'bound`, and have not been freed.
 pub(crate) struct Memory<'bound> {
     dev: ARef<Device>,
     _bound: PhantomData<&'bound Device<Bound>>,
-    blocks: KVVec<Block>,
+    /// Stored separately, because most memory is one block.
+    first: Option<Block>,
+    others: KVVec<Block>,
     flags: bindings::gfp_t,
     leaked: Atomic<bool>,
 }
@@ -126,7 +131,8 @@ impl<'bound> Memory<'bound> {
         let mut memory = Self {
             dev: dev.into(),
             _bound: PhantomData,
-            blocks: KVVec::new(),
+            first: None,
+            others: KVVec::new(),
             flags,
             leaked: Atomic::new(false),
         };
@@ -179,7 +185,13 @@ impl<'bound> Memory<'bound> {
     }
 
     fn add(&mut self, dev: &Device<Bound>, size: usize) -> Result {
-        self.blocks.reserve(1, GFP_KERNEL)?;
+        if self.first.is_some() {
+            let flags = match self.flags {
+                bindings::GFP_KERNEL_ACCOUNT => GFP_ACCOUNT_MAYFAIL,
+                _ => GFP_KERNEL,
+            };
+            self.others.reserve(1, flags)?;
+        }
         let flags = self.flags | Self::retry_flags(size);
         let mut bus = 0;
         // SAFETY: `dev` is valid and bound, and `bus` is valid for writing.
@@ -191,8 +203,16 @@ impl<'bound> Memory<'bound> {
             bus,
             size,
         };
+        if self.first.is_none() {
+            self.first = Some(block);
+            return Ok(());
+        }
         // The capacity was reserved above, so this does not fail.
-        Ok(self.blocks.push(block, GFP_KERNEL)?)
+        Ok(self.others.push(block, GFP_KERNEL)?)
+    }
+
+    fn blocks(&self) -> impl Iterator<Item = &Block> {
+        Iterator::chain(self.first.iter(), &self.others)
     }
 
     /// Returns the flags for zeroed memory without the OOM killer, that of the memory cgroup
@@ -230,7 +250,7 @@ impl<'bound> Memory<'bound> {
     /// [`ENOMEM`]; [`EIO`] if the DMA API does not return all frames.
     pub(in crate::kernel_ext) fn layout(&self) -> Result<Layout> {
         let (mut bus, mut frames) = (Extents::new(), Extents::new());
-        for block in &self.blocks {
+        for block in self.blocks() {
             // CAST: `usize` is at most 64 bits.
             bus.push(block.bus, block.size as u64)?;
             self.append_frames(block, &mut frames)?;
@@ -273,18 +293,18 @@ impl<'bound> Memory<'bound> {
 
     /// Returns the size in bytes.
     pub(crate) fn size(&self) -> usize {
-        self.blocks.iter().map(|block| block.size).sum()
+        self.blocks().map(|block| block.size).sum()
     }
 
     /// Returns the bus address of the first byte. The first block is contiguous, and at least a
     /// page long.
     pub(crate) fn address(&self) -> u64 {
-        self.blocks.first().map_or(0, |block| block.bus)
+        self.first.as_ref().map_or(0, |block| block.bus)
     }
 
     /// Copies the memory to `to`, up to the size of the smaller one.
     pub(crate) fn copy_to(&self, mut to: &mut [u8]) {
-        for block in &self.blocks {
+        for block in self.blocks() {
             let (part, rest) = to.split_at_mut(to.len().min(block.size));
             // SAFETY: Both are valid for the length of `part`, which is at most `block.size`, and do
             // not overlap, because `to` is exclusive. The device or userspace may write concurrently;
@@ -298,7 +318,7 @@ impl<'bound> Memory<'bound> {
 
     /// Copies `from` to the memory, up to the size of the smaller one.
     pub(crate) fn copy_from(&self, mut from: &[u8]) {
-        for block in &self.blocks {
+        for block in self.blocks() {
             let (part, rest) = from.split_at(from.len().min(block.size));
             // SAFETY: Both are valid for the length of `part`, which is at most `block.size`, and do
             // not overlap. The device or userspace may read or write concurrently; any value of the
@@ -342,7 +362,7 @@ impl<'bound> Memory<'bound> {
     /// inside the block and aligned.
     #[inline]
     fn words(&self, offset: usize, count: usize) -> Option<*mut u64> {
-        let first = self.blocks.first()?;
+        let first = self.first.as_ref()?;
         let end = count.checked_mul(size_of::<u64>())?.checked_add(offset)?;
         // Blocks are aligned to pages.
         let is_valid = end <= first.size && offset % size_of::<u64>() == 0;
@@ -362,7 +382,7 @@ impl Drop for Memory<'_> {
         if self.leaked.load(Relaxed) {
             return;
         }
-        for block in &self.blocks {
+        for block in self.blocks() {
             // SAFETY: By the type invariants, these are the values of an allocation for the device,
             // which has not been freed.
             unsafe {
@@ -454,7 +474,7 @@ mod tests {
         let size = Memory::MAX_BLOCK + 3 * PAGE_SIZE;
         let memory = Memory::new(device.dev(), size, || Ok(()))?;
         assert_eq!(memory.size(), size);
-        assert!(memory.blocks.len() > 1);
+        assert!(!memory.others.is_empty());
         assert!(is_valid(&memory, 1 << 32)?);
         Ok(())
     }
