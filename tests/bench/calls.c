@@ -140,7 +140,7 @@ static long end_access(const struct given *given, long state)
 	return ioctl(given->fd, DMA_BUF_IOCTL_SYNC, &sync);
 }
 
-/* A memory file that cannot shrink, as udmabuf wants it, each page of it written. */
+/* A memory file that cannot shrink, as udmabuf requires. Its pages are allocated. */
 static int memory_file(size_t size)
 {
 	int fd = memfd_create("pages", MFD_CLOEXEC | MFD_ALLOW_SEALING);
