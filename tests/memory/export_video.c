@@ -4,11 +4,10 @@
  * its first allocator, the kernel maps them (vmap); with the second one, they are also mapped for the device. Nothing can ask it to stop.
  */
 #include "dma_buf.h"
+#include "memory_cgroup.h"
 #include "teardown.h"
 
 #include <linux/videodev2.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 
 enum { WIDTH = 320, HEIGHT = 180, FRAMES = 8 };
@@ -175,9 +174,6 @@ TEST_F(video, removed)
 	close(log);
 }
 
-#define CGROUPS "/tmp/rdma-video-cgroups"
-#define CGROUP CGROUPS "/rdma"
-
 /* In a memory cgroup that is full, passes the dma-buf to the other driver. The result is in `answer`, in shared memory. */
 static void queue_without_memory(int video, int dma_buf, volatile int *answer)
 {
@@ -204,10 +200,7 @@ TEST_F(video, queued_at_the_limit_of_memory)
 	dma_buf = export_buffer(self->fd, large.handle);
 	ASSERT_LE(0, dma_buf);
 	*answer = 1;
-	ASSERT_TRUE(!mkdir(CGROUPS, 0755) || errno == EEXIST);
-	ASSERT_EQ(0, mount("cgroup", CGROUPS, "cgroup2", 0, NULL));
-	ASSERT_EQ(0, write_text(CGROUPS "/cgroup.subtree_control", "+memory"));
-	ASSERT_EQ(0, mkdir(CGROUP, 0755));
+	ASSERT_EQ(0, create_cgroup());
 	ASSERT_EQ(0, write_text(CGROUP "/memory.max", "16384"));
 	child = fork();
 	if (!child)
@@ -215,10 +208,7 @@ TEST_F(video, queued_at_the_limit_of_memory)
 	ASSERT_EQ(child, waitpid(child, &status, 0));
 	EXPECT_EQ(0, status);
 	EXPECT_EQ(0, *answer);
-	for (int i = 0; i < 100 && rmdir(CGROUP); i++)
-		pause_us(10000);
-	umount2(CGROUPS, MNT_DETACH);
-	rmdir(CGROUPS);
+	remove_cgroup();
 	close(dma_buf);
 }
 

@@ -5,8 +5,8 @@
  */
 #include "completion_ring.h"
 #include "memory.h"
+#include "memory_cgroup.h"
 
-#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -19,9 +19,6 @@ enum {
 	ALICE = 1001,
 	BATCH = 64, /* pages that a CPU charges to a memory cgroup in advance; source: MEMCG_CHARGE_BATCH */
 };
-
-#define CGROUPS "/tmp/rdma-cgroups"
-#define CGROUP CGROUPS "/rdma"
 
 /* A number from fdinfo, in pages. */
 static long told(int fd, const char *name)
@@ -140,14 +137,6 @@ TEST_F_TIMEOUT(charged, every_size, 300)
 
 /* --- The memory cgroup. */
 
-static int mount_cgroups(void)
-{
-	mkdir(CGROUPS, 0755);
-	if (mount("none", CGROUPS, "cgroup2", 0, NULL) && errno != EBUSY)
-		return -errno;
-	return write_text(CGROUPS "/cgroup.subtree_control", "+memory");
-}
-
 static long cgroup_says(const char *name, const char *key)
 {
 	char path[128], text[4096], *line;
@@ -177,8 +166,7 @@ FIXTURE(cgroup)
 
 FIXTURE_SETUP(cgroup)
 {
-	ASSERT_EQ(0, mount_cgroups());
-	ASSERT_TRUE(!mkdir(CGROUP, 0755) || errno == EEXIST);
+	ASSERT_EQ(0, create_cgroup());
 	ASSERT_EQ(0, chmod(NODE, 0666));
 	self->story = shared_memory(PAGE);
 	memset(self->story, 0, PAGE);
@@ -197,11 +185,7 @@ FIXTURE_TEARDOWN(cgroup)
 	close(self->fd);
 	close(self->go[0]);
 	close(self->go[1]);
-	/* The last charges of a process that has exited are removed with a delay. */
-	for (int i = 0; i < 100 && rmdir(CGROUP); i++)
-		pause_us(10000);
-	umount2(CGROUPS, MNT_DETACH);
-	rmdir(CGROUPS);
+	remove_cgroup();
 }
 
 /* Allocates up to this many buffers of this many pages; everything else that the child needs is allocated before. */
