@@ -175,19 +175,23 @@ impl<T: QueueTypes> Flight<T> {
         Some(number)
     }
 
+    pub(super) fn get(&self, number: usize) -> Option<&Active<T>> {
+        self.active.get(number)
+    }
+
     pub(super) fn get_mut(&mut self, number: usize) -> Option<&mut Active<T>> {
         self.active.get_mut(number)
     }
 
     /// Whether the request of this number has no owner.
     pub(super) fn is_abandoned(&self, number: usize) -> bool {
-        let active = self.active.get(number);
+        let active = self.get(number);
         active.is_none_or(|active| active.lane.is_none())
     }
 
     /// Whether the request of this number is cancelled.
     pub(super) fn is_cancelled(&self, number: usize) -> bool {
-        let active = self.active.get(number);
+        let active = self.get(number);
         active.is_some_and(|active| active.cancelled)
     }
 

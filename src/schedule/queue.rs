@@ -328,20 +328,18 @@ impl<T: QueueTypes> Queue<T> {
     /// is left as it is, to be dropped in process context.
     pub(crate) fn submit(&mut self, lane: LaneId, jobs: &mut Fifo<Job<T>>) -> Result {
         let count = jobs.len();
-        self.push_last(lane, jobs)?;
-        if let Some(at) = self.lanes.get_mut(lane) {
-            at.accept(count);
-        }
-        Ok(())
+        self.push_last(lane, jobs, count)
     }
 
-    fn push_last(&mut self, lane: LaneId, jobs: &mut Fifo<Job<T>>) -> Result {
+    /// Puts requests at the end of a lane. Their completions will come to the lane for `accepted` of
+    /// them.
+    fn push_last(&mut self, lane: LaneId, jobs: &mut Fifo<Job<T>>, accepted: usize) -> Result {
         if let Some(error) = self.refuses() {
             return Err(error);
         }
         let served = self.turn.map(|turn| turn.lane);
         let served = served.or_else(|| self.flight.newest_lane());
-        self.lanes.push_last(lane, jobs, served);
+        self.lanes.push_last(lane, jobs, accepted, served);
         Ok(())
     }
 
@@ -356,7 +354,7 @@ impl<T: QueueTypes> Queue<T> {
         if let Some(job) = jobs.front_mut() {
             job.sync = id;
         }
-        self.push_last(lane, jobs)?;
+        self.push_last(lane, jobs, 0)?;
         self.last_sync = id.0;
         Ok(id)
     }

@@ -3,7 +3,10 @@
 //! Abandoned and overdue requests, and an engine that is paused, closed or gone.
 
 use super::{
-    flight::Taken,
+    flight::{
+        Active,
+        Taken, //
+    },
     job::{
         Answer,
         Caller,
@@ -51,35 +54,42 @@ impl<T: QueueTypes> Queue<T> {
 
     /// Completes one of the engine's requests with `ETIMEDOUT`. The engine keeps the request, so that
     /// its completion needs another job, `completion`. All requests that wait are
-    /// [failed](Self::fail_batch) from now on. Returns [`None`] if all have been completed, or the
-    /// completion is missing.
-    pub(crate) fn time_out(
-        &mut self,
-        completion: &mut Option<Entry<Job<T>>>,
-    ) -> Option<Option<Notice<T>>> {
-        let number = self
-            .flight
-            .find(|active| active.slots > 0 && !active.overdue)?;
-        let active = self.flight.get_mut(number)?;
-        let job = active.job.as_ref()?;
-        let is_collected = active.lane.is_some() && job.caller.is_none();
-        if is_collected && completion.is_none() {
-            return None;
+    /// [failed](Self::fail_batch) from now on. No more steps are needed if all have been completed, or
+    /// if the completion is missing.
+    pub(crate) fn time_out(&mut self, completion: &mut Option<Entry<Job<T>>>) -> Step<T> {
+        let number = self.find_overdue(completion.is_some());
+        Step {
+            more: number.is_some(),
+            notice: number.and_then(|number| self.time_out_active(number, completion)),
         }
+    }
+
+    /// The number of a request that the engine does not end, and that was not timed out.
+    /// `has_completion`: it can be one that needs a completion.
+    fn find_overdue(&self, has_completion: bool) -> Option<usize> {
+        let overdue = |active: &Active<T>| active.slots > 0 && !active.overdue;
+        let number = self.flight.find(overdue)?;
+        let is_collected = |active: &Active<T>| active.lane.is_some() && !active.waited_for();
+        (has_completion || !self.flight.get(number).is_some_and(is_collected)).then_some(number)
+    }
+
+    fn time_out_active(
+        &mut self,
+        number: usize,
+        completion: &mut Option<Entry<Job<T>>>,
+    ) -> Option<Notice<T>> {
         self.stuck = true;
         self.return_turn();
         let active = self.flight.get_mut(number)?;
         active.overdue = true;
         let job = active.job.as_mut()?;
-        let Some(lane) = active.lane.take() else {
-            return Some(None);
-        };
+        let lane = active.lane.take()?;
         self.stats.counters.quarantined += 1;
         if let Some(caller) = job.caller.take() {
             caller.answer(Answer::Failed(ETIMEDOUT));
             self.stop_turn(number);
             self.lanes.detach(lane, number);
-            return Some(Some(Notice::Caller(caller)));
+            return Some(Notice::Caller(caller));
         }
         if let Some(mut completed) = completion.take() {
             completed.complete_for(job, Err(ETIMEDOUT));
@@ -94,7 +104,7 @@ impl<T: QueueTypes> Queue<T> {
                 Err(job) => *completion = Some(job),
             }
         }
-        Some(self.notice(lane, Change::Completed))
+        self.notice(lane, Change::Completed)
     }
 
     /// Whether a request was [timed out](Self::time_out), and the engine still has it.

@@ -326,10 +326,9 @@ fn fail_waiting(queue: &mut TestQueue) {
 
 /// Whether this call times out the running request.
 fn time_out(queue: &mut TestQueue, completion: &mut Option<Entry<TestJob>>) -> bool {
-    let notice = queue.time_out(completion);
-    let timed_out = notice.is_some();
-    deliver(notice.flatten());
-    timed_out
+    let step = queue.time_out(completion);
+    deliver(step.notice);
+    step.more
 }
 
 /// What the driver does with the running request when the device is removed.

@@ -5,16 +5,14 @@
 use super::{
     deliver,
     Engine,
-    Stopped,
-    Types, //
+    Stopped, //
 };
 use crate::{
     engines::engine::{
         DmaEngine,
         Progress, //
     },
-    kernel_ext::driver::work::Delayed,
-    schedule::Notice, //
+    kernel_ext::driver::work::Delayed, //
 };
 use kernel::prelude::*;
 
@@ -31,9 +29,7 @@ impl Delayed<Engine<'_>> {
             Ok(()) if self.hardware.responds() => {
                 // If the interrupt handler runs after this, it finds no transfer.
                 self.hardware.acknowledge();
-                while let Some(notice) = self.reap_checked() {
-                    deliver(notice);
-                }
+                self.reap_idle();
                 Ok(())
             }
             Err(ETIMEDOUT) => Err(ETIMEDOUT),
@@ -44,18 +40,22 @@ impl Delayed<Engine<'_>> {
         }
     }
 
-    /// Handles the end of the oldest transfer of an idle engine, and checks Bus Master. Returns
-    /// [`None`] if there is no transfer, or if the engine cannot be used.
-    fn reap_checked(&self) -> Option<Option<Notice<Types>>> {
-        let mut state = self.channel.state.lock();
-        let slot = state.oldest_slot()?;
-        match self.hardware.examine(slot) {
-            Progress::Ended(outcome) => {
-                let transferred = outcome.and_then(|()| self.reached_memory());
-                (transferred.is_ok() || self.restart())
-                    .then(|| self.finish(&mut state, transferred))
+    /// Handles the ends of the transfers of an idle engine, as far as it can be used, and checks Bus
+    /// Master.
+    fn reap_idle(&self) {
+        loop {
+            let mut state = self.channel.state.lock();
+            let progress = state.oldest_slot().map(|slot| self.hardware.examine(slot));
+            let Some(Progress::Ended(outcome)) = progress else {
+                return;
+            };
+            let transferred = outcome.and_then(|()| self.reached_memory());
+            if transferred.is_err() && !self.restart() {
+                return;
             }
-            _ => None,
+            let notice = self.finish(&mut state, transferred);
+            drop(state);
+            deliver(notice);
         }
     }
 

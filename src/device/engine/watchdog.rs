@@ -205,9 +205,12 @@ impl Delayed<Engine<'_>> {
             });
             checked.notice = self.finish(state, Err(error));
             checked.again = true;
-        } else if let Some(notice) = state.queue.time_out(completion) {
+            return;
+        }
+        let timed_out = state.queue.time_out(completion);
+        if timed_out.more {
             checked.message = (!was_stuck).then_some(Message::NoEnd);
-            checked.notice = notice;
+            checked.notice = timed_out.notice;
             checked.fail = true;
             checked.again = true;
         }

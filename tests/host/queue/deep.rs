@@ -104,6 +104,13 @@ fn deliver(notice: Option<Notice<Deep>>) {
     }
 }
 
+/// Whether this call times out a request.
+fn time_out(queue: &mut Queue<Deep>) -> bool {
+    let step = queue.time_out(&mut Some(Job::blank().unwrap()));
+    deliver(step.notice);
+    step.more
+}
+
 /// A request, as the test records it.
 struct Asked {
     lane: usize,
@@ -534,8 +541,7 @@ fn all_that_a_stuck_engine_has_is_timed_out() {
     machine.call(1, 100, false);
     machine.post();
     let mut timed_out = 0;
-    while let Some(notice) = machine.queue.time_out(&mut Some(Job::blank().unwrap())) {
-        deliver(notice);
+    while time_out(&mut machine.queue) {
         timed_out += 1;
     }
     assert_eq!(timed_out, 3);
@@ -564,7 +570,7 @@ fn what_a_stuck_engine_was_to_get_next_fails() {
     machine.batch(0, &[(100, 100, false); 4]);
     machine.post();
     assert_eq!(machine.posted.len(), 2);
-    while machine.queue.time_out(&mut Some(Job::blank().unwrap())).is_some() {}
+    while time_out(&mut machine.queue) {}
     let mut cursor = LaneCursor::default();
     machine.in_steps(|queue, _| queue.fail_batch(&mut cursor));
     machine.look();
