@@ -34,7 +34,8 @@ from rust_dma._buffer import Buffer
 from rust_dma._context import Context
 from rust_dma._device import Device, Info, devices
 from rust_dma._dma_buf import DmaBuf
+from rust_dma._memory import Memory
 from rust_dma._request import Completion, Operation, Request
 
 __version__ = "0.1.0"
-__all__ = ["Buffer", "Completion", "Context", "Device", "DmaBuf", "Info", "Operation", "Request", "__version__", "devices"]
+__all__ = ["Buffer", "Completion", "Context", "Device", "DmaBuf", "Info", "Memory", "Operation", "Request", "__version__", "devices"]

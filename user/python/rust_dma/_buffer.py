@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rust_dma._handle import FREED, Handle
+from rust_dma._memory import Memory
 
 if TYPE_CHECKING:
     import numpy
@@ -51,7 +52,7 @@ class Layout:
         return view, numpy.frombuffer(view, self.dtype).reshape(self.shape)
 
 
-class Buffer:
+class Buffer(Memory):
     """Memory that the device can access; from Context.allocate or Context.register.
 
     It is a sequence of bytes, or of the elements of its dtype, for indices and slices, for memoryview (from Python 3.12 on; `view`
@@ -59,20 +60,9 @@ class Buffer:
     """
 
     def __init__(self, context: Context, handle: Handle, view: memoryview, elements: Elements) -> None:
-        self._handle = handle
-        self._context = context
+        super().__init__(context, handle)
         self._view: memoryview | None = view
         self._elements = elements
-
-    @property
-    def context(self) -> Context:
-        """The context that it belongs to."""
-        return self._context
-
-    @property
-    def handle(self) -> int | None:
-        """Its number within the context; None if it is freed."""
-        return self._handle.number
 
     @property
     def view(self) -> memoryview:
@@ -135,15 +125,6 @@ class Buffer:
         """For numpy.asarray where there is no `__buffer__`: before Python 3.12."""
         # An array keeps what is under "data"; of an address, it would keep this object, which no longer has the memory when it is freed.
         return self.array().__array_interface__ | {"data": self.view}
-
-    def __del__(self) -> None:
-        self.free()
-
-    def __enter__(self) -> Buffer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.free()
 
     def __repr__(self) -> str:
         if self._view is None:

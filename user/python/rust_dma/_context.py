@@ -20,6 +20,7 @@ from rust_dma._buffer import Buffer, Layout
 from rust_dma._device import Info, info_of
 from rust_dma._dma_buf import DmaBuf
 from rust_dma._handle import Handle
+from rust_dma._memory import Memory
 from rust_dma._registered import Registered, address_of, bytes_of
 from rust_dma._request import FIRST_AWAITED, Completion, Operation, Request
 
@@ -170,29 +171,29 @@ class Context:
             os.close(descriptor)
             raise
 
-    def to_device(self, buffer: Buffer | DmaBuf, length: int | None = None, offset: int = 0, at: int = 0) -> None:
+    def to_device(self, buffer: Memory, length: int | None = None, offset: int = 0, at: int = 0) -> None:
         """Transfer bytes of a buffer to device memory, from `at` on, and wait for it."""
         self._transfer(self.request_to_device(buffer, length, offset, at))
 
-    def from_device(self, buffer: Buffer | DmaBuf, length: int | None = None, offset: int = 0, at: int = 0) -> None:
+    def from_device(self, buffer: Memory, length: int | None = None, offset: int = 0, at: int = 0) -> None:
         """Transfer device memory, from `at` on, to bytes of a buffer, and wait for it."""
         self._transfer(self.request_from_device(buffer, length, offset, at))
 
-    def copy(self, source: Buffer | DmaBuf, destination: Buffer | DmaBuf, length: int | None = None, offset: int = 0, at: int = 0) -> None:
+    def copy(self, source: Memory, destination: Memory, length: int | None = None, offset: int = 0, at: int = 0) -> None:
         """Copy bytes of a buffer, from `offset` on, to another one, from `at` on, through the device memory, and wait for it."""
         # In pieces: after a signal handler, only the current one is repeated.
         for piece in self.request_copy(source, destination, length, offset, at)._pieces(self._info.max_transfer_size):
             self._transfer(piece)
 
     def request_to_device(
-        self, buffer: Buffer | DmaBuf, length: int | None = None, offset: int = 0, at: int = 0, cookie: int = 0
+        self, buffer: Memory, length: int | None = None, offset: int = 0, at: int = 0, cookie: int = 0
     ) -> Request:
         """A request for submit and run; without a length, for the rest of the buffer."""
         length = buffer.nbytes - offset if length is None else length
         return Request(self, Operation.TO_DEVICE, buffer, None, offset, at, length, cookie)
 
     def request_from_device(
-        self, buffer: Buffer | DmaBuf, length: int | None = None, offset: int = 0, at: int = 0, cookie: int = 0
+        self, buffer: Memory, length: int | None = None, offset: int = 0, at: int = 0, cookie: int = 0
     ) -> Request:
         """A request for submit and run; without a length, for the rest of the buffer."""
         length = buffer.nbytes - offset if length is None else length
@@ -200,8 +201,8 @@ class Context:
 
     def request_copy(
         self,
-        source: Buffer | DmaBuf,
-        destination: Buffer | DmaBuf,
+        source: Memory,
+        destination: Memory,
         length: int | None = None,
         offset: int = 0,
         at: int = 0,

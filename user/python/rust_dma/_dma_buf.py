@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rust_dma import _node
 from rust_dma._handle import FREED, Handle
+from rust_dma._memory import Memory
 
 if TYPE_CHECKING:
     from rust_dma._context import Context
@@ -26,7 +27,7 @@ class _dma_buf_sync(ctypes.Structure):
     _fields_ = [("flags", ctypes.c_uint64)]
 
 
-class DmaBuf:
+class DmaBuf(Memory):
     """A buffer that other drivers and programs may access at any time (dma-buf), by its file descriptor; from Context.allocate_shared or
     Context.import_shared.
 
@@ -36,20 +37,9 @@ class DmaBuf:
     _descriptor: int | None = None
 
     def __init__(self, context: Context, handle: Handle, size: int, descriptor: int) -> None:
-        self._context = context
-        self._handle = handle
+        super().__init__(context, handle)
         self._size = size
         self._descriptor = descriptor
-
-    @property
-    def context(self) -> Context:
-        """The context that it belongs to."""
-        return self._context
-
-    @property
-    def handle(self) -> int | None:
-        """Its number within the context; None if it is freed."""
-        return self._handle.number
 
     @property
     def nbytes(self) -> int:
@@ -96,15 +86,6 @@ class DmaBuf:
 
     def __len__(self) -> int:
         return self.nbytes
-
-    def __del__(self) -> None:
-        self.free()
-
-    def __enter__(self) -> DmaBuf:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.free()
 
     def __repr__(self) -> str:
         if self._descriptor is None:

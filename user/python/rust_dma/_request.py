@@ -10,8 +10,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from rust_dma import _abi
-from rust_dma._buffer import Buffer
-from rust_dma._dma_buf import DmaBuf
+from rust_dma._memory import Memory
 
 if TYPE_CHECKING:
     from rust_dma._context import Context
@@ -35,8 +34,8 @@ class Request:
 
     context: Context = field(repr=False)
     operation: Operation
-    source: Buffer | DmaBuf | None
-    destination: Buffer | DmaBuf | None
+    source: Memory | None
+    destination: Memory | None
     source_offset: int
     destination_offset: int
     length: int
@@ -55,7 +54,7 @@ class Request:
         if self.source is self.destination and distance < self.length:
             raise ValueError(f"a copy within a buffer, of {self.length} bytes to {distance} bytes from their place: they overlap")
 
-    def _check(self, buffer: Buffer | DmaBuf | None, offset: int) -> None:
+    def _check(self, buffer: Memory | None, offset: int) -> None:
         """Whether this end of it is within the buffer or the device memory."""
         if buffer is not None and buffer.context is not self.context:
             raise ValueError("the buffer belongs to another context")
@@ -66,7 +65,7 @@ class Request:
     def _raw(self, used: ExitStack, cookie: int | None = None) -> _abi.rdma_request:
         """As the driver reads it. The numbers of its buffers are valid until `used` is left."""
 
-        def number(buffer: Buffer | DmaBuf | None) -> int:
+        def number(buffer: Memory | None) -> int:
             return _abi.RDMA_NO_BUFFER if buffer is None else used.enter_context(buffer._handle)
 
         return _abi.rdma_request(
