@@ -71,9 +71,12 @@ impl<T: QueueTypes> Active<T> {
     }
 }
 
-/// A request that was taken from the engine, and its lane; [`None`] if its owner has abandoned it.
+/// A request that was taken from the engine.
 pub(crate) struct Taken<T: QueueTypes> {
     pub(super) job: Entry<Job<T>>,
+    /// The number that it had, which the next request gets.
+    pub(super) number: usize,
+    /// Its lane; [`None`] if its owner has abandoned it.
     pub(super) lane: Option<LaneId>,
 }
 
@@ -206,7 +209,7 @@ impl<T: QueueTypes> Flight<T> {
         // INVARIANT: the chain begins with the one that is vacant now.
         active.next_vacant = self.vacant;
         self.vacant = number;
-        Some(Taken { job, lane })
+        Some(Taken { job, number, lane })
     }
 
     /// The number of the first request for which `wanted` is true.

@@ -63,7 +63,7 @@ pub(crate) struct Lane<T: QueueTypes> {
     reserved: usize,
     /// Requests that the engine has.
     pub(super) active: usize,
-    /// The number in `Flight` of the request that continues in the lane's next turn.
+    /// The number in `Flight` of the request of this lane that continues in its next turn.
     pub(super) continues: Option<usize>,
     pub(super) owner: T::Owner,
 }

@@ -240,11 +240,12 @@ impl<T: QueueTypes> Lanes<T> {
         job
     }
 
-    /// Completes a request of a lane, or returns it if there is no such lane. Requests that are linked
-    /// to a failed one fail, too.
+    /// Completes the request of this number, which the engine has had, or returns it if there is no
+    /// such lane. Requests that are linked to a failed one fail, too.
     pub(super) fn complete(
         &mut self,
         lane: LaneId,
+        number: usize,
         job: Entry<Job<T>>,
         deferred: &mut Fifo<DeferredOf<T>>,
     ) -> Result<Completed<T>, Entry<Job<T>>> {
@@ -254,6 +255,8 @@ impl<T: QueueTypes> Lanes<T> {
         at.active -= 1;
         let failed = job.outcome.is_err();
         if failed {
+            // It may have failed before all of it was issued.
+            at.stop_continuing(number);
             at.fail_next_link();
         }
         let caller = at.complete(job, deferred);

@@ -94,11 +94,8 @@ impl<T: QueueTypes> Queue<T> {
         if let Some(mut completed) = completion.take() {
             completed.complete_for(job, Err(ETIMEDOUT));
             self.stop_turn(number);
-            self.lanes.stop_continuing(lane, number);
-            match self
-                .lanes
-                .complete(lane, completed, &mut self.deferred.memory)
-            {
+            let deferred = &mut self.deferred.memory;
+            match self.lanes.complete(lane, number, completed, deferred) {
                 // CAST: a small number.
                 Ok(completed) => self.stats.counters.completed += completed.links as u64,
                 Err(job) => *completion = Some(job),

@@ -200,7 +200,7 @@ impl<T: QueueTypes> Queue<T> {
             return;
         }
         let cancelled = self.flight.is_cancelled(number);
-        let Some(Taken { mut job, lane }) = self.flight.remove(number) else {
+        let Some(Taken { mut job, lane, .. }) = self.flight.remove(number) else {
             return;
         };
         job.link_failed |= cancelled;
@@ -257,7 +257,11 @@ impl<T: QueueTypes> Queue<T> {
 
     /// Completes a request that was taken from the engine.
     pub(super) fn complete(&mut self, taken: Taken<T>, outcome: Result, now: u64) -> Ended<T> {
-        let Taken { mut job, lane } = taken;
+        let Taken {
+            mut job,
+            number,
+            lane,
+        } = taken;
         job.end(outcome);
         self.stats.latency.record(job.age(now));
         self.stats.counters.completed += 1;
@@ -265,7 +269,8 @@ impl<T: QueueTypes> Queue<T> {
             self.defer_drop(job);
             return Ended::Nothing;
         };
-        match self.lanes.complete(lane, job, &mut self.deferred.memory) {
+        let deferred = &mut self.deferred.memory;
+        match self.lanes.complete(lane, number, job, deferred) {
             Ok(completed) => {
                 // CAST: a small number.
                 self.stats.counters.completed += completed.links as u64;

@@ -123,6 +123,8 @@ struct Asked {
     /// The caller that waits for it, and its id.
     call: Option<(Waits, SyncId)>,
     abandoned: bool,
+    /// It was cancelled when the engine had begun it.
+    cancelled: bool,
 }
 
 /// A queue, its engine, and the recorded requests. The addresses of a request contain its number.
@@ -189,6 +191,7 @@ impl Machine {
             outcome: None,
             call: None,
             abandoned: false,
+            cancelled: false,
         });
         job
     }
@@ -242,7 +245,7 @@ impl Machine {
             self.next_slot = Some((issue.slot + 1) % self.depth);
             let number = Self::number_of(&issue.transfer);
             let asked = &self.asked[number];
-            assert!(asked.outcome.is_none() && !asked.abandoned);
+            assert!(asked.outcome.is_none() && !asked.abandoned && !asked.cancelled);
             if asked.linked && asked.moved == 0 {
                 let before = asked.before.unwrap();
                 assert_eq!(self.asked[before].outcome, Some(Ok(())), "linked to one that has not succeeded");
@@ -289,6 +292,7 @@ impl Machine {
             while let Some(job) = completed.pop_front() {
                 let asked = &mut self.asked[job.cookie() as usize];
                 assert!(asked.outcome.replace(job.outcome()).is_none(), "completed twice");
+                assert!(!asked.cancelled || job.outcome().is_err(), "cancelled, and completed with success");
                 if job.outcome().is_ok() {
                     assert_eq!((asked.moved, job.bytes()), (asked.length, asked.length));
                 } else {
@@ -315,6 +319,11 @@ impl Machine {
             deliver(self.queue.fail_links().notice);
         }
         self.look();
+        let cookie = cookie.filter(|_| scan.cancelled > 0);
+        let cancelled = cookie.and_then(|cookie| self.asked.get_mut(cookie as usize));
+        if let Some(asked) = cancelled.filter(|asked| asked.outcome.is_none()) {
+            asked.cancelled = true;
+        }
     }
 
     /// The thread of a call stops waiting.
@@ -488,6 +497,32 @@ fn a_failure_has_the_others_issued_anew() {
         machine.end(Ok(()));
     }
     assert_eq!((machine.asked[1].outcome, machine.asked[2].outcome), (Some(Ok(())), Some(Ok(()))));
+}
+
+/// A request fails between two of its turns. The next one gets its number, and only turns of its own.
+#[test]
+fn a_failure_leaves_no_turn_to_the_next_request() {
+    let mut machine = Machine::new(4, direct(1, 0), 2);
+    machine.cancels_begun = true;
+    machine.batch(0, &[(200_000, 200_000, false), (100, 100, false)]);
+    machine.batch(1, &[(1 << 20, 1 << 20, false)]);
+    machine.post();
+    // All of the first turn was issued: the next one is that of the other lane.
+    machine.end(Err(EIO));
+    assert_eq!(machine.asked[0].outcome, Some(Err(EIO)));
+    machine.post();
+    let others: u64 = machine.served[1];
+    while machine.asked[1].outcome.is_none() {
+        assert!(machine.served[1] - others <= 64 << 10, "in turns of lane 0");
+        machine.end(Ok(()));
+        machine.post();
+    }
+    machine.cancel(1, Some(2));
+    while machine.queue.is_busy() {
+        machine.end(Ok(()));
+        machine.post();
+    }
+    assert_eq!(machine.asked[2].outcome, Some(Err(ECANCELED)));
 }
 
 /// A command is cancelled while it waits. Between two transfers of its request, it is not: its caller is answered once, and woken.
