@@ -169,6 +169,37 @@ TEST_F(exported, one_at_a_time)
 	EXPECT_NE(first, inode(self->dma_buf));
 }
 
+/*
+ * A path keeps a dma-buf after its file is freed, whose memory the next file that is opened has. EXPORT creates another dma-buf, and does not
+ * return that file.
+ */
+TEST_F(exported, path_without_file)
+{
+	enum { FILES = 64 };
+	char name[64];
+	int files[FILES], path;
+
+	snprintf(name, sizeof(name), "/proc/self/fd/%d", self->dma_buf);
+	path = open(name, O_PATH | O_CLOEXEC);
+	ASSERT_LE(0, path);
+	close(self->dma_buf);
+	for (int i = 0; i < FILES; i++)
+		files[i] = open("/proc/version", O_RDONLY | O_CLOEXEC);
+	self->dma_buf = export_buffer(self->fd, self->buffer.handle);
+	ASSERT_LE(0, self->dma_buf);
+	EXPECT_EQ((off_t)SIZE, lseek(self->dma_buf, 0, SEEK_END));
+	EXPECT_EQ(0, sync_buffer(self->dma_buf, DMA_BUF_SYNC_RW | DMA_BUF_SYNC_START));
+	EXPECT_EQ(0, sync_buffer(self->dma_buf, DMA_BUF_SYNC_RW | DMA_BUF_SYNC_END));
+	EXPECT_NE(inode(path), inode(self->dma_buf));
+	for (int i = 0; i < FILES; i++)
+		close(files[i]);
+	close(path);
+	/* The first one was freed. This one is still found. */
+	path = export_buffer(self->fd, self->buffer.handle);
+	EXPECT_EQ(inode(self->dma_buf), inode(path));
+	close(path);
+}
+
 /* Another driver maps it, and its requests are waited for. */
 TEST_F(exported, fences)
 {

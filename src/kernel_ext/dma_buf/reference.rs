@@ -39,11 +39,23 @@ impl DmaBuf {
     ///
     /// The pointer must be valid during the call.
     pub(super) unsafe fn get_active(dma_buf: NonNull<bindings::dma_buf>) -> Option<Self> {
-        // SAFETY: By the safety requirement; the file exists until `release` of the dma-buf has
-        // returned, and the pointer to it does not change.
+        // SAFETY: By the safety requirement. The memory of a freed file can only become that of
+        // another file (`SLAB_TYPESAFE_BY_RCU`), so that the count of references can be accessed.
         let file = unsafe { bindings::get_file_active(&raw mut (*dma_buf.as_ptr()).file) };
-        // INVARIANT: `get_file_active` has taken a reference.
-        (!file.is_null()).then(|| Self(dma_buf))
+        let file = NonNull::new(file)?;
+        // A path (`O_PATH`) keeps the dma-buf, but not its file. Then the reference is to the file
+        // that has its memory now, which belongs to any program.
+        // SAFETY: The reference keeps the file, whichever it is. If it is being opened, the pointer
+        // may be written concurrently.
+        let private = unsafe { (&raw const (*file.as_ptr()).private_data).read_volatile() };
+        if private != dma_buf.as_ptr().cast() {
+            // SAFETY: The reference was taken above, and is not used after this.
+            unsafe { bindings::fput(file.as_ptr()) };
+            return None;
+        }
+        // INVARIANT: `get_file_active` has taken a reference. The dma-buf is valid, so that no
+        // other object has its address, and only its own file refers to it.
+        Some(Self(dma_buf))
     }
 
     /// Returns the pointer.
