@@ -7,6 +7,7 @@
 //!
 //! Source: Linux, `drivers/dma/ioat`.
 
+mod chain;
 pub(crate) mod plan;
 mod regs;
 mod ring;
@@ -20,6 +21,7 @@ use super::{
     },
     transfer::Transfer, //
 };
+use chain::Chain;
 use kernel::{
     device::Bound,
     io::{
@@ -37,13 +39,7 @@ use kernel::{
     },
     pci,
     prelude::*,
-    sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
-        Arc, //
-    },
+    sync::Arc,
     time::Delta, //
 };
 use plan::Plan;
@@ -148,10 +144,7 @@ pub(crate) struct Ioat<'bound> {
     largest: u64,
     ring: Ring<'bound>,
     setup: Setup,
-    /// The next descriptor begins a chain.
-    begins_chain: Atomic<bool>,
-    /// Number of descriptors in the chain, modulo 2^16.
-    count: Atomic<u32>,
+    chain: Chain,
 }
 
 impl<'bound> Ioat<'bound> {
@@ -181,8 +174,7 @@ impl<'bound> Ioat<'bound> {
                 has_vector: false,
                 interrupt_delay_us: 0,
             },
-            begins_chain: Atomic::new(true),
-            count: Atomic::new(0),
+            chain: Chain::new(),
         };
         ioat.abort().map_err(|e| {
             dev_err!(pdev, "channel {channel} cannot be reset: {e:?}\n");
@@ -232,7 +224,7 @@ impl<'bound> Ioat<'bound> {
         self.write(regs::COMPLETION_ADDRESS::from(
             self.ring.completion_address(),
         ));
-        self.begins_chain.store(true, Relaxed);
+        self.chain.clear();
         let has_vector = self.setup.has_vector;
         let control = regs::INTERRUPT_CONTROL::zeroed()
             .with_msix(has_vector)
@@ -335,20 +327,15 @@ impl DmaEngine for Ioat<'_> {
             return;
         };
         let address = self.ring.write(slot, transfer, interrupt);
-        if self.begins_chain.load(Relaxed) {
-            self.begins_chain.store(false, Relaxed);
-            self.count.store(0, Relaxed);
+        if self.chain.add() {
             self.write(regs::CHAIN_ADDRESS::from(address));
         }
-        self.count.store(self.count.load(Relaxed) + 1, Relaxed);
     }
 
     #[inline]
     fn kick(&self) {
         // The write of a register is ordered after the earlier writes of memory.
-        // CAST: The register has the number modulo 2^16.
-        let count = self.count.load(Relaxed) as u16;
-        self.write(regs::DESCRIPTOR_COUNT::from(count));
+        self.write(regs::DESCRIPTOR_COUNT::from(self.chain.count()));
     }
 
     #[inline]
