@@ -158,7 +158,7 @@ impl NodeDriver for Edu {
                 )
             })?;
         }
-        pdev.set_master();
+        enabled.set_master();
 
         let (vectors, interrupt) = Interrupt::allocate(pdev, hardware.len())?;
         hardware.truncate(interrupt.engines(&vectors));

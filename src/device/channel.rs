@@ -40,6 +40,10 @@ pub(super) struct ChannelState {
     pub(super) checked_at: Option<u64>,
     /// The engine was stopped for the unbind. Its transfers have not ended, but do not run any more.
     pub(super) stopped: bool,
+    /// The interrupt handler has left ends of transfers to the work item.
+    pub(super) unreaped: bool,
+    /// The engine could not be restarted after a failed transfer.
+    pub(super) restart_failed: bool,
 }
 
 impl ChannelState {
@@ -50,6 +54,8 @@ impl ChannelState {
             since: clock::now(),
             checked_at: None,
             stopped: false,
+            unreaped: false,
+            restart_failed: false,
         }
     }
 

@@ -87,7 +87,6 @@ pub(super) enum Stopped {
 
 /// An engine of a bound device.
 pub(crate) struct Engine<'bound> {
-    // Dropped before `hardware`, because it clears Bus Master.
     enabled: Arc<Enabled<'bound>>,
     hardware: Hardware<'bound>,
     abilities: Abilities,
@@ -111,18 +110,19 @@ impl<'bound> Engine<'bound> {
         channel: Arc<Channel>,
         interrupt_kind: InterruptKind,
     ) -> Result<Self> {
-        let abilities = hardware.abilities();
-        let flight = Flight::new(abilities.depth, abilities.window)?;
-        channel.state.lock().queue.open(plan, flight);
-        Ok(Self {
+        let engine = Self {
             enabled,
+            abilities: hardware.abilities(),
             hardware,
-            abilities,
             dev,
             channel,
             interrupt_kind,
             lost_interrupt: Ratelimit::new(),
-        })
+        };
+        let Abilities { depth, window, .. } = engine.abilities;
+        let flight = Flight::new(depth, window)?;
+        engine.channel.state.lock().queue.open(plan, flight);
+        Ok(engine)
     }
 
     /// Returns the number of the device's node.
@@ -139,6 +139,13 @@ impl<'bound> Engine<'bound> {
     #[cfg(CONFIG_FAULT_INJECTION)]
     pub(crate) fn inject(&self, command: &str) -> Result {
         self.hardware.inject(command)
+    }
+}
+
+impl Drop for Engine<'_> {
+    fn drop(&mut self) {
+        // The device must not access memory of `hardware`, which is freed after this.
+        self.enabled.clear_master();
     }
 }
 
@@ -202,19 +209,45 @@ impl Delayed<Engine<'_>> {
         if !ours {
             return false;
         }
-        let progress = |slot| self.hardware.progress(slot);
-        let mut state = self.channel.state.lock();
-        state.queue.stats.counters.interrupts += 1;
-        let mut reaped = self.reap(&mut state, progress);
-        if reaped.ended == 0 {
+        let ended = self.reap_round(|state| state.queue.stats.counters.interrupts += 1);
+        if ended == 0 {
+            let mut state = self.channel.state.lock();
             state.queue.stats.counters.spurious_interrupts += 1;
         }
-        drop(state);
-        // The lock is released between two steps, so that other threads can take it.
-        while reaped.deliver() {
-            reaped = self.reap(&mut self.channel.state.lock(), progress);
-        }
         true
+    }
+
+    /// Handles the ends of transfers that [a round](Self::reap_round) has left.
+    fn reap_left(&self) {
+        if self.channel.state.lock().unreaped {
+            self.reap_round(|_| {});
+        }
+    }
+
+    /// Handles the ends of as many transfers as the engine has slots, in steps, and returns their
+    /// number. If transfers that were posted meanwhile have ended, too, they are left to the work
+    /// item, so that a fast engine does not keep a CPU in the interrupt handler. `begin` is called
+    /// with the lock held.
+    fn reap_round(&self, begin: impl FnOnce(&mut ChannelState)) -> usize {
+        let mut state = self.channel.state.lock();
+        begin(&mut state);
+        let mut ended = 0;
+        loop {
+            let reaped = self.reap(&mut state, |slot| self.hardware.progress(slot));
+            ended += reaped.ended;
+            let is_last = ended >= self.abilities.depth;
+            state.unreaped = reaped.more && is_last;
+            drop(state);
+            let more = reaped.deliver();
+            if more && is_last {
+                self.queue_now();
+            }
+            if !more || is_last {
+                return ended;
+            }
+            // The lock was released between two steps, so that other threads can take it.
+            state = self.channel.state.lock();
+        }
     }
 
     /// Handles the ends of the oldest transfers, of up to [`STEP`](Self::STEP), as far as one notice
@@ -224,7 +257,7 @@ impl Delayed<Engine<'_>> {
         let mut ended = Ended::Nothing;
         let now = clock::now();
         while let Some(transferred) = self.oldest_outcome(state, &progress) {
-            if transferred.is_err() && !self.restart() {
+            if transferred.is_err() && !self.restart(state) {
                 // The watchdog checks the transfer again.
                 break;
             }
@@ -292,14 +325,18 @@ impl Delayed<Engine<'_>> {
 
     /// Restarts the engine after a failed transfer, so that the other transfers can be issued again.
     /// If it was the driver that detected the failure, the engine may still be executing them.
-    /// Returns whether it can be used again.
-    fn restart(&self) -> bool {
-        let restarted = self.hardware.restart().is_ok();
-        if restarted {
+    /// Returns whether it can be used again. After a failure, this is not tried again, because an
+    /// engine that does not stop takes long to try.
+    fn restart(&self, state: &mut ChannelState) -> bool {
+        if state.restart_failed {
+            return false;
+        }
+        state.restart_failed = self.hardware.restart().is_err();
+        if !state.restart_failed {
             // If the queue is closed, the work item fails those that return to their lanes.
             self.queue_now();
         }
-        restarted
+        !state.restart_failed
     }
 
     /// Posts transfers until the slots are full or no requests are left, and queues the work item
@@ -449,6 +486,7 @@ impl Delayed<Engine<'_>> {
 
 impl Work for Engine<'_> {
     fn work(this: &Delayed<Self>) {
+        this.reap_left();
         this.channel.drop_deferred();
         this.channel.fail_links();
         this.channel.fail_waiting();

@@ -91,6 +91,30 @@ TEST_F(ioat_channels, hangs_alone)
 	EXPECT_EQ(1, failed);
 }
 
+/* One channel says that the device is gone. The driver disables bus mastering, so that it is gone for all of them. */
+TEST_F(ioat_channels, gone_together)
+{
+	struct rdma_completion completion;
+
+	ioat_fault(&self->ioat, HANG, 1, true, 0);
+	ioat_fault(&self->ioat, CHANNEL_ONES, 1, true, 0);
+	start(_metadata, self);
+	for (int i = 0; i < CHANNELS; i++) {
+		int count = 0, failed = 0;
+
+		while (collect(self->fds[i], &completion, 1, 1, FOREVER) == 1) {
+			EXPECT_TRUE(completion.status == 0 || completion.status == -ENODEV) TH_LOG("%d: %d", i, completion.status);
+			failed += completion.status == -ENODEV;
+			count++;
+		}
+		EXPECT_EQ(COPIES, count);
+		EXPECT_LT(0, failed);
+	}
+	ASSERT_EQ(0, write_text("/sys/bus/pci/drivers/rdma/unbind", self->ioat.address));
+	ioat_clear(&self->ioat);
+	ASSERT_EQ(0, write_text("/sys/bus/pci/drivers/rdma/bind", self->ioat.address));
+}
+
 /* All engines are stopped by an unbind, and come back. */
 TEST_F(ioat_channels, unbind)
 {

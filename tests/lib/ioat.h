@@ -30,6 +30,7 @@ enum fault {
 	ERROR = 5,
 	STUCK_RESET = 6,
 	ALL_ONES = 7,
+	CHANNEL_ONES = 8,
 };
 
 /* Bits of CHANERR. */

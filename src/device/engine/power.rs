@@ -50,7 +50,7 @@ impl Delayed<Engine<'_>> {
                 return;
             };
             let transferred = outcome.and_then(|()| self.reached_memory());
-            if transferred.is_err() && !self.restart() {
+            if transferred.is_err() && !self.restart(&mut state) {
                 return;
             }
             let notice = self.finish(&mut state, transferred);
@@ -114,6 +114,7 @@ impl Delayed<Engine<'_>> {
         let mut state = self.channel.state.lock();
         // The device may have lost the contents of its registers.
         let restarted = self.hardware.restart();
+        state.restart_failed = restarted.is_err();
         if restarted.is_err() {
             drop(state);
             dev_err!(self.dev, "cannot resume: the engine does not stop\n");

@@ -149,10 +149,11 @@ impl Delayed<Engine<'_>> {
             return checked;
         };
         match self.hardware.examine(slot) {
-            Progress::Ended(_) | Progress::Running if !self.hardware.responds() => {
+            Progress::Gone => self.give_up(state, &mut checked),
+            // Another engine of the device may have found that it is gone.
+            _ if !self.hardware.responds() || !self.enabled.may_be_master() => {
                 self.give_up(state, &mut checked);
             }
-            Progress::Gone => self.give_up(state, &mut checked),
             Progress::Ended(outcome) => match outcome.and_then(|()| self.reached_memory()) {
                 Ok(()) => {
                     state.queue.stats.counters.watchdog_recoveries += 1;
@@ -190,13 +191,8 @@ impl Delayed<Engine<'_>> {
         checked: &mut Checked,
     ) {
         let was_stuck = state.queue.is_stuck();
-        let may_restart = if self.abilities.can_abort {
-            // Once is enough: an engine that does not stop takes long to try.
-            !was_stuck
-        } else {
-            error != ETIMEDOUT
-        };
-        if may_restart && self.restart() {
+        let may_restart = self.abilities.can_abort || error != ETIMEDOUT;
+        if may_restart && self.restart(state) {
             state.queue.stats.counters.watchdog_recoveries += 1;
             checked.message = Some(match error {
                 ETIMEDOUT => Message::Aborted,

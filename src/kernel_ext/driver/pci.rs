@@ -12,6 +12,10 @@ use kernel::{
     },
     pci,
     prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
     types::ScopeGuard, //
 };
 
@@ -38,7 +42,11 @@ pub(crate) const fn device_id((vendor, device): (u32, u32)) -> pci::DeviceId {
 ///
 /// `pci_enable_device_mem` has succeeded for the device, and `pci_disable_device` was not called
 /// after it.
-pub(crate) struct Enabled<'bound>(&'bound pci::Device<Bound>);
+pub(crate) struct Enabled<'bound> {
+    pdev: &'bound pci::Device<Bound>,
+    /// Bus mastering was enabled, and not disabled since then, by this driver.
+    may_be_master: Atomic<bool>,
+}
 
 impl<'bound> Enabled<'bound> {
     /// Enables the memory decoding of the device, but not bus mastering.
@@ -49,13 +57,22 @@ impl<'bound> Enabled<'bound> {
     pub(crate) fn new(pdev: &'bound pci::Device<Core<'_>>) -> Result<Self> {
         pdev.enable_device_mem()?;
         // INVARIANT: `enable_device_mem` has succeeded.
-        Ok(Self(pdev))
+        Ok(Self {
+            pdev,
+            may_be_master: Atomic::new(false),
+        })
     }
 
     /// Enables bus mastering, so that the device can access memory.
     pub(crate) fn set_master(&self) {
         // SAFETY: The device is valid.
-        unsafe { bindings::pci_set_master(raw(self.0)) };
+        unsafe { bindings::pci_set_master(raw(self.pdev)) };
+        self.may_be_master.store(true, Relaxed);
+    }
+
+    /// Returns whether this driver has enabled bus mastering, and not disabled it since then.
+    pub(crate) fn may_be_master(&self) -> bool {
+        self.may_be_master.load(Relaxed)
     }
 
     /// Returns whether bus mastering is enabled. Root can disable it with setpci(8), for example.
@@ -66,7 +83,7 @@ impl<'bound> Enabled<'bound> {
         // SAFETY: The device is valid, and `command` is valid for writing.
         let failed = unsafe {
             bindings::pci_read_config_word(
-                raw(self.0),
+                raw(self.pdev),
                 bindings::PCI_COMMAND as c_int,
                 &mut command,
             )
@@ -77,7 +94,8 @@ impl<'bound> Enabled<'bound> {
     /// Disables bus mastering. May be called in interrupt handlers.
     pub(crate) fn clear_master(&self) {
         // SAFETY: The device is valid.
-        unsafe { bindings::pci_clear_master(raw(self.0)) };
+        unsafe { bindings::pci_clear_master(raw(self.pdev)) };
+        self.may_be_master.store(false, Relaxed);
     }
 }
 
@@ -85,7 +103,7 @@ impl Drop for Enabled<'_> {
     fn drop(&mut self) {
         self.clear_master();
         // SAFETY: By the type invariant, the device is enabled.
-        unsafe { bindings::pci_disable_device(raw(self.0)) };
+        unsafe { bindings::pci_disable_device(raw(self.pdev)) };
     }
 }
 

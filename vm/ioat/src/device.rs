@@ -95,6 +95,7 @@ impl<M: Memory> Device<M> {
         let access = Access::new(offset % CHANNEL_SIZE, data.len());
         let image = match (offset / CHANNEL_SIZE).checked_sub(1) {
             None => self.device_registers(access),
+            Some(channel) if self.control.faults.channel_ones(channel) => return data.fill(0xff),
             Some(channel) if channel < self.channels.len() => self.channel_registers(channel, access),
             Some(_) => Image::new(),
         };

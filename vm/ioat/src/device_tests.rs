@@ -160,6 +160,16 @@ fn function_level_reset() {
 }
 
 #[test]
+fn ones_of_one_channel() {
+    let mut bench = Bench::new("channels=2");
+    bench.device.write_config(0x110, &[8, 1, 0, 0]);
+    assert_ne!(bench.status(0), u64::MAX);
+    assert_eq!(bench.status(1), u64::MAX);
+    bench.device.write_config(0x110, &[0; 4]);
+    assert_ne!(bench.status(1), u64::MAX);
+}
+
+#[test]
 fn all_ones() {
     let mut bench = Bench::new("");
     bench.start(0, 1);

@@ -18,11 +18,13 @@ pub enum Kind {
     StuckReset = 6,
     /// All registers read as ones, writes are ignored, and the engine stands still: a device that has been pulled out.
     AllOnes = 7,
+    /// The registers of the channel read as ones.
+    ChannelOnes = 8,
 }
 
 impl Kind {
     /// All kinds, with their names on the command line.
-    pub const ALL: [(&'static str, Self); 7] = [
+    pub const ALL: [(&'static str, Self); 8] = [
         ("lost-interrupt", Self::LostInterrupt),
         ("hang", Self::Hang),
         ("wrong-completion", Self::WrongCompletion),
@@ -30,6 +32,7 @@ impl Kind {
         ("error", Self::Error),
         ("stuck-reset", Self::StuckReset),
         ("all-ones", Self::AllOnes),
+        ("channel-ones", Self::ChannelOnes),
     ];
 
     /// The kind with this number.
@@ -59,7 +62,7 @@ pub struct Fault {
 pub struct Faults(Vec<Fault>);
 
 impl Faults {
-    /// One more. As it has no time of its own, [`Kind::AllOnes`] begins at once.
+    /// One more. As they have no time of their own, [`Kind::AllOnes`] and [`Kind::ChannelOnes`] begin at once.
     pub fn add(&mut self, fault: Fault) {
         self.0.push(fault);
     }
@@ -73,6 +76,12 @@ impl Faults {
     #[must_use]
     pub fn all_ones(&self) -> bool {
         self.0.iter().any(|fault| fault.kind == Kind::AllOnes)
+    }
+
+    /// Whether the registers of the channel read as ones.
+    #[must_use]
+    pub fn channel_ones(&self, channel: usize) -> bool {
+        self.0.iter().any(|fault| fault.kind == Kind::ChannelOnes && fault.channel == channel)
     }
 
     /// A fault of this kind could happen to the channel now: its argument, if it does.
