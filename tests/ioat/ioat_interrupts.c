@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Promise 17 for an I/OAT device: an interrupt handles the ends of as many transfers as the device has slots, however fast the device is. The
+ * device is held up while the queues are filled, and then takes no time for the rest.
+ */
+#include "ioat.h"
+
+#define TRACING "/sys/kernel/tracing/"
+
+/* The slots of the device, and what the last step of the driver may exceed them by. */
+enum { SLOTS = 128, STEP = 32, MOST = SLOTS + STEP - 1 };
+enum { CONTEXTS = 6, BATCH = 1024, CPUS = 8, TIME_NS = 1000000000 };
+
+FIXTURE(ioat_interrupts)
+{
+	struct ioat ioat;
+	int fds[CONTEXTS];
+	struct buffer buffers[CONTEXTS];
+};
+
+FIXTURE_SETUP(ioat_interrupts)
+{
+	ASSERT_EQ(0, ioat_open(0, &self->ioat));
+	ioat_clear(&self->ioat);
+	for (int i = 0; i < CONTEXTS; i++) {
+		self->fds[i] = open_node(O_RDWR);
+		ASSERT_LE(0, self->fds[i]);
+		ASSERT_EQ(0, allocate(self->fds[i], 2 * PAGE, &self->buffers[i]));
+	}
+	ASSERT_EQ(0, write_text(TRACING "buffer_size_kb", "8192"));
+	ASSERT_EQ(0, write_text(TRACING "trace", ""));
+}
+
+FIXTURE_TEARDOWN(ioat_interrupts)
+{
+	write_text(TRACING "events/enable", "0");
+	write_text(TRACING "trace", "");
+	write_text(TRACING "buffer_size_kb", "1408");
+	ioat_timing(&self->ioat, 0, 0);
+	for (int i = 0; i < CONTEXTS; i++)
+		close(self->fds[i]);
+}
+
+static int trace(const char *on)
+{
+	return write_text(TRACING "events/rust_dma/rdma_complete/enable", on)	     ?:
+		       write_text(TRACING "events/irq/irq_handler_entry/enable", on) ?:
+		       write_text(TRACING "events/irq/irq_handler_exit/enable", on);
+}
+
+static int submit_all(int fd, struct buffer *buffer)
+{
+	static struct rdma_request requests[BATCH];
+
+	for (int i = 0; i < BATCH; i++)
+		requests[i] = copying(buffer, PAGE, buffer, 0, 64, i);
+	return submit(fd, requests, BATCH) == BATCH ? 0 : -EPROTO;
+}
+
+/* The ends in the trace: all of them, those outside of the handler, and the most in one call of it. */
+struct ends {
+	int all, outside, most;
+};
+
+static int read_trace(struct ends *ends)
+{
+	int in_handler[CPUS];
+	FILE *file = fopen(TRACING "trace", "re");
+	char line[512];
+
+	*ends = (struct ends){ 0 };
+	for (int i = 0; i < CPUS; i++)
+		in_handler[i] = -1;
+	if (!file)
+		return -errno;
+	while (fgets(line, sizeof(line), file)) {
+		const char *cpu = strstr(line, " ["), *event = cpu ? strstr(cpu, ": ") : NULL;
+		int *ended;
+
+		if (line[0] == '#' || !event)
+			continue;
+		ended = &in_handler[atoi(cpu + 2) % CPUS];
+		event += 2;
+		if (!strncmp(event, "irq_handler_entry", 17)) {
+			*ended = strstr(event, "name=rdma") ? 0 : -1;
+		} else if (!strncmp(event, "irq_handler_exit", 16)) {
+			*ended = -1;
+		} else if (!strncmp(event, "rdma_complete", 13)) {
+			ends->all++;
+			ends->outside += *ended < 0;
+			*ended += *ended >= 0;
+			ends->most = *ended > ends->most ? *ended : ends->most;
+		}
+	}
+	fclose(file);
+	return 0;
+}
+
+TEST_F(ioat_interrupts, bounded)
+{
+	struct ends ends;
+
+	ASSERT_EQ(0, trace("1"));
+	ioat_timing(&self->ioat, TIME_NS, 0);
+	ASSERT_EQ(1, submit_one(self->fds[0], copying(&self->buffers[0], PAGE, &self->buffers[0], 0, 64, BATCH)));
+	ioat_timing(&self->ioat, 0, 0);
+	for (int i = 1; i < CONTEXTS; i++)
+		ASSERT_EQ(0, submit_all(self->fds[i], &self->buffers[i]));
+	ASSERT_EQ(0, drain(self->fds[0], 1));
+	for (int i = 1; i < CONTEXTS; i++)
+		ASSERT_EQ(0, drain(self->fds[i], BATCH));
+	ASSERT_EQ(0, trace("0"));
+	ASSERT_EQ(0, read_trace(&ends));
+	EXPECT_EQ(1 + (CONTEXTS - 1) * BATCH, ends.all);
+	EXPECT_LE(1, ends.most);
+	EXPECT_GE(MOST, ends.most);
+	FIGURE("ends of transfers in one interrupt", "%d at most, of %d; %d by the work item", ends.most, ends.all, ends.outside);
+}
+
+TEST_HARNESS_MAIN
