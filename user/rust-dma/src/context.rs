@@ -50,6 +50,24 @@ impl Context {
         Self::open_as(path.as_ref(), OpenOptions::new().read(true).write(true))
     }
 
+    /// A context of a node that is open already, by another program that passed it on, for example.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open), but for those of open(2).
+    ///
+    /// # Safety
+    ///
+    /// As long as the context exists, nothing else may submit requests to this open file or collect their completions, in this process or in
+    /// another one. That includes a second `Context` of a duplicated descriptor: clone the context instead. Otherwise, this context could
+    /// take another's completion for that of its own request, whose buffer the device still accesses.
+    #[allow(unsafe_code)] // The function has a contract, but no unsafe code.
+    pub unsafe fn from_fd(fd: OwnedFd) -> Result<Self, Error> {
+        let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        let path = std::fs::read_link(&path).unwrap_or(path.into());
+        Self::of(fd.into(), &path)
+    }
+
     /// Opens a node that may only be read: for [`info`](Self::info) and [`read_device`](Self::read_device). All that needs more fails with
     /// [`Error::Access`], since a [`Buffer`] is memory that the program can write.
     ///
@@ -265,19 +283,6 @@ impl Context {
             ErrorKind::StorageFull => Error::DeviceRange { at, length: bytes.len() },
             _ => system("the device memory cannot be written", error),
         })
-    }
-}
-
-impl TryFrom<OwnedFd> for Context {
-    type Error = Error;
-
-    /// A context of a node that is open already, by another program that passed it on, for example. Nothing else may submit requests to
-    /// this open file or collect their completions, which includes a second `Context` of a duplicated descriptor: clone
-    /// the context instead.
-    fn try_from(fd: OwnedFd) -> Result<Self, Error> {
-        let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-        let path = std::fs::read_link(&path).unwrap_or(path.into());
-        Self::of(fd.into(), &path)
     }
 }
 

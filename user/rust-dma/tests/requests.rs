@@ -1,4 +1,5 @@
 //! Requests that are dropped, cancelled, mixed and waited for together: runs in the guest, with the driver loaded, one test after the other.
+#![allow(unsafe_code)]
 
 use std::{
     fs,
@@ -186,20 +187,26 @@ fn advised_and_populated() {
 #[test]
 fn a_file_of_another_program() {
     let fd = rustix::fs::open("/dev/rdma0", OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()).unwrap();
-    let context = Context::try_from(fd).unwrap();
+    // SAFETY: nothing else uses the open file.
+    let context = unsafe { Context::from_fd(fd) }.unwrap();
     write(&context).run().unwrap();
     let pending = write(&context).submit().unwrap();
     assert!(!pending.wait_for(Duration::from_millis(1)));
     assert!(pending.wait_for(20 * TRANSFER));
     let null = OwnedFd::from(fs::File::open("/dev/null").unwrap());
-    assert!(matches!(Context::try_from(null), Err(Error::OtherDriver { path }) if path.to_str() == Some("/dev/null")));
+    // SAFETY: as above.
+    let other = unsafe { Context::from_fd(null) };
+    assert!(matches!(other, Err(Error::OtherDriver { path }) if path.to_str() == Some("/dev/null")));
 }
 
-/// Although it should not exist, a second context of the same open file does not take the completions of the first one for its own.
+/// A second context of the same open file breaks the contract of `from_fd`. Within a process, it still does not take the completions of
+/// the first one for its own.
 #[test]
 fn a_duplicate_is_not_confused() {
     let context = open();
-    let duplicate = Context::try_from(context.as_fd().try_clone_to_owned().unwrap()).unwrap();
+    let duplicate = context.as_fd().try_clone_to_owned().unwrap();
+    // SAFETY: no buffers are accessed here.
+    let duplicate = unsafe { Context::from_fd(duplicate) }.unwrap();
     let theirs = write(&duplicate).submit().unwrap();
     let ours = context.submit_all((0..3).map(|_| write(&context)).collect()).pending;
     thread::sleep(TRANSFER + TRANSFER / 2);
