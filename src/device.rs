@@ -7,12 +7,12 @@
 //! serves a part of the open files.
 //!
 //! Lock order: address space of a process, reservation of a dma-buf → `FirstBuffer` of a context →
-//! `Handles` of a context, `Client::cancel`, `Client::collect` → guard (entered, not waited for) →
-//! memory of a buffer, its dma-buf → `Registry` of buffers; `Users` of a channel → `Channel::state`.
-//! Nothing is allocated, freed or waited for under `Channel::state`. Under it, only these are taken:
-//! the locks of `SyncWaiter` and `CommandWaiter`, that of the wait queue that the thread joins, and the
-//! kernel's own locks of timers, workqueues and PCI configuration. Threads are woken and eventfds are
-//! signalled after it is released.
+//! `Handles` of a context, `Client::cancel`, `Client::collect`, `Users` of a channel → guard (entered,
+//! not waited for) → memory of a buffer, its dma-buf → `Registry` of buffers → `Channel::state`. No
+//! other lock is taken under `JobCache`. Nothing is allocated, freed or waited for under
+//! `Channel::state`. Under it, only these are taken: the locks of `SyncWaiter` and `CommandWaiter`,
+//! that of the wait queue that the thread joins, and the kernel's own locks of timers, workqueues and
+//! PCI configuration. Threads are woken and eventfds are signalled after it is released.
 
 mod bound;
 mod caller;

@@ -36,8 +36,8 @@
  * without a system call. io_uring(7) executes RDMA_IOC_TRANSFER and RDMA_IOC_SUBMIT
  * as commands.
  *
- * A call that fails returns -1 and sets errno. Other calls return 0, or a number if
- * one is documented below. Each call can fail with
+ * A call that fails returns -1 and sets errno. A call that succeeds returns 0, or a
+ * number if one is documented below. Each call can fail with
  *   E2BIG   a structure is larger than the driver's, and the additional bytes are
  *           not 0
  *   EFAULT  an argument points to memory that the caller cannot access
@@ -408,12 +408,11 @@ struct rdma_buffer_info {
  * EBADF     RDMA_OP_TO_DEVICE or RDMA_OP_COPY, and the file is not open for
  *           writing; RDMA_OP_FROM_DEVICE, and the file is not open for reading
  * EINTR     a signal handler ran while the engine was executing this request; the
- *           contents of the destination range are undefined. (Before the engine has
- *           begun the request, the call is restarted after a signal handler with
- *           SA_RESTART and after a stop. After that, it is restarted after a stop
- *           only. Events that are not signals to the program, such as those of a
- *           tracer, a frozen control group or io_uring, are deferred until the
- *           request has ended.)
+ *           contents of the destination range are undefined. After a stop, the call
+ *           is restarted; after a signal handler with SA_RESTART, it is restarted if
+ *           the engine had not begun the request. Events that are not signals to the
+ *           program, such as those of a tracer, a frozen control group or io_uring,
+ *           are deferred until the request has ended, however long it is queued.
  * EINVAL    the operation or a handle is not valid; RDMA_OP_TO_DEVICE or
  *           RDMA_OP_FROM_DEVICE with two buffers, or on a device without memory; a
  *           range is empty, or not within its buffer or the device memory; the
@@ -557,8 +556,8 @@ struct rdma_wait {
  * continues to its end, and its completion contains the result. With RDMA_CAP_ABORT
  * it is cancelled, too, unless all of its transfers have begun: it is completed when
  * those have ended, with the number of bytes that they have moved. Requests of
- * RDMA_IOC_TRANSFER are not cancelled, except those of commands of io_uring that the
- * engine has not begun.
+ * RDMA_IOC_TRANSFER are not cancelled. Those of commands of io_uring are, if the
+ * engine has not begun them.
  *
  * EALREADY  no request with this cookie was cancelled, because the engine has
  *           begun it
@@ -621,9 +620,9 @@ struct rdma_eventfd {
  * poll(2); RDMA_IOC_WAIT does, with a @min of 0, too. Completions are never lost: a
  * request is accepted only if there is an entry for its completion.
  *
- * Head and tail are counted modulo 2^32. They do not begin at 0: read the first head
- * from the ring. (They wrap around after a few thousand completions, and the bits of
- * an entry's number are the lower ones.)
+ * Head and tail are counted modulo 2^32. They begin a few thousand completions before
+ * they wrap around, so that a program that does not expect this fails early: read the
+ * first head from the ring. The number of an entry is the lower bits.
  *
  *	__u32 head = *head_of_ring;
  *	__u32 tail = __atomic_load_n(tail_of_ring, __ATOMIC_ACQUIRE);
