@@ -23,6 +23,7 @@
 
 unsigned long rdma_helper_sg_pfn(struct scatterlist *sg);
 bool rdma_helper_uses_dma_iommu(struct device *dev);
+void rdma_helper_copy(void *to, const void *from, size_t size);
 bool rdma_helper_device_reaches(struct device *dev, struct sg_table *table);
 unsigned int rdma_helper_max_segment(struct device *dev);
 bool rdma_helper_reaches_all_memory(struct device *dev);
@@ -67,6 +68,15 @@ unsigned long rdma_helper_sg_pfn(struct scatterlist *sg)
 bool rdma_helper_uses_dma_iommu(struct device *dev)
 {
 	return use_dma_iommu(dev);
+}
+
+/*
+ * coherent.rs: of memory that a device or a program accesses concurrently. Such an
+ * access is undefined in Rust, and not in the C of the kernel.
+ */
+void rdma_helper_copy(void *to, const void *from, size_t size)
+{
+	memcpy(to, from, size);
 }
 
 /*

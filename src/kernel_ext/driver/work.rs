@@ -179,6 +179,7 @@ impl<T: Work> PinnedDrop for Delayed<T> {
 #[kunit_tests(rdma_work)]
 mod tests {
     use super::*;
+    use crate::kernel_ext::sync::clock;
     use kernel::{
         static_lock_class,
         sync::{
@@ -278,10 +279,12 @@ mod tests {
     #[test]
     fn arm_replaces_the_expiry() -> Result {
         let (executions, work) = slow(false)?;
+        let began = clock::now();
         work.arm(msecs_to_jiffies(60_000));
         work.arm(msecs_to_jiffies(10));
         executions.running.wait_for_completion();
         drop(work);
+        assert!(clock::now() - began < 30_000 * clock::NSEC_PER_MSEC);
         assert_eq!(executions.finished.load(Relaxed), 1);
         Ok(())
     }
@@ -289,10 +292,12 @@ mod tests {
     #[test]
     fn queue_now_does_not_wait_for_the_timer() -> Result {
         let (executions, work) = slow(false)?;
+        let began = clock::now();
         work.arm(msecs_to_jiffies(60_000));
         work.queue_now();
         executions.running.wait_for_completion();
         drop(work);
+        assert!(clock::now() - began < 30_000 * clock::NSEC_PER_MSEC);
         assert_eq!(executions.finished.load(Relaxed), 1);
         Ok(())
     }

@@ -50,6 +50,8 @@ extern "C" {
     fn rdma_helper_sg_pfn(sg: *mut bindings::scatterlist) -> c_ulong;
     /// `dev` is a `struct device *`.
     fn rdma_helper_uses_dma_iommu(dev: *mut c_void) -> bool;
+    /// Copies memory that may be accessed concurrently by others than Rust code.
+    fn rdma_helper_copy(to: *mut u8, from: *const u8, size: usize);
 }
 
 /// Memory from one call of `dma_alloc_attrs`.
@@ -309,9 +311,7 @@ impl<'bound> Memory<'bound> {
             // SAFETY: Both are valid for the length of `part`, which is at most `block.size`, and do
             // not overlap, because `to` is exclusive. The device or userspace may write concurrently;
             // any value of the bytes is valid.
-            unsafe {
-                core::ptr::copy_nonoverlapping(block.cpu.as_ptr(), part.as_mut_ptr(), part.len())
-            }
+            unsafe { rdma_helper_copy(part.as_mut_ptr(), block.cpu.as_ptr(), part.len()) };
             to = rest;
         }
     }
@@ -323,7 +323,7 @@ impl<'bound> Memory<'bound> {
             // SAFETY: Both are valid for the length of `part`, which is at most `block.size`, and do
             // not overlap. The device or userspace may read or write concurrently; any value of the
             // bytes is valid.
-            unsafe { core::ptr::copy_nonoverlapping(part.as_ptr(), block.cpu.as_ptr(), part.len()) }
+            unsafe { rdma_helper_copy(block.cpu.as_ptr(), part.as_ptr(), part.len()) };
             from = rest;
         }
     }

@@ -255,7 +255,7 @@ mod tests {
             let slept = clock::now() - began;
             assert_eq!(woken, Woken::TimedOut);
             assert!(slept >= ms * MS);
-            // The resolution is finer than a jiffy. (A busy host may delay the wake-up.)
+            // A busy host may delay the wake-up.
             assert!(slept < (ms + 1000) * MS);
         }
         Ok(())
