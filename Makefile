@@ -4,7 +4,7 @@
 # from Kbuild. Variables:
 #   KERNEL=7.3.4+deb13-amd64  this Debian kernel instead of the newest  MIRROR=URL  this Debian mirror
 #   KDIR=/path/to/linux       `make modules` against that kernel tree, without a build root
-#   ARCH=arm64                for arm64 (run, shell, sample, modules, test): Debian's kernel, in QEMU; what is built is in build/arm64
+#   ARCH=arm64                for arm64 (run, shell, sample, modules, test, deb): Debian's kernel, in QEMU; what is built is in build/arm64
 #   FLAVOUR=arm64-16k         this one of Debian's kernels: arm64-16k, rt-arm64, cloud-arm64; rt-amd64, cloud-amd64; or one of any suite (docs/kernels.md)
 #   SMMU=no                   `make run ARCH=arm64` without an IOMMU
 #   T=name                    this test only                            M=name      this seeded bug only
@@ -47,7 +47,7 @@ run: modules samples-c ## boot Debian's kernel, load the driver, transfer data t
 sample: modules samples $(if $(shell grep -s '^# guest:.*--ioat' samples/$(S)/run),ioat) ## run an application of mapping and DMA in the guest; S=name: see samples/README.md
 	@samples/boot $(S)
 
-test: modules samples tests-built $(if $(arm64),,deb) ## run the tests; T=name runs one, T=g01 those of a promise
+test: modules samples tests-built deb ## run the tests; T=name runs one, T=g01 those of a promise
 	@vm/enter tests/run $(T)
 
 test-arm64: ## run the tour and the memory tests on arm64
