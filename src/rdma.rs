@@ -7,8 +7,8 @@
 //! device share the memory.
 //!
 //! Each module imports only from modules below it, in this order: [`driver`], which creates the
-//! others and is imported by this file only; [`file`]; [`device`]; [`memory`] and [`schedule`];
-//! [`engines`]; [`uapi`]; [`kernel_ext`], which contains all `unsafe` code.
+//! others and is imported by this file only; [`file`](mod@file); [`device`]; [`memory`] and
+//! [`schedule`]; [`engines`]; [`uapi`]; [`kernel_ext`], which contains all `unsafe` code.
 //! `tests/documents/architecture.py` checks this order.
 //!
 //! The interrupt handler is in [`device`]. It calls [`engines`] and [`schedule`], and wakes the

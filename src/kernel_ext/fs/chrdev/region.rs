@@ -79,7 +79,7 @@ pub(crate) unsafe trait HasRegion: 'static {
     ///
     /// # Safety
     ///
-    /// The lock must not be locked before [`init`] has initialised it.
+    /// The lock must not be locked before [`init()`] has initialised it.
     unsafe fn lock() -> &'static GlobalLock<Self::Lock>;
 }
 
@@ -109,7 +109,7 @@ macro_rules! region {
 }
 pub(crate) use region;
 
-/// The address of the lock that [`init`] has initialised, or null. It is only compared.
+/// The address of the lock that [`init()`] has initialised, or null. It is only compared.
 static INITIALISED: Atomic<*mut c_void> = Atomic::new(core::ptr::null_mut());
 
 /// Initialises the lock of the region. A module can have one region, once.

@@ -162,9 +162,10 @@ enum PmdEntry {
 ///
 /// # Invariants
 ///
-/// The pointer is that of a fault that is being handled, in a mapping with [`VmaOperations`], whose
-/// lock is held; or that of a copy of such a fault with another address, whose PMD entry is in the
-/// same table, and which may be outside of the mapping.
+/// The pointer is that of a fault that is being handled, in a mapping with
+/// [`VmaOperations`](super::VmaOperations), whose lock is held; or that of a copy of such a fault
+/// with another address, whose PMD entry is in the same table, and which may be outside of the
+/// mapping.
 pub(in crate::kernel_ext) struct Fault<'a>(
     *mut bindings::vm_fault,
     PhantomData<&'a bindings::vm_fault>,
