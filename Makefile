@@ -132,7 +132,7 @@ tests-c: setup
 	@vm/enter make $(quiet) -j$$(nproc) -C tests
 
 tests-built: setup user $(if $(arm64),,ioat)
-	@$(if $(arm64),,vm/setup spin)
+	@$(if $(arm64),,vm/setup spin chromium)
 	@vm/announce $(output)/tests/.built "the tests" tests docs
 	@$(MAKE) --no-print-directory tests-c
 	@$(if $(arm64),,cd tests/fuzz && ../../vm/cargo build --release $(if $(V),,--quiet))

@@ -103,7 +103,8 @@ has_kernel() {
 	[[ ! $version || $(cat "$directory/version") == "$version" ]]
 }
 
-# Programs beside the root's packages, in the build root: the second QEMU (vm/qemu), DPDK's test program (vm/dpdk), Spin (vm/spin).
+# Programs beside the root's packages, in the build root: the second QEMU (vm/qemu), DPDK's test program (vm/dpdk), Spin (vm/spin), a browser
+# (vm/chromium).
 unpacked_directory() {
 	echo "/opt/$1-$(sha256sum <"$project/vm/$1" | cut -c 1-12)"
 }
