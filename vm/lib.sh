@@ -132,6 +132,9 @@ die() {
 	exit 1
 }
 
+# Check that the host has a program, which is in the Debian package of that name.
+require() { command -v "$1" >/dev/null || die "this machine lacks: $1. Install it: apt-get install $1"; }
+
 # Execute a command as root of its own mount and process namespace (and user namespace, for an ordinary user).
 # All its mounts and processes end with it, or with this process.
 namespace() {
