@@ -34,7 +34,7 @@ help: ## print this list
 deb: setup ## build the Debian packages, into build/deb
 	@packaging/build-deb
 
-docs: modules user ## build the documentation as a site, build/docs/index.html
+docs: modules tools ## build the documentation as a site, build/docs/index.html
 	@vm/enter docs/site/build build/docs
 	@echo "build/docs/index.html"
 
@@ -92,7 +92,7 @@ bench: modules ## measure the cost of requests and mappings, in instructions; af
 modules: setup ## build build/RELEASE/rdma.ko; with KDIR=, for that kernel tree
 	@vm/modules
 
-shell: modules samples user ## boot the guest to a prompt, with the driver loaded
+shell: modules samples tools ## boot the guest to a prompt, with the driver loaded
 	@vm/boot --tty -- vm/guest/shell
 
 check: setup ## check formatting, clippy, shellcheck, spelling and style
@@ -112,6 +112,11 @@ distclean: clean ## remove the cache with the build root, too
 setup: ## create the build root; the other targets do this automatically
 	@$(if $(KDIR),:,vm/setup)
 
+# Of these, what the guest's prompt and the samples need.
+tools: setup
+	@cd user && ../vm/cargo fetch --quiet
+	@vm/enter make $(quiet) -C user tool python
+
 user: setup ## build the library, the tool rdmactl and their tests; build/user
 	@cd user && ../vm/cargo fetch --quiet
 	@vm/enter make $(quiet) -C user
@@ -121,7 +126,7 @@ ioat: setup ## build the model of an I/OAT device, for vm/boot --ioat; build/ioa
 	@cd vm/ioat && ../cargo fetch --quiet
 	@vm/enter make $(quiet) -C vm/ioat
 
-samples: samples-c user
+samples: samples-c tools
 	@cd samples && ../vm/cargo fetch --quiet
 	@vm/enter make $(quiet) -C samples rust
 
@@ -138,5 +143,5 @@ tests-built: setup user $(if $(arm64),,ioat)
 	@$(if $(arm64),,cd tests/fuzz && ../../vm/cargo build --release $(if $(V),,--quiet))
 	@touch $(output)/tests/.built
 
-.PHONY: deb docs release fuzz help run test bench modules shell check rust-analyzer clean distclean setup user ioat sample samples samples-c tests-built tests-c \
+.PHONY: deb docs release fuzz help run test bench modules shell check rust-analyzer clean distclean setup user tools ioat sample samples samples-c tests-built tests-c \
 	test-arm64 test-debug test-race test-kernels test-long upstream guarantees mutants
