@@ -15,6 +15,7 @@
 export KERNEL MIRROR KDIR V ARCH FLAVOUR
 
 quiet = $(if $(V),,--silent)
+silent := $(if $(findstring s,$(firstword -$(MAKEFLAGS))),--silent) # for those that do not get MAKEFLAGS
 
 arm64 := $(filter arm64,$(ARCH))
 output := build$(if $(arm64),/arm64)
@@ -90,7 +91,7 @@ bench: modules ## measure the cost of requests and mappings, in instructions; af
 	@vm/enter tests/bench/run $(T)
 
 modules: setup ## build build/RELEASE/rdma.ko; with KDIR=, for that kernel tree
-	@vm/modules
+	@vm/modules $(silent)
 
 shell: modules samples tools ## boot the guest to a prompt, with the driver loaded
 	@vm/boot --tty -- vm/guest/shell
