@@ -3,7 +3,7 @@
 # shellcheck disable=SC2317 # the functions are called by name
 set -u
 . "${BASH_SOURCE[0]%/*}/clean_machine.sh"
-next=$version+next
+first=$version next=$version+next last=$version+next2
 
 # Debian's headers without their source.
 refused() { # WORDS
@@ -63,30 +63,78 @@ what_is_built_stays() {
 }
 # What systemd runs at the next start of the older kernel.
 at_the_next_start() { quietly inside dkms autoinstall -k "$release" && what_is_built_stays; }
-kernel_is_removed() {
-	quietly inside dpkg --purge "linux-headers-$newest" "linux-headers-$newer" && module_is_built
-}
 
-# The same packages in the next version.
-make_next() {
+# The same packages in a later version.
+make_next() { # VERSION
 	local deb tree
-	mkdir -p "$root/srv/next" || return
+	mkdir -p "$root/srv/$1" || return
 	for deb in "${debs[@]}"; do
 		tree=$(mktemp -d)
 		dpkg-deb --raw-extract "$deb" "$tree" || return
-		[[ ! -e $tree/usr/src/rust-dma-$version ]] || mv "$tree/usr/src/rust-dma-"{"$version","$next"} || return
-		find "$tree" \( -path '*/DEBIAN/*' -o -name dkms.conf -o -name '*.pc' \) -type f -exec sed -i "s/${version//./\\.}/$next/g" {} +
-		dpkg-deb --build "$tree" "$root/srv/next" || return
+		[[ ! -e $tree/usr/src/rust-dma-$first ]] || mv "$tree/usr/src/rust-dma-"{"$first","$1"} || return
+		find "$tree" \( -path '*/DEBIAN/*' -o -name dkms.conf -o -name '*.pc' \) -type f -exec sed -i "s/${first//./\\.}/$1/g" {} +
+		dpkg-deb --build "$tree" "$root/srv/$1" || return
 		rm -r "$tree"
 	done
 }
+# dpkg could not unpack the new version.
+aborted_upgrade() {
+	quietly inside sh -ec "cd /var/lib/dpkg/info; ./rustdma-dkms.prerm upgrade $next; ./rustdma-dkms.postinst abort-upgrade $next" && what_is_built_stays || return
+	[[ $(readlink "$root/var/lib/dkms/rust-dma/$version/source") == "/usr/src/rust-dma-$version" && ! $(ls "$root/var/lib/rustdma-dkms") ]]
+}
+
+installed_packages() { dpkg-query --admindir="$root/var/lib/dpkg" --show --showformat='${db:Status-Status} ${Version}, ' "${names[@]}"; }
+
+# No module can be built: the source of all kernels is gone.
+reinstall_without_the_source() {
+	quietly inside dpkg --install "${debs[@]}" && what_is_built_stays || return
+	grep -F "rust-dma: the headers of $release lack the Rust metadata" /tmp/said && grep -Fx "Until then, $release keeps the module of version $version." /tmp/said
+}
+upgrade_without_the_source() {
+	local kernel
+	inside dpkg --purge "linux-headers-$newest" >/dev/null # has no module to keep
+	quietly make_next "$next" && quietly inside sh -c "dpkg --install /srv/$next/*.deb" || return
+	[[ $(installed_packages) == "installed $next, installed $next, installed $next, " ]] || return
+	what_is_built_stays && [[ $(echo "$root"/usr/src/rust-dma-*) == "$root/usr/src/rust-dma-$next" ]] || return
+	inside dkms status | grep -qx "rust-dma/$next: added" || return
+	grep -F "rust-dma: the headers of $release lack the Rust metadata" /tmp/said | grep -F "Please run: apt install $package=$wanted" || return
+	for kernel in "$release" "$newer"; do
+		grep -Fx "Until then, $kernel keeps the module of version $first." /tmp/said || return
+	done
+}
+# What systemd runs at the next start: that it cannot build the new version is not an error.
+upgraded_at_the_next_start() { quietly inside dkms autoinstall -k "$release" && what_is_built_stays; }
+# For one of the kernels, the source is installed.
+source_is_there_again() {
+	cp -r "/run/root$headers/rust" "$root$headers" && quietly inside dkms autoinstall -k "$release" || return
+	[[ $(installed) == "$newer" && $(version=$next installed) == "$release" && $(modules | wc -l) == 2 ]] || return
+	built | grep -F "/$newer/" | diff <(grep -F "/$newer/" /tmp/built) -
+}
+# Another kernel is removed, and with it the last module of that version.
+kernel_of_the_earlier_version_is_removed() {
+	quietly inside dpkg --purge "linux-headers-$newer" && version=$next && [[ $(installed) == "$release" && $(modules | wc -l) == 1 ]]
+}
+
 upgrade() {
-	cp -r "/run/root$headers/rust" "$root$headers" && quietly make_next && quietly inside sh -c 'dpkg --install /srv/next/*.deb' || return
-	[[ $(dpkg-query --admindir="$root/var/lib/dpkg" --show --showformat='${Version} ' "${names[@]}") == "$next $next $next " ]] || return
-	[[ $(echo "$root"/usr/src/rust-dma-*) == "$root/usr/src/rust-dma-$next" ]] || return
-	[[ $(echo "$root"/var/lib/dkms/rust-dma/[0-9]*) == "$root/var/lib/dkms/rust-dma/$next" ]] || return
-	version=$next module_is_built && grep -qx "Version: $next" "$root/usr/share/pkgconfig/rust-dma.pc"
+	quietly make_next "$last" && quietly inside sh -c "dpkg --install /srv/$last/*.deb" || return
+	[[ $(installed_packages) == "installed $last, installed $last, installed $last, " ]] || return
+	[[ $(echo "$root"/usr/src/rust-dma-*) == "$root/usr/src/rust-dma-$last" ]] || return
+	[[ $(echo "$root"/var/lib/dkms/rust-dma/[0-9]*) == "$root/var/lib/dkms/rust-dma/$last" && ! $(ls "$root/var/lib/rustdma-dkms") ]] || return
+	version=$last
+	module_is_built && grep -qx "Version: $last" "$root/usr/share/pkgconfig/rust-dma.pc"
+}
+kernel_is_removed() {
+	fake_kernel "$newer" metadata && [[ $(installed) == "$release $newer" ]] || return
+	quietly inside dpkg --purge "linux-headers-$newer" && module_is_built
+}
+# To a version that is older than the modules: these are built again.
+downgrade() {
+	quietly inside sh -c "dpkg --install /srv/$next/*.deb" && version=$next && module_is_built
+}
+remove_all() {
+	quietly inside dpkg --remove "${names[@]}" && [[ ! $(modules) && ! $(inside dkms status) && ! -e $root/var/lib/rustdma-dkms ]]
 }
 
 run_tests second source_of_another_version no_source metadata_is_there_already kernel_is_upgraded without_the_source what_is_built_stays \
-	at_the_next_start kernel_is_removed upgrade
+	at_the_next_start aborted_upgrade reinstall_without_the_source upgrade_without_the_source upgraded_at_the_next_start source_is_there_again \
+	kernel_of_the_earlier_version_is_removed upgrade kernel_is_removed downgrade remove_all
