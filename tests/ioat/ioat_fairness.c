@@ -6,7 +6,7 @@
 #include "ioat.h"
 
 /* Of the model: how long 1 MiB and a turn take. */
-enum { RATE = 20, TURN = 256 << 10, WINDOW = 2 << 20, SECONDS = 4 };
+enum { RATE = 20, TURN = 256 << 10, SECONDS = 4 };
 
 enum { HUGE, TINY, BATCHES, KINDS };
 

@@ -205,14 +205,42 @@ static inline bool works(void)
 	return good;
 }
 
-/* This many requests of a byte each, with cookies from `cookie` on: to the device memory, if there is any, otherwise copies within the buffer. */
-static inline int submit_many(int fd, const struct buffer *from, uint32_t count, uint64_t cookie)
+/* Bytes of the copies that are all an engine of I/OAT has at a time: WINDOW in src/engines/ioat.rs. */
+#define WINDOW (2UL << 20)
+
+/* What a buffer must have behind its other bytes, so that its requests are as moving() describes. */
+static inline uint64_t window(int fd)
+{
+	return has_memory(fd) ? 0 : 2 * WINDOW;
+}
+
+/*
+ * A request that is all the engine has while it runs: all others wait. A byte to the device memory, if there is any, otherwise a copy of the window
+ * at the buffer's end. In a buffer without window(), it is a copy of a byte, and the engine has many of them.
+ */
+static inline struct rdma_request moving(int fd, const struct buffer *buffer, uint64_t cookie)
+{
+	if (has_memory(fd))
+		return writing(buffer, 0, 0, 1, cookie);
+	if (buffer->size <= 2 * WINDOW)
+		return copying(buffer, 1, buffer, 0, 1, cookie);
+	return copying(buffer, buffer->size - WINDOW, buffer, buffer->size - 2 * WINDOW, WINDOW, cookie);
+}
+
+/* The number of bytes of such a request. */
+static inline uint64_t moved(int fd, const struct buffer *buffer)
+{
+	return moving(fd, buffer, 0).length;
+}
+
+/* This many of them, with cookies from `cookie` on. */
+static inline int submit_many(int fd, const struct buffer *buffer, uint32_t count, uint64_t cookie)
 {
 	static __thread struct rdma_request requests[DEPTH];
-	bool memory = has_memory(fd);
+	struct rdma_request request = moving(fd, buffer, cookie);
 
-	for (uint32_t i = 0; i < count; i++)
-		requests[i] = memory ? writing(from, 0, 0, 1, cookie + i) : copying(from, 1, from, 0, 1, cookie + i);
+	for (uint32_t i = 0; i < count; i++, request.cookie++)
+		requests[i] = request;
 	return submit(fd, requests, count);
 }
 

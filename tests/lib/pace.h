@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Tests of requests that take a known time, on each engine: one runs (moving() in requests.h), and the others wait. */
+#ifndef PACE_H
+#define PACE_H
+
+#include "ioat.h"
+
+/*
+ * The pace of the model of I/OAT, in MB/s. A window takes 161 ms. The driver collects half of it at a time, because its watchdog looks for transfers
+ * that take longer than 100 ms. Before that, the engine has nothing but this request.
+ */
+enum { PACE = 13 };
+
+/* How long a request takes, in microseconds. */
+static int64_t transfer_us = TRANSFER_US;
+
+/* Sets the pace, and waits for transfers of an earlier test; the buffer has window() bytes more than it needs. */
+static inline int settle(int fd, const struct buffer *buffer)
+{
+	struct ioat ioat;
+	int error;
+
+	if (has_memory(fd))
+		return transfer_some(fd, buffer, 1);
+	error = ioat_open(0, &ioat);
+	if (error)
+		return error;
+	ioat_clear(&ioat);
+	ioat_timing(&ioat, 0, PACE);
+	close(ioat.config);
+	transfer_us = WINDOW / PACE;
+	return transfer_some(fd, buffer, 1);
+}
+
+/* For the next test. */
+static inline void hurry(void)
+{
+	struct ioat ioat;
+
+	if (transfer_us == TRANSFER_US || ioat_open(0, &ioat))
+		return;
+	ioat_timing(&ioat, 0, 0);
+	close(ioat.config);
+}
+
+/* The longest time of what takes at most this long in virtual time: in real time, a busy host needs longer. */
+static inline int64_t slack_us(int64_t exact_us)
+{
+	return virtual_time() ? exact_us : exact_us + 150000;
+}
+
+/* Number of repetitions: fewer in real time, in which each transfer takes its time. */
+static inline int rounds(int in_virtual_time, int in_real_time)
+{
+	return virtual_time() ? in_virtual_time : in_real_time;
+}
+
+#endif
