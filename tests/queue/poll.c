@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /* poll, select, epoll and io_uring: readable while completions can be collected, hung up when the device is removed; no event is lost. */
-#include "requests.h"
+#include "pace.h"
 
 #include <linux/io_uring.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
 #include <sys/syscall.h>
 
-enum { SLACK_US = 5000, EARLY_US = 20000, IN = POLLIN | POLLRDNORM, OUT = POLLOUT | POLLWRNORM, GONE = POLLHUP | POLLERR };
+enum { EARLY_US = 20000, IN = POLLIN | POLLRDNORM, OUT = POLLOUT | POLLWRNORM, GONE = POLLHUP | POLLERR };
+#define SLACK_US slack_us(5000)
 
 FIXTURE(poll)
 {
@@ -24,15 +25,15 @@ FIXTURE_SETUP(poll)
 	ASSERT_EQ(0, pci_address("rdma0", self->address));
 	self->fd = open_node(O_RDWR);
 	ASSERT_LE(0, self->fd);
-	ASSERT_EQ(0, allocate(self->fd, PAGE, &self->buffer));
-	/* Waits for transfers of an earlier test. */
-	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, 1));
+	ASSERT_EQ(0, allocate(self->fd, PAGE + window(self->fd), &self->buffer));
+	ASSERT_EQ(0, settle(self->fd, &self->buffer));
 	self->epoll = epoll_create1(EPOLL_CLOEXEC);
 	ASSERT_LE(0, self->epoll);
 }
 
 FIXTURE_TEARDOWN(poll)
 {
+	hurry();
 	close(self->epoll);
 	close(self->fd);
 	if (self->away)
@@ -98,12 +99,12 @@ TEST_F(poll, says_what_is_so)
 	EXPECT_EQ(0, polled(self->fd));
 	ASSERT_EQ(2, submit_many(self->fd, &self->buffer, 2, 0));
 	EXPECT_EQ(0, polled(self->fd));
-	pause_us(TRANSFER_US + EARLY_US);
+	pause_us(transfer_us + EARLY_US);
 	EXPECT_EQ(IN, polled(self->fd));
 	EXPECT_EQ(IN, polled(self->fd));
 	ASSERT_EQ(1, take(self->fd, self->completions, 8));
 	EXPECT_EQ(0, polled(self->fd));
-	pause_us(TRANSFER_US);
+	pause_us(transfer_us);
 	EXPECT_EQ(IN, polled(self->fd));
 	ASSERT_EQ(1, take(self->fd, self->completions, 8));
 	EXPECT_EQ(0, polled(self->fd));
@@ -113,7 +114,7 @@ TEST_F(poll, says_what_is_so)
 TEST_F(poll, as_long_as_there_are_any)
 {
 	ASSERT_EQ(5, submit_many(self->fd, &self->buffer, 5, 0));
-	pause_us(6 * TRANSFER_US);
+	pause_us(6 * transfer_us);
 	for (int i = 0; i < 5; i++) {
 		EXPECT_EQ(IN, polled(self->fd));
 		ASSERT_EQ(1, take(self->fd, self->completions, 1));
@@ -121,7 +122,7 @@ TEST_F(poll, as_long_as_there_are_any)
 	EXPECT_EQ(0, polled(self->fd));
 	/* A completion that could not be written can still be collected. */
 	ASSERT_EQ(1, submit_many(self->fd, &self->buffer, 1, 0));
-	pause_us(2 * TRANSFER_US);
+	pause_us(2 * transfer_us);
 	EXPECT_EQ(-EFAULT, take(self->fd, NULL, 1));
 	EXPECT_EQ(IN, polled(self->fd));
 }
@@ -132,7 +133,7 @@ TEST_F(poll, what_is_asked_for)
 	static const short asked[] = { 0, POLLOUT, POLLIN, POLLRDNORM, POLLPRI, POLLIN | POLLOUT };
 
 	ASSERT_EQ(1, submit_many(self->fd, &self->buffer, 1, 0));
-	pause_us(2 * TRANSFER_US);
+	pause_us(2 * transfer_us);
 	for (size_t i = 0; i < ARRAY_SIZE(asked); i++) {
 		struct pollfd one = { .fd = self->fd, .events = asked[i] };
 
@@ -181,8 +182,8 @@ TEST_F(poll, wakes_when_it_is_done)
 	ASSERT_EQ(1, submit_many(self->fd, &self->buffer, 1, 0));
 	EXPECT_EQ(1, poll(&one, 1, -1));
 	EXPECT_EQ(POLLIN, one.revents);
-	EXPECT_GE(TRANSFER_US + SLACK_US, now() - began);
-	EXPECT_LE(TRANSFER_US - 2000, now() - began);
+	EXPECT_GE(transfer_us + SLACK_US, now() - began);
+	EXPECT_LE(transfer_us - 2000, now() - began);
 	EXPECT_EQ(0, drain(self->fd, 1));
 
 	/* And not before, and never without a completion. */
@@ -208,7 +209,7 @@ TEST_F(poll, select)
 	FD_SET(self->fd, &readable);
 	EXPECT_EQ(1, select(self->fd + 1, &readable, NULL, NULL, NULL));
 	EXPECT_TRUE(FD_ISSET(self->fd, &readable));
-	EXPECT_GE(TRANSFER_US + SLACK_US, now() - began);
+	EXPECT_GE(transfer_us + SLACK_US, now() - began);
 
 	FD_ZERO(&writable);
 	FD_ZERO(&exceptional);
@@ -245,7 +246,7 @@ TEST_F(poll, not_for_blocking_transfers)
 
 	ASSERT_EQ(0, pthread_create(&sleeper.thread, NULL, sleeps_in_poll, &sleeper));
 	for (int i = 0; i < 3; i++) {
-		ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, 1));
+		ASSERT_EQ(0, transfer_some(self->fd, &self->buffer, 1));
 		EXPECT_EQ(0, polled(self->fd));
 	}
 	ASSERT_EQ(1, submit_many(self->fd, &self->buffer, 1, 0));
@@ -274,7 +275,7 @@ TEST_F(poll, level_triggered)
 TEST_F(poll, watched_late)
 {
 	ASSERT_EQ(1, submit_many(self->fd, &self->buffer, 1, 0));
-	pause_us(2 * TRANSFER_US);
+	pause_us(2 * transfer_us);
 	ASSERT_EQ(0, watch(self->epoll, self->fd, EPOLLIN | EPOLLET));
 	EXPECT_EQ(EPOLLIN, happened(self->epoll, 0));
 	EXPECT_EQ(0, happened(self->epoll, 200));
@@ -304,14 +305,13 @@ TEST_F(poll, edge_triggered)
 /* The usual loop: wait for an event, collect until nothing is left. No event is lost in between. */
 TEST_F(poll, edge_triggered_loop)
 {
-	enum { COUNT = 300 };
-	uint32_t submitted = 0, got = 0, events = 0;
+	uint32_t count = rounds(300, 60), submitted = 0, got = 0, events = 0;
 
 	ASSERT_EQ(0, watch(self->epoll, self->fd, EPOLLIN | EPOLLET));
-	while (got < COUNT) {
+	while (got < count) {
 		int taken;
 
-		while (submitted < COUNT && submitted - got < 3)
+		while (submitted < count && submitted - got < 3)
 			ASSERT_EQ(1, submit_many(self->fd, &self->buffer, 1, submitted++));
 		ASSERT_EQ(EPOLLIN, happened(self->epoll, 2000)) TH_LOG("%u of %u", got, submitted);
 		events++;
@@ -413,7 +413,7 @@ TEST_F(poll, exclusive)
 		ASSERT_EQ(1, submit_many(self->fd, &self->buffer, 1, 0));
 		for (int i = 0; i < 2; i++) {
 			ASSERT_EQ(0, pthread_join(sleepers[i].thread, NULL));
-			woken += sleepers[i].answer == 1 && sleepers[i].woken - began < 3 * TRANSFER_US;
+			woken += sleepers[i].answer == 1 && sleepers[i].woken - began < 3 * transfer_us;
 		}
 		EXPECT_LE(1, woken);
 		EXPECT_EQ(0, drain(self->fd, 1));
@@ -478,11 +478,11 @@ TEST_F(poll, closed_while_watched)
 		struct buffer buffer;
 
 		ASSERT_LE(0, fd);
-		ASSERT_EQ(0, allocate(fd, PAGE, &buffer));
+		ASSERT_EQ(0, allocate(fd, PAGE + window(fd), &buffer));
 		ASSERT_EQ(0, watch(self->epoll, fd, EPOLLIN));
 		ASSERT_EQ(3, submit_many(fd, &buffer, 3, 0));
 		pause_us(i * 10000);
-		munmap(buffer.bytes, PAGE);
+		munmap(buffer.bytes, buffer.size);
 		close(fd);
 	}
 	EXPECT_EQ(0, happened(self->epoll, 200));
@@ -616,7 +616,7 @@ TEST_F(poll, hang_up_wakes_sleepers)
 		EXPECT_EQ(GONE, in_poll[i].revents);
 		TH_LOG("woken after %lld us", (long long)(in_poll[i].woken - began));
 		/* On a busy host, real time passes. */
-		EXPECT_GE(sysconf(_SC_NPROCESSORS_ONLN) == 1 ? TRANSFER_US / 2 : 10 * TRANSFER_US, in_poll[i].woken - began);
+		EXPECT_GE(sysconf(_SC_NPROCESSORS_ONLN) == 1 ? transfer_us / 2 : 10 * transfer_us, in_poll[i].woken - began);
 	}
 	for (int i = 0; i < 2; i++) {
 		ASSERT_EQ(0, pthread_join(in_epoll[i].thread, NULL));
@@ -631,7 +631,7 @@ TEST_F(poll, hang_up_with_completions)
 {
 	ASSERT_EQ(0, watch(self->epoll, self->fd, EPOLLIN));
 	ASSERT_EQ(3, submit_many(self->fd, &self->buffer, 3, 0));
-	pause_us(TRANSFER_US + EARLY_US);
+	pause_us(transfer_us + EARLY_US);
 	ASSERT_EQ(0, go_away(self));
 	EXPECT_EQ(IN | GONE, polled(self->fd));
 	EXPECT_EQ((EPOLLIN | EPOLLHUP | EPOLLERR), happened(self->epoll, 0));
