@@ -141,9 +141,7 @@ TEST_F(ioat_gone, unbound)
 TEST_F(ioat_gone, removed)
 {
 	remove_it(_metadata, self, REMOVE);
-	ASSERT_EQ(0, write_text("/sys/bus/pci/rescan", "1"));
-	ASSERT_EQ(0, ioat_bind(self->ioat.address));
-	ASSERT_EQ(0, wait_for_node(NODE));
+	ASSERT_EQ(0, come_back(self->ioat.address, REMOVE));
 	comes_back(_metadata, self);
 }
 

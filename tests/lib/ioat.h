@@ -92,6 +92,15 @@ static inline void ioat_timing(const struct ioat *ioat, uint32_t nanoseconds, ui
 	ioat_set(ioat, IOAT_RATE, rate);
 }
 
+/* Whether there is such a device at this address. */
+static inline bool is_ioat(const char *address)
+{
+	char path[128], vendor[16];
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/vendor", address);
+	return !read_text(path, vendor, sizeof(vendor)) && !strcmp(vendor, "0x8086\n");
+}
+
 /* A device at this address gets the driver, also after a rescan, which forgets driver_override. */
 static inline int ioat_bind(const char *address)
 {

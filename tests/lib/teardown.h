@@ -3,8 +3,8 @@
 #ifndef TEARDOWN_H
 #define TEARDOWN_H
 
+#include "ioat.h"
 #include "monitor.h"
-#include "requests.h"
 
 #include <sys/syscall.h>
 
@@ -74,6 +74,8 @@ static inline int come_back(const char *address, enum way way)
 		break;
 	case REMOVE:
 		error = write_text("/sys/bus/pci/rescan", "1");
+		if (!error && is_ioat(address))
+			error = ioat_bind(address);
 		break;
 	case UNPLUG:
 		snprintf(id, sizeof(id), "edu%d", edu_at(address));

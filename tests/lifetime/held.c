@@ -3,7 +3,7 @@
  * Promise 7: unbind never waits for user space. In each round, a file, mappings and transfers are held while the device is removed, at any
  * moment of a transfer. The removal must end in time, and calls must return the right errors. (gone.c has the single cases; this is the volume.)
  */
-#include "requests.h"
+#include "pace.h"
 #include "teardown.h"
 
 #include <sys/wait.h>
@@ -13,16 +13,27 @@ enum { MOMENTS_US = 110000 };
 FIXTURE(held)
 {
 	char address[32];
+	bool memory;
 };
 
 FIXTURE_SETUP(held)
 {
+	struct buffer buffer;
+	int fd = open_node(O_RDWR);
+
 	ASSERT_EQ(0, pci_address("rdma0", self->address));
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, allocate(fd, 2 * PAGE, &buffer));
+	ASSERT_EQ(0, settle(fd, &buffer));
+	self->memory = has_memory(fd);
+	munmap(buffer.bytes, buffer.size);
+	close(fd);
 	srandom(7);
 }
 
 FIXTURE_TEARDOWN(held)
 {
+	hurry();
 }
 
 /* What a program holds of the device. */
@@ -49,7 +60,7 @@ static void *waiter(void *argument)
 static int hold(struct holder *holder, int round)
 {
 	*holder = (struct holder){ .fd = open_node(O_RDWR), .waits = round % 5 == 0 };
-	if (holder->fd < 0 || allocate(holder->fd, 2 * PAGE, &holder->buffer))
+	if (holder->fd < 0 || allocate(holder->fd, 2 * PAGE + window(holder->fd), &holder->buffer))
 		return -EIO;
 	memset(holder->buffer.bytes, 0x5d, DEVICE_MEMORY);
 	holder->untouched = map(holder->fd, holder->buffer.offset, 2 * PAGE, PROT_READ);
@@ -59,7 +70,9 @@ static int hold(struct holder *holder, int round)
 		return 0;
 	if (pthread_create(&holder->thread, NULL, waiter, holder))
 		return -EAGAIN;
-	return begin(&holder->pending, holder->fd, reading(&holder->buffer, 0, 0, DEVICE_MEMORY, 0));
+	return begin(&holder->pending, holder->fd,
+		     has_memory(holder->fd) ? reading(&holder->buffer, 0, 0, DEVICE_MEMORY, 0) :
+					      moving(holder->fd, &holder->buffer, 0));
 }
 
 /* Returns what is wrong, or NULL. With `ended`, transfers may have ended before. */
@@ -87,8 +100,8 @@ static const char *wrong_answer(struct holder *holder, bool ended)
 	if (polled(holder->fd) != (POLLHUP | POLLERR))
 		return "poll";
 	if (take(holder->fd, completions, 8) != -ENODEV || call(holder->fd, RDMA_IOC_DEVICE_INFO, &info) != -ENODEV ||
-	    call(holder->fd, RDMA_IOC_ALLOC, &alloc) != -ENODEV ||
-	    to_device(holder->fd, &holder->buffer, 0, 0, 1) != -ENODEV || submit_many(holder->fd, &holder->buffer, 1, 0) != -ENODEV)
+	    call(holder->fd, RDMA_IOC_ALLOC, &alloc) != -ENODEV || transfer_some(holder->fd, &holder->buffer, 1) != -ENODEV ||
+	    submit_many(holder->fd, &holder->buffer, 1, 0) != -ENODEV)
 		return "an ioctl";
 	if (readable(holder->buffer.bytes) || readable(holder->buffer.bytes + DEVICE_MEMORY) || readable(holder->untouched))
 		return "a mapping";
@@ -97,7 +110,7 @@ static const char *wrong_answer(struct holder *holder, bool ended)
 
 static void let_go(struct holder *holder)
 {
-	munmap(holder->buffer.bytes, 2 * PAGE);
+	munmap(holder->buffer.bytes, holder->buffer.size);
 	munmap(holder->untouched, 2 * PAGE);
 	close(holder->fd);
 }
@@ -151,6 +164,8 @@ TEST_F(held, remove)
 
 TEST_F(held, unplug)
 {
+	if (!self->memory)
+		SKIP(return, "QEMU 11.1 ends if an I/OAT device with MSI-X is unplugged: see ioat_gone.c");
 	again_and_again(_metadata, self, UNPLUG, "device_del", virtual_time() ? scale(100, 1000) : scale(10, 100));
 }
 
@@ -172,7 +187,7 @@ TEST_F(held, driver_override)
 		EXPECT_EQ(-ENODEV, write_text("/sys/bus/pci/drivers/rdma/bind", self->address));
 		EXPECT_EQ(0, write_text("/sys/bus/pci/drivers_probe", self->address));
 		EXPECT_NE(0, access(NODE, F_OK));
-		ASSERT_EQ(0, write_text(path, "\n"));
+		ASSERT_EQ(0, write_text(path, self->memory ? "\n" : "rdma"));
 		let_go(&holder);
 		ASSERT_EQ(0, write_text("/sys/bus/pci/drivers_probe", self->address));
 		ASSERT_EQ(0, wait_for_node(NODE));
@@ -198,7 +213,7 @@ TEST_F(held, rmmod)
 		close(holder.fd);
 		ASSERT_EQ(-EWOULDBLOCK, unload());
 		ASSERT_TRUE(readable(holder.buffer.bytes));
-		munmap(holder.buffer.bytes, 2 * PAGE);
+		munmap(holder.buffer.bytes, holder.buffer.size);
 		if (round % 20)
 			continue;
 		ASSERT_EQ(0, unload());

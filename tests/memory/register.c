@@ -566,15 +566,11 @@ TEST_F(registered, unbound)
 
 TEST_F(registered, removed)
 {
-	bool memory = has_memory(self->fd);
 	char address[32];
 
 	ASSERT_EQ(0, pci_address("rdma0", address));
 	lose(_metadata, self, address, REMOVE);
-	ASSERT_EQ(0, write_text("/sys/bus/pci/rescan", "1"));
-	if (!memory)
-		ASSERT_EQ(0, ioat_bind(address));
-	ASSERT_EQ(0, wait_for_node(NODE));
+	ASSERT_EQ(0, come_back(address, REMOVE));
 }
 
 TEST_F(registered, unplugged)
