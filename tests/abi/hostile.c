@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Invalid arguments: bad pointers, partly readable arrays, undefined bits, arguments that change during a call. */
-#include "requests.h"
+#include "pace.h"
 
 #include <stddef.h>
 #include <linux/userfaultfd.h>
@@ -25,12 +25,11 @@ FIXTURE_SETUP(hostile)
 	ASSERT_LE(0, self->fd);
 	self->eventfd = eventfd(0, EFD_CLOEXEC);
 	ASSERT_LE(0, self->eventfd);
-	ASSERT_EQ(0, allocate(self->fd, 2 * PAGE, &self->buffer));
+	ASSERT_EQ(0, allocate(self->fd, 2 * PAGE + window(self->fd), &self->buffer));
 	export = (struct rdma_export){ .handle = self->buffer.handle };
 	ASSERT_EQ(0, call(self->fd, RDMA_IOC_EXPORT, &export));
 	self->dma_buf = export.fd;
-	/* This also waits for the end of transfers of an earlier test. */
-	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, 1));
+	ASSERT_EQ(0, settle(self->fd, &self->buffer));
 	self->page = mmap(NULL, 3 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, self->page);
 	self->edge = self->page + 2 * PAGE;
@@ -39,6 +38,7 @@ FIXTURE_SETUP(hostile)
 
 FIXTURE_TEARDOWN(hostile)
 {
+	hurry();
 	close(self->fd);
 	close(self->eventfd);
 	close(self->dma_buf);
@@ -114,7 +114,7 @@ static union argument right(const FIXTURE_DATA(hostile) *self, unsigned long num
 {
 	union argument argument = { 0 };
 
-	one_request = writing(&self->buffer, 0, 0, 1, 77);
+	one_request = moving(self->fd, &self->buffer, 77);
 	switch (number) {
 	case RDMA_IOC_ALLOC:
 		argument.alloc = (struct rdma_alloc){ .size = PAGE };
@@ -171,8 +171,8 @@ static void record_state(struct __test_metadata *_metadata, FIXTURE_DATA(hostile
 	witness->eventfd = eventfd(0, EFD_CLOEXEC);
 	ASSERT_LE(0, witness->eventfd);
 	ASSERT_EQ(0, tell(self->fd, witness->eventfd));
-	ASSERT_EQ(1, submit_one(self->fd, writing(&self->buffer, 0, 0, 1, 42)));
-	pause_us(2 * TRANSFER_US);
+	ASSERT_EQ(1, submit_one(self->fd, moving(self->fd, &self->buffer, 42)));
+	pause_us(2 * transfer_us);
 	ASSERT_EQ(1, counted(witness->eventfd));
 	ASSERT_EQ(0, call(self->fd, RDMA_IOC_ALLOC, &alloc));
 	ASSERT_EQ(0, free_handle(self->fd, alloc.handle));
@@ -186,19 +186,19 @@ static void check_state(struct __test_metadata *_metadata, FIXTURE_DATA(hostile)
 	struct rdma_alloc alloc = { .size = PAGE };
 
 	/* Nothing was queued, cancelled or collected. */
-	pause_us(2 * TRANSFER_US);
+	pause_us(2 * transfer_us);
 	EXPECT_EQ(0, counted(witness->eventfd));
 	EXPECT_EQ(1, take(self->fd, completions, 2));
 	EXPECT_EQ(42, completions[0].cookie);
 	/* No buffer was allocated or freed. */
 	EXPECT_EQ(0, call(self->fd, RDMA_IOC_BUFFER_INFO, &info));
-	EXPECT_EQ(2 * PAGE, info.size);
+	EXPECT_EQ(self->buffer.size, info.size);
 	EXPECT_EQ(0, info.requests);
 	EXPECT_EQ(0, call(self->fd, RDMA_IOC_ALLOC, &alloc));
 	EXPECT_EQ(witness->next_handle, alloc.handle);
 	EXPECT_EQ(0, free_handle(self->fd, alloc.handle));
 	/* The eventfd is the same. */
-	EXPECT_EQ(1, submit_one(self->fd, writing(&self->buffer, 0, 0, 1, 43)));
+	EXPECT_EQ(1, submit_one(self->fd, moving(self->fd, &self->buffer, 43)));
 	EXPECT_EQ(0, drain(self->fd, 1));
 	EXPECT_EQ(1, counted(witness->eventfd));
 	close(witness->eventfd);
@@ -336,7 +336,7 @@ TEST_F(hostile, each_bit_that_must_be_zero)
 	}
 	/* Undefined bits of a request in an array. */
 	for (size_t bit = 1; bit < 32 + 128; bit++) {
-		struct rdma_request request = writing(&self->buffer, 0, 0, 1, 77);
+		struct rdma_request request = moving(self->fd, &self->buffer, 77);
 
 		if (bit < 32)
 			request.flags = 1U << bit;
@@ -355,10 +355,10 @@ static struct rdma_request *array_of_requests(FIXTURE_DATA(hostile) *self, unsig
 					      uint64_t first, uint32_t flags)
 {
 	struct rdma_request *array = (void *)(edge - part - whole * sizeof(*array));
-	struct rdma_request last = writing(&self->buffer, 0, 0, 1, first + whole);
+	struct rdma_request last = moving(self->fd, &self->buffer, first + whole);
 
 	for (int i = 0; i < whole; i++) {
-		array[i] = writing(&self->buffer, 0, 0, 1, first + i);
+		array[i] = moving(self->fd, &self->buffer, first + i);
 		array[i].flags = flags;
 	}
 	memcpy(array + whole, &last, part);
@@ -373,7 +373,7 @@ static void expect_queued(struct __test_metadata *_metadata, int fd, uint64_t fi
 	int got;
 
 	ASSERT_LE(0, cancel_all(fd));
-	got = collect(fd, completions, count, DEPTH, 300 * MS);
+	got = collect(fd, completions, count, DEPTH, 3 * transfer_us * 1000);
 	ASSERT_EQ(count, got);
 	for (int i = 0; i < got; i++) {
 		ASSERT_LE(first, completions[i].cookie);
@@ -446,11 +446,11 @@ TEST_F(hostile, submit_from_read_only_memory)
 /* Creates `count` completions with cookies from `first` on, in this order, followed by one with the cookie 0. */
 static void make_completions(struct __test_metadata *_metadata, FIXTURE_DATA(hostile) *self, uint64_t first, int count)
 {
-	ASSERT_EQ(1, submit_one(self->fd, writing(&self->buffer, 0, 0, 1, 0)));
+	ASSERT_EQ(1, submit_one(self->fd, moving(self->fd, &self->buffer, 0)));
 	ASSERT_EQ(count, submit_many(self->fd, &self->buffer, count, first));
 	/* All requests but the one that the engine has begun. */
 	ASSERT_EQ(count, cancel_all(self->fd));
-	pause_us(2 * TRANSFER_US);
+	pause_us(2 * transfer_us);
 }
 
 /* With room for `whole` completions and `part` bytes, WAIT collects `whole` ones. Later calls collect the others in order. */
@@ -516,7 +516,7 @@ TEST_F(hostile, depth_after_a_wait_into_nothing)
 	EXPECT_EQ(3, submit_many(self->fd, &self->buffer, 5, 0));
 	EXPECT_EQ(-EAGAIN, submit_many(self->fd, &self->buffer, 1, 0));
 	ASSERT_LE(0, cancel_all(self->fd));
-	EXPECT_EQ(DEPTH, collect(self->fd, completions, DEPTH, DEPTH, 1000 * MS));
+	EXPECT_EQ(DEPTH, collect(self->fd, completions, DEPTH, DEPTH, 10 * transfer_us * 1000));
 	EXPECT_EQ(DEPTH, submit_many(self->fd, &self->buffer, DEPTH, 0));
 }
 
@@ -563,7 +563,7 @@ TEST_F(hostile, arrays_elsewhere)
 	struct witness witness;
 
 	memset(self->page, FILL, 2 * PAGE);
-	*(struct rdma_request *)self->page = writing(&self->buffer, 0, 0, 1, 1);
+	*(struct rdma_request *)self->page = moving(self->fd, &self->buffer, 1);
 	record_state(_metadata, self, &witness);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
 		for (uint32_t count = 1; count <= DEPTH; count *= 32) {
@@ -618,12 +618,12 @@ TEST_F(hostile, deadlines)
 		ASSERT_EQ(1, submit_many(self->fd, &self->buffer, 1, 0));
 		began = now();
 		EXPECT_EQ(1, collect_until(self->fd, &completion, 1, 1, far[i])) TH_LOG("%lld ns", (long long)far[i]);
-		EXPECT_LE(TRANSFER_US / 2, now() - began);
+		EXPECT_LE(transfer_us / 2, now() - began);
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(past); i++) {
 		began = now();
 		EXPECT_EQ(0, collect_until(self->fd, &completion, 1, 1, past[i])) TH_LOG("%lld ns", (long long)past[i]);
-		EXPECT_GE(TRANSFER_US, now() - began);
+		EXPECT_GE(transfer_us, now() - began);
 	}
 }
 
@@ -635,12 +635,15 @@ TEST_F(hostile, ranges)
 	};
 	static const uint32_t operations[] = { RDMA_OP_TO_DEVICE, RDMA_OP_FROM_DEVICE, RDMA_OP_COPY, 0, 4, UINT32_MAX };
 	int refused = 0, accepted = 0, wrong = 0;
+	bool memory = has_memory(self->fd);
+	struct buffer buffer;
 
+	ASSERT_EQ(0, allocate(self->fd, 2 * PAGE, &buffer));
 	for (size_t i = 0; i < ARRAY_SIZE(operations); i++)
 		for (size_t j = 0; j < ARRAY_SIZE(numbers); j++)
 			for (size_t k = 0; k < ARRAY_SIZE(numbers); k++)
 				for (size_t l = 0; l < ARRAY_SIZE(numbers); l++) {
-					uint32_t operation = operations[i], handle = self->buffer.handle;
+					uint32_t operation = operations[i], handle = buffer.handle;
 					uint64_t from = numbers[j], to = numbers[k], length = numbers[l];
 					uint64_t of_source = operation == RDMA_OP_FROM_DEVICE ? DEVICE_MEMORY : 2 * PAGE;
 					uint64_t of_destination = operation == RDMA_OP_TO_DEVICE ? DEVICE_MEMORY : 2 * PAGE;
@@ -652,11 +655,11 @@ TEST_F(hostile, ranges)
 						.destination_offset = to,
 						.length = length,
 					};
-					bool good = operation >= 1 && operation <= 3 && length > 0 &&
-						    from <= of_source && length <= of_source - from &&
-						    to <= of_destination && length <= of_destination - to &&
-						    !(operation == RDMA_OP_COPY && from < to + length &&
-						      to < from + length);
+					bool good = operation >= 1 && operation <= 3 && length > 0 && from <= of_source &&
+						    length <= of_source - from && to <= of_destination &&
+						    length <= of_destination - to &&
+						    !(operation == RDMA_OP_COPY && from < to + length && to < from + length) &&
+						    (memory || operation == RDMA_OP_COPY);
 					int answer = submit_one(self->fd, request);
 
 					accepted += good;
@@ -702,7 +705,7 @@ TEST_F(hostile, arguments_in_a_buffer)
 	unsigned char *fresh;
 
 	for (int i = 0; i < 64; i++)
-		requests[i] = writing(&self->buffer, 0, 0, DEVICE_MEMORY, i);
+		requests[i] = storing(self->fd, &self->buffer, 0, DEVICE_MEMORY, i);
 	*submit = (struct rdma_submit){
 		.requests = (uintptr_t)requests, .count = 64, .request_size = sizeof(*requests),
 	};
@@ -743,8 +746,8 @@ FIXTURE_SETUP(slow)
 
 	self->fd = open_node(O_RDWR);
 	ASSERT_LE(0, self->fd);
-	ASSERT_EQ(0, allocate(self->fd, PAGE, &self->buffer));
-	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, 1));
+	ASSERT_EQ(0, allocate(self->fd, PAGE + window(self->fd), &self->buffer));
+	ASSERT_EQ(0, settle(self->fd, &self->buffer));
 	self->page = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, self->page);
 	self->missing = self->page + PAGE;
@@ -757,6 +760,7 @@ FIXTURE_SETUP(slow)
 
 FIXTURE_TEARDOWN(slow)
 {
+	hurry();
 	close(self->faults);
 	close(self->fd);
 }
@@ -821,9 +825,9 @@ TEST_F(slow, submit)
 		self->requests = (struct rdma_request *)self->missing - READ;
 		self->count = COUNT;
 		for (int i = 0; i < READ; i++)
-			self->requests[i] = writing(&another, 0, 0, 1, i);
+			self->requests[i] = moving(self->fd, &another, i);
 		for (int i = 0; i < COUNT - READ; i++)
-			page[i] = writing(&another, 0, 0, 1, READ + i);
+			page[i] = moving(self->fd, &another, READ + i);
 		ASSERT_EQ(0, pthread_create(&self->thread, NULL, submits_slowly, self));
 		wait_for_fault(_metadata, self);
 		/* Room is reserved for all requests of the call, and no more. */
@@ -831,7 +835,7 @@ TEST_F(slow, submit)
 		EXPECT_EQ(-EAGAIN, submit_many(self->fd, &self->buffer, 1, 0));
 		EXPECT_EQ(DEPTH - COUNT - 1, cancel_all(self->fd));
 		EXPECT_EQ(DEPTH - COUNT, collect(self->fd, completions, DEPTH - COUNT, DEPTH, FOREVER));
-		EXPECT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, 1));
+		EXPECT_EQ(0, move_once(self->fd, &self->buffer));
 		/* 0: all requests are readable; 1: the last ones are not; 2: the handle is freed before the last ones are read. */
 		expected = ends ? READ : COUNT;
 		if (ends == 2) {
@@ -866,7 +870,7 @@ TEST_F(slow, wait)
 	ASSERT_EQ(1, submit_many(self->fd, &self->buffer, 1, THERE - 1));
 	ASSERT_EQ(THERE - 1, submit_many(self->fd, &self->buffer, THERE - 1, 0));
 	ASSERT_EQ(THERE - 1, cancel_all(self->fd));
-	pause_us(2 * TRANSFER_US);
+	pause_us(2 * transfer_us);
 
 	self->completions = (struct rdma_completion *)self->missing;
 	self->count = COUNT;
@@ -884,7 +888,7 @@ TEST_F(slow, wait)
 	end_fault(_metadata, self, NULL);
 	EXPECT_EQ(-EFAULT, self->answer);
 	ASSERT_LE(0, cancel_all(self->fd));
-	EXPECT_EQ(DEPTH - others, collect(self->fd, completions, DEPTH - others, DEPTH, 1000 * MS));
+	EXPECT_EQ(DEPTH - others, collect(self->fd, completions, DEPTH - others, DEPTH, 10 * transfer_us * 1000));
 	for (int i = 0; i < COUNT; i++) {
 		EXPECT_EQ(i, completions[i].cookie);
 	}
@@ -936,7 +940,7 @@ TEST_F(slow, alloc)
 		}
 		ASSERT_EQ(0, pthread_join(self->thread, NULL));
 		EXPECT_EQ(answered ? 0 : -EFAULT, self->answer);
-		EXPECT_EQ(0, to_device(self->fd, &another, 0, 0, 1));
+		EXPECT_EQ(0, move_once(self->fd, &another));
 		EXPECT_EQ(0, release(self->fd, &another));
 		ASSERT_EQ(0, mprotect(self->missing, PAGE, PROT_READ | PROT_WRITE));
 	}
@@ -955,7 +959,7 @@ TEST_F(slow, closed_meanwhile)
 	self->requests = (void *)self->missing;
 	self->count = ARRAY_SIZE(page);
 	for (size_t i = 0; i < ARRAY_SIZE(page); i++)
-		page[i] = writing(&self->buffer, 0, 0, 1, i);
+		page[i] = moving(self->fd, &self->buffer, i);
 	ASSERT_EQ(0, munmap(self->buffer.bytes, self->buffer.size));
 	ASSERT_EQ(0, pthread_create(&self->thread, NULL, submits_slowly, self));
 	wait_for_fault(_metadata, self);
@@ -964,10 +968,10 @@ TEST_F(slow, closed_meanwhile)
 	EXPECT_EQ(ARRAY_SIZE(page), self->answer);
 	self->fd = open_node(O_RDWR);
 	ASSERT_LE(0, self->fd);
-	ASSERT_EQ(0, allocate(self->fd, PAGE, &self->buffer));
+	ASSERT_EQ(0, allocate(self->fd, PAGE + window(self->fd), &self->buffer));
 	began = now();
-	EXPECT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, 1));
-	EXPECT_GE(2 * TRANSFER_US + TRANSFER_US / 10, now() - began);
+	EXPECT_EQ(0, move_once(self->fd, &self->buffer));
+	EXPECT_GE(2 * transfer_us + slack_us(transfer_us / 10), now() - began);
 }
 
 /* --- Arguments that change while they are read */
@@ -1048,6 +1052,7 @@ struct flipping {
 
 static struct target right_target(const FIXTURE_DATA(flipped) *self)
 {
+	bool memory = has_memory(self->fd);
 	struct target target = {
 		.submit = {
 			.requests = (uintptr_t)self->target->requests,
@@ -1064,16 +1069,17 @@ static struct target right_target(const FIXTURE_DATA(flipped) *self)
 		.alloc = { .size = PAGE },
 		.free = { .handle = 1000 },
 		.buffer = { .handle = self->buffers[0].handle },
-		.transfer = writing(&self->buffers[0], 0, 0, DEVICE_MEMORY, 0),
 	};
 
 	for (int i = 0; i < BATCH; i++) {
 		const struct buffer *buffer = &self->buffers[i % FLIPPED];
 
-		target.requests[i] = i % 3 == 0 ? writing(buffer, 0, 0, DEVICE_MEMORY, i) :
+		target.requests[i] = !memory	? copying(buffer, PAGE, buffer, 0, PAGE, i) :
+				     i % 3 == 0 ? writing(buffer, 0, 0, DEVICE_MEMORY, i) :
 				     i % 3 == 1 ? reading(buffer, 0, 0, DEVICE_MEMORY, i) :
 						  copying(buffer, PAGE, buffer, 0, PAGE, i);
 	}
+	target.transfer = target.requests[0];
 	return target;
 }
 

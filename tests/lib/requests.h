@@ -233,6 +233,28 @@ static inline uint64_t moved(int fd, const struct buffer *buffer)
 	return moving(fd, buffer, 0).length;
 }
 
+/* To the device memory, if there is any, otherwise to the window of the buffer; and from there. */
+static inline struct rdma_request storing(int fd, const struct buffer *buffer, uint64_t offset, uint64_t length, uint64_t cookie)
+{
+	if (has_memory(fd))
+		return writing(buffer, offset, 0, length, cookie);
+	return copying(buffer, buffer->size - 2 * WINDOW, buffer, offset, length, cookie);
+}
+
+static inline struct rdma_request fetching(int fd, const struct buffer *buffer, uint64_t offset, uint64_t length, uint64_t cookie)
+{
+	if (has_memory(fd))
+		return reading(buffer, offset, 0, length, cookie);
+	return copying(buffer, offset, buffer, buffer->size - 2 * WINDOW, length, cookie);
+}
+
+static inline int move_once(int fd, const struct buffer *buffer)
+{
+	struct rdma_request request = moving(fd, buffer, 0);
+
+	return call(fd, RDMA_IOC_TRANSFER, &request);
+}
+
 /* This many of them, with cookies from `cookie` on. */
 static inline int submit_many(int fd, const struct buffer *buffer, uint32_t count, uint64_t cookie)
 {

@@ -70,9 +70,7 @@ static int hold(struct holder *holder, int round)
 		return 0;
 	if (pthread_create(&holder->thread, NULL, waiter, holder))
 		return -EAGAIN;
-	return begin(&holder->pending, holder->fd,
-		     has_memory(holder->fd) ? reading(&holder->buffer, 0, 0, DEVICE_MEMORY, 0) :
-					      moving(holder->fd, &holder->buffer, 0));
+	return begin(&holder->pending, holder->fd, fetching(holder->fd, &holder->buffer, 0, DEVICE_MEMORY, 0));
 }
 
 /* Returns what is wrong, or NULL. With `ended`, transfers may have ended before. */

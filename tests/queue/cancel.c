@@ -153,16 +153,13 @@ TEST_F(cancel, everything)
 /* A cancelled request moves no data. */
 TEST_F(cancel, leaves_the_bytes_alone)
 {
-	struct rdma_request request = copying(&self->buffer, DEVICE_MEMORY, &self->buffer, 0, DEVICE_MEMORY, 1);
+	struct rdma_request request = storing(self->fd, &self->buffer, 0, DEVICE_MEMORY, 0);
 
 	fill(self->buffer.bytes, DEVICE_MEMORY, 1);
 	memset(self->buffer.bytes + DEVICE_MEMORY, 0x77, DEVICE_MEMORY);
-	if (has_memory(self->fd)) {
-		request = reading(&self->buffer, DEVICE_MEMORY, 0, DEVICE_MEMORY, 1);
-		ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, DEVICE_MEMORY));
-	}
+	ASSERT_EQ(0, call(self->fd, RDMA_IOC_TRANSFER, &request));
 	ASSERT_EQ(1, submit_many(self->fd, &self->buffer, 1, 0));
-	ASSERT_EQ(1, submit_one(self->fd, request));
+	ASSERT_EQ(1, submit_one(self->fd, fetching(self->fd, &self->buffer, DEVICE_MEMORY, DEVICE_MEMORY, 1)));
 	ASSERT_EQ(1, cancel(self->fd, 1));
 	EXPECT_EQ(1, drain(self->fd, 2));
 	pause_us(2 * transfer_us);
@@ -264,12 +261,9 @@ TEST_F(cancel, again_and_again)
 
 TEST_F(cancel, a_chain_that_succeeds)
 {
-	bool memory = has_memory(self->fd);
 	struct rdma_request requests[] = {
-		linked(memory ? writing(&self->buffer, 0, 0, DEVICE_MEMORY, 1) :
-				copying(&self->buffer, 3 * DEVICE_MEMORY, &self->buffer, 0, DEVICE_MEMORY, 1)),
-		linked(memory ? reading(&self->buffer, DEVICE_MEMORY, 0, DEVICE_MEMORY, 2) :
-				copying(&self->buffer, DEVICE_MEMORY, &self->buffer, 3 * DEVICE_MEMORY, DEVICE_MEMORY, 2)),
+		linked(storing(self->fd, &self->buffer, 0, DEVICE_MEMORY, 1)),
+		linked(fetching(self->fd, &self->buffer, DEVICE_MEMORY, DEVICE_MEMORY, 2)),
 		copying(&self->buffer, 2 * DEVICE_MEMORY, &self->buffer, DEVICE_MEMORY, DEVICE_MEMORY, 3),
 		moving(self->fd, &self->buffer, 4),
 	};
