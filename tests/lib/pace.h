@@ -66,6 +66,19 @@ static inline int64_t slack_us(int64_t exact_us)
 	return exact_us + busy_us;
 }
 
+/* Sleeps for as long as this many requests of the context take, and until they are completed: in real time, a busy host delays the engine. */
+static inline void pause_until_completed(int fd, int count)
+{
+	int64_t longest = now() + 20 * count * transfer_us;
+	char path[64], text[4096], *line;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+	pause_us((count + 1) * transfer_us);
+	while (now() < longest && !read_text(path, text, sizeof(text)) && (line = strstr(text, "rdma-completed:")) &&
+	       atoi(line + strlen("rdma-completed:")) < count)
+		pause_us(1000);
+}
+
 /* Number of repetitions: fewer in real time, in which each transfer takes its time. */
 static inline int rounds(int in_virtual_time, int in_real_time)
 {

@@ -114,7 +114,7 @@ TEST_F(poll, says_what_is_so)
 TEST_F(poll, as_long_as_there_are_any)
 {
 	ASSERT_EQ(5, submit_many(self->fd, &self->buffer, 5, 0));
-	pause_us(6 * transfer_us);
+	pause_until_completed(self->fd, 5);
 	for (int i = 0; i < 5; i++) {
 		EXPECT_EQ(IN, polled(self->fd));
 		ASSERT_EQ(1, take(self->fd, self->completions, 1));

@@ -53,7 +53,7 @@ TEST_F(wait, bad_arguments)
 		    { DEPTH + 1, UINT32_MAX }, { UINT32_MAX, UINT32_MAX }, { UINT32_MAX, 1 } };
 
 	ASSERT_EQ(2, submit_many(self->fd, &self->buffer, 2, 0));
-	pause_us(3 * transfer_us);
+	pause_until_completed(self->fd, 2);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		EXPECT_EQ(-EINVAL, collect(self->fd, self->completions, bad[i].min, bad[i].max, 0))
 			TH_LOG("min %u, max %u", bad[i].min, bad[i].max);
@@ -153,7 +153,7 @@ TEST_F(wait, minimum)
 TEST_F(wait, maximum)
 {
 	ASSERT_EQ(10, submit_many(self->fd, &self->buffer, 10, 0));
-	pause_us(11 * transfer_us);
+	pause_until_completed(self->fd, 10);
 	EXPECT_EQ(3, collect(self->fd, self->completions, 0, 3, 0));
 	EXPECT_EQ(3, collect(self->fd, self->completions + 3, 3, 3, FOREVER));
 	EXPECT_EQ(4, collect(self->fd, self->completions + 6, 2, UINT32_MAX, FOREVER));
@@ -306,7 +306,7 @@ TEST_F(wait, bad_arrays)
 	const struct rdma_completion *constant = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	ASSERT_EQ(3, submit_many(self->fd, &self->buffer, 3, 10));
-	pause_us(4 * transfer_us);
+	pause_until_completed(self->fd, 3);
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
 		for (uint32_t max = 1; max <= 3; max++) {
 			struct rdma_wait argument = {
@@ -339,7 +339,7 @@ TEST_F(wait, arrays_that_end_early)
 
 			ASSERT_EQ(8, submit_many(self->fd, &self->buffer, 8, 0));
 			ASSERT_EQ(0, collect(self->fd, self->completions, 8, 8, 1));
-			pause_us(9 * transfer_us);
+			pause_until_completed(self->fd, 8);
 			answer = take(self->fd, array, 12);
 			if (!whole) {
 				EXPECT_EQ(-EFAULT, answer);
