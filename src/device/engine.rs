@@ -257,7 +257,9 @@ impl Delayed<Engine<'_>> {
         let mut ended = Ended::Nothing;
         let now = clock::now();
         while let Some(transferred) = self.oldest_outcome(state, &progress) {
-            if transferred.is_err() && !self.restart(state) {
+            // An engine that does not stop takes long to try, so that this is not repeated at each
+            // interrupt.
+            if transferred.is_err() && (state.restart_failed || !self.restart(state)) {
                 // The watchdog checks the transfer again.
                 break;
             }
@@ -325,12 +327,8 @@ impl Delayed<Engine<'_>> {
 
     /// Restarts the engine after a failed transfer, so that the other transfers can be issued again.
     /// If it was the driver that detected the failure, the engine may still be executing them.
-    /// Returns whether it can be used again. After a failure, this is not tried again, because an
-    /// engine that does not stop takes long to try.
+    /// Returns whether it can be used again.
     fn restart(&self, state: &mut ChannelState) -> bool {
-        if state.restart_failed {
-            return false;
-        }
         state.restart_failed = self.hardware.restart().is_err();
         if !state.restart_failed {
             // If the queue is closed, the work item fails those that return to their lanes.

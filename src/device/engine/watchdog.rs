@@ -191,7 +191,12 @@ impl Delayed<Engine<'_>> {
         checked: &mut Checked,
     ) {
         let was_stuck = state.queue.is_stuck();
-        let may_restart = self.abilities.can_abort || error != ETIMEDOUT;
+        let may_restart = if self.abilities.can_abort {
+            // Twice is enough, with the attempt of the interrupt handler.
+            !was_stuck
+        } else {
+            error != ETIMEDOUT
+        };
         if may_restart && self.restart(state) {
             state.queue.stats.counters.watchdog_recoveries += 1;
             checked.message = Some(match error {
