@@ -150,7 +150,7 @@ impl Client {
     }
 
     /// Returns the effective uid of the caller, as the user of a request.
-    fn caller() -> Uid {
+    fn uid() -> Uid {
         Uid(Kuid::current_euid().into_raw().val)
     }
 

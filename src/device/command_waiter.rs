@@ -39,12 +39,12 @@ struct State<T: QueueTypes> {
     command: Option<Command>,
     /// The result of the request, until the command returns it.
     answer: Option<Answer<T>>,
-    progress: Progress,
+    submission: Submission,
 }
 
 /// The progress of the submission.
 #[derive(Clone, Copy)]
-enum Progress {
+enum Submission {
     /// The request is being submitted.
     Submitting,
     /// The request is in the queue, or has ended.
@@ -70,7 +70,7 @@ impl<T: QueueTypes> CommandWaiter<T> {
                     State {
                         command: None,
                         answer: None,
-                        progress: Progress::Submitting,
+                        submission: Submission::Submitting,
                     },
                     "rdma::CommandWaiter"
                 ),
@@ -87,8 +87,8 @@ impl<T: QueueTypes> CommandWaiter<T> {
     /// Records that the request is in the queue. Returns whether the command was cancelled.
     pub(super) fn submitted(&self, id: SyncId) -> bool {
         let mut state = self.state.lock();
-        let cancelled = matches!(state.progress, Progress::Cancelled);
-        state.progress = Progress::Submitted(id);
+        let cancelled = matches!(state.submission, Submission::Cancelled);
+        state.submission = Submission::Submitted(id);
         cancelled
     }
 
@@ -96,10 +96,10 @@ impl<T: QueueTypes> CommandWaiter<T> {
     /// [`submitted`](Self::submitted) returns that the command was cancelled.
     pub(super) fn cancel(&self) -> Option<SyncId> {
         let mut state = self.state.lock();
-        match state.progress {
-            Progress::Submitted(id) => Some(id),
-            Progress::Submitting | Progress::Cancelled => {
-                state.progress = Progress::Cancelled;
+        match state.submission {
+            Submission::Submitted(id) => Some(id),
+            Submission::Submitting | Submission::Cancelled => {
+                state.submission = Submission::Cancelled;
                 None
             }
         }

@@ -305,7 +305,7 @@ impl DmaEngine for Ioat<'_> {
         Abilities {
             memory: 0,
             largest: self.largest,
-            depth: ring::DEPTH,
+            depth: ring::SLOTS,
             window: WINDOW,
             can_abort: true,
             reports_errors: true,

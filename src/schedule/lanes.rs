@@ -59,14 +59,14 @@ impl Linked for LaneUser {
 }
 
 /// A lane, and its place in a ring.
-pub(crate) struct Slot<T: QueueTypes> {
+pub(crate) struct PlacedLane<T: QueueTypes> {
     lane: KBox<Lane<T>>,
     user: UserId,
     place: Place,
     link: Option<Link>,
 }
 
-impl<T: QueueTypes> Linked for Slot<T> {
+impl<T: QueueTypes> Linked for PlacedLane<T> {
     fn link(&mut self) -> &mut Option<Link> {
         &mut self.link
     }
@@ -80,7 +80,7 @@ impl<T: QueueTypes> Linked for Slot<T> {
 /// these has a ring of those lanes; `failing` is a ring of the lanes whose place is
 /// [`Place::Failing`].
 pub(super) struct Lanes<T: QueueTypes> {
-    lanes: Slab<Slot<T>>,
+    lanes: Slab<PlacedLane<T>>,
     users: Slab<LaneUser>,
     turns: Ring,
     failing: Ring,
@@ -92,7 +92,7 @@ pub(crate) struct LaneCursor(usize);
 
 /// Memory for more lanes and users. [`Lanes::grow`] exchanges it for the old memory.
 pub(crate) struct Growth<T: QueueTypes> {
-    lanes: Option<SlabGrowth<Slot<T>>>,
+    lanes: Option<SlabGrowth<PlacedLane<T>>>,
     users: Option<SlabGrowth<LaneUser>>,
 }
 
@@ -159,16 +159,16 @@ impl<T: QueueTypes> Lanes<T> {
         user: UserId,
         lane: KBox<Lane<T>>,
     ) -> Result<LaneId, KBox<Lane<T>>> {
-        let slot = Slot {
+        let placed = PlacedLane {
             lane,
             user,
             place: Place::Nowhere,
             link: None,
         };
         self.lanes
-            .insert(slot)
+            .insert(placed)
             .map(LaneId)
-            .map_err(|slot| slot.lane)
+            .map_err(|placed| placed.lane)
     }
 
     /// Removes a lane with its requests.
@@ -368,17 +368,17 @@ impl<T: QueueTypes> Lanes<T> {
 
     /// Returns whether a lane is in the ring of lanes that get turns.
     fn has_turns(&self, lane: LaneId) -> bool {
-        let slot = self.lanes.get(lane.0);
-        slot.is_some_and(|slot| slot.place == Place::Turns)
+        let placed = self.lanes.get(lane.0);
+        placed.is_some_and(|placed| placed.place == Place::Turns)
     }
 
     /// Puts a lane into the ring that it belongs to.
     pub(super) fn place(&mut self, lane: LaneId, served: Option<LaneId>) {
-        let Some(slot) = self.lanes.get(lane.0) else {
+        let Some(placed) = self.lanes.get(lane.0) else {
             return;
         };
-        let place = slot.lane.place();
-        if place != slot.place {
+        let place = placed.lane.place();
+        if place != placed.place {
             self.move_to(lane, place, served);
         }
     }
@@ -386,11 +386,11 @@ impl<T: QueueTypes> Lanes<T> {
     /// Moves a lane to the end of a ring. This is the position before `served`, because that lane has
     /// just had its turn. The same applies to the user of the lane.
     fn move_to(&mut self, lane: LaneId, place: Place, served: Option<LaneId>) {
-        let Some(slot) = self.lanes.get_mut(lane.0) else {
+        let Some(placed) = self.lanes.get_mut(lane.0) else {
             return;
         };
-        let before = core::mem::replace(&mut slot.place, place);
-        let user = slot.user;
+        let before = core::mem::replace(&mut placed.place, place);
+        let user = placed.user;
         if before == place {
             return;
         }
@@ -408,9 +408,9 @@ impl<T: QueueTypes> Lanes<T> {
 
     fn join_turns(&mut self, lane: LaneId, user: UserId, served: Option<LaneId>) {
         let served = served.and_then(|served| Some((served, self.lanes.get(served.0)?)));
-        let served_user = served.as_ref().map(|(_, slot)| slot.user.0);
+        let served_user = served.as_ref().map(|(_, placed)| placed.user.0);
         let sibling = served
-            .filter(|(_, slot)| slot.user == user && slot.place == Place::Turns)
+            .filter(|(_, placed)| placed.user == user && placed.place == Place::Turns)
             .map(|(served, _)| served.0);
         let Some(of) = self.users.get_mut(user.0) else {
             return;

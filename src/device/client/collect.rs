@@ -23,7 +23,7 @@ use kernel::prelude::*;
 
 /// The event that has ended the wait before enough requests are completed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(super) enum WaitEnd {
     /// No such event.
     NotYet,
     /// The deadline has passed.
@@ -45,7 +45,7 @@ impl Client {
     /// requests are left. [`ERESTARTSYS`] if a signal is delivered and no request is completed, and
     /// after an event that is no signal. A restarted call waits for the same `until`.
     pub(crate) fn collect(&self, min: usize, max: usize, until: Option<u64>) -> Result<Fifo<Job>> {
-        let mut ended = Ended::NotYet;
+        let mut ended = WaitEnd::NotYet;
         loop {
             if let Some(taken) = self.take(min, max, ended)? {
                 return Ok(taken);
@@ -58,39 +58,44 @@ impl Client {
     /// early. `for_ring`: the completions are written to a ring. Otherwise the thread does not sleep
     /// if there is a ring: it would not be woken.
     #[inline]
-    pub(super) fn sleep(&self, min: usize, until: Option<u64>, for_ring: bool) -> Ended {
+    pub(super) fn sleep(&self, min: usize, until: Option<u64>, for_ring: bool) -> WaitEnd {
         let state = self.channel.state.lock();
         if state.queue.collectable(self.id).is_none() != for_ring
-            || self.is_enough(&state, min, Ended::NotYet) != Ok(false)
+            || self.is_enough(&state, min, WaitEnd::NotYet) != Ok(false)
         {
-            return Ended::NotYet;
+            return WaitEnd::NotYet;
         }
         match self.waiters.collectors.sleep_for(state, min, until) {
-            Woken::Changed => Ended::NotYet,
-            Woken::TimedOut => Ended::ByTime,
-            Woken::Interrupted if Pending::now() == Pending::Signal => Ended::BySignal,
-            Woken::Interrupted => Ended::ToRestart,
+            Woken::Changed => WaitEnd::NotYet,
+            Woken::TimedOut => WaitEnd::ByTime,
+            Woken::Interrupted if Pending::now() == Pending::Signal => WaitEnd::BySignal,
+            Woken::Interrupted => WaitEnd::ToRestart,
         }
     }
 
     /// Returns whether a thread that waits for `min` completions can stop waiting.
     #[inline(always)]
-    pub(super) fn is_enough(&self, state: &ChannelState, min: usize, ended: Ended) -> Result<bool> {
+    pub(super) fn is_enough(
+        &self,
+        state: &ChannelState,
+        min: usize,
+        ended: WaitEnd,
+    ) -> Result<bool> {
         let lane = state.queue.state(self.id);
         let over = lane.closed && lane.outstanding == 0;
         match (lane.completed, ended) {
             (0, _) if over => Err(ENODEV),
-            (0, Ended::BySignal) => Err(ERESTARTSYS),
+            (0, WaitEnd::BySignal) => Err(ERESTARTSYS),
             (completed, _) if completed >= min || over => Ok(true),
-            (_, Ended::NotYet) => Ok(false),
-            (_, Ended::ByTime | Ended::BySignal) => Ok(true),
-            (_, Ended::ToRestart) => Err(ERESTARTSYS),
+            (_, WaitEnd::NotYet) => Ok(false),
+            (_, WaitEnd::ByTime | WaitEnd::BySignal) => Ok(true),
+            (_, WaitEnd::ToRestart) => Err(ERESTARTSYS),
         }
     }
 
     /// Takes up to `max` completions, a few at a time under the queue's lock. Returns [`None`] if
     /// the thread must continue waiting.
-    fn take(&self, min: usize, max: usize, ended: Ended) -> Result<Option<Fifo<Job>>> {
+    fn take(&self, min: usize, max: usize, ended: WaitEnd) -> Result<Option<Fifo<Job>>> {
         let _one_at_a_time = self.collect.lock();
         let mut taken = Fifo::new();
         let mut enough = Ok(true);

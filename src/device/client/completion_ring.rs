@@ -3,7 +3,7 @@
 //! The completion ring of a context: completions in memory that the program maps.
 
 use super::{
-    collect::Ended,
+    collect::WaitEnd,
     Client, //
 };
 use crate::{
@@ -125,7 +125,7 @@ impl Client {
         if self.ring().is_none() {
             return Err(EINVAL);
         }
-        let mut ended = Ended::NotYet;
+        let mut ended = WaitEnd::NotYet;
         loop {
             let mut state = self.channel.state.lock();
             let enough = self.is_enough(&state, min, ended);

@@ -68,7 +68,7 @@ impl Client {
             } else {
                 self.jobs.take(room)
             },
-            user: Self::caller(),
+            user: Self::uid(),
             now: clock::now(),
         })
     }

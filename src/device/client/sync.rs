@@ -40,7 +40,7 @@ impl Client {
         let now = clock::now();
         let (mut job, waiter) = self.jobs.take_for_sync(self.traced)?;
         waiter.begin(now);
-        let request = Request::new(operation, Self::caller());
+        let request = Request::new(operation, Self::uid());
         job.submit_sync(request, 0, Caller::Thread(waiter.clone()), now);
         let mut jobs = Fifo::new();
         jobs.push_back(job);

@@ -24,11 +24,11 @@ use kernel::{
 };
 
 /// Number of slots.
-pub(super) const DEPTH: usize = 128;
+pub(super) const SLOTS: usize = 128;
 
 /// Number of descriptors. There are more than slots, so that the descriptor that was completed last
 /// is not that of a transfer in a slot: see [`is_completed`](Ring::is_completed).
-const DESCRIPTORS: usize = 2 * DEPTH;
+const DESCRIPTORS: usize = 2 * SLOTS;
 
 /// Size of a descriptor in bytes.
 const DESCRIPTOR_SIZE: usize = 64;
@@ -51,7 +51,7 @@ pub(super) struct Ring<'bound> {
     /// The number of the next descriptor.
     next: Atomic<u32>,
     /// The numbers of the descriptors in the slots.
-    numbers: [Atomic<u32>; DEPTH],
+    numbers: [Atomic<u32>; SLOTS],
 }
 
 impl<'bound> Ring<'bound> {
@@ -66,7 +66,7 @@ impl<'bound> Ring<'bound> {
             descriptors: Memory::new_unaccounted(dev, DESCRIPTORS * DESCRIPTOR_SIZE)?,
             completion: Memory::new_unaccounted(dev, PAGE_SIZE)?,
             next: Atomic::new(0),
-            numbers: [const { Atomic::new(0) }; DEPTH],
+            numbers: [const { Atomic::new(0) }; SLOTS],
         };
         for number in 0..DESCRIPTORS {
             let next = ring.address((number + 1) % DESCRIPTORS);

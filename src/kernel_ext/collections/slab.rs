@@ -10,14 +10,15 @@
 use crate::kernel_ext::gfp::GFP_ACCOUNT_MAYFAIL;
 use kernel::prelude::*;
 
-enum Slot<T> {
+/// A number of a slab.
+enum SlabEntry<T> {
     Taken(T),
-    /// Contains the number of the next vacant slot.
+    /// Contains the number of the next vacant entry.
     Vacant(Option<usize>),
 }
 
 /// Memory for a larger slab; see [`Slab::grow`].
-pub(crate) struct SlabGrowth<T>(KVVec<Slot<T>>);
+pub(crate) struct SlabGrowth<T>(KVVec<SlabEntry<T>>);
 
 impl<T> SlabGrowth<T> {
     /// Allocates memory for a slab of `capacity` values. May sleep.
@@ -30,9 +31,9 @@ impl<T> SlabGrowth<T> {
 ///
 /// # Invariants
 ///
-/// `vacant` is the head of a list of all vacant slots; `taken` is the number of the other slots.
+/// `vacant` is the head of a list of all vacant entries; `taken` is the number of the other entries.
 pub(crate) struct Slab<T> {
-    slots: KVVec<Slot<T>>,
+    entries: KVVec<SlabEntry<T>>,
     vacant: Option<usize>,
     taken: usize,
 }
@@ -41,28 +42,28 @@ impl<T> Slab<T> {
     /// Creates an empty slab.
     pub(crate) const fn new() -> Self {
         Self {
-            slots: KVVec::new(),
+            entries: KVVec::new(),
             vacant: None,
             taken: 0,
         }
     }
 
     /// Returns the capacity of the [`SlabGrowth`] that is needed before the next insertion, or
-    /// [`None`] if there is a vacant slot.
+    /// [`None`] if there is a vacant entry.
     pub(crate) fn grow_request(&self) -> Option<usize> {
-        let full = self.vacant.is_none() && self.slots.len() == self.slots.capacity();
-        full.then(|| (self.slots.len() * 2).max(4))
+        let full = self.vacant.is_none() && self.entries.len() == self.entries.capacity();
+        full.then(|| (self.entries.len() * 2).max(4))
     }
 
     /// Moves the values into the memory of `growth`, if that is larger, and returns the old memory,
     /// which the caller frees after it has released its lock.
     pub(crate) fn grow(&mut self, mut growth: SlabGrowth<T>) -> SlabGrowth<T> {
-        if growth.0.capacity() > self.slots.capacity() {
-            for slot in self.slots.drain_all() {
+        if growth.0.capacity() > self.entries.capacity() {
+            for entry in self.entries.drain_all() {
                 // The new capacity is larger than the old one, so this cannot fail.
-                let _ = growth.0.push_within_capacity(slot);
+                let _ = growth.0.push_within_capacity(entry);
             }
-            core::mem::swap(&mut self.slots, &mut growth.0);
+            core::mem::swap(&mut self.entries, &mut growth.0);
         }
         growth
     }
@@ -73,15 +74,16 @@ impl<T> Slab<T> {
             if self.grow_request().is_some() {
                 return Err(value);
             }
-            // INVARIANT: The capacity was just checked, so this cannot fail and adds a taken slot.
+            // INVARIANT: The capacity was just checked, so this cannot fail and adds a taken entry.
             self.taken += 1;
-            let _ = self.slots.push_within_capacity(Slot::Taken(value));
-            return Ok(self.slots.len() - 1);
+            let _ = self.entries.push_within_capacity(SlabEntry::Taken(value));
+            return Ok(self.entries.len() - 1);
         };
-        match self.slots.get_mut(number) {
-            Some(slot) => {
-                // INVARIANT: The list continues with the slot after the one that is now taken.
-                if let Slot::Vacant(next) = core::mem::replace(slot, Slot::Taken(value)) {
+        match self.entries.get_mut(number) {
+            Some(entry) => {
+                // INVARIANT: The list continues with the entry after the one that is now taken.
+                if let SlabEntry::Vacant(next) = core::mem::replace(entry, SlabEntry::Taken(value))
+                {
                     self.vacant = next;
                     self.taken += 1;
                 }
@@ -93,31 +95,31 @@ impl<T> Slab<T> {
 
     /// Removes the value with this number and returns it.
     pub(crate) fn remove(&mut self, number: usize) -> Option<T> {
-        let slot = self.slots.get_mut(number)?;
-        if matches!(slot, Slot::Vacant(_)) {
+        let entry = self.entries.get_mut(number)?;
+        if matches!(entry, SlabEntry::Vacant(_)) {
             return None;
         }
-        // INVARIANT: The slot is now vacant and is the head of the list.
+        // INVARIANT: The entry is now vacant and is the head of the list.
         self.taken -= 1;
-        match core::mem::replace(slot, Slot::Vacant(self.vacant.replace(number))) {
-            Slot::Taken(value) => Some(value),
-            Slot::Vacant(_) => None,
+        match core::mem::replace(entry, SlabEntry::Vacant(self.vacant.replace(number))) {
+            SlabEntry::Taken(value) => Some(value),
+            SlabEntry::Vacant(_) => None,
         }
     }
 
     /// Returns the value with this number.
     pub(crate) fn get(&self, number: usize) -> Option<&T> {
-        match self.slots.get(number)? {
-            Slot::Taken(value) => Some(value),
-            Slot::Vacant(_) => None,
+        match self.entries.get(number)? {
+            SlabEntry::Taken(value) => Some(value),
+            SlabEntry::Vacant(_) => None,
         }
     }
 
     /// Returns a mutable reference to the value with this number.
     pub(crate) fn get_mut(&mut self, number: usize) -> Option<&mut T> {
-        match self.slots.get_mut(number)? {
-            Slot::Taken(value) => Some(value),
-            Slot::Vacant(_) => None,
+        match self.entries.get_mut(number)? {
+            SlabEntry::Taken(value) => Some(value),
+            SlabEntry::Vacant(_) => None,
         }
     }
 
@@ -128,6 +130,6 @@ impl<T> Slab<T> {
 
     /// Returns an exclusive upper bound of all numbers in use.
     pub(crate) fn end(&self) -> usize {
-        self.slots.len()
+        self.entries.len()
     }
 }
