@@ -7,39 +7,39 @@
 use kernel::io::register;
 
 /// The largest number of channels that the driver uses. Xeons have 8.
-pub(crate) const CHANNELS: usize = 8;
+pub(super) const CHANNELS: usize = 8;
 
 /// Size of the registers of a channel in bytes.
 const CHANNEL_SIZE: usize = 0x80;
 
 /// Size of the part of BAR 0 that the driver uses, in bytes: the device and its channels.
-pub(crate) const BAR_SIZE: usize = (1 + CHANNELS) * CHANNEL_SIZE;
+pub(super) const BAR_SIZE: usize = (1 + CHANNELS) * CHANNEL_SIZE;
 
 /// The offset of the channels' errors in PCI configuration space, before version 3.3. Source: Linux,
 /// `drivers/dma/ioat/registers.h`, `IOAT_PCI_CHANERR_INT_OFFSET`.
-pub(crate) const CONFIG_CHANNEL_ERROR: usize = 0x180;
+pub(super) const CONFIG_CHANNEL_ERROR: usize = 0x180;
 
 /// Values of the field `state` of [`CHANNEL_STATUS`].
-pub(crate) mod state {
+pub(super) mod state {
     /// Descriptors are being executed.
-    pub(crate) const ACTIVE: u64 = 0;
+    pub(in crate::engines::ioat) const ACTIVE: u64 = 0;
     /// The channel has stopped after an error or a reset.
-    pub(crate) const HALTED: u64 = 3;
+    pub(in crate::engines::ioat) const HALTED: u64 = 3;
 }
 
 register! {
     /// The number of channels; read-only.
-    pub(crate) CHANNEL_COUNT(u8) @ 0x00 {
+    pub(super) CHANNEL_COUNT(u8) @ 0x00 {
         7:0 channels;
     }
 
     /// The largest transfer, as a power of two; read-only.
-    pub(crate) TRANSFER_CAPACITY(u8) @ 0x01 {
+    pub(super) TRANSFER_CAPACITY(u8) @ 0x01 {
         4:0 log2;
     }
 
     /// Interrupt control of the device. Reading it clears `enable`.
-    pub(crate) INTERRUPT_CONTROL(u8) @ 0x03 {
+    pub(super) INTERRUPT_CONTROL(u8) @ 0x03 {
         /// Each channel raises its MSI-X vector.
         3:3 msix => bool;
         /// The line is raised; read-only.
@@ -51,19 +51,19 @@ register! {
     }
 
     /// The channels that have an interrupt; cleared by reading.
-    pub(crate) ATTENTION(u32) @ 0x04 {
+    pub(super) ATTENTION(u32) @ 0x04 {
         31:0 channels;
     }
 
     /// The time in microseconds by which interrupts are delayed, so that several are raised as one.
-    pub(crate) INTERRUPT_DELAY(u16) @ 0x0c {
+    pub(super) INTERRUPT_DELAY(u16) @ 0x0c {
         /// The device has this register.
         15:15 supported => bool;
         13:0 microseconds;
     }
 
     /// The version; read-only.
-    pub(crate) VERSION(u8) @ 0x08 {
+    pub(super) VERSION(u8) @ 0x08 {
         /// Major version.
         7:4 major;
         /// Minor version.
@@ -71,7 +71,7 @@ register! {
     }
 
     /// Control of the channel.
-    pub(crate) CHANNEL_CONTROL(u16)[CHANNELS, stride = CHANNEL_SIZE] @ 0x80 {
+    pub(super) CHANNEL_CONTROL(u16)[CHANNELS, stride = CHANNEL_SIZE] @ 0x80 {
         /// The channel is used.
         8:8 in_use => bool;
         /// An error raises an interrupt.
@@ -85,7 +85,7 @@ register! {
     }
 
     /// Commands for the channel. `reset` reads as set until the reset is done.
-    pub(crate) CHANNEL_COMMAND(u8)[CHANNELS, stride = CHANNEL_SIZE] @ 0x84 {
+    pub(super) CHANNEL_COMMAND(u8)[CHANNELS, stride = CHANNEL_SIZE] @ 0x84 {
         /// Resets the channel.
         5:5 reset => bool;
         /// Suspends the channel after the current descriptor.
@@ -93,12 +93,12 @@ register! {
     }
 
     /// The number of descriptors from the chain address on that are to be executed, modulo 2^16.
-    pub(crate) DESCRIPTOR_COUNT(u16)[CHANNELS, stride = CHANNEL_SIZE] @ 0x86 {
+    pub(super) DESCRIPTOR_COUNT(u16)[CHANNELS, stride = CHANNEL_SIZE] @ 0x86 {
         15:0 descriptors;
     }
 
     /// The status of the channel; read-only. The device writes the same to the completion address.
-    pub(crate) CHANNEL_STATUS(u64)[CHANNELS, stride = CHANNEL_SIZE] @ 0x88 {
+    pub(super) CHANNEL_STATUS(u64)[CHANNELS, stride = CHANNEL_SIZE] @ 0x88 {
         /// The address of the descriptor that was completed last, divided by 64.
         63:6 completed;
         /// See [`state`].
@@ -106,17 +106,17 @@ register! {
     }
 
     /// The bus address of the first descriptor.
-    pub(crate) CHAIN_ADDRESS(u64)[CHANNELS, stride = CHANNEL_SIZE] @ 0x90 {
+    pub(super) CHAIN_ADDRESS(u64)[CHANNELS, stride = CHANNEL_SIZE] @ 0x90 {
         63:0 address;
     }
 
     /// The bus address that the status is written to.
-    pub(crate) COMPLETION_ADDRESS(u64)[CHANNELS, stride = CHANNEL_SIZE] @ 0x98 {
+    pub(super) COMPLETION_ADDRESS(u64)[CHANNELS, stride = CHANNEL_SIZE] @ 0x98 {
         63:0 address;
     }
 
     /// The errors of the channel; a bit is cleared by writing it.
-    pub(crate) CHANNEL_ERROR(u32)[CHANNELS, stride = CHANNEL_SIZE] @ 0xa8 {
+    pub(super) CHANNEL_ERROR(u32)[CHANNELS, stride = CHANNEL_SIZE] @ 0xa8 {
         31:0 errors;
     }
 }
