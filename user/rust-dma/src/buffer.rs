@@ -8,7 +8,7 @@ use std::{
 
 use rustix::io::Errno;
 
-use crate::{BufferInfo, Error, Operand, abi, request::Place, shared::Shared, sys};
+use crate::{BufferInfo, Error, Operand, request::Place, shared::Shared, sys};
 
 /// Memory that the device can access, or a piece of it. It dereferences to `[u8]`.
 ///
@@ -44,7 +44,7 @@ impl Memory {
         Self { handle, context: Arc::clone(context) }
     }
 
-    pub(crate) fn allocate(context: &Arc<Shared>, size: usize) -> Result<(Self, abi::rdma_alloc), Error> {
+    pub(crate) fn allocate(context: &Arc<Shared>, size: usize) -> Result<(Self, sys::Allocated<'_>), Error> {
         if size == 0 || size > crate::MAX_BUFFER_SIZE {
             return Err(Error::Size { size });
         }
@@ -56,7 +56,7 @@ impl Memory {
             Errno::DQUOT => Error::Quota { size },
             errno => Error::new("ALLOC", errno),
         })?;
-        Ok((Self::new(context, alloc.handle), alloc))
+        Ok((Self::new(context, alloc.handle()), alloc))
     }
 
     pub(crate) fn context(&self) -> &Arc<Shared> {
@@ -71,11 +71,8 @@ impl Memory {
 impl Buffer {
     pub(crate) fn allocate(context: &Arc<Shared>, size: usize) -> Result<Self, Error> {
         let (memory, alloc) = Memory::allocate(context, size)?;
-        let fd = context.own_fd().map_err(|errno| Error::new("ALLOC", errno))?;
-        // At most MAX_BUFFER_SIZE, so that it fits.
-        let length = usize::try_from(alloc.size).unwrap_or(size);
-        let span = sys::Span::map(fd, length, alloc.mmap_offset, memory)
-            .map_err(|errno| Error::new("the buffer cannot be mapped", errno))?;
+        let span =
+            sys::Span::allocated(&alloc, memory).map_err(|errno| Error::new("the buffer cannot be mapped", errno))?;
         Ok(Self { span })
     }
 

@@ -39,10 +39,10 @@ pub struct DmaBuf {
 impl DmaBuf {
     pub(crate) fn allocate(context: &Arc<Shared>, size: usize) -> Result<Self, Error> {
         let (memory, alloc) = Memory::allocate(context, size)?;
-        let fd = context.own_fd().and_then(|node| sys::export(node, alloc.handle));
+        let fd = context.own_fd().and_then(|node| sys::export(node, alloc.handle()));
         let fd = fd.map_err(|errno| Error::new("EXPORT", errno))?;
         // At most MAX_BUFFER_SIZE, so that it fits.
-        Ok(Self { memory, length: usize::try_from(alloc.size).unwrap_or(size), fd })
+        Ok(Self { memory, length: usize::try_from(alloc.size()).unwrap_or(size), fd })
     }
 
     pub(crate) fn import(context: &Arc<Shared>, fd: OwnedFd) -> Result<Self, Error> {

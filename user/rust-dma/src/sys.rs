@@ -11,8 +11,8 @@ mod span;
 pub(crate) use self::readiness::readiness;
 pub(crate) use self::{
     call::{
-        alloc, buffer_info, cancel, cancel_all, device_info, export, free, import, set_eventfd, submit, wait,
-        wait_for_ring,
+        Allocated, alloc, buffer_info, cancel, cancel_all, device_info, export, free, import, set_eventfd, submit,
+        wait, wait_for_ring,
     },
     ring::Ring,
     span::Span,

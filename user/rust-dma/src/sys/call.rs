@@ -76,11 +76,37 @@ pub(crate) fn device_info(fd: BorrowedFd<'_>) -> io::Result<abi::rdma_device_inf
     Ok(info)
 }
 
+/// A buffer that was just allocated.
+///
+/// # Invariants
+///
+/// It is a buffer of the file `fd`, and nothing maps it.
+pub(crate) struct Allocated<'a> {
+    pub(super) fd: BorrowedFd<'a>,
+    alloc: abi::rdma_alloc,
+}
+
+impl Allocated<'_> {
+    pub(crate) fn handle(&self) -> u32 {
+        self.alloc.handle
+    }
+
+    /// The size in bytes.
+    pub(crate) fn size(&self) -> u64 {
+        self.alloc.size
+    }
+
+    pub(super) fn mmap_offset(&self) -> u64 {
+        self.alloc.mmap_offset
+    }
+}
+
 /// Allocates a buffer of at least `size` bytes.
-pub(crate) fn alloc(fd: BorrowedFd<'_>, size: u64) -> io::Result<abi::rdma_alloc> {
+pub(crate) fn alloc(fd: BorrowedFd<'_>, size: u64) -> io::Result<Allocated<'_>> {
     let mut alloc = abi::rdma_alloc { size, ..Default::default() };
     call(fd, abi::RDMA_IOC_ALLOC, &mut alloc)?;
-    Ok(alloc)
+    // INVARIANT: the driver has allocated it for this call.
+    Ok(Allocated { fd, alloc })
 }
 
 /// Makes a buffer of `size` bytes of this program's memory; returns its handle. Requests may write to the memory even after the handle is

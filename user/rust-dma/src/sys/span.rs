@@ -15,6 +15,7 @@ use rustix::{
     param,
 };
 
+use super::call::Allocated;
 use crate::Advice;
 
 /// Mapped memory, and an owner that lives as long.
@@ -55,10 +56,19 @@ pub(crate) struct Span<O> {
 }
 
 impl<O> Span<O> {
+    /// Maps a buffer; `owner` is kept as long as a piece of it exists.
+    pub(crate) fn allocated(buffer: &Allocated<'_>, owner: O) -> io::Result<Self> {
+        let length = usize::try_from(buffer.size()).map_err(|_| io::Errno::INVAL)?;
+        // SAFETY: By the invariant of `Allocated`, nothing else maps it.
+        unsafe { Self::map(buffer.fd, length, buffer.mmap_offset(), owner) }
+    }
+
     /// Maps `length` bytes of a file from `offset` on; `owner` is kept as long as a piece of them exists.
     ///
-    /// No other mapping of that part of the file may exist, which is true for a buffer that was just allocated.
-    pub(crate) fn map(fd: BorrowedFd<'_>, length: usize, offset: u64, owner: O) -> io::Result<Self> {
+    /// # Safety
+    ///
+    /// No other mapping of that part of the file may exist.
+    unsafe fn map(fd: BorrowedFd<'_>, length: usize, offset: u64, owner: O) -> io::Result<Self> {
         if isize::try_from(length).is_err() {
             return Err(io::Errno::INVAL);
         }
@@ -178,10 +188,15 @@ mod tests {
         fd.into()
     }
 
+    fn map<O>(file: &File, length: usize, offset: u64, owner: O) -> io::Result<Span<O>> {
+        // SAFETY: the tests map no part of a file twice.
+        unsafe { Span::map(file.as_fd(), length, offset, owner) }
+    }
+
     #[test]
     fn keeps_its_owner_to_the_last_piece() {
         let owner = Arc::new(());
-        let span = Span::map(file(8192).as_fd(), 8192, 0, Arc::clone(&owner)).unwrap();
+        let span = map(&file(8192), 8192, 0, Arc::clone(&owner)).unwrap();
         let (first, second) = span.split_at(4096);
         drop(first);
         assert_eq!(Arc::strong_count(&owner), 2);
@@ -192,8 +207,8 @@ mod tests {
     #[test]
     fn only_neighbours_join() {
         let file = file(8192);
-        let (a, b) = Span::map(file.as_fd(), 4096, 0, ()).unwrap().split_at(1000);
-        let other = Span::map(file.as_fd(), 4096, 4096, ()).unwrap();
+        let (a, b) = map(&file, 4096, 0, ()).unwrap().split_at(1000);
+        let other = map(&file, 4096, 4096, ()).unwrap();
         let (b, a) = b.join(a).err().unwrap();
         let (a, _) = a.join(other).err().unwrap();
         assert_eq!(a.join(b).ok().unwrap().len(), 4096);
@@ -202,7 +217,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "cut at 4097, of 4096 bytes")]
     fn no_cut_behind_the_end() {
-        drop(Span::map(file(4096).as_fd(), 4096, 0, ()).unwrap().split_at(4097));
+        drop(map(&file(4096), 4096, 0, ()).unwrap().split_at(4097));
     }
 
     proptest! {
@@ -211,7 +226,7 @@ mod tests {
         fn pieces_are_disjoint_and_complete(cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..20)) {
             const LENGTH: usize = 3 * 4096;
             let file = file(LENGTH as u64);
-            let mut pieces = vec![Span::map(file.as_fd(), LENGTH, 0, ()).unwrap()];
+            let mut pieces = vec![map(&file, LENGTH, 0, ()).unwrap()];
             for cut in cuts {
                 let which = cut.index(pieces.len());
                 let at = cut.index(pieces[which].len() + 1);
