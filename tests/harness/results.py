@@ -45,6 +45,8 @@ def cases(output: list[str], status: int) -> list[Case]:
         return [case for case in found if case.name] or [Case("", "skipped", reason)]
     if status and not any(case.result == "failed" for case in found):
         found.append(Case("", "failed", [*output[-30:], f"It ended with status {status}."]))
+    if not found and "running 0 tests" in output:
+        return [Case("", "failed", ["It has no tests."])]
     return found or [Case("", "passed")]
 
 

@@ -1,0 +1,105 @@
+#!/usr/bin/python3 -B
+"""tests/harness/results_of_guests.py : tests/run reports each test once, and a failed one as failed, whatever its guest prints and whenever it ends.
+
+The guest is a small program.
+"""
+
+import contextlib
+import importlib.machinery
+import importlib.util
+import io
+import json
+import subprocess
+import sys
+import tempfile
+import types
+import unittest
+from pathlib import Path
+from unittest import mock
+
+import ktap
+from manifest import Guest, Test
+from results import Case, cases
+
+RUN = Path(__file__).resolve().parent / "run"
+loader = importlib.machinery.SourceFileLoader("run", str(RUN))
+spec = importlib.util.spec_from_loader("run", loader)
+assert spec
+run = importlib.util.module_from_spec(spec)
+loader.exec_module(run)
+
+
+def event(**words: object) -> str:
+    """As tests/harness/guest reports it."""
+    return "\x1e" + json.dumps(words) + "\n"
+
+
+def ended(name: str, output: str, status: int) -> str:
+    """What a guest prints for a test."""
+    return event(begin=name) + output + event(status=status) + event(end=name, wrong="")
+
+
+class Guests(unittest.TestCase):
+    def results(self, printed: str, *names: str) -> dict[str, str]:
+        """The result of each test, if the guest prints this and ends."""
+        report = run.Report()
+        tests = [Test(name, "guest", "true") for name in names]
+
+        class Boot(run.Boot):
+            def __init__(self, name: str, guest: Guest, tests: list[Test], *_: object) -> None:
+                self.name, self.guest, self.report = name, guest, report
+                self.tests = {test.name: test for test in tests}
+                self.directory = Path(directory)
+                self.late, self.offsets = False, {"console.log": 0, "qemu.log": 0}
+                self.console, self.unlabelled = [], []
+                self.process = subprocess.Popen(["printf", "%s", "" if run_before else printed], stdout=subprocess.PIPE, text=True, start_new_session=True)
+                run_before.append(name)
+                self.clock = types.SimpleNamespace(seconds=0.0)
+
+            def log_of(self, _: str) -> list[str]:
+                return []
+
+        run_before: list[str] = []
+        said = io.StringIO()
+        with tempfile.TemporaryDirectory() as directory, mock.patch.object(run, "Boot", Boot), contextlib.redirect_stdout(said):
+            run.run_guest("guest", Guest([]), tests, types.SimpleNamespace(), report)
+            run.fail_those_not_run(tests, report)
+        found: dict[str, str] = {}
+        for result in report.results:
+            self.assertNotIn(result["test"], found)
+            found[str(result["test"]).removesuffix("@guest")] = "failed" if result["failed"] else "passed"
+        return found
+
+    def test_status(self) -> None:
+        self.assertEqual(self.results(ended("good", "text\n", 0) + ended("bad", "text\n", 1), "good", "bad"), {"good": "passed", "bad": "failed"})
+
+    def test_output_without_a_newline(self) -> None:
+        printed = ended("bad", "Segmentation fault", 139) + ended("good", "text", 0)
+        self.assertEqual(self.results(printed, "bad", "good"), {"bad": "failed", "good": "passed"})
+
+    def test_no_status(self) -> None:
+        printed = ended("good", "", 0) + event(begin="bad") + event(end="bad", wrong="")
+        self.assertEqual(self.results(printed, "good", "bad"), {"good": "passed", "bad": "failed"})
+
+    def test_killed_in_an_event(self) -> None:
+        printed = ended("good", "", 0) + event(begin="bad") + '\x1e{"sta'
+        self.assertEqual(self.results(printed, "good", "bad", "later"), {"good": "passed", "bad": "failed", "later": "failed"})
+
+    def test_killed_between_tests(self) -> None:
+        self.assertEqual(self.results(ended("good", "", 0) + '\x1e{"beg', "good", "later"), {"good": "passed", "later": "failed"})
+
+    def test_not_run(self) -> None:
+        report = run.Report()
+        with contextlib.redirect_stdout(io.StringIO()):
+            report.end("one@guest", [Case("", "passed")], Test("one", "guest", "true"))
+            run.fail_those_not_run([Test("one", "guest", "true"), Test("two", "guest", "true")], report)
+        self.assertEqual(report.counts, {"passed": 1, "failed": 1})
+
+
+class Outputs(unittest.TestCase):
+    def test_rust_without_tests(self) -> None:
+        self.assertEqual([case.result for case in cases(["running 0 tests", "", "test result: ok. 0 passed; 0 failed"], 0)], ["failed"])
+
+
+if __name__ == "__main__":
+    sys.exit(ktap.main(Guests, Outputs))
