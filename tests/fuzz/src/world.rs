@@ -193,6 +193,16 @@ impl World {
         self.exact.store(exact, Relaxed);
     }
 
+    /// In a child of fork(2): forgets the files that it does not have. The kernel copies the descriptors before the memory, and another thread
+    /// may have opened files in between.
+    pub fn forget_closed(&self) {
+        for fd in &self.fds {
+            if sys::call(libc::SYS_fcntl, [fd.load(Relaxed) as u64, libc::F_GETFD as u64]).is_err() {
+                fd.store(-1, Relaxed);
+            }
+        }
+    }
+
     /// Opens the rings of io_uring, before there are other threads.
     pub fn open_rings(&self) -> std::io::Result<()> {
         for (number, ring) in self.rings.iter().enumerate() {

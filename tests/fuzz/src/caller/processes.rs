@@ -32,6 +32,8 @@ impl Caller<'_> {
         unsafe {
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
         }
+        // Before this process opens descriptors of its own.
+        self.world.forget_closed();
         let mut memory = Memory::new();
         let mut child = Caller::new(self.world, self.number, &mut memory);
         let done = child.run(calls, &|| true);
