@@ -2,8 +2,8 @@
 /* Promise 9: after thousands of repetitions of all calls, including failing ones, as much memory is free as before. */
 #include "memory.h"
 
-/* Tolerance: the kernel's own caches change in size. */
-enum { SLACK_KB = 1024 };
+/* Tolerance: the kernel's own caches change in size. A hundred rounds may leave an object. */
+enum { SLACK_KB = 256, SLACK_OBJECTS = 20 };
 
 /* RDMA_PERCENT for slow kernels. */
 static int cycles(int quick)
@@ -72,7 +72,7 @@ static void measure(struct __test_metadata *_metadata, const char *what, cycle *
 	ASSERT_LT(0, before.free_kb);
 	ASSERT_LT(0, before.objects);
 	EXPECT_GE(SLACK_KB, before.free_kb - after.free_kb);
-	EXPECT_GE(rounds / 4 + 50, after.objects - before.objects);
+	EXPECT_GE(rounds / 100 + SLACK_OBJECTS, after.objects - before.objects);
 	EXPECT_EQ(0, buffers);
 }
 
