@@ -167,19 +167,29 @@ class Registered(Faked, registered_cases.Registered):
     def hold(self) -> None:
         self.driver.held = True
 
-    def test_an_object_is_kept_for_ever_if_its_transfer_does_not_end(self) -> None:
+    def keeps_after(self, *errors: int) -> None:
+        """An object is kept after a transfer whose calls fail with these errors."""
+        left = list(errors)
+
         def stuck(*_: object) -> None:
-            raise fake.fail(errno.ETIMEDOUT)
+            raise fake.fail(left.pop(0))
 
         memory = bytearray(4096)
         buffer = self.context.register(memory)
         self.driver.actions[_abi.RDMA_IOC_TRANSFER] = stuck
         with self.assertRaises(TimeoutError):
             self.context.from_device(buffer)
+        self.assertTrue(self.context._registered.stuck)
         buffer.free()
         self.context.close()
         with self.assertRaises(BufferError):
             memory.append(1)
+
+    def test_an_object_is_kept_for_ever_if_its_transfer_does_not_end(self) -> None:
+        self.keeps_after(errno.ETIMEDOUT)
+
+    def test_an_object_is_kept_if_the_repeated_transfer_does_not_end(self) -> None:
+        self.keeps_after(errno.EINTR, errno.ETIMEDOUT)
 
     def test_a_removed_device_does_not_access_it(self) -> None:
         memory = bytearray(4096)

@@ -180,7 +180,8 @@ class Context:
         self._transfer(self.request_from_device(buffer, length, offset, at))
 
     def copy(self, source: Memory, destination: Memory, length: int | None = None, offset: int = 0, at: int = 0) -> None:
-        """Copy bytes of a buffer, from `offset` on, to another one, from `at` on, through the device memory, and wait for it."""
+        """Copy bytes of a buffer, from `offset` on, to another one, from `at` on, and wait for it. An engine with device memory overwrites
+        that."""
         # In pieces: after a signal handler, only the current one is repeated.
         for piece in self.request_copy(source, destination, length, offset, at)._pieces(self._info.max_transfer_size):
             self._transfer(piece)
@@ -309,15 +310,16 @@ class Context:
         with ExitStack() as used:
             raw = self._raw(request, used)
             try:
-                self._call(_abi.RDMA_IOC_TRANSFER, raw)
+                try:
+                    self._call(_abi.RDMA_IOC_TRANSFER, raw)
+                except InterruptedError:
+                    # Python has called its handler, which has raised no exception (PEP 475). The same bytes are moved again; without
+                    # signals, because a timer of less than the time of a transfer would interrupt each attempt.
+                    with _signals_blocked():
+                        self._call(_abi.RDMA_IOC_TRANSFER, raw)
             except TimeoutError:
                 self._registered.stuck = True
                 raise
-            except InterruptedError:
-                # Python has called its handler, which has raised no exception (PEP 475). The same bytes are moved again; without
-                # signals, because a timer of less than the time of a transfer would interrupt each attempt.
-                with _signals_blocked():
-                    self._call(_abi.RDMA_IOC_TRANSFER, raw)
 
     def _raw(self, request: Request, used: ExitStack, cookie: int | None = None) -> _abi.rdma_request:
         if request.context is not self:
