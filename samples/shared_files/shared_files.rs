@@ -3,12 +3,12 @@
 //! `shared_files`: a disk in a DMA buffer, with an ordinary file system. The engine reads and writes the files in place.
 //!
 //! Commands on the input, one per line, each with a reply of one line: `send AT LENGTH` transfers bytes of the disk to the
-//! start of the device memory, `receive AT LENGTH` transfers them back.
+//! start of the device memory, `receive AT LENGTH` transfers them back. After an error, and at the end of the input, the disk stays.
 
 #[path = "../lib/nbd.rs"]
 mod nbd;
 
-use std::{fs::File, io::Read, path::PathBuf};
+use std::{fmt, fs::File, io::Read, ops::Range, path::PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
@@ -47,6 +47,22 @@ enum Command {
     },
 }
 
+/// The direction of a command.
+#[derive(Clone, Copy)]
+enum Word {
+    Send,
+    Receive,
+}
+
+impl fmt::Display for Word {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str(match self {
+            Self::Send => "send",
+            Self::Receive => "receive",
+        })
+    }
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
@@ -73,6 +89,7 @@ async fn main() -> anyhow::Result<()> {
 /// Executes the kernel's requests and the commands on the input, one at a time.
 async fn serve(mut disk: Buffer, mut kernel: nbd::Kernel, mut to: OwnedWriteHalf) -> anyhow::Result<()> {
     let mut commands = BufReader::new(tokio::io::stdin()).lines();
+    let mut has_commands = true;
     loop {
         tokio::select! {
             request = kernel.next() => {
@@ -82,10 +99,14 @@ async fn serve(mut disk: Buffer, mut kernel: nbd::Kernel, mut to: OwnedWriteHalf
                 }
                 answer(&mut disk, &request, &mut kernel, &mut to).await?;
             }
-            command = commands.next_line() => {
-                let Some(command) = command? else { return Ok(()) };
-                disk = obey(disk, &command)?;
-            }
+            command = commands.next_line(), if has_commands => match command? {
+                None => has_commands = false,
+                Some(command) => {
+                    let (kept, reply) = obey(disk, &command);
+                    disk = kept.context("the device still has the disk")?;
+                    println!("{reply}");
+                }
+            },
         }
     }
 }
@@ -112,17 +133,33 @@ async fn answer(
     Ok(())
 }
 
-/// The engine accesses the disk itself; no CPU copies data.
-fn obey(disk: Buffer, command: &str) -> anyhow::Result<Buffer> {
+/// Executes a command; returns the disk, unless the device still uses it, and the reply. The engine accesses the disk itself; no CPU copies
+/// data.
+fn obey(disk: Buffer, command: &str) -> (Option<Buffer>, String) {
+    let (word, range) = match parse(command, disk.len()) {
+        Ok(parsed) => parsed,
+        Err(error) => return (Some(disk), format!("error: {error}")),
+    };
+    let request = match word {
+        Word::Send => Request::to_device(disk, range.clone(), 0),
+        Word::Receive => Request::from_device(disk, range.clone(), 0),
+    };
+    match request.run() {
+        Ok(disk) => (Some(disk), format!("{word}: {} bytes, at {} of the disk", range.len(), range.start)),
+        Err(failed) => (failed.buffers, format!("error: {}", failed.error)),
+    }
+}
+
+fn parse(command: &str, size: usize) -> anyhow::Result<(Word, Range<usize>)> {
     let words: Vec<_> = command.split_whitespace().collect();
     let [word, at, length] = words[..] else { bail!("'{command}' is not: send AT LENGTH, receive AT LENGTH") };
-    let (at, length): (usize, usize) = (at.parse()?, length.parse()?);
-    let range = at..at.saturating_add(length);
-    let disk = match word {
-        "send" => Request::to_device(disk, range, 0).run()?,
-        "receive" => Request::from_device(disk, range, 0).run()?,
+    let word = match word {
+        "send" => Word::Send,
+        "receive" => Word::Receive,
         _ => bail!("'{word}' is neither send nor receive"),
     };
-    println!("{word}: {length} bytes, at {at} of the disk");
-    Ok(disk)
+    let (at, length): (usize, usize) = (at.parse()?, length.parse()?);
+    let end = at.checked_add(length).filter(|end| *end <= size);
+    let end = end.with_context(|| format!("the disk has {size} bytes"))?;
+    Ok((word, at..end))
 }
