@@ -53,6 +53,11 @@ class Devices(Case):
         self.assertIn(b"not a node", self.run_tool("info", "/dev/null", code=3).stderr)
         self.assertIn(b"not a node", self.run_tool("info", "/etc/passwd", code=3).stderr)
         self.run_tool("info", "rdma0", "-d", "rdma1", code=2)
+        # No file in the place of a device that is gone.
+        for word in ("/dev/rdma9", "/dev/rdma/by-path/pci-0000:00:1f.7"):
+            self.run_tool("read", word, code=3)
+            self.run_tool("write", word, code=3)
+            self.assertFalse(Path(word).exists())
 
     def test_a_file_of_such_a_name(self) -> None:
         self.run_tool("read", "./rdma1", "-l", 3, cwd=self.directory)

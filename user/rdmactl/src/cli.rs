@@ -51,6 +51,8 @@ pub enum Command {
     /// at the end. rdma(4) describes the events.
     Trace(Trace),
     /// Diagnose problems, and print what to do
+    ///
+    /// It transfers a byte. On a device with memory, this erases what another user has stored there.
     Doctor(One),
     /// Measure a device: latency, throughput, and the cost of calls
     Bench(Bench),

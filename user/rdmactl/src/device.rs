@@ -4,6 +4,7 @@
 //! have no sysfs.
 
 use std::{
+    ffi::OsStr,
     fs,
     os::fd::{AsFd, AsRawFd},
     path::{Path, PathBuf},
@@ -113,7 +114,14 @@ pub fn some(wanted: &[String]) -> Result<Vec<Device>, Failure> {
 
 /// Whether a word of the command line names a device, and not a file.
 pub fn is_meant_by(word: &str) -> bool {
-    is_name(word) || is_address(word) || (Path::new(word).is_absolute() && name_of_node(Path::new(word)).is_ok())
+    let path = Path::new(word);
+    is_name(word) || is_address(word) || is_path_of_node(path) || (path.is_absolute() && name_of_node(path).is_ok())
+}
+
+/// Whether nodes have such a path. A device that is gone has it, too: no file is written in its place.
+fn is_path_of_node(path: &Path) -> bool {
+    let name = path.file_name().and_then(OsStr::to_str);
+    path.starts_with("/dev/rdma/by-path") || (path.parent() == Some(Path::new("/dev")) && name.is_some_and(is_name))
 }
 
 /// The name in the kernel of the device that an open file belongs to; none if it is another file.

@@ -9,6 +9,7 @@ mod interrupt;
 mod model;
 mod output;
 mod startup;
+mod storage;
 mod sysfs;
 
 use std::{

@@ -60,6 +60,12 @@ impl Output {
     }
 }
 
+/// Prints what the user should know of the results, on standard error.
+pub fn warn(text: &str) {
+    // If standard error fails, nothing can be reported.
+    let _ = write_line(&mut io::stderr().lock(), &format!("rdmactl: {text}"));
+}
+
 fn write_line(to: &mut impl Write, line: &str) -> io::Result<()> {
     writeln!(to, "{line}")?;
     to.flush()

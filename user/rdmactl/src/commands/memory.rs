@@ -15,7 +15,7 @@ use crate::{
     device::{self, Device},
     failure::Failure,
     output::{Output, size},
-    startup,
+    startup, storage,
 };
 
 #[derive(Serialize)]
@@ -57,13 +57,17 @@ pub fn read(arguments: &Read, output: &Output) -> Result<(), Failure> {
             if output.json() { output.result(&moved, String::new) } else { Ok(()) }
         }
         Some(path) => {
-            std::fs::write(path, &bytes).map_err(Failure::system(path.display().to_string()))?;
+            let written = File::create(path).and_then(|mut file| {
+                file.write_all(&bytes)?;
+                storage::store(&file)
+            });
+            written.map_err(Failure::system(path.display().to_string()))?;
             output.result(&moved, || moved.text("read"))
         }
     }
 }
 
-/// Writes a file to it: all of it, or nothing.
+/// Writes a file to it, or nothing, if it does not fit.
 pub fn write(arguments: &Write, output: &Output) -> Result<(), Failure> {
     let from = arguments.names.file().unwrap_or(Path::new("-"));
     if from == Path::new("-") {
@@ -144,10 +148,9 @@ fn part(device: &Device, context: &Context, part: &Part) -> Result<Vec<u8>, Fail
     let mut done = 0;
     while done < bytes.len() {
         match context.read_device(part.offset + done as u64, &mut bytes[done..]).map_err(device.failed())? {
-            0 => break,
+            0 => return Err(Failure::system("the device memory")(io::ErrorKind::UnexpectedEof.into())),
             count => done += count,
         }
     }
-    bytes.truncate(done);
     Ok(bytes)
 }

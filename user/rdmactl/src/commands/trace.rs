@@ -10,7 +10,12 @@ use std::{
 };
 
 use self::{child::Traced, event::Event, instance::Instance};
-use crate::{cli::Trace, failure::Failure, interrupt, output::Output};
+use crate::{
+    cli::Trace,
+    failure::Failure,
+    interrupt,
+    output::{self, Output},
+};
 
 /// The time between two looks for events. The kernel wakes a reader only when there are many.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -36,6 +41,9 @@ pub fn run(arguments: &Trace, output: &Output) -> Result<ExitCode, Failure> {
             last |= command.has_ended()?;
         }
         for line in instance.lines()? {
+            if let Some(lost) = event::lost(&line) {
+                output::warn(&format!("events are missing: {lost}"));
+            }
             if let Some(event) = Event::parse(&line).filter(|_| left > 0) {
                 output.result(&event, || line.trim_start().to_owned())?;
                 left -= 1;

@@ -19,7 +19,7 @@ use rustix::{
 };
 use tempfile::NamedTempFile;
 
-use crate::{failure::Failure, interrupt::Guard};
+use crate::{failure::Failure, interrupt::Guard, storage};
 
 /// A file in the same directory until it is complete; removed if it never is.
 pub struct Whole {
@@ -107,8 +107,17 @@ impl Whole {
         let Self { file, removed_at_end, path } = self;
         removed_at_end.keep(|| match file.persist(&path) {
             Ok(_) => Ok(()),
-            // Something was mounted there meanwhile, for example: nothing is lost.
-            Err(refused) => fs::copy(refused.file.path(), &path).map(drop).map_err(|_| refused.error),
+            // Something was mounted there meanwhile, for example. The complete file stays until that one is written in place.
+            Err(refused) => {
+                let (_, complete) = refused.file.keep()?;
+                let written = fs::copy(&complete, &path).and_then(|_| storage::store(&File::open(&path)?));
+                match written {
+                    Ok(()) => fs::remove_file(&complete),
+                    Err(error) => {
+                        Err(io::Error::other(format!("{error}; the complete file is {}", complete.display())))
+                    }
+                }
+            }
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Seek, SeekFrom, Write},
+    io::{self, ErrorKind, Seek, SeekFrom, Write},
     os::{
         fd::AsFd,
         unix::fs::{FileTypeExt, MetadataExt},
@@ -14,7 +14,7 @@ use super::{
     destination::{self, Whole},
     source::Source,
 };
-use crate::{device, failure::Failure, startup};
+use crate::{device, failure::Failure, startup, storage};
 
 /// The destination.
 pub struct Sink {
@@ -45,7 +45,7 @@ impl Sink {
         let name = path.display().to_string();
         let wrong = || Failure::system(&*name);
         let file = match std::fs::metadata(&path) {
-            Ok(metadata) if metadata.is_dir() => return Err(wrong()(io::ErrorKind::IsADirectory.into())),
+            Ok(metadata) if metadata.is_dir() => return Err(wrong()(ErrorKind::IsADirectory.into())),
             Ok(metadata) => {
                 source.must_differ_from(&metadata)?;
                 let file = destination::open(&path).map_err(wrong())?;
@@ -57,7 +57,7 @@ impl Sink {
                     false => Kind::Stream(file),
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
                 Kind::Whole(Whole::new(&path, source.mode()).map_err(wrong())?)
             }
             Err(error) => return Err(wrong()(error)),
@@ -87,11 +87,14 @@ impl Sink {
         done.map_err(Failure::system(&*self.name))
     }
 
-    /// All `length` bytes are written: gives the file its size, for a hole at its end, and its name.
+    /// All `length` bytes are written: gives the file its size, for a hole at its end, and, when they are stored, its name.
     pub fn finish(self, length: u64) -> Result<(), Failure> {
         let done = match self.file {
-            Kind::Whole(whole) => whole.file().set_len(length).and_then(|()| whole.finish()),
-            Kind::Place(file) => file.set_len(length),
+            Kind::Whole(whole) => {
+                let file = whole.file();
+                file.set_len(length).and_then(|()| storage::store(file)).and_then(|()| whole.finish())
+            }
+            Kind::Place(file) => file.set_len(length).and_then(|()| storage::store(&file)),
             Kind::Stream(_) => Ok(()),
         };
         done.map_err(Failure::system(self.name))
@@ -107,14 +110,15 @@ impl Sink {
 
 /// Replaces a file, or writes it in place, from its start.
 fn over(file: File, path: &Path) -> io::Result<Kind> {
-    let replacement = match destination::can_be_replaced(&file, path) {
-        true => Whole::over(&file, path).ok(),
-        false => None,
-    };
-    match replacement {
-        Some(whole) => Ok(Kind::Whole(whole)),
-        None => file.set_len(0).map(|()| Kind::Place(file)),
+    if destination::can_be_replaced(&file, path) {
+        match Whole::over(&file, path) {
+            Ok(whole) => return Ok(Kind::Whole(whole)),
+            // There can be no file in this directory, or none of this owner.
+            Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => {}
+            Err(error) => return Err(error),
+        }
     }
+    file.set_len(0).map(|()| Kind::Place(file))
 }
 
 fn refuse_device(file: &File, name: &str) -> Result<(), Failure> {

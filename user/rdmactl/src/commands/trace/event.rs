@@ -46,6 +46,11 @@ impl<'a> Event<'a> {
     }
 }
 
+/// What the kernel says of events that are not in the trace, because its buffer was full.
+pub fn lost(line: &str) -> Option<&str> {
+    line.contains(" EVENTS]").then(|| line.trim()).filter(|line| line.starts_with("CPU:"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,6 +65,13 @@ mod tests {
         );
         assert_eq!(event.fields["status"], Value::Number(-125));
         assert_eq!(event.fields["operation"], Value::Word("copy"));
+    }
+
+    #[test]
+    fn lost_events() {
+        assert_eq!(lost("CPU:0 [LOST 7 EVENTS]\n"), Some("CPU:0 [LOST 7 EVENTS]"));
+        assert_eq!(lost("CPU:1 [LOST EVENTS]"), Some("CPU:1 [LOST EVENTS]"));
+        assert_eq!(lost("x-1 [000] 1.0: rdma_start: dev=0"), None);
     }
 
     #[test]

@@ -106,7 +106,7 @@ pub fn transfer(context: &Context, info: &Info) -> Finding {
     }
 }
 
-/// The byte in the device memory is restored.
+/// Writes back the byte that it has read. (The driver fills the memory of another user with zeros before.)
 fn there_and_back(context: &Context) -> Result<(), Error> {
     let buffer = Request::from_device(context.allocate(1)?, ..1, 0).run()?;
     Request::to_device(buffer, ..1, 0).run()?;
