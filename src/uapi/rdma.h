@@ -400,8 +400,8 @@ struct rdma_buffer_info {
  * RDMA_OP_COPY can have any length. Without RDMA_CAP_DIRECT_COPY it uses the device
  * memory and overwrites it. Its two ranges must not overlap.
  *
- * Device memory belongs to the user (uid) that wrote it last. Other users read
- * zeros.
+ * Device memory belongs to the user (uid) that wrote it last. It is filled with zeros
+ * before another user reads it or writes a part of it.
  *
  * EACCES    the buffer to write was registered with RDMA_REGISTER_READ_ONLY
  * EAGAIN    RDMA_IOC_TRANSFER, and the file has O_NONBLOCK

@@ -1,5 +1,5 @@
 #!/usr/bin/python3 -B
-"""tests/harness/results_of_guests.py : tests/run reports each test once, and a failed one as failed, whatever its guest prints and whenever it ends.
+"""tests/harness/results_of_guests.py : tests/run reports each test once, and a failed one as failed, for any output of its guest, at any time of its end.
 
 The guest is a small program.
 """
