@@ -9,11 +9,15 @@
 #include <linux/async.h>
 #include <linux/cc_platform.h>
 #include <linux/cred.h>
+#include <linux/dma-buf.h>
 #include <linux/dma-direct.h>
 #include <linux/dma-map-ops.h>
+#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/iommu-dma.h>
 #include <linux/mm.h>
+#include <linux/poison.h>
+#include <linux/rcupdate.h>
 #include <linux/scatterlist.h>
 #include <linux/sched/signal.h>
 #include <linux/swiotlb.h>
@@ -24,6 +28,7 @@
 unsigned long rdma_helper_sg_pfn(struct scatterlist *sg);
 bool rdma_helper_uses_dma_iommu(struct device *dev);
 void rdma_helper_copy(void *to, const void *from, size_t size);
+struct file *rdma_helper_dma_buf_file(struct dma_buf *dma_buf);
 bool rdma_helper_device_reaches(struct device *dev, struct sg_table *table);
 unsigned int rdma_helper_max_segment(struct device *dev);
 bool rdma_helper_reaches_all_memory(struct device *dev);
@@ -68,6 +73,22 @@ unsigned long rdma_helper_sg_pfn(struct scatterlist *sg)
 bool rdma_helper_uses_dma_iommu(struct device *dev)
 {
 	return use_dma_iommu(dev);
+}
+
+/*
+ * reference.rs: a reference to the file of a dma-buf, or NULL. When the file is
+ * released, the dma-buf is removed from the kernel's list, before the file is freed.
+ * If it is listed here, the memory of the file stays until the end of the RCU section.
+ */
+struct file *rdma_helper_dma_buf_file(struct dma_buf *dma_buf)
+{
+	struct file *file = NULL;
+
+	rcu_read_lock();
+	if (READ_ONCE(dma_buf->list_node.next) != LIST_POISON1)
+		file = get_file_active(&dma_buf->file);
+	rcu_read_unlock();
+	return file;
 }
 
 /*

@@ -8,8 +8,15 @@ use core::ptr::NonNull;
 use kernel::{
     bindings,
     fs::File,
+    prelude::*,
     sync::aref::ARef, //
 };
+
+extern "C" {
+    /// Returns a reference to the file of the dma-buf, or to another file that has its memory now;
+    /// null if it has been released. `dma_buf` is a `struct dma_buf *`, the result a `struct file *`.
+    fn rdma_helper_dma_buf_file(dma_buf: *mut c_void) -> *mut c_void;
+}
 
 /// A reference to a dma-buf.
 ///
@@ -39,12 +46,11 @@ impl DmaBuf {
     ///
     /// The pointer must be valid during the call.
     pub(super) unsafe fn get_active(dma_buf: NonNull<bindings::dma_buf>) -> Option<Self> {
-        // SAFETY: By the safety requirement. The memory of a freed file can only become that of
-        // another file (`SLAB_TYPESAFE_BY_RCU`), so that the count of references can be accessed.
-        let file = unsafe { bindings::get_file_active(&raw mut (*dma_buf.as_ptr()).file) };
-        let file = NonNull::new(file)?;
-        // A path (`O_PATH`) keeps the dma-buf, but not its file. Then the reference is to the file
-        // that has its memory now, which belongs to any program.
+        // SAFETY: By the safety requirement.
+        let file = unsafe { rdma_helper_dma_buf_file(dma_buf.as_ptr().cast()) };
+        let file = NonNull::new(file.cast::<bindings::file>())?;
+        // A path (`O_PATH`) keeps the dma-buf, but not its file. If that is freed meanwhile, the
+        // reference is to the file that has its memory now, which belongs to any program.
         // SAFETY: The reference keeps the file, whichever it is. If it is being opened, the pointer
         // may be written concurrently.
         let private = unsafe { (&raw const (*file.as_ptr()).private_data).read_volatile() };
@@ -53,7 +59,7 @@ impl DmaBuf {
             unsafe { bindings::fput(file.as_ptr()) };
             return None;
         }
-        // INVARIANT: `get_file_active` has taken a reference. The dma-buf is valid, so that no
+        // INVARIANT: The helper has taken a reference. The dma-buf is valid, so that no
         // other object has its address, and only its own file refers to it.
         Some(Self(dma_buf))
     }
