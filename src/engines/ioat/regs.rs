@@ -22,9 +22,9 @@ pub(super) const CONFIG_CHANNEL_ERROR: usize = 0x180;
 /// Values of the field `state` of [`CHANNEL_STATUS`].
 pub(super) mod state {
     /// Descriptors are being executed.
-    pub(in crate::engines::ioat) const ACTIVE: u64 = 0;
+    pub(crate) const ACTIVE: u64 = 0;
     /// The channel has stopped after an error or a reset.
-    pub(in crate::engines::ioat) const HALTED: u64 = 3;
+    pub(crate) const HALTED: u64 = 3;
 }
 
 register! {
