@@ -191,17 +191,17 @@ impl<T: QueueTypes> Lanes<T> {
         Some(&mut *self.lanes.get_mut(lane.0)?.lane)
     }
 
-    /// Puts requests at the end of a lane, and accepts `accepted` of them. The engine is serving
-    /// `served`.
+    /// Puts requests at the end of a lane, which will have completions for this number of them. The
+    /// engine is serving `served`.
     pub(super) fn push_last(
         &mut self,
         lane: LaneId,
         jobs: &mut Fifo<Job<T>>,
-        accepted: usize,
+        completions: usize,
         served: Option<LaneId>,
     ) {
         if let Some(at) = self.get_mut(lane) {
-            at.accept(accepted);
+            at.accept(completions);
             at.push_last(jobs);
             self.place(lane, served);
         }

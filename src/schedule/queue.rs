@@ -331,15 +331,14 @@ impl<T: QueueTypes> Queue<T> {
         self.push_last(lane, jobs, count)
     }
 
-    /// Puts requests at the end of a lane. Their completions will come to the lane for `accepted` of
-    /// them.
-    fn push_last(&mut self, lane: LaneId, jobs: &mut Fifo<Job<T>>, accepted: usize) -> Result {
+    /// Puts requests at the end of a lane, which will have completions for this number of them.
+    fn push_last(&mut self, lane: LaneId, jobs: &mut Fifo<Job<T>>, completions: usize) -> Result {
         if let Some(error) = self.refuses() {
             return Err(error);
         }
         let served = self.turn.map(|turn| turn.lane);
         let served = served.or_else(|| self.flight.newest_lane());
-        self.lanes.push_last(lane, jobs, accepted, served);
+        self.lanes.push_last(lane, jobs, completions, served);
         Ok(())
     }
 

@@ -622,7 +622,7 @@ struct rdma_eventfd {
  *
  * Head and tail are counted modulo 2^32. They begin a few thousand completions before
  * they wrap around, so that a program that does not expect this fails early: read the
- * first head from the ring. The number of an entry is the lower bits.
+ * first head from the ring. The lower bits are the number of an entry.
  *
  *	__u32 head = *head_of_ring;
  *	__u32 tail = __atomic_load_n(tail_of_ring, __ATOMIC_ACQUIRE);

@@ -49,8 +49,7 @@ impl Output {
     /// Prints an error: as JSON where results go, or as text on standard error.
     pub fn error(&self, text: &str, exit_code: u8) {
         if !self.json || self.result(&Reported { error: text, exit_code }, String::new).is_err() {
-            // If standard error fails, nothing can be reported.
-            let _ = write_line(&mut io::stderr().lock(), &format!("rdmactl: {text}"));
+            warn(text);
         }
     }
 
