@@ -72,7 +72,7 @@ impl Buffer {
     pub(crate) fn allocate(context: &Arc<Shared>, size: usize) -> Result<Self, Error> {
         let (memory, alloc) = Memory::allocate(context, size)?;
         let span =
-            sys::Span::allocated(&alloc, memory).map_err(|errno| Error::new("the buffer cannot be mapped", errno))?;
+            sys::Span::allocated(alloc, memory).map_err(|errno| Error::new("the buffer cannot be mapped", errno))?;
         Ok(Self { span })
     }
 

@@ -82,11 +82,11 @@ pub(crate) fn device_info(fd: BorrowedFd<'_>) -> io::Result<abi::rdma_device_inf
 ///
 /// It is a buffer of the file `fd`, and nothing maps it.
 pub(crate) struct Allocated<'a> {
-    pub(super) fd: BorrowedFd<'a>,
+    fd: BorrowedFd<'a>,
     alloc: abi::rdma_alloc,
 }
 
-impl Allocated<'_> {
+impl<'a> Allocated<'a> {
     pub(crate) fn handle(&self) -> u32 {
         self.alloc.handle
     }
@@ -96,8 +96,9 @@ impl Allocated<'_> {
         self.alloc.size
     }
 
-    pub(super) fn mmap_offset(&self) -> u64 {
-        self.alloc.mmap_offset
+    /// Its file, and its offset there: for one mapping.
+    pub(super) fn into_place(self) -> (BorrowedFd<'a>, u64) {
+        (self.fd, self.alloc.mmap_offset)
     }
 }
 

@@ -57,10 +57,11 @@ pub(crate) struct Span<O> {
 
 impl<O> Span<O> {
     /// Maps a buffer; `owner` is kept as long as a piece of it exists.
-    pub(crate) fn allocated(buffer: &Allocated<'_>, owner: O) -> io::Result<Self> {
+    pub(crate) fn allocated(buffer: Allocated<'_>, owner: O) -> io::Result<Self> {
         let length = usize::try_from(buffer.size()).map_err(|_| io::Errno::INVAL)?;
-        // SAFETY: By the invariant of `Allocated`, nothing else maps it.
-        unsafe { Self::map(buffer.fd, length, buffer.mmap_offset(), owner) }
+        let (fd, offset) = buffer.into_place();
+        // SAFETY: By the invariant of `Allocated`, which is consumed, nothing else maps it.
+        unsafe { Self::map(fd, length, offset, owner) }
     }
 
     /// Maps `length` bytes of a file from `offset` on; `owner` is kept as long as a piece of them exists.
