@@ -133,6 +133,8 @@ pub struct World {
     pub node: CString,
     /// Whether the known state is certain, because no other thread uses these files.
     pub exact: AtomicBool,
+    /// Whether huge pages of hugetlbfs were mapped.
+    pub huge: AtomicBool,
     /// The descriptors. -1: the file is closed.
     fds: [AtomicI32; FILES as usize],
     known: Mutex<Known>,
@@ -167,6 +169,7 @@ impl World {
             model: Model::of(&node),
             node: CString::new(format!("/dev/{node}")).expect("there is no zero in it"),
             exact: AtomicBool::new(true),
+            huge: AtomicBool::new(false),
             fds: std::array::from_fn(|_| AtomicI32::new(-1)),
             known: Mutex::default(),
             rings: Default::default(),
@@ -191,6 +194,7 @@ impl World {
         }
         *self.known() = Known::default();
         self.exact.store(exact, Relaxed);
+        self.huge.store(false, Relaxed);
     }
 
     /// In a child of fork(2): forgets the files that it does not have. The kernel copies the descriptors before the memory, and another thread

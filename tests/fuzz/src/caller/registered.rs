@@ -9,6 +9,7 @@ use crate::{
     world,
 };
 use libc::{EDQUOT, EINTR, EINVAL, ENOMEM, EOPNOTSUPP, MAP_ANONYMOUS, MAP_HUGETLB, MAP_PRIVATE, MAP_SHARED};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Bytes of new memory, at most.
 const MOST: u64 = 64 * PAGE;
@@ -33,6 +34,9 @@ impl Caller<'_> {
         };
         let writable = if kind == Kind::ReadOnly { 0 } else { libc::PROT_WRITE };
         let protection = libc::PROT_READ | writable;
+        if kind == Kind::Huge {
+            self.world.huge.store(true, Relaxed);
+        }
         let answer = sys::mmap(address, length, protection, flags | libc::MAP_FIXED, fd, offset);
         self.expect(answer, &[EINVAL, ENOMEM])?;
         // The rest is loaded by REGISTER.
