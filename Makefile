@@ -55,7 +55,7 @@ test-arm64: ## run the tour and the memory tests on arm64
 	@$(MAKE) --no-print-directory ARCH=arm64 modules samples-c tests-c
 	@ARCH=arm64 vm/enter tests/run '*@arm64'
 
-test-debug: modules samples tests-built ## run the tests on the sanitizer kernel (built the first time, 10 minutes); T=name
+test-debug: modules samples tests-built ## run the tests on the sanitizer kernel (built the first time, 8 minutes); T=name
 	@$(call kernels,debug)
 	@vm/enter tests/run --lane debug $(T)
 

@@ -172,8 +172,8 @@ impl Delayed<Engine<'_>> {
     /// The maximum number of ends of transfers that are handled in one step.
     const STEP: usize = 32;
 
-    /// Queues requests, for which room was reserved, and starts the first one if the engine is
-    /// idle.
+    /// Queues requests, for which room was reserved, and posts transfers if the engine accepts
+    /// more.
     ///
     /// # Errors
     ///
@@ -185,7 +185,7 @@ impl Delayed<Engine<'_>> {
         Ok(())
     }
 
-    /// Queues a request that a thread will wait for, and starts it if the engine is idle.
+    /// Queues a request that a caller will wait for, and posts transfers as [`submit`](Self::submit).
     ///
     /// # Errors
     ///
@@ -197,7 +197,7 @@ impl Delayed<Engine<'_>> {
         Ok(id)
     }
 
-    /// Starts the next requests, if the engine is idle.
+    /// Posts the next transfers, if the engine accepts more.
     pub(crate) fn start_next(&self) {
         self.advance(&mut self.channel.state.lock(), None);
     }

@@ -18,7 +18,7 @@ use crate::{
 };
 use kernel::prelude::*;
 
-/// The activity of an engine. Those that come later are of more interest.
+/// The activity of an engine, in ascending order of importance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Activity {
     /// The engine has no transfer.
@@ -33,7 +33,7 @@ pub(crate) enum Activity {
 
 /// A snapshot of the state of a device. The part of each engine is consistent.
 pub(crate) struct Snapshot {
-    /// The activity of the engine that is busy for longest.
+    /// The most important activity of an engine, in the order of [`Activity`].
     pub(crate) activity: Activity,
     /// The number of open files.
     pub(crate) contexts: usize,

@@ -14,8 +14,8 @@ pub(crate) struct Abilities {
     pub(crate) largest: u64,
     /// Number of slots, at least 1.
     pub(crate) depth: usize,
-    /// Size in bytes of the transfers in the slots at which no more are posted. Other users wait for
-    /// them.
+    /// No transfers are posted while those in the slots have this many bytes or more. It limits how
+    /// long other users wait.
     pub(crate) window: u64,
     /// The engine can be [stopped](DmaEngine::abort).
     pub(crate) can_abort: bool,
@@ -53,8 +53,8 @@ pub(crate) enum Progress {
 
 /// A DMA engine.
 ///
-/// Transfers are done, and end, in the order in which they are posted. A transfer accesses memory only
-/// between [`kick`](Self::kick) and its end; an engine may also begin when it is posted.
+/// Transfers are executed, and end, in the order in which they are posted. A transfer accesses memory
+/// only between [`post`](Self::post) and its end. It begins at [`kick`](Self::kick) at the latest.
 ///
 /// All functions but [`wait_idle`](Self::wait_idle) can be called in an interrupt handler.
 /// [`acknowledge`](Self::acknowledge), [`abilities`](Self::abilities), [`responds`](Self::responds),

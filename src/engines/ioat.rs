@@ -64,7 +64,7 @@ const VERSIONS: [(u8, u8); 2] = [(3, 2), (3, 3)];
 /// The largest number of channels of a device: bits of the register ATTENTION.
 const MOST_CHANNELS: usize = 32;
 
-/// Size in bytes of the transfers in the slots at which no more are posted. They take 1 ms at
+/// No transfers are posted while those in the slots have this many bytes or more. These take 1 ms at
 /// 2 GB/s.
 const WINDOW: u64 = 2 << 20;
 
@@ -167,7 +167,7 @@ impl<'bound> Ioat<'bound> {
             bar: device.bar.clone(),
             channel,
             version: device.version,
-            // 0 stands for 32 bits.
+            // 0 stands for 2^32 bytes, which the length in a descriptor cannot hold.
             largest: if log2 == 0 { 1 << 31 } else { 1 << log2 },
             ring,
             setup: Setup {

@@ -11,7 +11,7 @@ use super::{
 use crate::kernel_ext::collections::fifo::Fifo;
 use kernel::prelude::*;
 
-/// Coherent memory that a request reads or writes.
+/// Memory that a request reads or writes: that of a buffer, mapped for the device.
 pub(crate) trait Backing {
     /// Returns the size in bytes.
     fn size(&self) -> u64;
@@ -34,7 +34,7 @@ pub(crate) trait Backing {
     fn release(&mut self, deferred: &mut Fifo<Self::Deferred>);
 }
 
-/// A part of coherent memory, which the request holds.
+/// A part of the memory of a buffer, which the request holds.
 ///
 /// # Invariants
 ///
@@ -78,11 +78,11 @@ impl<B: Backing> Span<B> {
 
 /// What a request does.
 pub(crate) enum Operation<B> {
-    /// Coherent memory to device memory. Both are of the same length.
+    /// Buffer to device memory. Both are of the same length.
     ToDevice(Span<B>, DeviceRange),
-    /// Device memory to coherent memory. Both are of the same length.
+    /// Device memory to buffer. Both are of the same length.
     FromDevice(DeviceRange, Span<B>),
-    /// Coherent memory to coherent memory, through the device memory. Both are of the same length.
+    /// Buffer to buffer, on `edu` through the device memory. Both are of the same length.
     Copy(Span<B>, Span<B>),
 }
 

@@ -66,29 +66,29 @@ impl DeviceRange {
 /// The direction of a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
-    /// From coherent memory to device memory.
+    /// From a buffer to device memory.
     ToDevice,
-    /// From device memory to coherent memory.
+    /// From device memory to a buffer.
     FromDevice,
 }
 
-/// A transfer between coherent memory and the device memory.
+/// A transfer between a buffer and the device memory.
 ///
-/// The bytes at `address` must be coherent memory of this device. This is guaranteed by the type that
-/// returns bus addresses, [`Backing`](crate::engines::request::Backing).
+/// The bytes at `address` must be mapped for this device. This is guaranteed by the type that returns
+/// bus addresses, [`Backing`](crate::engines::request::Backing).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DeviceTransfer {
     /// The direction.
     pub(crate) direction: Direction,
-    /// Bus address of the first byte in coherent memory.
+    /// Bus address of the first byte in the buffer.
     pub(crate) address: u64,
     /// The range of the device memory.
     pub(crate) device: DeviceRange,
 }
 
-/// A transfer from coherent memory to coherent memory, which does not use the device memory.
+/// A transfer from buffer to buffer, which does not use the device memory.
 ///
-/// All bytes must be coherent memory of this device, as those of [`DeviceTransfer`].
+/// All bytes must be mapped for this device, as those of [`DeviceTransfer`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DirectTransfer {
     /// Bus address of the first byte to read.

@@ -175,8 +175,8 @@ impl Buffer {
         self.origin == Origin::Allocated
     }
 
-    /// Returns a file of the buffer that other drivers can import (dma-buf), with this access mode,
-    /// if there is none. The file holds a reference to the buffer.
+    /// Returns the dma-buf of the buffer, which other drivers can import. Creates it with this access
+    /// mode if there is none. It holds a reference to the buffer.
     ///
     /// # Errors
     ///

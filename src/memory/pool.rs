@@ -277,7 +277,7 @@ impl Pool {
     }
 
     /// Frees the memory of all buffers. The device must not access it any more. Returns the number
-    /// of buffers that other drivers do not stop to access. Their memory is leaked.
+    /// of buffers that other drivers do not stop accessing. Their memory is leaked.
     pub(crate) fn revoke_all(&self, emptied: &Emptied<'_>) -> usize {
         let deadline = clock::now() + Self::IMPORTERS_MS * NSEC_PER_MSEC;
         self.registry.revoke_all(emptied, deadline)

@@ -241,7 +241,7 @@ impl<T: QueueTypes> Flight<T> {
         (self.used > 0).then_some(self.oldest)
     }
 
-    /// Whether the transfer that ends next is one of this lane, for which no thread waits.
+    /// Whether the transfer that ends next is one of this lane, for which no caller waits.
     pub(super) fn is_next_for(&self, lane: LaneId) -> bool {
         let slot = self.slots.get(self.oldest).and_then(Option::as_ref);
         let active = slot.and_then(|slot| self.active.get(slot.active));

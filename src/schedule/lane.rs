@@ -32,7 +32,7 @@ pub(crate) struct LaneId(pub(super) usize);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct UserId(pub(super) usize);
 
-/// The ring that a lane is in.
+/// The circular list of lanes that a lane is in. (It has nothing to do with a completion ring.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// No ring.
@@ -409,7 +409,7 @@ impl<T: QueueTypes> Lane<T> {
         self.completed = taken;
     }
 
-    /// Fails up to [`STEP`](Self::STEP) requests that wait, and stops after one that a thread waits for,
+    /// Fails up to [`STEP`](Self::STEP) requests that wait, and stops after one that a caller waits for,
     /// which is returned to be woken. Returns whether there may be more.
     pub(super) fn fail_batch(
         &mut self,

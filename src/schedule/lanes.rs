@@ -38,7 +38,7 @@ use kernel::prelude::*;
 
 /// The effects of a completion.
 pub(super) struct Completed<T: QueueTypes> {
-    /// The thread that waits for the request, to be woken.
+    /// The caller that waits for the request, to be woken.
     pub(super) caller: Option<T::Caller>,
     /// The number of requests that failed because they are linked to it.
     pub(super) links: usize,
@@ -309,7 +309,7 @@ impl<T: QueueTypes> Lanes<T> {
 
     /// Fails some of the requests that wait in the lane at the cursor with `error`. The cursor moves on
     /// when none are left. Returns the lane, if there is one, the number of requests that failed, and a
-    /// thread to be woken.
+    /// caller to be woken.
     pub(super) fn fail_batch(
         &mut self,
         cursor: &mut LaneCursor,

@@ -87,7 +87,7 @@ pub(crate) struct Step<T: QueueTypes> {
     pub(crate) notice: Option<Notice<T>>,
 }
 
-/// What can be dropped in process context only.
+/// Values that must be dropped in process context.
 pub(crate) struct Deferred<T: QueueTypes> {
     /// Jobs without an owner.
     jobs: Fifo<Job<T>>,
@@ -109,7 +109,7 @@ impl<T: QueueTypes> Deferred<T> {
     }
 }
 
-/// The state of a request whose thread stops waiting for it.
+/// The state of a request whose caller stops waiting for it.
 pub(crate) enum AbandonedWait<T: QueueTypes> {
     /// It waits in its lane: it was not started, or is between two pieces.
     Waiting(Entry<Job<T>>),
@@ -380,7 +380,7 @@ impl<T: QueueTypes> Queue<T> {
         self.notice(lane, Change::PutBack)
     }
 
-    /// The thread that waits for a request stops waiting.
+    /// Detaches a request from the caller that waits for it, because the caller stops waiting.
     pub(crate) fn abandon_wait(&mut self, lane: LaneId, id: SyncId) -> AbandonedWait<T> {
         if let Some(number) = self.flight.find(|active| active.is(id)) {
             if self.flight.is_abandoned(number) {

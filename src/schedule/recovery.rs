@@ -52,10 +52,10 @@ impl<T: QueueTypes> Queue<T> {
         }
     }
 
-    /// Completes one of the engine's requests with `ETIMEDOUT`. The engine keeps the request, so that
-    /// its completion needs another job, `completion`. All requests that wait are
-    /// [failed](Self::fail_batch) from now on. No more steps are needed if all have been completed, or
-    /// if the completion is missing.
+    /// Completes one of the engine's requests with `ETIMEDOUT`. The engine keeps the job of the
+    /// request, so that the completion is written to a blank job, `completion`. From now on, all
+    /// requests that wait are [failed](Self::fail_batch). No more steps are needed if all have been
+    /// completed, or if there is no blank job.
     pub(crate) fn time_out(&mut self, completion: &mut Option<Entry<Job<T>>>) -> Step<T> {
         let number = self.find_overdue(completion.is_some());
         Step {
@@ -115,7 +115,7 @@ impl<T: QueueTypes> Queue<T> {
         self.closed = Some(error);
     }
 
-    /// Answers one of the threads that wait for what the engine has, if the queue is closed.
+    /// Answers one of the callers whose requests the engine has, if the queue is closed.
     pub(super) fn fail_caller(&mut self) -> Option<T::Caller> {
         let error = self.closed?;
         let number = self.flight.find(|active| active.waited_for())?;

@@ -17,11 +17,11 @@ pub(crate) struct Counters {
     pub(crate) interrupts: u64,
     /// Interrupts at which no transfer had ended.
     pub(crate) spurious_interrupts: u64,
-    /// Transfers whose end was found by the watchdog.
+    /// Transfers that the watchdog has completed: their interrupts were lost, or it has stopped them.
     pub(crate) watchdog_recoveries: u64,
-    /// Requests that the engine kept after their owner had abandoned them.
+    /// Requests that the engine kept after they were abandoned or timed out.
     pub(crate) quarantined: u64,
-    /// Requests that were cancelled before they were started.
+    /// Requests that were cancelled.
     pub(crate) cancelled: u64,
     /// Requests that have ended, with any result.
     pub(crate) completed: u64,

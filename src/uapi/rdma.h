@@ -169,8 +169,8 @@ struct rdma_device_info {
  *
  * The memory is charged to the user (RLIMIT_MEMLOCK, unless the caller has
  * CAP_IPC_LOCK), to the context, to the device and to the memory cgroup of the
- * caller, until it is freed. If the allocation fails, the reason is in the kernel
- * log.
+ * caller, until it is freed. The kernel log has the reason of EDQUOT, and of ENOMEM
+ * for the memory itself; it gets at most one message in 5 seconds.
  *
  * EDQUOT  the limit of the context or the device would be exceeded (the parameters
  *         context_mib and device_mib of the module)
@@ -245,10 +245,10 @@ struct rdma_register {
  *
  * Other drivers import the descriptor, and access the memory without a copy.
  * mmap(2) of it maps the buffer from its first byte on, with the rules that are
- * documented below. The buffer exists until its handle is freed, or the context
- * ends, and the dma-buf, its mappings and its importers are gone. Its charge stays,
- * too. Until the dma-buf is gone, the call returns further descriptors of the same
- * one, and the module cannot be unloaded.
+ * documented below. The buffer exists, and is charged, as long as it has its handle,
+ * or the dma-buf, its mappings or its importers exist. Until the dma-buf is gone, the
+ * call returns further descriptors of the same one, and the module cannot be
+ * unloaded.
  *
  * Requests neither wait for the fences of other drivers nor add any: collect the
  * completion before another driver accesses the buffer, and let that driver end
@@ -256,13 +256,13 @@ struct rdma_register {
  * for fences. poll(2) on the descriptor does, too.
  *
  * When the device is gone, an access to a mapping raises SIGBUS, and mmap(2),
- * importers' mapping, and DMA_BUF_IOCTL_SYNC with DMA_BUF_SYNC_START fail with
+ * new mappings by importers, and DMA_BUF_IOCTL_SYNC with DMA_BUF_SYNC_START fail with
  * ENODEV. Importers that support it (invalidate_mappings) are asked to stop, and the
  * memory is freed when they have. If another importer has the memory mapped, or one
  * does not stop within a second, it is never freed.
  *
- * For a device that cannot access the memory, or not coherently, importers' mapping
- * fails with EOPNOTSUPP; the kernel log has the reason.
+ * If the importer's device cannot access the memory, or not coherently, the mapping
+ * by the importer fails with EOPNOTSUPP; the kernel log has the reason.
  *
  * EINVAL      no buffer has this handle
  * EMFILE, ENFILE  there are too many open files
@@ -403,16 +403,17 @@ struct rdma_buffer_info {
  * Device memory belongs to the user (uid) that wrote it last. It is filled with zeros
  * before another user reads it or writes a part of it.
  *
- * EACCES    the buffer to write was registered with RDMA_REGISTER_READ_ONLY
+ * EACCES    the buffer to write was registered with RDMA_REGISTER_READ_ONLY, or
+ *           imported with RDMA_IMPORT_READ_ONLY
  * EAGAIN    RDMA_IOC_TRANSFER, and the file has O_NONBLOCK
  * EBADF     RDMA_OP_TO_DEVICE or RDMA_OP_COPY, and the file is not open for
  *           writing; RDMA_OP_FROM_DEVICE, and the file is not open for reading
- * EINTR     a signal handler ran while the engine was executing this request; the
- *           contents of the destination range are undefined. After a stop, the call
- *           is restarted; after a signal handler with SA_RESTART, it is restarted if
- *           the engine had not begun the request. Events that are not signals to the
- *           program, such as those of a tracer, a frozen control group or io_uring,
- *           are deferred until the request has ended, however long it is queued.
+ * EINTR     a signal handler ran. If the engine had begun the request, the contents
+ *           of the destination range are undefined. If it had not, the request was
+ *           removed and moved no bytes, and the call is restarted if the handler has
+ *           SA_RESTART. After a stop without a handler, the call is restarted. Events
+ *           that are not signals to the program, such as those of a tracer, a frozen
+ *           control group or io_uring, are deferred until the request has ended.
  * EINVAL    the operation or a handle is not valid; RDMA_OP_TO_DEVICE or
  *           RDMA_OP_FROM_DEVICE with two buffers, or on a device without memory; a
  *           range is empty, or not within its buffer or the device memory; the
@@ -518,7 +519,7 @@ struct rdma_completion {
  * If the context has a completion ring, the call only waits: @completions, @max and
  * @completion_size must be 0. It waits until @min completions are in the ring, that
  * is, until the tail is at least @min beyond the head, and returns their number.
- * What is said above about completions to collect holds for those in the ring.
+ * It then ends early for the same reasons as without a ring.
  *
  * E2BIG   @completion_size is too large
  * EAGAIN  there are no completions, and the file has O_NONBLOCK. (With O_NONBLOCK
@@ -615,10 +616,10 @@ struct rdma_eventfd {
  *
  * The driver writes completion number n to the entry n % @entries, and then stores
  * n + 1 in the tail. The program reads the completions from the head up to the tail,
- * and then stores the number of the next one to read in the head. This makes room
- * for requests, so that RDMA_IOC_SUBMIT finds it, but does not wake a thread in
- * poll(2); RDMA_IOC_WAIT does, with a @min of 0, too. Completions are never lost: a
- * request is accepted only if there is an entry for its completion.
+ * and then stores the number of the next one to read in the head. The next
+ * RDMA_IOC_SUBMIT can use the room that this makes. It does not wake a thread that
+ * waits for room in poll(2); RDMA_IOC_WAIT does, also with a @min of 0. Completions
+ * are never lost: a request is accepted only if there is an entry for its completion.
  *
  * Head and tail are counted modulo 2^32. They begin a few thousand completions before
  * they wrap around, so that a program that does not expect this fails early: read the

@@ -203,7 +203,7 @@ TEST_F(ioat_broken, at_random)
 		good += works();
 	EXPECT_EQ(100, good);
 	if (variant->lies)
-		FIGURE("%d faults of an I/OAT device that lies",
+		FIGURE("%d faults of an I/OAT device that reports completions too early",
 		       "%ld copies, %ld failed as documented, the device said of %ld that they had ended", self->faults, done,
 		       failed, mismatches);
 	else

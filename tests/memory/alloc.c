@@ -184,7 +184,7 @@ TEST_F_TIMEOUT(alloc, zeroed, 240)
 		memset(buffer.bytes, 0xee, size);
 		ASSERT_EQ(0, release(self->fd, &buffer));
 	}
-	FIGURE("%d fresh buffers, %llu bytes", "%llu bytes of anybody's", count, (unsigned long long)looked_at,
+	FIGURE("%d new buffers, %llu bytes", "%llu bytes that are not zero", count, (unsigned long long)looked_at,
 	       (unsigned long long)foreign);
 }
 

@@ -167,7 +167,7 @@ TEST_F(fairness, a_dead_hog_leaves_nothing_behind)
 	death = now() - began;
 	first = submitted_us(&self->small);
 	second = submitted_us(&self->small);
-	FIGURE("%d hogs with full queues of %s killed", "dead in %lld us; then a transfer takes %lld us, and the next one %lld us",
+	FIGURE("%d programs with full queues of %s killed", "dead in %lld us; then a transfer takes %lld us, and the next one %lld us",
 	       variant->hogs, variant->long_copies ? "copies" : "transfers", (long long)death, (long long)first,
 	       (long long)second);
 	/* No thread waits for the engine. */

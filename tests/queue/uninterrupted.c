@@ -201,7 +201,7 @@ static void judge(struct __test_metadata *_metadata, FIXTURE_DATA(uninterrupted)
 	EXPECT_EQ(worker->transfers, transfers_so_far() - before);
 	EXPECT_LE(-1000, worker->earliest);
 	EXPECT_GE(SLACK_US, worker->latest);
-	FIGURE("%s disturbed by %s %d times", "%d of %d calls ended by it, %ld transfers too many, deadlines kept to %ld us",
+	FIGURE("%s interrupted by %s %d times", "%d of %d calls ended by it, %ld transfers too many, deadlines kept to %ld us",
 	       work_names[work], disturbance, TIMES, worker->wrong, worker->calls,
 	       transfers_so_far() - before - worker->transfers, (long)worker->latest);
 }

@@ -124,8 +124,8 @@ impl Reservation<'_> {
         self.room = 0;
     }
 
-    /// Queues requests, and starts the engine if it is idle. Returns the number of requests, which
-    /// must not exceed the room.
+    /// Queues requests, and posts their first transfers if the engine accepts more. Returns the
+    /// number of requests, which must not exceed the room.
     ///
     /// # Errors
     ///

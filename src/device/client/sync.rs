@@ -53,8 +53,8 @@ impl Client {
         }
     }
 
-    /// Queues a request that a caller waits for, the only one of `jobs`, and starts the engine if it
-    /// is idle. Leaves the list empty.
+    /// Queues a request that a caller waits for, the only one of `jobs`, and posts its first transfers
+    /// if the engine accepts more. Leaves the list empty.
     ///
     /// # Errors
     ///

@@ -136,8 +136,8 @@ impl Delayed<Engine<'_>> {
         }
     }
 
-    /// Recovers from a late transfer. `completion` is a blank job, for the completion of a transfer
-    /// that does not end.
+    /// Recovers from a late transfer. `completion` is a blank job. It becomes the completion of a
+    /// transfer that does not end.
     fn recover(
         &self,
         state: &mut ChannelState,

@@ -123,7 +123,7 @@ impl<'bound> Ring<'bound> {
         self.address(number)
     }
 
-    /// Forgets the status that the channel has written.
+    /// Overwrites the status that the channel has written, before the channel is used again.
     pub(super) fn clear_status(&self) {
         self.completion.write_words(0, &[regs::state::ACTIVE]);
     }

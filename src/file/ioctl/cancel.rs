@@ -14,7 +14,7 @@ use kernel::prelude::*;
 
 passed!(input rdma_cancel: 16);
 
-/// Cancels requests that the engine has not begun. Returns the number of cancelled requests.
+/// Cancels requests, as [`Client::cancel`](crate::device::Client::cancel). Returns their number.
 pub(super) fn cancel(context: &Context, argument: Argument<uapi::rdma_cancel>) -> Result<usize> {
     let wanted = argument.read(uapi::RDMA_CANCEL_ALL)?;
     let cookie = match wanted.flags {

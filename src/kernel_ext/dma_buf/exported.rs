@@ -42,7 +42,7 @@ unsafe impl Send for Pointer {}
 pub(super) enum Access {
     /// The driver ends it when it is asked to.
     Revocable,
-    /// The driver ends it when it wants to.
+    /// The driver ends it at any time, or never.
     Lasting,
 }
 
@@ -101,7 +101,7 @@ impl Exported {
         Ok(dma_buf)
     }
 
-    /// Forgets a dma-buf, which is being freed.
+    /// Clears the pointer to a dma-buf that is being freed.
     pub(super) fn forget(&self, dma_buf: *mut bindings::dma_buf) {
         let mut pointer = self.dma_buf.lock();
         // Another one may have been created since the last reference to this one was dropped.

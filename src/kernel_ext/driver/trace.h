@@ -31,7 +31,7 @@
 		{ RDMA_OP_FROM_DEVICE, "from_device" }, \
 		{ RDMA_OP_COPY, "copy" })
 
-/* A request was queued. */
+/* A request is about to be queued; if it is refused, rdma_complete follows. */
 TRACE_EVENT(rdma_submit,
 	TP_PROTO(u32 dev, u64 context, u64 cookie, u32 operation, u64 length),
 	TP_ARGS(dev, context, cookie, operation, length),

@@ -34,7 +34,7 @@ pub(crate) enum Teardown {
     Closed = 0,
     /// All mappings have been zapped.
     Zapped = 1,
-    /// The engine is idle.
+    /// All engines are idle.
     Idle = 2,
     /// A transfer does not end. Its memory is never freed.
     Stuck = 3,
@@ -53,7 +53,8 @@ pub(crate) fn submit_enabled() -> bool {
     unsafe { rdma_trace_submit_enabled() }
 }
 
-/// A request was queued. `operation` is that of `uapi/rdma.h`.
+/// A request is about to be queued; if it is refused, [`complete`] follows. `operation` is that of
+/// `uapi/rdma.h`.
 pub(crate) fn submit(dev: u32, context: u64, cookie: u64, operation: u32, length: u64) {
     // SAFETY: The function has numbers as arguments only.
     unsafe { rdma_trace_submit(dev, context, cookie, operation, length) }

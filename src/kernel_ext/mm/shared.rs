@@ -115,7 +115,7 @@ impl<C: Unpin> PinnedDrop for RevocableMemory<C> {
     }
 }
 
-/// Memory that can be mapped into programs.
+/// Memory of a buffer. Coherent memory can be mapped into programs; other memory cannot.
 ///
 /// # Invariants
 ///

@@ -320,7 +320,8 @@ impl<F: MappableFiles> VmaOperations<F> {
                 // `Closed::zap` would not remove the page from this mapping.
                 return Err(ENXIO);
             }
-            // SAFETY: By the safety requirement, `vmf` is a fault in a mapping by `prepare`.
+            // SAFETY: By the safety requirement, `vmf` is a fault in a mapping by `prepare` or
+            // `set_up`.
             let fault = unsafe { Fault::new(vmf) };
             let page = fault.page().wrapping_sub(shared.first_page());
             let loaded = shared

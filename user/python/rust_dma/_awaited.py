@@ -70,7 +70,7 @@ class Awaited:
             _soon(future, _finish, completion)
 
     def close(self, context: Context) -> None:
-        """Let all of them fail: the context is about to be closed."""
+        """Fail all requests that coroutines await, because the context is about to be closed."""
         if self._process == os.getpid():  # a child of fork(2) shares what its parent's event loop watches
             self._fail(context, ValueError("the context is closed"))
 

@@ -1,4 +1,4 @@
-"""The number by which the driver knows a buffer."""
+"""Handles: the numbers that identify buffers."""
 
 import os
 import threading

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from rust_dma._context import Context
 
-# The watchdog of the driver ends a transfer within a second.
+# The driver fails a transfer that does not end within a second (1.0 to 1.1 s).
 _LONGEST_TRANSFER_S = 2
 
-# What the device may access as long as the process lives: nothing is known of the end of a transfer.
+# Memory that the device may access until the process ends, because it is not known whether a transfer has ended.
 _for_ever: list[memoryview] = []
 
 
@@ -117,7 +117,7 @@ def address_of(view: memoryview) -> int:
 
 
 def _is_used(context: Context, handle: int) -> bool:
-    """Whether a buffer has requests. After a removal of the device there are none: it waits for the transfer."""
+    """Return whether a buffer has requests. After a removal of the device it has none: the driver has waited for the transfer."""
     info = _abi.rdma_buffer_info(handle=handle)
     try:
         context._call(_abi.RDMA_IOC_BUFFER_INFO, info)

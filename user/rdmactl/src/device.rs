@@ -1,6 +1,6 @@
 //! The devices, and how they are named on the command line.
 //!
-//! What a node is, its open file says; sysfs adds the address. A node may have another name than in the kernel, and a container may
+//! The type of a node is read from its open file, its address from sysfs. A node may have another name than in the kernel, and a container may
 //! have no sysfs.
 
 use std::{

@@ -6,7 +6,7 @@ use clap::CommandFactory;
 
 use crate::cli::Cli;
 
-/// What is said of a command besides its options.
+/// The parts of a command's help besides its options.
 pub struct Page {
     /// The command; the tool itself for none.
     pub command: &'static str,
@@ -22,8 +22,8 @@ pub type Code = (&'static str, &'static str);
 const SUCCESS: Code = ("0", "success");
 const SYSTEM: Code = ("1", "an error of a file, a disk, or another part of the system");
 const USAGE: Code = ("2", "invalid arguments");
-const UNAVAILABLE: Code = ("3", "no device, or no permission for it");
-const DEVICE: Code = ("4", "the device was removed, or did not end a transfer");
+const UNAVAILABLE: Code = ("3", "no device that this version can use, or no permission for it");
+const DEVICE: Code = ("4", "the device was removed, reported an error, or did not end a transfer");
 const DIFFERENT: Code = ("5", "the returned data differs from the original (copy --verify)");
 const NOT_RUN: Code = ("126", "the traced command cannot be run");
 const NOT_FOUND: Code = ("127", "the traced command is not found");

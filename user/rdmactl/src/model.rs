@@ -24,13 +24,13 @@ impl Model {
         }
     }
 
-    /// Of an open device. Without sysfs, as in a container, what it can do shows which one it is.
+    /// The model of an open device, from sysfs. Without sysfs, as in a container, its capabilities show it.
     pub fn of(device: &Device, info: &Info) -> Self {
         let known = device.on_bus("").and_then(|path| Self::at(&path));
         known.unwrap_or(if info.copies_directly() { Self::Ioat } else { Self::Edu })
     }
 
-    /// Of a directory below /sys/bus/pci/devices; none if it is another device.
+    /// The model of the device of a directory below /sys/bus/pci/devices; none if it is another device.
     pub fn at(directory: &Path) -> Option<Self> {
         let id = |name| sysfs::text(directory.join(name));
         Self::with_ids(&id("vendor")?, &id("device")?)

@@ -23,7 +23,7 @@ struct Reported<'a> {
 }
 
 impl Output {
-    /// As JSON or as text; next to data on standard output, or alone there.
+    /// `json`: as JSON instead of text. `next_to_data`: results go to standard error, because standard output has data.
     pub fn new(json: bool, next_to_data: bool) -> Self {
         Self { json, aside: next_to_data }
     }

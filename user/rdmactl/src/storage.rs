@@ -1,4 +1,4 @@
-//! Files that are complete when the program says so.
+//! Writes files to storage (fsync) before the program reports success.
 
 use std::{fs::File, io};
 

@@ -147,8 +147,9 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// [`Error::Unreachable`] if the device cannot access its memory, or the other driver does not allow it; [`Error::System`] if the
-    /// descriptor is not a dma-buf, or is not open for reading and writing; [`Error::Inherited`], [`Error::Gone`].
+    /// [`Error::Unreachable`] if the device cannot access its memory, or the other driver does not allow it; [`Error::Access`] if the
+    /// descriptor is not open for reading and writing; [`Error::System`] if it is not a dma-buf, or a limit of memory is reached;
+    /// [`Error::Inherited`], [`Error::Gone`].
     pub fn import(&self, dma_buf: OwnedFd) -> Result<DmaBuf, Error> {
         DmaBuf::import(&self.shared, dma_buf)
     }
@@ -243,7 +244,8 @@ impl Context {
     }
 
     /// Cancels all requests of the context that the engine has not started; returns their number. They fail with
-    /// [`Error::Cancelled`].
+    /// [`Error::Cancelled`]. With [`Info::can_abort`](crate::Info::can_abort), also one that has started, unless all of its
+    /// transfers have begun.
     ///
     /// # Errors
     ///

@@ -142,7 +142,7 @@ pub enum Error {
     #[error("the engine reported an error, and the destination contains undefined bytes: repeat the request")]
     Engine,
 
-    /// An earlier transfer never ended (EIO).
+    /// An earlier transfer has not ended, or the device was not a bus master (EIO).
     #[error(
         "an earlier transfer has not ended, so that the engine cannot be used: unbind the driver, and bind it again"
     )]

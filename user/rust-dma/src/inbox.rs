@@ -109,7 +109,7 @@ impl Inbox {
         deadline: Option<Instant>,
         end: impl Fn(&State) -> Option<R>,
     ) -> Option<R> {
-        // It does not change while a request can be waited for.
+        // Whether there is a ring does not change while a request can be waited for.
         let has_ring = self.lock().has_ring();
         loop {
             let mut completions = [abi::rdma_completion::default(); AT_ONCE];

@@ -72,13 +72,13 @@ pub enum Interrupt {
 pub struct BufferInfo {
     /// The handle, which identifies it within its context.
     pub handle: u32,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Its offset for mmap(2).
+    /// Its offset for mmap(2); `0x7fff_ffff_ffff_ffff` for registered and imported memory, which cannot be mapped.
     pub mmap_offset: u64,
     /// Number of its mappings, in all processes.
     pub mappings: u32,
-    /// Number of its requests that are waiting or running.
+    /// Number of its requests that are queued or executing.
     pub requests: u32,
 }
 

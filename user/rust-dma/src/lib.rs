@@ -82,7 +82,7 @@ pub use crate::{
     request::{Buffers, Operand, Request},
 };
 
-/// Size of the device memory. Source: QEMU, docs/specs/edu.rst, "DMA".
+/// Size of the device memory of `edu` in bytes; for others, see [`Info`]. Source: QEMU, docs/specs/edu.rst, "DMA".
 pub const DEVICE_MEMORY_SIZE: u64 = abi::RDMA_DEVICE_MEMORY_SIZE as u64;
 
 /// Size of the largest buffer.

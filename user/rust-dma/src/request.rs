@@ -125,7 +125,8 @@ pub(crate) trait Place {
 }
 
 impl<S: Operand, D: Operand> Request<(S, D)> {
-    /// Copies bytes of one buffer to another one, from `at` on, through the device memory, which is overwritten. Their number is not limited.
+    /// Copies bytes of one buffer to another one, from `at` on. Their number is not limited. Unless
+    /// [`Info::copies_directly`](crate::Info::copies_directly), the device memory is overwritten.
     ///
     /// To copy within a buffer, split it ([`Buffer::split_at`]).
     pub fn copy(source: S, bytes: impl RangeBounds<usize>, destination: D, at: usize) -> Self {

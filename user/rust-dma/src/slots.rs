@@ -1,4 +1,4 @@
-//! What has become of each request of a context.
+//! The state of each submitted request of a context, by its cookie.
 
 use std::{mem, os::fd::BorrowedFd, task::Waker, time::Duration};
 

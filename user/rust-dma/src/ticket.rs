@@ -106,7 +106,7 @@ impl Ticket {
         end.map_or(Poll::Pending, Poll::Ready)
     }
 
-    /// Cancels the request if the engine has not started it; returns whether it has.
+    /// Cancels the request, as [`Pending::cancel`](crate::Pending::cancel); returns whether it is cancelled.
     pub(crate) fn cancel(&self) -> Result<bool, Errno> {
         match sys::cancel(self.context.own_fd()?, self.cookie) {
             Ok(count) => Ok(count > 0),

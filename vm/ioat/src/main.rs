@@ -5,8 +5,8 @@
 //! and [`device`], which are all that the engine is; [`interrupts`], [`timing`] and [`config`] are its surroundings. [`faults`] and
 //! [`control`] are for tests, and no hardware has them. Below are [`memory`] and the connection to QEMU: [`guest_memory`] and [`server`].
 //!
-//! It was compared with what is known of the hardware: the drivers in Linux and DPDK, which work with it (`tests/ioat/`), and Intel's
-//! datasheets. It was never compared with hardware. RAID operations, DCA and power management are missing.
+//! It follows the drivers in Linux and DPDK, which work with it (`tests/ioat/`), and Intel's datasheets. It was never compared with
+//! hardware. RAID operations, DCA and power management are missing.
 //!
 //! Usage: `ioat SOCKET [OPTIONS]`: an I/OAT device for QEMU's `-device '{"driver":"vfio-user-pci","socket":{"type":"unix","path":"SOCKET"}}'`.
 

@@ -44,7 +44,8 @@ pub(crate) trait File:
     /// The page of the file at which its ring begins. No other memory has pages there.
     const RING_PAGE: usize;
 
-    /// Creates an open file for open(2). It is dropped when the last file descriptor is closed.
+    /// Creates an open file for open(2). It is dropped when its last file descriptor and its last
+    /// mapping are gone.
     fn open(device: Arc<Self::Device>) -> Result<Arc<Self>>;
 
     /// Returns the size of the file for read(2), write(2) and lseek(2), in bytes.

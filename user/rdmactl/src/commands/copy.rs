@@ -1,6 +1,6 @@
 //! `copy`: a file through the engine.
 //!
-//! A piece is one copy from a buffer to another one. Several pieces are in flight on each device, so that its engine is never idle. Devices take turns, and pieces come out in the order in which they went in. Buffers are
+//! A piece is one copy from a buffer to another one. Several pieces are in flight on each device, so that its engine is never idle. Devices take turns, and pieces are written in the order in which they were read. Buffers are
 //! accessed only by read(2) and write(2), which return an error if a device is removed, while a load would raise SIGBUS.
 
 mod destination;
@@ -144,7 +144,7 @@ struct Copier {
 impl Copier {
     fn copy(&mut self, mut source: Source) -> Result<(), Failure> {
         loop {
-            // A slow stream sees each piece come out without waiting for those that follow.
+            // From a slow stream, each piece is written when it is complete, without waiting for more input.
             while !source.is_ready() && !self.flights.is_empty() {
                 self.land()?;
             }
@@ -178,7 +178,7 @@ impl Copier {
         }
     }
 
-    /// Waits for the next piece that comes out, and writes it.
+    /// Waits for the oldest piece in flight, and writes it.
     fn land(&mut self) -> Result<(), Failure> {
         match self.flights.pop_front() {
             None => {}

@@ -1,7 +1,7 @@
 //! Files as destinations.
 //!
-//! A file gets its name when it is complete, so that an accident leaves the old one, if what cp(1) keeps can be kept: owner, mode, links,
-//! attributes, mounts. Otherwise it is written in place, as cp does.
+//! A file is written under a temporary name, and renamed when it is complete, so that an interrupted copy leaves the old file as it was.
+//! If its owner, mode, links, attributes or mount would be lost by that, it is written in place, as cp(1) does.
 
 use std::{
     fs::{self, File, OpenOptions, Permissions},

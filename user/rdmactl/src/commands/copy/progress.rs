@@ -10,7 +10,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// For this number of bytes, if it is known.
+    /// Shows the progress of a copy of this number of bytes, if it is known.
     pub fn new(shown: bool, length: Option<u64>) -> Self {
         if !shown {
             return Self { bar: ProgressBar::hidden() };

@@ -25,7 +25,7 @@ pub enum Finding {
 
 type Checks = Vec<(&'static str, Finding)>;
 
-/// All checks. What is open proves that all else works. Otherwise, checks that make no sense because something is missing are left out.
+/// All checks. If a device can be opened, the checks of what that needs succeed. Otherwise, checks that depend on a failed one are left out.
 pub fn all(wanted: Option<&str>) -> Checks {
     let opened = one(wanted).and_then(|device| device.open().map(|context| (device, context)));
     let mut checks = vec![("kernel", system::kernel())];

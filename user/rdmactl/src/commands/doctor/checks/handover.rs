@@ -2,7 +2,7 @@
 
 use super::{Finding, note, system::Plugged, wrong};
 
-/// Of these devices. If there is no other device, nothing works.
+/// The finding for I/OAT devices that are not bound to rdma: an error if there is no other device.
 pub fn of(devices: &[Plugged], has_another: bool) -> Finding {
     let owner = |device: &Plugged| match &device.driver {
         Some(driver) => format!("{} is {driver}'s", device.address),

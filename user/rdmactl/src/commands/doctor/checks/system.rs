@@ -62,7 +62,7 @@ pub fn kernel() -> Finding {
     kernel_of(&release, config.map(|text| text.lines().any(|line| line == "CONFIG_RUST=y")))
 }
 
-/// For a kernel that has Rust, that has not, or for which this is unknown.
+/// The advice for a kernel with Rust, without Rust, or of which this is unknown.
 fn kernel_of(release: &str, rust: Option<bool>) -> Finding {
     let mut numbers =
         release.split(|character: char| !character.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
