@@ -170,6 +170,7 @@ class Arguments(Cases):
                 [context.request_to_device(buffer, 1)] * 1025, linked=True
             ),
             "at least 2 and at most 1 completions": lambda: context.wait(2, 1),
+            "at least 3 and at most 2 completions": lambda: asyncio.run(context.wait_async(3, 2)),
         }.items():
             with self.subTest(message), self.assertRaisesRegex(ValueError, message):
                 call()

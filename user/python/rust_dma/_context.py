@@ -232,9 +232,7 @@ class Context:
     def wait(self, minimum: int = 1, maximum: int | None = None, timeout: float | None = None) -> list[Completion]:
         """Collect completions in order: at least `minimum`, at most `maximum` (without one, 64, or `minimum` if that is more), but wait
         for at most `timeout` seconds. There are fewer, too, if the device is gone."""
-        maximum = max(minimum, _BATCH) if maximum is None else maximum
-        if minimum < 0 or maximum < max(minimum, 1):
-            raise ValueError(f"at least {minimum} and at most {maximum} completions")
+        maximum = _maximum(minimum, maximum)
         deadline = _deadline(timeout)
         while len(self._kept) < maximum:
             try:
@@ -260,7 +258,7 @@ class Context:
         """The same as `wait`, in asyncio's event loop."""
         import asyncio
 
-        maximum = max(minimum, _BATCH) if maximum is None else maximum
+        maximum = _maximum(minimum, maximum)
         try:
             if len(self._kept) < maximum:
                 self._collect()
@@ -275,7 +273,10 @@ class Context:
         return self._take(maximum)
 
     def cancel(self, cookie: int | None = None) -> int:
-        """Cancel the requests that have not started, of this cookie or all; returns their number."""
+        """Cancel the requests that the engine has not started, with this cookie or all; return their number.
+
+        With RDMA_CAP_ABORT, also one that has started, unless all of its transfers have begun.
+        """
         return self._cancel(cookie)
 
     def read(self, length: int | None = None, at: int = 0) -> bytes:
@@ -402,6 +403,14 @@ class Context:
             raise
         except OSError as error:
             raise _node.explained(error, {errno.ENODEV: f"{self.node} has been removed", **(reasons or {})}) from None
+
+
+def _maximum(minimum: int, maximum: int | None) -> int:
+    """The largest number of completions to return."""
+    maximum = max(minimum, _BATCH) if maximum is None else maximum
+    if minimum < 0 or maximum < max(minimum, 1):
+        raise ValueError(f"at least {minimum} and at most {maximum} completions")
+    return maximum
 
 
 def _deadline(timeout: float | None) -> int:
