@@ -115,13 +115,22 @@ kernel_of_the_earlier_version_is_removed() {
 	quietly inside dpkg --purge "linux-headers-$newer" && version=$next && [[ $(installed) == "$release" && $(modules | wc -l) == 1 ]]
 }
 
+# A module of another package, which cannot be built.
+another_module() {
+	mkdir "$root/usr/src/other-1" && printf '%s\n' >"$root/usr/src/other-1/dkms.conf" \
+		PACKAGE_NAME=other PACKAGE_VERSION=1 BUILT_MODULE_NAME=other DEST_MODULE_LOCATION=/updates AUTOINSTALL=yes MAKE=false CLEAN=true || return
+	touch "$root/usr/src/other-1/Makefile"
+	quietly inside dkms add other/1 || return
+	! inside dkms build other/1 -k "$release" >/dev/null 2>&1
+}
 upgrade() {
-	quietly make_next "$last" && quietly inside sh -c "dpkg --install /srv/$last/*.deb" || return
+	another_module && quietly make_next "$last" && quietly inside sh -c "dpkg --install /srv/$last/*.deb" || return
 	[[ $(installed_packages) == "installed $last, installed $last, installed $last, " ]] || return
 	[[ $(echo "$root"/usr/src/rust-dma-*) == "$root/usr/src/rust-dma-$last" ]] || return
 	[[ $(echo "$root"/var/lib/dkms/rust-dma/[0-9]*) == "$root/var/lib/dkms/rust-dma/$last" && ! $(ls "$root/var/lib/rustdma-dkms") ]] || return
 	version=$last
-	module_is_built && grep -qx "Version: $last" "$root/usr/share/pkgconfig/rust-dma.pc"
+	module_is_built && grep -qx "Version: $last" "$root/usr/share/pkgconfig/rust-dma.pc" || return
+	quietly inside dkms remove other/1 --all
 }
 kernel_is_removed() {
 	fake_kernel "$newer" metadata && [[ $(installed) == "$release $newer" ]] || return
