@@ -257,7 +257,11 @@ impl<T: QueueTypes> Lanes<T> {
         if failed {
             // It may have failed before all of it was issued.
             at.stop_continuing(number);
-            at.fail_next_link();
+            // The first request that waits is linked to the last one that has begun. A cancelled
+            // request may end before that one.
+            if at.active == 0 {
+                at.fail_next_link();
+            }
         }
         let caller = at.complete(job, deferred);
         // If this has failed all of them, the lane stays in its ring, and keeps its position.

@@ -226,4 +226,28 @@ TEST_F(ioat_copies, cancelled_while_it_runs)
 	EXPECT_EQ(0, copy(self->fd, &to, 0, &from, 0, size));
 }
 
+/* Another request begins before the cancelled one has ended. What is linked to the other one is executed. */
+TEST_F(ioat_copies, cancelled_beside_a_link)
+{
+	const uint64_t size = 64 << 20;
+	struct rdma_request requests[2];
+	struct buffer from, to;
+
+	ASSERT_EQ(0, allocate(self->fd, size, &from));
+	ASSERT_EQ(0, allocate(self->fd, size, &to));
+	ioat_timing(&self->ioat, 0, 100);
+	ASSERT_EQ(1, submit_one(self->fd, copying(&to, 0, &from, 0, size, 7)));
+	for (int i = 0; i < 2; i++)
+		requests[i] = copying(&to, i * PAGE, &from, 0, PAGE, 8 + i);
+	requests[0].flags = RDMA_REQUEST_LINK;
+	ASSERT_EQ(2, submit(self->fd, requests, 2));
+	pause_us(50000);
+	EXPECT_EQ(1, cancel(self->fd, 7));
+	for (int i = 0; i < 3; i++) {
+		ASSERT_EQ(1, collect(self->fd, self->completions, 1, 1, FOREVER));
+		EXPECT_EQ(7 + i, self->completions[0].cookie);
+		EXPECT_EQ(i ? 0 : -ECANCELED, self->completions[0].status);
+	}
+}
+
 TEST_HARNESS_MAIN

@@ -125,6 +125,8 @@ struct Asked {
     abandoned: bool,
     /// It was cancelled when the engine had begun it.
     cancelled: bool,
+    /// It was among those to be cancelled.
+    to_cancel: bool,
 }
 
 /// A queue, its engine, and the recorded requests. The addresses of a request contain its number.
@@ -192,6 +194,7 @@ impl Machine {
             call: None,
             abandoned: false,
             cancelled: false,
+            to_cancel: false,
         });
         job
     }
@@ -290,7 +293,13 @@ impl Machine {
             let mut completed = self.queue.collect(self.lanes[lane], DEPTH);
             drop(self.queue.free_room(self.lanes[lane], completed.len()));
             while let Some(job) = completed.pop_front() {
-                let asked = &mut self.asked[job.cookie() as usize];
+                let number = job.cookie() as usize;
+                let before = self.asked[number].before.and_then(|before| self.asked[before].outcome);
+                let asked = &mut self.asked[number];
+                if job.outcome() == Err(ECANCELED) && !asked.to_cancel {
+                    assert!(asked.linked, "cancelled by nothing");
+                    assert!(matches!(before, Some(Err(_))), "{number} fails, and is linked to one that has not failed");
+                }
                 assert!(asked.outcome.replace(job.outcome()).is_none(), "completed twice");
                 assert!(!asked.cancelled || job.outcome().is_err(), "cancelled, and completed with success");
                 if job.outcome().is_ok() {
@@ -313,6 +322,9 @@ impl Machine {
     }
 
     fn cancel(&mut self, lane: usize, cookie: Option<u64>) {
+        for (number, asked) in self.asked.iter_mut().enumerate() {
+            asked.to_cancel |= asked.lane == lane && cookie.is_none_or(|cookie| cookie == number as u64);
+        }
         let mut scan = self.queue.cancel(self.lanes[lane], cookie, self.cancels_begun).unwrap();
         self.in_steps(|queue, lanes| queue.cancel_step(lanes[lane], &mut scan));
         while self.queue.has_failing() {
@@ -523,6 +535,32 @@ fn a_failure_leaves_no_turn_to_the_next_request() {
         machine.post();
     }
     assert_eq!(machine.asked[2].outcome, Some(Err(ECANCELED)));
+}
+
+/// A request that has begun is cancelled, and another one of its lane begins before its transfers have ended. What is linked to that one
+/// is executed.
+#[test]
+fn a_cancelled_request_fails_no_link_of_another() {
+    let mut machine = Machine::new(8, direct(1, 0), 1);
+    machine.cancels_begun = true;
+    machine.batch(0, &[(1 << 20, 1 << 20, false)]);
+    machine.batch(0, &[(100, 100, false), (100, 100, true), (100, 100, true)]);
+    machine.post();
+    machine.cancel(0, Some(0));
+    machine.end(Ok(()));
+    machine.post();
+    assert!(machine.posted.iter().any(|(_, transfer)| Machine::number_of(transfer) == 1));
+    while machine.asked[0].outcome.is_none() {
+        machine.end(Ok(()));
+    }
+    assert_eq!(machine.asked[0].outcome, Some(Err(ECANCELED)));
+    while !machine.posted.is_empty() {
+        machine.end(Ok(()));
+        machine.post();
+    }
+    for number in 1..4 {
+        assert_eq!(machine.asked[number].outcome, Some(Ok(())), "{number}");
+    }
 }
 
 /// A command is cancelled while it waits. Between two transfers of its request, it is not: its caller is answered once, and woken.
