@@ -138,17 +138,14 @@ impl Device {
             .ok_or(ENODEV)
     }
 
-    /// Frees the buffers whose last references were those of requests that have ended. Returns
-    /// whether there may have been any, when they are freed. Sleeps.
+    /// Frees the buffers whose last references were those of requests that have ended. Sleeps.
     ///
     /// # Errors
     ///
     /// [`ENODEV`] if the device is gone.
-    pub(crate) fn free_released(&self) -> Result<bool> {
-        self.guard.enter(|engines| {
-            let freed = engines.iter().map(|engine| engine.free_released());
-            freed.fold(false, |any, freed| any | freed)
-        })
+    pub(crate) fn free_released(&self) -> Result {
+        self.guard
+            .enter(|engines| engines.iter().for_each(|engine| engine.free_released()))
     }
 
     /// Returns the properties of the device.

@@ -135,12 +135,11 @@ impl Channel {
         self.in_steps(|queue| queue.fail_batch(&mut cursor));
     }
 
-    /// Drops what was deferred to process context, which may free buffers. Returns whether there was
-    /// anything.
-    pub(super) fn drop_deferred(&self) -> bool {
+    /// Drops what was deferred to process context, which may free buffers.
+    pub(super) fn drop_deferred(&self) {
         // The lock is released before the drop.
         let deferred = self.state.lock().queue.take_deferred();
-        !deferred.is_empty()
+        drop(deferred);
     }
 
     /// Fails the requests that are linked to a failed one.

@@ -473,12 +473,11 @@ impl Delayed<Engine<'_>> {
 }
 
 impl Delayed<Engine<'_>> {
-    /// Frees the buffers whose last references were those of requests that have ended. Returns
-    /// whether there may have been any, when they are freed. Sleeps.
-    pub(crate) fn free_released(&self) -> bool {
-        let freed = self.channel.drop_deferred();
+    /// Frees the buffers whose last references were those of requests that have ended. Sleeps.
+    pub(crate) fn free_released(&self) {
+        self.channel.drop_deferred();
         // The work item may be freeing others.
-        self.flush() || freed
+        self.flush();
     }
 }
 

@@ -185,15 +185,12 @@ impl Context {
     }
 
     /// Creates a buffer. If there is no memory for it, retries once after buffers have been freed
-    /// that requests were the last to refer to.
+    /// that requests were the last to refer to. A kernel thread may have freed them meanwhile.
     fn retry(&self, new: impl Fn() -> Result<Arc<Buffer>>) -> Result<Arc<Buffer>> {
         match new() {
-            Err(error @ (EDQUOT | ENOMEM)) => {
-                if self.device.free_released()? {
-                    new()
-                } else {
-                    Err(error)
-                }
+            Err(EDQUOT | ENOMEM) => {
+                self.device.free_released()?;
+                new()
             }
             buffer => buffer,
         }

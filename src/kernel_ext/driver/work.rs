@@ -128,11 +128,11 @@ impl<T: Work> Delayed<T> {
         };
     }
 
-    /// Waits until an execution of the work that was queued before this call has finished. Returns
-    /// whether there was one. Must not be called by the work.
-    pub(crate) fn flush(&self) -> bool {
+    /// Waits until an execution of the work that was queued before this call has finished. Must not be
+    /// called by the work.
+    pub(crate) fn flush(&self) {
         // SAFETY: By the type invariant, `work` is initialised.
-        unsafe { bindings::flush_work(self.work.get()) }
+        unsafe { bindings::flush_work(self.work.get()) };
     }
 
     /// # Safety
