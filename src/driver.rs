@@ -125,7 +125,7 @@ impl NodeDriver for Edu {
     const NAME: &'static CStr = c"rdma";
     // `rdma` would be taken for InfiniBand's.
     const CLASS_NAME: &'static CStr = c"rust_dma";
-    const NODE_NAME: &'static CStr = c"rdma%d";
+    const NODE_NAME: &'static CStr = c"rdma";
     const ID_TABLE: pci::IdTable<()> = &PCI_TABLE;
 
     type Bound = BoundEngine;

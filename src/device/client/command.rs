@@ -15,10 +15,7 @@ use crate::{
     engines::request::Operation,
     kernel_ext::{
         collections::fifo::Fifo,
-        fs::chrdev::uring::{
-            Command,
-            Queued, //
-        },
+        fs::chrdev::uring::Command,
         sync::clock, //
     },
     memory::hold::BufferHold,
@@ -47,16 +44,15 @@ impl Client {
         &self,
         operation: Operation<BufferHold>,
         cookie: u64,
-        queue: impl FnOnce(Arc<CommandState>) -> (Command, Queued),
-    ) -> Result<Queued> {
+        queue: impl FnOnce(Arc<CommandState>) -> Command,
+    ) -> Result {
         let mut room = self.reserve(1)?;
         let waiter = CommandWaiter::new(self.traced, cookie, clock::now())?;
         let caller = Caller::Command(waiter.clone());
         let job = room.job_for(operation, cookie, caller)?;
         // From now on, `command_result` releases the room.
         room.keep();
-        let (command, queued) = queue(waiter.clone());
-        waiter.set_command(command);
+        waiter.set_command(queue(waiter.clone()));
         let mut jobs = Fifo::new();
         jobs.push_back(job);
         match self.submit_one(&mut jobs) {
@@ -64,7 +60,7 @@ impl Client {
             Ok(_) => {}
             Err(error) => waiter.fail(error),
         }
-        Ok(queued)
+        Ok(())
     }
 
     /// Ends a command early, if its request has not ended. If the engine has the request, it keeps

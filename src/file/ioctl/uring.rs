@@ -18,9 +18,7 @@ use crate::{
     kernel_ext::fs::chrdev::{
         uring::{
             Commands,
-            Issued,
             NewCommand,
-            Queued,
             MAX_AREA, //
         },
         Mode, //
@@ -39,22 +37,17 @@ use kernel::{
 impl Commands for Context {
     type State = CommandState;
 
-    fn command(&self, mode: Mode, command: NewCommand<'_, Self>) -> Issued {
+    fn command(&self, mode: Mode, command: NewCommand<'_, Self>) -> Result<usize> {
         const TRANSFER: (u32, u32, u32) = without_size(uapi::RDMA_IOC_TRANSFER);
         const SUBMIT: (u32, u32, u32) = without_size(uapi::RDMA_IOC_SUBMIT);
 
         if command.flags() != 0 {
-            return Issued::Ended(Err(EINVAL));
+            return Err(EINVAL);
         }
         match without_size(command.operation()) {
-            TRANSFER => match transfer(self, mode, command) {
-                Ok(queued) => Issued::Queued(queued),
-                Err(error) => Issued::Ended(Err(error)),
-            },
-            SUBMIT => Issued::Ended(
-                structure(&command).and_then(|from| submit::submit_batch(self, mode, &from)),
-            ),
-            _ => Issued::Ended(Err(ENOTTY)),
+            TRANSFER => transfer(self, mode, command).map(|()| 0),
+            SUBMIT => submit::submit_batch(self, mode, &structure(&command)?),
+            _ => Err(ENOTTY),
         }
     }
 
@@ -68,7 +61,7 @@ impl Commands for Context {
 }
 
 /// Queues the request of a command, which ends when the request has ended.
-fn transfer(context: &Context, mode: Mode, command: NewCommand<'_, Context>) -> Result<Queued> {
+fn transfer(context: &Context, mode: Mode, command: NewCommand<'_, Context>) -> Result {
     let request: uapi::rdma_request = structure(&command)?;
     let operation = request::decode(context, mode, &request)?;
     context

@@ -201,7 +201,7 @@ impl<F: File> Node<F> {
     /// Creates the node for `device`, below `parent` in sysfs. It can be opened from then on.
     pub(in crate::kernel_ext) fn new(
         number: Number<F>,
-        name: &'static CStr,
+        prefix: &'static CStr,
         parent: &Device<Bound>,
         device: Arc<F::Device>,
         module: &'static ThisModule,
@@ -227,14 +227,15 @@ impl<F: File> Node<F> {
         to_result(unsafe { bindings::cdev_add(cdev.as_ptr(), device_number, 1) })?;
         // CAST: `Device` is a transparent wrapper of `struct device`; the number is small.
         // SAFETY: The class is valid until the region is unregistered, which is after the driver;
-        // `parent` is bound; the name is a format with one `int`.
+        // `parent` is bound; the format has a string and an `int`.
         let node = from_err_ptr(unsafe {
             bindings::device_create(
                 class.as_ptr(),
                 core::ptr::from_ref(parent).cast_mut().cast(),
                 device_number,
                 core::ptr::null_mut(),
-                name.as_char_ptr(),
+                c"%s%d".as_char_ptr(),
+                prefix.as_char_ptr(),
                 number.number as c_int,
             )
         })?;

@@ -89,7 +89,7 @@ pub(crate) trait NodeDriver: Sized + Send + Sync + 'static {
     /// The name of the class, of the region of device numbers, and of the directory in debugfs.
     const CLASS_NAME: &'static CStr;
 
-    /// The name of a node, as a format with one `int`.
+    /// The name of a node without its number.
     const NODE_NAME: &'static CStr;
 
     /// The supported devices.

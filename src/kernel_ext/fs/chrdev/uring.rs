@@ -12,6 +12,7 @@ use super::open::{
     Mode, //
 };
 use core::{
+    cell::Cell,
     marker::PhantomData,
     ptr::NonNull, //
 };
@@ -62,8 +63,8 @@ pub(crate) trait Commands: Sized + 'static {
     /// The state of a queued command.
     type State: Send + Sync + 'static;
 
-    /// Executes a command, or queues it.
-    fn command(&self, mode: Mode, command: NewCommand<'_, Self>) -> Issued;
+    /// Executes a command, or queues it. The result of a command that was queued is not used.
+    fn command(&self, mode: Mode, command: NewCommand<'_, Self>) -> Result<usize>;
 
     /// Ends a queued command early, because its ring is removed or its thread exits. Can be called
     /// several times, while [`command`](Self::command) is still being called, and while the
@@ -74,18 +75,6 @@ pub(crate) trait Commands: Sized + 'static {
     fn result(&self, state: Arc<Self::State>) -> Result<usize>;
 }
 
-/// The result of [`Commands::command`].
-#[must_use]
-pub(crate) enum Issued {
-    /// The command has ended.
-    Ended(Result<usize>),
-    /// The command is queued.
-    Queued(Queued),
-}
-
-/// Shows that a command was queued. Only [`NewCommand::queue`] creates it.
-pub(crate) struct Queued(());
-
 /// A command that is being executed.
 ///
 /// # Invariants
@@ -95,6 +84,8 @@ pub(crate) struct Queued(());
 pub(crate) struct NewCommand<'a, F> {
     raw: NonNull<bindings::io_uring_cmd>,
     issue_flags: c_uint,
+    /// Whether the command was queued.
+    queued: &'a Cell<bool>,
     _file: PhantomData<&'a F>,
 }
 
@@ -136,7 +127,7 @@ impl<F: Commands> NewCommand<'_, F> {
     }
 
     /// Queues the command. The caller must end it by the returned [`Command`].
-    pub(crate) fn queue(self, state: Arc<F::State>) -> (Command, Queued) {
+    pub(crate) fn queue(self, state: Arc<F::State>) -> Command {
         let state = state.into_foreign();
         // SAFETY: By the type invariant, the pointer and the flags are those of the call. The
         // command is not queued, so its area for the driver is not used.
@@ -148,8 +139,9 @@ impl<F: Commands> NewCommand<'_, F> {
                 Operations::<F>::end,
             );
         }
+        self.queued.set(true);
         // INVARIANT: The command has just been queued, and this is the only `Command` for it.
-        (Command(self.raw), Queued(()))
+        Command(self.raw)
     }
 }
 
@@ -211,21 +203,24 @@ impl<F: Commands> Operations<F> {
         let Some(raw) = NonNull::new(command) else {
             return EINVAL.to_errno();
         };
+        let queued = Cell::new(false);
         // INVARIANT: These are the arguments of this call, and the command is new.
         let new = NewCommand {
             raw,
             issue_flags,
+            queued: &queued,
             _file: PhantomData,
         };
         match open.command(mode, new) {
-            Issued::Queued(_) => EIOCBQUEUED.to_errno(),
+            // It may have ended meanwhile, and must not be accessed.
+            _ if queued.get() => EIOCBQUEUED.to_errno(),
             // io_uring would execute the command again.
-            Issued::Ended(Err(EAGAIN)) => {
+            Err(EAGAIN) => {
                 // SAFETY: The command is valid and was not queued.
                 unsafe { rdma_uring_done(command, EAGAIN.to_errno(), issue_flags) };
                 EIOCBQUEUED.to_errno()
             }
-            Issued::Ended(result) => to_errno(result),
+            result => to_errno(result),
         }
     }
 
