@@ -5,10 +5,12 @@ The guest is a small program.
 """
 
 import contextlib
+import errno
 import importlib.machinery
 import importlib.util
 import io
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -96,10 +98,61 @@ class Guests(unittest.TestCase):
         self.assertEqual(report.counts, {"passed": 1, "failed": 1})
 
 
+class Saved(unittest.TestCase):
+    """The file of results after a run of one of three tests."""
+
+    TESTS = tuple(Test(name, "guest", "true") for name in ("one", "two", "three"))
+
+    def setUp(self) -> None:
+        self.directory = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.path = self.directory / "test.json"
+        self.enterContext(mock.patch.object(run, "RESULTS", self.directory))
+
+    def save(self, *run_tests: Test, named: tuple[str, ...] = ()) -> dict[str, str]:
+        """Save the results of these tests, with this seed; returns the seed of each test in the file."""
+        report = run.Report()
+        seed = "first" if len(run_tests) == len(self.TESTS) else "second"
+        arguments = types.SimpleNamespace(lane="test", seed=seed, tests=list(named), rows=False)
+        with contextlib.redirect_stdout(io.StringIO()):
+            for test in run_tests:
+                report.end(run.label(test), [Case("", "passed")], test)
+            run.write_results(report, {}, arguments, list(self.TESTS))
+        return {result["test"]: result["seed"] for result in json.loads(self.path.read_text())["tests"]}
+
+    def test_all(self) -> None:
+        self.path.write_text('{"tests": [{"test": "removed@guest", "seed": "old"}]}')
+        self.assertEqual(self.save(*self.TESTS), {"one@guest": "first", "two@guest": "first", "three@guest": "first"})
+
+    def test_incomplete(self) -> None:
+        """Ctrl-C, or a closed pipe."""
+        self.save(*self.TESTS)
+        self.assertEqual(self.save(self.TESTS[0]), {"one@guest": "second", "two@guest": "first", "three@guest": "first"})
+        self.assertEqual(self.save()["three@guest"], "first")
+
+    def test_unreadable(self) -> None:
+        for text in ("", "[]", '{"tes'):
+            with self.subTest(text):
+                self.path.write_text(text)
+                self.assertEqual(self.save(self.TESTS[0], named=("one",)), {"one@guest": "second"})
+
+    def test_disk_is_full(self) -> None:
+        self.save(*self.TESTS)
+        before = self.path.read_text()
+
+        def write(path: Path, text: str) -> None:
+            with path.open("w") as file:
+                file.write(text[:10])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        with mock.patch.object(Path, "write_text", write), self.assertRaises(OSError):
+            self.save(self.TESTS[0])
+        self.assertEqual(self.path.read_text(), before)
+
+
 class Outputs(unittest.TestCase):
     def test_rust_without_tests(self) -> None:
         self.assertEqual([case.result for case in cases(["running 0 tests", "", "test result: ok. 0 passed; 0 failed"], 0)], ["failed"])
 
 
 if __name__ == "__main__":
-    sys.exit(ktap.main(Guests, Outputs))
+    sys.exit(ktap.main(Guests, Saved, Outputs))
