@@ -1,0 +1,28 @@
+#!/bin/bash
+# tests/harness/build_root.sh : the build root still works after an interrupted installation. Runs in the build root.
+# shellcheck disable=SC2317 # the functions are called by name
+set -u
+. "${BASH_SOURCE[0]%/*}/../system/clean_machine.sh"
+
+# A package without files, whose postinst is killed, with dpkg, the first time.
+make_package() { # NAME POSTINST
+	local tree=/tmp/$1
+	mkdir -p "$tree/DEBIAN" || return
+	printf '%s\n' "Package: $1" "Version: 1" "Architecture: all" "Maintainer: test" "Description: test" >"$tree/DEBIAN/control"
+	printf '%s\n' '#!/bin/sh' "$2" >"$tree/DEBIAN/postinst"
+	chmod 755 "$tree/DEBIAN/postinst"
+	quietly dpkg-deb --build -Znone "$tree" "$root/srv/$1.deb"
+}
+status_of() { dpkg-query --admindir="$root/var/lib/dpkg" --show --showformat='${db:Status-Status}' "$1"; }
+interrupted_installation() {
+	# shellcheck disable=SC2016 # is for the script
+	make_package first '[ -e /srv/once ] || { touch /srv/once; kill -KILL $PPID; }' && make_package second true || return
+	inside dpkg --install /srv/first.deb >/dev/null 2>&1 && return 1
+	[[ $(status_of first) == half-configured ]] || return
+	inside apt-get install --yes /srv/second.deb >/tmp/said 2>&1 && return 1
+	grep -F 'dpkg was interrupted' /tmp/said || return
+	quietly inside bash -c '. vm/lib.sh; install_in_root apt-get install --yes /srv/second.deb' || return
+	[[ $(status_of first) == installed && $(status_of second) == installed ]]
+}
+
+run_tests build_root interrupted_installation
