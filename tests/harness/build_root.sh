@@ -1,5 +1,5 @@
 #!/bin/bash
-# tests/harness/build_root.sh : the build root still works after an interrupted installation. Runs in the build root.
+# tests/harness/build_root.sh : the build root still works after an interrupted installation, and where KVM is not available. Runs in the build root.
 # shellcheck disable=SC2317 # the functions are called by name
 set -u
 . "${BASH_SOURCE[0]%/*}/../system/clean_machine.sh"
@@ -25,4 +25,11 @@ interrupted_installation() {
 	[[ $(status_of first) == installed && $(status_of second) == installed ]]
 }
 
-run_tests build_root interrupted_installation
+# The root was made where KVM works.
+without_kvm() {
+	echo kvm >/tmp/accel
+	quietly env --unset=RDMA_ACCEL unshare --mount sh -ec 'mount --bind /tmp/accel /etc/rdma-accel; ! mountpoint -q /dev/kvm || umount /dev/kvm
+		exec vm/boot --timeout 300 -- true'
+}
+
+run_tests build_root interrupted_installation without_kvm
