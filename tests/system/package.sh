@@ -66,6 +66,25 @@ works_in_a_guest() {
 		grep -q 'It is the same' /tmp/said
 }
 
+# The driver is loaded before the tool is installed.
+node_is_there_already() {
+	cp build/deb/rustdma-tools_*.deb "$root/srv/tools.deb" || return
+	cat >"$root/srv/job" <<-'END'
+		set -e
+		dpkg --purge rustdma-tools
+		groupdel rust-dma
+		/usr/lib/systemd/systemd-udevd --daemon
+		modprobe rdma
+		udevadm settle
+		[[ $(stat -c '%G %a' /dev/rdma0) == 'root 600' && ! -e /dev/rdma/by-path ]]
+		dpkg --install /srv/tools.deb
+		udevadm settle
+		ls -l /dev/rdma0 /dev/rdma/by-path/
+		[[ $(stat -c '%G %a' /dev/rdma0) == 'rust-dma 660' ]]
+	END
+	quietly vm/boot --root "$root" -- bash /srv/job && rm "$root/srv/tools.deb"
+}
+
 # The firmware trusts Debian's kernel and the key with which DKMS has signed the module here, as after `mokutil --import`. (That program and shim's
 # MokManager ask for a password at the console; no test runs them.)
 works_with_secure_boot() {
@@ -104,5 +123,5 @@ purge() { rm -f "$root/srv/job"; quietly inside dpkg --purge "${names[@]}" && fi
 
 tests=(install module_is_built module_is_for_this_kernel module_is_this_driver metadata_is_the_same module_is_signed headers_are_untouched
 	nothing_is_left_of_the_build header_compiles header_is_the_drivers tool_runs licenses_are_there rule_is_valid group_exists manual_pages
-	completion_in_bash completion_in_zsh completion_in_fish works_in_a_guest works_with_secure_boot remove purge)
+	completion_in_bash completion_in_zsh completion_in_fish works_in_a_guest node_is_there_already works_with_secure_boot remove purge)
 run_tests first "${tests[@]}"
