@@ -3,7 +3,7 @@
 # shellcheck disable=SC2317 # the functions are called by name
 set -u
 . "${BASH_SOURCE[0]%/*}/clean_machine.sh"
-first=$version next=$version+next last=$version+next2
+first=$version next=$version+next following=$version+next1 last=$version+next2
 
 # Debian's headers without their source.
 refused() { # WORDS
@@ -115,6 +115,15 @@ kernel_of_the_earlier_version_is_removed() {
 	quietly inside dpkg --purge "linux-headers-$newer" && version=$next && [[ $(installed) == "$release" && $(modules | wc -l) == 1 ]]
 }
 
+the_module_stays() { [[ $(installed) == "$release" ]] && built | diff /tmp/built -; }
+# apt may configure a new kernel after it has unpacked the new version, and before it configures it.
+unpack() {
+	quietly make_next "$following" && built >/tmp/built && quietly inside sh -c "dpkg --unpack /srv/$following/*.deb" || return
+	the_module_stays && [[ $(installed_packages) == "unpacked $following, unpacked $following, unpacked $following, " ]]
+}
+kernel_before_the_new_version_is_configured() {
+	fake_kernel "$newest" metadata && the_module_stays || { tail -n 20 /tmp/said; return 1; }
+}
 # A module of another package, which cannot be built.
 another_module() {
 	mkdir "$root/usr/src/other-1" && printf '%s\n' >"$root/usr/src/other-1/dkms.conf" \
@@ -123,14 +132,22 @@ another_module() {
 	quietly inside dkms add other/1 || return
 	! inside dkms build other/1 -k "$release" >/dev/null 2>&1
 }
+# DKMS builds for the newest kernel, and the scripts of this package for the other one.
+configure() {
+	another_module && quietly inside dpkg --configure --pending && version=$following || return
+	inside dkms status | grep -qx 'other/1: added' && quietly inside dkms remove other/1 --all || return
+	[[ $(installed) == "$release $newest" && $(modules | wc -l) == 2 ]] || return
+	[[ $(echo "$root"/var/lib/dkms/rust-dma/[0-9]*) == "$root/var/lib/dkms/rust-dma/$following" && ! $(ls "$root/var/lib/rustdma-dkms") ]] || return
+	quietly inside dpkg --purge "linux-headers-$newest" && module_is_built
+}
+
 upgrade() {
-	another_module && quietly make_next "$last" && quietly inside sh -c "dpkg --install /srv/$last/*.deb" || return
+	quietly make_next "$last" && quietly inside sh -c "dpkg --install /srv/$last/*.deb" || return
 	[[ $(installed_packages) == "installed $last, installed $last, installed $last, " ]] || return
 	[[ $(echo "$root"/usr/src/rust-dma-*) == "$root/usr/src/rust-dma-$last" ]] || return
 	[[ $(echo "$root"/var/lib/dkms/rust-dma/[0-9]*) == "$root/var/lib/dkms/rust-dma/$last" && ! $(ls "$root/var/lib/rustdma-dkms") ]] || return
 	version=$last
-	module_is_built && grep -qx "Version: $last" "$root/usr/share/pkgconfig/rust-dma.pc" || return
-	quietly inside dkms remove other/1 --all
+	module_is_built && grep -qx "Version: $last" "$root/usr/share/pkgconfig/rust-dma.pc"
 }
 kernel_is_removed() {
 	fake_kernel "$newer" metadata && [[ $(installed) == "$release $newer" ]] || return
@@ -146,4 +163,4 @@ remove_all() {
 
 run_tests second source_of_another_version no_source metadata_is_there_already kernel_is_upgraded without_the_source what_is_built_stays \
 	at_the_next_start aborted_upgrade reinstall_without_the_source upgrade_without_the_source upgraded_at_the_next_start source_is_there_again \
-	kernel_of_the_earlier_version_is_removed upgrade kernel_is_removed downgrade remove_all
+	kernel_of_the_earlier_version_is_removed unpack kernel_before_the_new_version_is_configured configure upgrade kernel_is_removed downgrade remove_all
