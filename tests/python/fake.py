@@ -58,6 +58,7 @@ class Driver:
         self.memory = bytearray(PAGE)
         self.files: dict[int, File] = {}
         self.held = False
+        self.closing = False  # an unbind has ended access to the device, and waits for the transfers
         self.gone = False
         self.calls: list[int] = []
         self.dma_bufs: set[int] = set()  # the inodes of the memfds that are exported
@@ -167,7 +168,7 @@ class Driver:
         return 0
 
     def buffer_info(self, node: int, info: _abi.rdma_buffer_info) -> None:
-        if self.gone:
+        if self.closing or self.gone:
             raise fail(errno.ENODEV)
         if info.handle not in self.files[node].buffers:
             raise fail(errno.EINVAL)
@@ -243,6 +244,8 @@ class Driver:
         return count
 
     def cancel(self, node: int, cancel: _abi.rdma_cancel) -> int:
+        if self.closing or self.gone:
+            raise fail(errno.ENODEV)
         file = self.files[node]
         cancelled = [request for request in file.queue if cancel.flags or request.cookie == cancel.cookie]
         if not cancelled and not cancel.flags:

@@ -7,8 +7,10 @@ import gc
 import os
 import signal
 import sys
+import threading
 from collections import deque
 from pathlib import Path
+from unittest import mock
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(PROJECT / "tests/harness"), str(PROJECT / "user/python")]
@@ -18,7 +20,7 @@ import ktap  # noqa: E402
 import registered_cases  # noqa: E402
 import shared_cases  # noqa: E402
 import rust_dma  # noqa: E402
-from rust_dma import _abi  # noqa: E402
+from rust_dma import _abi, _registered  # noqa: E402
 
 
 class Faked:
@@ -191,14 +193,72 @@ class Registered(Faked, registered_cases.Registered):
     def test_an_object_is_kept_if_the_repeated_transfer_does_not_end(self) -> None:
         self.keeps_after(errno.EINTR, errno.ETIMEDOUT)
 
-    def test_a_removed_device_does_not_access_it(self) -> None:
-        memory = bytearray(4096)
+    def being_removed(self, memory: bytearray) -> rust_dma.Buffer:
+        """A buffer of this memory, with a request that a device which is being removed executes."""
         buffer = self.context.register(memory)
         self.driver.held = True
         self.context.submit([self.context.request_from_device(buffer)])
+        self.driver.closing = True
+        return buffer
+
+    def is_kept(self, memory: bytearray) -> bool:
+        """Whether this memory cannot be moved."""
+        try:
+            memory.append(1)
+        except BufferError:
+            return True
+        return False
+
+    def test_a_removed_device_does_not_access_it(self) -> None:
+        memory = bytearray(4096)
+        buffer = self.being_removed(memory)
+        buffer.free()
+        self.assertEqual(self.context.wait(0), [])
+        self.assertTrue(self.is_kept(memory))
+        self.driver.remove()
+        with self.assertRaisesRegex(OSError, "has been removed"):
+            self.context.wait(0)
+        self.assertFalse(self.is_kept(memory))
+
+    def test_closing_waits_for_the_removal(self) -> None:
+        memory = bytearray(4096)
+        self.being_removed(memory).free()
+        removal = threading.Timer(0.2, self.driver.remove)
+        removal.start()
+        self.addCleanup(removal.join)
+        self.context.close()
+        self.assertTrue(self.driver.gone)
+        self.assertFalse(self.is_kept(memory))
+
+    def test_an_object_is_kept_for_ever_if_the_removal_does_not_end(self) -> None:
+        memory = bytearray(4096)
+        self.being_removed(memory).free()
+        with mock.patch.object(_registered, "_LONGEST_TRANSFER_S", 0.1):
+            self.context.close()
+        self.assertTrue(self.is_kept(memory))
+
+    def test_an_interrupted_transfer_may_access_it_during_the_removal(self) -> None:
+        def handled() -> None:
+            raise KeyboardInterrupt
+
+        memory = bytearray(4096)
+        buffer = self.context.register(memory)
+        self.context.from_device(buffer)
+        self.driver.before[_abi.RDMA_IOC_TRANSFER] = deque([handled])
+        with self.assertRaises(KeyboardInterrupt):
+            self.context.from_device(buffer)
         self.driver.remove()
         buffer.free()
-        memory.append(1)
+        with mock.patch.object(_registered, "_LONGEST_TRANSFER_S", 0.1):
+            self.context.close()
+        self.assertTrue(self.is_kept(memory))
+
+    def test_a_transfer_that_has_ended_does_not_access_it_after_the_removal(self) -> None:
+        memory = bytearray(4096)
+        self.context.from_device(self.context.register(memory))
+        self.driver.remove()
+        self.context.close()
+        self.assertFalse(self.is_kept(memory))
 
 
 class Shared(Faked, shared_cases.Shared):

@@ -310,6 +310,7 @@ class Context:
         """Execute a request. Completions of submitted requests must not be taken here; therefore this uses the blocking call."""
         with ExitStack() as used:
             raw = self._raw(request, used)
+            used.enter_context(self._registered.transferring())
             try:
                 try:
                     self._call(_abi.RDMA_IOC_TRANSFER, raw)
@@ -359,6 +360,11 @@ class Context:
         except BlockingIOError:  # the file has O_NONBLOCK, and there are none
             if minimum:
                 raise
+        except OSError as error:
+            if error.errno == errno.ENODEV:
+                self._registered.ended = True
+                self._registered.sweep(self)
+            raise
         finally:
             for raw in array:
                 if raw.reserved:

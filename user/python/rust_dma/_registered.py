@@ -6,6 +6,8 @@ import ctypes
 import errno
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from rust_dma import _abi
@@ -31,6 +33,8 @@ class Registered:
 
     def __init__(self) -> None:
         self.stuck = False  # a transfer did not end, and may still write
+        self.ended = False  # the device is removed, and no submitted request is left
+        self._transfers: set[object] = set()  # the calls of TRANSFER that have not ended
         self._memory: dict[int, memoryview] = {}
         self._freed: set[int] = set()
         self._process = os.getpid()
@@ -38,6 +42,20 @@ class Registered:
     def add(self, handle: int, memory: memoryview) -> None:
         """Keep this memory."""
         self._memory[handle] = memory
+
+    @contextmanager
+    def transferring(self) -> Iterator[None]:
+        """During a call of TRANSFER."""
+        transfer = object()
+        self._transfers.add(transfer)
+        try:
+            yield
+        except OSError:
+            self._transfers.discard(transfer)
+            raise
+        else:
+            self._transfers.discard(transfer)
+        # With another exception, that of a signal handler, the engine may still execute the transfer.
 
     def free(self, context: Context, handle: int) -> None:
         """Free a handle, and release its memory, as soon as it has no requests."""
@@ -51,7 +69,7 @@ class Registered:
                 self._freed.remove(handle)  # so that no other thread frees it, too
             except KeyError:
                 continue
-            if _is_used(context, handle):
+            if self._is_used(context, handle):
                 self._freed.add(handle)
                 continue
             memory = self._memory.pop(handle)
@@ -62,16 +80,37 @@ class Registered:
         """Cancel the requests of all buffers, and wait for those that have begun: the context is about to be closed."""
         if self._process != os.getpid():  # a child of fork(2), in whose memory the device does not write
             return
-        if any(_is_used(context, handle) for handle in self._memory):
-            context._cancel(None)
+        if any(self._is_used(context, handle) for handle in list(self._memory)):
+            with suppress(OSError):  # the device is being removed
+                context._cancel(None)
+        self._freed.clear()  # the file frees them
         deadline = time.monotonic() + _LONGEST_TRANSFER_S
         for handle in list(self._memory):
-            while used := _is_used(context, handle):
+            while used := self._is_used(context, handle):
                 if time.monotonic() > deadline:
                     break
                 time.sleep(0.001)
+                with suppress(OSError):  # it sets `ended`
+                    context._collect()
             self.stuck = self.stuck or used
-            self._release(self._memory.pop(handle))
+            memory = self._memory.pop(handle, None)
+            if memory is not None:
+                self._release(memory)
+
+    def _is_used(self, context: Context, handle: int) -> bool:
+        """Return whether a buffer may have requests.
+
+        An unbind ends access to the device before it waits for the transfers, so that ENODEV of BUFFER_INFO does not mean that they have
+        ended. ENODEV of WAIT does, for submitted requests.
+        """
+        info = _abi.rdma_buffer_info(handle=handle)
+        try:
+            context._call(_abi.RDMA_IOC_BUFFER_INFO, info)
+        except OSError as error:
+            if error.errno == errno.ENODEV:
+                return not self.ended or bool(self._transfers)
+            raise
+        return bool(info.requests)
 
     def _release(self, memory: memoryview) -> None:
         if self.stuck:
@@ -114,15 +153,3 @@ def address_of(view: memoryview) -> int:
         return int(raw.buf)
     finally:
         ctypes.pythonapi.PyBuffer_Release(ctypes.byref(raw))
-
-
-def _is_used(context: Context, handle: int) -> bool:
-    """Return whether a buffer has requests. After a removal of the device it has none: the driver has waited for the transfer."""
-    info = _abi.rdma_buffer_info(handle=handle)
-    try:
-        context._call(_abi.RDMA_IOC_BUFFER_INFO, info)
-    except OSError as error:
-        if error.errno == errno.ENODEV:
-            return False
-        raise
-    return bool(info.requests)
