@@ -56,6 +56,7 @@ class Driver:
 
     def __init__(self) -> None:
         self.memory = bytearray(PAGE)
+        self.abi_version = _abi.RDMA_ABI_VERSION
         self.files: dict[int, File] = {}
         self.held = False
         self.closing = False  # an unbind has ended access to the device, and waits for the transfers
@@ -121,7 +122,7 @@ class Driver:
         return _map_memory(memory, size, 0, writable)
 
     def info(self, _node_: int, info: _abi.rdma_device_info) -> None:
-        info.abi_version, info.device_memory_size, info.max_transfer_size = _abi.RDMA_ABI_VERSION, len(self.memory), len(self.memory)
+        info.abi_version, info.device_memory_size, info.max_transfer_size = self.abi_version, len(self.memory), len(self.memory)
         info.max_buffer_size, info.queue_depth, info.interrupt = _abi.RDMA_MAX_BUFFER_SIZE, _abi.RDMA_QUEUE_DEPTH, _abi.RDMA_INTERRUPT_MSI
 
     def alloc(self, node: int, alloc: _abi.rdma_alloc) -> None:

@@ -129,6 +129,14 @@ class Rare(Faked, cases.Cases):
             with self.assertRaisesRegex(ValueError, "the device memory has 100"):
                 context.to_device(context.allocate(4096), 101)
 
+    def test_newer_drivers_are_supported(self) -> None:
+        self.driver.abi_version = _abi.RDMA_ABI_VERSION + 1
+        with rust_dma.Context() as context:
+            self.assertEqual(context.info().abi_version, _abi.RDMA_ABI_VERSION + 1)
+        self.driver.abi_version = 0
+        with self.assertRaisesRegex(OSError, "version 0: this module needs 1 or later"):
+            rust_dma.Context()
+
     def test_a_device_that_is_gone_ends_what_is_awaited(self) -> None:
         async def main() -> None:
             self.submitted(1)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from rust_dma._awaited import Awaited
 
 _BATCH = 64
+_OLDEST_ABI_VERSION = 1
 _NOT_A_NODE = "this is no node of the driver rdma"
 _OPENING = {
     errno.ENOENT: "there is no such device node; `rdmactl list` shows those that exist, and `rdmactl doctor` says why there is none",
@@ -75,8 +76,8 @@ class Context:
         try:
             self._info = self.info()
             version = self._info.abi_version
-            if version != _abi.RDMA_ABI_VERSION:
-                raise OSError(errno.ENOTSUP, f"the driver's interface is version {version}, and this module's {_abi.RDMA_ABI_VERSION}")
+            if version < _OLDEST_ABI_VERSION:  # later versions only add to the interface
+                raise OSError(errno.ENOTSUP, f"the driver's interface is version {version}: this module needs {_OLDEST_ABI_VERSION} or later")
         except OSError:
             self.close()
             raise

@@ -95,8 +95,8 @@ impl Context {
     /// A context of this file, if it is a node that this library supports.
     fn of(file: File, path: &Path) -> Result<Self, Error> {
         match sys::device_info(file.as_fd()) {
-            Ok(info) if info.abi_version == abi::RDMA_ABI_VERSION => Ok(Self { shared: Arc::new(Shared::new(file)) }),
-            Ok(info) => Err(Error::Version { driver: info.abi_version, library: abi::RDMA_ABI_VERSION }),
+            Ok(info) if is_supported(info.abi_version) => Ok(Self { shared: Arc::new(Shared::new(file)) }),
+            Ok(info) => Err(Error::Version { driver: info.abi_version, library: OLDEST_ABI_VERSION }),
             Err(Errno::NOTTY) => Err(Error::OtherDriver { path: path.to_owned() }),
             Err(errno) => Err(Error::new("DEVICE_INFO", errno)),
         }
@@ -300,6 +300,14 @@ impl AsRawFd for Context {
     }
 }
 
+/// The oldest version of the ABI that this library can use.
+const OLDEST_ABI_VERSION: u32 = 1;
+
+/// Whether this library can use a driver with this version of the ABI. Later versions only add to it.
+fn is_supported(abi_version: u32) -> bool {
+    abi_version >= OLDEST_ABI_VERSION
+}
+
 /// The result of a call on the file.
 fn system(what: &'static str, error: std::io::Error) -> Error {
     match Errno::from_io_error(&error) {
@@ -315,5 +323,17 @@ fn uninterrupted<T>(mut call: impl FnMut() -> std::io::Result<T>) -> std::io::Re
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             done => return done,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn newer_drivers_are_supported() {
+        assert!(is_supported(abi::RDMA_ABI_VERSION));
+        assert!(is_supported(abi::RDMA_ABI_VERSION + 1));
+        assert!(!is_supported(OLDEST_ABI_VERSION - 1));
     }
 }

@@ -32,14 +32,14 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// The ABI of the driver differs from that of this library.
+    /// The driver is too old for this library. Newer drivers are not refused: later versions of the ABI only add to it.
     #[error(
-        "the driver has version {driver} of the ABI, and this library version {library}: install matching versions"
+        "the driver has version {driver} of the ABI, and this library needs {library} or later: install a newer driver"
     )]
     Version {
         /// The driver's version.
         driver: u32,
-        /// The library's version.
+        /// The oldest version that the library can use.
         library: u32,
     },
 

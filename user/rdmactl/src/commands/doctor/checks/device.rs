@@ -24,7 +24,7 @@ pub fn unopened(failure: &Failure) -> Finding {
             let advice = "`adduser USER rust-dma` and log in again (the udev rule of the package assigns nodes to that group), or use root";
             wrong(format!("user {} may not open {}", geteuid().as_raw(), path.display()), advice)
         }
-        Error::Version { .. } => wrong(error.to_string(), "install the module and the tool in the same version"),
+        Error::Version { .. } => wrong(error.to_string(), "install a module that is not older than the tool"),
         Error::OtherDriver { .. } => wrong(error.to_string(), "`rdmactl list` lists the devices"),
         _ => wrong(failure.to_string(), "`dmesg` may have more"),
     }
