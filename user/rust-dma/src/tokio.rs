@@ -1,7 +1,7 @@
 //! Completions that a runtime of tokio collects.
 
 use std::{
-    io,
+    future, io,
     ops::Deref,
     sync::{
         Arc,
@@ -91,6 +91,11 @@ async fn read(file: AsyncFd<Context>, _end: EndOnDrop) {
         // Before collecting: later completions make the file readable again.
         guard.clear_ready();
         let shared = &file.get_ref().shared;
+        // In a child of fork(2), the completions are the parent's. The task must not end: the two processes share an epoll instance, from
+        // which it would remove the file.
+        if shared.is_inherited() {
+            return future::pending().await;
+        }
         shared.inbox().collect(shared.fd());
         // The file then is always readable.
         if is_gone {

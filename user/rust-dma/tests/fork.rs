@@ -112,3 +112,22 @@ fn a_thread_collects_during_fork() {
     }
     waiting.join().unwrap().unwrap();
 }
+
+/// A child that runs the runtime of its parent does not collect the parent's completions.
+#[cfg(feature = "tokio")]
+#[test]
+fn a_child_runs_the_runtime() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let context = runtime.block_on(async { rust_dma::AsyncContext::new(open()).unwrap() });
+    let pending = write(&context);
+    in_child(|| {
+        let began = std::time::Instant::now();
+        runtime.block_on(async {
+            while began.elapsed() < Duration::from_millis(500) {
+                tokio::task::yield_now().await;
+            }
+        });
+    });
+    assert!(pending.wait_for(Duration::from_secs(2)), "the child has collected it");
+    pending.wait().unwrap();
+}
