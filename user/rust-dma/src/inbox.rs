@@ -12,14 +12,20 @@ use std::{
         atomic::{AtomicU32, Ordering},
     },
     task::Waker,
+    thread,
     time::{Duration, Instant},
 };
+
+use rustix::io::Errno;
 
 use crate::{
     abi,
     slots::{AT_ONCE, Outcome, Slot, State},
     sys,
 };
+
+/// The time between two attempts to wait, if WAIT fails for a reason that may last: no memory, or a filter of system calls.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The completions of a context.
 #[derive(Debug)]
@@ -134,6 +140,9 @@ impl Inbox {
             });
             if let Some(result) = over {
                 return result;
+            }
+            if collected.is_err_and(|errno| errno != Errno::INTR) {
+                thread::sleep(time_left(deadline).map_or(PAUSE, |left| left.min(PAUSE)));
             }
         }
     }

@@ -147,16 +147,16 @@ impl State {
                 }
                 count
             }
-            // A signal: the caller repeats the call.
-            Err(Errno::INTR | Errno::AGAIN) => 0,
-            // The device is removed, and there are no more completions. These arguments have no other error.
-            Err(errno) => {
+            // The device is removed, and there are no more completions.
+            Err(errno @ Errno::NODEV) => {
                 let keys: Vec<_> = self.slots.iter().map(|(key, _)| key).collect();
                 for key in keys {
                     self.done(key, Outcome::error(errno));
                 }
                 0
             }
+            // A signal, or the call failed: the requests continue, and the caller repeats the call.
+            Err(_) => 0,
         }
     }
 
@@ -213,5 +213,26 @@ impl State {
     /// The tasks to wake.
     pub(crate) fn take_woken(&mut self) -> Vec<Waker> {
         mem::take(&mut self.woken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_removal_ends_requests() {
+        let mut state = State::new(7);
+        let key = state.slots.insert(Slot::Waiting(None));
+        let dropped = state.slots.insert(Slot::Waiting(None));
+        state.leave(dropped);
+        for errno in [Errno::INTR, Errno::AGAIN, Errno::NOMEM, Errno::PERM, Errno::NOSYS] {
+            assert_eq!(state.hand_out(&[], Err(errno)), 0);
+            assert!(state.outcome(key).is_none(), "{errno}");
+            assert!(state.has_abandoned(), "{errno}");
+        }
+        state.hand_out(&[], Err(Errno::NODEV));
+        assert_eq!(state.outcome(key).unwrap().status, -Errno::NODEV.raw_os_error());
+        assert!(!state.has_abandoned());
     }
 }
