@@ -1,11 +1,13 @@
 """Memory of the program as buffers, with a device (registered.py) and without one (units.py)."""
 
 import array
+import errno
 import gc
 import mmap
 import weakref
 
 import cases
+from rust_dma import _abi
 
 
 class Registered(cases.Cases):
@@ -112,6 +114,21 @@ class Registered(cases.Cases):
         destination = self.filled(b"")
         self.context.copy(buffer, destination)
         self.assertEqual(bytes(destination.view[:6]), b"parent")
+
+    def test_a_child_does_not_free_what_its_parent_has_freed(self) -> None:
+        if not self.context.info().device_memory_size:
+            self.skipTest("I/OAT may be done with it before it is freed")
+        buffer = self.context.register(bytearray(4096))
+        number = buffer.handle
+        self.hold()
+        self.context.submit([self.context.request_copy(self.filled(b"device"), buffer, 6)])
+        buffer.free()
+        self.child(lambda: self.context.wait(1))
+        self.context._call(_abi.RDMA_IOC_BUFFER_INFO, _abi.rdma_buffer_info(handle=number))
+        self.context.wait(0)
+        with self.assertRaises(OSError) as raised:
+            self.context._call(_abi.RDMA_IOC_BUFFER_INFO, _abi.rdma_buffer_info(handle=number))
+        self.assertEqual(raised.exception.errno, errno.EINVAL)
 
     def hold(self) -> None:
         """Requests do not end at once."""

@@ -217,6 +217,42 @@ class Registered(Faked, registered_cases.Registered):
             return True
         return False
 
+    def test_a_child_does_not_free_what_its_parent_has_freed(self) -> None:
+        def collects() -> None:
+            self.driver.step(self.context.fileno())
+            self.context.wait(1)
+            self.assertEqual(list(file.buffers), [number])
+
+        file = self.driver.files[self.context.fileno()]
+        buffer = self.context.register(bytearray(4096))
+        number = buffer.handle
+        self.driver.held = True
+        self.context.submit([self.context.request_from_device(buffer)])
+        buffer.free()
+        self.child(collects)
+        self.driver.step(self.context.fileno())
+        self.context.wait(1)
+        self.assertEqual(list(file.buffers), [])
+
+    def test_memory_that_a_child_registers(self) -> None:
+        def registers() -> None:
+            memory, later, context = bytearray(4096), bytearray(4096), contexts.pop()
+            context.register(memory).free()
+            self.assertFalse(self.is_kept(memory))
+            buffer = context.register(later)
+            context.submit([context.request_from_device(buffer)])
+            buffer.free()
+            with mock.patch.object(_registered, "_LONGEST_TRANSFER_S", 0.1):
+                context.close()
+            del buffer, context
+            gc.collect()
+            self.assertTrue(self.is_kept(later))
+            self.assertNotIn(_abi.RDMA_IOC_CANCEL, self.driver.calls)  # it would cancel the parent's requests, too
+
+        contexts = [rust_dma.Context()]
+        self.driver.held = True
+        self.child(registers)
+
     def test_a_removed_device_does_not_access_it(self) -> None:
         memory = bytearray(4096)
         buffer = self.being_removed(memory)

@@ -29,6 +29,8 @@ class Registered:
 
     The driver pins the pages, but the process would use the memory for other objects. Therefore the object is kept, and the handle is
     not freed, until the buffer has no requests.
+
+    A child of fork(2) shares the context, but has none of the registrations of its parent: they are of the parent's memory.
     """
 
     def __init__(self) -> None:
@@ -37,10 +39,11 @@ class Registered:
         self._transfers: set[object] = set()  # the calls of TRANSFER that have not ended
         self._memory: dict[int, memoryview] = {}
         self._freed: set[int] = set()
-        self._process = os.getpid()
+        self._opener = self._process = os.getpid()
 
     def add(self, handle: int, memory: memoryview) -> None:
         """Keep this memory."""
+        self._leave_to_parent()
         self._memory[handle] = memory
 
     @contextmanager
@@ -59,11 +62,13 @@ class Registered:
 
     def free(self, context: Context, handle: int) -> None:
         """Free a handle, and release its memory, as soon as it has no requests."""
+        self._leave_to_parent()
         self._freed.add(handle)
         self.sweep(context)
 
     def sweep(self, context: Context) -> None:
         """Free the handles that wait for the end of requests."""
+        self._leave_to_parent()
         for handle in list(self._freed):
             try:
                 self._freed.remove(handle)  # so that no other thread frees it, too
@@ -78,9 +83,9 @@ class Registered:
 
     def close(self, context: Context) -> None:
         """Cancel the requests of all buffers, and wait for those that have begun: the context is about to be closed."""
-        if self._process != os.getpid():  # a child of fork(2), in whose memory the device does not write
-            return
-        if any(self._is_used(context, handle) for handle in list(self._memory)):
+        self._leave_to_parent()
+        is_opener = self._opener == self._process  # other requests and completions are those of this process
+        if is_opener and any(self._is_used(context, handle) for handle in list(self._memory)):
             with suppress(OSError):  # the device is being removed
                 context._cancel(None)
         self._freed.clear()  # the file frees them
@@ -90,12 +95,21 @@ class Registered:
                 if time.monotonic() > deadline:
                     break
                 time.sleep(0.001)
-                with suppress(OSError):  # it sets `ended`
-                    context._collect()
+                if is_opener:
+                    with suppress(OSError):  # it sets `ended`
+                        context._collect()
             self.stuck = self.stuck or used
             memory = self._memory.pop(handle, None)
             if memory is not None:
                 self._release(memory)
+
+    def _leave_to_parent(self) -> None:
+        """In a child of fork(2), forget the registrations of its parent."""
+        if self._process != os.getpid():
+            self._process = os.getpid()
+            self._memory.clear()
+            self._freed.clear()
+            self._transfers.clear()
 
     def _is_used(self, context: Context, handle: int) -> bool:
         """Return whether a buffer may have requests.
