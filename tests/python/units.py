@@ -281,6 +281,27 @@ class Registered(Faked, registered_cases.Registered):
             self.context.close()
         self.assertTrue(self.is_kept(memory))
 
+    def test_a_context_is_closed_even_if_its_buffers_fail(self) -> None:
+        def fails() -> None:
+            raise fake.fail(errno.EINVAL)
+
+        memory = bytearray(4096)
+        context = rust_dma.Context()
+        buffer = context.register(memory)
+        self.driver.held = True
+        context.submit([context.request_from_device(buffer)])
+        buffer.free()
+        descriptor = context.fileno()
+        self.driver.before[_abi.RDMA_IOC_BUFFER_INFO] = deque([fails])
+        with self.assertRaisesRegex(OSError, "Invalid argument"):
+            context.close()
+        with self.assertRaises(OSError):
+            os.fstat(descriptor)
+        self.assertEqual(repr(context), "<rust_dma.Context of /dev/rdma0, closed>")
+        del context
+        gc.collect()
+        self.assertTrue(self.is_kept(memory))
+
     def test_an_interrupted_transfer_may_access_it_during_the_removal(self) -> None:
         def handled() -> None:
             raise KeyboardInterrupt

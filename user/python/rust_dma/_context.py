@@ -91,11 +91,14 @@ class Context:
     def close(self) -> None:
         """Close it. Mappings stay as long as views or arrays use them."""
         if self._file is not None:
-            if self._coroutines is not None:
-                self._coroutines.close(self)
-            self._registered.close(self)
-            file, self._file = self._file, None
-            os.close(file)
+            try:
+                if self._coroutines is not None:
+                    self._coroutines.close(self)
+                self._registered.close(self)
+            finally:
+                self._registered.abandon()
+                file, self._file = self._file, None
+                os.close(file)
 
     def __enter__(self) -> Context:
         return self

@@ -103,6 +103,13 @@ class Registered:
             if memory is not None:
                 self._release(memory)
 
+    def abandon(self) -> None:
+        """Keep memory that `close` has not released, because it raised an exception: requests may still access it."""
+        if self._memory and self._process == os.getpid():
+            _for_ever.extend(self._memory.values())
+        self._memory.clear()
+        self._freed.clear()
+
     def _leave_to_parent(self) -> None:
         """In a child of fork(2), forget the registrations of its parent."""
         if self._process != os.getpid():
