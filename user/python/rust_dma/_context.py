@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _BATCH = 64
 _OLDEST_ABI_VERSION = 1
+_ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
 _NOT_A_NODE = "this is no node of the driver rdma"
 _OPENING = {
     errno.ENOENT: "there is no such device node; `rdmactl list` shows those that exist, and `rdmactl doctor` says why there is none",
@@ -319,13 +320,20 @@ class Context:
                 try:
                     self._call(_abi.RDMA_IOC_TRANSFER, raw)
                 except InterruptedError:
-                    # Python has called its handler, which has raised no exception (PEP 475). The same bytes are moved again; without
+                    # Python has called its handler, which has raised no exception (PEP 475). The same bytes are moved again; without most
                     # signals, because a timer of less than the time of a transfer would interrupt each attempt.
                     with _signals_blocked():
-                        self._call(_abi.RDMA_IOC_TRANSFER, raw)
+                        self._transfer_again(raw)
             except TimeoutError:
                 self._registered.stuck = True
                 raise
+
+    def _transfer_again(self, raw: _abi.rdma_request) -> None:
+        """Repeat a transfer, also after further signals whose handlers raise no exception."""
+        while True:
+            with suppress(InterruptedError):
+                self._call(_abi.RDMA_IOC_TRANSFER, raw)
+                return
 
     def _raw(self, request: Request, used: ExitStack, cookie: int | None = None) -> _abi.rdma_request:
         if request.context is not self:
@@ -432,7 +440,8 @@ def _deadline(timeout: float | None) -> int:
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    """Without signals, except those by which users end a program: the queue can be long."""
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _ENDING)
     try:
         yield
     finally:
