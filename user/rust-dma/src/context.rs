@@ -58,9 +58,14 @@ impl Context {
     ///
     /// # Safety
     ///
-    /// As long as the context exists, nothing else may submit requests to this open file or collect their completions, in this process or in
-    /// another one. That includes a second `Context` of a duplicated descriptor: clone the context instead. Otherwise, this context could
-    /// take another's completion for that of its own request, whose buffer the device still accesses.
+    /// As long as the context exists, nothing else may make calls on this open file, in this process or in another one, except read(2),
+    /// write(2), poll(2) and `RDMA_IOC_DEVICE_INFO`. That includes a second `Context` of a duplicated descriptor: clone the context instead.
+    /// In particular, nothing else may
+    ///
+    /// - submit requests or collect completions, also by `io_uring`, or create or map the completion ring: this context could take another's
+    ///   completion for that of its own request, whose buffer the device still accesses;
+    /// - free handles: the driver gives the number to the next buffer, which requests would then access instead;
+    /// - map the buffers of this context: their bytes are borrowed as `&mut [u8]`.
     #[allow(unsafe_code)] // The function has a contract, but no unsafe code.
     pub unsafe fn from_fd(fd: OwnedFd) -> Result<Self, Error> {
         let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
