@@ -152,9 +152,9 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// [`Error::Unreachable`] if the device cannot access its memory, or the other driver does not allow it; [`Error::Access`] if the
-    /// descriptor is not open for reading and writing; [`Error::System`] if it is not a dma-buf, or a limit of memory is reached;
-    /// [`Error::Inherited`], [`Error::Gone`].
+    /// [`Error::Unreachable`] if the device cannot access its memory, or the other driver does not allow it; [`Error::NoMemory`] and
+    /// [`Error::Quota`] at a limit of memory; [`Error::System`] if the descriptor is not open for reading and writing, or not that of a
+    /// dma-buf; [`Error::Inherited`], [`Error::Gone`].
     pub fn import(&self, dma_buf: OwnedFd) -> Result<DmaBuf, Error> {
         DmaBuf::import(&self.shared, dma_buf)
     }

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use rustix::io::Errno;
+use rustix::{fs::SeekFrom, io::Errno};
 
 use crate::{Error, buffer::Memory, request::Operand, shared::Shared, sys};
 
@@ -48,10 +48,7 @@ impl DmaBuf {
     pub(crate) fn import(context: &Arc<Shared>, fd: OwnedFd) -> Result<Self, Error> {
         let node = context.own_fd().map_err(|errno| Error::new("IMPORT", errno))?;
         context.inbox().tidy(node);
-        let import = sys::import(node, fd.as_fd()).map_err(|errno| match errno {
-            Errno::OPNOTSUPP | Errno::NOTTY => Error::Unreachable,
-            errno => Error::new("IMPORT", errno),
-        })?;
+        let import = sys::import(node, fd.as_fd()).map_err(|errno| not_imported(errno, size_of(fd.as_fd())))?;
         let memory = Memory::new(context, import.handle);
         // At most MAX_BUFFER_SIZE, so that it fits.
         Ok(Self { memory, length: usize::try_from(import.size).unwrap_or(0), fd })
@@ -79,6 +76,26 @@ impl DmaBuf {
     }
 }
 
+/// The size of a dma-buf in bytes.
+fn size_of(fd: BorrowedFd<'_>) -> usize {
+    let size = rustix::fs::seek(fd, SeekFrom::End(0)).unwrap_or(0);
+    usize::try_from(size).unwrap_or(usize::MAX)
+}
+
+/// The meaning of an errno of IMPORT, for a dma-buf of this size.
+fn not_imported(errno: Errno, size: usize) -> Error {
+    match errno {
+        Errno::NOMEM => Error::NoMemory { size },
+        Errno::DQUOT => Error::Quota { size },
+        Errno::OPNOTSUPP | Errno::NOTTY => Error::Unreachable,
+        // Of the dma-buf, not of the node.
+        Errno::ACCESS => {
+            Error::System { what: "the dma-buf is not open for reading and writing", source: errno.into() }
+        }
+        errno => Error::new("IMPORT", errno),
+    }
+}
+
 impl AsFd for DmaBuf {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
@@ -102,5 +119,27 @@ impl crate::request::Place for DmaBuf {
 
     fn size(&self) -> usize {
         self.length
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_an_import() {
+        assert!(matches!(not_imported(Errno::NOMEM, 4096), Error::NoMemory { size: 4096 }));
+        assert!(matches!(not_imported(Errno::DQUOT, 4096), Error::Quota { size: 4096 }));
+        let error = not_imported(Errno::ACCESS, 4096);
+        assert_eq!(error.to_string(), "the dma-buf is not open for reading and writing");
+        assert_eq!(error.raw_os_error(), Some(Errno::ACCESS.raw_os_error()));
+    }
+
+    #[test]
+    fn a_file_has_the_size_of_its_end() {
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert_eq!(size_of(file.as_fd()), 0);
+        let file = std::fs::File::open("/proc/self/exe").unwrap();
+        assert_eq!(size_of(file.as_fd()) as u64, file.metadata().unwrap().len());
     }
 }
