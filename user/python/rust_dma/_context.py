@@ -254,8 +254,8 @@ class Context:
         """Submit a request and wait for its completion, in asyncio's event loop; when the queue is full, wait for room first.
 
         If it fails, this raises OSError. If the task is cancelled, so is the request, unless the engine has begun it. Its cookie is
-        not used. The event loop collects the completions of all other requests, too: get them by `wait_async` or `wait`, and do not
-        watch the context by `select`.
+        not used. The event loop collects the completions of all other requests, too: get them by `wait_async`, and do not watch the
+        context by `select`, nor call `wait` in another thread meanwhile: it would not notice completions that the loop has collected.
         """
         return (await self._awaited().run(self, request)).check()
 
@@ -285,7 +285,11 @@ class Context:
         return self._cancel(cookie)
 
     def read(self, length: int | None = None, at: int = 0) -> bytes:
-        """Read device memory, from `at` on; fewer bytes than `length` at its end."""
+        """Read device memory, from `at` on; fewer bytes than `length` at its end.
+
+        A signal with a handler interrupts the transfer, which is repeated: with a timer of less than the time of a transfer, it never ends.
+        `from_device` does not have this limitation. The same applies to `write` and `to_device`.
+        """
         return _node.read(self.fileno(), self._info.device_memory_size if length is None else length, at)
 
     def write(self, data: bytes | bytearray | memoryview, at: int = 0) -> int:
