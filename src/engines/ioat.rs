@@ -228,7 +228,7 @@ impl<'bound> Ioat<'bound> {
         let has_vector = self.setup.has_vector;
         let control = regs::INTERRUPT_CONTROL::zeroed()
             .with_msix(has_vector)
-            .with_enable(!has_vector);
+            .with_enable(true);
         self.bar.write_reg(control);
         if self.bar.read(regs::INTERRUPT_DELAY).supported() {
             let delay = self.setup.interrupt_delay_us;

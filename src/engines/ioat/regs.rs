@@ -46,7 +46,7 @@ register! {
         2:2 raised => bool;
         /// A channel has an interrupt; read-only.
         1:1 pending => bool;
-        /// Interrupts of the channels raise the line.
+        /// Interrupts of the channels raise the line or the vectors.
         0:0 enable => bool;
     }
 

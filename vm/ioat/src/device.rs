@@ -43,12 +43,14 @@ impl<M: Memory> Device<M> {
         for fault in &options.faults {
             control.faults.add(*fault);
         }
+        let mut interrupts = Interrupts::new(options.channels);
+        interrupts.strict = options.strict;
         Self {
             version: options.version,
             config: Config::new(options),
             control,
             channels: (0..options.channels).map(|number| Channel::new(number, 1 << LARGEST)).collect(),
-            interrupts: Interrupts::new(options.channels),
+            interrupts,
             memory,
         }
     }

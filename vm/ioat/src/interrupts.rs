@@ -34,6 +34,8 @@ pub struct Interrupts {
     vectors: Vec<Option<Wire>>,
     line: Option<Wire>,
     asserted: bool,
+    /// Vectors need [`intrctrl::MASTER`], too.
+    pub strict: bool,
     /// How many interrupts were sent.
     pub sent: u32,
 }
@@ -51,6 +53,7 @@ impl Interrupts {
             vectors: Vec::new(),
             line: None,
             asserted: false,
+            strict: false,
             sent: 0,
         }
     }
@@ -152,10 +155,12 @@ impl Interrupts {
         self.attention |= 1 << channel;
         if self.vectors.is_empty() {
             self.update_line();
-        } else if self.control & intrctrl::VECTORS != 0 {
+        } else if self.control & intrctrl::VECTORS == 0 {
+            if self.control & intrctrl::MASTER != 0 {
+                self.pulse(0);
+            }
+        } else if !self.strict || self.control & intrctrl::MASTER != 0 {
             self.pulse(channel);
-        } else if self.control & intrctrl::MASTER != 0 {
-            self.pulse(0);
         }
     }
 

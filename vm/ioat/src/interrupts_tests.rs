@@ -52,6 +52,16 @@ fn a_vector_for_each_channel() {
 }
 
 #[test]
+fn strict_vectors_are_enabled() {
+    for (control, sent) in [(intrctrl::VECTORS, 0), (intrctrl::VECTORS | intrctrl::MASTER, 1)] {
+        let (mut interrupts, counters) = vectors(control);
+        interrupts.strict = true;
+        interrupts.raise(1, Instant::now());
+        assert_eq!([counters[0].take(), counters[1].take()], [0, sent]);
+    }
+}
+
+#[test]
 fn one_vector_for_all() {
     let (mut interrupts, counters) = vectors(intrctrl::MASTER);
     interrupts.raise(1, Instant::now());

@@ -18,6 +18,8 @@ pub struct Options {
     /// `msix=off`: interrupts by the line only. QEMU 11.1 aborts when a device with MSI-X is unplugged: it removes the pending bits' region
     /// twice (`hw/vfio-user/pci.c`, `vfio_user_msix_teardown`).
     pub msix: bool,
+    /// `strict=on`: a device that relies on what the kernel's driver does, where other drivers do less: `registers.rs`, "strict".
+    pub strict: bool,
     /// `time=5000`: nanoseconds of each descriptor; `rate=2000`: megabytes a second.
     pub timing: Timing,
     /// `fault=KIND:CHANNEL:NTH[:ARGUMENT]`, which may be repeated. `NTH` with a `+`: from then on always.
@@ -26,7 +28,15 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { channels: 1, version: 0x32, device: None, msix: true, timing: Timing::default(), faults: Vec::new() }
+        Self {
+            channels: 1,
+            version: 0x32,
+            device: None,
+            msix: true,
+            strict: false,
+            timing: Timing::default(),
+            faults: Vec::new(),
+        }
     }
 }
 
@@ -52,7 +62,8 @@ impl Options {
             "channels" => self.channels = value.parse().ok().filter(|count| (1..=8).contains(count))?,
             "version" => self.version = version(value)?,
             "device" => self.device = Some(u16::from_str_radix(value, 16).ok()?),
-            "msix" => self.msix = ["off", "on"].iter().position(|word| *word == value)? == 1,
+            "msix" => self.msix = switch(value)?,
+            "strict" => self.strict = switch(value)?,
             "time" => self.timing.nanoseconds = value.parse().ok()?,
             "rate" => self.timing.rate = value.parse().ok()?,
             "fault" => self.faults.push(fault(value)?),
@@ -70,6 +81,10 @@ impl Options {
             _ => 0x0b00,
         })
     }
+}
+
+fn switch(value: &str) -> Option<bool> {
+    [("off", false), ("on", true)].into_iter().find(|(word, _)| *word == value).map(|(_, on)| on)
 }
 
 fn version(value: &str) -> Option<u8> {
@@ -104,14 +119,26 @@ mod tests {
         assert_eq!(options.faults, [error, hang]);
         assert_eq!(Options::parse("").unwrap().device_id(), 0x2021);
         assert_eq!([Options::parse("").unwrap().msix, Options::parse("msix=off").unwrap().msix], [true, false]);
+        assert_eq!(
+            ["", "strict=on", "strict=off"].map(|text| Options::parse(text).unwrap().strict),
+            [false, true, false]
+        );
         assert_eq!(Options::parse("version=3.3,device=2021").unwrap().device_id(), 0x2021);
     }
 
     #[test]
     fn bad_ones() {
-        for text in
-            ["channels=9", "channels=0", "version=3.1", "time=", "fault=fire", "msix=no", "speed=3", "fault=error:1:x"]
-        {
+        for text in [
+            "strict=1",
+            "channels=9",
+            "channels=0",
+            "version=3.1",
+            "time=",
+            "fault=fire",
+            "msix=no",
+            "speed=3",
+            "fault=error:1:x",
+        ] {
             assert!(Options::parse(text).unwrap_err().contains(text), "{text}");
         }
     }

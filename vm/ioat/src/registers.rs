@@ -3,6 +3,11 @@
 //!
 //! Names without their prefix are those of the Linux kernel, in `drivers/dma/ioat/registers.h` (`IOAT_CHANCNT_OFFSET` is [`CHANCNT`]).
 //! "E7 v2" is Intel's *Xeon Processor E7-2800/4800/8800 v2 Product Family, Datasheet Volume Two*, which describes an engine of version 3.2.
+//! Of some registers nothing says what the device needs. A strict device (`strict=on`) needs all that the kernel's driver does:
+//!
+//! - [`intrctrl::MASTER`] for MSI-X vectors, too: `init.c`, `ioat_dma_setup_interrupts` sets it in all modes. The kernel's VFIO selftest,
+//!   `lib/drivers/ioat/ioat.c`, does not.
+//!
 //! What software expects of a register is cited as file and function of the kernel, or of DPDK.
 
 /// Size of the BAR: 16 KiB. The MSI-X table is in it, at [`MSIX_TABLE`].
@@ -34,7 +39,7 @@ pub const CHANNEL_SIZE: usize = 0x80;
 
 /// Bits of [`INTRCTRL`].
 pub mod intrctrl {
-    /// Interrupts are enabled (those of MSI-X vectors always are). Cleared when the register is read: `dma.c`, `ioat_dma_do_interrupt` writes
+    /// Interrupts are enabled; those of MSI-X vectors always are, unless the device is strict. Cleared when the register is read: `dma.c`, `ioat_dma_do_interrupt` writes
     /// back what it read.
     pub const MASTER: u8 = 0x01;
     /// A channel has an interrupt.
