@@ -151,11 +151,12 @@ impl<'bound> Hardware<'bound> {
     ///
     /// # Errors
     ///
-    /// [`ETIMEDOUT`] if the transfer does not end; [`ENODEV`] if the device is gone.
+    /// [`ETIMEDOUT`] if the transfer does not end; [`EIO`] if an I/OAT channel does not store an
+    /// address; [`ENODEV`] if the device is gone.
     pub(crate) fn prepare(&mut self, setup: Setup) -> Result<HardwarePlan> {
         match self {
             Self::Edu(edu) => edu.prepare().map(HardwarePlan::Edu),
-            Self::Ioat(ioat) => Ok(HardwarePlan::Ioat(ioat.prepare(setup))),
+            Self::Ioat(ioat) => ioat.prepare(setup).map(HardwarePlan::Ioat),
         }
     }
 }

@@ -184,10 +184,14 @@ impl<'bound> Ioat<'bound> {
     }
 
     /// Enables the channel.
-    pub(super) fn prepare(&mut self, setup: Setup) -> Plan {
+    ///
+    /// # Errors
+    ///
+    /// [`EIO`] if it does not store an address.
+    pub(super) fn prepare(&mut self, setup: Setup) -> Result<Plan> {
         self.setup = setup;
-        self.enable();
-        Plan::new(self.largest)
+        self.enable()?;
+        Ok(Plan::new(self.largest))
     }
 
     /// Reads a register of the channel.
@@ -218,12 +222,24 @@ impl<'bound> Ioat<'bound> {
     }
 
     /// Enables the channel, which was reset.
-    fn enable(&self) {
+    ///
+    /// # Errors
+    ///
+    /// [`EIO`] if it has not stored the address that it writes its status to: it would write it to
+    /// memory of others.
+    fn enable(&self) -> Result {
         self.clear_errors();
         self.ring.clear_status();
-        self.write(regs::COMPLETION_ADDRESS::from(
-            self.ring.completion_address(),
-        ));
+        let (low, high) = halves(self.ring.completion_address());
+        self.write(regs::COMPLETION_ADDRESS_LOW::from(low));
+        self.write(regs::COMPLETION_ADDRESS_HIGH::from(high));
+        let stored = (
+            u32::from(self.read::<regs::COMPLETION_ADDRESS_LOW>()),
+            u32::from(self.read::<regs::COMPLETION_ADDRESS_HIGH>()),
+        );
+        if stored != (low, high) {
+            return Err(EIO);
+        }
         self.chain.clear();
         let has_vector = self.setup.has_vector;
         let control = regs::INTERRUPT_CONTROL::zeroed()
@@ -235,6 +251,7 @@ impl<'bound> Ioat<'bound> {
             self.bar.write_reg(regs::INTERRUPT_DELAY::from(delay));
         }
         self.arm();
+        Ok(())
     }
 
     fn clear_errors(&self) {
@@ -300,6 +317,13 @@ impl<'bound> Ioat<'bound> {
     }
 }
 
+/// Returns the lower and the upper half of an address.
+#[inline]
+fn halves(address: u64) -> (u32, u32) {
+    // CAST: The halves have 32 bits.
+    (address as u32, (address >> 32) as u32)
+}
+
 impl DmaEngine for Ioat<'_> {
     fn abilities(&self) -> Abilities {
         Abilities {
@@ -328,7 +352,9 @@ impl DmaEngine for Ioat<'_> {
         };
         let address = self.ring.write(slot, transfer, interrupt);
         if self.chain.add() {
-            self.write(regs::CHAIN_ADDRESS::from(address));
+            let (low, high) = halves(address);
+            self.write(regs::CHAIN_ADDRESS_LOW::from(low));
+            self.write(regs::CHAIN_ADDRESS_HIGH::from(high));
         }
     }
 
@@ -396,8 +422,7 @@ impl DmaEngine for Ioat<'_> {
 
     fn restart(&self) -> Result {
         self.abort()?;
-        self.enable();
-        Ok(())
+        self.enable()
     }
 
     fn leak_memory(&self) {

@@ -214,7 +214,37 @@ TEST_F(ioat_gone, cannot_be_stopped)
 	close(fd);
 }
 
-/* The same, but the copies only take long: they end after the driver has given up. */
+/*
+ * After an error, the channel does not store the address that it writes its status to: nothing is started, because it would write to memory of
+ * others.
+ */
+TEST_F(ioat_gone, address_not_stored)
+{
+	uint32_t errors = ioat_get(&self->ioat, IOAT_ERRORS);
+	int failed = 0;
+
+	ioat_timing(&self->ioat, 1000, 0);
+	/* The second write is that of the upper half. */
+	ioat_fault(&self->ioat, WRONG_ADDRESS, 2, true, 1ULL << 40);
+	ioat_fault(&self->ioat, ERROR, 5, false, READ_ERROR);
+	ASSERT_EQ(0, start(self, COUNT));
+	ASSERT_EQ(COUNT, collect(self->fd, self->completions, COUNT, COUNT, 10000 * MS));
+	for (int i = 0; i < COUNT; i++) {
+		int status = self->completions[i].status;
+
+		ASSERT_TRUE(!status || status == -ETIMEDOUT || status == -EIO) TH_LOG("%d", status);
+		failed += status == -EIO;
+	}
+	EXPECT_LE(1, failed);
+	EXPECT_EQ(-EIO, copy(self->fd, &self->to, 0, &self->from, 0, 1));
+	EXPECT_EQ(1, ioat_get(&self->ioat, IOAT_ERRORS) - errors);
+	ASSERT_EQ(0, write_text("/sys/bus/pci/drivers/rdma/unbind", self->ioat.address));
+	ioat_clear(&self->ioat);
+	ASSERT_EQ(0, come_back(self->ioat.address, UNBIND));
+	comes_back(_metadata, self);
+}
+
+/* A channel that cannot be reset, but the copies only take long: they end after the driver has given up. */
 TEST_F(ioat_gone, cannot_be_stopped_and_ends_later)
 {
 	struct crop crop;

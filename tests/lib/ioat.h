@@ -31,6 +31,7 @@ enum fault {
 	STUCK_RESET = 6,
 	ALL_ONES = 7,
 	CHANNEL_ONES = 8,
+	WRONG_ADDRESS = 9,
 };
 
 /* Bits of CHANERR. */

@@ -105,14 +105,26 @@ register! {
         2:0 state;
     }
 
-    /// The bus address of the first descriptor.
-    pub(super) CHAIN_ADDRESS(u64)[CHANNELS, stride = CHANNEL_SIZE] @ 0x90 {
-        63:0 address;
+    /// The bus address of the first descriptor: the lower half, which is written first. A write of
+    /// both halves at once does not work. Source: Linux, `drivers/dma/ioat/init.c`,
+    /// `ioat_alloc_chan_resources`.
+    pub(super) CHAIN_ADDRESS_LOW(u32)[CHANNELS, stride = CHANNEL_SIZE] @ 0x90 {
+        31:0 address;
     }
 
-    /// The bus address that the status is written to.
-    pub(super) COMPLETION_ADDRESS(u64)[CHANNELS, stride = CHANNEL_SIZE] @ 0x98 {
-        63:0 address;
+    /// The upper half of the bus address of the first descriptor.
+    pub(super) CHAIN_ADDRESS_HIGH(u32)[CHANNELS, stride = CHANNEL_SIZE] @ 0x94 {
+        31:0 address;
+    }
+
+    /// The bus address that the status is written to: the lower half, which is written first.
+    pub(super) COMPLETION_ADDRESS_LOW(u32)[CHANNELS, stride = CHANNEL_SIZE] @ 0x98 {
+        31:0 address;
+    }
+
+    /// The upper half of the bus address that the status is written to.
+    pub(super) COMPLETION_ADDRESS_HIGH(u32)[CHANNELS, stride = CHANNEL_SIZE] @ 0x9c {
+        31:0 address;
     }
 
     /// The errors of the channel; a bit is cleared by writing it.

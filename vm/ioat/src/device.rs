@@ -27,6 +27,7 @@ pub struct Device<M> {
     version: u8,
     config: Config,
     control: Control,
+    strict: bool,
     channels: Vec<Channel>,
     /// Its interrupts.
     pub interrupts: Interrupts,
@@ -49,6 +50,7 @@ impl<M: Memory> Device<M> {
             version: options.version,
             config: Config::new(options),
             control,
+            strict: options.strict,
             channels: (0..options.channels).map(|number| Channel::new(number, 1 << LARGEST)).collect(),
             interrupts,
             memory,
@@ -164,6 +166,9 @@ impl<M: Memory> Device<M> {
     }
 
     fn write_channel(&mut self, number: usize, access: Access, data: &[u8], now: Instant) {
+        if self.strict && data.len() > 4 && (access.hits(CHAINADDR, 8) || access.hits(CHANCMP, 8)) {
+            return;
+        }
         let channel = &mut self.channels[number];
         if let Some(value) = access.merge(CHANCTRL, channel.control.to_le_bytes(), data) {
             let value = u16::from_le_bytes(value);
@@ -174,7 +179,8 @@ impl<M: Memory> Device<M> {
             }
         }
         if let Some(value) = access.merge(CHANCMP, channel.completion.to_le_bytes(), data) {
-            channel.completion = u64::from_le_bytes(value) & !7;
+            let flipped = self.control.faults.strike(Kind::WrongAddress, number).unwrap_or(0);
+            channel.completion = (u64::from_le_bytes(value) ^ flipped) & !7;
         }
         if let Some(value) = access.merge(CHANERR, [0; 4], data) {
             channel.errors &= !u32::from_le_bytes(value);

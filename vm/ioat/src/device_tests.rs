@@ -93,6 +93,22 @@ fn two_channels() {
 }
 
 #[test]
+fn strict_addresses_are_written_in_halves() {
+    for register in [CHAINADDR, CHANCMP] {
+        let mut bench = Bench::new("strict=on,fault=wrong-address:0:3:10000000000");
+        let at = CHANNEL_SIZE + register;
+        bench.write(at, 8, 0x1_0000_0840);
+        assert_eq!(bench.read(at, 8), 0);
+        bench.write(at, 4, 0x840);
+        bench.write(at + 4, 4, 1);
+        assert_eq!(bench.read(at, 8), 0x1_0000_0840);
+        bench.write(at, 4, 0x840);
+        let flipped = if register == CHANCMP { 0x100_0000_0000 } else { 0 };
+        assert_eq!(bench.read(at, 8), 0x1_0000_0840 | flipped);
+    }
+}
+
+#[test]
 fn without_bus_master_nothing_is_reached() {
     let mut bench = Bench::new("");
     bench.device.write_config(4, &[2]);

@@ -20,11 +20,13 @@ pub enum Kind {
     AllOnes = 7,
     /// The registers of the channel read as ones.
     ChannelOnes = 8,
+    /// What is written to `CHANCMP` is stored with some bits flipped: those of the argument.
+    WrongAddress = 9,
 }
 
 impl Kind {
     /// All kinds, with their names on the command line.
-    pub const ALL: [(&'static str, Self); 8] = [
+    pub const ALL: [(&'static str, Self); 9] = [
         ("lost-interrupt", Self::LostInterrupt),
         ("hang", Self::Hang),
         ("wrong-completion", Self::WrongCompletion),
@@ -33,6 +35,7 @@ impl Kind {
         ("stuck-reset", Self::StuckReset),
         ("all-ones", Self::AllOnes),
         ("channel-ones", Self::ChannelOnes),
+        ("wrong-address", Self::WrongAddress),
     ];
 
     /// The kind with this number.

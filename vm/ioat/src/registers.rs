@@ -7,6 +7,8 @@
 //!
 //! - [`intrctrl::MASTER`] for MSI-X vectors, too: `init.c`, `ioat_dma_setup_interrupts` sets it in all modes. The kernel's VFIO selftest,
 //!   `lib/drivers/ioat/ioat.c`, does not.
+//! - [`CHAINADDR`] and [`CHANCMP`] are written in two halves; a write of 64 bits changes nothing. `init.c`, `ioat_alloc_chan_resources`:
+//!   "doing 2 32bit writes to mmio since 1 64b write doesn't work"; `dma.h`, `ioat_set_chainaddr`. DPDK writes 64 bits.
 //!
 //! What software expects of a register is cited as file and function of the kernel, or of DPDK.
 
