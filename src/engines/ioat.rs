@@ -61,6 +61,10 @@ pub(crate) const DMA_BITS: u32 = 64;
 /// The versions, as major and minor, whose registers and errors this driver knows.
 const VERSIONS: [(u8, u8); 2] = [(3, 2), (3, 3)];
 
+/// The PCI device of Skylake-SP. It is handled as version 3.2, whatever it reports. Source: Linux,
+/// `drivers/dma/ioat/init.c`, `ioat_pci_probe`.
+const SKYLAKE: u16 = 0x2021;
+
 /// The largest number of channels of a device: bits of the register ATTENTION.
 const MOST_CHANNELS: usize = 32;
 
@@ -90,6 +94,8 @@ pub(super) struct Device<'bound> {
     pdev: &'bound pci::Device<Bound>,
     bar: Arc<Bar<'bound>>,
     version: (u8, u8),
+    /// Errors are kept in the configuration space, too.
+    keeps_errors: bool,
     channels: usize,
 }
 
@@ -107,7 +113,10 @@ impl<'bound> Device<'bound> {
         let version = (version.major().get(), version.minor().get());
         // CAST: The number has 8 bits.
         let channels = u8::from(bar.read(regs::CHANNEL_COUNT)) as usize;
-        if !VERSIONS.contains(&version) || !(1..=MOST_CHANNELS).contains(&channels) {
+        let is_skylake = pdev.device_id() == SKYLAKE;
+        let is_known =
+            VERSIONS.contains(&version) || (is_skylake && version.0 == 3 && version.1 >= 2);
+        if !is_known || !(1..=MOST_CHANNELS).contains(&channels) {
             let (major, minor) = version;
             dev_err!(
                 pdev,
@@ -119,6 +128,7 @@ impl<'bound> Device<'bound> {
             pdev,
             bar: Arc::new(bar, GFP_KERNEL)?,
             version,
+            keeps_errors: is_skylake || version < (3, 3),
             channels,
         })
     }
@@ -140,6 +150,8 @@ pub(crate) struct Ioat<'bound> {
     bar: Arc<Bar<'bound>>,
     channel: usize,
     version: (u8, u8),
+    /// Errors are kept in the configuration space, too.
+    keeps_errors: bool,
     /// Size of the largest transfer in bytes.
     largest: u64,
     ring: Ring<'bound>,
@@ -167,6 +179,7 @@ impl<'bound> Ioat<'bound> {
             bar: device.bar.clone(),
             channel,
             version: device.version,
+            keeps_errors: device.keeps_errors,
             // 0 stands for 2^32 bytes, which the length in a descriptor cannot hold.
             largest: if log2 == 0 { 1 << 31 } else { 1 << log2 },
             ring,
@@ -256,8 +269,7 @@ impl<'bound> Ioat<'bound> {
 
     fn clear_errors(&self) {
         self.write(self.read::<regs::CHANNEL_ERROR>());
-        // Before version 3.3 they are kept in the configuration space, too.
-        if self.version < (3, 3) {
+        if self.keeps_errors {
             if let Ok(config) = self.pdev.config_space_extended() {
                 let errors: u32 = config.read(regs::CONFIG_CHANNEL_ERROR);
                 config.write(regs::CONFIG_CHANNEL_ERROR, errors);
@@ -415,6 +427,8 @@ impl DmaEngine for Ioat<'_> {
         let reset = regs::CHANNEL_COMMAND::zeroed().with_reset(true);
         // A transfer that does not end is stopped by the reset.
         let _ = self.command(suspend, |ioat| !ioat.is_active());
+        // As Linux does: `drivers/dma/ioat/dma.c`, `ioat_reset_hw`.
+        self.clear_errors();
         self.command(reset, |ioat| {
             !ioat.read::<regs::CHANNEL_COMMAND>().reset() && !ioat.is_active()
         })

@@ -72,6 +72,8 @@ TEST_F(ioat_faults, all_errors)
 	for (int bit = 0; bit < 32; bit++) {
 		ioat_fault(&self->ioat, ERROR, 5, false, 1UL << bit);
 		batch(_metadata, self, 5, -EREMOTEIO);
+		/* CHANERR_INT, where the device has it. */
+		ASSERT_EQ(0, ioat_get(&self->ioat, 0x180 - IOAT_BASE));
 	}
 }
 

@@ -59,6 +59,8 @@ pub struct Channel {
     state: State,
     pub(crate) control: u16,
     pub(crate) in_use: bool,
+    /// A reset is done only without errors.
+    pub(crate) strict: bool,
     /// The number in `DMACOUNT`, and how many of them have been completed.
     announced: u16,
     completed: u16,
@@ -85,6 +87,7 @@ impl Channel {
             state: State::Halted,
             control: 0,
             in_use: false,
+            strict: false,
             announced: 0,
             completed: 0,
             chain: 0,
@@ -126,7 +129,7 @@ impl Channel {
 
     /// Reset, as by [`chancmd::RESET`].
     pub fn reset(&mut self) {
-        *self = Self::new(self.number, self.largest);
+        *self = Self { strict: self.strict, ..Self::new(self.number, self.largest) };
     }
 
     /// `CHAINADDR` was written: there is a new chain. A channel with errors, or a busy one, cannot take it.
@@ -159,6 +162,7 @@ impl Channel {
     pub fn command(&mut self, command: u8, faults: &mut Faults) -> Events {
         match command {
             chancmd::RESET if faults.strike(Kind::StuckReset, self.number).is_some() => self.resetting = true,
+            chancmd::RESET if self.strict && self.errors != 0 => self.resetting = true,
             chancmd::RESET => self.reset(),
             chancmd::ABORT => self.halt(),
             chancmd::SUSPEND if self.running.is_some() => self.suspending = true,

@@ -130,6 +130,18 @@ fn completions_that_are_wrong_or_lost() {
 }
 
 #[test]
+fn a_strict_reset_without_errors() {
+    let mut bench = Bench::new();
+    bench.channel.strict = true;
+    bench.channel.errors = chanerr::READ;
+    bench.channel.command(chancmd::RESET, &mut Faults::default());
+    assert_eq!(bench.channel.pending_command(), chancmd::RESET);
+    bench.channel.errors = 0;
+    bench.channel.command(chancmd::RESET, &mut Faults::default());
+    assert_eq!((bench.channel.pending_command(), bench.channel.strict), (0, true));
+}
+
+#[test]
 fn a_reset_that_is_never_done() {
     let mut bench = Bench::new();
     bench.fault(Kind::StuckReset, 1, 0);

@@ -39,7 +39,7 @@ const WRITABLE: [(usize, u8); 8] = [
 /// Configuration space.
 pub struct Config {
     bytes: [u8; SIZE],
-    /// `CHANERR_INT` and `CHANERRMASK_INT`, which exist before version 3.3.
+    /// `CHANERR_INT` and `CHANERRMASK_INT`, which exist before version 3.3, and on Skylake.
     errors: u32,
     error_mask: u32,
     has_errors: bool,
@@ -58,7 +58,7 @@ impl Config {
     /// The configuration space of a device.
     #[must_use]
     pub fn new(options: &Options) -> Self {
-        let mut config = Self { bytes: [0; SIZE], errors: 0, error_mask: 0, has_errors: options.version < 0x33 };
+        let mut config = Self { bytes: [0; SIZE], errors: 0, error_mask: 0, has_errors: options.has_errors() };
         let vectors = u8::try_from(options.channels - 1).expect("at most 8 channels");
         config.put(0x00, &[0x86, 0x80]);
         config.put(0x02, &options.device_id().to_le_bytes());

@@ -51,7 +51,13 @@ impl<M: Memory> Device<M> {
             config: Config::new(options),
             control,
             strict: options.strict,
-            channels: (0..options.channels).map(|number| Channel::new(number, 1 << LARGEST)).collect(),
+            channels: (0..options.channels)
+                .map(|number| {
+                    let mut channel = Channel::new(number, 1 << LARGEST);
+                    channel.strict = options.strict;
+                    channel
+                })
+                .collect(),
             interrupts,
             memory,
         }

@@ -72,6 +72,12 @@ impl Options {
         Some(())
     }
 
+    /// Whether errors are kept in configuration space. Linux, `init.c`, `ioat_pci_probe` treats a Skylake of any version as 3.2.
+    #[must_use]
+    pub fn has_errors(&self) -> bool {
+        self.version < 0x33 || self.device_id() == 0x2021
+    }
+
     /// The PCI device ID: of a Skylake, a Broadwell-DE or an Ice Lake Xeon. Linux, `drivers/dma/ioat/hw.h`.
     #[must_use]
     pub fn device_id(&self) -> u16 {
