@@ -118,10 +118,10 @@ fn limits() -> Limits {
 
 kernel::pci_device_table!(PCI_TABLE, (), [(device_id(edu::PCI_ID), ())]);
 
-/// The driver for `edu`, and for the other models if `driver_override` gives it their devices.
-pub(crate) struct Edu;
+/// The PCI driver: of `edu`, and of devices of the other models that `driver_override` gives it.
+pub(crate) struct RdmaDriver;
 
-impl NodeDriver for Edu {
+impl NodeDriver for RdmaDriver {
     const NAME: &'static CStr = c"rdma";
     // `rdma` would be taken for InfiniBand's.
     const CLASS_NAME: &'static CStr = c"rust_dma";

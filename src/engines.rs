@@ -2,8 +2,9 @@
 
 //! The supported engines, and the choice of one for a device.
 //!
-//! To add an engine: a folder beside `edu`, and a variant of [`Model`], [`Hardware`] and
-//! [`HardwarePlan`].
+//! To add an engine: a folder beside `edu`, a variant of [`Model`], [`Hardware`] and
+//! [`HardwarePlan`], with their arms in `dispatch!` and `device_info`, and its PCI ids in
+//! [`Model::of`] (in `driver.rs`, if the driver binds to it without `driver_override`).
 
 pub(crate) mod edu;
 pub(crate) mod engine;

@@ -63,7 +63,7 @@ module! {
 #[pin_data]
 struct RdmaModule {
     #[pin]
-    module: kernel_ext::driver::attach::Module<driver::Edu>,
+    module: kernel_ext::driver::attach::Module<driver::RdmaDriver>,
 }
 
 impl kernel::InPlaceModule for RdmaModule {

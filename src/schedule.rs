@@ -4,6 +4,7 @@
 //!
 //! No hardware and no bindings: also compiled and tested on the host.
 
+mod circular_list;
 mod completion_ring;
 mod flight;
 mod job;
@@ -11,7 +12,6 @@ mod lane;
 mod lanes;
 mod queue;
 mod recovery;
-mod ring;
 mod stats;
 mod turns;
 

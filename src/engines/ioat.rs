@@ -43,7 +43,7 @@ use kernel::{
     time::Delta, //
 };
 use plan::Plan;
-use ring::Ring;
+use ring::DescriptorRing;
 
 /// PCI vendor and device of the devices of this kind: Broadwell-DE, Skylake-SP. Source: Linux,
 /// `drivers/dma/ioat/hw.h`.
@@ -154,7 +154,7 @@ pub(crate) struct Ioat<'bound> {
     keeps_errors: bool,
     /// Size of the largest transfer in bytes.
     largest: u64,
-    ring: Ring<'bound>,
+    ring: DescriptorRing<'bound>,
     setup: Setup,
     chain: Chain,
 }
@@ -168,7 +168,7 @@ impl<'bound> Ioat<'bound> {
     /// has the reason.
     pub(super) fn new(device: &Device<'bound>, channel: usize) -> Result<Self> {
         let pdev = device.pdev;
-        let ring = Ring::new(pdev.as_ref()).map_err(|e| {
+        let ring = DescriptorRing::new(pdev.as_ref()).map_err(|e| {
             dev_err!(pdev, "cannot allocate descriptors: {e:?}\n");
             ENODEV
         })?;

@@ -32,14 +32,14 @@ pub(crate) struct LaneId(pub(super) usize);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct UserId(pub(super) usize);
 
-/// The circular list of lanes that a lane is in. (It has nothing to do with a completion ring.)
+/// The circular list of lanes that a lane is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
-    /// No ring.
+    /// No list.
     Nowhere,
-    /// The ring of its user: its first request can be started.
+    /// The list of its user: its first request can be started.
     Turns,
-    /// The ring of lanes whose first requests are linked to a failed one.
+    /// The list of lanes whose first requests are linked to a failed one.
     Failing,
 }
 
@@ -201,7 +201,7 @@ impl<T: QueueTypes> Lane<T> {
         core::mem::replace(&mut self.blank, Fifo::new())
     }
 
-    /// Returns the ring that the lane belongs to.
+    /// Returns the list that the lane belongs to.
     pub(super) fn place(&self) -> Place {
         if self.continues.is_some() {
             return Place::Turns;

@@ -4,6 +4,11 @@
 //! user's lanes.
 
 use super::{
+    circular_list::{
+        CircularList, //
+        Link,
+        Linked,
+    }, //
     job::{
         DeferredOf,
         Job,
@@ -18,11 +23,6 @@ use super::{
         Place,
         UserId, //
     },
-    ring::{
-        Link,
-        Linked,
-        Ring, //
-    }, //
 };
 use crate::kernel_ext::collections::{
     fifo::{
@@ -47,7 +47,7 @@ pub(super) struct Completed<T: QueueTypes> {
 /// A user with lanes.
 pub(crate) struct LaneUser {
     /// The lanes of the user that wait for a turn.
-    turns: Ring,
+    turns: CircularList,
     /// The neighbours among the users who wait for a turn.
     link: Option<Link>,
 }
@@ -58,7 +58,7 @@ impl Linked for LaneUser {
     }
 }
 
-/// A lane, and its place in a ring.
+/// A lane, and its place in a list.
 pub(crate) struct PlacedLane<T: QueueTypes> {
     lane: KBox<Lane<T>>,
     user: UserId,
@@ -76,14 +76,14 @@ impl<T: QueueTypes> Linked for PlacedLane<T> {
 ///
 /// # Invariants
 ///
-/// `turns` is a ring of the users who have a lane whose [`Place`] is [`Place::Turns`], and each of
-/// these has a ring of those lanes; `failing` is a ring of the lanes whose place is
+/// `turns` is a list of the users who have a lane whose [`Place`] is [`Place::Turns`], and each of
+/// these has a list of those lanes; `failing` is a list of the lanes whose place is
 /// [`Place::Failing`].
 pub(super) struct Lanes<T: QueueTypes> {
     lanes: Slab<PlacedLane<T>>,
     users: Slab<LaneUser>,
-    turns: Ring,
-    failing: Ring,
+    turns: CircularList,
+    failing: CircularList,
 }
 
 /// A position in a walk through all lanes.
@@ -120,8 +120,8 @@ impl<T: QueueTypes> Lanes<T> {
         Self {
             lanes: Slab::new(),
             users: Slab::new(),
-            turns: Ring::new(),
-            failing: Ring::new(),
+            turns: CircularList::new(),
+            failing: CircularList::new(),
         }
     }
 
@@ -142,7 +142,7 @@ impl<T: QueueTypes> Lanes<T> {
     /// Adds a user; [`None`] if there is no room.
     pub(super) fn add_user(&mut self) -> Option<UserId> {
         let user = LaneUser {
-            turns: Ring::new(),
+            turns: CircularList::new(),
             link: None,
         };
         self.users.insert(user).ok().map(UserId)
@@ -264,7 +264,7 @@ impl<T: QueueTypes> Lanes<T> {
             }
         }
         let caller = at.complete(job, deferred);
-        // If this has failed all of them, the lane stays in its ring, and keeps its position.
+        // If this has failed all of them, the lane stays in its list, and keeps its position.
         let links = if failed { at.fail_links(deferred) } else { 0 };
         if failed || at.begins_with_link() {
             self.place(lane, None);
@@ -370,13 +370,13 @@ impl<T: QueueTypes> Lanes<T> {
         (more, caller)
     }
 
-    /// Returns whether a lane is in the ring of lanes that get turns.
+    /// Returns whether a lane is in the list of lanes that get turns.
     fn has_turns(&self, lane: LaneId) -> bool {
         let placed = self.lanes.get(lane.0);
         placed.is_some_and(|placed| placed.place == Place::Turns)
     }
 
-    /// Puts a lane into the ring that it belongs to.
+    /// Puts a lane into the list that it belongs to.
     pub(super) fn place(&mut self, lane: LaneId, served: Option<LaneId>) {
         let Some(placed) = self.lanes.get(lane.0) else {
             return;
@@ -387,7 +387,7 @@ impl<T: QueueTypes> Lanes<T> {
         }
     }
 
-    /// Moves a lane to the end of a ring. This is the position before `served`, because that lane has
+    /// Moves a lane to the end of a list. This is the position before `served`, because that lane has
     /// just had its turn. The same applies to the user of the lane.
     fn move_to(&mut self, lane: LaneId, place: Place, served: Option<LaneId>) {
         let Some(placed) = self.lanes.get_mut(lane.0) else {

@@ -27,7 +27,7 @@ use kernel::{
 pub(super) const SLOTS: usize = 128;
 
 /// Number of descriptors. There are more than slots, so that the descriptor that was completed last
-/// is not that of a transfer in a slot: see [`is_completed`](Ring::is_completed).
+/// is not that of a transfer in a slot: see [`is_completed`](DescriptorRing::is_completed).
 const DESCRIPTORS: usize = 2 * SLOTS;
 
 /// Size of a descriptor in bytes.
@@ -45,7 +45,7 @@ const WRITE_COMPLETION: u64 = 1 << 3;
 /// The descriptors of a channel.
 ///
 /// All functions but [`new`](Self::new) and [`leak`](Self::leak) are called under the queue's lock.
-pub(super) struct Ring<'bound> {
+pub(super) struct DescriptorRing<'bound> {
     descriptors: Memory<'bound>,
     completion: Memory<'bound>,
     /// The number of the next descriptor.
@@ -54,7 +54,7 @@ pub(super) struct Ring<'bound> {
     numbers: [Atomic<u32>; SLOTS],
 }
 
-impl<'bound> Ring<'bound> {
+impl<'bound> DescriptorRing<'bound> {
     /// Allocates a ring.
     ///
     /// # Errors

@@ -1,37 +1,37 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Rings of values in a [`Slab`], each linked to its neighbours by their numbers.
+//! Circular lists of values in a [`Slab`], each linked to its neighbours by their numbers.
 //!
 //! Everything is O(1), and nothing is allocated: each value has room for its own [`Link`]. A value
-//! is in one ring at most.
+//! is in one list at most.
 
 use crate::kernel_ext::collections::slab::Slab;
 
-/// The neighbours of a value in a ring.
+/// The neighbours of a value in a list.
 #[derive(Clone, Copy)]
 pub(super) struct Link {
     before: usize,
     after: usize,
 }
 
-/// A value that can be in a ring.
+/// A value that can be in a list.
 pub(super) trait Linked {
-    /// Its neighbours; [`None`] if it is in no ring.
+    /// Its neighbours; [`None`] if it is in no list.
     fn link(&mut self) -> &mut Option<Link>;
 }
 
-/// A ring, and which of its values comes next.
+/// A list, and which of its values comes next.
 ///
 /// # Invariants
 ///
 /// `next` is [`None`], or the number of a value from which following [`Link::after`] leads through
-/// all values of the ring and back; [`Link::before`] leads the other way.
-pub(super) struct Ring {
+/// all values of the list and back; [`Link::before`] leads the other way.
+pub(super) struct CircularList {
     next: Option<usize>,
 }
 
-impl Ring {
-    /// An empty ring.
+impl CircularList {
+    /// An empty list.
     pub(super) const fn new() -> Self {
         // INVARIANT: empty.
         Self { next: None }
@@ -42,7 +42,7 @@ impl Ring {
         self.next
     }
 
-    /// Puts a value that is in no ring in front of `before`, if that is in this ring, or else as the
+    /// Puts a value that is in no list in front of `before`, if that is in this list, or else as the
     /// last one.
     pub(super) fn join<V: Linked>(
         &mut self,
@@ -51,7 +51,7 @@ impl Ring {
         before: Option<usize>,
     ) {
         if self.next.is_none() {
-            // INVARIANT: the ring leads from the value to itself.
+            // INVARIANT: the list leads from the value to itself.
             Self::put(slab, number, number, number);
             self.next = Some(number);
             return;
@@ -59,7 +59,7 @@ impl Ring {
         let at = before.filter(|at| Self::link_of(slab, *at).is_some());
         let after = at.or(self.next).unwrap_or(number);
         let last = Self::link_of(slab, after).map_or(after, |link| link.before);
-        // INVARIANT: the ring leads from `last` through `number` to `after`, which were
+        // INVARIANT: the list leads from `last` through `number` to `after`, which were
         // neighbours.
         Self::set(slab, last, |link| link.after = number);
         Self::set(slab, after, |link| link.before = number);
@@ -69,7 +69,7 @@ impl Ring {
         }
     }
 
-    /// Takes a value out that is in this ring.
+    /// Takes a value out that is in this list.
     pub(super) fn leave<V: Linked>(&mut self, slab: &mut Slab<V>, number: usize) {
         let Some(link) = slab.get_mut(number).and_then(|value| value.link().take()) else {
             return;
@@ -79,7 +79,7 @@ impl Ring {
             self.next = None;
             return;
         }
-        // INVARIANT: the ring is closed around the value.
+        // INVARIANT: the list is closed around the value.
         Self::set(slab, link.before, |before| before.after = link.after);
         Self::set(slab, link.after, |after| after.before = link.before);
         if self.next == Some(number) {
