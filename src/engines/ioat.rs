@@ -61,8 +61,8 @@ pub(crate) const DMA_BITS: u32 = 64;
 /// The versions, as major and minor, whose registers and errors this driver knows.
 const VERSIONS: [(u8, u8); 2] = [(3, 2), (3, 3)];
 
-/// The PCI device of Skylake-SP. It is handled as version 3.2, whatever it reports. Source: Linux,
-/// `drivers/dma/ioat/init.c`, `ioat_pci_probe`.
+/// The PCI device of Skylake-SP. It is handled as version 3.2, also if it reports a later one. Source:
+/// Linux, `drivers/dma/ioat/init.c`, `ioat_pci_probe`.
 const SKYLAKE: u16 = 0x2021;
 
 /// The largest number of channels of a device: bits of the register ATTENTION.

@@ -122,7 +122,10 @@ unpack() {
 	the_module_stays && [[ $(installed_packages) == "unpacked $following, unpacked $following, unpacked $following, " ]]
 }
 kernel_before_the_new_version_is_configured() {
-	fake_kernel "$newest" metadata && the_module_stays || { tail -n 20 /tmp/said; return 1; }
+	if ! { fake_kernel "$newest" metadata && the_module_stays; }; then
+		tail -n 20 /tmp/said
+		return 1
+	fi
 }
 # A module of another package, which cannot be built.
 another_module() {

@@ -72,8 +72,8 @@ pub struct Channel {
     last: u64,
     next: u64,
     running: Option<Running>,
-    suspending: bool,
-    resetting: bool,
+    /// The commands of `CHANCMD` that were written and have not ended.
+    pending: u8,
     schedule: Schedule,
 }
 
@@ -97,8 +97,7 @@ impl Channel {
             last: 0,
             next: 0,
             running: None,
-            suspending: false,
-            resetting: false,
+            pending: 0,
             schedule: Schedule::default(),
         }
     }
@@ -124,7 +123,7 @@ impl Channel {
     /// `CHANCMD`: the reset bit, while a reset is not done.
     #[must_use]
     pub fn pending_command(&self) -> u8 {
-        if self.resetting { chancmd::RESET } else { 0 }
+        self.pending & chancmd::RESET
     }
 
     /// Reset, as by [`chancmd::RESET`].
@@ -140,7 +139,7 @@ impl Channel {
         }
         self.next = address;
         (self.announced, self.completed) = (0, 0);
-        self.suspending = false;
+        self.pending &= !chancmd::SUSPEND;
         if self.errors == 0 {
             self.state = State::Armed;
         }
@@ -161,11 +160,11 @@ impl Channel {
     /// `CHANCMD` was written.
     pub fn command(&mut self, command: u8, faults: &mut Faults) -> Events {
         match command {
-            chancmd::RESET if faults.strike(Kind::StuckReset, self.number).is_some() => self.resetting = true,
-            chancmd::RESET if self.strict && self.errors != 0 => self.resetting = true,
+            chancmd::RESET if faults.strike(Kind::StuckReset, self.number).is_some() => self.pending |= chancmd::RESET,
+            chancmd::RESET if self.strict && self.errors != 0 => self.pending |= chancmd::RESET,
             chancmd::RESET => self.reset(),
             chancmd::ABORT => self.halt(),
-            chancmd::SUSPEND if self.running.is_some() => self.suspending = true,
+            chancmd::SUSPEND if self.running.is_some() => self.pending |= chancmd::SUSPEND,
             chancmd::SUSPEND if self.state != State::Halted => self.state = State::Suspended,
             chancmd::RESUME => self.resume(),
             _ if command.count_ones() > 1 => return self.failure(chanerr::COMMAND),
@@ -175,7 +174,7 @@ impl Channel {
     }
 
     fn resume(&mut self) {
-        self.suspending = false;
+        self.pending &= !chancmd::SUSPEND;
         if self.state == State::Suspended {
             self.state = self.busy_or_idle();
         }
@@ -187,7 +186,7 @@ impl Channel {
 
     fn halt(&mut self) {
         self.running = None;
-        self.suspending = false;
+        self.pending &= !chancmd::SUSPEND;
         self.state = State::Halted;
     }
 
@@ -259,7 +258,9 @@ impl Channel {
         self.last = address;
         self.next = descriptor.next;
         self.completed = self.completed.wrapping_add(1);
-        self.state = if std::mem::take(&mut self.suspending) { State::Suspended } else { self.busy_or_idle() };
+        let is_suspended = self.pending & chancmd::SUSPEND != 0;
+        self.pending &= !chancmd::SUSPEND;
+        self.state = if is_suspended { State::Suspended } else { self.busy_or_idle() };
         if descriptor.completes() && self.write_completion(memory, faults).is_err() {
             return self.failure(chanerr::COMPLETION_ADDRESS);
         }
