@@ -184,12 +184,17 @@ impl Context {
         self.retry(|| Buffer::new(self.device.pool(), &self.quota, size, handle))
     }
 
-    /// Creates a buffer. If there is no memory for it, retries once after buffers have been freed
-    /// that requests were the last to refer to. A kernel thread may have freed them meanwhile.
+    /// Creates a buffer. If there is no memory for it, frees the buffers that requests were the last
+    /// to refer to, and retries once if buffers were freed meanwhile, here or by a kernel thread.
     fn retry(&self, new: impl Fn() -> Result<Arc<Buffer>>) -> Result<Arc<Buffer>> {
+        let pool = self.device.pool();
+        let freed = pool.freed();
         match new() {
-            Err(EDQUOT | ENOMEM) => {
+            Err(error @ (EDQUOT | ENOMEM)) => {
                 self.device.free_released()?;
+                if pool.freed() == freed {
+                    return Err(error);
+                }
                 new()
             }
             buffer => buffer,

@@ -92,6 +92,8 @@ pub(crate) struct Pool {
     context_limit: usize,
     /// The number of page faults on mappings since the device was bound.
     page_faults: Atomic<u64>,
+    /// The number of buffers that were freed.
+    freed: Atomic<usize>,
     /// Limits the messages about refused charges.
     refused: Ratelimit,
     /// Limits the messages about failed allocations.
@@ -119,6 +121,7 @@ impl Pool {
                 quota: Quota::new(limits.device)?,
                 context_limit: limits.context,
                 page_faults: Atomic::new(0),
+                freed: Atomic::new(0),
                 refused: Ratelimit::new(),
                 no_memory: Ratelimit::new(),
             }),
@@ -148,6 +151,11 @@ impl Pool {
     /// Returns the number of buffers.
     pub(crate) fn buffers(&self) -> usize {
         self.registry.len()
+    }
+
+    /// Returns how many buffers were freed: if it changes, an allocation that failed may succeed.
+    pub(crate) fn freed(&self) -> usize {
+        self.freed.load(Relaxed)
     }
 
     /// Returns the number of page faults on mappings.
@@ -272,6 +280,7 @@ impl Pool {
     #[inline]
     pub(super) fn free(&self, memory: &mut Shared<Charge>, id: u64) {
         if memory.free().is_ok() {
+            self.freed.add(1, Relaxed);
             self.registry.remove(id);
         }
     }
