@@ -94,8 +94,6 @@ pub(super) struct Device<'bound> {
     pdev: &'bound pci::Device<Bound>,
     bar: Arc<Bar<'bound>>,
     version: (u8, u8),
-    /// Errors are kept in the configuration space, too.
-    keeps_errors: bool,
     channels: usize,
 }
 
@@ -113,9 +111,8 @@ impl<'bound> Device<'bound> {
         let version = (version.major().get(), version.minor().get());
         // CAST: The number has 8 bits.
         let channels = u8::from(bar.read(regs::CHANNEL_COUNT)) as usize;
-        let is_skylake = pdev.device_id() == SKYLAKE;
-        let is_known =
-            VERSIONS.contains(&version) || (is_skylake && version.0 == 3 && version.1 >= 2);
+        let is_known = VERSIONS.contains(&version)
+            || (pdev.device_id() == SKYLAKE && version.0 == 3 && version.1 >= 2);
         if !is_known || !(1..=MOST_CHANNELS).contains(&channels) {
             let (major, minor) = version;
             dev_err!(
@@ -128,7 +125,6 @@ impl<'bound> Device<'bound> {
             pdev,
             bar: Arc::new(bar, GFP_KERNEL)?,
             version,
-            keeps_errors: is_skylake || version < (3, 3),
             channels,
         })
     }
@@ -150,8 +146,6 @@ pub(crate) struct Ioat<'bound> {
     bar: Arc<Bar<'bound>>,
     channel: usize,
     version: (u8, u8),
-    /// Errors are kept in the configuration space, too.
-    keeps_errors: bool,
     /// Size of the largest transfer in bytes.
     largest: u64,
     ring: DescriptorRing<'bound>,
@@ -179,7 +173,6 @@ impl<'bound> Ioat<'bound> {
             bar: device.bar.clone(),
             channel,
             version: device.version,
-            keeps_errors: device.keeps_errors,
             // 0 stands for 2^32 bytes, which the length in a descriptor cannot hold.
             largest: if log2 == 0 { 1 << 31 } else { 1 << log2 },
             ring,
@@ -269,7 +262,8 @@ impl<'bound> Ioat<'bound> {
 
     fn clear_errors(&self) {
         self.write(self.read::<regs::CHANNEL_ERROR>());
-        if self.keeps_errors {
+        // Version 3.2 keeps them in the configuration space, too.
+        if self.version < (3, 3) || self.pdev.device_id() == SKYLAKE {
             if let Ok(config) = self.pdev.config_space_extended() {
                 let errors: u32 = config.read(regs::CONFIG_CHANNEL_ERROR);
                 config.write(regs::CONFIG_CHANNEL_ERROR, errors);

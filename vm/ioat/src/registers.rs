@@ -42,8 +42,8 @@ pub const CHANNEL_SIZE: usize = 0x80;
 
 /// Bits of [`INTRCTRL`].
 pub mod intrctrl {
-    /// Interrupts are enabled; those of MSI-X vectors always are, unless the device is strict. Cleared when the register is read: `dma.c`, `ioat_dma_do_interrupt` writes
-    /// back what it read.
+    /// Interrupts are enabled; those of MSI-X vectors always are, unless the device is strict. Cleared when the register is read: `dma.c`,
+    /// `ioat_dma_do_interrupt` writes back what it read.
     pub const MASTER: u8 = 0x01;
     /// A channel has an interrupt.
     pub const STATUS: u8 = 0x02;
