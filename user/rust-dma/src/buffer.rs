@@ -6,8 +6,6 @@ use std::{
     sync::Arc,
 };
 
-use rustix::io::Errno;
-
 use crate::{BufferInfo, Error, Operand, request::Place, shared::Shared, sys};
 
 /// Memory that the device can access, or a piece of it. It dereferences to `[u8]`.
@@ -51,11 +49,7 @@ impl Memory {
         let fd = context.own_fd().map_err(|errno| Error::new("ALLOC", errno))?;
         // Dropped requests that are done may still keep memory.
         context.inbox().tidy(fd);
-        let alloc = sys::alloc(fd, size as u64).map_err(|errno| match errno {
-            Errno::NOMEM => Error::NoMemory { size },
-            Errno::DQUOT => Error::Quota { size },
-            errno => Error::new("ALLOC", errno),
-        })?;
+        let alloc = sys::alloc(fd, size as u64).map_err(|errno| Error::of_buffer("ALLOC", errno, size))?;
         Ok((Self::new(context, alloc.handle()), alloc))
     }
 
@@ -83,12 +77,7 @@ impl Buffer {
         let fd = context.own_fd().map_err(|errno| Error::new("REGISTER", errno))?;
         context.inbox().tidy(fd);
         let owner = |handle| Memory::new(context, handle);
-        let span = sys::Span::register(fd, size, owner).map_err(|errno| match errno {
-            Errno::NOMEM => Error::NoMemory { size },
-            Errno::DQUOT => Error::Quota { size },
-            Errno::OPNOTSUPP | Errno::NOTTY => Error::Unreachable,
-            errno => Error::new("REGISTER", errno),
-        })?;
+        let span = sys::Span::register(fd, size, owner).map_err(|errno| Error::of_buffer("REGISTER", errno, size))?;
         Ok(Self { span })
     }
 

@@ -85,14 +85,11 @@ fn size_of(fd: BorrowedFd<'_>) -> usize {
 /// The meaning of an errno of IMPORT, for a dma-buf of this size.
 fn not_imported(errno: Errno, size: usize) -> Error {
     match errno {
-        Errno::NOMEM => Error::NoMemory { size },
-        Errno::DQUOT => Error::Quota { size },
-        Errno::OPNOTSUPP | Errno::NOTTY => Error::Unreachable,
         // Of the dma-buf, not of the node.
         Errno::ACCESS => {
             Error::System { what: "the dma-buf is not open for reading and writing", source: errno.into() }
         }
-        errno => Error::new("IMPORT", errno),
+        errno => Error::of_buffer("IMPORT", errno, size),
     }
 }
 

@@ -173,6 +173,16 @@ impl Error {
         }
     }
 
+    /// The meaning of an errno of an operation that gets a buffer of this size.
+    pub(crate) fn of_buffer(what: &'static str, errno: Errno, size: usize) -> Self {
+        match errno {
+            Errno::NOMEM => Self::NoMemory { size },
+            Errno::DQUOT => Self::Quota { size },
+            Errno::OPNOTSUPP | Errno::NOTTY => Self::Unreachable,
+            errno => Self::new(what, errno),
+        }
+    }
+
     /// The errno: the driver's, or what it would return if this library did not check before. None if no call of the driver
     /// has this error.
     #[must_use]
