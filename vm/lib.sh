@@ -135,8 +135,8 @@ die() {
 # Check that the host has a program, which is in the Debian package of that name.
 require() { command -v "$1" >/dev/null || die "this machine lacks: $1. Install it: apt-get install $1"; }
 
-# Run a command that installs packages in the build root. If an earlier one was interrupted, its packages are configured first: apt refuses to
-# install others until then.
+# Run a command that may install packages, in the build root. If an earlier one was interrupted, its packages are configured first: apt refuses
+# to install others until then.
 install_in_root() {
 	"$project/vm/enter" --writable env DEBIAN_FRONTEND=noninteractive sh -c 'dpkg --configure -a && exec "$@"' sh "$@"
 }
