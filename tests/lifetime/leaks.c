@@ -13,21 +13,6 @@ static int cycles(int quick)
 	return scale(quick, 10 * quick) * (percent ? atoi(percent) : 100) / 100;
 }
 
-/* Mappings of the kernel's DMA API for this driver's devices that exist; -1 if this kernel does not count them. */
-static long live_mappings(void)
-{
-	char line[512];
-	long count = 0;
-	FILE *file = fopen("/sys/kernel/debug/dma-api/dump", "re");
-
-	if (!file)
-		return -1;
-	while (fgets(line, sizeof(line), file))
-		count += strstr(line, "rdma") != NULL;
-	fclose(file);
-	return count;
-}
-
 /* The same as counted by the driver: buffers of the first device. */
 static long live_buffers(void)
 {
@@ -76,10 +61,7 @@ static void measure(struct __test_metadata *_metadata, const char *what, cycle *
 	EXPECT_EQ(0, buffers);
 }
 
-/*
- * KASAN keeps freed memory to detect its use, so that the amount of free memory means nothing. Instead, the DMA API must count as
- * many mappings as before.
- */
+/* The same for a kernel that counts mappings. */
 static void count_mappings(struct __test_metadata *_metadata, FIXTURE_DATA(leaks) *self, const char *what, cycle *cycle, int rounds)
 {
 	long mappings;
