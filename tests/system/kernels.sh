@@ -135,13 +135,14 @@ another_module() {
 	quietly inside dkms add other/1 || return
 	! inside dkms build other/1 -k "$release" >/dev/null 2>&1
 }
-# The newest kernel is the running one. DKMS builds for that one, and the scripts of this package for the other one.
+# The newest kernel is the running one. DKMS builds for that one, if it is not configured to build for all of them (as in Debian 12), and the
+# scripts of this package for the other one.
 configure() {
-	local uname=$root/usr/local/bin/uname
-	another_module || return
-	printf '#!/bin/sh\n[ "$1" != -r ] || exec echo %s\nexec /usr/bin/uname "$@"\n' "$newest" >"$uname" && chmod +x "$uname" || return
-	quietly inside dpkg --configure --pending && version=$following || return
-	rm "$uname"
+	local programs=$root/srv/programs all=$root/etc/dkms/framework.conf.d/autoinstall_all_kernels.conf
+	another_module && mkdir "$programs" && mv "$all" "$programs" || return
+	printf '#!/bin/sh\n[ "$1" != -r ] || exec echo %s\nexec /usr/bin/uname "$@"\n' "$newest" >"$programs/uname" && chmod +x "$programs/uname" || return
+	quietly inside env "PATH=/srv/programs:$PATH" dpkg --configure --pending && version=$following || return
+	mv "$programs/${all##*/}" "$all" && rm -r "$programs" || return
 	inside dkms status | grep -qx 'other/1: added' && quietly inside dkms remove other/1 --all || return
 	[[ $(installed) == "$release $newest" && $(modules | wc -l) == 2 ]] || return
 	[[ $(echo "$root"/var/lib/dkms/rust-dma/[0-9]*) == "$root/var/lib/dkms/rust-dma/$following" && ! $(ls "$root/var/lib/rustdma-dkms") ]] || return
