@@ -7,6 +7,7 @@ counts. Next to nine others on one CPU, a second takes ten. The time in which it
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -43,7 +44,7 @@ class Clock:
     def schedstats(self) -> dict[str, tuple[int, int]]:
         """For each thread: nanoseconds that it ran, and that it waited for a CPU. Source: Documentation/scheduler/sched-stats.rst"""
         found = {}
-        for pid in descendants(self.pid):
+        for pid in descendants({self.pid}):
             for path in Path("/proc", str(pid), "task").glob("*/schedstat"):
                 with contextlib.suppress(OSError, ValueError):
                     ran, waited, _ = map(int, path.read_text().split())
@@ -51,16 +52,23 @@ class Clock:
         return found
 
 
-def descendants(root: int) -> set[int]:
-    """A process and all its descendants."""
+def descendants(roots: set[int]) -> set[int]:
+    """Processes and all their descendants."""
     parents = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             parents[int(path.parent.name)] = int(path.read_text(errors="replace").rpartition(")")[2].split()[1])
-    found = {root}
+    found = set(roots)
     while new := {pid for pid, parent in parents.items() if parent in found} - found:
         found |= new
     return found
+
+
+def send(number: signal.Signals, pids: set[int]) -> None:
+    """Send a signal to those of these processes that still exist."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def ended(process: "subprocess.Popen[str]", seconds: float) -> bool:
@@ -75,13 +83,21 @@ def ended(process: "subprocess.Popen[str]", seconds: float) -> bool:
 
 def end(process: "subprocess.Popen[str]") -> None:
     """End a process and all its descendants; the process can exit properly first."""
-    doomed = descendants(process.pid)
+    doomed = descendants({process.pid})
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(GRACE_SECONDS)
-    for pid in doomed:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    # They are stopped first, so that none of them creates another one. fork(2) starts again after a signal.
+    stopped: set[int] = set()
+    while new := descendants(doomed) - stopped:
+        send(signal.SIGSTOP, new)
+        stopped |= new
+    handles = [os.pidfd_open(pid) for pid in stopped if Path(f"/proc/{pid}").exists()]
+    send(signal.SIGKILL, stopped)
+    # Not before they have ended: on a busy machine, this takes time.
+    for handle in handles:
+        select.select([handle], [], [], GRACE_SECONDS)
+        os.close(handle)
 
 
 def main() -> int:

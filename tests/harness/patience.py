@@ -48,6 +48,12 @@ class Patience(unittest.TestCase):
         commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
         self.assertFalse([command for command in commands if b"5432" in command])
 
+    def test_those_that_start_late_end(self) -> None:
+        """A process that is created between the signal and the end."""
+        run(1, "trap '' TERM; sleep 3; sleep 54323; true")
+        commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+        self.assertFalse([command for command in commands if b"54323" in command])
+
     def test_busy(self) -> None:
         """A command that competes with three others for a CPU has its share of the seconds."""
         before = os.sched_getaffinity(0)
