@@ -116,6 +116,38 @@ TEST_F(ioat_faults, hangs)
 	batch(_metadata, self, 0, 0);
 }
 
+/*
+ * The engine hangs again after each restart. None of the requests succeeds by what the channel has completed before, even though the ring of 256
+ * descriptors has been written to more than once.
+ */
+TEST_F(ioat_faults, hangs_again_and_again)
+{
+	enum { HANGS = 4 };
+	struct rdma_request requests[DEPTH];
+	int timed_out = 0;
+
+	ASSERT_EQ(0, copy(self->fd, &self->to, 0, &self->from, 0, 64));
+	memset(self->to.bytes, 0, SIZE);
+	ioat_fault(&self->ioat, HANG, 1, true, 0);
+	for (int i = 0; i < DEPTH; i++)
+		requests[i] = copying(&self->to, i * 64, &self->from, i * 64, 64, i);
+	ASSERT_EQ(DEPTH, submit(self->fd, requests, DEPTH));
+	ASSERT_EQ(HANGS, collect(self->fd, self->completions, HANGS, HANGS, FOREVER));
+	for (int i = 0; i < HANGS; i++)
+		EXPECT_EQ(-ETIMEDOUT, self->completions[i].status);
+	ioat_clear(&self->ioat);
+	ASSERT_EQ(DEPTH - HANGS, collect(self->fd, self->completions, DEPTH - HANGS, DEPTH, FOREVER));
+	for (int i = 0; i < DEPTH - HANGS; i++) {
+		uint64_t at = self->completions[i].cookie * 64;
+
+		/* The one that hung when the fault was cleared. */
+		timed_out += self->completions[i].status == -ETIMEDOUT;
+		if (!self->completions[i].status)
+			ASSERT_EQ(0, memcmp(self->to.bytes + at, self->from.bytes + at, 64));
+	}
+	EXPECT_GE(1, timed_out);
+}
+
 /* Interrupts that are lost only take time. */
 TEST_F(ioat_faults, lost_interrupts)
 {

@@ -123,9 +123,16 @@ impl<'bound> DescriptorRing<'bound> {
         self.address(number)
     }
 
-    /// Overwrites the status that the channel has written, before the channel is used again.
-    pub(super) fn clear_status(&self) {
+    /// Prepares the ring for a channel that was reset: overwrites the status that the channel has
+    /// written, and continues after the descriptor in `status`, its register. A channel may keep
+    /// that one over the reset. It is not one of the next transfers, then.
+    pub(super) fn restart(&self, status: regs::CHANNEL_STATUS) {
         self.completion.write_words(0, &[regs::state::ACTIVE]);
+        if let Some(last) = self.last_completed(status) {
+            // CAST: The number is small.
+            let next = ((last + 1) % DESCRIPTORS) as u32;
+            self.next.store(next, Relaxed);
+        }
     }
 
     /// Returns the status that the channel has written last.
@@ -133,17 +140,24 @@ impl<'bound> DescriptorRing<'bound> {
         regs::CHANNEL_STATUS::from(self.completion.read_word(0))
     }
 
+    /// Returns the number of the descriptor that was completed last by `status`, which can be any
+    /// value, because the device writes it. [`None`] if it is none of this ring.
+    fn last_completed(&self, status: regs::CHANNEL_STATUS) -> Option<usize> {
+        let address = status.completed().get() << 6;
+        // CAST: The value is compared with a small number.
+        let number =
+            (address.wrapping_sub(self.descriptors.address()) / DESCRIPTOR_SIZE as u64) as usize;
+        (number < DESCRIPTORS).then_some(number)
+    }
+
     /// Returns whether `status` shows that the oldest transfer, which is in this slot, was completed.
     ///
-    /// The device writes the status, so it can be any value. The descriptor that was completed last
-    /// must be one of those between that of the oldest transfer and the next one to be written.
+    /// The descriptor that was completed last must be one of those between that of the oldest
+    /// transfer and the next one to be written.
     pub(super) fn is_completed(&self, status: regs::CHANNEL_STATUS, slot: usize) -> bool {
-        let address = status.completed().get() << 6;
-        // CAST: The value is compared with a small number below.
-        let last =
-            (address.wrapping_sub(self.descriptors.address()) / DESCRIPTOR_SIZE as u64) as usize;
         let oldest = self.number_of(slot);
         let after_oldest = |number| (number + DESCRIPTORS - oldest) % DESCRIPTORS;
-        last < DESCRIPTORS && after_oldest(last) < after_oldest(self.next())
+        self.last_completed(status)
+            .is_some_and(|last| after_oldest(last) < after_oldest(self.next()))
     }
 }

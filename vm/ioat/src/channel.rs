@@ -59,7 +59,7 @@ pub struct Channel {
     state: State,
     pub(crate) control: u16,
     pub(crate) in_use: bool,
-    /// A reset is done only without errors.
+    /// A reset is done only without errors, and `last` is kept.
     pub(crate) strict: bool,
     /// The number in `DMACOUNT`, and how many of them have been completed.
     announced: u16,
@@ -126,9 +126,15 @@ impl Channel {
         self.pending & chancmd::RESET
     }
 
-    /// Reset, as by [`chancmd::RESET`].
+    /// Reset, with the device.
     pub fn reset(&mut self) {
         *self = Self { strict: self.strict, ..Self::new(self.number, self.largest) };
+    }
+
+    fn reset_by_command(&mut self) {
+        let last = if self.strict { self.last } else { 0 };
+        self.reset();
+        self.last = last;
     }
 
     /// `CHAINADDR` was written: there is a new chain. A channel with errors, or a busy one, cannot take it.
@@ -162,7 +168,7 @@ impl Channel {
         match command {
             chancmd::RESET if faults.strike(Kind::StuckReset, self.number).is_some() => self.pending |= chancmd::RESET,
             chancmd::RESET if self.strict && self.errors != 0 => self.pending |= chancmd::RESET,
-            chancmd::RESET => self.reset(),
+            chancmd::RESET => self.reset_by_command(),
             chancmd::ABORT => self.halt(),
             chancmd::SUSPEND if self.running.is_some() => self.pending |= chancmd::SUSPEND,
             chancmd::SUSPEND if self.state != State::Halted => self.state = State::Suspended,

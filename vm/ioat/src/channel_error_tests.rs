@@ -142,6 +142,21 @@ fn a_strict_reset_without_errors() {
 }
 
 #[test]
+fn a_strict_reset_keeps_what_was_completed_last() {
+    for (strict, kept) in [(false, 0), (true, Bench::at(0))] {
+        let mut bench = Bench::new();
+        bench.channel.strict = strict;
+        bench.ring(4);
+        bench.channel.announce(1);
+        bench.run();
+        bench.command(chancmd::RESET);
+        assert_eq!(bench.channel.status(), kept | State::Halted as u64);
+        bench.channel.reset();
+        assert_eq!(bench.channel.status(), State::Halted as u64);
+    }
+}
+
+#[test]
 fn a_reset_that_is_never_done() {
     let mut bench = Bench::new();
     bench.fault(Kind::StuckReset, 1, 0);

@@ -9,6 +9,8 @@
 //!   `lib/drivers/ioat/ioat.c`, does not.
 //! - [`CHAINADDR`] and [`CHANCMP`] are written in two halves; a write of 64 bits changes nothing. `init.c`, `ioat_alloc_chan_resources`:
 //!   "doing 2 32bit writes to mmio since 1 64b write doesn't work"; `dma.h`, `ioat_set_chainaddr`. DPDK writes 64 bits.
+//! - The address in [`CHANSTS`] is kept when the channel is reset, and means nothing then: `dma.c`, `ioat_get_current_completion` believes only
+//!   what is written to [`CHANCMP`].
 //! - [`CHANERR`] is 0 at a reset, or it is never done: `dma.c`, `ioat_reset_hw` clears it before.
 //!
 //! What software expects of a register is cited as file and function of the kernel, or of DPDK.
