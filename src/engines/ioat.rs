@@ -22,6 +22,7 @@ use super::{
     transfer::Transfer, //
 };
 use chain::Chain;
+use core::ops::RangeInclusive;
 use kernel::{
     device::Bound,
     io::{
@@ -64,6 +65,9 @@ const VERSIONS: [(u8, u8); 2] = [(3, 2), (3, 3)];
 /// The PCI device of Skylake-SP. It is handled as version 3.2, also if it reports a later one. Source:
 /// Linux, `drivers/dma/ioat/init.c`, `ioat_pci_probe`.
 const SKYLAKE: u16 = 0x2021;
+
+/// The PCI devices of Broadwell-DE.
+const BROADWELL: RangeInclusive<u16> = 0x6f50..=0x6f53;
 
 /// The largest number of channels of a device: bits of the register ATTENTION.
 const MOST_CHANNELS: usize = 32;
@@ -271,6 +275,22 @@ impl<'bound> Ioat<'bound> {
         }
     }
 
+    /// Resets the channel by calling `reset`, and keeps its MSI-X vector: a Broadwell-DE, which has
+    /// one channel, loses it.
+    fn keeping_vector(&self, reset: impl FnOnce() -> Result) -> Result {
+        if !BROADWELL.contains(&self.pdev.device_id()) {
+            return reset();
+        }
+        let address = self.bar.try_read(regs::VECTOR_ADDRESS)?;
+        let data = self.bar.try_read(regs::VECTOR_DATA)?;
+        let pending = self.bar.try_read(regs::VECTOR_PENDING)?;
+        let done = reset();
+        self.bar.try_write_reg(address)?;
+        self.bar.try_write_reg(data)?;
+        self.bar.try_write_reg(pending)?;
+        done
+    }
+
     /// Enables the next interrupt of the channel.
     fn arm(&self) {
         let control = regs::CHANNEL_CONTROL::zeroed()
@@ -423,8 +443,10 @@ impl DmaEngine for Ioat<'_> {
         let _ = self.command(suspend, |ioat| !ioat.is_active());
         // As Linux does: `drivers/dma/ioat/dma.c`, `ioat_reset_hw`.
         self.clear_errors();
-        self.command(reset, |ioat| {
-            !ioat.read::<regs::CHANNEL_COMMAND>().reset() && !ioat.is_active()
+        self.keeping_vector(|| {
+            self.command(reset, |ioat| {
+                !ioat.read::<regs::CHANNEL_COMMAND>().reset() && !ioat.is_active()
+            })
         })
     }
 

@@ -3,12 +3,12 @@
  * Faults that the driver simulates (src/engines/edu/inject.rs), in kernels configured for it: those that lost.c,
  * misbehaving.c, blind.c and gone.c cannot cause from outside. Also under the sanitizers.
  */
+#include "debugfs.h"
 #include "registers.h"
 #include "requests.h"
 
 #include <sys/stat.h>
 
-#define THERE "/sys/kernel/debug/rust_dma/rdma0/"
 #define DRIVER "/sys/bus/pci/drivers/rdma/"
 
 enum { LOOK_US = 450000, OVERDUE_US = 1000000, SLACK_US = 30000 };
@@ -22,12 +22,12 @@ FIXTURE(inject)
 
 static int inject(const char *command)
 {
-	return write_text(THERE "inject", command);
+	return write_text(DEVICE_DEBUGFS "inject", command);
 }
 
 FIXTURE_SETUP(inject)
 {
-	if (access(THERE "inject", F_OK))
+	if (access(DEVICE_DEBUGFS "inject", F_OK))
 		SKIP(return, "this kernel has no fault injection");
 	self->fd = open_node(O_RDWR);
 	ASSERT_LE(0, self->fd);
@@ -49,29 +49,12 @@ FIXTURE_TEARDOWN(inject)
 	close(self->fd);
 }
 
-/* A number from debugfs, by file and name; -1 if it does not exist. */
-static long value(const char *file, const char *name)
-{
-	char text[4096], wanted[64], *line;
-
-	snprintf(wanted, sizeof(wanted), "%s ", name);
-	if (read_text(file, text, sizeof(text)))
-		return -1;
-	line = strstr(text, wanted);
-	return line ? atol(line + strlen(wanted)) : -1;
-}
-
-static long counter(const char *name)
-{
-	return value(THERE "counters", name);
-}
-
 static bool engine_is(const char *what)
 {
 	char text[256], wanted[32];
 
 	snprintf(wanted, sizeof(wanted), "engine %s", what);
-	return !read_text(THERE "state", text, sizeof(text)) && !strncmp(text, wanted, strlen(wanted));
+	return !read_text(DEVICE_DEBUGFS "state", text, sizeof(text)) && !strncmp(text, wanted, strlen(wanted));
 }
 
 static struct rdma_request into_page(FIXTURE_DATA(inject) *self, int page, uint64_t cookie)
@@ -101,7 +84,7 @@ TEST_F(inject, commands)
 	static const char *const wrong[] = { " ", "lose", "lose x", "lose -1", "hang x", "gone -1", "unheard-of", "clear now" };
 	struct stat status;
 
-	ASSERT_EQ(0, stat(THERE "inject", &status));
+	ASSERT_EQ(0, stat(DEVICE_DEBUGFS "inject", &status));
 	EXPECT_EQ(0200, status.st_mode & 07777);
 	EXPECT_EQ(0, status.st_uid);
 	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
@@ -212,7 +195,7 @@ TEST_F(inject, hang)
 	struct pending first, second;
 	struct rdma_completion completion;
 	int other = open_node(O_RDWR);
-	long memory = value(THERE "state", "memory"), quarantined = counter("quarantined");
+	long memory = number_in(DEVICE_DEBUGFS "state", "memory"), quarantined = counter("quarantined");
 	struct buffer buffer;
 	int64_t began;
 
@@ -240,13 +223,13 @@ TEST_F(inject, hang)
 	ASSERT_EQ(0, release(other, &buffer));
 	close(other);
 	EXPECT_GE(SLACK_US, now() - began);
-	EXPECT_EQ(memory + 4 * (long)DEVICE_MEMORY, value(THERE "state", "memory"));
+	EXPECT_EQ(memory + 4 * (long)DEVICE_MEMORY, number_in(DEVICE_DEBUGFS "state", "memory"));
 	EXPECT_EQ(quarantined + 1, counter("quarantined"));
 
 	ASSERT_EQ(0, inject("clear"));
-	for (began = now(); value(THERE "state", "memory") != memory && now() - began < LOOK_US;)
+	for (began = now(); number_in(DEVICE_DEBUGFS "state", "memory") != memory && now() - began < LOOK_US;)
 		pause_us(1000);
-	EXPECT_EQ(memory, value(THERE "state", "memory"));
+	EXPECT_EQ(memory, number_in(DEVICE_DEBUGFS "state", "memory"));
 	EXPECT_TRUE(engine_is("idle"));
 	EXPECT_EQ(0, log_lines(self->log, "rdma 0000:"));
 }

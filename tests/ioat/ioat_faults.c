@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Faults of an I/OAT device: the request that they concern fails, with the documented status, and all others are executed. */
+#include "debugfs.h"
 #include "ioat.h"
 
 enum { SIZE = 64 * 4096, COUNT = 64 };
@@ -146,6 +147,19 @@ TEST_F(ioat_faults, hangs_again_and_again)
 			ASSERT_EQ(0, memcmp(self->to.bytes + at, self->from.bytes + at, 64));
 	}
 	EXPECT_GE(1, timed_out);
+}
+
+/* After a restart, interrupts arrive: the driver does not find transfers that have ended without one. */
+TEST_F(ioat_faults, interrupts_after_a_restart)
+{
+	long recoveries;
+
+	ioat_fault(&self->ioat, ERROR, 1, false, READ_ERROR);
+	batch(_metadata, self, 1, -EREMOTEIO);
+	recoveries = counter("watchdog_recoveries");
+	for (int i = 0; i < 8; i++)
+		batch(_metadata, self, 0, 0);
+	EXPECT_EQ(recoveries, counter("watchdog_recoveries"));
 }
 
 /* Interrupts that are lost only take time. */

@@ -12,8 +12,8 @@ pub(super) const CHANNELS: usize = 8;
 /// Size of the registers of a channel in bytes.
 const CHANNEL_SIZE: usize = 0x80;
 
-/// Size of the part of BAR 0 that the driver uses, in bytes: the device and its channels.
-pub(super) const BAR_SIZE: usize = (1 + CHANNELS) * CHANNEL_SIZE;
+/// Size of the part of BAR 0 that the driver uses, in bytes: up to [`VECTOR_PENDING`].
+pub(super) const BAR_SIZE: usize = 0x1808;
 
 /// The offset of the channels' errors in PCI configuration space, before version 3.3. Source: Linux,
 /// `drivers/dma/ioat/registers.h`, `IOAT_PCI_CHANERR_INT_OFFSET`.
@@ -125,6 +125,22 @@ register! {
     /// The upper half of the bus address that the status is written to.
     pub(super) COMPLETION_ADDRESS_HIGH(u32)[CHANNELS, stride = CHANNEL_SIZE] @ 0x9c {
         31:0 address;
+    }
+
+    /// The first entry of the MSI-X table, and the pending bits. Source: Linux,
+    /// `drivers/dma/ioat/dma.c`, `ioat_reset_hw`.
+    pub(super) VECTOR_ADDRESS(u64) @ 0x1000 {
+        63:0 address;
+    }
+
+    /// The data and the mask of the first entry of the MSI-X table.
+    pub(super) VECTOR_DATA(u64) @ 0x1008 {
+        63:0 data;
+    }
+
+    /// The pending bits of MSI-X.
+    pub(super) VECTOR_PENDING(u64) @ 0x1800 {
+        63:0 pending;
     }
 
     /// The errors of the channel; a bit is cleared by writing it.

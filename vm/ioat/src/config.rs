@@ -5,7 +5,7 @@ use crate::{
     access::Access,
     control,
     options::Options,
-    registers::{self, MSIX_PENDING, MSIX_TABLE},
+    registers::{self, MSIX_MOVED, MSIX_PENDING, MSIX_TABLE},
 };
 
 /// Size of the configuration space of a PCI Express device.
@@ -74,8 +74,9 @@ impl Config {
             config.put(EXPRESS + 1, &[0]);
         }
         config.put(MSIX, &[0x11, 0, vectors, 0]);
-        config.put(MSIX + 4, &MSIX_TABLE.to_le_bytes());
-        config.put(MSIX + 8, &MSIX_PENDING.to_le_bytes());
+        let moved = if options.loses_entry() { MSIX_MOVED } else { 0 };
+        config.put(MSIX + 4, &(MSIX_TABLE + moved).to_le_bytes());
+        config.put(MSIX + 8, &(MSIX_PENDING + moved).to_le_bytes());
         config.put(control::BASE, &control::HEADER);
         config
     }

@@ -8,6 +8,7 @@ use crate::{
     channel::{Channel, Events, Next},
     config::{Config, Request},
     control::Control,
+    entry::Entry,
     faults::Kind,
     interrupts::Interrupts,
     memory::{Gate, Memory},
@@ -29,6 +30,8 @@ pub struct Device<M> {
     control: Control,
     strict: bool,
     channels: Vec<Channel>,
+    /// If it loses it.
+    entry: Option<Entry>,
     /// Its interrupts.
     pub interrupts: Interrupts,
     /// The memory that it can reach.
@@ -58,6 +61,7 @@ impl<M: Memory> Device<M> {
                     channel
                 })
                 .collect(),
+            entry: options.loses_entry().then(Entry::default),
             interrupts,
             memory,
         }
@@ -74,6 +78,8 @@ impl<M: Memory> Device<M> {
         self.channels.iter_mut().for_each(Channel::reset);
         self.interrupts.reset();
         self.config.reset();
+        // The kernel restores the table itself.
+        self.entry = self.entry.take().map(|_| Entry::default());
     }
 
     /// Read configuration space.
@@ -101,6 +107,9 @@ impl<M: Memory> Device<M> {
         self.control.counters.reads = self.control.counters.reads.wrapping_add(1);
         if self.control.faults.all_ones() || offset + data.len() > BAR_SIZE {
             return data.fill(0xff);
+        }
+        if self.entry.as_ref().is_some_and(|entry| entry.read(offset, data)) {
+            return;
         }
         let access = Access::new(offset % CHANNEL_SIZE, data.len());
         let image = match (offset / CHANNEL_SIZE).checked_sub(1) {
@@ -153,6 +162,9 @@ impl<M: Memory> Device<M> {
     pub fn write(&mut self, offset: usize, data: &[u8], now: Instant) {
         if self.control.faults.all_ones() || offset + data.len() > BAR_SIZE {
             return;
+        }
+        if let Some(entry) = &mut self.entry {
+            entry.write(Access::new(offset, data.len()), data);
         }
         let access = Access::new(offset % CHANNEL_SIZE, data.len());
         match (offset / CHANNEL_SIZE).checked_sub(1) {
@@ -212,6 +224,9 @@ impl<M: Memory> Device<M> {
         let events = self.channels[number].command(command, &mut self.control.faults);
         if command == chancmd::RESET && self.channels[number].pending_command() == 0 {
             self.interrupts.reset_channel(number);
+            if let Some(entry) = &mut self.entry {
+                entry.clear();
+            }
         }
         self.answer(number, events, now);
     }
@@ -246,7 +261,8 @@ impl<M: Memory> Device<M> {
             counters.errors = counters.errors.wrapping_add(1);
             self.config.latch(events.errors);
         }
-        if events.interrupt && self.control.faults.strike(Kind::LostInterrupt, number).is_none() {
+        let is_lost = self.entry.as_ref().is_some_and(|entry| !entry.is_valid());
+        if events.interrupt && !is_lost && self.control.faults.strike(Kind::LostInterrupt, number).is_none() {
             self.interrupts.raise(number, now);
         }
     }

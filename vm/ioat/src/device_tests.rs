@@ -109,6 +109,32 @@ fn strict_addresses_are_written_in_halves() {
 }
 
 #[test]
+fn a_strict_broadwell_loses_its_entry() {
+    let mut bench = Bench::new("strict=on,version=3.3");
+    let registers = [0x1000, 0x1008, 0x1800];
+    let saved = registers.map(|register| bench.read(register, 8));
+    let sent = |bench: &mut Bench| {
+        let before = bench.control(0x24);
+        bench.write(INTRCTRL, 1, (intrctrl::MASTER | intrctrl::VECTORS).into());
+        bench.start(0, 2);
+        bench.run(0);
+        bench.control(0x24) != before
+    };
+    bench.device.interrupts.set_vector(0, None);
+    bench.write(CHANNEL_SIZE + CHANCMD, 1, chancmd::RESET.into());
+    assert_eq!(registers.map(|register| bench.read(register, 8)), [0; 3]);
+    assert!(!sent(&mut bench));
+    for (register, value) in registers.into_iter().zip(saved) {
+        bench.write(CHANNEL_SIZE + CHANCMD, 1, chancmd::SUSPEND.into());
+        bench.write(register, 8, value);
+        assert_eq!(bench.read(register, 8), value);
+        assert_eq!(sent(&mut bench), register == 0x1800);
+    }
+    bench.device.reset();
+    assert_eq!(registers.map(|register| bench.read(register, 8)), saved);
+}
+
+#[test]
 fn without_bus_master_nothing_is_reached() {
     let mut bench = Bench::new("");
     bench.device.write_config(4, &[2]);

@@ -16,6 +16,7 @@ mod config;
 mod control;
 mod descriptor;
 mod device;
+mod entry;
 mod faults;
 mod guest_memory;
 mod interrupts;

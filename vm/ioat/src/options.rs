@@ -78,6 +78,12 @@ impl Options {
         self.version < 0x33 || self.device_id() == 0x2021
     }
 
+    /// Whether a reset of a channel clears an entry of the MSI-X table. Linux, `init.c`, `is_bwd_ioat`.
+    #[must_use]
+    pub fn loses_entry(&self) -> bool {
+        self.strict && self.msix && (0x6f50..=0x6f53).contains(&self.device_id())
+    }
+
     /// The PCI device ID: of a Skylake, a Broadwell-DE or an Ice Lake Xeon. Linux, `drivers/dma/ioat/hw.h`.
     #[must_use]
     pub fn device_id(&self) -> u16 {

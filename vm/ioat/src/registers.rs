@@ -11,6 +11,7 @@
 //!   "doing 2 32bit writes to mmio since 1 64b write doesn't work"; `dma.h`, `ioat_set_chainaddr`. DPDK writes 64 bits.
 //! - The address in [`CHANSTS`] is kept when the channel is reset, and means nothing then: `dma.c`, `ioat_get_current_completion` believes only
 //!   what is written to [`CHANCMP`].
+//! - A Broadwell-DE loses the first entry of its MSI-X table when a channel is reset: `entry.rs`.
 //! - [`CHANERR`] is 0 at a reset, or it is never done: `dma.c`, `ioat_reset_hw` clears it before.
 //!
 //! What software expects of a register is cited as file and function of the kernel, or of DPDK.
@@ -22,6 +23,8 @@ pub const BAR_SIZE: usize = 0x4000;
 pub const MSIX_TABLE: u32 = 0x1000;
 /// The pending bits of MSI-X.
 pub const MSIX_PENDING: u32 = 0x1800;
+/// How much further both are in a device where other registers stand for the entry: `entry.rs`.
+pub const MSIX_MOVED: u32 = 0x1000;
 
 // --- Of the device
 
