@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The callbacks of the driver core, for all engines of a device: interrupt, unbind, suspend, resume
-//! and shutdown.
+//! The callbacks of the driver core, for all engines of a device: interrupt, unbind, suspend, resume,
+//! reset and shutdown.
 
 use super::engine::{
     Engine,
@@ -100,6 +100,19 @@ impl BoundDevice for BoundEngine {
             engines.iter().for_each(|engine| engine.fail_all());
         }
         resumed
+    }
+
+    fn reset_prepare(engines: &Engines<'_>) {
+        engines.iter().for_each(|engine| engine.pause());
+        engines.iter().for_each(|engine| engine.prepare_reset());
+        engines.iter().for_each(|engine| engine.clear_master());
+    }
+
+    fn reset_done(engines: &Engines<'_>) {
+        let mut each = engines.iter();
+        if each.try_for_each(|engine| engine.resume(false)).is_err() {
+            engines.iter().for_each(|engine| engine.fail_all());
+        }
     }
 
     fn shutdown(engines: &Engines<'_>) {

@@ -167,6 +167,15 @@ impl<T: QueueTypes> Queue<T> {
         self.paused = false;
     }
 
+    /// Issues all transfers again that the engine has not ended. It was reset: none of them is executed
+    /// any more.
+    pub(crate) fn issue_again(&mut self) {
+        if !self.flight.is_idle() {
+            self.restart_others(None);
+            self.stuck = false;
+        }
+    }
+
     /// Records that the effects of earlier transfers on the device are lost. A piece that has not ended
     /// is issued again. The engine must have no transfer.
     pub(crate) fn invalidate(&mut self) {

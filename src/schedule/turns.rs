@@ -149,7 +149,7 @@ impl<T: QueueTypes> Queue<T> {
             self.stats.counters.bytes += slot.moves;
         }
         if transferred.is_err() {
-            self.restart_others(number);
+            self.restart_others(Some(number));
             return self.end(number, transferred, now);
         }
         let Some(active) = self.flight.get_mut(number) else {
@@ -210,8 +210,8 @@ impl<T: QueueTypes> Queue<T> {
         }
     }
 
-    /// Removes all transfers, and issues the requests other than that of this number again.
-    fn restart_others(&mut self, number: usize) {
+    /// Removes all transfers, and issues the requests again, except that of this number.
+    pub(super) fn restart_others(&mut self, number: Option<usize>) {
         if let Some(plan) = &mut self.plan {
             plan.invalidate();
         }
@@ -222,7 +222,7 @@ impl<T: QueueTypes> Queue<T> {
         let mut newest = self.turn.map(|turn| turn.active);
         self.end_turn();
         loop {
-            if let Some(newest) = newest.filter(|newest| *newest != number) {
+            if let Some(newest) = newest.filter(|newest| Some(*newest) != number) {
                 self.restart(newest);
             }
             newest = self.flight.unpost();

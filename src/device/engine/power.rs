@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Suspend, resume, shutdown and kexec.
+//! Suspend, resume, a reset by the PCI core, shutdown and kexec.
 
 use super::{
     deliver,
@@ -12,9 +12,21 @@ use crate::{
         DmaEngine,
         Progress, //
     },
-    kernel_ext::driver::work::Delayed, //
+    kernel_ext::{
+        driver::work::Delayed,
+        sync::clock, //
+    }, //
 };
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    time::{
+        delay::fsleep,
+        Delta, //
+    }, //
+};
+
+/// Interval at which an idle engine is checked for transfers that it has not begun.
+const POLL: Delta = Delta::from_millis(1);
 
 impl Delayed<Engine<'_>> {
     /// Sleeps until the transfers of the engine have ended, and completes their requests. The queue
@@ -25,18 +37,29 @@ impl Delayed<Engine<'_>> {
     /// [`ETIMEDOUT`] if a transfer does not end. [`ENODEV`] if the device is gone; all requests
     /// have failed then.
     fn quiesce(&self) -> Result {
-        match self.hardware.wait_idle(self.abilities.overdue_ms) {
-            Ok(()) if self.hardware.responds() => {
-                // If the interrupt handler runs after this, it finds no transfer.
-                self.hardware.acknowledge();
-                self.reap_idle();
-                Ok(())
+        let most_ms = self.abilities.overdue_ms;
+        let end = clock::now() + u64::from(most_ms) * clock::NSEC_PER_MSEC;
+        loop {
+            match self.hardware.wait_idle(most_ms) {
+                Ok(()) if self.hardware.responds() => {
+                    // If the interrupt handler runs after this, it finds no transfer.
+                    self.hardware.acknowledge();
+                    self.reap_idle();
+                }
+                Err(ETIMEDOUT) => return Err(ETIMEDOUT),
+                _ => {
+                    self.fail_all();
+                    return Err(ENODEV);
+                }
             }
-            Err(ETIMEDOUT) => Err(ETIMEDOUT),
-            _ => {
-                self.fail_all();
-                Err(ENODEV)
+            // An engine can look idle before it begins what was posted.
+            if !self.channel.state.lock().queue.is_busy() {
+                return Ok(());
             }
+            if clock::now() >= end {
+                return Err(ETIMEDOUT);
+            }
+            fsleep(POLL);
         }
     }
 
@@ -103,8 +126,18 @@ impl Delayed<Engine<'_>> {
             .inspect_err(|error| dev_err!(self.dev, "cannot resume: {error:?}\n"))
     }
 
-    /// Resumes the quiesced engine after a suspend. If `kept` is false, the device memory has lost
-    /// its contents.
+    /// Quiesces the engine for a reset of the device, which cannot be refused. The queue must be
+    /// paused. Until [`resume`](Self::resume), the end of a transfer that does not end by itself is
+    /// not handled.
+    pub(in crate::device) fn prepare_reset(&self) {
+        if self.quiesce() == Err(ETIMEDOUT) {
+            dev_warn!(self.dev, "a transfer does not end before the reset\n");
+        }
+        self.channel.state.lock().stopped = true;
+    }
+
+    /// Resumes the engine after a suspend, for which it was quiesced, or after a reset. If `kept` is
+    /// false, the device memory has lost its contents.
     ///
     /// # Errors
     ///
@@ -120,11 +153,19 @@ impl Delayed<Engine<'_>> {
             dev_err!(self.dev, "cannot resume: the engine does not stop\n");
             return restarted;
         }
+        state.stopped = false;
+        if self.abilities.can_abort {
+            state.queue.issue_again();
+        }
         if !kept {
             state.queue.invalidate();
         }
         state.queue.resume();
-        self.advance(&mut state, None);
+        let now = clock::now();
+        self.advance(&mut state, Some(now));
+        if state.queue.is_busy() {
+            self.watch(&mut state, now);
+        }
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! PCI drivers with callbacks for suspend, resume and shutdown.
+//! PCI drivers with callbacks for suspend, resume, reset and shutdown.
 //!
 //! The crate's `pci::Driver` has callbacks for probe and unbind only. This module sets the other
 //! callbacks, and uses the crate's adapter for everything else.
@@ -37,6 +37,13 @@ pub(in crate::kernel_ext) trait PowerCallbacks: pci::Driver {
     /// memory.
     fn resume(data: Pin<&Self::Data<'_>>, kept: bool) -> Result;
 
+    /// The PCI core is about to reset the device, for example because a program has written to its
+    /// file `reset` in sysfs.
+    fn reset_prepare(data: Pin<&Self::Data<'_>>);
+
+    /// The device was reset. Its configuration space was restored.
+    fn reset_done(data: Pin<&Self::Data<'_>>);
+
     /// Shutdown or kexec. Programs may still run.
     fn shutdown(data: Pin<&Self::Data<'_>>);
 }
@@ -62,6 +69,7 @@ unsafe impl<T: PowerCallbacks + 'static> RegistrationOps for PowerAdapter<T> {
         unsafe {
             (*driver.get()).driver.pm = &Self::PM_OPS;
             (*driver.get()).shutdown = Some(Self::shutdown);
+            (*driver.get()).err_handler = &Self::RESET;
             (*driver.get()).driver.probe_type = bindings::probe_type_PROBE_PREFER_ASYNCHRONOUS;
         }
         // SAFETY: By the safety requirement, which is the same.
@@ -98,6 +106,14 @@ impl<T: PowerCallbacks> PowerAdapter<T> {
         resume: Some(Self::resume),
         thaw: Some(Self::resume),
         restore: Some(Self::restore),
+        // SAFETY: All other fields are function pointers, which may be null.
+        ..unsafe { core::mem::zeroed() }
+    };
+
+    /// The callbacks for a reset by the PCI core. There are none for errors of the bus.
+    const RESET: bindings::pci_error_handlers = bindings::pci_error_handlers {
+        reset_prepare: Some(Self::reset_prepare),
+        reset_done: Some(Self::reset_done),
         // SAFETY: All other fields are function pointers, which may be null.
         ..unsafe { core::mem::zeroed() }
     };
@@ -142,6 +158,16 @@ impl<T: PowerCallbacks> PowerAdapter<T> {
         // SAFETY: As in `suspend`.
         let done = unsafe { Self::with(device, |data| T::resume(data, false)) };
         from_result(|| done.unwrap_or(Ok(())).map(|()| 0))
+    }
+
+    unsafe extern "C" fn reset_prepare(pdev: *mut bindings::pci_dev) {
+        // SAFETY: As in `shutdown`.
+        unsafe { Self::with(&raw mut (*pdev).dev, T::reset_prepare) };
+    }
+
+    unsafe extern "C" fn reset_done(pdev: *mut bindings::pci_dev) {
+        // SAFETY: As in `shutdown`.
+        unsafe { Self::with(&raw mut (*pdev).dev, T::reset_done) };
     }
 
     unsafe extern "C" fn shutdown(pdev: *mut bindings::pci_dev) {

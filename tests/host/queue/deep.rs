@@ -287,6 +287,18 @@ impl Machine {
         self.look();
     }
 
+    /// The device is reset: the engine executes none of its transfers.
+    fn reset(&mut self) {
+        self.posted.clear();
+        self.next_slot = None;
+        self.queue.issue_again();
+        assert!(!self.queue.is_busy() && !self.queue.is_stuck());
+        while self.queue.has_failing() {
+            deliver(self.queue.fail_links().notice);
+        }
+        self.look();
+    }
+
     /// Checks which requests have ended.
     fn look(&mut self) {
         for lane in 0..self.lanes.len() {
@@ -406,6 +418,7 @@ fn random_operations_on_engines_of_many_slots() {
                     machine.queue.resume();
                 }
                 9..=12 => machine.end(Ok(())),
+                13 if random.below(8) == 0 => machine.reset(),
                 _ => machine.post(),
             }
         }

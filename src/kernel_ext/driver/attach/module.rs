@@ -60,6 +60,14 @@ impl<D: NodeDriver> pci_driver::PowerCallbacks for PciDriver<D> {
         D::Bound::resume(&attached.bound, kept)
     }
 
+    fn reset_prepare(attached: Pin<&Attached<'_, D>>) {
+        D::Bound::reset_prepare(&attached.bound);
+    }
+
+    fn reset_done(attached: Pin<&Attached<'_, D>>) {
+        D::Bound::reset_done(&attached.bound);
+    }
+
     fn shutdown(attached: Pin<&Attached<'_, D>>) {
         D::Bound::shutdown(&attached.bound);
     }

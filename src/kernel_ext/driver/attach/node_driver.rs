@@ -64,6 +64,12 @@ pub(crate) trait BoundDevice: 'static {
     /// If the device does not work. It is not used any more.
     fn resume(engines: &Engines<'_, Self>, kept: bool) -> Result;
 
+    /// Stops the device, which the PCI core is about to reset. System calls continue.
+    fn reset_prepare(engines: &Engines<'_, Self>);
+
+    /// Restarts the device after a reset. It has lost the contents of its memory.
+    fn reset_done(engines: &Engines<'_, Self>);
+
     /// Stops the device for a shutdown or kexec. System calls continue.
     fn shutdown(engines: &Engines<'_, Self>);
 }
