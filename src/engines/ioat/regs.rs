@@ -12,7 +12,7 @@ pub(super) const CHANNELS: usize = 8;
 /// Size of the registers of a channel in bytes.
 const CHANNEL_SIZE: usize = 0x80;
 
-/// Size of the part of BAR 0 that the driver uses, in bytes: up to [`VECTOR_PENDING`].
+/// Size of the part of BAR 0 that the driver uses, in bytes: up to [`struct@VECTOR_PENDING`].
 pub(super) const BAR_SIZE: usize = 0x1808;
 
 /// The offset of the channels' errors in PCI configuration space, before version 3.3. Source: Linux,
