@@ -109,8 +109,10 @@ impl BoundDevice for BoundEngine {
     }
 
     fn reset_done(engines: &Engines<'_>) {
+        // The device may be gone, or was shut down: it does not become a bus master again.
+        let is_closed = engines.iter().any(|engine| engine.is_closed());
         let mut each = engines.iter();
-        if each.try_for_each(|engine| engine.resume(false)).is_err() {
+        if is_closed || each.try_for_each(|engine| engine.resume(false)).is_err() {
             engines.iter().for_each(|engine| engine.fail_all());
         }
     }

@@ -38,8 +38,8 @@ pub(super) struct ChannelState {
     pub(super) since: u64,
     /// The time at which the watchdog's timer expires, in nanoseconds; [`None`] if it is not armed.
     pub(super) checked_at: Option<u64>,
-    /// The engine was stopped for the unbind, or for a reset of the device. The ends of its transfers
-    /// are not handled any more, or until it was reset.
+    /// The engine was stopped for the unbind, or until a reset of the device is over. The ends of its
+    /// transfers are not handled meanwhile.
     pub(super) stopped: bool,
     /// The interrupt handler has left ends of transfers to the work item.
     pub(super) unreaped: bool,

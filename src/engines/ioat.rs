@@ -276,7 +276,8 @@ impl<'bound> Ioat<'bound> {
     }
 
     /// Resets the channel by calling `reset`, and keeps its MSI-X vector: a Broadwell-DE, which has
-    /// one channel, loses it.
+    /// one channel, loses it. If the kernel changes the vector meanwhile, because its CPU changes,
+    /// the change is lost; Linux does the same.
     fn keeping_vector(&self, reset: impl FnOnce() -> Result) -> Result {
         if !BROADWELL.contains(&self.pdev.device_id()) {
             return reset();

@@ -115,6 +115,11 @@ impl<T: QueueTypes> Queue<T> {
         self.closed = Some(error);
     }
 
+    /// Whether the queue was [closed](Self::close).
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.is_some()
+    }
+
     /// Answers one of the callers whose requests the engine has, if the queue is closed.
     pub(super) fn fail_caller(&mut self) -> Option<T::Caller> {
         let error = self.closed?;
@@ -170,14 +175,12 @@ impl<T: QueueTypes> Queue<T> {
     /// Issues all transfers again that the engine has not ended. It was reset: none of them is executed
     /// any more.
     pub(crate) fn issue_again(&mut self) {
-        if !self.flight.is_idle() {
-            self.restart_others(None);
-            self.stuck = false;
-        }
+        self.restart_others(None);
+        self.stuck = false;
     }
 
     /// Records that the effects of earlier transfers on the device are lost. A piece that has not ended
-    /// is issued again. The engine must have no transfer.
+    /// is issued again. The engine must have no transfer, or be [stuck](Self::is_stuck).
     pub(crate) fn invalidate(&mut self) {
         if let Some(plan) = &mut self.plan {
             plan.invalidate();

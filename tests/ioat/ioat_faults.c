@@ -149,6 +149,34 @@ TEST_F(ioat_faults, hangs_again_and_again)
 	EXPECT_GE(1, timed_out);
 }
 
+/*
+ * The device is reset through sysfs while a transfer hangs. It times out, or is executed again; each of the others succeeds.
+ */
+TEST_F(ioat_faults, hangs_at_a_reset)
+{
+	struct rdma_request requests[COUNT];
+	char path[64];
+	int hung = 0;
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/reset", self->ioat.address);
+	memset(self->to.bytes, 0, SIZE);
+	for (int i = 0; i < COUNT; i++)
+		requests[i] = copying(&self->to, i * 4096, &self->from, i * 4096, 4096, i);
+	ioat_fault(&self->ioat, HANG, 10, false, 0);
+	ASSERT_EQ(COUNT, submit(self->fd, requests, COUNT));
+	ASSERT_EQ(0, write_text(path, "1"));
+	ASSERT_EQ(COUNT, collect(self->fd, self->completions, COUNT, COUNT, 5000 * MS));
+	for (int i = 0; i < COUNT; i++) {
+		uint64_t at = self->completions[i].cookie * 4096;
+
+		if (self->completions[i].status == -ETIMEDOUT && !hung++)
+			continue;
+		ASSERT_EQ(0, self->completions[i].status);
+		ASSERT_EQ(0, memcmp(self->to.bytes + at, self->from.bytes + at, 4096));
+	}
+	batch(_metadata, self, 0, 0);
+}
+
 /* After a restart, interrupts arrive: the driver does not find transfers that have ended without one. */
 TEST_F(ioat_faults, interrupts_after_a_restart)
 {

@@ -72,6 +72,7 @@ TEST_F(reset, with_requests_in_the_queue)
 TEST_F(reset, beside_a_program)
 {
 	pid_t child = fork();
+	int status = -1;
 
 	if (!child) {
 		for (int i = 0; i < 5; i++)
@@ -79,9 +80,10 @@ TEST_F(reset, beside_a_program)
 				_exit(1);
 		_exit(0);
 	}
-	for (int status = 0; waitpid(child, &status, WNOHANG) == 0;) {
+	while (waitpid(child, &status, WNOHANG) == 0) {
 		ASSERT_EQ(0, copy(self->fd, &self->to, 0, &self->from, 0, PAGE));
 	}
+	EXPECT_EQ(0, status);
 	EXPECT_EQ(0, memcmp(self->to.bytes, self->from.bytes, PAGE));
 }
 

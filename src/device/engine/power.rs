@@ -37,10 +37,11 @@ impl Delayed<Engine<'_>> {
     /// [`ETIMEDOUT`] if a transfer does not end. [`ENODEV`] if the device is gone; all requests
     /// have failed then.
     fn quiesce(&self) -> Result {
-        let most_ms = self.abilities.overdue_ms;
-        let end = clock::now() + u64::from(most_ms) * clock::NSEC_PER_MSEC;
+        let end = clock::now() + u64::from(self.abilities.overdue_ms) * clock::NSEC_PER_MSEC;
         loop {
-            match self.hardware.wait_idle(most_ms) {
+            // CAST: `overdue_ms` at most.
+            let left_ms = (end.saturating_sub(clock::now()) / clock::NSEC_PER_MSEC) as u32;
+            match self.hardware.wait_idle(left_ms) {
                 Ok(()) if self.hardware.responds() => {
                     // If the interrupt handler runs after this, it finds no transfer.
                     self.hardware.acknowledge();
@@ -53,10 +54,14 @@ impl Delayed<Engine<'_>> {
                 }
             }
             // An engine can look idle before it begins what was posted.
-            if !self.channel.state.lock().queue.is_busy() {
+            let (is_busy, restart_failed) = {
+                let state = self.channel.state.lock();
+                (state.queue.is_busy(), state.restart_failed)
+            };
+            if !is_busy {
                 return Ok(());
             }
-            if clock::now() >= end {
+            if restart_failed || clock::now() >= end {
                 return Err(ETIMEDOUT);
             }
             fsleep(POLL);
@@ -127,13 +132,43 @@ impl Delayed<Engine<'_>> {
     }
 
     /// Quiesces the engine for a reset of the device, which cannot be refused. The queue must be
-    /// paused. Until [`resume`](Self::resume), the end of a transfer that does not end by itself is
-    /// not handled.
+    /// paused. If a transfer does not end by itself, its end is not handled before
+    /// [`resume`](Self::resume).
     pub(in crate::device) fn prepare_reset(&self) {
         if self.quiesce() == Err(ETIMEDOUT) {
             dev_warn!(self.dev, "a transfer does not end before the reset\n");
         }
         self.channel.state.lock().stopped = true;
+    }
+
+    /// Returns whether the queue is closed: the device is gone, or was shut down.
+    pub(in crate::device) fn is_closed(&self) -> bool {
+        self.channel.state.lock().queue.is_closed()
+    }
+
+    /// Handles the ends of transfers that did not end before a reset. Bus Master must be off.
+    fn reap_after_reset(&self) {
+        loop {
+            let mut state = self.channel.state.lock();
+            let slot = state.queue.oldest_slot();
+            let Some(Progress::Ended(outcome)) = slot.map(|slot| self.hardware.progress(slot))
+            else {
+                return;
+            };
+            // Without Bus Master, a transfer ends that has moved no bytes.
+            let transferred = if self.abilities.reports_errors {
+                outcome
+            } else {
+                Err(EIO)
+            };
+            if transferred.is_err() && self.abilities.can_abort {
+                // It is issued again.
+                return;
+            }
+            let notice = self.finish(&mut state, transferred);
+            drop(state);
+            deliver(notice);
+        }
     }
 
     /// Resumes the engine after a suspend, for which it was quiesced, or after a reset. If `kept` is
@@ -143,6 +178,7 @@ impl Delayed<Engine<'_>> {
     ///
     /// [`EIO`] if the engine cannot be restarted.
     pub(in crate::device) fn resume(&self, kept: bool) -> Result {
+        self.reap_after_reset();
         self.enabled.set_master();
         let mut state = self.channel.state.lock();
         // The device may have lost the contents of its registers.
@@ -154,8 +190,10 @@ impl Delayed<Engine<'_>> {
             return restarted;
         }
         state.stopped = false;
-        if self.abilities.can_abort {
+        if self.abilities.can_abort && state.queue.is_busy() {
             state.queue.issue_again();
+            // If the queue was closed, the work item fails them.
+            self.queue_now();
         }
         if !kept {
             state.queue.invalidate();

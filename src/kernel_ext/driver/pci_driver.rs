@@ -41,7 +41,7 @@ pub(in crate::kernel_ext) trait PowerCallbacks: pci::Driver {
     /// file `reset` in sysfs.
     fn reset_prepare(data: Pin<&Self::Data<'_>>);
 
-    /// The device was reset. Its configuration space was restored.
+    /// The reset is over, or has failed. The configuration space was restored.
     fn reset_done(data: Pin<&Self::Data<'_>>);
 
     /// Shutdown or kexec. Programs may still run.

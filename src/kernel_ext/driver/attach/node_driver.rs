@@ -67,7 +67,8 @@ pub(crate) trait BoundDevice: 'static {
     /// Stops the device, which the PCI core is about to reset. System calls continue.
     fn reset_prepare(engines: &Engines<'_, Self>);
 
-    /// Restarts the device after a reset. It has lost the contents of its memory.
+    /// Restarts the device after a reset, which may have failed. The contents of its memory are
+    /// lost.
     fn reset_done(engines: &Engines<'_, Self>);
 
     /// Stops the device for a shutdown or kexec. System calls continue.
