@@ -36,7 +36,7 @@ deb: setup ## build the Debian packages, into build/deb
 	@packaging/build-deb
 
 docs: modules tools ## build the documentation as a site, build/docs/index.html
-	@vm/enter docs/site/build build/docs
+	@vm/enter --build docs/site/build build/docs
 	@echo "build/docs/index.html"
 
 release: setup ## make the files of a release from the current commit, into build/release: source, crate, wheel, Debian packages
@@ -72,7 +72,7 @@ test-long: modules samples tests-built ## run the tests that can run for hours, 
 
 upstream: setup ## build the sanitizer kernel with the patches of upstream/, and run their tests (15 minutes the first time); T=name
 	@vm/setup upstream
-	@vm/enter make $(quiet) -C upstream
+	@vm/enter --build make $(quiet) -C upstream
 	@vm/enter tests/run --lane upstream $(T)
 
 guarantees: modules samples tests-built ## run all tests of promises, and write docs/guarantees.md
@@ -87,7 +87,7 @@ fuzz: modules samples tests-built ## fuzz the system calls; SEED=1 CALLS=1000000
 	@vm/enter tests/fuzz/run $(FUZZ_KERNEL:%=--kernel %) $(SEED:%=--seed %) $(CALLS:%=--calls %) $(GROW:%=--grow %)
 
 bench: modules ## measure the cost of requests and mappings, in instructions; after `make ioat`, of an I/OAT engine, too; T=part
-	@vm/enter make $(quiet) -C tests bench $(if $(wildcard build/ioat/model),ioat)
+	@vm/enter --build make $(quiet) -C tests bench $(if $(wildcard build/ioat/model),ioat)
 	@vm/enter tests/bench/run $(T)
 
 modules: setup ## build build/RELEASE/rdma.ko; with KDIR=, for that kernel tree
@@ -116,26 +116,26 @@ setup: ## create the build root; the other targets do this automatically
 # Of these, what the guest's prompt and the samples need.
 tools: setup
 	@cd user && ../vm/cargo fetch --quiet
-	@vm/enter make $(quiet) -C user tool python
+	@vm/enter --build make $(quiet) -C user tool python
 
 user: setup ## build the library, the tool rdmactl and their tests; build/user
 	@cd user && ../vm/cargo fetch --quiet
-	@vm/enter make $(quiet) -C user
+	@vm/enter --build make $(quiet) -C user
 
 ioat: setup ## build the model of an I/OAT device, for vm/boot --ioat; build/ioat
 	@vm/setup ioat
 	@cd vm/ioat && ../cargo fetch --quiet
-	@vm/enter make $(quiet) -C vm/ioat
+	@vm/enter --build make $(quiet) -C vm/ioat
 
 samples: samples-c tools
 	@cd samples && ../vm/cargo fetch --quiet
-	@vm/enter make $(quiet) -C samples rust
+	@vm/enter --build make $(quiet) -C samples rust
 
 samples-c: setup
-	@vm/enter make $(quiet) -C samples c
+	@vm/enter --build make $(quiet) -C samples c
 
 tests-c: setup
-	@vm/enter make $(quiet) -j$$(nproc) -C tests
+	@vm/enter --build make $(quiet) -j$$(nproc) -C tests
 
 tests-built: setup user $(if $(arm64),,ioat)
 	@$(if $(arm64),,vm/setup spin chromium)

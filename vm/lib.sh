@@ -126,6 +126,16 @@ choose_kernel() {
 	fi
 }
 
+# One build at a time in this directory: this holds a lock until the process and its children end.
+lock_build() {
+	mkdir -p "$build"
+	exec 8>"$build/.lock"
+	flock --nonblock 8 || {
+		say "Another build is running in this directory; waiting for it."
+		flock 8
+	}
+}
+
 say() { printf '%s\n' "$*" >&2; }
 die() {
 	say "error: $*"

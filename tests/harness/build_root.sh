@@ -32,4 +32,14 @@ without_kvm() {
 		exec vm/boot --timeout 300 -- true'
 }
 
-run_tests build_root interrupted_installation without_kvm
+# The second one waits, and says so.
+one_build() { (. vm/lib.sh && build=/tmp/locked && lock_build && echo begin && sleep 2 && echo end); }
+two_builds() {
+	one_build >>/tmp/builds 2>&1 &
+	one_build >>/tmp/builds 2>&1
+	wait
+	[[ $(grep -c 'Another build is running' /tmp/builds) == 1 ]] || return
+	[[ $(grep -v 'Another' /tmp/builds | xargs) == "begin end begin end" ]]
+}
+
+run_tests build_root interrupted_installation without_kvm two_builds
