@@ -339,8 +339,8 @@ impl Pool {
             if *error == ENOMEM && self.no_memory.allows() {
                 dev_warn!(
                     dev,
-                    "no {} KiB left below 2^{}, the limit of the device: use smaller buffers, \
-                     cma=64M@0-256M, or a wider dma_mask and dma_bits\n",
+                    "no {} KiB left below 2^{}, the limit of the device, or in the memory cgroup: \
+                     use smaller buffers, cma=64M@0-256M, or a wider dma_mask and dma_bits\n",
                     size.div_ceil(1024),
                     self.dma_bits
                 );
