@@ -395,7 +395,11 @@ impl DmaEngine for Ioat<'_> {
     fn acknowledge(&self) -> bool {
         if !self.setup.has_vector {
             let control = self.bar.read(regs::INTERRUPT_CONTROL);
-            if !control.pending() || u8::from(control) == u8::MAX {
+            if u8::from(control) == u8::MAX {
+                // The device is gone, or is being reset.
+                return false;
+            }
+            if !control.pending() {
                 // Reading has cleared `enable`.
                 self.bar.write_reg(control);
                 return false;
