@@ -195,7 +195,7 @@ TEST_F(inject, hang)
 	struct pending first, second;
 	struct rdma_completion completion;
 	int other = open_node(O_RDWR);
-	long memory = number_in(DEVICE_DEBUGFS "state", "memory"), quarantined = counter("quarantined");
+	long memory = device_state("memory"), quarantined = counter("quarantined");
 	struct buffer buffer;
 	int64_t began;
 
@@ -223,13 +223,13 @@ TEST_F(inject, hang)
 	ASSERT_EQ(0, release(other, &buffer));
 	close(other);
 	EXPECT_GE(SLACK_US, now() - began);
-	EXPECT_EQ(memory + 4 * (long)DEVICE_MEMORY, number_in(DEVICE_DEBUGFS "state", "memory"));
+	EXPECT_EQ(memory + 4 * (long)DEVICE_MEMORY, device_state("memory"));
 	EXPECT_EQ(quarantined + 1, counter("quarantined"));
 
 	ASSERT_EQ(0, inject("clear"));
-	for (began = now(); number_in(DEVICE_DEBUGFS "state", "memory") != memory && now() - began < LOOK_US;)
+	for (began = now(); device_state("memory") != memory && now() - began < LOOK_US;)
 		pause_us(1000);
-	EXPECT_EQ(memory, number_in(DEVICE_DEBUGFS "state", "memory"));
+	EXPECT_EQ(memory, device_state("memory"));
 	EXPECT_TRUE(engine_is("idle"));
 	EXPECT_EQ(0, log_lines(self->log, "rdma 0000:"));
 }

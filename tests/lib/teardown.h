@@ -3,6 +3,7 @@
 #ifndef TEARDOWN_H
 #define TEARDOWN_H
 
+#include "debugfs.h"
 #include "ioat.h"
 #include "monitor.h"
 
@@ -111,17 +112,6 @@ static inline int load(const char *path)
 static inline int unload(void)
 {
 	return result(syscall(SYS_delete_module, "rdma", O_NONBLOCK));
-}
-
-/* A line of the device's file in debugfs; -1 if there is none. */
-static inline long device_state(const char *name)
-{
-	char text[1024], *line;
-
-	if (read_text("/sys/kernel/debug/rust_dma/rdma0/state", text, sizeof(text)))
-		return -1;
-	line = strstr(text, name);
-	return line ? atol(line + strlen(name)) : -1;
 }
 
 /*

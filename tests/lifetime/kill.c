@@ -150,7 +150,7 @@ static bool comes_back(const char *what, long before)
 TEST_F(kill, in_every_wait)
 {
 	int rounds = virtual_time() ? scale(1000, 10000) : scale(105, 1050), late = 0, killed = 0;
-	long buffers = device_state("buffers "), memory = device_state("memory "), contexts = device_state("contexts ");
+	long buffers = device_state("buffers"), memory = device_state("memory"), contexts = device_state("contexts");
 	int64_t limit = virtual_time() ? GONE_US : limit_us(), slowest = 0;
 	enum kind slowest_kind = 0;
 
@@ -189,9 +189,9 @@ TEST_F(kill, in_every_wait)
 				ASSERT_EQ(0, from_device(self->fd, &self->buffer, DEVICE_MEMORY, 0, DEVICE_MEMORY));
 			ASSERT_EQ(0, memcmp(self->buffer.bytes, self->buffer.bytes + DEVICE_MEMORY, DEVICE_MEMORY));
 		}
-		ASSERT_TRUE(comes_back("buffers ", buffers)) TH_LOG("round %d: %s", round, names[kind]);
-		ASSERT_TRUE(comes_back("memory ", memory));
-		ASSERT_TRUE(comes_back("contexts ", contexts));
+		ASSERT_TRUE(comes_back("buffers", buffers)) TH_LOG("round %d: %s", round, names[kind]);
+		ASSERT_TRUE(comes_back("memory", memory));
+		ASSERT_TRUE(comes_back("contexts", contexts));
 	}
 	EXPECT_EQ(0, late) TH_LOG("the slowest: %s, %lld us", names[slowest_kind], (long long)slowest);
 	FIGURE("%d kills in mid-transfer", "gone in at most %lld us, their memory back, the engine works", killed,

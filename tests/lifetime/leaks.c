@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Promise 9: after thousands of repetitions of all calls, including failing ones, as much memory is free as before. */
+#include "debugfs.h"
 #include "memory.h"
 
 /* Tolerance: the kernel's own caches change in size. A hundred rounds may leave an object. */
@@ -11,16 +12,6 @@ static int cycles(int quick)
 	const char *percent = getenv("RDMA_PERCENT");
 
 	return scale(quick, 10 * quick) * (percent ? atoi(percent) : 100) / 100;
-}
-
-/* The same as counted by the driver: buffers of the first device. */
-static long live_buffers(void)
-{
-	char text[4096], *line;
-
-	if (read_text("/sys/kernel/debug/rust_dma/rdma0/state", text, sizeof(text)) || !(line = strstr(text, "\nbuffers ")))
-		return -1;
-	return atol(line + strlen("\nbuffers "));
 }
 
 FIXTURE(leaks)
@@ -51,7 +42,7 @@ static void measure(struct __test_metadata *_metadata, const char *what, cycle *
 	for (int i = 0; i < rounds; i++)
 		cycle(_metadata, i);
 	after = memory();
-	buffers = live_buffers();
+	buffers = device_state("buffers");
 	FIGURE("%d cycles: %s", "drift of %ld kB and %ld objects; %ld buffers left", rounds, what,
 	       before.free_kb - after.free_kb, after.objects - before.objects, buffers);
 	ASSERT_LT(0, before.free_kb);
@@ -71,9 +62,9 @@ static void count_mappings(struct __test_metadata *_metadata, FIXTURE_DATA(leaks
 	/* The engine may still have the last transfer. */
 	pause_us(3 * TRANSFER_US);
 	mappings = live_mappings() - self->mappings;
-	FIGURE("%d cycles: %s", "%ld live DMA mappings, %ld buffers left", rounds, what, mappings, live_buffers());
+	FIGURE("%d cycles: %s", "%ld live DMA mappings, %ld buffers left", rounds, what, mappings, device_state("buffers"));
 	EXPECT_EQ(0, mappings);
-	EXPECT_EQ(0, live_buffers());
+	EXPECT_EQ(0, device_state("buffers"));
 }
 
 static void go_round(struct __test_metadata *_metadata, FIXTURE_DATA(leaks) *self, const char *what, cycle *cycle, int rounds)
@@ -92,14 +83,14 @@ TEST_F(leaks, what_is_held_is_seen)
 
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, allocate(fd, PAGE, &buffer));
-	EXPECT_EQ(1, live_buffers());
+	EXPECT_EQ(1, device_state("buffers"));
 	if (self->mappings >= 0) {
 		EXPECT_LT(0, self->mappings);
 		EXPECT_EQ(self->mappings + 1, live_mappings());
 	}
 	close(fd);
 	munmap(buffer.bytes, PAGE);
-	EXPECT_EQ(0, live_buffers());
+	EXPECT_EQ(0, device_state("buffers"));
 	EXPECT_EQ(self->mappings, live_mappings());
 }
 

@@ -304,7 +304,7 @@ TEST_F(exported, released_in_any_order)
 	close(self->fd);
 	close(self->dma_buf);
 	munmap(self->buffer.bytes, SIZE);
-	ASSERT_EQ(0, device_state("\nbuffers "));
+	ASSERT_EQ(0, device_state("buffers"));
 	for (int nth = 0; nth < ORDERS; nth += step) {
 		enum hold order[HOLDS];
 		struct holds holds;
@@ -313,7 +313,7 @@ TEST_F(exported, released_in_any_order)
 		order_of(nth, order);
 		for (int i = 0; i < HOLDS; i++) {
 			ASSERT_EQ(0, drop(&holds, order[i])) TH_LOG("order %d, step %d", nth, i);
-			ASSERT_EQ(any_left(&holds), device_state("\nbuffers ")) TH_LOG("order %d, step %d", nth, i);
+			ASSERT_EQ(any_left(&holds), device_state("buffers")) TH_LOG("order %d, step %d", nth, i);
 		}
 	}
 	FIGURE("%d orders of release", "the memory is freed with the last", ORDERS / step);
@@ -328,7 +328,7 @@ TEST_F(exported, many_times)
 		self->dma_buf = export_buffer(self->fd, self->buffer.handle);
 		ASSERT_LE(0, self->dma_buf);
 	}
-	EXPECT_EQ(1, device_state("\nbuffers "));
+	EXPECT_EQ(1, device_state("buffers"));
 }
 
 /* A child has the mappings, and the parent may end. */
@@ -378,7 +378,7 @@ TEST_F(exported, removed)
 
 	/* The device can be used again while it is held. */
 	ASSERT_EQ(0, come_back(self->address, UNBIND));
-	EXPECT_EQ(0, device_state("\nbuffers "));
+	EXPECT_EQ(0, device_state("buffers"));
 	EXPECT_EQ(-EWOULDBLOCK, unload());
 	EXPECT_FALSE(readable(bytes));
 	EXPECT_EQ(0, kill(child, SIGKILL));

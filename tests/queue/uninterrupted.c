@@ -3,6 +3,7 @@
  * Promise 18: no call ends, starts again or loses its deadline without a signal to the program: by its own io_uring, a frozen
  * control group, a tracer that attaches and detaches, an ignored signal.
  */
+#include "debugfs.h"
 #include "requests.h"
 #include "uring.h"
 
@@ -105,16 +106,6 @@ static void work_on(struct worker *worker, enum work work)
 	close(fd);
 }
 
-static long transfers_so_far(void)
-{
-	char text[4096], *at;
-
-	if (read_text("/sys/kernel/debug/rust_dma/rdma0/counters", text, sizeof(text)))
-		return -1;
-	at = strstr(text, "transfers ");
-	return at ? atol(at + strlen("transfers ")) : -1;
-}
-
 /* An io_uring of the caller with a repeating timeout: each expiry is task work of the thread. */
 static bool ring_with_timer(int period_us)
 {
@@ -198,17 +189,17 @@ static void judge(struct __test_metadata *_metadata, FIXTURE_DATA(uninterrupted)
 	EXPECT_LT(0, worker->calls);
 	EXPECT_EQ(0, worker->wrong)
 		TH_LOG("%d of %d calls, the first one with %d", worker->wrong, worker->calls, worker->first_wrong);
-	EXPECT_EQ(worker->transfers, transfers_so_far() - before);
+	EXPECT_EQ(worker->transfers, counter("transfers") - before);
 	EXPECT_LE(-1000, worker->earliest);
 	EXPECT_GE(SLACK_US, worker->latest);
 	FIGURE("%s interrupted by %s %d times", "%d of %d calls ended by it, %ld transfers too many, deadlines kept to %ld us",
 	       work_names[work], disturbance, TIMES, worker->wrong, worker->calls,
-	       transfers_so_far() - before - worker->transfers, (long)worker->latest);
+	       counter("transfers") - before - worker->transfers, (long)worker->latest);
 }
 
 TEST_F(uninterrupted, by_a_tracer_that_seizes)
 {
-	long before = transfers_so_far();
+	long before = counter("transfers");
 
 	start(self, variant->work, NULL);
 	for (int i = 0; i < TIMES; i++) {
@@ -226,7 +217,7 @@ TEST_F(uninterrupted, by_a_tracer_that_seizes)
 
 TEST_F(uninterrupted, by_a_tracer_that_attaches)
 {
-	long before = transfers_so_far();
+	long before = counter("transfers");
 
 	start(self, variant->work, NULL);
 	for (int i = 0; i < TIMES; i++) {
@@ -261,7 +252,7 @@ static bool is_frozen(const char *group)
 TEST_F(uninterrupted, by_a_frozen_group)
 {
 	char root[] = "/tmp/cgroup.XXXXXX", pid[16];
-	long before = transfers_so_far();
+	long before = counter("transfers");
 
 	ASSERT_NE(NULL, mkdtemp(root));
 	ASSERT_EQ(0, mount("none", root, "cgroup2", 0, NULL));
@@ -293,7 +284,7 @@ static void with_ring(void)
 
 TEST_F(uninterrupted, by_its_own_io_uring)
 {
-	long before = transfers_so_far();
+	long before = counter("transfers");
 
 	start(self, variant->work, with_ring);
 	pause_us(TIMES * PERIOD_US);
@@ -310,7 +301,7 @@ static void with_ignored_timer(void)
 
 TEST_F(uninterrupted, by_a_timer_that_it_ignores)
 {
-	long before = transfers_so_far();
+	long before = counter("transfers");
 
 	start(self, variant->work, with_ignored_timer);
 	pause_us(TIMES * PERIOD_US);

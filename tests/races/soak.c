@@ -3,6 +3,7 @@
  * Promise 16: everything at once, at random, for two hours (RDMA_SECONDS for less): processes whose threads do all operations on shared
  * contexts, data that is compared all the time, and a device that is removed and added. In epochs, after each of which everything is freed.
  */
+#include "debugfs.h"
 #include "memory.h"
 #include "operations.h"
 
@@ -237,16 +238,6 @@ static void epoch(struct __test_metadata *_metadata, FIXTURE_DATA(soak) *self, i
 	EXPECT_EQ(0, self->told->mismatches);
 }
 
-/* A number from the device's debugfs. */
-static long state_of(const char *name)
-{
-	char text[4096], *line;
-
-	if (read_text("/sys/kernel/debug/rust_dma/rdma0/state", text, sizeof(text)) || !(line = strstr(text, name)))
-		return -1;
-	return atol(line + strlen(name));
-}
-
 static void tell_figures(FIXTURE_DATA(soak) *self, long pages_kb, long objects)
 {
 	const struct told *told = self->told;
@@ -270,8 +261,8 @@ TEST_F(soak, everything_at_random)
 		epoch(_metadata, self, self->seconds / epochs);
 		/* The engine may still have the last transfer, with its buffer. */
 		pause_us(3 * TRANSFER_US);
-		EXPECT_EQ(0, state_of("contexts "));
-		EXPECT_EQ(0, state_of("\nmemory "));
+		EXPECT_EQ(0, device_state("contexts"));
+		EXPECT_EQ(0, device_state("memory"));
 		last = memory();
 		/* The first epochs fill caches. */
 		if (i <= 1)

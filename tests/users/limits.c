@@ -3,6 +3,7 @@
  * Promise 13: limits of buffers per context, device and user; and all charges end, for each way of freeing. Loaded with
  * a limit of a device (device_mib) that is one and a half times that of a context (context_mib).
  */
+#include "debugfs.h"
 #include "pace.h"
 
 #include <sys/resource.h>
@@ -573,16 +574,6 @@ TEST_F(limits, of_a_user_come_back_after_unbind)
 	EXPECT_EQ(0, AS(ALICE, PAGES, on_the_other_device()));
 }
 
-/* What all contexts of the device are charged. */
-static long charged(void)
-{
-	char text[4096], *line;
-
-	if (read_text("/sys/kernel/debug/rust_dma/rdma0/state", text, sizeof(text)) || !(line = strstr(text, "\nmemory ")))
-		return -1;
-	return atol(line + strlen("\nmemory "));
-}
-
 /* Concurrently, with two users: neither exceeds its limit, and all charges end. */
 TEST_F_TIMEOUT(limits, in_a_crowd, 60)
 {
@@ -624,9 +615,9 @@ TEST_F_TIMEOUT(limits, in_a_crowd, 60)
 	EXPECT_EQ(0, AS(ALICE, PAGES, exactly(PAGES)));
 	EXPECT_EQ(0, AS(BOB, PAGES, exactly(PAGES)));
 	EXPECT_TRUE(all_is_back());
-	EXPECT_EQ(0, charged());
+	EXPECT_EQ(0, device_state("memory"));
 	FIGURE("%d processes of 2 users at their limits, 3000 times each", "none over its limit, %ld bytes charged afterwards", CROWD,
-	       charged());
+	       device_state("memory"));
 }
 
 TEST_HARNESS_MAIN
