@@ -92,7 +92,10 @@ def end(process: "subprocess.Popen[str]") -> None:
     while new := descendants(doomed) - stopped:
         send(signal.SIGSTOP, new)
         stopped |= new
-    handles = [os.pidfd_open(pid) for pid in stopped if Path(f"/proc/{pid}").exists()]
+    handles = []
+    for pid in stopped:
+        with contextlib.suppress(ProcessLookupError):
+            handles.append(os.pidfd_open(pid))
     send(signal.SIGKILL, stopped)
     # Not before they have ended: on a busy machine, this takes time.
     for handle in handles:
