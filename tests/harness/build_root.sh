@@ -32,8 +32,14 @@ without_kvm() {
 		exec vm/boot --timeout 300 -- true'
 }
 
-# The second one waits, and says so.
-one_build() { (. vm/lib.sh && build=/tmp/locked && lock_build && echo begin && sleep 2 && echo end); }
+# The second one waits, and says so. The first one ends when it has.
+one_build() {
+	(
+		. vm/lib.sh && build=/tmp/locked && lock_build && echo begin || exit
+		until grep -q 'Another build is running' /tmp/builds; do sleep 0.1; done
+		echo end
+	)
+}
 two_builds() {
 	one_build >>/tmp/builds 2>&1 &
 	one_build >>/tmp/builds 2>&1
