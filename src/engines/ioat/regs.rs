@@ -127,8 +127,13 @@ register! {
         31:0 address;
     }
 
-    /// The first entry of the MSI-X table, and the pending bits. Source: Linux,
-    /// `drivers/dma/ioat/dma.c`, `ioat_reset_hw`.
+    /// The errors of the channel; a bit is cleared by writing it.
+    pub(super) CHANNEL_ERROR(u32)[CHANNELS, stride = CHANNEL_SIZE] @ 0xa8 {
+        31:0 errors;
+    }
+
+    /// The address in the first entry of the MSI-X table. Source: Linux, `drivers/dma/ioat/dma.c`,
+    /// `ioat_reset_hw`.
     pub(super) VECTOR_ADDRESS(u64) @ 0x1000 {
         63:0 address;
     }
@@ -141,10 +146,5 @@ register! {
     /// The pending bits of MSI-X.
     pub(super) VECTOR_PENDING(u64) @ 0x1800 {
         63:0 pending;
-    }
-
-    /// The errors of the channel; a bit is cleared by writing it.
-    pub(super) CHANNEL_ERROR(u32)[CHANNELS, stride = CHANNEL_SIZE] @ 0xa8 {
-        31:0 errors;
     }
 }

@@ -30,7 +30,7 @@ pub struct Device<M> {
     control: Control,
     strict: bool,
     channels: Vec<Channel>,
-    /// If it loses it.
+    /// The first entry of the MSI-X table, if a reset of a channel clears it.
     entry: Option<Entry>,
     /// Its interrupts.
     pub interrupts: Interrupts,
@@ -79,7 +79,9 @@ impl<M: Memory> Device<M> {
         self.interrupts.reset();
         self.config.reset();
         // The kernel restores the table itself.
-        self.entry = self.entry.take().map(|_| Entry::default());
+        if let Some(entry) = &mut self.entry {
+            *entry = Entry::default();
+        }
     }
 
     /// Read configuration space.

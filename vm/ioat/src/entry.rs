@@ -2,8 +2,8 @@
 //! The first entry of the MSI-X table of a Broadwell-DE, which is cleared when the channel is reset: `dma.c`, `ioat_reset_hw` saves it and the
 //! pending bits before, and writes them back.
 //!
-//! QEMU serves the accesses to the table. So a strict Broadwell-DE has its table elsewhere, and where others have it three registers that stand
-//! for the entry: a reset clears them, and no vector is raised until they contain again what they contained before.
+//! QEMU serves the accesses to the table, so that this model does not see them. A strict Broadwell-DE therefore has its table at another offset.
+//! Three registers at the usual one stand for the entry: a reset clears them, and no vector is raised until they have their contents again.
 
 use crate::{
     access::Access,

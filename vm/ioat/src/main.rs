@@ -2,7 +2,7 @@
 //! A model of Intel's I/OAT DMA engine ("`QuickData`", "CBDMA"), versions 3.2 to 3.4, as a device for QEMU.
 //!
 //! The engine executes chains of descriptors in memory: copies and fills. Read [`registers`] first, and then [`descriptor`], [`channel`]
-//! and [`device`], which are all that the engine is; [`interrupts`], [`timing`] and [`config`] are its surroundings. [`faults`] and
+//! and [`device`], which are all that the engine is; [`interrupts`], [`timing`], [`config`] and [`entry`] are its surroundings. [`faults`] and
 //! [`control`] are for tests, and no hardware has them. Below are [`memory`] and the connection to QEMU: [`guest_memory`] and [`server`].
 //!
 //! It follows the drivers in Linux and DPDK, which work with it (`tests/ioat/`), and Intel's datasheets. It was never compared with

@@ -23,7 +23,7 @@ pub const BAR_SIZE: usize = 0x4000;
 pub const MSIX_TABLE: u32 = 0x1000;
 /// The pending bits of MSI-X.
 pub const MSIX_PENDING: u32 = 0x1800;
-/// How much further both are in a device where other registers stand for the entry: `entry.rs`.
+/// Distance of both from these offsets in a device where other registers are there: `entry.rs`.
 pub const MSIX_MOVED: u32 = 0x1000;
 
 // --- Of the device
