@@ -346,6 +346,15 @@ static inline int pci_address(const char *name, char address[32])
 	return 0;
 }
 
+/* Makes the PCI core reset the device at this address. Source: Documentation/ABI/testing/sysfs-bus-pci */
+static inline int reset_device(const char *address)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/reset", address);
+	return write_text(path, "1");
+}
+
 /* Interrupts so far on all lines with this name in /proc/interrupts, or -1 if there is none. */
 static inline long interrupts(const char *name)
 {

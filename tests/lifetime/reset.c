@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * Resets of the device by the PCI core, through its file `reset` in sysfs: requests wait until it is over, and none fails. Source:
- * Documentation/ABI/testing/sysfs-bus-pci
- */
+/* Resets of the device by the PCI core: requests wait until it is over, and none fails. */
 #include "debugfs.h"
 #include "requests.h"
 
@@ -11,17 +8,13 @@ enum { COUNT = 16 };
 FIXTURE(reset)
 {
 	int fd;
-	char path[64];
+	char address[32];
 	struct buffer from, to;
 };
 
 FIXTURE_SETUP(reset)
 {
-	char address[32];
-
-	ASSERT_EQ(0, pci_address("rdma0", address));
-	snprintf(self->path, sizeof(self->path), "/sys/bus/pci/devices/%s/reset", address);
-	ASSERT_EQ(0, access(self->path, W_OK));
+	ASSERT_EQ(0, pci_address("rdma0", self->address));
 	self->fd = open_node(O_RDWR);
 	ASSERT_LE(0, self->fd);
 	ASSERT_EQ(0, allocate(self->fd, COUNT * PAGE, &self->from));
@@ -51,7 +44,7 @@ TEST_F(reset, of_an_idle_device)
 
 	for (int i = 0; i < 3; i++) {
 		ASSERT_EQ(0, copy(self->fd, &self->to, 0, &self->from, 0, PAGE));
-		ASSERT_EQ(0, write_text(self->path, "1"));
+		ASSERT_EQ(0, reset_device(self->address));
 	}
 	ASSERT_EQ(COUNT, submit_all(self));
 	EXPECT_EQ(0, drain(self->fd, COUNT));
@@ -59,11 +52,23 @@ TEST_F(reset, of_an_idle_device)
 	EXPECT_EQ(recoveries, counter("watchdog_recoveries"));
 }
 
+/* What a user had in the device memory is lost. */
+TEST_F(reset, the_device_memory_is_zero)
+{
+	if (has_memory(self->fd)) {
+		ASSERT_EQ(0, to_device(self->fd, &self->from, 0, 0, DEVICE_MEMORY));
+		ASSERT_EQ(0, reset_device(self->address));
+		memset(self->to.bytes, 1, DEVICE_MEMORY);
+		ASSERT_EQ(0, from_device(self->fd, &self->to, 0, 0, DEVICE_MEMORY));
+		EXPECT_EQ(0, differing(self->to.bytes, 0, DEVICE_MEMORY));
+	}
+}
+
 /* The transfer in flight ends before the reset, and those that wait are executed after it. */
 TEST_F(reset, with_requests_in_the_queue)
 {
 	ASSERT_EQ(COUNT, submit_all(self));
-	ASSERT_EQ(0, write_text(self->path, "1"));
+	ASSERT_EQ(0, reset_device(self->address));
 	EXPECT_EQ(0, drain(self->fd, COUNT));
 	EXPECT_EQ(0, memcmp(self->to.bytes, self->from.bytes, COUNT * PAGE));
 }
@@ -76,7 +81,7 @@ TEST_F(reset, beside_a_program)
 
 	if (!child) {
 		for (int i = 0; i < 5; i++)
-			if (write_text(self->path, "1"))
+			if (reset_device(self->address))
 				_exit(1);
 		_exit(0);
 	}
