@@ -4,6 +4,7 @@
 
 use super::{
     deliver,
+    ChannelState,
     Engine,
     Stopped, //
 };
@@ -68,23 +69,30 @@ impl Delayed<Engine<'_>> {
         }
     }
 
-    /// Handles the ends of the transfers of an idle engine, as far as it can be used, and checks Bus
-    /// Master.
-    fn reap_idle(&self) {
+    /// Handles the ends of the oldest transfers, one after the other, until `outcome` returns
+    /// [`None`].
+    fn finish_each(&self, outcome: impl Fn(&mut ChannelState) -> Option<Result>) {
         loop {
             let mut state = self.channel.state.lock();
-            let progress = state.oldest_slot().map(|slot| self.hardware.examine(slot));
-            let Some(Progress::Ended(outcome)) = progress else {
+            let Some(transferred) = outcome(&mut state) else {
                 return;
             };
-            let transferred = outcome.and_then(|()| self.reached_memory());
-            if transferred.is_err() && !self.restart(&mut state) {
-                return;
-            }
             let notice = self.finish(&mut state, transferred);
             drop(state);
             deliver(notice);
         }
+    }
+
+    /// Handles the ends of the transfers of an idle engine, as far as it can be used, and checks Bus
+    /// Master.
+    fn reap_idle(&self) {
+        self.finish_each(|state| {
+            let Progress::Ended(outcome) = self.hardware.examine(state.oldest_slot()?) else {
+                return None;
+            };
+            let transferred = outcome.and_then(|()| self.reached_memory());
+            (transferred.is_ok() || self.restart(state)).then_some(transferred)
+        });
     }
 
     /// Fails all requests, because the device cannot be used any more.
@@ -148,12 +156,10 @@ impl Delayed<Engine<'_>> {
 
     /// Handles the ends of transfers that did not end before a reset. Bus Master must be off.
     fn reap_after_reset(&self) {
-        loop {
-            let mut state = self.channel.state.lock();
-            let slot = state.queue.oldest_slot();
-            let Some(Progress::Ended(outcome)) = slot.map(|slot| self.hardware.progress(slot))
+        self.finish_each(|state| {
+            let Progress::Ended(outcome) = self.hardware.progress(state.queue.oldest_slot()?)
             else {
-                return;
+                return None;
             };
             // Without Bus Master, a transfer ends that has moved no bytes.
             let transferred = if self.abilities.reports_errors {
@@ -161,14 +167,9 @@ impl Delayed<Engine<'_>> {
             } else {
                 Err(EIO)
             };
-            if transferred.is_err() && self.abilities.can_abort {
-                // It is issued again.
-                return;
-            }
-            let notice = self.finish(&mut state, transferred);
-            drop(state);
-            deliver(notice);
-        }
+            // An engine that can be aborted executes the others again.
+            (transferred.is_ok() || !self.abilities.can_abort).then_some(transferred)
+        });
     }
 
     /// Resumes the engine after a suspend, for which it was quiesced, or after a reset. If `kept` is
