@@ -186,8 +186,14 @@ impl Caller<'_> {
         let answer = sys::ioctl(self.world.fd(op.file), op.number, address);
         // A number of the driver, with another size of the structure.
         if ops::NUMBERS.iter().any(|number| (number ^ op.number) & !SIZE == 0) {
-            let creates = (uapi::RDMA_IOC_COMPLETION_RING ^ op.number) & !SIZE == 0;
-            self.world.with(op.file, |context, _| context.ring |= creates && matches!(answer, Ok(_) | Err(EEXIST)));
+            let is = |number: u32| (number ^ op.number) & !SIZE == 0;
+            let created = is(uapi::RDMA_IOC_COMPLETION_RING) && matches!(answer, Ok(_) | Err(EEXIST));
+            // Zeros are a valid structure of CANCEL: the requests with cookie 0.
+            let cancelled = is(uapi::RDMA_IOC_CANCEL) && answer.is_ok_and(|count| count > 0);
+            self.world.with(op.file, |context, _| {
+                context.ring |= created;
+                context.cancels += u64::from(cancelled);
+            });
             return self.expect(answer, &[E2BIG, EAGAIN, EALREADY, EBADF, EBUSY, EEXIST, EFAULT, EINVAL, ENOENT, ENOMEM, ENOTTY]);
         }
         let answer = self.answered(answer, &[ENOTTY, EBADF])?;
