@@ -113,8 +113,12 @@ pub(crate) struct CancelScan {
     pub(super) cancels_begun: bool,
     /// The number of cancelled requests.
     pub(crate) cancelled: usize,
+    /// The number of completed requests: also those that are linked to one that had failed before.
+    pub(super) completed: usize,
+    /// The last request was cancelled, and with it those that are linked to it.
+    cancels_links: bool,
     /// The lane has completions without a notice.
-    pub(super) completed: bool,
+    pub(super) unnotified: bool,
     /// One of the requests was started, and cannot be cancelled.
     pub(crate) begun: bool,
 }
@@ -449,7 +453,9 @@ impl<T: QueueTypes> Lane<T> {
             cookie,
             cancels_begun,
             cancelled: 0,
-            completed: false,
+            completed: 0,
+            cancels_links: false,
+            unnotified: false,
             begun: false,
         }
     }
@@ -472,7 +478,9 @@ impl<T: QueueTypes> Lane<T> {
             let wanted = job.matches(scan.cookie);
             let begun = job.is_begun() && !scan.cancels_begun;
             scan.begun |= wanted && begun;
-            if !job.link_failed && (!wanted || begun) {
+            let cancels = wanted && !begun;
+            scan.cancels_links = cancels || (scan.cancels_links && job.linked);
+            if !job.link_failed && !cancels {
                 self.scanned.push_back(job);
                 continue;
             }
@@ -482,11 +490,12 @@ impl<T: QueueTypes> Lane<T> {
             }
             job.end(Err(ECANCELED));
             let caller = self.complete(job, deferred);
-            scan.cancelled += 1;
+            scan.completed += 1;
+            scan.cancelled += usize::from(scan.cancels_links);
             if caller.is_some() {
                 return (true, caller);
             }
-            scan.completed = true;
+            scan.unnotified = true;
         }
         (true, None)
     }

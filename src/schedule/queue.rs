@@ -119,6 +119,15 @@ pub(crate) enum AbandonedWait<T: QueueTypes> {
     Ended,
 }
 
+/// A request that was cancelled after the engine had begun it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cancelled {
+    /// The engine has transfers of it. It is completed when they have ended.
+    Running,
+    /// It waits in its lane again.
+    Waiting,
+}
+
 /// The queue of one engine.
 pub(crate) struct Queue<T: QueueTypes> {
     pub(super) lanes: Lanes<T>,
@@ -406,7 +415,9 @@ impl<T: QueueTypes> Queue<T> {
         cookie: Option<u64>,
         cancels_begun: bool,
     ) -> Option<CancelScan> {
-        let cancelled = cancels_begun && self.cancel_begun(lane, cookie);
+        // One that waits again is cancelled by the scan.
+        let cancelled = cancels_begun && self.cancel_begun(lane, cookie) == Some(Cancelled::Running);
+        self.stats.counters.cancelled += u64::from(cancelled);
         let begun = self.flight.find(|active| active.matches(lane, cookie));
         let begun = !cancelled && begun.is_some();
         let at = self.lanes.get_mut(lane)?;
@@ -418,14 +429,11 @@ impl<T: QueueTypes> Queue<T> {
     /// Cancels the request of a lane of which transfers are still to be issued, if it has this cookie
     /// and no caller waits for it. There is at most one, because the requests of a lane are executed
     /// in order.
-    fn cancel_begun(&mut self, lane: LaneId, cookie: Option<u64>) -> bool {
+    fn cancel_begun(&mut self, lane: LaneId, cookie: Option<u64>) -> Option<Cancelled> {
         let wanted = |active: &Active<T>| {
             active.matches(lane, cookie) && active.is_partly_issued() && !active.waited_for()
         };
-        let Some(number) = self.flight.find(wanted) else {
-            return false;
-        };
-        self.stats.counters.cancelled += 1;
+        let number = self.flight.find(wanted)?;
         self.stop_turn(number);
         self.lanes.stop_continuing(lane, number);
         let active = self.flight.get_mut(number);
@@ -433,31 +441,34 @@ impl<T: QueueTypes> Queue<T> {
             active.cancelled = true;
             active.slots == 0
         });
-        if is_idle {
-            self.return_to_lane(number);
+        if !is_idle {
+            return Some(Cancelled::Running);
         }
-        true
+        self.return_to_lane(number);
+        Some(Cancelled::Waiting)
     }
 
     /// Continues to cancel.
     pub(crate) fn cancel_step(&mut self, lane: LaneId, scan: &mut CancelScan) -> Step<T> {
-        let before = scan.cancelled;
+        let (cancelled, completed) = (scan.cancelled, scan.completed);
         let (more, caller) = self
             .lanes
             .cancel_step(lane, scan, &mut self.deferred.memory);
-        // CAST: small numbers.
-        let cancelled = (scan.cancelled - before) as u64;
-        self.stats.counters.cancelled += cancelled;
-        self.stats.counters.completed += cancelled;
-        if !more && scan.begun && scan.cancels_begun && self.cancel_begun(lane, scan.cookie) {
-            // The engine has begun it during the scan.
-            scan.cancelled += 1;
-            scan.begun = false;
+        // CAST: a small number.
+        self.stats.counters.completed += (scan.completed - completed) as u64;
+        if !more && scan.begun && scan.cancels_begun {
+            // The engine may have begun it during the scan.
+            if self.cancel_begun(lane, scan.cookie).is_some() {
+                scan.cancelled += 1;
+                scan.begun = false;
+            }
         }
+        // CAST: a small number.
+        self.stats.counters.cancelled += (scan.cancelled - cancelled) as u64;
         let notice = match caller {
             // A later step makes the notice of the completions.
             Some(caller) => Some(Notice::Caller(caller)),
-            None if core::mem::take(&mut scan.completed) => self.notice(lane, Change::Completed),
+            None if core::mem::take(&mut scan.unnotified) => self.notice(lane, Change::Completed),
             None => None,
         };
         Step { more, notice }

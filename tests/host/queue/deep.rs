@@ -337,12 +337,23 @@ impl Machine {
         for (number, asked) in self.asked.iter_mut().enumerate() {
             asked.to_cancel |= asked.lane == lane && cookie.is_none_or(|cookie| cookie == number as u64);
         }
+        let live = |asked: &Asked| asked.lane == lane && asked.outcome.is_none();
+        let before = self.asked.iter().filter(|asked| live(asked)).count();
+        let counted = self.queue.stats.counters.cancelled;
         let mut scan = self.queue.cancel(self.lanes[lane], cookie, self.cancels_begun).unwrap();
         self.in_steps(|queue, lanes| queue.cancel_step(lanes[lane], &mut scan));
         while self.queue.has_failing() {
             deliver(self.queue.fail_links().notice);
         }
         self.look();
+        assert_eq!(scan.cancelled as u64, self.queue.stats.counters.cancelled - counted);
+        // One that the engine has is completed later.
+        let later = self.posted.iter().any(|(_, transfer)| {
+            let asked = &self.asked[Self::number_of(transfer)];
+            live(asked) && asked.to_cancel
+        });
+        let ended = before - self.asked.iter().filter(|asked| live(asked)).count();
+        assert!(scan.cancelled <= ended + usize::from(later), "{} cancelled, {ended} ended", scan.cancelled);
         let cookie = cookie.filter(|_| scan.cancelled > 0);
         let cancelled = cookie.and_then(|cookie| self.asked.get_mut(cookie as usize));
         if let Some(asked) = cancelled.filter(|asked| asked.outcome.is_none()) {
@@ -369,6 +380,21 @@ impl Machine {
 
 fn direct(segments: usize, overhead: u64) -> Direct {
     Direct { quantum: 64 << 10, largest: 16 << 10, segments, overhead }
+}
+
+/// A request that is to be issued next, but has no slot yet, is cancelled once.
+#[test]
+fn a_request_without_a_slot_is_cancelled_once() {
+    let mut machine = Machine::new(2, direct(1, 0), 1);
+    machine.cancels_begun = true;
+    machine.batch(0, &[(100, 100, false); 4]);
+    machine.post();
+    assert!(machine.queue.issue().is_none());
+    let mut scan = machine.queue.cancel(machine.lanes[0], Some(2), true).unwrap();
+    while machine.queue.cancel_step(machine.lanes[0], &mut scan).more {}
+    assert_eq!((scan.cancelled, scan.begun), (1, false));
+    assert_eq!(machine.queue.stats.counters.cancelled, 1);
+    assert_eq!(machine.queue.stats.counters.completed, 1);
 }
 
 /// Random batches, links, calls, cancellations, failures and aborts: each request is executed once, in order, or not at all, and

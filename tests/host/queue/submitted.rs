@@ -346,3 +346,22 @@ fn a_lane_keeps_its_turn_during_a_scan() {
     finish(&mut queue);
     assert_eq!(done(&call), Some(Ok(())));
 }
+
+/// Requests that are linked to a failed one are not counted as cancelled.
+#[test]
+fn a_scan_does_not_count_links_that_have_failed() {
+    let mut queue = open();
+    let (a, _) = lane(&mut queue);
+    batch(&mut queue, a, (0..40).map(|number| (to_device(number, 1), number, number > 0))).unwrap();
+    queue.start().unwrap();
+    finish_with(&mut queue, Err(EIO));
+    assert!(queue.has_failing());
+    assert_eq!(cancel(&mut queue, a, Some(100)), (0, false));
+    assert_eq!(queue.stats.counters.cancelled, 0);
+    assert_eq!(queue.stats.counters.completed, 40);
+    assert_eq!(collect(&mut queue, a, 64).len(), 40);
+    // Of a request that was to be cancelled, its links are counted.
+    batch(&mut queue, a, (0..5).map(|number| (to_device(number, 1), number, number > 1))).unwrap();
+    assert_eq!(cancel(&mut queue, a, Some(3)), (2, false));
+    assert_eq!(queue.stats.counters.cancelled, 2);
+}
