@@ -88,7 +88,11 @@ pub(super) struct Lanes<T: QueueTypes> {
 
 /// A position in a walk through all lanes.
 #[derive(Default)]
-pub(crate) struct LaneCursor(usize);
+pub(crate) struct LaneCursor {
+    number: usize,
+    /// A lane that has completions without a notice.
+    pub(super) unnotified: Option<LaneId>,
+}
 
 /// Memory for more lanes and users. [`Lanes::grow`] exchanges it for the old memory.
 pub(crate) struct Growth<T: QueueTypes> {
@@ -320,16 +324,16 @@ impl<T: QueueTypes> Lanes<T> {
         error: Error,
         deferred: &mut Fifo<DeferredOf<T>>,
     ) -> Option<(LaneId, usize, Option<T::Caller>)> {
-        let lane = LaneId(cursor.0);
+        let lane = LaneId(cursor.number);
         let Some(at) = self.get_mut(lane) else {
-            cursor.0 += 1;
+            cursor.number += 1;
             return None;
         };
         let before = at.state().waiting;
         let (more, caller) = at.fail_batch(error, deferred);
         let failed = before - at.state().waiting;
         if !more {
-            cursor.0 += 1;
+            cursor.number += 1;
         }
         self.place(lane, None);
         Some((lane, failed, caller))
@@ -337,17 +341,17 @@ impl<T: QueueTypes> Lanes<T> {
 
     /// Whether the cursor is behind the last lane.
     pub(super) fn is_end(&self, cursor: &LaneCursor) -> bool {
-        cursor.0 >= self.lanes.end()
+        cursor.number >= self.lanes.end()
     }
 
     /// Adds the number of requests that wait in up to [`Lane::STEP`] lanes to `waiting`; returns whether
     /// there are more lanes.
     pub(super) fn count_some(&self, cursor: &mut LaneCursor, waiting: &mut usize) -> bool {
-        let end = self.lanes.end().min(cursor.0 + Lane::<T>::STEP);
-        *waiting += (cursor.0..end)
+        let end = self.lanes.end().min(cursor.number + Lane::<T>::STEP);
+        *waiting += (cursor.number..end)
             .filter_map(|lane| Some(self.get(LaneId(lane))?.state().waiting))
             .sum::<usize>();
-        cursor.0 = end;
+        cursor.number = end;
         !self.is_end(cursor)
     }
 

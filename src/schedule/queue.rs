@@ -506,6 +506,12 @@ impl<T: QueueTypes> Queue<T> {
                 notice: Some(Notice::Caller(caller)),
             };
         }
+        if let Some(lane) = cursor.unnotified.take() {
+            return Step {
+                more: true,
+                notice: self.notice(lane, Change::Completed),
+            };
+        }
         let failed = self.refuses().and_then(|error| {
             self.lanes
                 .fail_batch(cursor, error, &mut self.deferred.memory)
@@ -515,14 +521,19 @@ impl<T: QueueTypes> Queue<T> {
             self.stats.counters.completed += *failed as u64;
         }
         let notice = match failed {
-            Some((_, _, Some(caller))) => Some(Notice::Caller(caller)),
+            Some((lane, failed, Some(caller))) => {
+                // The next step makes the notice of the completions.
+                cursor.unnotified = (failed > 1).then_some(lane);
+                Some(Notice::Caller(caller))
+            }
             Some((lane, failed, None)) if failed > 0 || self.closed.is_some() => {
                 self.notice(lane, Change::Completed)
             }
             _ => None,
         };
         Step {
-            more: self.refuses().is_some() && !self.lanes.is_end(cursor),
+            more: cursor.unnotified.is_some()
+                || (self.refuses().is_some() && !self.lanes.is_end(cursor)),
             notice,
         }
     }

@@ -347,6 +347,41 @@ fn a_lane_keeps_its_turn_during_a_scan() {
     assert_eq!(done(&call), Some(Ok(())));
 }
 
+/// The lane is notified of the completions that a step has made before it found a caller.
+#[test]
+fn a_call_that_fails_does_not_hide_completions() {
+    for recovers in [false, true] {
+        let mut queue = open();
+        let (a, waker) = lane(&mut queue);
+        let (b, _) = lane(&mut queue);
+        let _hangs = submit(&mut queue, b, to_device(0, 1));
+        queue.start().unwrap();
+        batch(&mut queue, a, [(to_device(1, 1), 1, false)]).unwrap();
+        let call = submit(&mut queue, a, to_device(2, 1));
+        assert!(time_out(&mut queue, &mut None));
+        waker.changes();
+        let mut cursor = LaneCursor::default();
+        while done(&call).is_none() {
+            assert!(queue.state(a).completed == 0, "the call is answered in the same step");
+            let step = queue.fail_batch(&mut cursor);
+            deliver(step.notice);
+            assert!(step.more);
+        }
+        if recovers {
+            // The engine ends the transfer between two steps.
+            finish(&mut queue);
+        }
+        loop {
+            let step = queue.fail_batch(&mut cursor);
+            deliver(step.notice);
+            if !step.more {
+                break;
+            }
+        }
+        assert_eq!(waker.changes(), [(Change::Completed, 1)]);
+    }
+}
+
 /// Requests that are linked to a failed one are not counted as cancelled.
 #[test]
 fn a_scan_does_not_count_links_that_have_failed() {
