@@ -102,7 +102,9 @@ pub(crate) struct Job<T: QueueTypes> {
     pub(super) cookie: u64,
     /// Starts only if the request before it has succeeded.
     pub(super) linked: bool,
-    /// The request that it is linked to has failed, or it was cancelled after it had begun.
+    /// The request that it is linked to has failed, or it was cancelled after it had begun. Never set
+    /// in a job that a caller waits for: it has no link, and is not cancelled by its cookie if it
+    /// has begun.
     pub(super) link_failed: bool,
     /// Result. `ECANCELED` until the job has run.
     pub(super) outcome: Result,

@@ -340,7 +340,8 @@ impl<T: QueueTypes> Lane<T> {
             if let Some(mut job) = self.pop() {
                 self.fail_next_link();
                 job.end(Err(ECANCELED));
-                self.complete(job, deferred);
+                let caller = self.complete(job, deferred);
+                debug_assert!(caller.is_none(), "of a job whose link has failed");
             }
         }
         Self::STEP
@@ -366,6 +367,7 @@ impl<T: QueueTypes> Lane<T> {
     /// memory; or answers the caller that waits for it, which is returned to be woken.
     // Inlined into the loops that complete many requests.
     #[inline(always)]
+    #[must_use]
     pub(super) fn complete(
         &mut self,
         mut job: Entry<Job<T>>,

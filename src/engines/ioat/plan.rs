@@ -59,6 +59,8 @@ impl<B: Backing> plan::Plan<Request<B>> for Plan {
         };
         let (from, readable) = source.bus(issued);
         let (to, writable) = destination.bus(issued);
+        // A shorter transfer does not cost less.
+        let most = most.max(SHORT);
         let length = readable.min(writable).min(self.largest).min(most);
         if length == 0 {
             return None;

@@ -41,6 +41,15 @@ fn short_transfers_cost_a_page() {
     assert_eq!(cut(copy(0, 0x1000, 1))[0].1, 4096);
 }
 
+/// What a request of an odd length leaves of a turn does not divide the next request at odd addresses.
+#[test]
+fn the_rest_of_a_turn_is_at_least_a_page() {
+    let mut plan = IoatPlan::new(LARGEST);
+    let request = Request::new(copy(0, 0x1000_0000, QUANTUM), Uid(0));
+    let cut = plan.cut(&request, 0, &mut (), 1).unwrap();
+    assert_eq!((cut.moves, cut.cost), (4096, 4096));
+}
+
 #[test]
 fn no_transfer_is_longer_than_a_turn() {
     let cuts = cut(copy(0, 0x1000_0000, 3 * QUANTUM + 1));
