@@ -92,10 +92,7 @@ impl BoundDevice for BoundEngine {
         let quiesced = engines
             .iter()
             .try_for_each(|engine| engine.quiesce_to_resume());
-        let resumed = quiesced.and_then(|()| {
-            let mut engines = engines.iter();
-            engines.try_for_each(|engine| engine.resume(kept))
-        });
+        let resumed = quiesced.and_then(|()| resume_all(engines, kept));
         if resumed.is_err() {
             engines.iter().for_each(|engine| engine.fail_all());
         }
@@ -109,10 +106,7 @@ impl BoundDevice for BoundEngine {
     }
 
     fn reset_done(engines: &Engines<'_>) {
-        // The device may be gone, or was shut down: it does not become a bus master again.
-        let is_closed = engines.iter().any(|engine| engine.is_closed());
-        let mut each = engines.iter();
-        if is_closed || each.try_for_each(|engine| engine.resume(false)).is_err() {
+        if resume_all(engines, false).is_err() {
             engines.iter().for_each(|engine| engine.fail_all());
         }
     }
@@ -121,4 +115,24 @@ impl BoundDevice for BoundEngine {
         engines.iter().for_each(|engine| engine.shut_down());
         engines.iter().for_each(|engine| engine.clear_master());
     }
+}
+
+/// Resumes the engines of a device, unless it is gone or was shut down: then it does not become a bus
+/// master again.
+///
+/// # Errors
+///
+/// [`EIO`] if an engine cannot be restarted. No engine has a transfer then.
+fn resume_all(engines: &Engines<'_>, kept: bool) -> Result {
+    if engines.iter().any(|engine| engine.is_closed()) {
+        engines.iter().for_each(|engine| engine.fail_all());
+        return Ok(());
+    }
+    let mut each = engines.iter();
+    each.try_for_each(|engine| engine.restart_to_resume())?;
+    if let Some(first) = engines.first() {
+        first.set_master();
+    }
+    engines.iter().for_each(|engine| engine.resume(kept));
+    Ok(())
 }

@@ -87,8 +87,9 @@ pub(super) enum Stopped {
 
 /// An engine of a bound device.
 pub(crate) struct Engine<'bound> {
-    enabled: Arc<Enabled<'bound>>,
+    // Dropped before `enabled`: the BAR is unmapped, then the device is disabled.
     hardware: Hardware<'bound>,
+    enabled: Arc<Enabled<'bound>>,
     abilities: Abilities,
     dev: &'bound device::Device<Bound>,
     channel: Arc<Channel>,
@@ -111,9 +112,9 @@ impl<'bound> Engine<'bound> {
         interrupt_kind: InterruptKind,
     ) -> Result<Self> {
         let engine = Self {
-            enabled,
             abilities: hardware.abilities(),
             hardware,
+            enabled,
             dev,
             channel,
             interrupt_kind,
@@ -428,6 +429,11 @@ impl Delayed<Engine<'_>> {
         } else {
             Stopped::No
         }
+    }
+
+    /// Enables bus mastering of the device.
+    pub(super) fn set_master(&self) {
+        self.enabled.set_master();
     }
 
     /// Disables bus mastering of the device.

@@ -172,24 +172,29 @@ impl Delayed<Engine<'_>> {
         });
     }
 
-    /// Resumes the engine after a suspend, for which it was quiesced, or after a reset. If `kept` is
-    /// false, the device memory has lost its contents.
+    /// Restarts the engine after a suspend, for which it was quiesced, or after a reset. Bus Master
+    /// must be off.
     ///
     /// # Errors
     ///
     /// [`EIO`] if the engine cannot be restarted.
-    pub(in crate::device) fn resume(&self, kept: bool) -> Result {
+    pub(in crate::device) fn restart_to_resume(&self) -> Result {
         self.reap_after_reset();
-        self.enabled.set_master();
-        let mut state = self.channel.state.lock();
         // The device may have lost the contents of its registers.
-        let restarted = self.hardware.restart();
-        state.restart_failed = restarted.is_err();
-        if restarted.is_err() {
-            drop(state);
-            dev_err!(self.dev, "cannot resume: the engine does not stop\n");
-            return restarted;
-        }
+        let restarted = {
+            let mut state = self.channel.state.lock();
+            let restarted = self.hardware.restart();
+            state.restart_failed = restarted.is_err();
+            restarted
+        };
+        restarted
+            .inspect_err(|_| dev_err!(self.dev, "cannot resume: the engine does not stop\n"))
+    }
+
+    /// Resumes the queue of an engine that was [restarted](Self::restart_to_resume). If `kept` is
+    /// false, the device memory has lost its contents.
+    pub(in crate::device) fn resume(&self, kept: bool) {
+        let mut state = self.channel.state.lock();
         state.stopped = false;
         if self.abilities.can_abort && state.queue.is_busy() {
             state.queue.issue_again();
@@ -205,7 +210,6 @@ impl Delayed<Engine<'_>> {
         if state.queue.is_busy() {
             self.watch(&mut state, now);
         }
-        Ok(())
     }
 
     /// Quiesces the engine for shutdown and kexec: the device must not write to the memory of the

@@ -4,7 +4,8 @@
 //!
 //! Open files outlive the device. Each system call enters the guard to access the device. Unbinding
 //! closes the guard: it prevents further entries, and waits for the threads inside. Inside, do not
-//! access user memory and do not wait for events.
+//! access user memory, and do not wait for what a program or a device must do. A thread may wait for
+//! the driver's own work, as long as that work does the same.
 //!
 //! Entering is an SRCU read-side critical section, which takes a few instructions on per-CPU data.
 //! It can be nested: a page fault on a mapping of the driver enters the guard in the context of the
