@@ -28,9 +28,8 @@ use crate::kernel_ext::{
         layout::Layout,
         vma::{
             self,
-            Mappable,
-            MappableFiles, //
-        }, //
+            Mappable, //
+        },
     }, //
 };
 use core::{
@@ -40,10 +39,7 @@ use core::{
 use kernel::{
     alloc::Flags,
     bindings,
-    device::{
-        Bound,
-        Device, //
-    },
+    device::Device,
     error::from_err_ptr,
     fs::File,
     page::PAGE_SHIFT,
@@ -201,8 +197,8 @@ impl<M: Exportable> Operations<M> {
     ) -> *mut bindings::sg_table {
         // SAFETY: By the safety requirement, the attachment and its dma-buf are valid.
         let object = unsafe { Self::object((*attachment).dmabuf) };
-        // SAFETY: As above. A driver imports for a device that it is bound to.
-        let importer = unsafe { Device::<Bound>::from_raw((*attachment).dev) };
+        // SAFETY: As above. The driver that imports keeps its device.
+        let importer: &Device = unsafe { Device::from_raw((*attachment).dev) };
         // SAFETY: As above.
         let access = unsafe { access(attachment) };
         let memory = object.memory();
@@ -212,8 +208,8 @@ impl<M: Exportable> Operations<M> {
                 offset: 0,
                 size: memory.size(),
             };
-            // SAFETY: The memory is not freed before the access has ended, and the driver unmaps it
-            // before its device is unbound.
+            // SAFETY: The memory is not freed before the access has ended. The driver imports for a
+            // device that it does DMA with, and unmaps the memory before it gives up the device.
             let table = unsafe { DmaTable::map(importer, &bytes, direction)? };
             let table = KBox::new(table, GFP_KERNEL)?;
             memory.exported().begin(access);
@@ -278,7 +274,7 @@ impl<M: Exportable> Operations<M> {
         // SAFETY: As above.
         let object = unsafe { Self::object(dma_buf) };
         // SAFETY: By the safety requirement, `vma` is such a mapping.
-        match unsafe { vma::set_up::<DmaBufFiles<M>>(vma, object.into()) } {
+        match unsafe { vma::set_up(vma, object.into()) } {
             Ok(()) => 0,
             Err(e) => e.to_errno(),
         }
@@ -377,27 +373,5 @@ unsafe fn access(attachment: *mut bindings::dma_buf_attachment) -> Access {
         Access::Revocable
     } else {
         Access::Lasting
-    }
-}
-
-/// The files of dma-bufs with [`Operations`].
-struct DmaBufFiles<M>(PhantomData<M>);
-
-impl<M: Exportable> MappableFiles for DmaBufFiles<M> {
-    type Memory = M;
-
-    unsafe fn memory_at(
-        file: *mut bindings::file,
-        first_page: usize,
-        pages: usize,
-    ) -> Result<Arc<M>> {
-        // SAFETY: By the safety requirement, `file` is that of such a dma-buf, which is its private
-        // data.
-        let object = unsafe { Operations::<M>::object((*file).private_data.cast()) };
-        let end = first_page.checked_add(pages).ok_or(EINVAL)?;
-        if end > object.memory().size() >> PAGE_SHIFT {
-            return Err(EINVAL);
-        }
-        Ok(object.into())
     }
 }

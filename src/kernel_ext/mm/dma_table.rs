@@ -13,10 +13,7 @@ use crate::kernel_ext::{
 };
 use kernel::{
     bindings,
-    device::{
-        Bound,
-        Device, //
-    },
+    device::Device,
     error::to_result,
     page::PAGE_SIZE,
     prelude::*,
@@ -74,9 +71,10 @@ impl DmaTable {
     ///
     /// # Safety
     ///
-    /// The pages must be valid, and `dev` must be bound, until the table is dropped.
+    /// The pages must be valid, and `dev` must be a device for which memory can be mapped for DMA, as a
+    /// device that is bound to a driver is, until the table is dropped.
     pub(in crate::kernel_ext) unsafe fn map(
-        dev: &Device<Bound>,
+        dev: &Device,
         bytes: &Bytes<'_>,
         direction: bindings::dma_data_direction,
     ) -> Result<Self> {
@@ -104,8 +102,8 @@ impl DmaTable {
         if !unsafe { rdma_helper_device_reaches(raw(dev).cast(), &mut *table) } {
             return Err(EOPNOTSUPP);
         }
-        // SAFETY: By the safety requirement, `dev` is bound, and the table has entries for valid
-        // pages.
+        // SAFETY: By the safety requirement, memory can be mapped for `dev`, and the table has
+        // entries for valid pages.
         to_result(unsafe {
             bindings::dma_map_sgtable(raw(dev), &mut *table, direction, Self::ATTRS)
         })

@@ -58,7 +58,7 @@ pub(crate) trait Mappable: Send + Sync + Sized + 'static {
     fn faulted(&self, page: usize, loaded: Result<usize>);
 }
 
-/// The files of a node, which can be mapped.
+/// The files of a node, which can be mapped: the object that a mapping shows depends on its offset.
 pub(in crate::kernel_ext) trait MappableFiles {
     /// The object that the mappings of a file show.
     type Memory: Mappable;
@@ -98,7 +98,7 @@ pub(in crate::kernel_ext) unsafe fn prepare<F: MappableFiles>(
     // private data that is null or set by `mapped` or `open`.
     unsafe {
         (*desc).private_data = core::ptr::null_mut();
-        (*desc).vm_ops = &VmaOperations::<F>::TABLE;
+        (*desc).vm_ops = &FileVmaOperations::<F>::TABLE;
     }
     Ok(())
 }
@@ -129,11 +129,11 @@ fn check(flags: bindings::vm_flags_t) -> Result {
 ///
 /// # Safety
 ///
-/// `vma` must be a mapping of one of the files `F` that is being created.
+/// `vma` must be a mapping that is being created.
 #[cfg(CONFIG_DMA_SHARED_BUFFER)]
-pub(in crate::kernel_ext) unsafe fn set_up<F: MappableFiles>(
+pub(in crate::kernel_ext) unsafe fn set_up<M: Mappable>(
     vma: *mut bindings::vm_area_struct,
-    memory: Arc<F::Memory>,
+    memory: Arc<M>,
 ) -> Result {
     // SAFETY: By the safety requirement, `vma` is valid.
     check(unsafe { VmaRef::from_raw(vma) }.flags())?;
@@ -144,42 +144,20 @@ pub(in crate::kernel_ext) unsafe fn set_up<F: MappableFiles>(
     unsafe {
         rdma_helper_set_flags_of(vma.cast());
         (*vma).vm_pgoff += shared.first_page();
-        (*vma).vm_ops = &VmaOperations::<F>::TABLE;
+        (*vma).vm_ops = &VmaOperations::<M>::TABLE;
         (*vma).vm_private_data = memory.into_foreign().cast();
     }
     Ok(())
 }
 
-/// The operations of a mapping of one of the files `F`.
-///
-/// The private data of a mapping is a reference to an `F::Memory`, from [`mapped`](Self::mapped),
-/// [`open`](Self::open) or [`set_up`] to [`close`](Self::close). It is null before, and if the
-/// creation has failed.
-struct VmaOperations<F>(PhantomData<F>);
+/// The operations of a mapping of one of the files `F`, which [`prepare`] has set up.
+struct FileVmaOperations<F>(PhantomData<F>);
 
-impl<F: MappableFiles> VmaOperations<F> {
+impl<F: MappableFiles> FileVmaOperations<F> {
     const TABLE: bindings::vm_operations_struct = bindings::vm_operations_struct {
-        open: Some(Self::open),
-        close: Some(Self::close),
         mapped: Some(Self::mapped),
-        fault: Some(Self::fault),
-        huge_fault: Some(Self::huge_fault),
-        map_pages: Some(Self::map_pages),
-        ..pin_init::zeroed()
+        ..VmaOperations::<F::Memory>::TABLE
     };
-
-    /// Returns the private data of a mapping, or [`None`] if it is null.
-    ///
-    /// # Safety
-    ///
-    /// `vma` must be a mapping with these operations that is valid for `'a`.
-    unsafe fn memory<'a>(vma: *mut bindings::vm_area_struct) -> Option<ArcBorrow<'a, F::Memory>> {
-        // SAFETY: By the safety requirement, `vma` is valid.
-        let data = unsafe { (*vma).vm_private_data };
-        // SAFETY: Private data that is not null is a reference to an `F::Memory`, which the mapping
-        // holds.
-        (!data.is_null()).then(|| unsafe { <Arc<F::Memory>>::borrow(data.cast()) })
-    }
 
     /// Called when a mapping has been created and `unmap_mapping_range` finds it. If this returns
     /// an error, the kernel unmaps it again.
@@ -207,6 +185,37 @@ impl<F: MappableFiles> VmaOperations<F> {
         // reference.
         unsafe { *data = memory.into_foreign().cast() };
         0
+    }
+}
+
+/// The operations of a mapping of an `M`.
+///
+/// The private data of a mapping is a reference to the `M`, from
+/// [`mapped`](FileVmaOperations::mapped), [`open`](Self::open) or [`set_up`] to
+/// [`close`](Self::close). It is null before, and if the creation has failed.
+struct VmaOperations<M>(PhantomData<M>);
+
+impl<M: Mappable> VmaOperations<M> {
+    const TABLE: bindings::vm_operations_struct = bindings::vm_operations_struct {
+        open: Some(Self::open),
+        close: Some(Self::close),
+        fault: Some(Self::fault),
+        huge_fault: Some(Self::huge_fault),
+        map_pages: Some(Self::map_pages),
+        ..pin_init::zeroed()
+    };
+
+    /// Returns the private data of a mapping, or [`None`] if it is null.
+    ///
+    /// # Safety
+    ///
+    /// `vma` must be a mapping with these operations that is valid for `'a`.
+    unsafe fn memory<'a>(vma: *mut bindings::vm_area_struct) -> Option<ArcBorrow<'a, M>> {
+        // SAFETY: By the safety requirement, `vma` is valid.
+        let data = unsafe { (*vma).vm_private_data };
+        // SAFETY: Private data that is not null is a reference to an `M`, which the mapping
+        // holds.
+        (!data.is_null()).then(|| unsafe { <Arc<M>>::borrow(data.cast()) })
     }
 
     /// Called when a mapping has been copied: by fork, or when it is split or moved.
@@ -298,7 +307,7 @@ impl<F: MappableFiles> VmaOperations<F> {
             memory.memory().remove_mapping();
             // SAFETY: `mapped` or `open` has set the private data to this reference; by the safety
             // requirement, it is not borrowed after this call.
-            drop(unsafe { <Arc<F::Memory>>::from_foreign((*vma).vm_private_data.cast()) });
+            drop(unsafe { <Arc<M>>::from_foreign((*vma).vm_private_data.cast()) });
         }
     }
 
