@@ -416,7 +416,8 @@ impl<T: QueueTypes> Queue<T> {
         cancels_begun: bool,
     ) -> Option<CancelScan> {
         // One that waits again is cancelled by the scan.
-        let cancelled = cancels_begun && self.cancel_begun(lane, cookie) == Some(Cancelled::Running);
+        let cancelled =
+            cancels_begun && self.cancel_begun(lane, cookie) == Some(Cancelled::Running);
         self.stats.counters.cancelled += u64::from(cancelled);
         let begun = self.flight.find(|active| active.matches(lane, cookie));
         let begun = !cancelled && begun.is_some();

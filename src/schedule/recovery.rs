@@ -32,7 +32,8 @@ impl<T: QueueTypes> Queue<T> {
     pub(super) fn abandon(&mut self, number: usize) -> Option<Entry<Job<T>>> {
         self.stop_turn(number);
         let active = self.flight.get_mut(number)?;
-        // The caller has a reference of its own: this frees nothing.
+        // This frees nothing: the system call or the command that waits has a reference of its own, and
+        // keeps the file open, so that its lane is not removed before.
         drop(active.job.as_mut().and_then(|job| job.caller.take()));
         let (lane, slots) = (active.lane.take(), active.slots);
         if let Some(lane) = lane {
@@ -180,7 +181,7 @@ impl<T: QueueTypes> Queue<T> {
     }
 
     /// Records that the effects of earlier transfers on the device are lost. A piece that has not ended
-    /// is issued again. The engine must have no transfer, or be [stuck](Self::is_stuck).
+    /// is issued again. The engine must have no transfer that can still succeed.
     pub(crate) fn invalidate(&mut self) {
         if let Some(plan) = &mut self.plan {
             plan.invalidate();

@@ -187,8 +187,7 @@ impl Delayed<Engine<'_>> {
             state.restart_failed = restarted.is_err();
             restarted
         };
-        restarted
-            .inspect_err(|_| dev_err!(self.dev, "cannot resume: the engine does not stop\n"))
+        restarted.inspect_err(|_| dev_err!(self.dev, "cannot resume: the engine does not stop\n"))
     }
 
     /// Resumes the queue of an engine that was [restarted](Self::restart_to_resume). If `kept` is

@@ -154,8 +154,8 @@ impl Exported {
         };
         dma_buf.locked(|| {
             // SAFETY: The dma-buf is valid. By the contract of `get_or_create`, it may have these
-            // operations.
-            unsafe { (*dma_buf.as_ptr()).ops = revoked };
+            // operations. The core also reads the pointer without the lock, so it is written at once.
+            unsafe { (&raw mut (*dma_buf.as_ptr()).ops).write_volatile(revoked) };
             // SAFETY: The dma-buf is valid, and its lock is held.
             unsafe { bindings::dma_buf_invalidate_mappings(dma_buf.as_ptr()) };
             if self.has(Access::Revocable) && !Self::wait_for_fences(&dma_buf, deadline) {

@@ -48,7 +48,7 @@ pub(crate) trait DebugFiles: Send + Sync + Sized + 'static {
 /// by dropping this.
 pub(in crate::kernel_ext) struct Dir(*mut bindings::dentry);
 
-// SAFETY: The debugfs functions for a directory may be called from any thread.
+// SAFETY: A directory is not tied to a thread, and the debugfs functions lock its inode.
 unsafe impl Send for Dir {}
 // SAFETY: As above.
 unsafe impl Sync for Dir {}

@@ -85,10 +85,11 @@ pub(crate) struct Memory<'bound> {
     leaked: Atomic<bool>,
 }
 
-// SAFETY: The memory may be used and freed by any thread.
+// SAFETY: The DMA API and the page allocator accept the memory from any thread.
 unsafe impl Send for Memory<'_> {}
-// SAFETY: Shared references only copy the contents, which does not depend on concurrent writes (see
-// `copy_to`), and set `leaked`, which is atomic.
+// SAFETY: No references to the contents are made, which the device and userspace may change at any
+// time. Shared references access the contents by `rdma_helper_copy`, or as aligned words by volatile
+// accesses, which are as READ_ONCE and WRITE_ONCE; and they set `leaked`, which is atomic.
 unsafe impl Sync for Memory<'_> {}
 
 impl<'bound> Memory<'bound> {

@@ -56,9 +56,9 @@ pub(crate) struct WaitQueue {
     _pin: PhantomPinned,
 }
 
-// SAFETY: A wait queue may be used by any thread.
+// SAFETY: A wait queue is not tied to a thread.
 unsafe impl Send for WaitQueue {}
-// SAFETY: As above; a wait queue has an internal lock.
+// SAFETY: The kernel's functions for a wait queue take its lock.
 unsafe impl Sync for WaitQueue {}
 
 /// A thread in a wait queue.

@@ -153,7 +153,7 @@ impl<F: Commands> NewCommand<'_, F> {
 /// `Command` for it.
 pub(crate) struct Command(NonNull<bindings::io_uring_cmd>);
 
-// SAFETY: A command may be ended in any context.
+// SAFETY: A command is ended by task work, which the kernel queues without locks, in any context.
 unsafe impl Send for Command {}
 // SAFETY: `&Command` has no functions.
 unsafe impl Sync for Command {}
