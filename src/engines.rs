@@ -3,8 +3,8 @@
 //! The supported engines, and the choice of one for a device.
 //!
 //! To add an engine: a folder beside `edu`, a variant of [`Model`], [`Hardware`] and
-//! [`HardwarePlan`], with their arms in `dispatch!` and `device_info`, and its PCI ids in
-//! [`Model::of`] (in `driver.rs`, if the driver binds to it without `driver_override`).
+//! [`HardwarePlan`], with their arms in this file, and its PCI ids in [`Model::of`] (in
+//! `driver.rs`, if the driver binds to it without `driver_override`).
 
 pub(crate) mod edu;
 pub(crate) mod engine;

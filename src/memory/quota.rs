@@ -7,7 +7,8 @@
 //! kernel thread. Concurrent charges never exceed a limit. A charge that fails is briefly visible
 //! in the other quotas, and can make a concurrent charge fail.
 //!
-//! This module uses no hardware and no bindings. It is also compiled and tested on the host.
+//! This module uses no hardware. It is also compiled and tested on the host, with a model of
+//! `memlock`.
 
 use crate::kernel_ext::{
     gfp::GFP_ACCOUNT_MAYFAIL,

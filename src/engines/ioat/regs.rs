@@ -6,7 +6,8 @@
 
 use kernel::io::register;
 
-/// The largest number of channels that the driver uses. Xeons have 8.
+/// The largest number of channels of a device that the driver uses. The 8 channels of a Xeon are 8
+/// devices with one channel each, by their names in the PCI ID database (`pci.ids`).
 pub(super) const CHANNELS: usize = 8;
 
 /// Size of the registers of a channel in bytes.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Mappings whose pages are inserted by page faults: a window of pages around the access, or a huge
-//! page of 2 MiB.
+//! page.
 //!
 //! C header: `include/linux/mm.h`
 
