@@ -32,14 +32,14 @@ pub(crate) struct LaneId(pub(super) usize);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct UserId(pub(super) usize);
 
-/// The circular list of lanes that a lane is in.
+/// Whether a lane gets turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// No list.
-    Nowhere,
-    /// The list of its user: its first request can be started.
-    Turns,
-    /// The list of lanes whose first requests are linked to a failed one.
+pub(super) enum RunState {
+    /// It has no request that can be started or fail.
+    Idle,
+    /// Its first request can be started.
+    Runnable,
+    /// Its first request is linked to a failed one.
     Failing,
 }
 
@@ -205,18 +205,18 @@ impl<T: QueueTypes> Lane<T> {
         core::mem::replace(&mut self.blank, Fifo::new())
     }
 
-    /// Returns the list that the lane belongs to.
-    pub(super) fn place(&self) -> Place {
+    /// Returns whether the lane is to get turns.
+    pub(super) fn run_state(&self) -> RunState {
         if self.continues.is_some() {
-            return Place::Turns;
+            return RunState::Runnable;
         }
         match self.front() {
-            None => Place::Nowhere,
-            Some(front) if !front.link_failed && self.waits_for_link(front) => Place::Nowhere,
-            Some(front) if !front.link_failed => Place::Turns,
-            // The scan fails it, or places the lane again at its end.
-            Some(_) if self.scan.is_some() => Place::Nowhere,
-            Some(_) => Place::Failing,
+            None => RunState::Idle,
+            Some(front) if !front.link_failed && self.waits_for_link(front) => RunState::Idle,
+            Some(front) if !front.link_failed => RunState::Runnable,
+            // The scan fails it, or requeues the lane at its end.
+            Some(_) if self.scan.is_some() => RunState::Idle,
+            Some(_) => RunState::Failing,
         }
     }
 
@@ -334,7 +334,7 @@ impl<T: QueueTypes> Lane<T> {
     /// number.
     pub(super) fn fail_links(&mut self, deferred: &mut Fifo<DeferredOf<T>>) -> usize {
         for failed in 0..Self::STEP {
-            if self.place() != Place::Failing {
+            if self.run_state() != RunState::Failing {
                 return failed;
             }
             if let Some(mut job) = self.pop() {

@@ -20,7 +20,7 @@ use super::{
         Lane,
         LaneId,
         Next,
-        Place,
+        RunState,
         UserId, //
     },
 };
@@ -58,15 +58,15 @@ impl Linked for LaneUser {
     }
 }
 
-/// A lane, and its place in a list.
-pub(crate) struct PlacedLane<T: QueueTypes> {
+/// A lane, and its neighbours in a list.
+pub(crate) struct LaneEntry<T: QueueTypes> {
     lane: KBox<Lane<T>>,
     user: UserId,
-    place: Place,
+    state: RunState,
     link: Option<Link>,
 }
 
-impl<T: QueueTypes> Linked for PlacedLane<T> {
+impl<T: QueueTypes> Linked for LaneEntry<T> {
     fn link(&mut self) -> &mut Option<Link> {
         &mut self.link
     }
@@ -76,11 +76,11 @@ impl<T: QueueTypes> Linked for PlacedLane<T> {
 ///
 /// # Invariants
 ///
-/// `turns` is a list of the users who have a lane whose [`Place`] is [`Place::Turns`], and each of
-/// these has a list of those lanes; `failing` is a list of the lanes whose place is
-/// [`Place::Failing`].
+/// `turns` is a list of the users who have a lane that is
+/// [runnable](RunState::Runnable), and each of these has a list of those lanes; `failing` is a list of
+/// the lanes that are [failing](RunState::Failing).
 pub(super) struct Lanes<T: QueueTypes> {
-    lanes: Slab<PlacedLane<T>>,
+    lanes: Slab<LaneEntry<T>>,
     users: Slab<LaneUser>,
     turns: CircularList,
     failing: CircularList,
@@ -96,7 +96,7 @@ pub(crate) struct LaneCursor {
 
 /// Memory for more lanes and users. [`Lanes::grow`] exchanges it for the old memory.
 pub(crate) struct Growth<T: QueueTypes> {
-    lanes: Option<SlabGrowth<PlacedLane<T>>>,
+    lanes: Option<SlabGrowth<LaneEntry<T>>>,
     users: Option<SlabGrowth<LaneUser>>,
 }
 
@@ -163,21 +163,21 @@ impl<T: QueueTypes> Lanes<T> {
         user: UserId,
         lane: KBox<Lane<T>>,
     ) -> Result<LaneId, KBox<Lane<T>>> {
-        let placed = PlacedLane {
+        let entry = LaneEntry {
             lane,
             user,
-            place: Place::Nowhere,
+            state: RunState::Idle,
             link: None,
         };
         self.lanes
-            .insert(placed)
+            .insert(entry)
             .map(LaneId)
-            .map_err(|placed| placed.lane)
+            .map_err(|entry| entry.lane)
     }
 
     /// Removes a lane with its requests.
     pub(super) fn remove(&mut self, lane: LaneId) -> Option<KBox<Lane<T>>> {
-        self.move_to(lane, Place::Nowhere, None);
+        self.move_to(lane, RunState::Idle, None);
         Some(self.lanes.remove(lane.0)?.lane)
     }
 
@@ -190,7 +190,7 @@ impl<T: QueueTypes> Lanes<T> {
         Some(&*self.lanes.get(lane.0)?.lane)
     }
 
-    /// A lane. Changes of its waiting requests need [`place`](Self::place).
+    /// A lane. Changes of its waiting requests need [`requeue`](Self::requeue).
     pub(super) fn get_mut(&mut self, lane: LaneId) -> Option<&mut Lane<T>> {
         Some(&mut *self.lanes.get_mut(lane.0)?.lane)
     }
@@ -207,7 +207,7 @@ impl<T: QueueTypes> Lanes<T> {
         if let Some(at) = self.get_mut(lane) {
             at.accept(completions);
             at.push_last(jobs);
-            self.place(lane, served);
+            self.requeue(lane, served);
         }
     }
 
@@ -216,13 +216,13 @@ impl<T: QueueTypes> Lanes<T> {
         if let Some(at) = self.get_mut(lane) {
             at.stop_continuing(number);
             at.push_first(job);
-            self.place(lane, None);
+            self.requeue(lane, None);
         }
     }
 
     /// Takes the next request of the lane whose turn it is. The next turn is that of another user, and
     /// this user's next turn that of another lane, if there are any. The lane is
-    /// [placed](Self::place) at the end of its turn.
+    /// [requeued](Self::requeue) at the end of its turn.
     pub(super) fn take_next(&mut self) -> Option<(LaneId, Next<T>)> {
         loop {
             let user = self.users.get_mut(self.turns.next()?)?;
@@ -232,15 +232,15 @@ impl<T: QueueTypes> Lanes<T> {
             if let Some(next) = self.get_mut(lane)?.next() {
                 return Some((lane, next));
             }
-            // Its first request is being cancelled. The scan places the lane again.
-            self.move_to(lane, Place::Nowhere, None);
+            // Its first request is being cancelled. The scan requeues the lane.
+            self.move_to(lane, RunState::Idle, None);
         }
     }
 
     /// Takes a request that waits.
     pub(super) fn take_waiting(&mut self, lane: LaneId, id: SyncId) -> Option<Entry<Job<T>>> {
         let job = self.get_mut(lane)?.take(id);
-        self.place(lane, None);
+        self.requeue(lane, None);
         job
     }
 
@@ -271,7 +271,7 @@ impl<T: QueueTypes> Lanes<T> {
         // If this has failed all of them, the lane stays in its list, and keeps its position.
         let links = if failed { at.fail_links(deferred) } else { 0 };
         if failed || at.begins_with_link() {
-            self.place(lane, None);
+            self.requeue(lane, None);
         }
         Ok(Completed { caller, links })
     }
@@ -287,7 +287,7 @@ impl<T: QueueTypes> Lanes<T> {
     pub(super) fn stop_continuing(&mut self, lane: LaneId, number: usize) {
         if let Some(at) = self.get_mut(lane) {
             at.stop_continuing(number);
-            self.place(lane, None);
+            self.requeue(lane, None);
         }
     }
 
@@ -296,7 +296,7 @@ impl<T: QueueTypes> Lanes<T> {
         if let Some(at) = self.get_mut(lane) {
             at.active -= 1;
             at.stop_continuing(number);
-            self.place(lane, None);
+            self.requeue(lane, None);
         }
     }
 
@@ -311,7 +311,7 @@ impl<T: QueueTypes> Lanes<T> {
             return 0;
         };
         let failed = at.fail_links(deferred);
-        self.place(lane, None);
+        self.requeue(lane, None);
         failed
     }
 
@@ -335,7 +335,7 @@ impl<T: QueueTypes> Lanes<T> {
         if !more {
             cursor.number += 1;
         }
-        self.place(lane, None);
+        self.requeue(lane, None);
         Some((lane, failed, caller))
     }
 
@@ -369,56 +369,56 @@ impl<T: QueueTypes> Lanes<T> {
         };
         // Between two steps, the lane keeps its position, even if its first request cannot be taken.
         if !more || !self.has_turns(lane) {
-            self.place(lane, None);
+            self.requeue(lane, None);
         }
         (more, caller)
     }
 
-    /// Returns whether a lane is in the list of lanes that get turns.
+    /// Returns whether a lane is in a list of lanes that get turns.
     fn has_turns(&self, lane: LaneId) -> bool {
-        let placed = self.lanes.get(lane.0);
-        placed.is_some_and(|placed| placed.place == Place::Turns)
+        let entry = self.lanes.get(lane.0);
+        entry.is_some_and(|entry| entry.state == RunState::Runnable)
     }
 
     /// Puts a lane into the list that it belongs to.
-    pub(super) fn place(&mut self, lane: LaneId, served: Option<LaneId>) {
-        let Some(placed) = self.lanes.get(lane.0) else {
+    pub(super) fn requeue(&mut self, lane: LaneId, served: Option<LaneId>) {
+        let Some(entry) = self.lanes.get(lane.0) else {
             return;
         };
-        let place = placed.lane.place();
-        if place != placed.place {
-            self.move_to(lane, place, served);
+        let state = entry.lane.run_state();
+        if state != entry.state {
+            self.move_to(lane, state, served);
         }
     }
 
     /// Moves a lane to the end of a list. This is the position before `served`, because that lane has
     /// just had its turn. The same applies to the user of the lane.
-    fn move_to(&mut self, lane: LaneId, place: Place, served: Option<LaneId>) {
-        let Some(placed) = self.lanes.get_mut(lane.0) else {
+    fn move_to(&mut self, lane: LaneId, state: RunState, served: Option<LaneId>) {
+        let Some(entry) = self.lanes.get_mut(lane.0) else {
             return;
         };
-        let before = core::mem::replace(&mut placed.place, place);
-        let user = placed.user;
-        if before == place {
+        let before = core::mem::replace(&mut entry.state, state);
+        let user = entry.user;
+        if before == state {
             return;
         }
         match before {
-            Place::Nowhere => {}
-            Place::Turns => self.leave_turns(lane, user),
-            Place::Failing => self.failing.leave(&mut self.lanes, lane.0),
+            RunState::Idle => {}
+            RunState::Runnable => self.leave_turns(lane, user),
+            RunState::Failing => self.failing.leave(&mut self.lanes, lane.0),
         }
-        match place {
-            Place::Nowhere => {}
-            Place::Turns => self.join_turns(lane, user, served),
-            Place::Failing => self.failing.join(&mut self.lanes, lane.0, None),
+        match state {
+            RunState::Idle => {}
+            RunState::Runnable => self.join_turns(lane, user, served),
+            RunState::Failing => self.failing.join(&mut self.lanes, lane.0, None),
         }
     }
 
     fn join_turns(&mut self, lane: LaneId, user: UserId, served: Option<LaneId>) {
         let served = served.and_then(|served| Some((served, self.lanes.get(served.0)?)));
-        let served_user = served.as_ref().map(|(_, placed)| placed.user.0);
+        let served_user = served.as_ref().map(|(_, entry)| entry.user.0);
         let sibling = served
-            .filter(|(_, placed)| placed.user == user && placed.place == Place::Turns)
+            .filter(|(_, entry)| entry.user == user && entry.state == RunState::Runnable)
             .map(|(served, _)| served.0);
         let Some(of) = self.users.get_mut(user.0) else {
             return;

@@ -113,7 +113,7 @@ impl<T: QueueTypes> Queue<T> {
     /// Ends the turn, if there is one. The lane goes to the end of its ring.
     pub(super) fn end_turn(&mut self) {
         if let Some(turn) = self.turn.take() {
-            self.lanes.place(turn.lane, None);
+            self.lanes.requeue(turn.lane, None);
         }
     }
 
