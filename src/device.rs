@@ -15,7 +15,6 @@
 //! PCI configuration. Threads are woken and eventfds are signalled after it is released.
 
 mod bound;
-mod caller;
 mod channel;
 mod client;
 mod command_waiter;
@@ -27,6 +26,7 @@ mod snapshot;
 mod sync_waiter;
 mod traced;
 mod users;
+mod waiter;
 
 pub(crate) use bound::{
     BoundEngine,

@@ -26,11 +26,11 @@ pub(crate) use flight::{
 };
 pub(crate) use job::{
     Answer,
-    Caller,
     Change,
     Job,
-    Owner,
+    LaneOwner,
     QueueTypes,
+    RequestWaiter,
     SyncId, //
 };
 pub(crate) use lane::{

@@ -13,8 +13,8 @@ mod sync;
 use super::{
     channel::Channel,
     notices::{
-        Owner,
-        Waiters, //
+        LaneWaiters,
+        Notifier, //
     },
     traced::Traced,
     Device, //
@@ -65,7 +65,7 @@ pub(crate) struct Client {
     channel: Arc<Channel>,
     id: LaneId,
     traced: Traced,
-    waiters: Arc<Waiters>,
+    waiters: Arc<LaneWaiters>,
     #[pin]
     jobs: JobCache,
     /// Held during a scan for requests to cancel.
@@ -88,7 +88,7 @@ impl Client {
     /// [`ENOMEM`].
     pub(crate) fn new(device: Arc<Device>) -> impl PinInit<Self, Error> {
         pin_init::pin_init_scope(move || {
-            let waiters = Waiters::new()?;
+            let waiters = LaneWaiters::new()?;
             let traced = Traced {
                 device: device.number(),
                 context: CONTEXTS.fetch_add(1, Relaxed) + 1,
@@ -115,9 +115,9 @@ impl Client {
         channel: &Channel,
         user: UserId,
         traced: Traced,
-        waiters: &Arc<Waiters>,
+        waiters: &Arc<LaneWaiters>,
     ) -> Result<LaneId> {
-        let owner = Owner {
+        let owner = Notifier {
             traced,
             waiters: waiters.clone(),
             eventfd: None,

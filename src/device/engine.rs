@@ -186,7 +186,7 @@ impl Delayed<Engine<'_>> {
         Ok(())
     }
 
-    /// Queues a request that a caller will wait for, and posts transfers as [`submit`](Self::submit).
+    /// Queues a request with a waiter, and posts transfers as [`submit`](Self::submit).
     ///
     /// # Errors
     ///

@@ -16,9 +16,9 @@ use crate::{
         sync::wait::WaitQueue, //
     },
     schedule::{
-        self,
         Change,
         Job,
+        LaneOwner,
         QueueTypes, //
     }, //
 };
@@ -30,7 +30,7 @@ use kernel::{
 
 /// The threads that wait for changes of one lane.
 #[pin_data]
-pub(crate) struct Waiters {
+pub(crate) struct LaneWaiters {
     /// Threads in WAIT.
     #[pin]
     pub(super) collectors: WaitQueue,
@@ -39,7 +39,7 @@ pub(crate) struct Waiters {
     pub(super) pollers: PollQueue,
 }
 
-impl Waiters {
+impl LaneWaiters {
     /// Creates wait queues without threads.
     ///
     /// # Errors
@@ -57,30 +57,30 @@ impl Waiters {
 }
 
 /// The owner of a lane: the client's tracepoints, waiting threads and eventfd.
-pub(crate) struct Owner {
+pub(crate) struct Notifier {
     pub(super) traced: Traced,
-    pub(super) waiters: Arc<Waiters>,
+    pub(super) waiters: Arc<LaneWaiters>,
     pub(super) eventfd: Option<Arc<EventFd>>,
 }
 
 /// A notice of a change of a lane, for the threads that wait for it. It is created under the
 /// queue's lock, and delivered without it, because many threads may be waiting.
-pub(crate) struct Notice {
+pub(crate) struct LaneNotice {
     change: Change,
     completed: usize,
-    waiters: Arc<Waiters>,
+    waiters: Arc<LaneWaiters>,
     eventfd: Option<Arc<EventFd>>,
 }
 
-impl<T: QueueTypes> schedule::Owner<T> for Owner {
-    type Notice = Notice;
+impl<T: QueueTypes> LaneOwner<T> for Notifier {
+    type Notice = LaneNotice;
 
     fn completed(&self, job: &Job<T>) {
         self.traced.completed(job);
     }
 
-    fn notice(&self, change: Change, completed: usize) -> Notice {
-        Notice {
+    fn notice(&self, change: Change, completed: usize) -> LaneNotice {
+        LaneNotice {
             change,
             completed,
             waiters: self.waiters.clone(),
@@ -89,7 +89,7 @@ impl<T: QueueTypes> schedule::Owner<T> for Owner {
     }
 }
 
-impl Notice {
+impl LaneNotice {
     /// Wakes the threads, and signals the eventfd.
     pub(super) fn deliver(self) {
         let waiters = &*self.waiters;

@@ -3,8 +3,8 @@
 //! The queue of a device: its types, and the delivery of its notices.
 
 use super::{
-    caller::Caller,
-    notices, //
+    notices,
+    waiter::AnyWaiter, //
 };
 use crate::{
     engines::{
@@ -30,9 +30,9 @@ pub(crate) struct Types;
 impl QueueTypes for Types {
     type Request = Request;
     type Plan = HardwarePlan;
-    type Owner = notices::Owner;
+    type Owner = notices::Notifier;
     type Ring = Arc<SharedRing>;
-    type Caller = Caller<Self>;
+    type Waiter = AnyWaiter<Self>;
 }
 
 /// A request in the queue.
@@ -45,7 +45,7 @@ pub(super) type Queue = schedule::Queue<Types>;
 pub(super) fn deliver(notice: Option<Notice<Types>>) {
     match notice {
         None => {}
-        Some(Notice::Owner(notice)) => notice.deliver(),
-        Some(Notice::Caller(caller)) => caller.wake(),
+        Some(Notice::Lane(notice)) => notice.deliver(),
+        Some(Notice::Waiter(waiter)) => waiter.wake(),
     }
 }

@@ -59,9 +59,9 @@ impl<T: QueueTypes> Active<T> {
         self.job.as_ref().is_some_and(|job| job.sync == id)
     }
 
-    /// Whether a caller waits for it.
+    /// Whether it has a waiter.
     pub(super) fn waited_for(&self) -> bool {
-        self.job.as_ref().is_some_and(|job| job.caller.is_some())
+        self.job.as_ref().is_some_and(|job| job.waiter.is_some())
     }
 
     /// Issues all bytes that are not complete again.
@@ -241,7 +241,7 @@ impl<T: QueueTypes> Flight<T> {
         (self.used > 0).then_some(self.oldest)
     }
 
-    /// Whether the transfer that ends next is one of this lane, for which no caller waits.
+    /// Whether the transfer that ends next is one of this lane, without a waiter.
     pub(super) fn is_next_for(&self, lane: LaneId) -> bool {
         let slot = self.slots.get(self.oldest).and_then(Option::as_ref);
         let active = slot.and_then(|slot| self.active.get(slot.active));

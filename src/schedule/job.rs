@@ -22,9 +22,9 @@ pub(crate) trait QueueTypes: Sized {
     /// Divides requests into transfers.
     type Plan: Plan<Self::Request>;
     /// The owner of a lane.
-    type Owner: Owner<Self>;
+    type Owner: LaneOwner<Self>;
     /// A thread or a command that waits for one request.
-    type Caller: Caller<Self>;
+    type Waiter: RequestWaiter<Self>;
     /// The memory of a completion ring.
     type Ring: RingMemory;
 }
@@ -52,7 +52,7 @@ pub(crate) enum Change {
 }
 
 /// The owner of a lane. Its functions are called under the queue's lock, also in interrupt handlers.
-pub(crate) trait Owner<T: QueueTypes> {
+pub(crate) trait LaneOwner<T: QueueTypes> {
     /// What is delivered after the lock is dropped.
     type Notice;
 
@@ -64,17 +64,17 @@ pub(crate) trait Owner<T: QueueTypes> {
 }
 
 /// A thread or a command that waits for one request.
-pub(crate) trait Caller<T: QueueTypes> {
+pub(crate) trait RequestWaiter<T: QueueTypes> {
     /// Returns whether it is a thread. The end of its request raises an interrupt, and it cannot be
     /// cancelled: the thread can stop waiting.
     fn is_thread(&self) -> bool;
 
     /// Stores the result of the request. Called under the queue's lock, also in interrupt handlers;
-    /// the caller is woken after the lock is dropped.
+    /// the waiter is woken after the lock is dropped.
     fn answer(&self, answer: Answer<T>);
 }
 
-/// The result of a request for the caller that waits for it.
+/// The result of a request for its waiter.
 pub(crate) enum Answer<T: QueueTypes> {
     /// It has ended.
     Ended(Entry<Job<T>>),
@@ -82,12 +82,12 @@ pub(crate) enum Answer<T: QueueTypes> {
     Failed(Error),
 }
 
-/// Identifies a request that a caller waits for, within its queue.
+/// Identifies a request with a waiter, within its queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SyncId(pub(super) u64);
 
 impl SyncId {
-    /// The id of requests that no caller waits for.
+    /// The id of requests without a waiter.
     const NONE: Self = Self(0);
 }
 
@@ -95,15 +95,15 @@ impl SyncId {
 pub(crate) struct Job<T: QueueTypes> {
     /// [`None`] in a blank job, and in the completion of a request that the engine still has.
     pub(super) request: Option<T::Request>,
-    /// The caller that waits for this request; [`None`] for a request of SUBMIT, whose completion
+    /// The thread or command that waits for this request; [`None`] for a request of SUBMIT, whose completion
     /// WAIT collects.
-    pub(super) caller: Option<T::Caller>,
+    pub(super) waiter: Option<T::Waiter>,
     pub(super) sync: SyncId,
     pub(super) cookie: u64,
     /// Starts only if the request before it has succeeded.
     pub(super) linked: bool,
     /// The request that it is linked to has failed, or it was cancelled after it had begun. Never set
-    /// in a job that a caller waits for: it has no link, and is not cancelled by its cookie if it
+    /// in a job with a waiter: it has no link, and is not cancelled by its cookie if it
     /// has begun.
     pub(super) link_failed: bool,
     /// Result. `ECANCELED` until the job has run.
@@ -116,7 +116,7 @@ impl<T: QueueTypes> Job<T> {
     /// A job without a request.
     const BLANK: Self = Self {
         request: None,
-        caller: None,
+        waiter: None,
         sync: SyncId::NONE,
         cookie: 0,
         linked: false,
@@ -135,7 +135,7 @@ impl<T: QueueTypes> Job<T> {
     pub(crate) fn clear(&mut self) {
         // Each field, because copying a blank job takes longer.
         self.request = None;
-        self.caller = None;
+        self.waiter = None;
         self.sync = SyncId::NONE;
         self.cookie = 0;
         self.linked = false;
@@ -154,16 +154,16 @@ impl<T: QueueTypes> Job<T> {
         self.submitted = now;
     }
 
-    /// Fills a blank job with a request that `caller` waits for, from the time `now` in nanoseconds.
+    /// Fills a blank job with a request that `waiter` waits for, from the time `now` in nanoseconds.
     pub(crate) fn submit_sync(
         &mut self,
         request: T::Request,
         cookie: u64,
-        caller: T::Caller,
+        waiter: T::Waiter,
         now: u64,
     ) {
         self.submit(request, cookie, false, now);
-        self.caller = Some(caller);
+        self.waiter = Some(waiter);
     }
 
     /// Fills a blank job with the completion of `other`, which the engine still has.
@@ -211,8 +211,9 @@ impl<T: QueueTypes> Job<T> {
 
     /// Whether it can be cancelled, and has this cookie ([`None`]: any cookie).
     pub(super) fn matches(&self, cookie: Option<u64>) -> bool {
-        let caller = self.caller.as_ref();
-        !caller.is_some_and(Caller::is_thread) && cookie.is_none_or(|cookie| cookie == self.cookie)
+        let waiter = self.waiter.as_ref();
+        !waiter.is_some_and(RequestWaiter::is_thread)
+            && cookie.is_none_or(|cookie| cookie == self.cookie)
     }
 
     /// Stores its result.

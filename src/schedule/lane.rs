@@ -9,12 +9,12 @@ use super::{
     },
     job::{
         Answer,
-        Caller,
         Change,
         DeferredOf,
         Job,
-        Owner,
+        LaneOwner,
         QueueTypes,
+        RequestWaiter,
         SyncId, //
     }, //
 };
@@ -226,7 +226,7 @@ impl<T: QueueTypes> Lane<T> {
     }
 
     /// Makes the notice of a change.
-    pub(super) fn notice(&self, change: Change) -> <T::Owner as Owner<T>>::Notice {
+    pub(super) fn notice(&self, change: Change) -> <T::Owner as LaneOwner<T>>::Notice {
         self.owner.notice(change, self.uncollected())
     }
 
@@ -340,8 +340,8 @@ impl<T: QueueTypes> Lane<T> {
             if let Some(mut job) = self.pop() {
                 self.fail_next_link();
                 job.end(Err(ECANCELED));
-                let caller = self.complete(job, deferred);
-                debug_assert!(caller.is_none(), "of a job whose link has failed");
+                let waiter = self.complete(job, deferred);
+                debug_assert!(waiter.is_none(), "of a job whose link has failed");
             }
         }
         Self::STEP
@@ -364,7 +364,7 @@ impl<T: QueueTypes> Lane<T> {
     }
 
     /// Completes a request: writes it to the ring or appends it to the completions, and releases its
-    /// memory; or answers the caller that waits for it, which is returned to be woken.
+    /// memory; or answers its waiter, which is returned to be woken.
     // Inlined into the loops that complete many requests.
     #[inline(always)]
     #[must_use]
@@ -372,10 +372,10 @@ impl<T: QueueTypes> Lane<T> {
         &mut self,
         mut job: Entry<Job<T>>,
         deferred: &mut Fifo<DeferredOf<T>>,
-    ) -> Option<T::Caller> {
-        if let Some(caller) = job.caller.take() {
-            caller.answer(Answer::Ended(job));
-            return Some(caller);
+    ) -> Option<T::Waiter> {
+        if let Some(waiter) = job.waiter.take() {
+            waiter.answer(Answer::Ended(job));
+            return Some(waiter);
         }
         self.owner.completed(&job);
         if self.ring.is_some() {
@@ -415,21 +415,21 @@ impl<T: QueueTypes> Lane<T> {
         self.completed = taken;
     }
 
-    /// Fails up to [`STEP`](Self::STEP) requests that wait, and stops after one that a caller waits for,
+    /// Fails up to [`STEP`](Self::STEP) requests that wait, and stops after one with a waiter,
     /// which is returned to be woken. Returns whether there may be more.
     pub(super) fn fail_batch(
         &mut self,
         error: Error,
         deferred: &mut Fifo<DeferredOf<T>>,
-    ) -> (bool, Option<T::Caller>) {
+    ) -> (bool, Option<T::Waiter>) {
         for _ in 0..Self::STEP {
             let Some(mut job) = self.pop() else {
                 return (false, None);
             };
             job.end(Err(error));
-            let caller = self.complete(job, deferred);
-            if caller.is_some() {
-                return (true, caller);
+            let waiter = self.complete(job, deferred);
+            if waiter.is_some() {
+                return (true, waiter);
             }
         }
         (true, None)
@@ -462,14 +462,14 @@ impl<T: QueueTypes> Lane<T> {
         }
     }
 
-    /// Continues a scan, for up to [`STEP`](Self::STEP) requests, and stops after one that a caller waits
-    /// for, which is returned to be woken. Returns whether there may be more. A lane has one scan at a
+    /// Continues a scan, for up to [`STEP`](Self::STEP) requests, and stops after one with a waiter,
+    /// which is returned to be woken. Returns whether there may be more. A lane has one scan at a
     /// time.
     pub(super) fn cancel_step(
         &mut self,
         scan: &mut CancelScan,
         deferred: &mut Fifo<DeferredOf<T>>,
-    ) -> (bool, Option<T::Caller>) {
+    ) -> (bool, Option<T::Waiter>) {
         for _ in 0..Self::STEP {
             let left = self.scan.as_ref().is_some_and(|scan| scan.left > 0);
             let job = left.then(|| self.pop_unscanned()).flatten();
@@ -491,11 +491,11 @@ impl<T: QueueTypes> Lane<T> {
                 next.link_failed |= next.linked;
             }
             job.end(Err(ECANCELED));
-            let caller = self.complete(job, deferred);
+            let waiter = self.complete(job, deferred);
             scan.completed += 1;
             scan.cancelled += usize::from(scan.cancels_links);
-            if caller.is_some() {
-                return (true, caller);
+            if waiter.is_some() {
+                return (true, waiter);
             }
             scan.unnotified = true;
         }

@@ -5,10 +5,10 @@
 
 use super::{
     circular_list::{
-        CircularList, //
+        CircularList,
         Link,
-        Linked,
-    }, //
+        Linked, //
+    },
     job::{
         DeferredOf,
         Job,
@@ -22,7 +22,7 @@ use super::{
         Next,
         RunState,
         UserId, //
-    },
+    }, //
 };
 use crate::kernel_ext::collections::{
     fifo::{
@@ -38,8 +38,8 @@ use kernel::prelude::*;
 
 /// The effects of a completion.
 pub(super) struct Completed<T: QueueTypes> {
-    /// The caller that waits for the request, to be woken.
-    pub(super) caller: Option<T::Caller>,
+    /// The waiter of the request, to be woken.
+    pub(super) waiter: Option<T::Waiter>,
     /// The number of requests that failed because they are linked to it.
     pub(super) links: usize,
 }
@@ -267,13 +267,13 @@ impl<T: QueueTypes> Lanes<T> {
                 at.fail_next_link();
             }
         }
-        let caller = at.complete(job, deferred);
+        let waiter = at.complete(job, deferred);
         // If this has failed all of them, the lane stays in its list, and keeps its position.
         let links = if failed { at.fail_links(deferred) } else { 0 };
         if failed || at.begins_with_link() {
             self.requeue(lane, None);
         }
-        Ok(Completed { caller, links })
+        Ok(Completed { waiter, links })
     }
 
     /// Records that the request of this number, which the engine has, continues in another turn.
@@ -317,26 +317,26 @@ impl<T: QueueTypes> Lanes<T> {
 
     /// Fails some of the requests that wait in the lane at the cursor with `error`. The cursor moves on
     /// when none are left. Returns the lane, if there is one, the number of requests that failed, and a
-    /// caller to be woken.
+    /// waiter to be woken.
     pub(super) fn fail_batch(
         &mut self,
         cursor: &mut LaneCursor,
         error: Error,
         deferred: &mut Fifo<DeferredOf<T>>,
-    ) -> Option<(LaneId, usize, Option<T::Caller>)> {
+    ) -> Option<(LaneId, usize, Option<T::Waiter>)> {
         let lane = LaneId(cursor.number);
         let Some(at) = self.get_mut(lane) else {
             cursor.number += 1;
             return None;
         };
         let before = at.state().waiting;
-        let (more, caller) = at.fail_batch(error, deferred);
+        let (more, waiter) = at.fail_batch(error, deferred);
         let failed = before - at.state().waiting;
         if !more {
             cursor.number += 1;
         }
         self.requeue(lane, None);
-        Some((lane, failed, caller))
+        Some((lane, failed, waiter))
     }
 
     /// Whether the cursor is behind the last lane.
@@ -355,15 +355,15 @@ impl<T: QueueTypes> Lanes<T> {
         !self.is_end(cursor)
     }
 
-    /// Continues a scan for requests to cancel; returns whether there may be more, and a caller to be
+    /// Continues a scan for requests to cancel; returns whether there may be more, and a waiter to be
     /// woken.
     pub(super) fn cancel_step(
         &mut self,
         lane: LaneId,
         scan: &mut CancelScan,
         deferred: &mut Fifo<DeferredOf<T>>,
-    ) -> (bool, Option<T::Caller>) {
-        let (more, caller) = match self.get_mut(lane) {
+    ) -> (bool, Option<T::Waiter>) {
+        let (more, waiter) = match self.get_mut(lane) {
             Some(at) => at.cancel_step(scan, deferred),
             None => (false, None),
         };
@@ -371,7 +371,7 @@ impl<T: QueueTypes> Lanes<T> {
         if !more || !self.has_turns(lane) {
             self.requeue(lane, None);
         }
-        (more, caller)
+        (more, waiter)
     }
 
     /// Returns whether a lane is in a list of lanes that get turns.

@@ -33,7 +33,7 @@ use super::{
         Change,
         DeferredOf,
         Job,
-        Owner,
+        LaneOwner,
         QueueTypes,
         SyncId, //
     },
@@ -62,9 +62,9 @@ use kernel::prelude::*;
 #[must_use]
 pub(crate) enum Notice<T: QueueTypes> {
     /// To the owner of a lane.
-    Owner(<T::Owner as Owner<T>>::Notice),
-    /// To a caller whose request is answered.
-    Caller(T::Caller),
+    Lane(<T::Owner as LaneOwner<T>>::Notice),
+    /// To the waiter of a request that is answered.
+    Waiter(T::Waiter),
 }
 
 /// The result of the end of a transfer.
@@ -74,8 +74,8 @@ pub(crate) enum Ended<T: QueueTypes> {
     Nothing,
     /// A request of this lane is completed: a [notice](Queue::notice_of) must be delivered.
     Lane(LaneId),
-    /// This caller's request is answered.
-    Caller(T::Caller),
+    /// The request of this waiter is answered.
+    Waiter(T::Waiter),
 }
 
 /// The result of a step.
@@ -109,7 +109,7 @@ impl<T: QueueTypes> Deferred<T> {
     }
 }
 
-/// The state of a request whose caller stops waiting for it.
+/// The state of a request whose waiter stops waiting for it.
 pub(crate) enum AbandonedWait<T: QueueTypes> {
     /// It waits in its lane: it was not started, or is between two pieces.
     Waiting(Entry<Job<T>>),
@@ -305,7 +305,7 @@ impl<T: QueueTypes> Queue<T> {
         match ended {
             Ended::Nothing => None,
             Ended::Lane(lane) => self.notice(lane, Change::Completed),
-            Ended::Caller(caller) => Some(Notice::Caller(caller)),
+            Ended::Waiter(waiter) => Some(Notice::Waiter(waiter)),
         }
     }
 
@@ -315,7 +315,7 @@ impl<T: QueueTypes> Queue<T> {
         match ended {
             Ended::Nothing => !self.flight.is_idle(),
             Ended::Lane(lane) => self.flight.is_next_for(*lane),
-            Ended::Caller(_) => false,
+            Ended::Waiter(_) => false,
         }
     }
 
@@ -326,7 +326,7 @@ impl<T: QueueTypes> Queue<T> {
         } else {
             change
         };
-        Some(Notice::Owner(self.lanes.get(lane)?.notice(change)))
+        Some(Notice::Lane(self.lanes.get(lane)?.notice(change)))
     }
 
     /// Puts requests, for which room was reserved, at the end of a lane, and leaves the list empty.
@@ -351,7 +351,7 @@ impl<T: QueueTypes> Queue<T> {
         Ok(())
     }
 
-    /// Puts a request that a caller waits for at the end of a lane, and leaves the list empty. Room
+    /// Puts a request with a waiter at the end of a lane, and leaves the list empty. Room
     /// that is reserved for it stays so. Returns the id for [`abandon_wait`](Self::abandon_wait).
     ///
     /// # Errors
@@ -389,7 +389,7 @@ impl<T: QueueTypes> Queue<T> {
         self.notice(lane, Change::PutBack)
     }
 
-    /// Detaches a request from the caller that waits for it, because the caller stops waiting.
+    /// Detaches a request from its waiter, which stops waiting.
     pub(crate) fn abandon_wait(&mut self, lane: LaneId, id: SyncId) -> AbandonedWait<T> {
         if let Some(number) = self.flight.find(|active| active.is(id)) {
             if self.flight.is_abandoned(number) {
@@ -428,7 +428,7 @@ impl<T: QueueTypes> Queue<T> {
     }
 
     /// Cancels the request of a lane of which transfers are still to be issued, if it has this cookie
-    /// and no caller waits for it. There is at most one, because the requests of a lane are executed
+    /// and it has no waiter. There is at most one, because the requests of a lane are executed
     /// in order.
     fn cancel_begun(&mut self, lane: LaneId, cookie: Option<u64>) -> Option<Cancelled> {
         let wanted = |active: &Active<T>| {
@@ -452,7 +452,7 @@ impl<T: QueueTypes> Queue<T> {
     /// Continues to cancel.
     pub(crate) fn cancel_step(&mut self, lane: LaneId, scan: &mut CancelScan) -> Step<T> {
         let (cancelled, completed) = (scan.cancelled, scan.completed);
-        let (more, caller) = self
+        let (more, waiter) = self
             .lanes
             .cancel_step(lane, scan, &mut self.deferred.memory);
         // CAST: a small number.
@@ -466,9 +466,9 @@ impl<T: QueueTypes> Queue<T> {
         }
         // CAST: a small number.
         self.stats.counters.cancelled += (scan.cancelled - cancelled) as u64;
-        let notice = match caller {
+        let notice = match waiter {
             // A later step makes the notice of the completions.
-            Some(caller) => Some(Notice::Caller(caller)),
+            Some(waiter) => Some(Notice::Waiter(waiter)),
             None if core::mem::take(&mut scan.unnotified) => self.notice(lane, Change::Completed),
             None => None,
         };
@@ -501,10 +501,10 @@ impl<T: QueueTypes> Queue<T> {
 
     /// Fails some of the requests that wait in the lanes, if no requests are accepted.
     pub(crate) fn fail_batch(&mut self, cursor: &mut LaneCursor) -> Step<T> {
-        if let Some(caller) = self.fail_caller() {
+        if let Some(waiter) = self.fail_waiter() {
             return Step {
                 more: true,
-                notice: Some(Notice::Caller(caller)),
+                notice: Some(Notice::Waiter(waiter)),
             };
         }
         if let Some(lane) = cursor.unnotified.take() {
@@ -522,10 +522,10 @@ impl<T: QueueTypes> Queue<T> {
             self.stats.counters.completed += *failed as u64;
         }
         let notice = match failed {
-            Some((lane, failed, Some(caller))) => {
+            Some((lane, failed, Some(waiter))) => {
                 // The next step makes the notice of the completions.
                 cursor.unnotified = (failed > 1).then_some(lane);
-                Some(Notice::Caller(caller))
+                Some(Notice::Waiter(waiter))
             }
             Some((lane, failed, None)) if failed > 0 || self.closed.is_some() => {
                 self.notice(lane, Change::Completed)

@@ -9,10 +9,10 @@ use super::{
     },
     job::{
         Answer,
-        Caller,
         Change,
         Job,
-        QueueTypes, //
+        QueueTypes,
+        RequestWaiter, //
     },
     queue::{
         Notice,
@@ -34,7 +34,7 @@ impl<T: QueueTypes> Queue<T> {
         let active = self.flight.get_mut(number)?;
         // This frees nothing: the system call or the command that waits has a reference of its own, and
         // keeps the file open, so that its lane is not removed before.
-        drop(active.job.as_mut().and_then(|job| job.caller.take()));
+        drop(active.job.as_mut().and_then(|job| job.waiter.take()));
         let (lane, slots) = (active.lane.take(), active.slots);
         if let Some(lane) = lane {
             self.lanes.detach(lane, number);
@@ -86,11 +86,11 @@ impl<T: QueueTypes> Queue<T> {
         let job = active.job.as_mut()?;
         let lane = active.lane.take()?;
         self.stats.counters.quarantined += 1;
-        if let Some(caller) = job.caller.take() {
-            caller.answer(Answer::Failed(ETIMEDOUT));
+        if let Some(waiter) = job.waiter.take() {
+            waiter.answer(Answer::Failed(ETIMEDOUT));
             self.stop_turn(number);
             self.lanes.detach(lane, number);
-            return Some(Notice::Caller(caller));
+            return Some(Notice::Waiter(waiter));
         }
         if let Some(mut completed) = completion.take() {
             completed.complete_for(job, Err(ETIMEDOUT));
@@ -121,20 +121,20 @@ impl<T: QueueTypes> Queue<T> {
         self.closed.is_some()
     }
 
-    /// Answers one of the callers whose requests the engine has, if the queue is closed.
-    pub(super) fn fail_caller(&mut self) -> Option<T::Caller> {
+    /// Answers one of the waiters whose requests the engine has, if the queue is closed.
+    pub(super) fn fail_waiter(&mut self) -> Option<T::Waiter> {
         let error = self.closed?;
         let number = self.flight.find(|active| active.waited_for())?;
         self.stop_turn(number);
         let active = self.flight.get_mut(number)?;
-        let caller = active.job.as_mut()?.caller.take()?;
-        caller.answer(Answer::Failed(error));
+        let waiter = active.job.as_mut()?.waiter.take()?;
+        waiter.answer(Answer::Failed(error));
         let lane = active.lane.take();
         self.stats.counters.quarantined += 1;
         if let Some(lane) = lane {
             self.lanes.detach(lane, number);
         }
-        Some(caller)
+        Some(waiter)
     }
 
     /// Takes one of the requests that the engine has had, for [`abort`](Self::abort). For teardown: no

@@ -9,8 +9,8 @@ use super::{
         Taken, //
     },
     job::{
-        Caller,
-        QueueTypes, //
+        QueueTypes,
+        RequestWaiter, //
     },
     lane::Next,
     queue::{
@@ -71,7 +71,7 @@ impl<T: QueueTypes> Queue<T> {
         let cut = plan.cut(request, active.issued, &mut active.stage, turn.quantum)?;
         active.issued += cut.completes;
         let is_last = cut.ends_piece && active.issued >= active.length;
-        let is_thread = job.caller.as_ref().is_some_and(Caller::is_thread);
+        let is_thread = job.waiter.as_ref().is_some_and(RequestWaiter::is_thread);
         let slot = self.flight.post(Slot {
             active: turn.active,
             moves: cut.moves,
@@ -274,7 +274,7 @@ impl<T: QueueTypes> Queue<T> {
             Ok(completed) => {
                 // CAST: a small number.
                 self.stats.counters.completed += completed.links as u64;
-                completed.caller.map_or(Ended::Lane(lane), Ended::Caller)
+                completed.waiter.map_or(Ended::Lane(lane), Ended::Waiter)
             }
             Err(job) => {
                 self.defer_drop(job);

@@ -59,7 +59,7 @@ use engines::edu::{
 use kernel::prelude::*;
 use kernel_ext::collections::fifo::{Entry, Fifo};
 use schedule::{
-    Answer, CancelScan, Caller, Change, Flight, AbandonedWait, Growth, Job, Lane, LaneCursor, LaneId, Notice, Owner, Queue, QueueTypes, SyncId, UserId,
+    Answer, CancelScan, RequestWaiter, Change, Flight, AbandonedWait, Growth, Job, Lane, LaneCursor, LaneId, Notice, LaneOwner, Queue, QueueTypes, SyncId, UserId,
     DEPTH,
 };
 use engines::request::{Backing, Operation, Request, Span, Uid};
@@ -122,7 +122,7 @@ impl QueueTypes for Test {
     type Request = Request<Memory>;
     type Plan = Plan;
     type Owner = Waker;
-    type Caller = Answered;
+    type Waiter = Answered;
     type Ring = ring::Memory;
 }
 
@@ -147,7 +147,7 @@ impl Waker {
     }
 }
 
-impl Owner<Test> for Waker {
+impl LaneOwner<Test> for Waker {
     type Notice = (Self, Change, usize);
 
     fn completed(&self, _: &TestJob) {
@@ -167,7 +167,7 @@ struct Answered {
     is_command: bool,
 }
 
-impl Caller<Test> for Answered {
+impl RequestWaiter<Test> for Answered {
     fn is_thread(&self) -> bool {
         !self.is_command
     }
@@ -180,8 +180,8 @@ impl Caller<Test> for Answered {
 /// Does what the driver does after releasing the lock.
 fn deliver(notice: Option<Notice<Test>>) {
     match notice {
-        Some(Notice::Owner((waker, change, completed))) => waker.changes.borrow_mut().push((change, completed)),
-        Some(Notice::Caller(caller)) => caller.woken.set(true),
+        Some(Notice::Lane((waker, change, completed))) => waker.changes.borrow_mut().push((change, completed)),
+        Some(Notice::Waiter(waiter)) => waiter.woken.set(true),
         None => {}
     }
 }
@@ -297,14 +297,14 @@ fn try_submit(
     operation: Operation<Memory>,
     user: u32,
 ) -> Result<Call> {
-    let caller = Answered::default();
+    let waiter = Answered::default();
     let mut jobs = Fifo::new();
     let mut job = Job::blank().unwrap();
-    job.submit_sync(Request::new(operation, Uid(user)), 0, caller.clone(), 0);
+    job.submit_sync(Request::new(operation, Uid(user)), 0, waiter.clone(), 0);
     jobs.push_back(job);
     let id = queue.submit_sync(lane, &mut jobs)?;
     assert!(jobs.is_empty());
-    Ok(Call(caller, id))
+    Ok(Call(waiter, id))
 }
 
 /// Closes the queue, and fails what waits.

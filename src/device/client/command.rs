@@ -5,12 +5,12 @@
 use super::Client;
 use crate::{
     device::{
-        caller::Caller,
         command_waiter::CommandWaiter,
         queue::{
             deliver,
             Types, //
-        }, //
+        },
+        waiter::AnyWaiter, //
     },
     engines::request::Operation,
     kernel_ext::{
@@ -48,8 +48,7 @@ impl Client {
     ) -> Result {
         let mut room = self.reserve(1)?;
         let waiter = CommandWaiter::new(self.traced, cookie, clock::now())?;
-        let caller = Caller::Command(waiter.clone());
-        let job = room.job_for(operation, cookie, caller)?;
+        let job = room.job_for(operation, cookie, AnyWaiter::Command(waiter.clone()))?;
         // From now on, `command_result` releases the room.
         room.keep();
         waiter.set_command(queue(waiter.clone()));

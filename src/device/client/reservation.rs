@@ -5,13 +5,13 @@
 use super::Client;
 use crate::{
     device::{
-        caller::Caller,
         queue::{
             deliver,
             Job,
             Request,
             Types, //
-        }, //
+        },
+        waiter::AnyWaiter, //
     },
     engines::request::{
         Operation,
@@ -98,7 +98,7 @@ impl Reservation<'_> {
         Ok(job)
     }
 
-    /// Creates a job with a request of the caller, which `caller` waits for.
+    /// Creates a job with a request of the caller, which `waiter` waits for.
     ///
     /// # Errors
     ///
@@ -107,11 +107,11 @@ impl Reservation<'_> {
         &mut self,
         operation: Operation<BufferHold>,
         cookie: u64,
-        caller: Caller<Types>,
+        waiter: AnyWaiter<Types>,
     ) -> Result<Entry<Job>> {
         let mut job = self.blank_job()?;
         let request = Request::new(operation, self.user);
-        job.submit_sync(request, cookie, caller, self.now);
+        job.submit_sync(request, cookie, waiter, self.now);
         Ok(job)
     }
 

@@ -5,13 +5,13 @@
 use super::Client;
 use crate::{
     device::{
-        caller::Caller,
         queue::{
             Job,
             Request,
             Types, //
         },
-        sync_waiter::SyncWaiter, //
+        sync_waiter::SyncWaiter,
+        waiter::AnyWaiter, //
     },
     engines::request::Operation,
     kernel_ext::{
@@ -41,7 +41,7 @@ impl Client {
         let (mut job, waiter) = self.jobs.take_for_sync(self.traced)?;
         waiter.begin(now);
         let request = Request::new(operation, Self::uid());
-        job.submit_sync(request, 0, Caller::Thread(waiter.clone()), now);
+        job.submit_sync(request, 0, AnyWaiter::Thread(waiter.clone()), now);
         let mut jobs = Fifo::new();
         jobs.push_back(job);
         let id = self
@@ -53,7 +53,7 @@ impl Client {
         }
     }
 
-    /// Queues a request that a caller waits for, the only one of `jobs`, and posts its first transfers
+    /// Queues a request with a waiter, the only one of `jobs`, and posts its first transfers
     /// if the engine accepts more. Leaves the list empty.
     ///
     /// # Errors

@@ -19,8 +19,8 @@ pub(crate) use file::File;
 pub(crate) use open::Mode;
 
 use crate::kernel_ext::fs::debugfs::{
-    AttributeDir, //
-    Dir,
+    AttributeDir,
+    Dir, //
 };
 use core::ptr::NonNull;
 use kernel::{

@@ -63,7 +63,7 @@ unsafe impl Sync for WaitQueue {}
 
 /// A thread in a wait queue.
 #[repr(C)]
-struct Waiter {
+struct WaitEntry {
     entry: bindings::wait_queue_entry,
     /// The smallest count that wakes the thread.
     min: usize,
@@ -121,14 +121,14 @@ impl WaitQueue {
     /// until the deadline `until` ([`now`](crate::kernel_ext::sync::clock::now); [`None`] for no
     /// deadline), or until a signal or notification is pending.
     pub(crate) fn sleep_for<G>(&self, held: G, min: usize, until: Option<u64>) -> Woken {
-        let waits = Opaque::<Waiter>::uninit();
+        let waits = Opaque::<WaitEntry>::uninit();
         // SAFETY: `waits` is valid for writing.
         let entry = unsafe { &raw mut (*waits.get()).entry };
         // SAFETY: As above.
         unsafe { (*waits.get()).min = min };
         // SAFETY: As above.
         unsafe { bindings::init_wait(entry) };
-        // SAFETY: As above; `entry` is not in a queue yet, and is part of a `Waiter`, as the
+        // SAFETY: As above; `entry` is not in a queue yet, and is part of a `WaitEntry`, as the
         // function requires.
         unsafe { (*entry).func = Some(Self::wake_if_satisfied) };
         // SAFETY: By the type invariant, `head` is initialised; `entry` is initialised and lives
@@ -157,12 +157,12 @@ impl WaitQueue {
         }
     }
 
-    /// The wake function of a [`Waiter`]. Wakes the thread if `key` is null, or if it points to a
+    /// The wake function of a [`WaitEntry`]. Wakes the thread if `key` is null, or if it points to a
     /// count of at least `min`, from which `min` is then subtracted.
     ///
     /// # Safety
     ///
-    /// `entry` must be the first field of a [`Waiter`] in a locked queue, and `key` must be null or
+    /// `entry` must be the first field of a [`WaitEntry`] in a locked queue, and `key` must be null or
     /// valid for reading and writing a `usize`.
     unsafe extern "C" fn wake_if_satisfied(
         entry: *mut bindings::wait_queue_entry,
@@ -170,8 +170,8 @@ impl WaitQueue {
         flags: c_int,
         key: *mut c_void,
     ) -> c_int {
-        // SAFETY: By the safety requirements, `entry` is the first field of a `Waiter`.
-        let min = unsafe { (*entry.cast::<Waiter>()).min };
+        // SAFETY: By the safety requirements, `entry` is the first field of a `WaitEntry`.
+        let min = unsafe { (*entry.cast::<WaitEntry>()).min };
         // SAFETY: By the safety requirements, `key` is null or valid for reading and writing.
         if let Some(count) = unsafe { key.cast::<usize>().as_mut() } {
             if *count == 0 {

@@ -62,14 +62,14 @@ impl QueueTypes for Deep {
     type Request = Request<Memory>;
     type Plan = Direct;
     type Owner = Silent;
-    type Caller = Waits;
+    type Waiter = Waits;
     type Ring = ring::Memory;
 }
 
 /// The owner of a lane. The test itself checks its state.
 struct Silent;
 
-impl Owner<Deep> for Silent {
+impl LaneOwner<Deep> for Silent {
     type Notice = ();
     fn completed(&self, _: &Job<Deep>) {}
     fn notice(&self, _: Change, _: usize) {}
@@ -83,7 +83,7 @@ struct Waits {
     is_command: bool,
 }
 
-impl Caller<Deep> for Waits {
+impl RequestWaiter<Deep> for Waits {
     fn is_thread(&self) -> bool {
         !self.is_command
     }
@@ -97,10 +97,10 @@ impl Caller<Deep> for Waits {
     }
 }
 
-/// Wakes the caller of a notice.
+/// Wakes the waiter of a notice.
 fn deliver(notice: Option<Notice<Deep>>) {
-    if let Some(Notice::Caller(caller)) = notice {
-        assert!(!caller.woken.replace(true), "woken twice");
+    if let Some(Notice::Waiter(waiter)) = notice {
+        assert!(!waiter.woken.replace(true), "woken twice");
     }
 }
 

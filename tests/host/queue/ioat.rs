@@ -78,7 +78,7 @@ impl QueueTypes for Ioat {
     type Request = Request<Memory>;
     type Plan = IoatPlan;
     type Owner = Nothing;
-    type Caller = Nothing;
+    type Waiter = Nothing;
     type Ring = ring::Memory;
 }
 
@@ -86,13 +86,13 @@ impl QueueTypes for Ioat {
 #[derive(Clone)]
 struct Nothing;
 
-impl Owner<Ioat> for Nothing {
+impl LaneOwner<Ioat> for Nothing {
     type Notice = ();
     fn completed(&self, _: &Job<Ioat>) {}
     fn notice(&self, _: Change, _: usize) {}
 }
 
-impl Caller<Ioat> for Nothing {
+impl RequestWaiter<Ioat> for Nothing {
     fn is_thread(&self) -> bool {
         true
     }

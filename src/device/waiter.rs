@@ -1,27 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A caller that waits for one request.
+//! What waits for one request: a thread or a command.
 
 use super::{
     command_waiter::CommandWaiter,
     sync_waiter::SyncWaiter, //
 };
 use crate::schedule::{
-    self,
     Answer,
-    QueueTypes, //
+    QueueTypes,
+    RequestWaiter, //
 };
 use kernel::sync::Arc;
 
-/// A caller that waits for one request.
-pub(crate) enum Caller<T: QueueTypes> {
+/// A thread or a command that waits for one request.
+pub(crate) enum AnyWaiter<T: QueueTypes> {
     /// A thread in TRANSFER, read(2) or write(2).
     Thread(Arc<SyncWaiter<T>>),
     /// A command of io_uring.
     Command(Arc<CommandWaiter<T>>),
 }
 
-impl<T: QueueTypes> Caller<T> {
+impl<T: QueueTypes> AnyWaiter<T> {
     /// Wakes the thread, or ends the command. The caller must not hold the queue's lock.
     pub(super) fn wake(&self) {
         match self {
@@ -31,7 +31,7 @@ impl<T: QueueTypes> Caller<T> {
     }
 }
 
-impl<T: QueueTypes> schedule::Caller<T> for Caller<T> {
+impl<T: QueueTypes> RequestWaiter<T> for AnyWaiter<T> {
     fn is_thread(&self) -> bool {
         matches!(self, Self::Thread(_))
     }
