@@ -160,10 +160,10 @@ impl NodeDriver for RdmaDriver {
         }
         enabled.set_master();
 
-        let (vectors, interrupt) = Interrupt::allocate(pdev, hardware.len())?;
+        let (vectors, interrupt) = VectorType::allocate(pdev, hardware.len())?;
         hardware.truncate(interrupt.engines(&vectors));
         let setup = Setup {
-            has_vector: interrupt == Interrupt::MsiX,
+            has_vector: interrupt == VectorType::MsiX,
             // CAST: `check_parameters` has checked that the value is small.
             interrupt_delay_us: module_parameters::interrupt_delay_us.value() as u16,
         };
@@ -211,15 +211,15 @@ impl NodeDriver for RdmaDriver {
     }
 }
 
-/// The type of the interrupts of a device.
+/// The type of the interrupt vectors of a device.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Interrupt {
+enum VectorType {
     Line,
     Msi,
     MsiX,
 }
 
-impl Interrupt {
+impl VectorType {
     /// Allocates a vector for each of `engines` engines, or one if the device has no more.
     fn allocate<'bound>(
         pdev: &'bound pci::Device<Core<'_>>,
@@ -282,7 +282,7 @@ impl Interrupt {
 fn device_info(
     abilities: &Abilities,
     dma_bits: u32,
-    interrupt: Interrupt,
+    interrupt: VectorType,
 ) -> uapi::rdma_device_info {
     let (major, minor) = abilities.version;
     uapi::rdma_device_info {

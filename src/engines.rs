@@ -78,9 +78,9 @@ impl Model {
 /// Divides requests into transfers for the engine of a device.
 pub(crate) enum HardwarePlan {
     /// For QEMU's `edu`.
-    Edu(edu::plan::Plan),
+    Edu(edu::plan::EduPlan),
     /// For Intel I/OAT.
-    Ioat(ioat::plan::Plan),
+    Ioat(ioat::plan::IoatPlan),
 }
 
 impl<B: Backing> Plan<Request<B>> for HardwarePlan {

@@ -120,8 +120,12 @@ impl<'bound> Engine<'bound> {
             interrupt_kind,
             lost_interrupt: Ratelimit::new(),
         };
-        let Abilities { depth, window, .. } = engine.abilities;
-        let flight = Flight::new(depth, window)?;
+        let Abilities {
+            depth,
+            max_in_flight,
+            ..
+        } = engine.abilities;
+        let flight = Flight::new(depth, max_in_flight)?;
         engine.channel.state.lock().queue.open(plan, flight);
         Ok(engine)
     }
@@ -373,7 +377,8 @@ impl Delayed<Engine<'_>> {
             } = core::mem::replace(&mut last, next);
             posted += 1;
             bytes += transfer.length();
-            let is_half = posted >= self.abilities.depth / 2 || bytes >= self.abilities.window / 2;
+            let is_half =
+                posted >= self.abilities.depth / 2 || bytes >= self.abilities.max_in_flight / 2;
             if interrupt || is_half {
                 (posted, bytes) = (0, 0);
             }

@@ -35,7 +35,7 @@ use kernel::{
     prelude::*,
     time::Delta, //
 };
-use plan::Plan;
+use plan::EduPlan;
 
 /// PCI vendor and device. Source: QEMU, `docs/specs/edu.rst`.
 pub(crate) const PCI_ID: (u32, u32) = (0x1234, 0x11e8);
@@ -142,7 +142,7 @@ impl<'bound> Edu<'bound> {
     /// # Errors
     ///
     /// [`ETIMEDOUT`] if the transfer does not end, [`ENODEV`] if the device is gone.
-    pub(super) fn prepare(&self) -> Result<Plan> {
+    pub(super) fn prepare(&self) -> Result<EduPlan> {
         let whole = DeviceTransfer {
             direction: Direction::ToDevice,
             address: self.zeros.address(),
@@ -150,7 +150,7 @@ impl<'bound> Edu<'bound> {
         };
         self.command(whole, false);
         self.wait_idle(OVERDUE_MS)?;
-        Ok(Plan::new(self.zeros.address()))
+        Ok(EduPlan::new(self.zeros.address()))
     }
 
     fn command(&self, transfer: DeviceTransfer, interrupt: bool) {
@@ -184,7 +184,7 @@ impl DmaEngine for Edu<'_> {
             memory: device_memory::SIZE,
             largest: device_memory::SIZE,
             depth: 1,
-            window: device_memory::SIZE,
+            max_in_flight: device_memory::SIZE,
             can_abort: false,
             reports_errors: false,
             late_ms: 2 * TRANSFER_TIME_MS,

@@ -16,7 +16,7 @@ pub(crate) struct Abilities {
     pub(crate) depth: usize,
     /// No transfers are posted while those in the slots have this many bytes or more. It limits how
     /// long other users wait.
-    pub(crate) window: u64,
+    pub(crate) max_in_flight: u64,
     /// The engine can be [stopped](DmaEngine::abort).
     pub(crate) can_abort: bool,
     /// The engine reports transfers that have failed, those without Bus Master included.

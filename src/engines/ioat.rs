@@ -43,7 +43,7 @@ use kernel::{
     sync::Arc,
     time::Delta, //
 };
-use plan::Plan;
+use plan::IoatPlan;
 use ring::DescriptorRing;
 
 /// PCI vendor and device of the devices of this kind: Broadwell-DE, Skylake-SP. Source: Linux,
@@ -74,7 +74,7 @@ const MOST_CHANNELS: usize = 32;
 
 /// No transfers are posted while those in the slots have this many bytes or more. These take 1 ms at
 /// 2 GB/s.
-const WINDOW: u64 = 2 << 20;
+const MAX_IN_FLIGHT: u64 = 2 << 20;
 
 /// The longest delay of interrupts in microseconds.
 pub(crate) const MAX_INTERRUPT_DELAY_US: u16 = 0x3fff;
@@ -198,10 +198,10 @@ impl<'bound> Ioat<'bound> {
     /// # Errors
     ///
     /// [`EIO`] if it does not store an address.
-    pub(super) fn prepare(&mut self, setup: Setup) -> Result<Plan> {
+    pub(super) fn prepare(&mut self, setup: Setup) -> Result<IoatPlan> {
         self.setup = setup;
         self.enable()?;
-        Ok(Plan::new(self.largest))
+        Ok(IoatPlan::new(self.largest))
     }
 
     /// Reads a register of the channel.
@@ -357,7 +357,7 @@ impl DmaEngine for Ioat<'_> {
             memory: 0,
             largest: self.largest,
             depth: ring::SLOTS,
-            window: WINDOW,
+            max_in_flight: MAX_IN_FLIGHT,
             can_abort: true,
             reports_errors: true,
             late_ms: LATE_MS,

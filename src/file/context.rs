@@ -303,7 +303,7 @@ impl Context {
     /// [`EINVAL`] if no buffer contains all of the pages; those of [`Buffer::new`].
     pub(crate) fn map(&self, first: usize, pages: usize) -> Result<Arc<Buffer>> {
         let handle = Handle::of_page(first)?;
-        if pages > Handle::WINDOW {
+        if pages > Handle::PAGES {
             return Err(EINVAL);
         }
 

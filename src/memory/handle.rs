@@ -33,9 +33,9 @@ impl Handle {
     // INVARIANT: The number is not 0.
     pub(crate) const RING_PAGE: usize = Self(Self::FIRST_IN_SLAB + Self::RING as u32).first_page();
 
-    /// The number of pages of the file that belong to each handle. The file is divided into windows
+    /// The number of pages of the file that belong to each handle. The file is divided into ranges
     /// of the size of the largest buffer.
-    pub(crate) const WINDOW: usize = uapi::RDMA_MAX_BUFFER_SIZE as usize >> PAGE_SHIFT;
+    pub(crate) const PAGES: usize = uapi::RDMA_MAX_BUFFER_SIZE as usize >> PAGE_SHIFT;
 
     /// Creates the handle with this number.
     ///
@@ -55,16 +55,16 @@ impl Handle {
         self.0
     }
 
-    /// Returns the handle whose window contains this page of the file.
+    /// Returns the handle whose range contains this page of the file.
     pub(crate) fn of_page(page: usize) -> Result<Self> {
         // CAST: `u32` fits into `usize`.
-        Self::new(u32::try_from(page / Self::WINDOW + Self::FIRST.0 as usize)?)
+        Self::new(u32::try_from(page / Self::PAGES + Self::FIRST.0 as usize)?)
     }
 
-    /// Returns the first page of the handle's window.
+    /// Returns the first page of the handle's range.
     pub(crate) const fn first_page(self) -> usize {
         // CAST: `u32` fits into `usize`.
-        (self.0 - Self::FIRST.0) as usize * Self::WINDOW
+        (self.0 - Self::FIRST.0) as usize * Self::PAGES
     }
 
     /// Returns the handle of the buffer at this index of the slab.
@@ -81,5 +81,5 @@ impl Handle {
     }
 }
 
-// `of_page` and `first_page` number the windows from the first handle on.
+// `of_page` and `first_page` number the ranges from the first handle on.
 static_assert!(uapi::RDMA_NO_BUFFER < uapi::RDMA_FIRST_BUFFER);

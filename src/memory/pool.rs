@@ -204,7 +204,7 @@ impl Pool {
         })?
     }
 
-    /// Pins memory of the calling process for a buffer with the window of the file that begins at
+    /// Pins memory of the calling process for a buffer with the range of the file that begins at
     /// `first_page`, and charges it to this quota. Returns what [`allocate`](Self::allocate) does.
     ///
     /// # Errors
@@ -230,7 +230,7 @@ impl Pool {
         })?
     }
 
-    /// Maps a dma-buf for a buffer with the window of the file that begins at `first_page`, and
+    /// Maps a dma-buf for a buffer with the range of the file that begins at `first_page`, and
     /// charges it to this quota. Returns what [`allocate`](Self::allocate) does.
     ///
     /// # Errors

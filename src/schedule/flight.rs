@@ -87,8 +87,8 @@ impl<T: QueueTypes> Taken<T> {
     }
 }
 
-/// A transfer in a slot.
-pub(super) struct Slot {
+/// A transfer that was posted, in a slot.
+pub(super) struct Posted {
     /// The number of its request.
     pub(super) active: usize,
     pub(super) moves: u64,
@@ -105,13 +105,13 @@ pub(super) struct Slot {
 /// chain of the vacant entries.
 pub(crate) struct Flight<T: QueueTypes> {
     active: KVec<Active<T>>,
-    slots: KVec<Option<Slot>>,
+    slots: KVec<Option<Posted>>,
     oldest: usize,
     used: usize,
     /// Bytes that the transfers in the slots move.
     moves: u64,
     /// Bytes at which no more transfers are accepted.
-    window: u64,
+    max_in_flight: u64,
     vacant: usize,
 }
 
@@ -125,15 +125,15 @@ impl<T: QueueTypes> Flight<T> {
             oldest: 0,
             used: 0,
             moves: 0,
-            window: 0,
+            max_in_flight: 0,
             vacant: 0,
         }
     }
 
-    /// `depth` slots, which accept transfers until they move `window` bytes. Sleeps.
-    pub(crate) fn new(depth: usize, window: u64) -> Result<Self> {
+    /// `depth` slots, which accept transfers until they move `max_in_flight` bytes. Sleeps.
+    pub(crate) fn new(depth: usize, max_in_flight: u64) -> Result<Self> {
         let mut flight = Self::none();
-        flight.window = window;
+        flight.max_in_flight = max_in_flight;
         for _ in 0..depth {
             flight.slots.push(None, GFP_KERNEL)?;
         }
@@ -162,7 +162,7 @@ impl<T: QueueTypes> Flight<T> {
 
     /// Whether no more transfers are accepted.
     pub(super) fn is_full(&self) -> bool {
-        self.used == self.slots.len() || self.moves >= self.window
+        self.used == self.slots.len() || self.moves >= self.max_in_flight
     }
 
     /// Adds a request whose transfers are to be issued; returns its number.
@@ -219,7 +219,7 @@ impl<T: QueueTypes> Flight<T> {
     }
 
     /// Puts a transfer into the next slot; returns its number.
-    pub(super) fn post(&mut self, slot: Slot) -> Option<usize> {
+    pub(super) fn post(&mut self, slot: Posted) -> Option<usize> {
         if self.is_full() {
             return None;
         }
@@ -257,7 +257,7 @@ impl<T: QueueTypes> Flight<T> {
     }
 
     /// Removes the transfer that ends next.
-    pub(super) fn reap(&mut self) -> Option<Slot> {
+    pub(super) fn reap(&mut self) -> Option<Posted> {
         let slot = self.slots.get_mut(self.oldest)?.take()?;
         // INVARIANT: the first slot in use is vacant now.
         self.used -= 1;

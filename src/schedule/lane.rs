@@ -62,7 +62,7 @@ pub(crate) struct Lane<T: QueueTypes> {
     /// that have not ended.
     reserved: usize,
     /// Requests that the engine has.
-    pub(super) active: usize,
+    pub(super) running: usize,
     /// The number in `Flight` of the request of this lane that continues in its next turn.
     pub(super) continues: Option<usize>,
     pub(super) owner: T::Owner,
@@ -138,7 +138,7 @@ impl<T: QueueTypes> Lane<T> {
             scan: None,
             pending: 0,
             reserved: 0,
-            active: 0,
+            running: 0,
             continues: None,
             owner,
         }
@@ -153,7 +153,7 @@ impl<T: QueueTypes> Lane<T> {
         let outstanding = self.pending - held;
         LaneState {
             waiting: self.scanned.len() + self.waiting.len(),
-            running: self.active,
+            running: self.running,
             completed,
             outstanding,
             reserved: self.reserved,
@@ -222,7 +222,7 @@ impl<T: QueueTypes> Lane<T> {
 
     /// Whether the first request is linked to one that the engine has.
     fn waits_for_link(&self, front: &Job<T>) -> bool {
-        front.linked && self.active > 0
+        front.linked && self.running > 0
     }
 
     /// Makes the notice of a change.
@@ -273,7 +273,7 @@ impl<T: QueueTypes> Lane<T> {
 
     /// Takes a request back from the engine.
     pub(super) fn push_first(&mut self, job: Entry<Job<T>>) {
-        self.active -= 1;
+        self.running -= 1;
         self.scanned.push_front(job);
     }
 
@@ -319,7 +319,7 @@ impl<T: QueueTypes> Lane<T> {
         if let Some(scan) = &mut self.scan {
             scan.begun |= job.matches(scan.cookie);
         }
-        self.active += 1;
+        self.running += 1;
         Some(Next::Begin(job))
     }
 

@@ -256,14 +256,14 @@ impl<T: QueueTypes> Lanes<T> {
         let Some(at) = self.get_mut(lane) else {
             return Err(job);
         };
-        at.active -= 1;
+        at.running -= 1;
         let failed = job.outcome.is_err();
         if failed {
             // It may have failed before all of it was issued.
             at.stop_continuing(number);
             // The first request that waits is linked to the last one that has begun. A cancelled
             // request may end before that one.
-            if at.active == 0 {
+            if at.running == 0 {
                 at.fail_next_link();
             }
         }
@@ -294,7 +294,7 @@ impl<T: QueueTypes> Lanes<T> {
     /// Separates the request of this number, which the engine has, from its lane.
     pub(super) fn detach(&mut self, lane: LaneId, number: usize) {
         if let Some(at) = self.get_mut(lane) {
-            at.active -= 1;
+            at.running -= 1;
             at.stop_continuing(number);
             self.requeue(lane, None);
         }

@@ -5,7 +5,7 @@
 use super::{
     flight::{
         Issue,
-        Slot,
+        Posted,
         Taken, //
     },
     job::{
@@ -72,7 +72,7 @@ impl<T: QueueTypes> Queue<T> {
         active.issued += cut.completes;
         let is_last = cut.ends_piece && active.issued >= active.length;
         let is_thread = job.waiter.as_ref().is_some_and(RequestWaiter::is_thread);
-        let slot = self.flight.post(Slot {
+        let slot = self.flight.post(Posted {
             active: turn.active,
             moves: cut.moves,
             completes: cut.completes,

@@ -54,7 +54,7 @@ use src::{engines, kernel_ext, schedule};
 
 use engines::edu::{
     device_memory::{Access, Contents, SIZE, WHOLE},
-    plan::Plan,
+    plan::EduPlan,
 };
 use kernel::prelude::*;
 use kernel_ext::collections::fifo::{Entry, Fifo};
@@ -120,7 +120,7 @@ struct Test;
 
 impl QueueTypes for Test {
     type Request = Request<Memory>;
-    type Plan = Plan;
+    type Plan = EduPlan;
     type Owner = Waker;
     type Waiter = Answered;
     type Ring = ring::Memory;
@@ -237,7 +237,7 @@ struct Call(Answered, SyncId);
 
 fn open() -> TestQueue {
     let mut queue = TestQueue::new();
-    queue.open(Plan::new(ZEROS), Flight::new(1, u64::MAX).unwrap());
+    queue.open(EduPlan::new(ZEROS), Flight::new(1, u64::MAX).unwrap());
     queue
 }
 

@@ -37,7 +37,7 @@ pub(super) enum WaitEnd {
 impl Client {
     /// Sleeps until `min` requests are completed, the device is gone and no requests are left, the
     /// time is `until` ([`None`]: no deadline), or a signal is delivered. Takes up to `max`
-    /// completions, which the caller [delivers](Self::deliver).
+    /// completions, which the caller [delivers](Self::finish_collect).
     ///
     /// # Errors
     ///
@@ -120,7 +120,7 @@ impl Client {
 
     /// Finishes the delivery of completions: releases the room of the `delivered` ones, whose jobs
     /// are blank, and puts the `undelivered` ones back into the lane.
-    pub(crate) fn deliver(&self, delivered: Fifo<Job>, undelivered: Fifo<Job>) {
+    pub(crate) fn finish_collect(&self, delivered: Fifo<Job>, undelivered: Fifo<Job>) {
         let count = delivered.len();
         self.jobs.put(delivered);
         let mut state = self.channel.state.lock();

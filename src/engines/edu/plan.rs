@@ -13,8 +13,8 @@ use super::device_memory::{
 };
 use crate::engines::{
     plan::{
-        self,
-        Cut, //
+        Cut,
+        Plan, //
     },
     request::{
         Backing,
@@ -95,13 +95,13 @@ pub(crate) enum Stage {
 }
 
 /// Divides requests for one `edu` device.
-pub(crate) struct Plan {
+pub(crate) struct EduPlan {
     contents: Contents,
     /// Bus address of zeros, as many as there is device memory.
     zeros: u64,
 }
 
-impl Plan {
+impl EduPlan {
     /// Creates the plan of a device whose memory contains zeros. `zeros` is the bus address of memory of
     /// the same size that also contains zeros.
     pub(crate) fn new(zeros: u64) -> Self {
@@ -179,7 +179,7 @@ impl Plan {
     }
 }
 
-impl<B: Backing> plan::Plan<Request<B>> for Plan {
+impl<B: Backing> Plan<Request<B>> for EduPlan {
     type Transfer = Transfer;
     type Stage = Stage;
 

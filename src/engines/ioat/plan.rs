@@ -6,8 +6,8 @@
 
 use crate::engines::{
     plan::{
-        self,
-        Cut, //
+        Cut,
+        Plan, //
     },
     request::{
         Backing,
@@ -27,18 +27,18 @@ const QUANTUM: u64 = 256 << 10;
 const SHORT: u64 = 4096;
 
 /// Divides requests for an engine that copies at most `largest` bytes at a time.
-pub(crate) struct Plan {
+pub(crate) struct IoatPlan {
     largest: u64,
 }
 
-impl Plan {
+impl IoatPlan {
     /// Creates a plan for an engine that copies at most `largest` bytes at a time.
     pub(crate) fn new(largest: u64) -> Self {
         Self { largest }
     }
 }
 
-impl<B: Backing> plan::Plan<Request<B>> for Plan {
+impl<B: Backing> Plan<Request<B>> for IoatPlan {
     type Transfer = Transfer;
     type Stage = ();
 

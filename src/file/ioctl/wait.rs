@@ -88,7 +88,7 @@ fn put(
     let collected = completions.len();
     let written = write(array, &mut completions);
     let count = written.len();
-    context.client().deliver(written, completions);
+    context.client().finish_collect(written, completions);
     if count == 0 && collected > 0 {
         return Err(EFAULT);
     }

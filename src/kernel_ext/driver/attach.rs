@@ -45,7 +45,7 @@ use kernel::{
 };
 
 /// The registered interrupt handler of an engine.
-type Irq<'bound, B> = Pin<KBox<irq::Registration<'bound, Interrupt<'bound, B>>>>;
+type Irq<'bound, B> = Pin<KBox<irq::Registration<'bound, InterruptHandler<'bound, B>>>>;
 
 /// An attached device. The fields are dropped in the order of the teardown.
 ///
@@ -129,7 +129,7 @@ impl<'bound, D: NodeDriver> Attached<'bound, D> {
         let mut irqs = KVec::with_capacity(engines.len(), GFP_KERNEL)?;
         for (index, engine) in engines.iter().enumerate() {
             let request = vectors.index(index)?.into();
-            let handler = Ok(Interrupt(engine.clone()));
+            let handler = Ok(InterruptHandler(engine.clone()));
             // SAFETY: `Attached` owns the registration, and the driver core owns and drops
             // `Attached`.
             let registration =
@@ -156,9 +156,9 @@ impl<D: NodeDriver> PinnedDrop for Attached<'_, D> {
 }
 
 /// The context of the interrupt handler of an engine.
-struct Interrupt<'bound, B: BoundDevice>(Arc<Delayed<B::Of<'bound>>>);
+struct InterruptHandler<'bound, B: BoundDevice>(Arc<Delayed<B::Of<'bound>>>);
 
-impl<B: BoundDevice> irq::Handler for Interrupt<'_, B> {
+impl<B: BoundDevice> irq::Handler for InterruptHandler<'_, B> {
     fn handle(&self) -> IrqReturn {
         if B::interrupt(&self.0) {
             IrqReturn::Handled

@@ -3,7 +3,7 @@
 //! How copies are divided for an I/OAT device, and how many of its transfers are in the slots at a time.
 
 use super::*;
-use engines::{ioat::plan::Plan as IoatPlan, plan::Plan as _};
+use engines::{ioat::plan::IoatPlan, plan::Plan as _};
 
 const LARGEST: u64 = 1 << 20;
 const QUANTUM: u64 = 256 << 10;

@@ -97,7 +97,7 @@ fn users_of_many_slots_never_see_each_others_bytes() {
     for _ in 0..200 {
         let depth = 1 + random.below(6) as usize;
         let mut queue = TestQueue::new();
-        queue.open(Plan::new(ZEROS), Flight::new(depth, u64::MAX).unwrap());
+        queue.open(EduPlan::new(ZEROS), Flight::new(depth, u64::MAX).unwrap());
         let lanes: Vec<_> = (0..3).map(|_| lane(&mut queue).0).collect();
         let mut memory = vec![None; SIZE as usize];
         let mut posted = VecDeque::new();
