@@ -62,7 +62,8 @@ use kernel::{
     }, //
 };
 
-/// A device.
+/// What the files of a node share. It exists until the last file is closed, also after the device is
+/// gone.
 pub(crate) struct Device {
     /// The guard of the engines. It is open while the device is bound.
     guard: EngineGuard,

@@ -224,7 +224,7 @@ impl DmaEngine for Hardware<'_> {
 
 #[cfg(CONFIG_FAULT_INJECTION)]
 impl Hardware<'_> {
-    /// Injects a fault.
+    /// Injects a device fault, as a command of the file `inject` in debugfs.
     pub(crate) fn inject(&self, command: &str) -> Result {
         match self {
             Self::Edu(edu) => edu.inject(command),

@@ -32,7 +32,7 @@ use kernel::{
 
 /// The queue, and the times that the watchdog needs.
 pub(super) struct ChannelState {
-    /// The queue.
+    /// Closed while no engine is bound.
     pub(super) queue: Queue,
     /// The time at which the oldest transfer was started, in nanoseconds.
     pub(super) since: u64,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A command of io_uring that waits for one request.
+//! Commands of io_uring: one request each, whose result ends the command.
 
 use super::traced::Traced;
 use crate::{

@@ -255,8 +255,9 @@ impl Delayed<Engine<'_>> {
         }
     }
 
-    /// Handles the ends of the oldest transfers, of up to [`STEP`](Self::STEP), as far as one notice
-    /// suffices for them, and starts the next ones. `progress` is a function of [`DmaEngine`].
+    /// Handles the ends of up to [`STEP`](Self::STEP) of the oldest transfers, and starts the next
+    /// ones. Ends as soon as one notice does not suffice for those that have ended: at a request of
+    /// another lane, or with a waiter. `progress` is a function of [`DmaEngine`].
     fn reap(&self, state: &mut ChannelState, progress: impl Fn(usize) -> Progress) -> Reaped {
         let mut reaped = Reaped::default();
         let mut ended = Ended::Nothing;

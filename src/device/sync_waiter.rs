@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A thread that waits for one request.
+//! TRANSFER, read(2) and write(2): a thread sleeps until its request has ended.
 
 use super::traced::Traced;
 use crate::{

@@ -61,7 +61,8 @@ pub(crate) enum Progress {
 /// `wait_idle` and [`leak_memory`](Self::leak_memory) can be called at the same time as other
 /// functions. All others are called one at a time, under a lock.
 pub(crate) trait DmaEngine {
-    /// Returns its properties.
+    /// Returns what the scheduler, the watchdog and INFO need to know about the engine. It never
+    /// changes.
     fn abilities(&self) -> Abilities;
 
     /// Returns whether the device responds with its identification. A device that no longer decodes

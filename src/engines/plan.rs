@@ -25,7 +25,7 @@ pub(crate) trait Payload {
 
 /// The next transfer of a request.
 pub(crate) struct Cut<T> {
-    /// The transfer.
+    /// What the engine is to execute.
     pub(crate) transfer: T,
     /// Bytes that it moves.
     pub(crate) moves: u64,
@@ -42,7 +42,7 @@ pub(crate) struct Cut<T> {
 /// The engine does the transfers in the order in which [`cut`](Self::cut) returns them. After a
 /// transfer has failed, the engine does none of the later ones; `cut` returns them again.
 pub(crate) trait Plan<R> {
-    /// A transfer.
+    /// What the engine executes at once.
     type Transfer;
 
     /// The position within a piece; by default its first transfer.

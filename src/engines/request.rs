@@ -111,7 +111,7 @@ impl<B: Backing> Request<B> {
         [Some(one), other].into_iter().flatten()
     }
 
-    /// The operation.
+    /// What is moved, from where to where.
     pub(crate) fn operation(&self) -> &Operation<B> {
         &self.operation
     }

@@ -78,7 +78,6 @@ pub(crate) enum Direction {
 /// bus addresses, [`Backing`](crate::engines::request::Backing).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DeviceTransfer {
-    /// The direction.
     pub(crate) direction: Direction,
     /// Bus address of the first byte in the buffer.
     pub(crate) address: u64,

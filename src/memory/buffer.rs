@@ -65,7 +65,8 @@ enum Origin {
     },
 }
 
-/// A buffer.
+/// Memory that programs and the device access, with a handle in one context. Mappings, requests and
+/// exported dma-bufs hold references to it.
 pub(crate) struct Buffer {
     pool: Arc<Pool>,
     pub(super) memory: Shared<Charge>,

@@ -81,7 +81,7 @@ pub(crate) struct Taken<T: QueueTypes> {
 }
 
 impl<T: QueueTypes> Taken<T> {
-    /// The request.
+    /// The request, whose memory the engine may still access.
     pub(crate) fn request(&self) -> Option<&T::Request> {
         self.job.request()
     }
@@ -284,9 +284,8 @@ impl<T: QueueTypes> Flight<T> {
 
 /// A transfer to post.
 pub(crate) struct Issue<T: QueueTypes> {
-    /// Its slot.
+    /// The slot to post it in.
     pub(crate) slot: usize,
-    /// The transfer.
     pub(crate) transfer: <PlanOf<T> as Plan<T::Request>>::Transfer,
     /// Whether its end must raise an interrupt.
     pub(crate) interrupt: bool,

@@ -95,8 +95,8 @@ impl SyncId {
 pub(crate) struct Job<T: QueueTypes> {
     /// [`None`] in a blank job, and in the completion of a request that the engine still has.
     pub(super) request: Option<T::Request>,
-    /// The thread or command that waits for this request; [`None`] for a request of SUBMIT, whose completion
-    /// WAIT collects.
+    /// The thread or command that waits for this request; [`None`] for a request of SUBMIT, whose
+    /// completion WAIT collects.
     pub(super) waiter: Option<T::Waiter>,
     pub(super) sync: SyncId,
     pub(super) cookie: u64,
@@ -106,7 +106,7 @@ pub(crate) struct Job<T: QueueTypes> {
     /// in a job with a waiter: it has no link, and is not cancelled by its cookie if it
     /// has begun.
     pub(super) link_failed: bool,
-    /// Result. `ECANCELED` until the job has run.
+    /// `ECANCELED` until the job has run.
     pub(super) outcome: Result,
     pub(super) bytes: u64,
     submitted: u64,
@@ -174,17 +174,17 @@ impl<T: QueueTypes> Job<T> {
         self.outcome = outcome;
     }
 
-    /// The request.
+    /// [`None`] in a blank job, and in the completion of a request that the engine still has.
     pub(crate) fn request(&self) -> Option<&T::Request> {
         self.request.as_ref()
     }
 
-    /// Its cookie.
+    /// The number by which the program identifies the request.
     pub(crate) fn cookie(&self) -> u64 {
         self.cookie
     }
 
-    /// Its result.
+    /// `ECANCELED` until the job has run.
     pub(crate) fn outcome(&self) -> Result {
         self.outcome
     }

@@ -72,7 +72,7 @@ impl<T: QueueTypes> Linked for LaneEntry<T> {
     }
 }
 
-/// All lanes.
+/// The lanes of all clients of one engine.
 ///
 /// # Invariants
 ///
@@ -391,8 +391,9 @@ impl<T: QueueTypes> Lanes<T> {
         }
     }
 
-    /// Moves a lane to the end of a list. This is the position before `served`, because that lane has
-    /// just had its turn. The same applies to the user of the lane.
+    /// Moves a lane to the end of a list: before `served`, if the engine executes requests of that lane.
+    /// It has left the head of the list for its turn, and the lists are circular, so that what comes
+    /// before it comes last. The same applies to the user of the lane.
     fn move_to(&mut self, lane: LaneId, state: RunState, served: Option<LaneId>) {
         let Some(entry) = self.lanes.get_mut(lane.0) else {
             return;

@@ -309,8 +309,8 @@ impl<T: QueueTypes> Queue<T> {
         }
     }
 
-    /// Whether one [notice](Self::notice_of) suffices for `ended` and for the end of the oldest
-    /// transfer.
+    /// Whether one [notice](Self::notice_of) suffices for `ended` and for what the end of the oldest
+    /// transfer will be: both concern the same lane, and no waiter.
     pub(crate) fn is_next_for(&self, ended: &Ended<T>) -> bool {
         match ended {
             Ended::Nothing => !self.flight.is_idle(),
@@ -319,6 +319,7 @@ impl<T: QueueTypes> Queue<T> {
         }
     }
 
+    /// Makes the notice of a change; [`None`] if the lane was removed, because then no thread waits.
     pub(super) fn notice(&self, lane: LaneId, change: Change) -> Option<Notice<T>> {
         // No more completions will come: also threads that wait for more than there are must wake.
         let change = if self.closed.is_some() {

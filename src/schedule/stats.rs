@@ -6,7 +6,7 @@
 //!
 //! No hardware and no bindings: also compiled and tested on the host.
 
-/// Counters.
+/// Numbers of events since the device was bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counters {
     /// Transfers that the engine has ended.
@@ -102,7 +102,7 @@ impl Histogram {
 /// Statistics that the queue's lock protects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stats {
-    /// Counters.
+    /// Numbers of events since the device was bound.
     pub(crate) counters: Counters,
     /// Time from submission to the end of a request.
     pub(crate) latency: Histogram,

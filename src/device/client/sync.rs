@@ -85,6 +85,7 @@ impl Client {
         match abandoned {
             AbandonedWait::Ended => match waiter.take_answer() {
                 Some(answer) => self.outcome(answer, waiter),
+                // Not reached: a request that has ended is answered.
                 None => Err(ERESTARTNOHAND),
             },
             // The engine has not begun the request.

@@ -40,7 +40,7 @@ register! {
 const DMA_CAUSE: u32 = 0x100;
 
 impl Edu<'_> {
-    /// Runs a command.
+    /// Runs a command, as above.
     ///
     /// # Errors
     ///

@@ -209,7 +209,7 @@ impl<M: Exportable> Operations<M> {
                 size: memory.size(),
             };
             // SAFETY: The memory is not freed before the access has ended. The driver imports for a
-            // device that it does DMA with, and unmaps the memory before it gives up the device.
+            // device that it does DMA with, and unmaps the memory before it releases the device.
             let table = unsafe { DmaTable::map(importer, &bytes, direction)? };
             let table = KBox::new(table, GFP_KERNEL)?;
             memory.exported().begin(access);
