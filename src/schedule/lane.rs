@@ -113,8 +113,6 @@ pub(crate) struct CancelScan {
     pub(super) cancels_begun: bool,
     /// The number of cancelled requests.
     pub(crate) cancelled: usize,
-    /// The number of completed requests: also those that are linked to one that had failed before.
-    pub(super) completed: usize,
     /// The last request was cancelled, and with it those that are linked to it.
     cancels_links: bool,
     /// The lane has completions without a notice.
@@ -152,7 +150,7 @@ impl<T: QueueTypes> Lane<T> {
         };
         let outstanding = self.pending - held;
         LaneState {
-            waiting: self.scanned.len() + self.waiting.len(),
+            waiting: self.waiting(),
             running: self.running,
             completed,
             outstanding,
@@ -160,6 +158,12 @@ impl<T: QueueTypes> Lane<T> {
             room: DEPTH.saturating_sub(outstanding + completed + self.reserved),
             closed: false,
         }
+    }
+
+    /// The number of requests that wait.
+    #[inline]
+    pub(super) fn waiting(&self) -> usize {
+        self.scanned.len() + self.waiting.len()
     }
 
     /// The number of completions that are not collected.
@@ -455,7 +459,6 @@ impl<T: QueueTypes> Lane<T> {
             cookie,
             cancels_begun,
             cancelled: 0,
-            completed: 0,
             cancels_links: false,
             unnotified: false,
             begun: false,
@@ -492,7 +495,6 @@ impl<T: QueueTypes> Lane<T> {
             }
             job.end(Err(ECANCELED));
             let waiter = self.complete(job, deferred);
-            scan.completed += 1;
             scan.cancelled += usize::from(scan.cancels_links);
             if waiter.is_some() {
                 return (true, waiter);

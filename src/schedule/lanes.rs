@@ -329,9 +329,9 @@ impl<T: QueueTypes> Lanes<T> {
             cursor.number += 1;
             return None;
         };
-        let before = at.state().waiting;
+        let before = at.waiting();
         let (more, waiter) = at.fail_batch(error, deferred);
-        let failed = before - at.state().waiting;
+        let failed = before - at.waiting();
         if !more {
             cursor.number += 1;
         }
@@ -355,23 +355,26 @@ impl<T: QueueTypes> Lanes<T> {
         !self.is_end(cursor)
     }
 
-    /// Continues a scan for requests to cancel; returns whether there may be more, and a waiter to be
-    /// woken.
+    /// Continues a scan for requests to cancel. Returns whether there may be more; the number of
+    /// requests that are completed, which includes those linked to one that had failed before; and a
+    /// waiter to be woken.
     pub(super) fn cancel_step(
         &mut self,
         lane: LaneId,
         scan: &mut CancelScan,
         deferred: &mut Fifo<DeferredOf<T>>,
-    ) -> (bool, Option<T::Waiter>) {
-        let (more, waiter) = match self.get_mut(lane) {
-            Some(at) => at.cancel_step(scan, deferred),
-            None => (false, None),
+    ) -> (bool, usize, Option<T::Waiter>) {
+        let Some(at) = self.get_mut(lane) else {
+            return (false, 0, None);
         };
+        let before = at.waiting();
+        let (more, waiter) = at.cancel_step(scan, deferred);
+        let completed = before - at.waiting();
         // Between two steps, the lane keeps its position, even if its first request cannot be taken.
         if !more || !self.has_turns(lane) {
             self.requeue(lane, None);
         }
-        (more, waiter)
+        (more, completed, waiter)
     }
 
     /// Returns whether a lane is in a list of lanes that get turns.

@@ -452,12 +452,12 @@ impl<T: QueueTypes> Queue<T> {
 
     /// Continues to cancel.
     pub(crate) fn cancel_step(&mut self, lane: LaneId, scan: &mut CancelScan) -> Step<T> {
-        let (cancelled, completed) = (scan.cancelled, scan.completed);
-        let (more, waiter) = self
-            .lanes
-            .cancel_step(lane, scan, &mut self.deferred.memory);
+        let cancelled = scan.cancelled;
+        let (more, completed, waiter) =
+            self.lanes
+                .cancel_step(lane, scan, &mut self.deferred.memory);
         // CAST: a small number.
-        self.stats.counters.completed += (scan.completed - completed) as u64;
+        self.stats.counters.completed += completed as u64;
         if !more && scan.begun && scan.cancels_begun {
             // The engine may have begun it during the scan.
             if self.cancel_begun(lane, scan.cookie).is_some() {
