@@ -90,7 +90,7 @@ impl<T: QueueTypes> Taken<T> {
 /// A transfer that was posted, in a slot.
 pub(super) struct Posted {
     /// The number of its request.
-    pub(super) active: usize,
+    pub(super) number: usize,
     pub(super) moves: u64,
     pub(super) completes: u64,
 }
@@ -223,7 +223,7 @@ impl<T: QueueTypes> Flight<T> {
         if self.is_full() {
             return None;
         }
-        self.get_mut(slot.active)?.slots += 1;
+        self.get_mut(slot.number)?.slots += 1;
         let mut number = self.oldest + self.used;
         if number >= self.slots.len() {
             number -= self.slots.len();
@@ -244,7 +244,7 @@ impl<T: QueueTypes> Flight<T> {
     /// Whether the transfer that ends next is one of this lane, without a waiter.
     pub(super) fn is_next_for(&self, lane: LaneId) -> bool {
         let slot = self.slots.get(self.oldest).and_then(Option::as_ref);
-        let active = slot.and_then(|slot| self.active.get(slot.active));
+        let active = slot.and_then(|slot| self.active.get(slot.number));
         active.is_some_and(|active| active.lane == Some(lane) && !active.waited_for())
     }
 
@@ -252,7 +252,7 @@ impl<T: QueueTypes> Flight<T> {
     pub(super) fn newest_lane(&self) -> Option<LaneId> {
         let last = (self.oldest + self.used.checked_sub(1)?) % self.slots.len();
         self.active
-            .get(self.slots.get(last)?.as_ref()?.active)?
+            .get(self.slots.get(last)?.as_ref()?.number)?
             .lane
     }
 
@@ -266,7 +266,7 @@ impl<T: QueueTypes> Flight<T> {
         if self.oldest == self.slots.len() {
             self.oldest = 0;
         }
-        self.get_mut(slot.active)?.slots -= 1;
+        self.get_mut(slot.number)?.slots -= 1;
         Some(slot)
     }
 
@@ -277,8 +277,8 @@ impl<T: QueueTypes> Flight<T> {
         // INVARIANT: the last slot in use is vacant now.
         self.used -= 1;
         self.moves -= slot.moves;
-        self.get_mut(slot.active)?.slots -= 1;
-        Some(slot.active)
+        self.get_mut(slot.number)?.slots -= 1;
+        Some(slot.number)
     }
 }
 

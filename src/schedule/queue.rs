@@ -151,7 +151,7 @@ pub(crate) struct Queue<T: QueueTypes> {
 pub(super) struct Turn {
     pub(super) lane: LaneId,
     /// The number of the request that is being divided.
-    pub(super) active: usize,
+    pub(super) number: usize,
     /// The cost that is left.
     pub(super) quantum: u64,
 }

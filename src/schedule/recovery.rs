@@ -48,7 +48,7 @@ impl<T: QueueTypes> Queue<T> {
 
     /// Issues no more transfers of the request of this number.
     pub(super) fn stop_turn(&mut self, number: usize) {
-        if self.turn.is_some_and(|turn| turn.active == number) {
+        if self.turn.is_some_and(|turn| turn.number == number) {
             self.end_turn();
         }
     }
@@ -187,7 +187,7 @@ impl<T: QueueTypes> Queue<T> {
             plan.invalidate();
         }
         let turn = self.turn;
-        let active = turn.and_then(|turn| self.flight.get_mut(turn.active));
+        let active = turn.and_then(|turn| self.flight.get_mut(turn.number));
         if let Some(active) = active {
             active.restart();
         }

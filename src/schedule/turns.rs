@@ -49,13 +49,13 @@ impl<T: QueueTypes> Queue<T> {
     fn begin_turn(&mut self) -> Option<Turn> {
         let quantum = self.plan.as_ref()?.quantum();
         let (lane, next) = self.lanes.take_next()?;
-        let active = match next {
+        let number = match next {
             Next::Continue(number) => number,
             Next::Begin(job) => self.flight.add(job, lane)?,
         };
         let turn = Turn {
             lane,
-            active,
+            number,
             quantum,
         };
         self.turn = Some(turn);
@@ -64,7 +64,7 @@ impl<T: QueueTypes> Queue<T> {
 
     /// Issues the next transfer of a turn; [`None`] if there is none.
     fn cut(&mut self, turn: Turn) -> Option<Issue<T>> {
-        let active = self.flight.get_mut(turn.active)?;
+        let active = self.flight.get_mut(turn.number)?;
         let job = active.job.as_ref()?;
         let request = job.request.as_ref()?;
         let plan = self.plan.as_mut()?;
@@ -73,7 +73,7 @@ impl<T: QueueTypes> Queue<T> {
         let is_last = cut.ends_piece && active.issued >= active.length;
         let is_thread = job.waiter.as_ref().is_some_and(RequestWaiter::is_thread);
         let slot = self.flight.post(Posted {
-            active: turn.active,
+            number: turn.number,
             moves: cut.moves,
             completes: cut.completes,
         })?;
@@ -96,16 +96,16 @@ impl<T: QueueTypes> Queue<T> {
         let Some(Next::Begin(job)) = next else {
             return false;
         };
-        let active = self.flight.add(job, turn.lane);
-        if let (Some(turn), Some(active)) = (&mut self.turn, active) {
-            turn.active = active;
+        let number = self.flight.add(job, turn.lane);
+        if let (Some(turn), Some(number)) = (&mut self.turn, number) {
+            turn.number = number;
         }
         true
     }
 
     fn end_turn_after(&mut self, turn: Turn, is_last: bool) {
         if !is_last {
-            self.lanes.continue_later(turn.lane, turn.active);
+            self.lanes.continue_later(turn.lane, turn.number);
         }
         self.end_turn();
     }
@@ -122,7 +122,7 @@ impl<T: QueueTypes> Queue<T> {
         let turn = self.turn;
         self.end_turn();
         if let Some(turn) = turn {
-            self.restart(turn.active);
+            self.restart(turn.number);
         }
     }
 
@@ -143,7 +143,7 @@ impl<T: QueueTypes> Queue<T> {
         let Some(slot) = self.flight.reap() else {
             return Ended::Nothing;
         };
-        let number = slot.active;
+        let number = slot.number;
         if transferred.is_ok() {
             self.stats.counters.transfers += 1;
             self.stats.counters.bytes += slot.moves;
@@ -196,7 +196,7 @@ impl<T: QueueTypes> Queue<T> {
     /// Returns a request that uses no slot to its lane, unless its turn continues. One that is
     /// cancelled is completed by [`fail_links`](Self::fail_links).
     pub(super) fn return_to_lane(&mut self, number: usize) {
-        if self.turn.is_some_and(|turn| turn.active == number) {
+        if self.turn.is_some_and(|turn| turn.number == number) {
             return;
         }
         let cancelled = self.flight.is_cancelled(number);
@@ -219,7 +219,7 @@ impl<T: QueueTypes> Queue<T> {
             return;
         }
         // In reverse order, because each is put at the head of its lane.
-        let mut newest = self.turn.map(|turn| turn.active);
+        let mut newest = self.turn.map(|turn| turn.number);
         self.end_turn();
         loop {
             if let Some(newest) = newest.filter(|newest| Some(*newest) != number) {
@@ -246,7 +246,7 @@ impl<T: QueueTypes> Queue<T> {
         let Some(taken) = self.flight.remove(number) else {
             return Ended::Nothing;
         };
-        let is_in_turn = self.turn.is_some_and(|turn| turn.active == number);
+        let is_in_turn = self.turn.is_some_and(|turn| turn.number == number);
         self.stuck = self.stuck && self.flight.find(|active| active.overdue).is_some();
         let ended = self.complete(taken, outcome, now);
         if is_in_turn {

@@ -122,7 +122,7 @@
  * @capabilities:       out: RDMA_CAP_* of the device
  * @device_memory_size: out: size of the device memory in bytes; 0: it has none
  * @max_transfer_size:  out: size of the largest transfer in bytes; longer copies
- *                      are divided into pieces of this size or less
+ *                      are divided into transfers of this size or less
  * @max_buffer_size:    out: RDMA_MAX_BUFFER_SIZE of the driver
  * @queue_depth:        out: RDMA_QUEUE_DEPTH of the driver
  * @engine_depth:       out: maximum number of transfers in the engine at a time
