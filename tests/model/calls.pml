@@ -106,7 +106,7 @@ inline enqueue(has_thread) {
 			:: else ->
 				place[me] = IN_LANE;
 				has_lane[me] = true;
-				has_caller[me] = has_thread;
+				has_waiter[me] = has_thread;
 				advance()
 			fi;
 			leave()

@@ -38,7 +38,7 @@ inline release_hold(u) {
 inline complete(u) {
 	if
 	:: !has_lane[u] -> place[u] = DEFERRED
-	:: has_lane[u] && has_caller[u] ->
+	:: has_lane[u] && has_waiter[u] ->
 		place[u] = ANSWERED;
 		answer[u] = ENDED;
 		wake(u, IN_TRANSFER)
@@ -49,16 +49,16 @@ inline complete(u) {
 		wake(u, IN_WAIT)
 	fi;
 	has_lane[u] = false;
-	has_caller[u] = false
+	has_waiter[u] = false
 }
 
 /* src/schedule/recovery.rs: abandon */
 inline abandon(u) {
 	has_lane[u] = false;
-	has_caller[u] = false
+	has_waiter[u] = false
 }
 
-/* src/schedule/recovery.rs: fail_caller */
+/* src/schedule/recovery.rs: fail_waiter */
 inline fail_begun(u) {
 	answer[u] = FAILED;
 	wake(u, IN_TRANSFER);
@@ -109,7 +109,7 @@ inline time_out(has_timed_out) {
 	has_timed_out = !is_overdue;
 	if
 	:: is_overdue || !has_lane[flight]
-	:: !is_overdue && has_lane[flight] && has_caller[flight] -> fail_begun(flight)
+	:: !is_overdue && has_lane[flight] && has_waiter[flight] -> fail_begun(flight)
 	:: else ->
 		completed[flight] = true;
 		wake(flight, IN_WAIT);
@@ -135,7 +135,7 @@ inline fail_waiting() {
 	d_step {
 		more = refuses();
 		if
-		:: is_closed && flight != NO_REQUEST && has_caller[flight] -> fail_begun(flight)
+		:: is_closed && flight != NO_REQUEST && has_waiter[flight] -> fail_begun(flight)
 		:: else
 		fi
 	}

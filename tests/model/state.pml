@@ -46,7 +46,7 @@ byte files[USERS];	/* the references to the struct file: descriptor and mappings
 
 byte place[USERS];	/* where the request is */
 bool has_lane[USERS];	/* Active::lane is Some, or it is in its lane */
-bool has_caller[USERS];	/* Job::caller is Some */
+bool has_waiter[USERS];	/* Job::waiter is Some */
 bool holds[USERS];	/* BufferHold::buffer is Some */
 byte left[USERS];	/* its transfers that have not ended */
 
