@@ -34,8 +34,8 @@ pub(crate) use bound::{
 };
 pub(crate) use channel::Channel;
 pub(crate) use client::{
+    collect::completion,
     command::CommandState,
-    completion_ring::completion,
     reservation::Reservation,
     Client, //
 };

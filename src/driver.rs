@@ -146,18 +146,7 @@ impl NodeDriver for RdmaDriver {
             Enabled::new(pdev).map_err(|e| probe_error(pdev, "cannot enable the device", e))?;
         let enabled = Arc::new(enabled, GFP_KERNEL)?;
 
-        let mut hardware = Hardware::all(model, pdev)?;
-        for engine in &hardware {
-            // A transfer that was started before the probe must not write to memory of this driver.
-            let most_ms = engine.abilities().overdue_ms;
-            engine.wait_idle(most_ms).map_err(|e| {
-                probe_error(
-                    pdev,
-                    "a transfer that was started before the probe does not end",
-                    e,
-                )
-            })?;
-        }
+        let mut hardware = idle_hardware(pdev, model)?;
         enabled.set_master();
 
         let (vectors, interrupt) = VectorType::allocate(pdev, hardware.len())?;
@@ -176,22 +165,7 @@ impl NodeDriver for RdmaDriver {
         let info = device_info(&abilities, dma_bits, interrupt);
         let device = Device::new(node, guard.clone(), pool, hardware.len(), info)?;
 
-        let mut engines = KVec::with_capacity(hardware.len(), GFP_KERNEL)?;
-        for (mut hardware, channel) in hardware.into_iter().zip(device.channels()) {
-            let plan = hardware.prepare(setup).map_err(|e| {
-                // The device may still access memory of `hardware`, which is freed after this.
-                enabled.clear_master();
-                probe_error(pdev, "cannot prepare the device", e)
-            })?;
-            let engine = Engine::new(
-                pdev.as_ref(),
-                (hardware, plan),
-                enabled.clone(),
-                channel.clone(),
-                interrupt.kind(),
-            )?;
-            engines.push(engine, GFP_KERNEL)?;
-        }
+        let engines = prepare_engines(pdev, hardware, setup, &enabled, &device, interrupt.kind())?;
         let (major, minor) = abilities.version;
         dev_info!(
             pdev,
@@ -209,6 +183,57 @@ impl NodeDriver for RdmaDriver {
             device,
         })
     }
+}
+
+/// Returns the engines of a device, which execute no transfers.
+///
+/// # Errors
+///
+/// [`ENODEV`] if a transfer does not end; those of [`Hardware::all`].
+fn idle_hardware<'bound>(
+    pdev: &'bound pci::Device<Core<'_>>,
+    model: Model,
+) -> Result<KVec<Hardware<'bound>>> {
+    let hardware = Hardware::all(model, pdev)?;
+    for engine in &hardware {
+        // A transfer that was started before the probe must not write to memory of this driver.
+        let most_ms = engine.abilities().overdue_ms;
+        engine.wait_idle(most_ms).map_err(|e| {
+            probe_error(
+                pdev,
+                "a transfer that was started before the probe does not end",
+                e,
+            )
+        })?;
+    }
+    Ok(hardware)
+}
+
+/// Prepares the engines, one for each channel of `device`, and opens their queues.
+///
+/// # Errors
+///
+/// [`ENODEV`] if an engine cannot be prepared; [`ENOMEM`].
+fn prepare_engines<'bound>(
+    pdev: &'bound pci::Device<Core<'_>>,
+    hardware: KVec<Hardware<'bound>>,
+    setup: Setup,
+    enabled: &Arc<Enabled<'bound>>,
+    device: &Device,
+    kind: InterruptKind,
+) -> Result<KVec<Engine<'bound>>> {
+    let mut engines = KVec::with_capacity(hardware.len(), GFP_KERNEL)?;
+    for (mut hardware, channel) in hardware.into_iter().zip(device.channels()) {
+        let plan = hardware.prepare(setup).map_err(|e| {
+            // The device may still access memory of `hardware`, which is freed after this.
+            enabled.clear_master();
+            probe_error(pdev, "cannot prepare the device", e)
+        })?;
+        let (dev, enabled, channel) = (pdev.as_ref(), enabled.clone(), channel.clone());
+        let engine = Engine::new(dev, (hardware, plan), enabled, channel, kind)?;
+        engines.push(engine, GFP_KERNEL)?;
+    }
+    Ok(engines)
 }
 
 /// The type of the interrupt vectors of a device.

@@ -2,9 +2,9 @@
 
 //! The client of a context: its lane in the queue of an engine.
 
-mod collect;
+pub(super) mod collect;
 pub(super) mod command;
-pub(super) mod completion_ring;
+mod completion_ring;
 mod job_cache;
 mod membership;
 pub(super) mod reservation;

@@ -17,9 +17,20 @@ use crate::{
             signal::Pending,
             wait::Woken, //
         }, //
-    }, //
+    },
+    uapi, //
 };
 use kernel::prelude::*;
+
+/// Returns the completion of a request, as a program gets it.
+pub(crate) fn completion(cookie: u64, bytes: u64, outcome: Result) -> uapi::rdma_completion {
+    uapi::rdma_completion {
+        cookie,
+        bytes,
+        status: outcome.err().map_or(0, Error::to_errno),
+        reserved: 0,
+    }
+}
 
 /// The event that has ended the wait before enough requests are completed.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,10 @@
 //! The completion ring of a context: completions in memory that the program maps.
 
 use super::{
-    collect::WaitEnd,
+    collect::{
+        completion,
+        WaitEnd, //
+    },
     Client, //
 };
 use crate::{
@@ -30,16 +33,6 @@ use kernel::{
 static_assert!(SharedRing::ENTRIES == schedule::DEPTH);
 static_assert!(size_of::<uapi::rdma_completion>() <= SharedRing::ENTRY_SIZE);
 static_assert!(cfg!(target_endian = "little"));
-
-/// Returns the completion of a request, as a program gets it.
-pub(crate) fn completion(cookie: u64, bytes: u64, outcome: Result) -> uapi::rdma_completion {
-    uapi::rdma_completion {
-        cookie,
-        bytes,
-        status: outcome.err().map_or(0, Error::to_errno),
-        reserved: 0,
-    }
-}
 
 impl RingMemory for Arc<SharedRing> {
     fn head(&self) -> u32 {
