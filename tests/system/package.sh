@@ -28,6 +28,10 @@ header_compiles() {
 }
 header_is_the_drivers() { cmp "$root/usr/include/rust-dma/rdma.h" "$root/usr/src/rust-dma-$version/src/uapi/rdma.h"; }
 tool_runs() { [[ $(inside rdmactl --version) == "rdmactl $version" ]]; }
+# 2.36. Then `make user` builds a tool for that machine, too (user/rdmactl/build.rs).
+tool_runs_with_the_c_library_of_debian_12() {
+	[[ $({ echo 2.36; objdump -T "$root/usr/bin/rdmactl" | grep -oP 'GLIBC_\K[0-9.]+'; } | sort -V | tail -n 1) == 2.36 ]]
+}
 # Most of those whose names the compiler has left in the tool (for the messages of panics).
 licenses_are_there() {
 	local crate count=0
@@ -122,6 +126,7 @@ remove() {
 purge() { rm -f "$root/srv/job"; quietly inside dpkg --purge "${names[@]}" && files | diff /tmp/files -; }
 
 tests=(install module_is_built module_is_for_this_kernel module_is_this_driver metadata_is_the_same module_is_signed headers_are_untouched
-	nothing_is_left_of_the_build header_compiles header_is_the_drivers tool_runs licenses_are_there rule_is_valid group_exists manual_pages
-	completion_in_bash completion_in_zsh completion_in_fish works_in_a_guest node_is_there_already works_with_secure_boot remove purge)
+	nothing_is_left_of_the_build header_compiles header_is_the_drivers tool_runs tool_runs_with_the_c_library_of_debian_12 licenses_are_there
+	rule_is_valid group_exists manual_pages completion_in_bash completion_in_zsh completion_in_fish
+	works_in_a_guest node_is_there_already works_with_secure_boot remove purge)
 run_tests first "${tests[@]}"
