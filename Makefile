@@ -45,7 +45,7 @@ release: setup ## make the files of a release from the current commit, into buil
 run: modules samples-c ## boot Debian's kernel, load the driver, transfer data to the device and back
 	@vm/boot $(tour_guest) -- $(tour)
 
-sample: modules samples $(if $(shell grep -s '^# guest:.*--ioat' samples/$(S)/run),ioat) ## run an application of mapping and DMA in the guest; S=name: see samples/README.md
+sample: $(if $(and $(S),$(wildcard samples/$(S)/run)),modules samples) $(if $(shell grep -s '^# guest:.*--ioat' samples/$(S)/run),ioat) ## run an application of mapping and DMA in the guest; S=name: see samples/README.md
 	@samples/boot $(S)
 
 test: modules samples tests-built deb ## run the tests; T=name runs one, T=g01 those of a promise
@@ -105,7 +105,7 @@ rust-analyzer: setup ## write rust-project.json, for editors with rust-analyzer
 	@vm/rust-analyzer
 
 clean: ## remove built files
-	rm -rf build rust-project.json
+	rm -rf build rust-project.json user/target user/python/build user/python/src/*.egg-info user/python/*.egg-info
 
 distclean: clean ## remove the cache with the build root, too
 	@vm/distclean

@@ -171,7 +171,7 @@ fn has_address(device: &Device, wanted: &str) -> bool {
     address.eq_ignore_ascii_case(wanted) || short.eq_ignore_ascii_case(wanted)
 }
 
-/// [DOMAIN:]BUS:DEVICE.FUNCTION, in hexadecimal.
+/// \[DOMAIN:\]BUS:DEVICE.FUNCTION, in hexadecimal.
 fn is_address(word: &str) -> bool {
     let parts: Vec<_> = word.split([':', '.']).collect();
     (3..=4).contains(&parts.len())

@@ -36,8 +36,9 @@ impl Instance {
     pub fn create() -> Result<Self, Failure> {
         let there = TRACEFS.iter().map(Path::new).find(|path| path.join("instances").is_dir());
         let Some(there) = there else {
-            let what = "cannot access the kernel's tracing: this needs root, and `mount -t tracefs tracefs /sys/kernel/tracing`";
-            return Err(Failure::Unavailable(what.into()));
+            let root = if rustix::process::geteuid().is_root() { "" } else { "root, and " };
+            let what = "cannot access the kernel's tracing: this needs";
+            return Err(Failure::Unavailable(format!("{what} {root}`mount -t tracefs tracefs /sys/kernel/tracing`")));
         };
         if !there.join("events/rust_dma").is_dir() {
             return Err(Failure::Unavailable(

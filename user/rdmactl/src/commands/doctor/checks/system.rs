@@ -62,12 +62,16 @@ pub fn kernel() -> Finding {
     kernel_of(&release, config.map(|text| text.lines().any(|line| line == "CONFIG_RUST=y")))
 }
 
-/// The advice for a kernel with Rust, without Rust, or of which this is unknown.
-fn kernel_of(release: &str, rust: Option<bool>) -> Finding {
+fn is_too_old(release: &str) -> bool {
     let mut numbers =
         release.split(|character: char| !character.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
-    if (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < KERNEL {
-        let advice = format!("boot {}.{} or newer; Debian has one in its backports", KERNEL.0, KERNEL.1);
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < KERNEL
+}
+
+/// The advice for a kernel with Rust, without Rust, or of which this is unknown.
+fn kernel_of(release: &str, rust: Option<bool>) -> Finding {
+    if is_too_old(release) {
+        let advice = format!("boot {}.{} or newer; Debian 13 has one in its backports", KERNEL.0, KERNEL.1);
         return wrong(format!("Linux {release} is too old"), advice);
     }
     match rust {
@@ -126,6 +130,9 @@ fn module() -> Finding {
         return good("rdma is loaded");
     }
     let release = sysfs::release();
+    if is_too_old(&release) {
+        return Finding::Unknown { found: "not checked: the kernel is too old for it".into() };
+    }
     let dependencies = sysfs::text(format!("/lib/modules/{release}/modules.dep")).unwrap_or_default();
     let installed = dependencies.lines().any(|line| {
         let file = line.split(':').next().unwrap_or_default();
