@@ -138,7 +138,7 @@ impl<'bound> Hardware<'bound> {
         match model {
             Model::Edu => engines.push(Self::Edu(Edu::new(pdev)?), GFP_KERNEL)?,
             Model::Ioat => {
-                let device = ioat::Device::new(pdev)?;
+                let device = ioat::IoatDevice::new(pdev)?;
                 for channel in 0..device.channels() {
                     engines.push(Self::Ioat(Ioat::new(&device, channel)?), GFP_KERNEL)?;
                 }

@@ -21,7 +21,7 @@ use kernel::seq_file::{
 };
 
 #[cfg(CONFIG_FAULT_INJECTION)]
-use crate::kernel_ext::fs::debugfs::command::Command;
+use crate::kernel_ext::fs::debugfs::command::FileCommand;
 
 impl DebugFiles for Device {
     const ATTRIBUTES: &'static [Attribute<Self>] = &[
@@ -40,7 +40,7 @@ impl DebugFiles for Device {
     ];
 
     #[cfg(CONFIG_FAULT_INJECTION)]
-    const COMMANDS: &'static [Command<Self>] = &[Command {
+    const COMMANDS: &'static [FileCommand<Self>] = &[FileCommand {
         name: c"inject",
         run: |device, command| device.inject(command),
     }];

@@ -24,7 +24,7 @@ use super::{
         Transfer, //
     }, //
 };
-use crate::kernel_ext::mm::coherent::Memory;
+use crate::kernel_ext::mm::coherent::CoherentMemory;
 use kernel::{
     device::Bound,
     io::{
@@ -65,7 +65,7 @@ pub(crate) struct Edu<'bound> {
     /// Major and minor.
     version: (u8, u8),
     /// As many zeros as there is device memory.
-    zeros: Memory<'bound>,
+    zeros: CoherentMemory<'bound>,
     #[cfg(CONFIG_FAULT_INJECTION)]
     faults: faults::Faults,
 }
@@ -118,8 +118,8 @@ impl<'bound> Edu<'bound> {
         bar.try_read(regs::DMA_COMMAND)?;
 
         // CAST: The constant is small.
-        let zeros =
-            Memory::new_unaccounted(pdev.as_ref(), device_memory::SIZE as usize).map_err(|e| {
+        let zeros = CoherentMemory::new_unaccounted(pdev.as_ref(), device_memory::SIZE as usize)
+            .map_err(|e| {
                 dev_err!(pdev, "cannot allocate DMA memory within dma_bits: {e:?}\n");
                 ENODEV
             })?;

@@ -94,14 +94,14 @@ const POLLS: usize = 200;
 type Bar<'bound> = pci::Bar<'bound, { regs::BAR_SIZE }>;
 
 /// An I/OAT device, whose channels are engines.
-pub(super) struct Device<'bound> {
+pub(super) struct IoatDevice<'bound> {
     pdev: &'bound pci::Device<Bound>,
     bar: Arc<Bar<'bound>>,
     version: (u8, u8),
     channels: usize,
 }
 
-impl<'bound> Device<'bound> {
+impl<'bound> IoatDevice<'bound> {
     /// Maps the device, and checks its identification.
     ///
     /// # Errors
@@ -158,13 +158,13 @@ pub(crate) struct Ioat<'bound> {
 }
 
 impl<'bound> Ioat<'bound> {
-    /// Resets a channel, which must be less than [`channels`](Device::channels).
+    /// Resets a channel, which must be less than [`channels`](IoatDevice::channels).
     ///
     /// # Errors
     ///
     /// [`ENODEV`] if the channel cannot be reset, or there is no memory for the descriptors. The log
     /// has the reason.
-    pub(super) fn new(device: &Device<'bound>, channel: usize) -> Result<Self> {
+    pub(super) fn new(device: &IoatDevice<'bound>, channel: usize) -> Result<Self> {
         let pdev = device.pdev;
         let ring = DescriptorRing::new(pdev.as_ref()).map_err(|e| {
             dev_err!(pdev, "cannot allocate descriptors: {e:?}\n");

@@ -22,7 +22,7 @@ use crate::{
         },
         gfp::GFP_ACCOUNT_MAYFAIL,
         mm::{
-            coherent::Memory,
+            coherent::CoherentMemory,
             shared::Shared,
             vma::Mappable, //
         }, //
@@ -224,7 +224,7 @@ impl Buffer {
         self.with_coherent(|memory| memory.copy_from(from))
     }
 
-    fn with_coherent(&self, f: impl FnOnce(&Memory<'_>)) -> Result {
+    fn with_coherent(&self, f: impl FnOnce(&CoherentMemory<'_>)) -> Result {
         let revocable = self.memory.memory();
         revocable.with(|memory| memory.coherent().map(f).ok_or(EINVAL))?
     }

@@ -15,7 +15,7 @@ use crate::{
         },
         mm::{
             buffer_memory::BufferMemory,
-            coherent::Memory,
+            coherent::CoherentMemory,
             mapping::{
                 Emptied,
                 Mappings, //
@@ -327,13 +327,13 @@ impl Pool {
         &self,
         dev: &'bound Device<Bound>,
         size: usize,
-    ) -> Result<Memory<'bound>> {
+    ) -> Result<CoherentMemory<'bound>> {
         // An allocation that cannot succeed must not reclaim the memory of other processes.
         let reach = 1usize.checked_shl(self.dma_bits).unwrap_or(usize::MAX);
         let memory = if size > reach {
             Err(ENOMEM)
         } else {
-            Memory::new(dev, size, || self.proceed())
+            CoherentMemory::new(dev, size, || self.proceed())
         };
         memory.inspect_err(|error| {
             if *error == ENOMEM && self.no_memory.allows() {

@@ -34,7 +34,7 @@ pub(super) struct Registry {
 }
 
 /// Room for the memory of a buffer.
-type Entry = RBTreeNodeReservation<u64, Arc<RevocableMemory<Charge>>>;
+type RegistryEntry = RBTreeNodeReservation<u64, Arc<RevocableMemory<Charge>>>;
 
 struct Live {
     memories: RBTree<u64, Arc<RevocableMemory<Charge>>>,
@@ -63,12 +63,12 @@ impl Registry {
     /// # Errors
     ///
     /// [`ENOMEM`].
-    pub(super) fn reserve() -> Result<Entry> {
+    pub(super) fn reserve() -> Result<RegistryEntry> {
         RBTreeNodeReservation::new(GFP_ACCOUNT_MAYFAIL)
     }
 
     /// Adds the memory of a buffer, and returns its id, which [`remove`](Self::remove) takes.
-    pub(super) fn insert(&self, entry: Entry, memory: Arc<RevocableMemory<Charge>>) -> u64 {
+    pub(super) fn insert(&self, entry: RegistryEntry, memory: Arc<RevocableMemory<Charge>>) -> u64 {
         let mut live = self.live.lock();
         let id = live.last_id + 1;
         live.memories.insert(entry.into_node(id, memory));

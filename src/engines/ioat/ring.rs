@@ -8,7 +8,7 @@
 use super::regs;
 use crate::{
     engines::transfer::DirectTransfer,
-    kernel_ext::mm::coherent::Memory, //
+    kernel_ext::mm::coherent::CoherentMemory, //
 };
 use kernel::{
     device::{
@@ -46,8 +46,8 @@ const WRITE_COMPLETION: u64 = 1 << 3;
 ///
 /// All functions but [`new`](Self::new) and [`leak`](Self::leak) are called under the queue's lock.
 pub(super) struct DescriptorRing<'bound> {
-    descriptors: Memory<'bound>,
-    completion: Memory<'bound>,
+    descriptors: CoherentMemory<'bound>,
+    completion: CoherentMemory<'bound>,
     /// The number of the next descriptor.
     next: Atomic<u32>,
     /// The numbers of the descriptors in the slots.
@@ -63,8 +63,8 @@ impl<'bound> DescriptorRing<'bound> {
     pub(super) fn new(dev: &'bound Device<Bound>) -> Result<Self> {
         let ring = Self {
             // The size is a power of two, so that this is one block.
-            descriptors: Memory::new_unaccounted(dev, DESCRIPTORS * DESCRIPTOR_SIZE)?,
-            completion: Memory::new_unaccounted(dev, PAGE_SIZE)?,
+            descriptors: CoherentMemory::new_unaccounted(dev, DESCRIPTORS * DESCRIPTOR_SIZE)?,
+            completion: CoherentMemory::new_unaccounted(dev, PAGE_SIZE)?,
             next: Atomic::new(0),
             numbers: [const { Atomic::new(0) }; SLOTS],
         };

@@ -15,7 +15,7 @@
 //! C header: `include/linux/dma-buf.h`
 
 use super::{
-    exported::Access,
+    exported::DriverAccess,
     reference::DmaBuf, //
 };
 use crate::kernel_ext::{
@@ -77,7 +77,7 @@ pub(crate) trait Exportable: Mappable {
 pub(crate) fn export<M: Exportable>(object: ArcBorrow<'_, M>, access: u32) -> Result<ARef<File>> {
     let memory = object.memory();
     memory.mappings().gate().enter(|| {
-        let revoked = &Operations::<M>::REVOKED_TABLE;
+        let revoked = &DmaBufOperations::<M>::REVOKED_TABLE;
         let create = || create(object.into(), access);
         // SAFETY: The operation `release` calls `forget`. The tables of operations differ in one
         // only, which is called with the lock held.
@@ -92,7 +92,7 @@ fn create<M: Exportable>(object: Arc<M>, access: u32) -> Result<DmaBuf> {
     let info = bindings::dma_buf_export_info {
         exp_name: c"rdma".as_char_ptr(),
         owner: kernel::module::this_module::<crate::LocalModule>().as_ptr(),
-        ops: &Operations::<M>::TABLE,
+        ops: &DmaBufOperations::<M>::TABLE,
         size,
         // CAST: The flags are small.
         flags: access as c_int,
@@ -111,7 +111,7 @@ fn create<M: Exportable>(object: Arc<M>, access: u32) -> Result<DmaBuf> {
     // SAFETY: No other thread uses the file yet, except to list it. The object of the dma-buf, which
     // it holds until `release`, holds the address space.
     unsafe {
-        Operations::<M>::object(dma_buf.as_ptr())
+        DmaBufOperations::<M>::object(dma_buf.as_ptr())
             .memory()
             .mappings()
             .adopt(dma_buf.file())
@@ -123,9 +123,9 @@ fn create<M: Exportable>(object: Arc<M>, access: u32) -> Result<DmaBuf> {
 ///
 /// There is no `attach`: what cannot be imported is refused by [`map_dma_buf`](Self::map_dma_buf).
 /// If `attach` fails, videobuf2 never drops its reference to the dma-buf (`__prepare_dmabuf`, 7.3).
-struct Operations<M>(PhantomData<M>);
+struct DmaBufOperations<M>(PhantomData<M>);
 
-impl<M: Exportable> Operations<M> {
+impl<M: Exportable> DmaBufOperations<M> {
     const TABLE: bindings::dma_buf_ops = bindings::dma_buf_ops {
         vmap: Some(Self::vmap),
         ..Self::REVOKED_TABLE
@@ -297,7 +297,7 @@ impl<M: Exportable> Operations<M> {
             Ok(address) => address,
             Err(e) => return e.to_errno(),
         };
-        object.memory().exported().begin(Access::Lasting);
+        object.memory().exported().begin(DriverAccess::Lasting);
         let vaddr = bindings::iosys_map__bindgen_ty_1 { vaddr: address };
         // SAFETY: By the safety requirement, `map` is valid for writing.
         unsafe {
@@ -336,7 +336,7 @@ impl<M: Exportable> Operations<M> {
         unsafe { rdma_helper_vunmap((*map).__bindgen_anon_1.vaddr) };
         // SAFETY: By the safety requirement, the dma-buf is valid.
         let object = unsafe { Self::object(dma_buf) };
-        object.memory().exported().end(Access::Lasting);
+        object.memory().exported().end(DriverAccess::Lasting);
     }
 }
 
@@ -367,11 +367,11 @@ fn pages(layout: &Layout, size: usize, flags: Flags) -> Result<KVVec<*mut bindin
 /// # Safety
 ///
 /// The attachment must be valid.
-unsafe fn access(attachment: *mut bindings::dma_buf_attachment) -> Access {
+unsafe fn access(attachment: *mut bindings::dma_buf_attachment) -> DriverAccess {
     // SAFETY: The safety requirement is the same.
     if unsafe { bindings::dma_buf_attach_revocable(attachment) } {
-        Access::Revocable
+        DriverAccess::Revocable
     } else {
-        Access::Lasting
+        DriverAccess::Lasting
     }
 }

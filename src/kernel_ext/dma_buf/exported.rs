@@ -39,7 +39,7 @@ unsafe impl Send for Pointer {}
 
 /// The kinds of accesses by other drivers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Access {
+pub(super) enum DriverAccess {
     /// The driver ends it when it is asked to.
     Revocable,
     /// The driver ends it at any time, or never.
@@ -124,24 +124,24 @@ impl Exported {
 
     /// Counts an access. Must be called inside the gate, or with the lock of the dma-buf held while
     /// it has the operations that it was created with. (`revoke` replaces them under this lock.)
-    pub(super) fn begin(&self, access: Access) {
+    pub(super) fn begin(&self, access: DriverAccess) {
         self.count(access).add(1, Relaxed);
     }
 
     /// Counts the end of an access.
-    pub(super) fn end(&self, access: Access) {
+    pub(super) fn end(&self, access: DriverAccess) {
         // The driver's accesses are before this.
         self.count(access).fetch_sub(1, Release);
     }
 
-    fn count(&self, access: Access) -> &Atomic<u32> {
+    fn count(&self, access: DriverAccess) -> &Atomic<u32> {
         match access {
-            Access::Revocable => &self.revocable,
-            Access::Lasting => &self.lasting,
+            DriverAccess::Revocable => &self.revocable,
+            DriverAccess::Lasting => &self.lasting,
         }
     }
 
-    fn has(&self, access: Access) -> bool {
+    fn has(&self, access: DriverAccess) -> bool {
         self.count(access).load(Acquire) > 0
     }
 
@@ -158,9 +158,9 @@ impl Exported {
             unsafe { (&raw mut (*dma_buf.as_ptr()).ops).write_volatile(revoked) };
             // SAFETY: The dma-buf is valid, and its lock is held.
             unsafe { bindings::dma_buf_invalidate_mappings(dma_buf.as_ptr()) };
-            if self.has(Access::Revocable) && !Self::wait_for_fences(&dma_buf, deadline) {
+            if self.has(DriverAccess::Revocable) && !Self::wait_for_fences(&dma_buf, deadline) {
                 // A driver may unmap the memory before its requests have ended.
-                self.begin(Access::Lasting);
+                self.begin(DriverAccess::Lasting);
             }
         });
     }
@@ -185,10 +185,10 @@ impl Exported {
     /// Waits until other drivers have ended the accesses that they end when they are asked to, or
     /// until the deadline. Returns whether there are no accesses any more, and there will be none.
     pub(in crate::kernel_ext) fn is_unused(&self, deadline: u64) -> bool {
-        if self.has(Access::Lasting) {
+        if self.has(DriverAccess::Lasting) {
             return false;
         }
-        while self.has(Access::Revocable) {
+        while self.has(DriverAccess::Revocable) {
             if clock::now() >= deadline {
                 return false;
             }

@@ -35,7 +35,7 @@ pub(crate) trait DebugFiles: Send + Sync + Sized + 'static {
 
     /// The files that accept commands for the object.
     #[cfg(CONFIG_FAULT_INJECTION)]
-    const COMMANDS: &'static [command::Command<Self>];
+    const COMMANDS: &'static [command::FileCommand<Self>];
 }
 
 /// A directory. Dropping it removes it with its files, and waits for the threads that read them.

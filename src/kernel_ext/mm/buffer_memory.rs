@@ -6,7 +6,7 @@
 use crate::kernel_ext::{
     dma_buf::import::ImportedMemory,
     mm::{
-        coherent::Memory,
+        coherent::CoherentMemory,
         layout::Layout,
         pinned::PinnedMemory, //
     }, //
@@ -19,7 +19,7 @@ use kernel::{
 /// The memory of a buffer, which the device can access.
 pub(crate) enum BufferMemory<'bound> {
     /// Coherent memory, which can be mapped into programs.
-    Coherent(Memory<'bound>),
+    Coherent(CoherentMemory<'bound>),
     /// Pinned pages of a program.
     Pinned(PinnedMemory<'bound>),
     /// Memory of another driver.
@@ -28,7 +28,7 @@ pub(crate) enum BufferMemory<'bound> {
 
 impl BufferMemory<'_> {
     /// Returns the coherent memory, if it is that.
-    pub(crate) fn coherent(&self) -> Option<&Memory<'_>> {
+    pub(crate) fn coherent(&self) -> Option<&CoherentMemory<'_>> {
         match self {
             Self::Coherent(memory) => Some(memory),
             Self::Pinned(_) | Self::Imported(_) => None,

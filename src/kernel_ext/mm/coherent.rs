@@ -75,7 +75,7 @@ struct Block {
 /// # Invariants
 ///
 /// The blocks were allocated for `dev`, which is bound during `'bound`, and have not been freed.
-pub(crate) struct Memory<'bound> {
+pub(crate) struct CoherentMemory<'bound> {
     dev: ARef<Device>,
     _bound: PhantomData<&'bound Device<Bound>>,
     /// Stored separately, because most memory is one block.
@@ -86,13 +86,13 @@ pub(crate) struct Memory<'bound> {
 }
 
 // SAFETY: The DMA API and the page allocator accept the memory from any thread.
-unsafe impl Send for Memory<'_> {}
+unsafe impl Send for CoherentMemory<'_> {}
 // SAFETY: No references to the contents are made, which the device and userspace may change at any
 // time. Shared references access the contents by `rdma_helper_copy`, or as aligned words by volatile
 // accesses, which are as READ_ONCE and WRITE_ONCE; and they set `leaked`, which is atomic.
-unsafe impl Sync for Memory<'_> {}
+unsafe impl Sync for CoherentMemory<'_> {}
 
-impl<'bound> Memory<'bound> {
+impl<'bound> CoherentMemory<'bound> {
     // CAST: The constant is small.
     const ATTRS: c_ulong = bindings::DMA_ATTR_NO_WARN as c_ulong;
 
@@ -235,7 +235,7 @@ impl<'bound> Memory<'bound> {
     /// # Safety
     ///
     /// The memory must be dropped while the device is bound, or be [leaked](Self::leak).
-    pub(in crate::kernel_ext) unsafe fn into_static(self) -> Memory<'static> {
+    pub(in crate::kernel_ext) unsafe fn into_static(self) -> CoherentMemory<'static> {
         // SAFETY: A lifetime does not change the layout; by the safety requirement, the memory is
         // not freed after the device was unbound.
         unsafe { core::mem::transmute(self) }
@@ -378,7 +378,7 @@ impl<'bound> Memory<'bound> {
     }
 }
 
-impl Drop for Memory<'_> {
+impl Drop for CoherentMemory<'_> {
     fn drop(&mut self) {
         if self.leaked.load(Relaxed) {
             return;
@@ -438,7 +438,7 @@ mod tests {
 
     /// Returns whether each page of the memory is below `limit` on the bus and has a frame, and
     /// whether the first page is zeroed.
-    fn is_valid(memory: &Memory<'_>, limit: u64) -> Result<bool> {
+    fn is_valid(memory: &CoherentMemory<'_>, limit: u64) -> Result<bool> {
         let layout = memory.layout()?;
         let pages = memory.size() >> PAGE_SHIFT;
         let end = memory.size() as u64;
@@ -460,7 +460,7 @@ mod tests {
         for bits in [24, 28, 32] {
             let device = MaskedDevice::new(bits)?;
             for size in [1, PAGE_SIZE, 64 << 10, 1 << 20] {
-                let memory = Memory::new(device.dev(), size, || Ok(()))?;
+                let memory = CoherentMemory::new(device.dev(), size, || Ok(()))?;
                 assert_eq!(memory.size(), size.next_multiple_of(PAGE_SIZE));
                 assert!(is_valid(&memory, 1 << bits)?);
                 assert!(memory.address() + memory.size() as u64 <= 1 << bits);
@@ -472,8 +472,8 @@ mod tests {
     #[test]
     fn in_blocks_above_the_largest_one() -> Result {
         let device = MaskedDevice::new(32)?;
-        let size = Memory::MAX_BLOCK + 3 * PAGE_SIZE;
-        let memory = Memory::new(device.dev(), size, || Ok(()))?;
+        let size = CoherentMemory::MAX_BLOCK + 3 * PAGE_SIZE;
+        let memory = CoherentMemory::new(device.dev(), size, || Ok(()))?;
         assert_eq!(memory.size(), size);
         assert!(!memory.others.is_empty());
         assert!(is_valid(&memory, 1 << 32)?);
@@ -483,7 +483,7 @@ mod tests {
     #[test]
     fn larger_than_the_mask() -> Result {
         let device = MaskedDevice::new(24)?;
-        let memory = Memory::new(device.dev(), (1 << 24) + PAGE_SIZE, || Ok(()));
+        let memory = CoherentMemory::new(device.dev(), (1 << 24) + PAGE_SIZE, || Ok(()));
         assert!(memory.is_err_and(|e| e == ENOMEM));
         Ok(())
     }
@@ -492,7 +492,7 @@ mod tests {
     fn stops_if_proceed_fails() -> Result {
         let device = MaskedDevice::new(32)?;
         let calls = Atomic::new(0u32);
-        let memory = Memory::new(device.dev(), 4 * Memory::MAX_BLOCK, || {
+        let memory = CoherentMemory::new(device.dev(), 4 * CoherentMemory::MAX_BLOCK, || {
             calls.add(1, Relaxed);
             Err(EINTR)
         });

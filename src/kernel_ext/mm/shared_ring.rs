@@ -46,7 +46,7 @@ struct Index {
 /// The contents of the memory. All fields are atomics, because programs can change them at any time,
 /// and there is no padding.
 #[repr(C)]
-struct Contents {
+struct RingContents {
     head: Index,
     tail: Index,
     flags: Index,
@@ -54,7 +54,7 @@ struct Contents {
 }
 
 /// A ring that can be mapped.
-pub(crate) struct SharedRing(VBox<Contents>);
+pub(crate) struct SharedRing(VBox<RingContents>);
 
 impl SharedRing {
     /// The number of entries.
@@ -64,19 +64,19 @@ impl SharedRing {
     pub(crate) const ENTRY_SIZE: usize = WORDS * size_of::<u64>();
 
     /// The position of the head in bytes. The program stores it.
-    pub(crate) const HEAD: usize = offset_of!(Contents, head);
+    pub(crate) const HEAD: usize = offset_of!(RingContents, head);
 
     /// The position of the tail in bytes. The driver stores it.
-    pub(crate) const TAIL: usize = offset_of!(Contents, tail);
+    pub(crate) const TAIL: usize = offset_of!(RingContents, tail);
 
     /// The position of the flags in bytes, which are 0.
-    pub(crate) const FLAGS: usize = offset_of!(Contents, flags);
+    pub(crate) const FLAGS: usize = offset_of!(RingContents, flags);
 
     /// The position of the first entry in bytes.
-    pub(crate) const FIRST_ENTRY: usize = offset_of!(Contents, entries);
+    pub(crate) const FIRST_ENTRY: usize = offset_of!(RingContents, entries);
 
     /// The size in bytes, a multiple of the page size.
-    pub(crate) const SIZE: usize = size_of::<Contents>().next_multiple_of(PAGE_SIZE);
+    pub(crate) const SIZE: usize = size_of::<RingContents>().next_multiple_of(PAGE_SIZE);
 
     /// Creates a ring of zeros, whose head and tail are `start`. It is charged to the memory cgroup of
     /// the caller.
@@ -86,7 +86,7 @@ impl SharedRing {
     /// [`ENOMEM`].
     pub(crate) fn new(start: u32) -> Result<Self> {
         // The rest of the last page is zero, too.
-        let contents = VBox::<Contents>::new_uninit(GFP_ACCOUNT_MAYFAIL | __GFP_ZERO)?;
+        let contents = VBox::<RingContents>::new_uninit(GFP_ACCOUNT_MAYFAIL | __GFP_ZERO)?;
         // SAFETY: Zeros are valid values of all atomics.
         let contents = unsafe { contents.assume_init() };
         contents.head.value.store(start, Relaxed);
@@ -134,4 +134,4 @@ impl SharedRing {
     }
 }
 
-static_assert!(size_of::<Contents>() == 3 * 64 + ENTRIES * SharedRing::ENTRY_SIZE);
+static_assert!(size_of::<RingContents>() == 3 * 64 + ENTRIES * SharedRing::ENTRY_SIZE);

@@ -14,7 +14,7 @@ use kernel::{
 };
 
 /// A file that accepts commands for a `T`.
-pub(crate) struct Command<T> {
+pub(crate) struct FileCommand<T> {
     /// The name of the file.
     pub(crate) name: &'static CStr,
     /// Executes the command in the text. May sleep.
@@ -33,7 +33,7 @@ const MAX_LENGTH: usize = 64;
 pub(super) unsafe fn create<T: Send + Sync + 'static>(
     dir: *mut bindings::dentry,
     source: &Arc<T>,
-    commands: &'static [Command<T>],
+    commands: &'static [FileCommand<T>],
 ) {
     for command in commands {
         // CAST: The operations use shared references only.
@@ -53,7 +53,7 @@ pub(super) unsafe fn create<T: Send + Sync + 'static>(
 }
 
 /// The file operations of files that accept commands for a `T`. The private data of the inode is a
-/// `T`, and its auxiliary data is a static `Command<T>`.
+/// `T`, and its auxiliary data is a static `FileCommand<T>`.
 struct CommandOperations<T>(PhantomData<T>);
 
 impl<T: Send + Sync + 'static> CommandOperations<T> {
@@ -79,8 +79,8 @@ impl<T: Send + Sync + 'static> CommandOperations<T> {
         let source = unsafe { &*(*file).private_data.cast::<T>() };
         // SAFETY: By the safety requirement, `file` is an open file of debugfs.
         let command = unsafe { bindings::debugfs_get_aux(file) };
-        // SAFETY: `create` has set the auxiliary data to a static `Command<T>`.
-        let command = unsafe { &*command.cast::<Command<T>>() };
+        // SAFETY: `create` has set the auxiliary data to a static `FileCommand<T>`.
+        let command = unsafe { &*command.cast::<FileCommand<T>>() };
         match Self::read(text, length).and_then(|bytes| {
             let text = core::str::from_utf8(&bytes).map_err(|_| EINVAL)?;
             (command.run)(source, text)
