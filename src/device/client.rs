@@ -174,6 +174,10 @@ impl Client {
         let mut scan: CancelScan = scan.ok_or(ENODEV)?;
         self.channel
             .in_steps(|queue| queue.cancel_step(self.id, &mut scan));
+        if begun {
+            // One that the engine was about to get waits in its lane as if a link of it had failed.
+            self.channel.in_steps(|queue| queue.fail_links());
+        }
         // The engine may be idle, because it found no request during the scan.
         let _ = self
             .device

@@ -75,6 +75,8 @@ struct Scan {
     left: usize,
     /// A request that was to be cancelled was started.
     begun: bool,
+    /// The request before the next one was cancelled, and with it those that are linked to it.
+    cancels_links: bool,
 }
 
 /// The state of a lane.
@@ -113,8 +115,6 @@ pub(crate) struct CancelScan {
     pub(super) cancels_begun: bool,
     /// The number of cancelled requests.
     pub(crate) cancelled: usize,
-    /// The last request was cancelled, and with it those that are linked to it.
-    cancels_links: bool,
     /// The lane has completions without a notice.
     pub(super) unnotified: bool,
     /// One of the requests was started, and cannot be cancelled.
@@ -287,8 +287,13 @@ impl<T: QueueTypes> Lane<T> {
     }
 
     fn pop(&mut self) -> Option<Entry<Job<T>>> {
-        let job = self.scanned.pop_front();
-        job.or_else(|| self.pop_unscanned())
+        if let Some(job) = self.scanned.pop_front() {
+            return Some(job);
+        }
+        if let Some(scan) = &mut self.scan {
+            scan.cancels_links = false;
+        }
+        self.pop_unscanned()
     }
 
     fn pop_unscanned(&mut self) -> Option<Entry<Job<T>>> {
@@ -454,12 +459,12 @@ impl<T: QueueTypes> Lane<T> {
             cookie,
             left: self.waiting.len(),
             begun,
+            cancels_links: false,
         });
         CancelScan {
             cookie,
             cancels_begun,
             cancelled: 0,
-            cancels_links: false,
             unnotified: false,
             begun: false,
         }
@@ -473,6 +478,9 @@ impl<T: QueueTypes> Lane<T> {
         scan: &mut CancelScan,
         deferred: &mut Fifo<DeferredOf<T>>,
     ) -> (bool, Option<T::Waiter>) {
+        let own = self.scan.as_ref();
+        let mut cancels_links = own.is_some_and(|own| own.cancels_links);
+        let mut waiter = None;
         for _ in 0..Self::STEP {
             let left = self.scan.as_ref().is_some_and(|scan| scan.left > 0);
             let job = left.then(|| self.pop_unscanned()).flatten();
@@ -484,7 +492,7 @@ impl<T: QueueTypes> Lane<T> {
             let begun = job.is_begun() && !scan.cancels_begun;
             scan.begun |= wanted && begun;
             let cancels = wanted && !begun;
-            scan.cancels_links = cancels || (scan.cancels_links && job.linked);
+            cancels_links = cancels || (cancels_links && job.linked);
             if !job.link_failed && !cancels {
                 self.scanned.push_back(job);
                 continue;
@@ -494,13 +502,16 @@ impl<T: QueueTypes> Lane<T> {
                 next.link_failed |= next.linked;
             }
             job.end(Err(ECANCELED));
-            let waiter = self.complete(job, deferred);
-            scan.cancelled += usize::from(scan.cancels_links);
+            waiter = self.complete(job, deferred);
+            scan.cancelled += usize::from(cancels_links);
             if waiter.is_some() {
-                return (true, waiter);
+                break;
             }
             scan.unnotified = true;
         }
-        (true, None)
+        if let Some(own) = &mut self.scan {
+            own.cancels_links = cancels_links;
+        }
+        (true, waiter)
     }
 }

@@ -120,7 +120,7 @@ struct Asked {
     /// The previous one in its lane.
     before: Option<usize>,
     outcome: Option<Result>,
-    /// The caller that waits for it, and its id.
+    /// The thread or command that waits for it, and its id.
     call: Option<(Waits, SyncId)>,
     abandoned: bool,
     /// It was cancelled when the engine had begun it.
@@ -602,7 +602,7 @@ fn a_cancelled_request_fails_no_link_of_another() {
     }
 }
 
-/// A command is cancelled while it waits. Between two transfers of its request, it is not: its caller is answered once, and woken.
+/// A command is cancelled while it waits. Between two transfers of its request, it is not: it is answered once, and woken.
 #[test]
 fn a_command_that_has_begun_is_not_cancelled() {
     let mut machine = Machine::new(1, direct(1, 0), 2);

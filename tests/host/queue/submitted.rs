@@ -347,7 +347,7 @@ fn a_lane_keeps_its_turn_during_a_scan() {
     assert_eq!(done(&call), Some(Ok(())));
 }
 
-/// The lane is notified of the completions that a step has made before it found a caller.
+/// The lane is notified of the completions that a step has made before it found a waiter.
 #[test]
 fn a_call_that_fails_does_not_hide_completions() {
     for recovers in [false, true] {
@@ -399,4 +399,22 @@ fn a_scan_does_not_count_links_that_have_failed() {
     batch(&mut queue, a, (0..5).map(|number| (to_device(number, 1), number, number > 1))).unwrap();
     assert_eq!(cancel(&mut queue, a, Some(3)), (2, false));
     assert_eq!(queue.stats.counters.cancelled, 2);
+}
+
+/// The links of a request that the engine takes between two steps of a scan, and that fails, are not counted.
+#[test]
+fn a_scan_does_not_count_links_of_what_begins_meanwhile() {
+    let mut queue = open();
+    let (a, _) = lane(&mut queue);
+    let cookies = (0..34).map(|number| (to_device(number, 1), if number < 32 { 1 } else { 2 }, number == 33));
+    batch(&mut queue, a, cookies).unwrap();
+    let mut scan = queue.cancel(a, Some(1), false).unwrap();
+    assert!(cancel_step(&mut queue, a, &mut scan));
+    assert_eq!(scan.cancelled, 32);
+    queue.start().unwrap();
+    finish_with(&mut queue, Err(EIO));
+    while cancel_step(&mut queue, a, &mut scan) {}
+    fail_links(&mut queue);
+    assert_eq!(scan.cancelled, 32);
+    assert_eq!(collect(&mut queue, a, 64).len(), 34);
 }
