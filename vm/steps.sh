@@ -74,7 +74,7 @@ require_namespaces() {
 	local name first
 	name=$(id -un)
 	# Those of other users must not be used.
-	first=$(cat /etc/sub[ug]id 2>/dev/null | awk -F : '{ end = $2 + $3; if (end > most) most = end } END { print (most > 100000 ? most : 100000) }')
+	first=$({ cat /etc/sub[ug]id 2>/dev/null || true; } | awk -F : '{ end = $2 + $3; if (end > most) most = end } END { print (most > 100000 ? most : 100000) }')
 	[[ $(cat /etc/sub[ug]id 2>/dev/null | grep -cE "^($name|$UID):") -ge 2 ]] ||
 		die "user $name has no subordinate ids. Add some: sudo usermod --add-subuids $first-$((first + 65535)) --add-subgids $first-$((first + 65535)) $name"
 	unshare --user --map-root-user --map-auto --mount --pid --fork --mount-proc true 2>"$cache/namespace.log" ||

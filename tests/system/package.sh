@@ -28,9 +28,11 @@ header_compiles() {
 }
 header_is_the_drivers() { cmp "$root/usr/include/rust-dma/rdma.h" "$root/usr/src/rust-dma-$version/src/uapi/rdma.h"; }
 tool_runs() { [[ $(inside rdmactl --version) == "rdmactl $version" ]]; }
-# 2.36. Then `make user` builds a tool for that machine, too (user/rdmactl/build.rs).
+# 2.36. Then `make user` builds a tool for that machine, too (user/rdmactl/src/glibc.rs).
 tool_runs_with_the_c_library_of_debian_12() {
-	[[ $({ echo 2.36; objdump -T "$root/usr/bin/rdmactl" | grep -oP 'GLIBC_\K[0-9.]+'; } | sort -V | tail -n 1) == 2.36 ]]
+	local versions
+	versions=$(objdump -T "$root/usr/bin/rdmactl" | grep -oP '\(GLIBC_\K[0-9.]+') && grep -qx 2.34 <<<"$versions" &&
+		[[ $({ echo 2.36; echo "$versions"; } | sort -V | tail -n 1) == 2.36 ]]
 }
 # Most of those whose names the compiler has left in the tool (for the messages of panics).
 licenses_are_there() {

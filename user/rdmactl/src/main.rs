@@ -4,6 +4,8 @@ mod cli;
 mod commands;
 mod device;
 mod failure;
+#[cfg(target_env = "gnu")]
+mod glibc;
 mod help;
 mod interrupt;
 mod model;
