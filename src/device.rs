@@ -62,8 +62,7 @@ use kernel::{
     }, //
 };
 
-/// What the files of a node share. It exists until the last file is closed, also after the device is
-/// gone.
+/// What the engines and the open files of a node share.
 pub(crate) struct Device {
     /// The guard of the engines. It is open while the device is bound.
     guard: EngineGuard,

@@ -122,7 +122,7 @@ impl BoundDevice for BoundEngine {
 ///
 /// # Errors
 ///
-/// [`EIO`] if an engine cannot be restarted. No engine has a transfer then.
+/// [`EIO`] if an engine cannot be restarted. No engine executes a transfer then: Bus Master is off.
 fn resume_all(engines: &Engines<'_>, kept: bool) -> Result {
     if engines.iter().any(|engine| engine.is_closed()) {
         engines.iter().for_each(|engine| engine.fail_all());

@@ -110,7 +110,7 @@ impl<T: QueueTypes> Queue<T> {
         self.end_turn();
     }
 
-    /// Ends the turn, if there is one. The lane goes to the end of its ring.
+    /// Ends the turn, if there is one. The lane goes to the end of its list.
     pub(super) fn end_turn(&mut self) {
         if let Some(turn) = self.turn.take() {
             self.lanes.requeue(turn.lane, None);

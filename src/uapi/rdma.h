@@ -725,9 +725,9 @@ struct rdma_completion_ring {
  * MADV_POPULATE_READ and MADV_POPULATE_WRITE fail with EINVAL, as for all mappings
  * of page frames: to avoid page faults later, access each page once. Buffers are
  * never swapped out. For a huge page (2 MiB, or 32 MiB with pages of 16 KiB) and
- * more, mmap(2) selects addresses that are aligned for huge pages. When the device is gone, each access raises SIGBUS. mremap(2) can
- * move a mapping, but not enlarge it. A child of fork(2) inherits mappings. Core
- * dumps do not contain them.
+ * more, mmap(2) selects addresses that are aligned for huge pages. When the device
+ * is gone, each access raises SIGBUS. mremap(2) can move a mapping, but not enlarge
+ * it. A child of fork(2) inherits mappings. Core dumps do not contain them.
  *
  * read(2), write(2), pread(2), pwrite(2) and lseek(2) access the device memory as a
  * file of rdma_device_info.device_memory_size bytes. At its end, reading returns 0,
