@@ -480,7 +480,6 @@ impl<T: QueueTypes> Lane<T> {
     ) -> (bool, Option<T::Waiter>) {
         let own = self.scan.as_ref();
         let mut cancels_links = own.is_some_and(|own| own.cancels_links);
-        let mut waiter = None;
         for _ in 0..Self::STEP {
             let left = self.scan.as_ref().is_some_and(|scan| scan.left > 0);
             let job = left.then(|| self.pop_unscanned()).flatten();
@@ -502,16 +501,22 @@ impl<T: QueueTypes> Lane<T> {
                 next.link_failed |= next.linked;
             }
             job.end(Err(ECANCELED));
-            waiter = self.complete(job, deferred);
+            let waiter = self.complete(job, deferred);
             scan.cancelled += usize::from(cancels_links);
             if waiter.is_some() {
-                break;
+                self.pause_scan(cancels_links);
+                return (true, waiter);
             }
             scan.unnotified = true;
         }
-        if let Some(own) = &mut self.scan {
-            own.cancels_links = cancels_links;
+        self.pause_scan(cancels_links);
+        (true, None)
+    }
+
+    /// Records the state of a scan between two steps.
+    fn pause_scan(&mut self, cancels_links: bool) {
+        if let Some(scan) = &mut self.scan {
+            scan.cancels_links = cancels_links;
         }
-        (true, waiter)
     }
 }
