@@ -302,14 +302,17 @@ TEST_F(gone, submitted)
 	EXPECT_EQ(-ENODEV, take(self->fd, completions, 16));
 }
 
-/* Commands of io_uring, and in another ring a poll that stays armed. */
+/* Commands of io_uring, and in another ring a poll that stays armed. The first copy does not end before the device is gone, also on a busy host. */
 TEST_F(gone, commands_of_io_uring)
 {
-	struct rdma_request request = copying(&self->buffer, PAGE, &self->buffer, 0, 1, 3);
+	struct rdma_request request;
 	struct uring ring, polling;
+	struct buffer buffer;
 	struct io_uring_sqe *poll;
 	int64_t took;
 
+	ASSERT_EQ(0, allocate(self->fd, 64 * PAGE, &buffer));
+	request = copying(&buffer, 32 * PAGE, &buffer, 0, 32 * PAGE, 3);
 	ASSERT_EQ(0, uring_open(&ring, 64, 0));
 	ASSERT_EQ(0, uring_open(&polling, 4, 0));
 	poll = uring_next(&polling);
