@@ -71,12 +71,14 @@ install() {
 }
 
 require_namespaces() {
-	local name first
+	local name ids range
 	name=$(id -un)
-	# Those of other users must not be used.
-	first=$({ cat /etc/sub[ug]id 2>/dev/null || true; } | awk -F : '{ end = $2 + $3; if (end > most) most = end } END { print (most > 100000 ? most : 100000) }')
-	[[ $(cat /etc/sub[ug]id 2>/dev/null | grep -cE "^($name|$UID):") -ge 2 ]] ||
-		die "user $name has no subordinate ids. Add some: sudo usermod --add-subuids $first-$((first + 65535)) --add-subgids $first-$((first + 65535)) $name"
+	ids=$(cat /etc/sub[ug]id 2>/dev/null || true)
+	if [[ $(grep -cE "^($name|$UID):" <<<"$ids") -lt 2 ]]; then
+		# Behind those of other users.
+		range=$(awk -F : '{ end = $2 + $3; if (end > most) most = end } END { first = most > 100000 ? most : 100000; print first "-" first + 65535 }' <<<"$ids")
+		die "user $name has no subordinate ids. Add some: sudo usermod --add-subuids $range --add-subgids $range $name"
+	fi
 	unshare --user --map-root-user --map-auto --mount --pid --fork --mount-proc true 2>"$cache/namespace.log" ||
 		die "on this machine, ordinary users cannot create namespaces ($(head -n 1 "$cache/namespace.log"))." \
 			"Run as root, or see sysctl kernel.unprivileged_userns_clone, user.max_user_namespaces," \
