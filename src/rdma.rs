@@ -11,9 +11,10 @@
 //! [`schedule`]; [`engines`]; [`uapi`]; [`kernel_ext`], which contains all `unsafe` code.
 //! `tests/documents/architecture.py` checks this order.
 //!
-//! A module calls one above it only by a trait that the latter implements: [`kernel_ext`] the files of
-//! the node (`File`, `Commands`, `Mappable`) and the bound device (`BoundDevice`), and [`schedule`] the
-//! owner of a lane and the waiter of a request (`LaneOwner`, `RequestWaiter`).
+//! A module calls one above it only through a trait that the latter implements. [`kernel_ext`] calls
+//! the files of the node (`File`, `Commands`, `Mappable`) and the bound device (`BoundDevice`).
+//! [`schedule`] calls the owner of a lane and the waiter of a request (`LaneOwner`,
+//! `RequestWaiter`).
 //!
 //! The interrupt handler is in [`device`], `Engine::interrupt`. It calls [`engines`] and [`schedule`],
 //! and wakes the waiting threads.

@@ -219,17 +219,17 @@ impl<T: QueueTypes> Flight<T> {
     }
 
     /// Puts a transfer into the next slot; returns its number.
-    pub(super) fn post(&mut self, slot: Posted) -> Option<usize> {
+    pub(super) fn post(&mut self, posted: Posted) -> Option<usize> {
         if self.is_full() {
             return None;
         }
-        self.get_mut(slot.number)?.slots += 1;
+        self.get_mut(posted.number)?.slots += 1;
         let mut number = self.oldest + self.used;
         if number >= self.slots.len() {
             number -= self.slots.len();
         }
-        let moves = slot.moves;
-        *self.slots.get_mut(number)? = Some(slot);
+        let moves = posted.moves;
+        *self.slots.get_mut(number)? = Some(posted);
         // INVARIANT: the slot behind the last one is used now.
         self.used += 1;
         self.moves += moves;
@@ -243,8 +243,8 @@ impl<T: QueueTypes> Flight<T> {
 
     /// Whether the transfer that ends next is one of this lane, without a waiter.
     pub(super) fn is_next_for(&self, lane: LaneId) -> bool {
-        let slot = self.slots.get(self.oldest).and_then(Option::as_ref);
-        let active = slot.and_then(|slot| self.active.get(slot.number));
+        let posted = self.slots.get(self.oldest).and_then(Option::as_ref);
+        let active = posted.and_then(|posted| self.active.get(posted.number));
         active.is_some_and(|active| active.lane == Some(lane) && !active.waited_for())
     }
 
@@ -258,27 +258,27 @@ impl<T: QueueTypes> Flight<T> {
 
     /// Removes the transfer that ends next.
     pub(super) fn reap(&mut self) -> Option<Posted> {
-        let slot = self.slots.get_mut(self.oldest)?.take()?;
+        let posted = self.slots.get_mut(self.oldest)?.take()?;
         // INVARIANT: the first slot in use is vacant now.
         self.used -= 1;
-        self.moves -= slot.moves;
+        self.moves -= posted.moves;
         self.oldest += 1;
         if self.oldest == self.slots.len() {
             self.oldest = 0;
         }
-        self.get_mut(slot.number)?.slots -= 1;
-        Some(slot)
+        self.get_mut(posted.number)?.slots -= 1;
+        Some(posted)
     }
 
     /// Removes the transfer that was posted last; returns the number of its request.
     pub(super) fn unpost(&mut self) -> Option<usize> {
         let last = (self.oldest + self.used.checked_sub(1)?) % self.slots.len();
-        let slot = self.slots.get_mut(last)?.take()?;
+        let posted = self.slots.get_mut(last)?.take()?;
         // INVARIANT: the last slot in use is vacant now.
         self.used -= 1;
-        self.moves -= slot.moves;
-        self.get_mut(slot.number)?.slots -= 1;
-        Some(slot.number)
+        self.moves -= posted.moves;
+        self.get_mut(posted.number)?.slots -= 1;
+        Some(posted.number)
     }
 }
 

@@ -102,9 +102,8 @@ pub(crate) struct Job<T: QueueTypes> {
     pub(super) cookie: u64,
     /// Starts only if the request before it has succeeded.
     pub(super) linked: bool,
-    /// The request that it is linked to has failed, or it was cancelled after it had begun. Never set
-    /// in a job with a waiter: it has no link, and is not cancelled by its cookie if it
-    /// has begun.
+    /// The request that it is linked to has failed, or it was cancelled after it had begun. Not set in
+    /// a job with a waiter, which is not linked, and is not cancelled after it has begun.
     pub(super) link_failed: bool,
     /// `ECANCELED` until the job has run.
     pub(super) outcome: Result,

@@ -76,9 +76,8 @@ impl<T: QueueTypes> Linked for LaneEntry<T> {
 ///
 /// # Invariants
 ///
-/// `turns` is a list of the users who have a lane that is
-/// [runnable](RunState::Runnable), and each of these has a list of those lanes; `failing` is a list of
-/// the lanes that are [failing](RunState::Failing).
+/// `turns` is a list of the users who have a [runnable](RunState::Runnable) lane, and each of these
+/// has a list of those lanes. `failing` is a list of the [failing](RunState::Failing) lanes.
 pub(super) struct Lanes<T: QueueTypes> {
     lanes: Slab<LaneEntry<T>>,
     users: Slab<LaneUser>,

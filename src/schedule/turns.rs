@@ -140,13 +140,13 @@ impl<T: QueueTypes> Queue<T> {
     /// moved all of its bytes if `transferred` is `Ok`. After an error, the engine executes none of the
     /// later transfers; they are issued again.
     pub(crate) fn finish(&mut self, transferred: Result, now: u64) -> Ended<T> {
-        let Some(slot) = self.flight.reap() else {
+        let Some(posted) = self.flight.reap() else {
             return Ended::Nothing;
         };
-        let number = slot.number;
+        let number = posted.number;
         if transferred.is_ok() {
             self.stats.counters.transfers += 1;
-            self.stats.counters.bytes += slot.moves;
+            self.stats.counters.bytes += posted.moves;
         }
         if transferred.is_err() {
             self.restart_others(Some(number));
@@ -161,7 +161,7 @@ impl<T: QueueTypes> Queue<T> {
         let Some(job) = active.job.as_mut() else {
             return Ended::Nothing;
         };
-        job.bytes += slot.completes;
+        job.bytes += posted.completes;
         if active.slots > 0 {
             return Ended::Nothing;
         }
