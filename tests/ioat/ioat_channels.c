@@ -100,8 +100,9 @@ TEST_F(ioat_channels, hang_together_at_a_reset)
 
 	ioat_timing(&self->ioat, 0, 0);
 	ioat_fault(&self->ioat, HANG, 1, true, 0);
-	for (int i = 0; i < CHANNELS; i++)
+	for (int i = 0; i < CHANNELS; i++) {
 		ASSERT_EQ(1, submit_one(self->fds[i], copying(&self->to[i], 0, &self->from[i], 0, PAGE, 0)));
+	}
 	began = now();
 	ASSERT_EQ(0, reset_device(self->ioat.address));
 	EXPECT_GE(CHANNELS * overdue / 2, now() - began);
