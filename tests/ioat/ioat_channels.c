@@ -91,30 +91,6 @@ TEST_F(ioat_channels, hangs_alone)
 	EXPECT_EQ(1, failed);
 }
 
-/* Transfers that hang in all channels are waited for at the same time, not one after the other. */
-TEST_F(ioat_channels, hang_together_at_a_reset)
-{
-	const int64_t overdue = 1000000;
-	struct rdma_completion completion;
-	int64_t began;
-
-	ioat_timing(&self->ioat, 0, 0);
-	ioat_fault(&self->ioat, HANG, 1, true, 0);
-	for (int i = 0; i < CHANNELS; i++) {
-		ASSERT_EQ(1, submit_one(self->fds[i], copying(&self->to[i], 0, &self->from[i], 0, PAGE, 0)));
-	}
-	began = now();
-	ASSERT_EQ(0, reset_device(self->ioat.address));
-	EXPECT_GE(CHANNELS * overdue / 2, now() - began);
-	ioat_clear(&self->ioat);
-	for (int i = 0; i < CHANNELS; i++) {
-		ASSERT_EQ(1, collect(self->fds[i], &completion, 1, 1, FOREVER));
-		EXPECT_TRUE(completion.status == 0 || completion.status == -ETIMEDOUT) TH_LOG("%d: %d", i, completion.status);
-		EXPECT_EQ(0, copy(self->fds[i], &self->to[i], 0, &self->from[i], 0, PAGE));
-		EXPECT_EQ(0, memcmp(self->from[i].bytes, self->to[i].bytes, PAGE));
-	}
-}
-
 /* One channel says that the device is gone. The driver disables bus mastering, so that it is gone for all of them. */
 TEST_F(ioat_channels, gone_together)
 {

@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * A reset after which the second of two channels cannot be restarted: the device is closed, and the first channel has not copied anything in between.
- * In a guest whose second channel does not end its second reset; the first one is that of the probe.
- */
+/* Resets of a device with several channels that fail. Each test has a guest of its own, whose model has the faults. */
 #include "debugfs.h"
 #include "ioat.h"
 
@@ -10,6 +7,8 @@
 
 /* More than the driver gives to a channel at a time. */
 enum { CHANNELS = 2, COPIES = 16, SIZE = 1 << 20, RATE = 100 };
+
+enum { HUNG = 8, OVERDUE_US = 1000000 };
 
 static int transfers_in_trace(void)
 {
@@ -25,6 +24,7 @@ static int transfers_in_trace(void)
 	return count;
 }
 
+/* The second channel does not end its second reset; the first one is that of the probe. The device is closed, and the first channel copies nothing. */
 TEST(no_channel_copies_unless_all_are_restarted)
 {
 	struct buffer from[CHANNELS], to[CHANNELS];
@@ -73,6 +73,41 @@ TEST(no_channel_copies_unless_all_are_restarted)
 	ASSERT_EQ(0, allocate(fds[0], PAGE, &to[0]));
 	EXPECT_EQ(0, copy(fds[0], &to[0], 0, &from[0], 0, PAGE));
 	close(fds[0]);
+}
+
+/* The first transfer of each channel hangs. The driver waits for all of them at the same time, and not for one after the other. */
+TEST(hung_channels_are_waited_for_together)
+{
+	struct buffer from[HUNG], to[HUNG];
+	struct rdma_completion completion;
+	int fds[HUNG], timed_out = 0;
+	struct ioat ioat;
+	int64_t began;
+
+	ASSERT_EQ(0, ioat_open(0, &ioat));
+	for (int i = 0; i < HUNG; i++) {
+		fds[i] = open_node(O_RDWR);
+		ASSERT_LE(0, fds[i]);
+		ASSERT_EQ(0, allocate(fds[i], PAGE, &from[i]));
+		ASSERT_EQ(0, allocate(fds[i], PAGE, &to[i]));
+		fill(from[i].bytes, PAGE, i);
+		ASSERT_EQ(1, submit_one(fds[i], copying(&to[i], 0, &from[i], 0, PAGE, 0)));
+	}
+	began = now();
+	ASSERT_EQ(0, reset_device(ioat.address));
+	FIGURE("a reset while %d channels hang", "%lld ms, of which each takes %d", HUNG, (long long)(now() - began) / 1000,
+	       OVERDUE_US / 1000);
+	EXPECT_LE(OVERDUE_US / 2, now() - began);
+	EXPECT_GE(HUNG * OVERDUE_US / 2, now() - began);
+	for (int i = 0; i < HUNG; i++) {
+		ASSERT_EQ(1, collect(fds[i], &completion, 1, 1, FOREVER));
+		EXPECT_TRUE(completion.status == 0 || completion.status == -ETIMEDOUT) TH_LOG("%d: %d", i, completion.status);
+		timed_out += completion.status != 0;
+		EXPECT_EQ(0, copy(fds[i], &to[i], 0, &from[i], 0, PAGE));
+		EXPECT_EQ(0, memcmp(from[i].bytes, to[i].bytes, PAGE));
+		close(fds[i]);
+	}
+	printf("# %d of %d timed out\n", timed_out, HUNG);
 }
 
 TEST_HARNESS_MAIN
