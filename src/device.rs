@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A device: the guard of its engines, its channels and its properties.
+//! A device: the guard of its engines, their queues, and its properties.
 //!
 //! A [`Device`] exists while the device is bound or a file of it is open. Its [`Engine`]s exist only
-//! while the device is bound, and are accessed through the guard. Each has a [`Channel`], which
+//! while the device is bound, and are accessed through the guard. Each has an [`EngineQueue`], which
 //! serves a part of the open files.
 //!
 //! Lock order: address space of a process, reservation of a dma-buf → `FirstBuffer` of a context →
-//! `Handles` of a context, `Client::cancel`, `Client::collect`, `Users` of a channel → guard (entered,
-//! not waited for) → memory of a buffer, its dma-buf → `Registry` of buffers → `Channel::state`. No
+//! `Handles` of a context, `Client::cancel`, `Client::collect`, `Users` of an engine → guard (entered,
+//! not waited for) → memory of a buffer, its dma-buf → `Registry` of buffers → `EngineQueue::state`. No
 //! other lock is taken under `JobCache`. Nothing is allocated, freed or waited for under
-//! `Channel::state`. Under it, only these are taken: the locks of `SyncWaiter` and `CommandWaiter`,
+//! `EngineQueue::state`. Under it, only these are taken: the locks of `SyncWaiter` and `CommandWaiter`,
 //! that of the wait queue that the thread joins, and the kernel's own locks of timers, workqueues and
 //! PCI configuration. Threads are woken and eventfds are signalled after it is released.
 
 mod bound;
-mod channel;
 mod client;
 mod command_waiter;
 mod debugfs;
 mod engine;
+mod engine_queue;
 mod notices;
 mod queue;
 mod snapshot;
@@ -32,7 +32,6 @@ pub(crate) use bound::{
     BoundEngine,
     EngineGuard, //
 };
-pub(crate) use channel::Channel;
 pub(crate) use client::{
     collect::completion,
     command::CommandState,
@@ -43,6 +42,7 @@ pub(crate) use engine::{
     Engine,
     InterruptKind, //
 };
+pub(crate) use engine_queue::EngineQueue;
 pub(crate) use queue::Job;
 pub(crate) use snapshot::Activity;
 
@@ -68,8 +68,8 @@ pub(crate) struct Device {
     guard: EngineGuard,
     number: u32,
     pool: Arc<Pool>,
-    /// The channels of the engines, at least one.
-    channels: KVec<Arc<Channel>>,
+    /// The queues of the engines, at least one.
+    engine_queues: KVec<Arc<EngineQueue>>,
     /// The number of files that have been opened.
     opened: Atomic<usize>,
     /// The properties of the device, which are constant.
@@ -90,16 +90,16 @@ impl Device {
         engines: usize,
         info: uapi::rdma_device_info,
     ) -> Result<Arc<Self>> {
-        let mut channels = KVec::with_capacity(engines, GFP_KERNEL)?;
+        let mut engine_queues = KVec::with_capacity(engines, GFP_KERNEL)?;
         for index in 0..engines {
-            let channel = Channel::new(number, index, pool.clone())?;
-            channels.push(channel, GFP_KERNEL)?;
+            let engine_queue = EngineQueue::new(number, index, pool.clone())?;
+            engine_queues.push(engine_queue, GFP_KERNEL)?;
         }
         let device = Self {
             guard,
             number,
             pool,
-            channels,
+            engine_queues,
             opened: Atomic::new(0),
             info,
         };
@@ -111,30 +111,34 @@ impl Device {
         self.number
     }
 
-    /// Returns the channels of the engines.
-    pub(crate) fn channels(&self) -> &[Arc<Channel>] {
-        &self.channels
+    /// Returns the queues of the engines.
+    pub(crate) fn engine_queues(&self) -> &[Arc<EngineQueue>] {
+        &self.engine_queues
     }
 
-    /// Returns the channel for another open file. The files are distributed over the engines.
+    /// Returns the queue for another open file. The files are distributed over the engines.
     ///
     /// # Errors
     ///
     /// [`ENODEV`] if there is no engine.
-    fn next_channel(&self) -> Result<Arc<Channel>> {
+    fn next_engine_queue(&self) -> Result<Arc<EngineQueue>> {
         let opened = self.opened.fetch_add(1, Relaxed);
-        let index = opened.checked_rem(self.channels.len()).unwrap_or(0);
-        self.channels.get(index).cloned().ok_or(ENODEV)
+        let index = opened.checked_rem(self.engine_queues.len()).unwrap_or(0);
+        self.engine_queues.get(index).cloned().ok_or(ENODEV)
     }
 
-    /// Calls `f` with the engine of this channel, which is not removed before `f` returns.
+    /// Calls `f` with the engine of this queue, which is not removed before `f` returns.
     ///
     /// # Errors
     ///
     /// [`ENODEV`] if the device is gone.
-    fn enter<R>(&self, channel: &Channel, f: impl FnOnce(&Delayed<Engine<'_>>) -> R) -> Result<R> {
+    fn enter<R>(
+        &self,
+        engine_queue: &EngineQueue,
+        f: impl FnOnce(&Delayed<Engine<'_>>) -> R,
+    ) -> Result<R> {
         self.guard
-            .enter(|engines| engines.get(channel.index()).map(|engine| f(engine)))?
+            .enter(|engines| engines.get(engine_queue.index()).map(|engine| f(engine)))?
             .ok_or(ENODEV)
     }
 
@@ -177,7 +181,7 @@ impl Device {
 impl Device {
     /// Injects a device fault into the first engine.
     fn inject(&self, command: &str) -> Result {
-        let channel = self.channels.first().ok_or(ENODEV)?;
-        self.enter(channel, |engine| engine.inject(command))?
+        let engine_queue = self.engine_queues.first().ok_or(ENODEV)?;
+        self.enter(engine_queue, |engine| engine.inject(command))?
     }
 }

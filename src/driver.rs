@@ -209,7 +209,7 @@ fn idle_hardware<'bound>(
     Ok(hardware)
 }
 
-/// Prepares the engines, one for each channel of `device`, and opens their queues.
+/// Prepares the engines, one for each queue of `device`, and opens their queues.
 ///
 /// # Errors
 ///
@@ -223,14 +223,14 @@ fn prepare_engines<'bound>(
     kind: InterruptKind,
 ) -> Result<KVec<Engine<'bound>>> {
     let mut engines = KVec::with_capacity(hardware.len(), GFP_KERNEL)?;
-    for (mut hardware, channel) in hardware.into_iter().zip(device.channels()) {
+    for (mut hardware, engine_queue) in hardware.into_iter().zip(device.engine_queues()) {
         let plan = hardware.prepare(setup).map_err(|e| {
             // The device may still access memory of `hardware`, which is freed after this.
             enabled.clear_master();
             probe_error(pdev, "cannot prepare the device", e)
         })?;
-        let (dev, enabled, channel) = (pdev.as_ref(), enabled.clone(), channel.clone());
-        let engine = Engine::new(dev, (hardware, plan), enabled, channel, kind)?;
+        let (dev, enabled, engine_queue) = (pdev.as_ref(), enabled.clone(), engine_queue.clone());
+        let engine = Engine::new(dev, (hardware, plan), enabled, engine_queue, kind)?;
         engines.push(engine, GFP_KERNEL)?;
     }
     Ok(engines)

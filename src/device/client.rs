@@ -11,7 +11,7 @@ pub(super) mod reservation;
 mod sync;
 
 use super::{
-    channel::Channel,
+    engine_queue::EngineQueue,
     notices::{
         LaneWaiters,
         Notifier, //
@@ -62,7 +62,7 @@ static CONTEXTS: Atomic<u64> = Atomic::new(0);
 #[pin_data(PinnedDrop)]
 pub(crate) struct Client {
     device: Arc<Device>,
-    channel: Arc<Channel>,
+    engine_queue: Arc<EngineQueue>,
     id: LaneId,
     traced: Traced,
     waiters: Arc<LaneWaiters>,
@@ -93,11 +93,11 @@ impl Client {
                 device: device.number(),
                 context: CONTEXTS.fetch_add(1, Relaxed) + 1,
             };
-            let channel = device.next_channel()?;
-            let user = Membership::new(&channel)?;
-            let id = Self::add(&channel, user.id(), traced, &waiters)?;
+            let engine_queue = device.next_engine_queue()?;
+            let user = Membership::new(&engine_queue)?;
+            let id = Self::add(&engine_queue, user.id(), traced, &waiters)?;
             Ok(try_pin_init!(Self {
-                channel,
+                engine_queue,
                 device,
                 id,
                 traced,
@@ -112,7 +112,7 @@ impl Client {
     }
 
     fn add(
-        channel: &Channel,
+        engine_queue: &EngineQueue,
         user: UserId,
         traced: Traced,
         waiters: &Arc<LaneWaiters>,
@@ -124,13 +124,13 @@ impl Client {
         };
         let mut lane = KBox::new(schedule::Lane::new(owner), GFP_ACCOUNT_MAYFAIL)?;
         loop {
-            let added = channel.state.lock().queue.add_lane(user, lane);
+            let added = engine_queue.state.lock().queue.add_lane(user, lane);
             match added {
                 Ok(id) => return Ok(id),
                 Err(back) => lane = back,
             }
             // The queue grows without the lock, so that another thread may use the new entry.
-            channel.grow_queue()?;
+            engine_queue.grow_queue()?;
         }
     }
 
@@ -146,7 +146,7 @@ impl Client {
 
     /// Returns the state of the lane.
     pub(crate) fn state(&self) -> LaneState {
-        self.channel.state.lock().queue.state(self.id)
+        self.engine_queue.state.lock().queue.state(self.id)
     }
 
     /// Returns the effective uid of the caller, as the user of a request.
@@ -166,22 +166,22 @@ impl Client {
         let _one_at_a_time = self.cancel.lock();
         let begun = self.device.cancels_begun();
         let scan = self
-            .channel
+            .engine_queue
             .state
             .lock()
             .queue
             .cancel(self.id, cookie, begun);
         let mut scan: CancelScan = scan.ok_or(ENODEV)?;
-        self.channel
+        self.engine_queue
             .in_steps(|queue| queue.cancel_step(self.id, &mut scan));
         if begun {
             // One that the engine was about to get waits in its lane as if a link of it had failed.
-            self.channel.in_steps(|queue| queue.fail_links());
+            self.engine_queue.in_steps(|queue| queue.fail_links());
         }
         // The engine may be idle, because it found no request during the scan.
         let _ = self
             .device
-            .enter(&self.channel, |engine| engine.start_next());
+            .enter(&self.engine_queue, |engine| engine.start_next());
         match scan.cancelled {
             0 if cookie.is_some() && scan.begun => Err(EALREADY),
             0 if cookie.is_some() => Err(ENOENT),
@@ -199,7 +199,7 @@ impl Client {
         let eventfd = eventfd
             .map(|eventfd| Arc::new(eventfd, GFP_ACCOUNT_MAYFAIL))
             .transpose()?;
-        let mut state = self.channel.state.lock();
+        let mut state = self.engine_queue.state.lock();
         let owner = state.queue.owner_mut(self.id);
         let old = owner.map(|owner| core::mem::replace(&mut owner.eventfd, eventfd));
         drop(state);
@@ -213,7 +213,7 @@ impl Client {
 #[allow(unsafe_code, reason = "required by the macro of the crate")]
 impl PinnedDrop for Client {
     fn drop(self: Pin<&mut Self>) {
-        let left = self.channel.state.lock().queue.remove_lane(self.id);
+        let left = self.engine_queue.state.lock().queue.remove_lane(self.id);
         drop(left);
     }
 }

@@ -7,9 +7,9 @@ mod power;
 mod watchdog;
 
 use super::{
-    channel::{
-        Channel,
-        ChannelState, //
+    engine_queue::{
+        EngineQueue,
+        QueueState, //
     },
     queue::{
         deliver,
@@ -92,7 +92,7 @@ pub(crate) struct Engine<'bound> {
     enabled: Arc<Enabled<'bound>>,
     abilities: Abilities,
     dev: &'bound device::Device<Bound>,
-    channel: Arc<Channel>,
+    engine_queue: Arc<EngineQueue>,
     interrupt_kind: InterruptKind,
     lost_interrupt: Ratelimit,
 }
@@ -108,7 +108,7 @@ impl<'bound> Engine<'bound> {
         dev: &'bound device::Device<Bound>,
         (hardware, plan): (Hardware<'bound>, HardwarePlan),
         enabled: Arc<Enabled<'bound>>,
-        channel: Arc<Channel>,
+        engine_queue: Arc<EngineQueue>,
         interrupt_kind: InterruptKind,
     ) -> Result<Self> {
         let engine = Self {
@@ -116,7 +116,7 @@ impl<'bound> Engine<'bound> {
             hardware,
             enabled,
             dev,
-            channel,
+            engine_queue,
             interrupt_kind,
             lost_interrupt: Ratelimit::new(),
         };
@@ -126,18 +126,18 @@ impl<'bound> Engine<'bound> {
             ..
         } = engine.abilities;
         let flight = Flight::new(depth, max_in_flight)?;
-        engine.channel.state.lock().queue.open(plan, flight);
+        engine.engine_queue.state.lock().queue.open(plan, flight);
         Ok(engine)
     }
 
     /// Returns the number of the device's node.
     pub(super) fn number(&self) -> u32 {
-        self.channel.number()
+        self.engine_queue.number()
     }
 
     /// Returns the state that the buffers of the device share.
     pub(super) fn pool(&self) -> &Arc<Pool> {
-        self.channel.pool()
+        self.engine_queue.pool()
     }
 
     /// Injects a device fault.
@@ -184,7 +184,7 @@ impl Delayed<Engine<'_>> {
     ///
     /// Those of [`Queue::submit`](crate::schedule::Queue::submit).
     pub(crate) fn submit(&self, lane: LaneId, jobs: &mut Fifo<Job>) -> Result {
-        let mut state = self.channel.state.lock();
+        let mut state = self.engine_queue.state.lock();
         state.queue.submit(lane, jobs)?;
         self.advance(&mut state, None);
         Ok(())
@@ -196,7 +196,7 @@ impl Delayed<Engine<'_>> {
     ///
     /// As [`submit`](Self::submit).
     pub(crate) fn submit_sync(&self, lane: LaneId, jobs: &mut Fifo<Job>) -> Result<SyncId> {
-        let mut state = self.channel.state.lock();
+        let mut state = self.engine_queue.state.lock();
         let id = state.queue.submit_sync(lane, jobs)?;
         self.advance(&mut state, None);
         Ok(id)
@@ -204,19 +204,19 @@ impl Delayed<Engine<'_>> {
 
     /// Posts the next transfers, if the engine accepts more.
     pub(crate) fn start_next(&self) {
-        self.advance(&mut self.channel.state.lock(), None);
+        self.advance(&mut self.engine_queue.state.lock(), None);
     }
 
     /// Handles an interrupt. Returns whether the device has raised it.
     pub(crate) fn interrupt(&self) -> bool {
         let ours = self.hardware.acknowledge();
-        trace::interrupt(self.channel.number(), ours);
+        trace::interrupt(self.engine_queue.number(), ours);
         if !ours {
             return false;
         }
         let ended = self.reap_round(|state| state.queue.stats.counters.interrupts += 1);
         if ended == 0 {
-            let mut state = self.channel.state.lock();
+            let mut state = self.engine_queue.state.lock();
             state.queue.stats.counters.spurious_interrupts += 1;
         }
         true
@@ -224,7 +224,7 @@ impl Delayed<Engine<'_>> {
 
     /// Handles the ends of transfers that [a round](Self::reap_round) has left.
     fn reap_left(&self) {
-        if self.channel.state.lock().unreaped {
+        if self.engine_queue.state.lock().unreaped {
             self.reap_round(|_| {});
         }
     }
@@ -233,8 +233,8 @@ impl Delayed<Engine<'_>> {
     /// number. If transfers that were posted meanwhile have ended, too, they are left to the work
     /// item, so that a fast engine does not keep a CPU in the interrupt handler. `begin` is called
     /// with the lock held.
-    fn reap_round(&self, begin: impl FnOnce(&mut ChannelState)) -> usize {
-        let mut state = self.channel.state.lock();
+    fn reap_round(&self, begin: impl FnOnce(&mut QueueState)) -> usize {
+        let mut state = self.engine_queue.state.lock();
         begin(&mut state);
         let mut ended = 0;
         loop {
@@ -251,14 +251,14 @@ impl Delayed<Engine<'_>> {
                 return ended;
             }
             // The lock was released between two steps, so that other threads can take it.
-            state = self.channel.state.lock();
+            state = self.engine_queue.state.lock();
         }
     }
 
     /// Handles the ends of up to [`STEP`](Self::STEP) of the oldest transfers, and starts the next
     /// ones. Ends as soon as one notice does not suffice for those that have ended: at a request of
     /// another lane, or with a waiter. `progress` is a function of [`DmaEngine`].
-    fn reap(&self, state: &mut ChannelState, progress: impl Fn(usize) -> Progress) -> Reaped {
+    fn reap(&self, state: &mut QueueState, progress: impl Fn(usize) -> Progress) -> Reaped {
         let mut reaped = Reaped::default();
         let mut ended = Ended::Nothing;
         let now = clock::now();
@@ -291,7 +291,7 @@ impl Delayed<Engine<'_>> {
     /// Returns the outcome of the oldest transfer, if it has ended.
     fn oldest_outcome(
         &self,
-        state: &ChannelState,
+        state: &QueueState,
         progress: impl Fn(usize) -> Progress,
     ) -> Option<Result> {
         let slot = state.oldest_slot()?;
@@ -322,7 +322,7 @@ impl Delayed<Engine<'_>> {
 
     /// Handles the end of the oldest transfer, and starts the next ones. If it has failed, the
     /// engine must have been [restarted](Self::restart).
-    fn finish(&self, state: &mut ChannelState, transferred: Result) -> Option<Notice<Types>> {
+    fn finish(&self, state: &mut QueueState, transferred: Result) -> Option<Notice<Types>> {
         let now = clock::now();
         let ended = state.queue.finish(transferred, now);
         let notice = state.queue.notice_of(ended);
@@ -334,7 +334,7 @@ impl Delayed<Engine<'_>> {
     /// Restarts the engine after a failed transfer, so that the other transfers can be issued again.
     /// If it was the driver that detected the failure, the engine may still be executing them.
     /// Returns whether it can be used again.
-    fn restart(&self, state: &mut ChannelState) -> bool {
+    fn restart(&self, state: &mut QueueState) -> bool {
         state.restart_failed = self.hardware.restart().is_err();
         if !state.restart_failed {
             // If the queue is closed, the work item fails those that return to their lanes.
@@ -346,7 +346,7 @@ impl Delayed<Engine<'_>> {
     /// Posts transfers until the slots are full or no requests are left, and queues the work item
     /// for tasks that are not done under the lock. `now` is a time that was read under the lock;
     /// [`None`]: it is read here. An earlier time could make a new transfer look late.
-    fn advance(&self, state: &mut ChannelState, now: Option<u64>) {
+    fn advance(&self, state: &mut QueueState, now: Option<u64>) {
         let was_idle = !state.queue.is_busy();
         if let Some(last) = self.post_all_but_one(state) {
             let now = now.unwrap_or_else(clock::now);
@@ -367,7 +367,7 @@ impl Delayed<Engine<'_>> {
     /// Posts all transfers that can be issued but the last one, which is returned. An interrupt is
     /// raised at least for each half of the slots, so that others can be posted before the engine is
     /// idle.
-    fn post_all_but_one(&self, state: &mut ChannelState) -> Option<Issue<Types>> {
+    fn post_all_but_one(&self, state: &mut QueueState) -> Option<Issue<Types>> {
         let mut last = state.queue.issue()?;
         let (mut posted, mut bytes) = (0, 0);
         while let Some(next) = state.queue.issue() {
@@ -405,12 +405,12 @@ impl Delayed<Engine<'_>> {
             }
             Transfer::Direct(transfer) => (uapi::RDMA_OP_COPY, 0, transfer.length),
         };
-        trace::start(self.channel.number(), operation, offset, length);
+        trace::start(self.engine_queue.number(), operation, offset, length);
     }
 
     /// Closes the queue, because the device is gone. The caller must abort the requests that the
     /// engine has begun, and fail those that wait.
-    fn mark_gone(&self, state: &mut ChannelState) {
+    fn mark_gone(&self, state: &mut QueueState) {
         // A device that only seems to be gone must not access memory that is freed after this.
         self.enabled.clear_master();
         state.queue.close(ENODEV);
@@ -419,13 +419,13 @@ impl Delayed<Engine<'_>> {
     /// Closes the queue, before the device is unbound. The guard must be closed, and no thread may be
     /// inside.
     pub(super) fn close(&self) {
-        self.channel.close(ENODEV);
+        self.engine_queue.close(ENODEV);
     }
 
     /// Stops all transfers, or waits for their end.
     pub(super) fn stop(&self) -> Stopped {
         let aborted = {
-            let mut state = self.channel.state.lock();
+            let mut state = self.engine_queue.state.lock();
             let aborted = self.hardware.abort();
             state.stopped = aborted.is_ok();
             aborted
@@ -450,9 +450,9 @@ impl Delayed<Engine<'_>> {
     /// Fails all requests. The engine must have been [stopped](Self::stop), or its memory
     /// [kept](Self::keep_memory).
     pub(super) fn abort_requests(&self) {
-        self.channel.abort_active();
-        self.channel.fail_waiting();
-        self.channel.drop_deferred();
+        self.engine_queue.abort_active();
+        self.engine_queue.fail_waiting();
+        self.engine_queue.drop_deferred();
     }
 
     /// Logs that other drivers still access this number of buffers.
@@ -471,14 +471,19 @@ impl Delayed<Engine<'_>> {
         );
         self.hardware.leak_memory();
         loop {
-            let taken = self.channel.state.lock().queue.take_active();
+            let taken = self.engine_queue.state.lock().queue.take_active();
             let Some(taken) = taken else {
                 return;
             };
             if let Some(request) = taken.request() {
                 request.memories().for_each(BufferHold::leak);
             }
-            let notice = self.channel.state.lock().queue.abort(taken, clock::now());
+            let notice = self
+                .engine_queue
+                .state
+                .lock()
+                .queue
+                .abort(taken, clock::now());
             deliver(notice);
         }
     }
@@ -487,7 +492,7 @@ impl Delayed<Engine<'_>> {
 impl Delayed<Engine<'_>> {
     /// Frees the buffers whose last references were those of requests that have ended. Sleeps.
     pub(crate) fn free_released(&self) {
-        self.channel.drop_deferred();
+        self.engine_queue.drop_deferred();
         // The work item may be freeing others.
         self.flush();
     }
@@ -496,9 +501,9 @@ impl Delayed<Engine<'_>> {
 impl Work for Engine<'_> {
     fn work(this: &Delayed<Self>) {
         this.reap_left();
-        this.channel.drop_deferred();
-        this.channel.fail_links();
-        this.channel.fail_waiting();
+        this.engine_queue.drop_deferred();
+        this.engine_queue.fail_links();
+        this.engine_queue.fail_waiting();
         this.start_next();
         this.check_late();
     }

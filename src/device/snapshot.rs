@@ -3,9 +3,9 @@
 //! A snapshot of the state of a device, for debugfs.
 
 use super::{
-    channel::{
-        Channel,
-        ChannelState, //
+    engine_queue::{
+        EngineQueue,
+        QueueState, //
     },
     Device, //
 };
@@ -41,8 +41,8 @@ pub(crate) struct Snapshot {
     pub(crate) stats: Stats,
 }
 
-impl Channel {
-    fn activity(state: &ChannelState, now: u64) -> Activity {
+impl EngineQueue {
+    fn activity(state: &QueueState, now: u64) -> Activity {
         let busy_ms = now.saturating_sub(state.since) / clock::NSEC_PER_MSEC;
         match state.queue.refuses() {
             Some(ENODEV) => Activity::Gone,
@@ -67,9 +67,9 @@ impl Device {
             stats: Stats::new(),
         };
         let now = clock::now();
-        for channel in self.channels() {
-            let state = channel.state.lock();
-            snapshot.activity = snapshot.activity.max(Channel::activity(&state, now));
+        for engine_queue in self.engine_queues() {
+            let state = engine_queue.state.lock();
+            snapshot.activity = snapshot.activity.max(EngineQueue::activity(&state, now));
             snapshot.contexts += state.queue.lanes();
             snapshot.stats.add(&state.queue.stats);
         }
@@ -80,8 +80,8 @@ impl Device {
     /// the queue's lock is released while the lanes are counted.
     pub(crate) fn waiting(&self) -> usize {
         let mut waiting = 0;
-        for channel in self.channels() {
-            channel.count_waiting(&mut waiting);
+        for engine_queue in self.engine_queues() {
+            engine_queue.count_waiting(&mut waiting);
         }
         waiting
     }

@@ -13,7 +13,7 @@ end:	do
 	od
 }
 
-/* src/device/channel.rs: oldest_slot */
+/* src/device/engine_queue.rs: oldest_slot */
 #define has_oldest() (flight != NO_REQUEST && !is_aborted)
 
 /* src/device/engine.rs: post, and src/device/engine/watchdog.rs: watch */

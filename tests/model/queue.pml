@@ -1,5 +1,5 @@
 /*
- * The queue: src/schedule, and src/device/channel.rs. What holds Channel::state is one step. A notice is delivered in the same step: until then,
+ * The queue: src/schedule, and src/device/engine_queue.rs. What holds EngineQueue::state is one step. A notice is delivered in the same step: until then,
  * the thread that it wakes could only sleep on.
  *
  * `u`, `more`, `jobs` and `memories` are variables of the thread.
@@ -130,7 +130,7 @@ inline fail_lane(u) {
 	}
 }
 
-/* src/device/channel.rs: fail_waiting, and src/schedule/queue.rs: fail_batch */
+/* src/device/engine_queue.rs: fail_waiting, and src/schedule/queue.rs: fail_batch */
 inline fail_waiting() {
 	d_step {
 		more = refuses();
@@ -148,7 +148,7 @@ inline fail_waiting() {
 	fi
 }
 
-/* src/device/channel.rs: abort_active, and src/schedule/recovery.rs: abort_one. The queue is closed. */
+/* src/device/engine_queue.rs: abort_active, and src/schedule/recovery.rs: abort_one. The queue is closed. */
 inline abort_active() {
 	d_step {
 		if
@@ -163,7 +163,7 @@ inline abort_active() {
 	}
 }
 
-/* src/device/channel.rs: drop_deferred, and src/schedule/queue.rs: take_deferred */
+/* src/device/engine_queue.rs: drop_deferred, and src/schedule/queue.rs: take_deferred */
 inline take_deferred(n) {
 	jobs[n] = place[n] == DEFERRED;
 	place[n] = (place[n] == DEFERRED -> NOWHERE : place[n]);
@@ -171,7 +171,7 @@ inline take_deferred(n) {
 	deferred[n] = false
 }
 
-/* src/device/channel.rs: drop_deferred */
+/* src/device/engine_queue.rs: drop_deferred */
 inline drop_taken(n) {
 	if
 	:: jobs[n] ->

@@ -35,7 +35,7 @@ bool is_walked;		/* the lock of i_mmap is held for reading */
 
 byte files[USERS];	/* the references to the struct file: descriptor and mappings */
 
-/* --- The queue: src/schedule, under Channel::state */
+/* --- The queue: src/schedule, under EngineQueue::state */
 
 #define NOWHERE 0
 #define IN_LANE 1
@@ -112,7 +112,7 @@ byte age;		/* of the transfer, as far as it was noticed: 0, 1 (late) or 2 (overd
 
 bool is_stopped;	/* it has closed the queue */
 bool is_running;	/* Stopped::No */
-bool is_aborted;	/* ChannelState::stopped */
+bool is_aborted;	/* QueueState::stopped */
 bool is_unbound;
 
 byte ended;		/* programs and unbind that have ended */

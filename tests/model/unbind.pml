@@ -49,7 +49,7 @@ inline keep_memory() {
 
 /* src/device/bound.rs: stop, of a device with one engine */
 inline stop() {
-	d_step {	/* src/device/engine.rs: close, and src/device/channel.rs: close */
+	d_step {	/* src/device/engine.rs: close, and src/device/engine_queue.rs: close */
 		is_closed = true;
 		is_stopped = true
 	}

@@ -5,7 +5,7 @@
 use super::Client;
 use crate::{
     device::{
-        channel::ChannelState,
+        engine_queue::QueueState,
         queue::{
             deliver,
             Job, //
@@ -70,7 +70,7 @@ impl Client {
     /// if there is a ring: it would not be woken.
     #[inline]
     pub(super) fn sleep(&self, min: usize, until: Option<u64>, for_ring: bool) -> WaitEnd {
-        let state = self.channel.state.lock();
+        let state = self.engine_queue.state.lock();
         if state.queue.collectable(self.id).is_none() != for_ring
             || self.is_enough(&state, min, WaitEnd::NotYet) != Ok(false)
         {
@@ -86,12 +86,7 @@ impl Client {
 
     /// Returns whether a thread that waits for `min` completions can stop waiting.
     #[inline(always)]
-    pub(super) fn is_enough(
-        &self,
-        state: &ChannelState,
-        min: usize,
-        ended: WaitEnd,
-    ) -> Result<bool> {
+    pub(super) fn is_enough(&self, state: &QueueState, min: usize, ended: WaitEnd) -> Result<bool> {
         let lane = state.queue.state(self.id);
         let over = lane.closed && lane.outstanding == 0;
         match (lane.completed, ended) {
@@ -112,7 +107,7 @@ impl Client {
         let mut enough = Ok(true);
         let mut left = max;
         while left > 0 && enough == Ok(true) && taken.len() < max {
-            let mut state = self.channel.state.lock();
+            let mut state = self.engine_queue.state.lock();
             if taken.is_empty() {
                 enough = self.is_enough(&state, min, ended);
             }
@@ -134,7 +129,7 @@ impl Client {
     pub(crate) fn finish_collect(&self, delivered: Fifo<Job>, undelivered: Fifo<Job>) {
         let count = delivered.len();
         self.jobs.put(delivered);
-        let mut state = self.channel.state.lock();
+        let mut state = self.engine_queue.state.lock();
         let put_back = if undelivered.is_empty() {
             None
         } else {

@@ -71,7 +71,12 @@ impl Client {
     }
 
     fn abandon_command(&self, waiter: &CommandState, id: SyncId) {
-        let abandoned = self.channel.state.lock().queue.abandon_wait(self.id, id);
+        let abandoned = self
+            .engine_queue
+            .state
+            .lock()
+            .queue
+            .abandon_wait(self.id, id);
         match abandoned {
             // The answer ends the command.
             AbandonedWait::Ended => {}
@@ -94,7 +99,12 @@ impl Client {
             // Not reached: only an answer ends a command.
             None => Err(ECANCELED),
         };
-        let notice = self.channel.state.lock().queue.free_reserved(self.id, 1);
+        let notice = self
+            .engine_queue
+            .state
+            .lock()
+            .queue
+            .free_reserved(self.id, 1);
         deliver(notice);
         result
     }

@@ -77,7 +77,7 @@ impl Client {
         }
         let ring = Arc::new(SharedRing::new(schedule::RING_START)?, GFP_ACCOUNT_MAYFAIL)?;
         report()?;
-        let mut state = self.channel.state.lock();
+        let mut state = self.engine_queue.state.lock();
         let set = state.queue.set_ring(self.id, ring.clone());
         drop(state);
         // Not under the lock, because a memory that was not accepted is freed.
@@ -93,14 +93,14 @@ impl Client {
     // Cold, so that contexts without a ring do not pay for it.
     #[cold]
     pub(super) fn free_collected(&self) {
-        let made_room = self.channel.state.lock().queue.free_collected(self.id);
+        let made_room = self.engine_queue.state.lock().queue.free_collected(self.id);
         deliver(made_room);
     }
 
     /// Takes up to `max` blank jobs: those of completions in the ring, and others.
     #[cold]
     pub(super) fn take_blank(&self, max: usize) -> Fifo<Job> {
-        let mut blank = self.channel.state.lock().queue.take_blank(self.id);
+        let mut blank = self.engine_queue.state.lock().queue.take_blank(self.id);
         if let Some(more) = max.checked_sub(blank.len()) {
             blank.append(&mut self.jobs.take(more));
         }
@@ -120,7 +120,7 @@ impl Client {
         }
         let mut ended = WaitEnd::NotYet;
         loop {
-            let mut state = self.channel.state.lock();
+            let mut state = self.engine_queue.state.lock();
             let enough = self.is_enough(&state, min, ended);
             let completed = state.queue.state(self.id).completed;
             let made_room = state.queue.free_collected(self.id);

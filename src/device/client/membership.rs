@@ -4,7 +4,7 @@
 
 use crate::{
     device::{
-        channel::Channel,
+        engine_queue::EngineQueue,
         queue::Types, //
     },
     schedule::{
@@ -23,25 +23,25 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// The users of the channel count one client of `uid` for this membership.
+/// The users of the engine count one client of `uid` for this membership.
 pub(super) struct Membership {
-    channel: Arc<Channel>,
+    engine_queue: Arc<EngineQueue>,
     uid: u32,
     id: UserId,
 }
 
 impl Membership {
-    /// Adds a client of the caller's user to `channel`.
+    /// Adds a client of the caller's user to the users of `engine_queue`.
     ///
     /// # Errors
     ///
     /// [`ENOMEM`].
-    pub(super) fn new(channel: &Arc<Channel>) -> Result<Self> {
+    pub(super) fn new(engine_queue: &Arc<EngineQueue>) -> Result<Self> {
         let uid = Kuid::current_euid().into_raw().val;
-        let id = channel.users.join(uid, || channel.add_user())?;
+        let id = engine_queue.users.join(uid, || engine_queue.add_user())?;
         // INVARIANT: just counted.
         Ok(Self {
-            channel: channel.clone(),
+            engine_queue: engine_queue.clone(),
             uid,
             id,
         })
@@ -55,12 +55,12 @@ impl Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        let remove = |id| self.channel.state.lock().queue.remove_user(id);
-        self.channel.users.leave(self.uid, remove);
+        let remove = |id| self.engine_queue.state.lock().queue.remove_user(id);
+        self.engine_queue.users.leave(self.uid, remove);
     }
 }
 
-impl Channel {
+impl EngineQueue {
     /// Grows the queue, so that a user and a lane can be added.
     ///
     /// # Errors

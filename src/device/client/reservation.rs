@@ -51,7 +51,7 @@ impl Client {
         if has_ring {
             self.free_collected();
         }
-        let mut state = self.channel.state.lock();
+        let mut state = self.engine_queue.state.lock();
         if let Some(error) = state.queue.refuses() {
             return Err(error);
         }
@@ -136,7 +136,7 @@ impl Reservation<'_> {
         client.traced.submitted(&jobs);
         client
             .device
-            .enter(&client.channel, |engine| {
+            .enter(&client.engine_queue, |engine| {
                 engine.submit(client.id, &mut jobs)
             })
             .and_then(|accepted| accepted)
@@ -153,7 +153,7 @@ impl Drop for Reservation<'_> {
             self.client.jobs.put(blank);
         }
         if self.room > 0 {
-            let mut state = self.client.channel.state.lock();
+            let mut state = self.client.engine_queue.state.lock();
             let notice = state.queue.free_reserved(self.client.id, self.room);
             drop(state);
             deliver(notice);

@@ -62,7 +62,9 @@ impl Client {
     pub(super) fn submit_one(&self, jobs: &mut Fifo<Job>) -> Result<SyncId> {
         self.traced.submitted(jobs);
         self.device
-            .enter(&self.channel, |engine| engine.submit_sync(self.id, jobs))
+            .enter(&self.engine_queue, |engine| {
+                engine.submit_sync(self.id, jobs)
+            })
             .and_then(|accepted| accepted)
     }
 
@@ -81,7 +83,12 @@ impl Client {
 
     /// Stops waiting for a request because of a signal. Returns the result of the call.
     fn abandon_wait(&self, waiter: Arc<SyncWaiter<Types>>, id: SyncId) -> Result {
-        let abandoned = self.channel.state.lock().queue.abandon_wait(self.id, id);
+        let abandoned = self
+            .engine_queue
+            .state
+            .lock()
+            .queue
+            .abandon_wait(self.id, id);
         match abandoned {
             AbandonedWait::Ended => match waiter.take_answer() {
                 Some(answer) => self.outcome(answer, waiter),

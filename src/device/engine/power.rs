@@ -4,8 +4,8 @@
 
 use super::{
     deliver,
-    ChannelState,
     Engine,
+    QueueState,
     Stopped, //
 };
 use crate::{
@@ -56,7 +56,7 @@ impl Delayed<Engine<'_>> {
             }
             // An engine can look idle before it begins what was posted.
             let (is_busy, restart_failed) = {
-                let state = self.channel.state.lock();
+                let state = self.engine_queue.state.lock();
                 (state.queue.is_busy(), state.restart_failed)
             };
             if !is_busy {
@@ -71,9 +71,9 @@ impl Delayed<Engine<'_>> {
 
     /// Handles the ends of the oldest transfers, one after the other, until `outcome` returns
     /// [`None`].
-    fn finish_each(&self, outcome: impl Fn(&mut ChannelState) -> Option<Result>) {
+    fn finish_each(&self, outcome: impl Fn(&mut QueueState) -> Option<Result>) {
         loop {
-            let mut state = self.channel.state.lock();
+            let mut state = self.engine_queue.state.lock();
             let Some(transferred) = outcome(&mut state) else {
                 return;
             };
@@ -97,21 +97,21 @@ impl Delayed<Engine<'_>> {
 
     /// Fails all requests, because the device cannot be used any more.
     pub(in crate::device) fn fail_all(&self) {
-        self.mark_gone(&mut self.channel.state.lock());
-        self.channel.abort_active();
-        self.channel.fail_waiting();
+        self.mark_gone(&mut self.engine_queue.state.lock());
+        self.engine_queue.abort_active();
+        self.engine_queue.fail_waiting();
         // The work item drops what these have deferred.
         self.queue_now();
     }
 
     /// Starts no more transfers until [`unpause`](Self::unpause). All requests wait until then.
     pub(in crate::device) fn pause(&self) {
-        self.channel.state.lock().queue.pause();
+        self.engine_queue.state.lock().queue.pause();
     }
 
     /// Resumes the queue after [`pause`](Self::pause).
     pub(in crate::device) fn unpause(&self) {
-        let mut state = self.channel.state.lock();
+        let mut state = self.engine_queue.state.lock();
         state.queue.resume();
         self.advance(&mut state, None);
     }
@@ -146,12 +146,12 @@ impl Delayed<Engine<'_>> {
         if self.quiesce() == Err(ETIMEDOUT) {
             dev_warn!(self.dev, "a transfer does not end before the reset\n");
         }
-        self.channel.state.lock().stopped = true;
+        self.engine_queue.state.lock().stopped = true;
     }
 
     /// Returns whether the queue is closed: the device is gone, or was shut down.
     pub(in crate::device) fn is_closed(&self) -> bool {
-        self.channel.state.lock().queue.is_closed()
+        self.engine_queue.state.lock().queue.is_closed()
     }
 
     /// Handles the ends of transfers that did not end before a reset. Bus Master must be off.
@@ -182,7 +182,7 @@ impl Delayed<Engine<'_>> {
         self.reap_after_reset();
         // The device may have lost the contents of its registers.
         let restarted = {
-            let mut state = self.channel.state.lock();
+            let mut state = self.engine_queue.state.lock();
             let restarted = self.hardware.restart();
             state.restart_failed = restarted.is_err();
             restarted
@@ -193,7 +193,7 @@ impl Delayed<Engine<'_>> {
     /// Resumes the queue of an engine that was [restarted](Self::restart_to_resume). If `kept` is
     /// false, the device memory has lost its contents.
     pub(in crate::device) fn resume(&self, kept: bool) {
-        let mut state = self.channel.state.lock();
+        let mut state = self.engine_queue.state.lock();
         state.stopped = false;
         if self.abilities.can_abort && state.queue.is_busy() {
             state.queue.issue_again();
@@ -216,7 +216,7 @@ impl Delayed<Engine<'_>> {
     /// stopped, if the engine can be stopped. Requests fail with [`ENODEV`] from then on. Buffers
     /// are not freed, and can be allocated and mapped, because programs may still run.
     pub(in crate::device) fn shut_down(&self) {
-        self.channel.close(ENODEV);
+        self.engine_queue.close(ENODEV);
         if self.quiesce() == Err(ETIMEDOUT) {
             if self.abilities.can_abort && self.stop() == Stopped::Yes {
                 self.abort_requests();

@@ -4,9 +4,9 @@
 
 use super::{
     deliver,
-    ChannelState,
     Engine,
     Job,
+    QueueState,
     Reaped,
     Types, //
 };
@@ -62,7 +62,7 @@ impl Delayed<Engine<'_>> {
     /// Arms the timer for a transfer that begins at the time `now`: the check is between `late_ms`
     /// and twice that time later. A timer that is armed for `late_ms` later or more is not moved,
     /// because moving it for each transfer costs more than the rest of the queue's work.
-    pub(super) fn watch(&self, state: &mut ChannelState, now: u64) {
+    pub(super) fn watch(&self, state: &mut QueueState, now: u64) {
         let late = now + u64::from(self.abilities.late_ms) * clock::NSEC_PER_MSEC;
         if state.checked_at.is_none_or(|at| at < late) {
             self.check_after(state, 2 * self.abilities.late_ms, now);
@@ -70,14 +70,14 @@ impl Delayed<Engine<'_>> {
     }
 
     /// Arms the timer to expire after `ms` milliseconds.
-    fn check_after(&self, state: &mut ChannelState, ms: u32, now: u64) {
+    fn check_after(&self, state: &mut QueueState, ms: u32, now: u64) {
         state.checked_at = Some(now + u64::from(ms) * clock::NSEC_PER_MSEC);
         self.arm(msecs_to_jiffies(ms));
     }
 
     /// Handles the expiry of the timer. Queues the work item only if a transfer is late.
     pub(super) fn check_time(&self) {
-        let mut state = self.channel.state.lock();
+        let mut state = self.engine_queue.state.lock();
         state.checked_at = None;
         let now = clock::now();
         match self.busy_ms(&state, now) {
@@ -88,14 +88,14 @@ impl Delayed<Engine<'_>> {
     }
 
     /// Returns the age of the oldest transfer in milliseconds, or [`None`] if the engine is idle.
-    fn busy_ms(&self, state: &ChannelState, now: u64) -> Option<u32> {
+    fn busy_ms(&self, state: &QueueState, now: u64) -> Option<u32> {
         let age_ms = now.saturating_sub(state.since) / clock::NSEC_PER_MSEC;
         let age_ms = u32::try_from(age_ms).unwrap_or(u32::MAX);
         state.oldest_slot().map(|_| age_ms)
     }
 
     /// Returns the age of the oldest transfer in milliseconds if it is late, otherwise [`None`].
-    fn late_ms(&self, state: &ChannelState) -> Option<u32> {
+    fn late_ms(&self, state: &QueueState) -> Option<u32> {
         let age_ms = self.busy_ms(state, clock::now());
         age_ms.filter(|age_ms| *age_ms >= self.abilities.late_ms)
     }
@@ -103,10 +103,10 @@ impl Delayed<Engine<'_>> {
     /// Recovers from transfers that are late.
     pub(super) fn check_late(&self) {
         let examine = |slot| self.hardware.examine(slot);
-        while self.late_ms(&self.channel.state.lock()).is_some() {
+        while self.late_ms(&self.engine_queue.state.lock()).is_some() {
             // If this allocation fails, the next check retries.
             let mut completion = Job::blank().ok();
-            let mut state = self.channel.state.lock();
+            let mut state = self.engine_queue.state.lock();
             let checked = match self.late_ms(&state) {
                 Some(age_ms) => self.recover(&mut state, age_ms, &mut completion),
                 None => Checked::default(),
@@ -115,16 +115,16 @@ impl Delayed<Engine<'_>> {
             deliver(checked.notice);
             let mut reaped = checked.reaped;
             while reaped.deliver() {
-                reaped = self.reap(&mut self.channel.state.lock(), examine);
+                reaped = self.reap(&mut self.engine_queue.state.lock(), examine);
             }
             if let Some(message) = checked.message {
                 self.log(message);
             }
             if checked.gone {
-                self.channel.abort_active();
+                self.engine_queue.abort_active();
             }
             if checked.fail {
-                self.channel.fail_waiting();
+                self.engine_queue.fail_waiting();
             }
             if checked.gone || checked.fail {
                 // The work item drops what these have deferred.
@@ -140,7 +140,7 @@ impl Delayed<Engine<'_>> {
     /// transfer that does not end.
     fn recover(
         &self,
-        state: &mut ChannelState,
+        state: &mut QueueState,
         age_ms: u32,
         completion: &mut Option<Entry<Job>>,
     ) -> Checked {
@@ -175,7 +175,7 @@ impl Delayed<Engine<'_>> {
     }
 
     /// Closes the queue, because the device is gone.
-    fn give_up(&self, state: &mut ChannelState, checked: &mut Checked) {
+    fn give_up(&self, state: &mut QueueState, checked: &mut Checked) {
         self.mark_gone(state);
         checked.gone = true;
         checked.fail = true;
@@ -185,7 +185,7 @@ impl Delayed<Engine<'_>> {
     /// all requests fail.
     fn fail_oldest(
         &self,
-        state: &mut ChannelState,
+        state: &mut QueueState,
         error: Error,
         completion: &mut Option<Entry<Job>>,
         checked: &mut Checked,

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A channel: the queue that an engine works on, and the state that the engine and its users share.
+//! The queue that an engine works on, and the state that the engine and its users share.
 //!
 //! It exists for as long as the [`Device`](super::Device). The engine, which exists while the
-//! device is bound, refers to the channel, and not to the device.
+//! device is bound, refers to its queue, and not to the device.
 
 use super::{
     queue::{
@@ -31,7 +31,7 @@ use kernel::{
 };
 
 /// The queue, and the times that the watchdog needs.
-pub(super) struct ChannelState {
+pub(super) struct QueueState {
     /// Closed while no engine is bound.
     pub(super) queue: Queue,
     /// The time at which the oldest transfer was started, in nanoseconds.
@@ -47,7 +47,7 @@ pub(super) struct ChannelState {
     pub(super) restart_failed: bool,
 }
 
-impl ChannelState {
+impl QueueState {
     /// Creates a queue that is closed with [`ENODEV`].
     pub(super) fn new() -> Self {
         Self {
@@ -69,7 +69,7 @@ impl ChannelState {
 
 /// A queue with its lock.
 #[pin_data]
-pub(crate) struct Channel {
+pub(crate) struct EngineQueue {
     /// The number of the device's node.
     number: u32,
     /// The index of the engine in those of the device.
@@ -79,13 +79,13 @@ pub(crate) struct Channel {
     pub(super) users: Users,
     /// The queue. The interrupt handler takes this lock. Closed while the device is not bound.
     #[pin]
-    pub(super) state: SpinLockIrq<ChannelState>,
+    pub(super) state: SpinLockIrq<QueueState>,
     /// The state that the buffers of the device share.
     pool: Arc<Pool>,
 }
 
-impl Channel {
-    /// Creates a channel whose queue is closed.
+impl EngineQueue {
+    /// Creates a queue that is closed.
     ///
     /// # Errors
     ///
@@ -96,7 +96,7 @@ impl Channel {
                 number,
                 index,
                 users <- Users::new(),
-                state <- new_spinlock_irq!(ChannelState::new(), "rdma::Channel::state"),
+                state <- new_spinlock_irq!(QueueState::new(), "rdma::EngineQueue::state"),
                 pool,
             }),
             GFP_KERNEL,
