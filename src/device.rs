@@ -2,9 +2,9 @@
 
 //! A device: the guard of its engines, their queues, and its properties.
 //!
-//! A [`Device`] exists while the device is bound or a file of it is open. Its [`Engine`]s exist only
-//! while the device is bound, and are accessed through the guard. Each has an [`EngineQueue`], which
-//! serves a part of the open files.
+//! A [`Device`] exists while the device is bound or a file of it is open. Its engines
+//! ([`BoundEngine`]) exist only while the device is bound, and are accessed through the guard. Each
+//! has an [`EngineQueue`], which serves a part of the open files.
 //!
 //! Lock order: address space of a process, reservation of a dma-buf → `FirstBuffer` of a context →
 //! `Handles` of a context, `Client::cancel`, `Client::collect`, `Users` of an engine → guard (entered,
@@ -29,7 +29,7 @@ mod users;
 mod waiter;
 
 pub(crate) use bound::{
-    BoundEngine,
+    BoundEngines,
     EngineGuard, //
 };
 pub(crate) use client::{
@@ -39,7 +39,7 @@ pub(crate) use client::{
     Client, //
 };
 pub(crate) use engine::{
-    Engine,
+    BoundEngine,
     InterruptKind, //
 };
 pub(crate) use engine_queue::EngineQueue;
@@ -135,7 +135,7 @@ impl Device {
     fn enter<R>(
         &self,
         engine_queue: &EngineQueue,
-        f: impl FnOnce(&Delayed<Engine<'_>>) -> R,
+        f: impl FnOnce(&Delayed<BoundEngine<'_>>) -> R,
     ) -> Result<R> {
         self.guard
             .enter(|engines| engines.get(engine_queue.index()).map(|engine| f(engine)))?

@@ -5,8 +5,8 @@
 use crate::{
     device::{
         BoundEngine,
+        BoundEngines,
         Device,
-        Engine,
         EngineGuard,
         InterruptKind, //
     },
@@ -128,7 +128,7 @@ impl NodeDriver for RdmaDriver {
     const NODE_NAME: &'static CStr = c"rdma";
     const ID_TABLE: pci::IdTable<()> = &PCI_TABLE;
 
-    type Bound = BoundEngine;
+    type Bound = BoundEngines;
     type File = Context;
 
     fn dma_mask(pdev: &pci::Device<Bound>) -> Result<DmaMask> {
@@ -221,7 +221,7 @@ fn prepare_engines<'bound>(
     enabled: &Arc<Enabled<'bound>>,
     device: &Device,
     kind: InterruptKind,
-) -> Result<KVec<Engine<'bound>>> {
+) -> Result<KVec<BoundEngine<'bound>>> {
     let mut engines = KVec::with_capacity(hardware.len(), GFP_KERNEL)?;
     for (mut hardware, engine_queue) in hardware.into_iter().zip(device.engine_queues()) {
         let plan = hardware.prepare(setup).map_err(|e| {
@@ -230,7 +230,7 @@ fn prepare_engines<'bound>(
             probe_error(pdev, "cannot prepare the device", e)
         })?;
         let (dev, enabled, engine_queue) = (pdev.as_ref(), enabled.clone(), engine_queue.clone());
-        let engine = Engine::new(dev, (hardware, plan), enabled, engine_queue, kind)?;
+        let engine = BoundEngine::new(dev, (hardware, plan), enabled, engine_queue, kind)?;
         engines.push(engine, GFP_KERNEL)?;
     }
     Ok(engines)

@@ -16,8 +16,8 @@
 //! [`schedule`] calls the owner of a lane and the waiter of a request (`LaneOwner`,
 //! `RequestWaiter`).
 //!
-//! The interrupt handler is in [`device`], `Engine::interrupt`. It calls [`engines`] and [`schedule`],
-//! and wakes the waiting threads.
+//! The interrupt handler is in [`device`], `BoundEngine::interrupt`. It calls [`engines`] and
+//! [`schedule`], and wakes the waiting threads.
 
 #![deny(unsafe_code)]
 

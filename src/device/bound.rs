@@ -4,7 +4,7 @@
 //! reset and shutdown.
 
 use super::engine::{
-    Engine,
+    BoundEngine,
     Stopped, //
 };
 use crate::kernel_ext::{
@@ -24,19 +24,19 @@ use crate::kernel_ext::{
 };
 use kernel::prelude::*;
 
-/// Stands for [`Engine`] of any lifetime, where a type without a lifetime is required.
-pub(crate) struct BoundEngine;
+/// Names the engines of a bound device, where a type without a lifetime is required.
+pub(crate) struct BoundEngines;
 
 /// The guard of the engines, which unbinding closes.
-pub(crate) type EngineGuard = GuardOf<BoundEngine>;
+pub(crate) type EngineGuard = GuardOf<BoundEngines>;
 
 /// The engines of a bound device.
-pub(super) type Engines<'bound> = attach::Engines<'bound, BoundEngine>;
+pub(super) type Engines<'bound> = attach::Engines<'bound, BoundEngines>;
 
-impl BoundDevice for BoundEngine {
-    type Of<'bound> = Engine<'bound>;
+impl BoundDevice for BoundEngines {
+    type Of<'bound> = BoundEngine<'bound>;
 
-    fn interrupt(engine: &Delayed<Engine<'_>>) -> bool {
+    fn interrupt(engine: &Delayed<BoundEngine<'_>>) -> bool {
         engine.interrupt()
     }
 

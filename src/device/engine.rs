@@ -85,8 +85,8 @@ pub(super) enum Stopped {
     No,
 }
 
-/// An engine of a bound device.
-pub(crate) struct Engine<'bound> {
+/// An engine of a bound device, which executes the requests of a queue.
+pub(crate) struct BoundEngine<'bound> {
     // Dropped before `enabled`: the BAR is unmapped, then the device is disabled.
     hardware: Hardware<'bound>,
     enabled: Arc<Enabled<'bound>>,
@@ -97,7 +97,7 @@ pub(crate) struct Engine<'bound> {
     lost_interrupt: Ratelimit,
 }
 
-impl<'bound> Engine<'bound> {
+impl<'bound> BoundEngine<'bound> {
     /// Creates the engine of a device that was [prepared](Hardware::prepare), and opens the queue.
     /// `plan` divides the requests into transfers.
     ///
@@ -147,7 +147,7 @@ impl<'bound> Engine<'bound> {
     }
 }
 
-impl Drop for Engine<'_> {
+impl Drop for BoundEngine<'_> {
     fn drop(&mut self) {
         // The device must not access memory of `hardware`, which is freed after this.
         self.enabled.clear_master();
@@ -173,7 +173,7 @@ impl Reaped {
     }
 }
 
-impl Delayed<Engine<'_>> {
+impl Delayed<BoundEngine<'_>> {
     /// The maximum number of ends of transfers that are handled in one step.
     const STEP: usize = 32;
 
@@ -489,7 +489,7 @@ impl Delayed<Engine<'_>> {
     }
 }
 
-impl Delayed<Engine<'_>> {
+impl Delayed<BoundEngine<'_>> {
     /// Frees the buffers whose last references were those of requests that have ended. Sleeps.
     pub(crate) fn free_released(&self) {
         self.engine_queue.drop_deferred();
@@ -498,7 +498,7 @@ impl Delayed<Engine<'_>> {
     }
 }
 
-impl Work for Engine<'_> {
+impl Work for BoundEngine<'_> {
     fn work(this: &Delayed<Self>) {
         this.reap_left();
         this.engine_queue.drop_deferred();

@@ -4,7 +4,7 @@
 
 use super::{
     deliver,
-    Engine,
+    BoundEngine,
     QueueState,
     Stopped, //
 };
@@ -29,7 +29,7 @@ use kernel::{
 /// Interval at which an idle engine is checked for transfers that it has not begun.
 const POLL: Delta = Delta::from_millis(1);
 
-impl Delayed<Engine<'_>> {
+impl Delayed<BoundEngine<'_>> {
     /// Sleeps until the transfers of the engine have ended, and completes their requests. The queue
     /// must be paused or closed.
     ///

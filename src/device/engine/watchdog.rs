@@ -4,7 +4,7 @@
 
 use super::{
     deliver,
-    Engine,
+    BoundEngine,
     Job,
     QueueState,
     Reaped,
@@ -58,7 +58,7 @@ enum Message {
     Aborted,
 }
 
-impl Delayed<Engine<'_>> {
+impl Delayed<BoundEngine<'_>> {
     /// Arms the timer for a transfer that begins at the time `now`: the check is between `late_ms`
     /// and twice that time later. A timer that is armed for `late_ms` later or more is not moved,
     /// because moving it for each transfer costs more than the rest of the queue's work.
