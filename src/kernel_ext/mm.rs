@@ -10,6 +10,6 @@ pub(in crate::kernel_ext) mod layout;
 pub(crate) mod mapping;
 pub(crate) mod memlock;
 pub(crate) mod pinned;
-pub(crate) mod shared;
+pub(crate) mod shared_memory;
 pub(crate) mod shared_ring;
 pub(crate) mod vma;

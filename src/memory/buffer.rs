@@ -23,7 +23,7 @@ use crate::{
         gfp::GFP_ACCOUNT_MAYFAIL,
         mm::{
             coherent::CoherentMemory,
-            shared::Shared,
+            shared_memory::SharedMemory,
             vma::Mappable, //
         }, //
     },
@@ -69,7 +69,7 @@ enum Origin {
 /// exported dma-bufs hold references to it.
 pub(crate) struct Buffer {
     pool: Arc<Pool>,
-    pub(super) memory: Shared<Charge>,
+    pub(super) memory: SharedMemory<Charge>,
     id: u64,
     pub(super) requests: Atomic<u32>,
     handle: Handle,
@@ -137,7 +137,7 @@ impl Buffer {
         pool: &Arc<Pool>,
         handle: Handle,
         origin: Origin,
-        memory: impl FnOnce() -> Result<(Shared<Charge>, u64)>,
+        memory: impl FnOnce() -> Result<(SharedMemory<Charge>, u64)>,
     ) -> Result<Arc<Self>> {
         let entry = Some(Entry::new(None)?);
         let (memory, id) = memory()?;
@@ -251,7 +251,7 @@ impl Exportable for Buffer {
 impl Mappable for Buffer {
     type Charge = Charge;
 
-    fn memory(&self) -> &Shared<Charge> {
+    fn memory(&self) -> &SharedMemory<Charge> {
         &self.memory
     }
 

@@ -24,7 +24,7 @@ use crate::{
                 PinnedMemory,
                 PinnedPages, //
             },
-            shared::Shared, //
+            shared_memory::SharedMemory, //
         },
         sync::{
             clock::{
@@ -193,7 +193,7 @@ impl Pool {
         quota: &Arc<Quota>,
         size: usize,
         first_page: usize,
-    ) -> Result<(Shared<Charge>, u64)> {
+    ) -> Result<(SharedMemory<Charge>, u64)> {
         // All steps are inside the gate: memory that is not in the registry would not be freed
         // before the device is unbound.
         self.mappings.with_device(|dev| {
@@ -216,7 +216,7 @@ impl Pool {
         quota: &Arc<Quota>,
         range: &UserRange,
         first_page: usize,
-    ) -> Result<(Shared<Charge>, u64)> {
+    ) -> Result<(SharedMemory<Charge>, u64)> {
         let count = PinnedPages::count(range.address, range.size).ok_or(EFAULT)?;
         let charge = self
             .mappings
@@ -243,7 +243,7 @@ impl Pool {
         dma_buf: Importable,
         writable: bool,
         first_page: usize,
-    ) -> Result<(Shared<Charge>, u64)> {
+    ) -> Result<(SharedMemory<Charge>, u64)> {
         self.mappings.with_device(|dev| {
             let charge = self.charge(dev, quota, dma_buf.size().div_ceil(PAGE_SIZE))?;
             self.add(charge, first_page, || {
@@ -268,9 +268,9 @@ impl Pool {
         charge: Charge,
         first_page: usize,
         memory: impl FnOnce() -> Result<BufferMemory<'bound>>,
-    ) -> Result<(Shared<Charge>, u64)> {
+    ) -> Result<(SharedMemory<Charge>, u64)> {
         let entry = Registry::reserve()?;
-        let memory = Shared::new(&self.mappings, memory()?, charge, first_page)?;
+        let memory = SharedMemory::new(&self.mappings, memory()?, charge, first_page)?;
         let id = self.registry.insert(entry, memory.memory().clone());
         Ok((memory, id))
     }
@@ -278,7 +278,7 @@ impl Pool {
     /// Frees the memory of a buffer. If the gate is closed, the memory stays in the registry, and
     /// [`revoke_all`](Self::revoke_all) frees it.
     #[inline]
-    pub(super) fn free(&self, memory: &mut Shared<Charge>, id: u64) {
+    pub(super) fn free(&self, memory: &mut SharedMemory<Charge>, id: u64) {
         if memory.free().is_ok() {
             self.freed.add(1, Relaxed);
             self.registry.remove(id);

@@ -8,7 +8,7 @@ use crate::{
         gfp::GFP_ACCOUNT_MAYFAIL,
         mm::{
             mapping::Emptied,
-            shared::RevocableMemory, //
+            shared_memory::RevocableMemory, //
         }, //
     },
     memory::quota::Charge, //

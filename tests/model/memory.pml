@@ -43,7 +43,7 @@ inline allocate(b) {
 
 #define is_shown(b) (shown[b] || (b == 0 && shown[CHILD]))
 
-/* src/kernel_ext/mm/shared.rs: take, and src/kernel_ext/mm/coherent.rs: drop */
+/* src/kernel_ext/mm/shared_memory.rs: take, and src/kernel_ext/mm/coherent.rs: drop */
 inline take_memory(b) {
 	if
 	:: memory[b] == LIVE && is_kept[b] -> memory[b] = LEAKED
@@ -55,7 +55,7 @@ inline take_memory(b) {
 	fi
 }
 
-/* src/kernel_ext/mm/shared.rs: drop, of the RevocableMemory, unless the registry holds it */
+/* src/kernel_ext/mm/shared_memory.rs: drop, of the RevocableMemory, unless the registry holds it */
 inline drop_memory(b) {
 	if
 	:: memory[b] == LIVE && !registered[b] -> memory[b] = LEAKED
@@ -85,7 +85,7 @@ inline end_drop(b) {
 			fi;
 #else
 		d_step {
-			take_memory(b);		/* src/kernel_ext/mm/shared.rs: free */
+			take_memory(b);		/* src/kernel_ext/mm/shared_memory.rs: free */
 			registered[b] = false;	/* src/memory/registry.rs: remove */
 #endif
 			drop_memory(b);
@@ -104,7 +104,7 @@ inline put_buffer(b) {
 	fi
 }
 
-/* src/memory/registry.rs: revoke_all, and src/kernel_ext/mm/shared.rs: revoke. What was taken from the registry is still held. */
+/* src/memory/registry.rs: revoke_all, and src/kernel_ext/mm/shared_memory.rs: revoke. What was taken from the registry is still held. */
 inline revoke(b) {
 	if
 	:: registered[b] ->
@@ -120,7 +120,7 @@ inline insert(v) {
 	shown[v] = true
 }
 
-/* src/kernel_ext/mm/vma.rs: fault, and src/kernel_ext/mm/shared.rs: with_layout */
+/* src/kernel_ext/mm/vma.rs: fault, and src/kernel_ext/mm/shared_memory.rs: with_layout */
 inline fault(v) {
 #ifdef G02_FAULT_OUTSIDE_THE_GUARD
 	d_step { insert(v) }

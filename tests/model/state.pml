@@ -8,7 +8,7 @@
 bool is_open = true;	/* Gate::inside is not null */
 byte inside;		/* the threads that have found it open */
 
-/* --- Buffers: src/memory, src/kernel_ext/mm/shared.rs */
+/* --- Buffers: src/memory, src/kernel_ext/mm/shared_memory.rs */
 
 #define NOT_ALLOCATED 0
 #define LIVE 1

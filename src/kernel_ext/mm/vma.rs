@@ -8,7 +8,7 @@
 mod fault;
 pub(in crate::kernel_ext) mod shared_ring;
 
-use crate::kernel_ext::mm::shared::Shared;
+use crate::kernel_ext::mm::shared_memory::SharedMemory;
 use core::marker::PhantomData;
 use fault::Fault;
 use kernel::{
@@ -51,7 +51,7 @@ pub(crate) trait Mappable: Send + Sync + Sized + 'static {
     type Charge: Send + Unpin;
 
     /// Returns the memory.
-    fn memory(&self) -> &Shared<Self::Charge>;
+    fn memory(&self) -> &SharedMemory<Self::Charge>;
 
     /// Called after a page fault, with the page of the memory, and the number of inserted pages or
     /// the error.

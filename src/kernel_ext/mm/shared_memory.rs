@@ -120,7 +120,7 @@ impl<C: Unpin> PinnedDrop for RevocableMemory<C> {
 /// # Invariants
 ///
 /// `layout` is the layout of `memory`, which only `revoke` frees during the life of this value.
-pub(crate) struct Shared<C: Unpin> {
+pub(crate) struct SharedMemory<C: Unpin> {
     memory: Arc<RevocableMemory<C>>,
     mappings: Arc<Mappings>,
     layout: Layout,
@@ -129,7 +129,7 @@ pub(crate) struct Shared<C: Unpin> {
     count: Atomic<u32>,
 }
 
-impl<C: Unpin> Shared<C> {
+impl<C: Unpin> SharedMemory<C> {
     /// Creates memory whose mappings start at the page `first_page` of a file. `memory` is freed,
     /// and `charge` dropped, with the returned value.
     ///
