@@ -12,7 +12,7 @@
 
 use crate::kernel_ext::{
     gfp::GFP_ACCOUNT_MAYFAIL,
-    mm::memlock::User, //
+    mm::memlock::MemlockUser, //
 };
 use kernel::{
     prelude::*,
@@ -110,7 +110,7 @@ impl Account for Arc<Quota> {
     }
 }
 
-impl Account for User {
+impl Account for MemlockUser {
     fn count(&self) -> &Atomic<usize> {
         self.locked()
     }
@@ -161,7 +161,7 @@ impl<A: Account> Drop for Share<A> {
 pub(crate) struct Charge {
     // Dropped before `_context`, so that a quota has no more locked pages than used ones.
     /// [`None`] if the user has no limit.
-    _memlock: Option<(Share<User>, Share<Locked>)>,
+    _memlock: Option<(Share<MemlockUser>, Share<Locked>)>,
     _context: Share<Arc<Quota>>,
     _device: Share<Arc<Quota>>,
 }
@@ -181,7 +181,7 @@ impl Charge {
         Ok(Self {
             _context: Share::new(context.clone(), context.limit, pages).ok_or(Refused::Context)?,
             _device: Share::new(device.clone(), device.limit, pages).ok_or(Refused::Device)?,
-            _memlock: match User::limited() {
+            _memlock: match MemlockUser::limited() {
                 None => None,
                 Some((user, limit)) => {
                     let user = Share::new(user, limit, pages).ok_or(Refused::Memlock)?;

@@ -24,11 +24,11 @@ use crate::kernel_ext::collections::fifo::{
 };
 use kernel::prelude::*;
 
-/// A lane's number.
+/// The number of a lane in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LaneId(pub(super) usize);
 
-/// The number of a user with lanes.
+/// The number of a user with lanes in the queue. It is not a uid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct UserId(pub(super) usize);
 

@@ -23,13 +23,13 @@ mod kernel_ext {
             use std::{cell::RefCell, sync::Arc};
 
             #[derive(Clone)]
-            pub(crate) struct User(Arc<Atomic<usize>>);
+            pub(crate) struct MemlockUser(Arc<Atomic<usize>>);
 
             thread_local! {
-                static CALLER: RefCell<Option<(User, usize)>> = const { RefCell::new(None) };
+                static CALLER: RefCell<Option<(MemlockUser, usize)>> = const { RefCell::new(None) };
             }
 
-            impl User {
+            impl MemlockUser {
                 pub(crate) fn new(locked: usize) -> Self {
                     Self(Arc::new(Atomic::new(locked)))
                 }
@@ -59,7 +59,7 @@ use kernel::{
     prelude::*,
     sync::{atomic::Relaxed, Arc},
 };
-use kernel_ext::mm::memlock::User;
+use kernel_ext::mm::memlock::MemlockUser;
 use src::memory::quota::{Charge, Quota, Refused};
 use std::{sync::Barrier, thread};
 
@@ -118,7 +118,7 @@ fn nothing_is_always_allowed() {
 
 #[test]
 fn a_user_is_charged_too() {
-    let user = User::new(3);
+    let user = MemlockUser::new(3);
     user.calls(8);
     let (context, device) = (quota(100), quota(100));
     let charge = Charge::new(&context, &device, 5).unwrap();
@@ -132,7 +132,7 @@ fn a_user_is_charged_too() {
 /// Two contexts of one user share one limit.
 #[test]
 fn a_user_is_one_whatever_the_context() {
-    let user = User::new(0);
+    let user = MemlockUser::new(0);
     user.calls(8);
     let (one, other, device) = (quota(100), quota(100), quota(100));
     let charge = Charge::new(&one, &device, 5).unwrap();
@@ -144,7 +144,7 @@ fn a_user_is_one_whatever_the_context() {
 /// The limit is lowered below the number of locked pages.
 #[test]
 fn a_lowered_limit() {
-    let user = User::new(0);
+    let user = MemlockUser::new(0);
     user.calls(8);
     let (context, device) = (quota(100), quota(100));
     let charge = Charge::new(&context, &device, 8).unwrap();
@@ -157,7 +157,7 @@ fn a_lowered_limit() {
 /// A process can free a buffer that another process has allocated.
 #[test]
 fn given_back_to_the_user_who_was_charged() {
-    let (payer, other) = (User::new(0), User::new(0));
+    let (payer, other) = (MemlockUser::new(0), MemlockUser::new(0));
     payer.calls(8);
     let (context, device) = (quota(100), quota(100));
     let charge = Charge::new(&context, &device, 5).unwrap();
@@ -168,7 +168,7 @@ fn given_back_to_the_user_who_was_charged() {
 
 #[test]
 fn the_user_is_let_go() {
-    let user = User::new(0);
+    let user = MemlockUser::new(0);
     user.calls(8);
     let before = user.references();
     let (context, device) = (quota(100), quota(100));
@@ -191,7 +191,7 @@ fn what_userspace_is_told() {
 fn races() {
     const THREADS: usize = 8;
     const ROUNDS: usize = 20_000;
-    let user = User::new(0);
+    let user = MemlockUser::new(0);
     let contexts = [quota(20), quota(20)];
     let device = quota(30);
     let all_ready = Barrier::new(THREADS);

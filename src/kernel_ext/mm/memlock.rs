@@ -23,19 +23,19 @@ extern "C" {
     fn rdma_helper_memlock_limit() -> c_ulong;
 }
 
-/// A reference to a user. It may be dropped in any context.
+/// A reference to a user with its count of locked memory. It may be dropped in any context.
 ///
 /// # Invariants
 ///
 /// The pointer is valid, and this holds a reference to the user.
-pub(crate) struct User(NonNull<bindings::user_struct>);
+pub(crate) struct MemlockUser(NonNull<bindings::user_struct>);
 
 // SAFETY: A reference to a user may be used and put by any thread.
-unsafe impl Send for User {}
+unsafe impl Send for MemlockUser {}
 // SAFETY: As above; the count is atomic.
-unsafe impl Sync for User {}
+unsafe impl Sync for MemlockUser {}
 
-impl User {
+impl MemlockUser {
     /// Returns the user of the calling process and its limit of locked pages, or [`None`] if it has
     /// no limit (`CAP_IPC_LOCK`).
     pub(crate) fn limited() -> Option<(Self, usize)> {
@@ -64,7 +64,7 @@ impl User {
     }
 }
 
-impl Drop for User {
+impl Drop for MemlockUser {
     fn drop(&mut self) {
         // SAFETY: By the type invariant, this holds a reference, which is not used after this call.
         unsafe { bindings::free_uid(self.0.as_ptr()) };
