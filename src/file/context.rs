@@ -2,25 +2,18 @@
 
 //! The context of an open file: its buffers, by handle, and its client of the device.
 
+mod device_memory;
 mod dma_buf;
+mod handles;
 
 use crate::{
     device::{
         Client,
         Device, //
     },
-    engines::{
-        request::{
-            Operation,
-            Span, //
-        },
-        transfer::DeviceRange, //
-    },
+    engines::request::Span,
     kernel_ext::{
-        collections::slab::{
-            Slab,
-            SlabGrowth, //
-        },
+        collections::slab::SlabGrowth,
         gfp::GFP_ACCOUNT_MAYFAIL, //
     },
     memory::{
@@ -32,6 +25,7 @@ use crate::{
         quota::Quota, //
     }, //
 };
+use handles::Handles;
 use kernel::{
     page::PAGE_SHIFT,
     prelude::*,
@@ -42,45 +36,6 @@ use kernel::{
     },
     types::ScopeGuard, //
 };
-
-/// The buffers of a context, by handle.
-struct Handles {
-    first: Option<Arc<Buffer>>,
-    /// All buffers but the first one. [`None`]: the handle is [reserved](Context::reserve).
-    others: Slab<Option<Arc<Buffer>>>,
-}
-
-impl Handles {
-    fn get(&self, handle: Handle) -> Option<&Arc<Buffer>> {
-        match handle.index() {
-            None => self.first.as_ref(),
-            Some(index) => self.others.get(index)?.as_ref(),
-        }
-    }
-
-    fn take(&mut self, handle: Handle) -> Option<Arc<Buffer>> {
-        self.get(handle)?;
-        match handle.index() {
-            None => self.first.take(),
-            Some(index) => self.others.remove(index)?,
-        }
-    }
-
-    /// Assigns a buffer to a handle that was [reserved](Context::reserve).
-    fn publish(&mut self, handle: Handle, buffer: Arc<Buffer>) {
-        let index = handle.index();
-        if let Some(reserved) = index.and_then(|index| self.others.get_mut(index)) {
-            *reserved = Some(buffer);
-        }
-    }
-
-    /// Releases a handle that was [reserved](Context::reserve).
-    fn unreserve(&mut self, handle: Handle) {
-        if let Some(index) = handle.index() {
-            self.others.remove(index);
-        }
-    }
-}
 
 /// The context of an open file.
 #[pin_data]
@@ -110,13 +65,7 @@ impl Context {
                 client <- Client::new(device.clone()),
                 device,
                 first_buffer <- new_mutex!((), "rdma::FirstBuffer"),
-                handles <- new_mutex!(
-                    Handles {
-                        first: None,
-                        others: Slab::new(),
-                    },
-                    "rdma::Handles"
-                ),
+                handles <- new_mutex!(Handles::new(), "rdma::Handles"),
             }),
             GFP_ACCOUNT_MAYFAIL,
         )
@@ -285,9 +234,7 @@ impl Context {
 
     /// Returns the number of handles, including reserved ones.
     pub(crate) fn buffers(&self) -> usize {
-        let handles = self.handles.lock();
-        let others = handles.others.len() - usize::from(handles.others.get(Handle::RING).is_some());
-        others + usize::from(handles.first.is_some())
+        self.handles.lock().count()
     }
 
     /// Returns the client of the context.
@@ -338,68 +285,5 @@ impl Context {
         let buffer = self.new_buffer(bytes, Handle::FIRST)?;
         self.handles.lock().first = Some(buffer.clone());
         Ok(buffer)
-    }
-
-    /// Reads device memory from `position` on, up to the size of `to` or the end of the memory.
-    ///
-    /// Returns the number of bytes, which is 0 at the end.
-    ///
-    /// # Errors
-    ///
-    /// [`EAGAIN`] if a transfer is needed, and `nonblocking` is true; those of [`Buffer::new`] and
-    /// [`Client::transfer`].
-    pub(crate) fn read(&self, nonblocking: bool, position: u64, to: &mut [u8]) -> Result<usize> {
-        let Some((range, bytes)) = self.device_memory(position, to.len()) else {
-            return Ok(0);
-        };
-        if nonblocking {
-            return Err(EAGAIN);
-        }
-        let buffer = self.new_buffer(bytes, Handle::FIRST)?;
-        let span = Span::new(BufferHold::new(buffer.clone()), 0, range.length())?;
-        self.client.transfer(Operation::FromDevice(range, span))?;
-        buffer.copy_to(&mut to[..bytes])?;
-        Ok(bytes)
-    }
-
-    /// Writes device memory from `position` on, up to the size of `from` or the end of the memory.
-    ///
-    /// Returns the number of bytes.
-    ///
-    /// # Errors
-    ///
-    /// [`ENOSPC`] at the end; those of [`read`](Self::read).
-    pub(crate) fn write(&self, nonblocking: bool, position: u64, from: &[u8]) -> Result<usize> {
-        if from.is_empty() {
-            return Ok(0);
-        }
-        let (range, bytes) = self.device_memory(position, from.len()).ok_or(ENOSPC)?;
-        if nonblocking {
-            return Err(EAGAIN);
-        }
-        let buffer = self.new_buffer(bytes, Handle::FIRST)?;
-        buffer.copy_from(&from[..bytes])?;
-        let span = Span::new(BufferHold::new(buffer), 0, range.length())?;
-        self.client.transfer(Operation::ToDevice(span, range))?;
-        Ok(bytes)
-    }
-
-    /// Returns the range of `length` bytes of the device memory at `offset`.
-    ///
-    /// # Errors
-    ///
-    /// [`EINVAL`] if the range is empty or not within the device memory.
-    pub(crate) fn device_range(&self, offset: u64, length: u64) -> Result<DeviceRange> {
-        DeviceRange::new(offset, length, self.device.memory_size())
-    }
-
-    /// Returns the range of the device memory from `position` on, of up to `max` bytes, and its
-    /// length. Returns [`None`] if the range is empty.
-    fn device_memory(&self, position: u64, max: usize) -> Option<(DeviceRange, usize)> {
-        let left = self.device.memory_size().checked_sub(position)?;
-        // CAST: The minimum is at most `max`, which is a `usize`.
-        let bytes = left.min(max as u64) as usize;
-        let range = self.device_range(position, bytes as u64).ok()?;
-        Some((range, bytes))
     }
 }
