@@ -7,6 +7,7 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(PROJECT / "tests/harness"))
+import declarations  # noqa: E402
 from manifest import load  # noqa: E402
 
 DOCUMENT = (PROJECT / "docs/safety.md").read_text()
@@ -84,9 +85,14 @@ def unsafe_elsewhere() -> list[str]:
     return [str(path) for path, text in code.items() if UNSAFE.search(text) or "bindings::" in text]
 
 
+def wrong_declarations() -> list[str]:
+    """C functions whose declaration in Rust is not that of C."""
+    return declarations.wrong(PROJECT / "src")
+
+
 def main() -> int:
     """Run all checks."""
-    checks = [missing_files, missing_functions, missing_tests, missing_contracts, unproven, wrong_counts, unsafe_elsewhere]
+    checks = [missing_files, missing_functions, missing_tests, missing_contracts, unproven, wrong_counts, unsafe_elsewhere, wrong_declarations]
     print(f"TAP version 13\n1..{len(checks)}")
     failed = 0
     for number, check in enumerate(checks, 1):
