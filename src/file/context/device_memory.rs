@@ -25,8 +25,9 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// [`EAGAIN`] if a transfer is needed, and `nonblocking` is true; those of [`Buffer::new`] and
-    /// [`Client::transfer`].
+    /// [`EAGAIN`] if a transfer is needed, and `nonblocking` is true; those of
+    /// [`Buffer::new`](crate::memory::buffer::Buffer::new) and
+    /// [`Client::transfer`](crate::device::Client::transfer).
     pub(crate) fn read(&self, nonblocking: bool, position: u64, to: &mut [u8]) -> Result<usize> {
         let Some((range, bytes)) = self.device_memory(position, to.len()) else {
             return Ok(0);
