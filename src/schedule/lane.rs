@@ -121,6 +121,14 @@ pub(crate) struct CancelScan {
     pub(crate) begun: bool,
 }
 
+impl CancelScan {
+    /// Whether a request that waits is cancelled. A command is not, once it has begun.
+    fn cancels<T: QueueTypes>(&self, job: &Job<T>) -> bool {
+        let may_cancel = !job.is_begun() || (self.cancels_begun && job.waiter.is_none());
+        may_cancel && job.matches(self.cookie)
+    }
+}
+
 impl<T: QueueTypes> Lane<T> {
     /// The number of requests that a step handles.
     pub(super) const STEP: usize = 32;
@@ -485,12 +493,11 @@ impl<T: QueueTypes> Lane<T> {
             let job = left.then(|| self.pop_unscanned()).flatten();
             let Some(mut job) = job else {
                 scan.begun |= self.scan.take().is_some_and(|scan| scan.begun);
-                return (false, None);
+                let waiter = self.cancel_returned(scan, deferred);
+                return (waiter.is_some(), waiter);
             };
-            let wanted = job.matches(scan.cookie);
-            let begun = job.is_begun() && !scan.cancels_begun;
-            scan.begun |= wanted && begun;
-            let cancels = wanted && !begun;
+            let cancels = scan.cancels(&job);
+            scan.begun |= !cancels && job.matches(scan.cookie);
             cancels_links = cancels || (cancels_links && job.linked);
             if !job.link_failed && !cancels {
                 self.scanned.push_back(job);
@@ -511,6 +518,26 @@ impl<T: QueueTypes> Lane<T> {
         }
         self.pause_scan(cancels_links);
         (true, None)
+    }
+
+    /// Cancels a request that the engine took during the scan, and returned. If it has a waiter, this
+    /// is returned to be woken.
+    fn cancel_returned(
+        &mut self,
+        scan: &mut CancelScan,
+        deferred: &mut Fifo<DeferredOf<T>>,
+    ) -> Option<T::Waiter> {
+        if !scan.begun || !self.scanned.front().is_some_and(|job| scan.cancels(job)) {
+            return None;
+        }
+        let mut job = self.scanned.pop_front()?;
+        self.fail_next_link();
+        job.end(Err(ECANCELED));
+        let waiter = self.complete(job, deferred);
+        scan.cancelled += 1;
+        scan.begun = false;
+        scan.unnotified |= waiter.is_none();
+        waiter
     }
 
     /// Records the state of a scan between two steps.

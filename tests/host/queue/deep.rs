@@ -257,6 +257,14 @@ impl Machine {
         }
     }
 
+    /// Executes a turn, whose transfers end one after the other.
+    fn one_turn(&mut self) {
+        for _ in 0..4 {
+            self.post();
+            self.end(Ok(()));
+        }
+    }
+
     /// The oldest transfer ends.
     fn end(&mut self, outcome: Result) {
         let Some((slot, transfer)) = self.posted.pop_front() else {
@@ -621,6 +629,51 @@ fn a_command_that_has_begun_is_not_cancelled() {
     }
     assert_eq!(machine.asked[0].outcome, Some(Ok(())));
     assert_eq!(machine.asked[2].outcome, Some(Ok(())));
+}
+
+/// Nor is it between two of its turns, when the engine has no transfer of it, and it is in its lane.
+#[test]
+fn a_command_between_two_turns_is_not_cancelled() {
+    let mut machine = Machine::new(1, direct(1, 0), 2);
+    machine.cancels_begun = true;
+    machine.call(0, 200_000, true);
+    machine.batch(1, &[(1 << 20, 1 << 20, false)]);
+    machine.one_turn();
+    assert_eq!(machine.queue.state(machine.lanes[0]).waiting, 1);
+    machine.cancel(0, None);
+    assert_eq!(machine.asked[0].outcome, None);
+    while machine.queue.is_busy() || machine.asked[0].outcome.is_none() {
+        machine.post();
+        machine.end(Ok(()));
+    }
+    assert_eq!(machine.asked[0].outcome, Some(Ok(())));
+}
+
+/// A request that the engine takes and returns between two steps of a scan is cancelled by its end.
+#[test]
+fn a_request_that_has_a_turn_during_a_scan_is_cancelled() {
+    for linked in [false, true] {
+        let mut machine = Machine::new(1, direct(1, 0), 2);
+        machine.cancels_begun = true;
+        machine.batch(0, &[(200_000, 200_000, false), (100, 100, linked), (100, 100, false)]);
+        machine.batch(1, &[(1 << 20, 1 << 20, false)]);
+        machine.asked[0].to_cancel = true;
+        let mut scan = machine.queue.cancel(machine.lanes[0], Some(0), true).unwrap();
+        machine.one_turn();
+        machine.in_steps(|queue, lanes| queue.cancel_step(lanes[0], &mut scan));
+        assert_eq!((scan.cancelled, scan.begun), (1, false));
+        machine.in_steps(|queue, _| queue.fail_links());
+        machine.look();
+        assert_eq!((machine.asked[0].outcome, machine.asked[0].moved), (Some(Err(ECANCELED)), 64 << 10));
+        assert_eq!(machine.asked[1].outcome, linked.then_some(Err(ECANCELED)));
+        while machine.queue.is_busy() || machine.asked[2].outcome.is_none() {
+            machine.post();
+            machine.end(Ok(()));
+        }
+        assert_eq!(machine.asked[2].outcome, Some(Ok(())));
+        assert_eq!(machine.queue.stats.counters.cancelled, 1);
+        assert_eq!(machine.queue.stats.counters.completed, 3);
+    }
 }
 
 /// With many running transfers, closing answers all callers, and the requests of the engine are aborted.
