@@ -3,6 +3,7 @@
 #include "completion_ring.h"
 #include "submitters.h"
 
+#include <sched.h>
 #include <sys/wait.h>
 
 FIXTURE(ring)
@@ -205,6 +206,49 @@ TEST_F(ring, wait_sleeps)
 	set_head(&self->ring, ring_tail(&self->ring));
 	ASSERT_EQ(0, fcntl(self->fd, F_SETFL, O_NONBLOCK));
 	EXPECT_EQ(-EAGAIN, await_ring(self->fd, 1, FOREVER));
+}
+
+/* A thread that waits for completions in the ring. */
+struct ring_waiter {
+	pthread_t thread;
+	int fd;
+	uint32_t min;
+	int answer;
+	int64_t ended;
+};
+
+static void *ring_waiter(void *argument)
+{
+	struct ring_waiter *waiter = argument;
+
+	waiter->answer = await_ring(waiter->fd, waiter->min, FOREVER);
+	waiter->ended = now();
+	return NULL;
+}
+
+/* A thread is woken, but another one has collected: there is enough for a third one, which is woken, too. */
+TEST_F(ring, wake_up_is_passed_on)
+{
+	struct ring_waiter one = { .fd = self->fd, .min = 1 }, two = { .fd = self->fd, .min = 2 };
+	struct sched_param first = { .sched_priority = 1 }, normal = { 0 };
+	int64_t began;
+
+	ASSERT_EQ(0, pthread_create(&one.thread, NULL, ring_waiter, &one));
+	pause_us(20000);
+	ASSERT_EQ(0, pthread_create(&two.thread, NULL, ring_waiter, &two));
+	pause_us(20000);
+	/* On the only CPU, no other thread runs before this one sleeps. */
+	ASSERT_EQ(0, sched_setscheduler(0, SCHED_FIFO, &first));
+	began = now();
+	ASSERT_EQ(3, complete_many(self->fd, &self->buffer, 3, 0));
+	EXPECT_EQ(2, ready(&self->ring));
+	set_head(&self->ring, ring_head(&self->ring) + 1);
+	ASSERT_EQ(0, sched_setscheduler(0, SCHED_OTHER, &normal));
+	ASSERT_EQ(0, pthread_join(one.thread, NULL));
+	EXPECT_EQ(1, one.answer);
+	EXPECT_GT(TRANSFER_US / 2, one.ended - began);
+	ASSERT_EQ(0, pthread_join(two.thread, NULL));
+	EXPECT_EQ(2, two.answer);
 }
 
 /* A thread that waits to collect into an array when the ring is created. */

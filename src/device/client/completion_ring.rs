@@ -126,9 +126,12 @@ impl Client {
             let made_room = state.queue.free_collected(self.id);
             drop(state);
             deliver(made_room);
-            if enough? {
-                // This call collects none of them: there may be enough for other threads.
+            if completed > 0 {
+                // This call collects none of them, and the program may have collected some since it
+                // was woken: there may be enough for other threads.
                 self.waiters.collectors.wake_satisfied(completed);
+            }
+            if enough? {
                 return Ok(completed);
             }
             ended = self.sleep(min, until, true);
