@@ -245,7 +245,7 @@ enum VectorType {
 }
 
 impl VectorType {
-    /// Allocates a vector for each of `engines` engines, or one if the device has no more.
+    /// Allocates a vector for each of `engines` engines, or fewer if the device has fewer.
     fn allocate<'bound>(
         pdev: &'bound pci::Device<Core<'_>>,
         engines: usize,

@@ -85,7 +85,7 @@ pub(crate) enum HardwarePlan {
 
 impl<B: Backing> Plan<Request<B>> for HardwarePlan {
     type Transfer = Transfer;
-    /// The pieces of the other engine have one transfer.
+    /// I/OAT needs none: each of its pieces is one transfer.
     type Stage = edu::plan::Stage;
 
     fn quantum(&self) -> u64 {

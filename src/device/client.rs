@@ -175,7 +175,8 @@ impl Client {
         self.engine_queue
             .in_steps(|queue| queue.cancel_step(self.id, &mut scan));
         if begun {
-            // One that the engine was about to get waits in its lane as if a link of it had failed.
+            // One that has begun and used no slot was returned with `link_failed` set, so that this
+            // completes it.
             self.engine_queue.in_steps(|queue| queue.fail_links());
         }
         // The engine may be idle, because it found no request during the scan.

@@ -263,8 +263,8 @@ impl Delayed<BoundEngine<'_>> {
         let mut ended = Ended::Nothing;
         let now = clock::now();
         while let Some(transferred) = self.oldest_outcome(state, &progress) {
-            // An engine that does not stop takes long to try, so that this is not repeated at each
-            // interrupt.
+            // `restart` polls for milliseconds if the engine does not stop, and is not repeated at
+            // each interrupt.
             if transferred.is_err() && (state.restart_failed || !self.restart(state)) {
                 // The watchdog checks the transfer again.
                 break;

@@ -38,8 +38,8 @@ pub(super) struct QueueState {
     pub(super) since: u64,
     /// The time at which the watchdog's timer expires, in nanoseconds; [`None`] if it is not armed.
     pub(super) checked_at: Option<u64>,
-    /// The engine was stopped for the unbind, or until a reset of the device is over. The ends of its
-    /// transfers are not handled meanwhile.
+    /// The engine was stopped for an unbind or a shutdown, or until a reset of the device is over. The
+    /// ends of its transfers are not handled meanwhile.
     pub(super) stopped: bool,
     /// The interrupt handler has left ends of transfers to the work item.
     pub(super) unreaped: bool,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The queue of a device: its types, and the delivery of its notices.
+//! The queue of an engine: its types, and the delivery of its notices.
 
 use super::{
     notices,
@@ -24,7 +24,7 @@ use kernel::sync::Arc;
 /// A request on buffers.
 pub(crate) type Request = request::Request<BufferHold>;
 
-/// The types of a device's queue.
+/// The types of the queue of an engine.
 pub(crate) struct Types;
 
 impl QueueTypes for Types {
@@ -38,7 +38,7 @@ impl QueueTypes for Types {
 /// A request in the queue.
 pub(crate) type Job = schedule::Job<Types>;
 
-/// The queue of a device.
+/// The queue of an engine, without its lock.
 pub(super) type Queue = schedule::Queue<Types>;
 
 /// Delivers a notice. The caller must not hold the queue's lock.

@@ -92,8 +92,8 @@ struct file *rdma_helper_dma_buf_file(struct dma_buf *dma_buf)
 }
 
 /*
- * coherent.rs: of memory that a device or a program accesses concurrently. Such an
- * access is undefined in Rust, and not in the C of the kernel.
+ * coherent.rs: memcpy() for memory that a device or a program accesses concurrently.
+ * Such an access is undefined in Rust, and not in the C of the kernel.
  */
 void rdma_helper_copy(void *to, const void *from, size_t size)
 {

@@ -43,7 +43,8 @@ pub(super) struct Active<T: QueueTypes> {
 }
 
 impl<T: QueueTypes> Active<T> {
-    /// Whether it is a request of SUBMIT, of this lane, with this cookie ([`None`]: any cookie).
+    /// Whether CANCEL may address it: a request of SUBMIT or of a command, of this lane, with this
+    /// cookie ([`None`]: any cookie).
     pub(super) fn matches(&self, lane: LaneId, cookie: Option<u64>) -> bool {
         let job = self.job.as_ref();
         self.lane == Some(lane) && job.is_some_and(|job| job.matches(cookie))

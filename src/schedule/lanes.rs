@@ -393,9 +393,9 @@ impl<T: QueueTypes> Lanes<T> {
         }
     }
 
-    /// Moves a lane to the end of a list: before `served`, if the engine executes requests of that lane.
-    /// It has left the head of the list for its turn, and the lists are circular, so that what comes
-    /// before it comes last. The same applies to the user of the lane.
+    /// Moves a lane to the end of its list. If the engine executes requests of the lane `served`, that
+    /// one was rotated to the end for its turn; the other lane is put before it, so that it does not
+    /// wait for one more turn of it. The same applies to the user of the lane.
     fn move_to(&mut self, lane: LaneId, state: RunState, served: Option<LaneId>) {
         let Some(entry) = self.lanes.get_mut(lane.0) else {
             return;

@@ -9,7 +9,7 @@
 /// Numbers of events since the device was bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counters {
-    /// Transfers that the engine has ended.
+    /// Transfers that have succeeded.
     pub(crate) transfers: u64,
     /// Bytes that they moved.
     pub(crate) bytes: u64,
@@ -17,7 +17,8 @@ pub(crate) struct Counters {
     pub(crate) interrupts: u64,
     /// Interrupts at which no transfer had ended.
     pub(crate) spurious_interrupts: u64,
-    /// Transfers that the watchdog has completed: their interrupts were lost, or it has stopped them.
+    /// Times that the watchdog has found a transfer that had ended without an interrupt, or has
+    /// stopped one.
     pub(crate) watchdog_recoveries: u64,
     /// Requests that the engine kept after they were abandoned or timed out.
     pub(crate) quarantined: u64,

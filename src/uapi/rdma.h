@@ -133,7 +133,7 @@
  * @dma_bits:           out: the device can access bus addresses below 2^dma_bits
  * @interrupt:          out: RDMA_INTERRUPT_INTX, RDMA_INTERRUPT_MSI or
  *                      RDMA_INTERRUPT_MSIX
- * @hardware_version:   out: major << 8 | minor, from the identification register
+ * @hardware_version:   out: major << 8 | minor, from the device's registers
  * @reserved:           out: 0
  *
  * `edu` has an @engine_depth of 1, I/OAT of 128. Neither needs an alignment: both
@@ -410,10 +410,11 @@ struct rdma_buffer_info {
  *           writing; RDMA_OP_FROM_DEVICE, and the file is not open for reading
  * EINTR     a signal handler ran. If the engine had begun the request, the contents
  *           of the destination range are undefined. If it had not, the request was
- *           removed and moved no bytes, and the call is restarted if the handler has
- *           SA_RESTART. After a stop without a handler, the call is restarted. Events
- *           that are not signals to the program, such as those of a tracer, a frozen
- *           control group or io_uring, are deferred until the request has ended.
+ *           removed, no bytes of it are complete, and the call is restarted if the
+ *           handler has SA_RESTART. After a stop without a handler, the call is
+ *           restarted. Events that are not signals to the program, such as those of a
+ *           tracer, a frozen control group or io_uring, are deferred until the request
+ *           has ended.
  * EINVAL    the operation or a handle is not valid; RDMA_OP_TO_DEVICE or
  *           RDMA_OP_FROM_DEVICE with two buffers, or on a device without memory; a
  *           range is empty, or not within its buffer or the device memory; the
@@ -665,7 +666,7 @@ struct rdma_completion_ring {
 	__u32 reserved[5];
 };
 
-/* 0xED, as in the device's identification register; unused in ioctl-number.rst. */
+/* 0xED, as in the identification register of edu; unused in ioctl-number.rst. */
 #define RDMA_IOC_MAGIC 0xED
 
 #define RDMA_IOC_DEVICE_INFO _IOR(RDMA_IOC_MAGIC, 0x00, struct rdma_device_info)

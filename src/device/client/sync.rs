@@ -95,7 +95,7 @@ impl Client {
                 // Not reached: a request that has ended is answered.
                 None => Err(ERESTARTNOHAND),
             },
-            // The engine has not begun the request.
+            // The request was removed, and no bytes of it are complete.
             AbandonedWait::Waiting(job) if !job.is_begun() => Err(ERESTARTSYS),
             // All operations can be repeated. But if the call was restarted after each signal
             // handler, a timer could prevent a transfer from ever ending.

@@ -192,7 +192,8 @@ impl Delayed<BoundEngine<'_>> {
     ) {
         let was_stuck = state.queue.is_stuck();
         let may_restart = if self.abilities.can_abort {
-            // Twice is enough, with the attempt of the interrupt handler.
+            // The interrupt handler may have tried once. This tries once, and not again while the
+            // queue is stuck.
             !was_stuck
         } else {
             error != ETIMEDOUT

@@ -124,8 +124,9 @@ impl<'bound> DescriptorRing<'bound> {
     }
 
     /// Prepares the ring for a channel that was reset: overwrites the status that the channel has
-    /// written, and continues after the descriptor in `status`, its register. A channel may keep
-    /// that one over the reset. It is not one of the next transfers, then.
+    /// written, and continues after the descriptor in `status`, its register. A channel may still
+    /// report that one after the reset. Because the ring continues after it, it is not taken for the
+    /// end of a new transfer.
     pub(super) fn restart(&self, status: regs::CHANNEL_STATUS) {
         self.completion.write_words(0, &[regs::state::ACTIVE]);
         if let Some(last) = self.last_completed(status) {

@@ -89,7 +89,7 @@ impl Importable {
 pub(crate) struct ImportedMemory<'bound> {
     dev: ARef<Device>,
     _bound: PhantomData<&'bound Device<Bound>>,
-    /// [`None`] only after the memory was leaked.
+    /// [`None`] only in `drop`.
     dma_buf: Option<Importable>,
     attachment: NonNull<bindings::dma_buf_attachment>,
     table: NonNull<bindings::sg_table>,

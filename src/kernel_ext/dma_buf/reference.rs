@@ -49,8 +49,8 @@ impl DmaBuf {
         // SAFETY: By the safety requirement.
         let file = unsafe { rdma_helper_dma_buf_file(dma_buf.as_ptr().cast()) };
         let file = NonNull::new(file.cast::<bindings::file>())?;
-        // A path (`O_PATH`) keeps the dma-buf, but not its file. If that is freed meanwhile, the
-        // reference is to the file that has its memory now, which belongs to any program.
+        // `O_PATH` keeps the dma-buf, but not its file. If the file was freed, another file may have
+        // its memory, and this is a reference to that one.
         // SAFETY: The reference keeps the file, whichever it is. If it is being opened, the pointer
         // may be written concurrently.
         let private = unsafe { (&raw const (*file.as_ptr()).private_data).read_volatile() };

@@ -90,7 +90,10 @@ TRACE_EVENT(rdma_interrupt,
 	TP_printk("dev=%u ours=%d", __entry->dev, __entry->ours)
 );
 
-/* A request has ended. status is 0 or a negative errno. */
+/*
+ * A request has ended. status is 0 or a negative errno. Requests whose file is closed,
+ * or whose call a signal ends, have no such event.
+ */
 TRACE_EVENT(rdma_complete,
 	TP_PROTO(u32 dev, u64 context, u64 cookie, int status, u64 bytes,
 		 u64 latency_ns),

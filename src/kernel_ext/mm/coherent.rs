@@ -103,7 +103,8 @@ impl<'bound> CoherentMemory<'bound> {
     /// charged to the memory cgroup of the caller, except for memory from a contiguous memory area
     /// (CMA), which is not charged to any cgroup.
     ///
-    /// `proceed` is called before the allocation of each block; an error of it ends the allocation.
+    /// If the memory cannot be allocated as one block, `proceed` is called before the allocation of
+    /// each block; an error of it ends the allocation.
     ///
     /// # Errors
     ///

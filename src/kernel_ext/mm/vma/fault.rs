@@ -194,7 +194,7 @@ impl<'a> Fault<'a> {
     /// # Safety
     ///
     /// For `'a`, `vmf` must be a fault that is being handled in a mapping by
-    /// [`prepare`](super::prepare).
+    /// [`prepare`](super::prepare) or `set_up`.
     pub(in crate::kernel_ext) unsafe fn new(vmf: *mut bindings::vm_fault) -> Self {
         // INVARIANT: By the safety requirement, the fault is being handled in such a mapping.
         Self(vmf, PhantomData)
@@ -268,7 +268,7 @@ impl<'a> Fault<'a> {
         while done < window.pages() {
             let (pfn, pages) = window.contiguous_frames(layout, done)?;
             let address = window.start + (done << PAGE_SHIFT);
-            // SAFETY: By the type invariant, the mapping is `VM_PFNMAP`, as set by `prepare`, and
+            // SAFETY: By the type invariant, the mapping is `VM_PFNMAP`, as set by `prepare` or `set_up`, and
             // its lock is held; by that of `Window`, the range is in the mapping and covered by the
             // page table for the fault. There is no huge page: see the head of this file.
             to_result(unsafe { rdma_helper_insert_pfns(self.0.cast(), address, pfn, pages) })?;
@@ -344,8 +344,8 @@ impl<'a> Fault<'a> {
             // SAFETY: As above.
             || unsafe { rdma_helper_maps_writable(self.0.cast()) };
         // SAFETY: By the type invariant, the mapping is `VM_PFNMAP` and shared, as set by
-        // `prepare`, and its lock is held; `huge_frame` has checked that the huge page is
-        // completely in the mapping. The PMD entry is empty or this huge page, and stays so: see
+        // `prepare` or `set_up`, and its lock is held; `huge_frame` has checked that the huge page
+        // is completely in the mapping. The PMD entry is empty or this huge page, and stays so: see
         // the head of this file.
         match unsafe { bindings::vmf_insert_pfn_pmd(self.0, pfn, write) } {
             bindings::vm_fault_reason_VM_FAULT_NOPAGE => Ok(()),
