@@ -114,6 +114,7 @@ impl<T: QueueTypes> Queue<T> {
     /// the engine has can still [end](Self::finish).
     pub(crate) fn close(&mut self, error: Error) {
         self.closed = Some(error);
+        self.return_turn();
     }
 
     /// Whether the queue was [closed](Self::close).

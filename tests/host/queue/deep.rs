@@ -698,6 +698,24 @@ fn a_queue_that_closes_with_many_in_flight_answers_all() {
     assert!(!machine.queue.is_busy() && machine.queue.issue().is_none());
 }
 
+/// A request whose turn had begun when the slots were full fails when the queue closes: the engine has no transfer of it that could end.
+#[test]
+fn what_is_to_be_issued_next_fails_when_the_queue_closes() {
+    let mut machine = Machine::new(2, direct(1, 0), 1);
+    machine.batch(0, &[(100, 100, false); 4]);
+    machine.post();
+    assert!(machine.queue.issue().is_none());
+    machine.queue.close(ENODEV);
+    let mut cursor = LaneCursor::default();
+    machine.in_steps(|queue, _| queue.fail_batch(&mut cursor));
+    while !machine.posted.is_empty() {
+        machine.end(Ok(()));
+    }
+    let outcomes: Vec<_> = machine.asked.iter().map(|asked| asked.outcome).collect();
+    assert_eq!(outcomes, [Some(Ok(())), Some(Ok(())), Some(Err(ENODEV)), Some(Err(ENODEV))]);
+    assert_eq!(machine.queue.state(machine.lanes[0]).outstanding, 0);
+}
+
 /// An engine that cannot be aborted keeps all of its transfers; each request fails once.
 #[test]
 fn all_that_a_stuck_engine_has_is_timed_out() {
