@@ -4,6 +4,7 @@
 //!
 //! No hardware and no bindings: also compiled and tested on the host.
 
+mod cancel;
 mod circular_list;
 mod completion_ring;
 mod flight;
@@ -15,6 +16,7 @@ mod recovery;
 mod stats;
 mod turns;
 
+pub(crate) use cancel::CancelScan;
 pub(crate) use completion_ring::{
     RingMemory,
     DEPTH,
@@ -34,7 +36,6 @@ pub(crate) use job::{
     SyncId, //
 };
 pub(crate) use lane::{
-    CancelScan,
     Lane,
     LaneId,
     LaneState,

@@ -105,6 +105,8 @@ pub(crate) struct Job<T: QueueTypes> {
     /// The request that it is linked to has failed, or it was cancelled after it had begun. Not set in
     /// a job with a waiter, which is not linked, and is not cancelled after it has begun.
     pub(super) link_failed: bool,
+    /// It was cancelled after it had begun, and was counted.
+    pub(super) cancelled: bool,
     /// `ECANCELED` until the job has run.
     pub(super) outcome: Result,
     pub(super) bytes: u64,
@@ -120,6 +122,7 @@ impl<T: QueueTypes> Job<T> {
         cookie: 0,
         linked: false,
         link_failed: false,
+        cancelled: false,
         outcome: Err(ECANCELED),
         bytes: 0,
         submitted: 0,
@@ -139,6 +142,7 @@ impl<T: QueueTypes> Job<T> {
         self.cookie = 0;
         self.linked = false;
         self.link_failed = false;
+        self.cancelled = false;
         self.outcome = Err(ECANCELED);
         self.bytes = 0;
         self.submitted = 0;

@@ -3,6 +3,7 @@
 //! One lane: requests that wait, and completions.
 
 use super::{
+    cancel::Scan,
     completion_ring::{
         CompletionRing,
         DEPTH, //
@@ -47,15 +48,15 @@ pub(super) enum RunState {
 pub(crate) struct Lane<T: QueueTypes> {
     /// `scanned` and `waiting` together are the requests that wait, in this order. A scan for requests to
     /// cancel takes requests from `waiting`, and moves those that are not cancelled to `scanned`.
-    scanned: Fifo<Job<T>>,
-    waiting: Fifo<Job<T>>,
+    pub(super) scanned: Fifo<Job<T>>,
+    pub(super) waiting: Fifo<Job<T>>,
     completed: Fifo<Job<T>>,
     /// The ring that completions are written to, instead of being appended to `completed`.
     ring: Option<CompletionRing<T::Ring>>,
     /// The jobs of completions in the ring, which are blank.
     blank: Fifo<Job<T>>,
     /// The scan of `waiting`, if one is in progress.
-    scan: Option<Scan>,
+    pub(super) scan: Option<Scan>,
     /// Requests that are accepted, and whose completions are not collected.
     pending: usize,
     /// Room without a completion to come: for requests that are not submitted yet, and of commands
@@ -66,17 +67,6 @@ pub(crate) struct Lane<T: QueueTypes> {
     /// The number in `Flight` of the request of this lane that continues in its next turn.
     pub(super) continues: Option<usize>,
     pub(super) owner: T::Owner,
-}
-
-/// A scan of a lane, between two steps.
-struct Scan {
-    cookie: Option<u64>,
-    /// Requests that are not scanned yet.
-    left: usize,
-    /// A request that was to be cancelled was started.
-    begun: bool,
-    /// The request before the next one was cancelled, and with it those that are linked to it.
-    cancels_links: bool,
 }
 
 /// The state of a lane.
@@ -105,28 +95,6 @@ pub(super) enum Next<T: QueueTypes> {
     Continue(usize),
     /// Another request begins.
     Begin(Entry<Job<T>>),
-}
-
-/// A scan for requests to cancel, which is done in steps.
-pub(crate) struct CancelScan {
-    /// The cookie of the requests; [`None`]: all requests.
-    pub(super) cookie: Option<u64>,
-    /// Requests that have begun can be cancelled.
-    pub(super) cancels_begun: bool,
-    /// The number of cancelled requests.
-    pub(crate) cancelled: usize,
-    /// The lane has completions without a notice.
-    pub(super) unnotified: bool,
-    /// One of the requests was started, and cannot be cancelled.
-    pub(crate) begun: bool,
-}
-
-impl CancelScan {
-    /// Whether a request that waits is cancelled. A command is not, once it has begun.
-    fn cancels<T: QueueTypes>(&self, job: &Job<T>) -> bool {
-        let may_cancel = !job.is_begun() || (self.cancels_begun && job.waiter.is_none());
-        may_cancel && job.matches(self.cookie)
-    }
 }
 
 impl<T: QueueTypes> Lane<T> {
@@ -286,6 +254,9 @@ impl<T: QueueTypes> Lane<T> {
     /// Takes a request back from the engine.
     pub(super) fn push_first(&mut self, job: Entry<Job<T>>) {
         self.running -= 1;
+        if let Some(scan) = &mut self.scan {
+            scan.add_returned();
+        }
         self.scanned.push_front(job);
     }
 
@@ -296,17 +267,20 @@ impl<T: QueueTypes> Lane<T> {
 
     fn pop(&mut self) -> Option<Entry<Job<T>>> {
         if let Some(job) = self.scanned.pop_front() {
+            if let Some(scan) = &mut self.scan {
+                scan.remove_returned();
+            }
             return Some(job);
         }
         if let Some(scan) = &mut self.scan {
-            scan.cancels_links = false;
+            scan.keep_links();
         }
         self.pop_unscanned()
     }
 
-    fn pop_unscanned(&mut self) -> Option<Entry<Job<T>>> {
+    pub(super) fn pop_unscanned(&mut self) -> Option<Entry<Job<T>>> {
         if let Some(scan) = &mut self.scan {
-            scan.left = scan.left.saturating_sub(1);
+            scan.skip();
         }
         self.waiting.pop_front()
     }
@@ -334,7 +308,7 @@ impl<T: QueueTypes> Lane<T> {
         }
         let job = self.pop()?;
         if let Some(scan) = &mut self.scan {
-            scan.begun |= job.matches(scan.cookie);
+            scan.begin(&job);
         }
         self.running += 1;
         Some(Next::Begin(job))
@@ -375,7 +349,7 @@ impl<T: QueueTypes> Lane<T> {
             job.sync == id
         });
         if let (Some(scan), Some(_)) = (&mut self.scan, &job) {
-            scan.left -= usize::from(position <= scan.left);
+            scan.skip_at(position);
         }
         job
     }
@@ -450,100 +424,5 @@ impl<T: QueueTypes> Lane<T> {
             }
         }
         (true, None)
-    }
-
-    /// Begins a scan of the requests that wait now. `begun`: the engine has one of those to cancel.
-    /// `cancels_begun`: those of which bytes are complete can be cancelled.
-    pub(super) fn cancel(
-        &mut self,
-        cookie: Option<u64>,
-        begun: bool,
-        cancels_begun: bool,
-    ) -> CancelScan {
-        let mut waiting = core::mem::replace(&mut self.waiting, Fifo::new());
-        self.scanned.append(&mut waiting);
-        core::mem::swap(&mut self.scanned, &mut self.waiting);
-        self.scan = Some(Scan {
-            cookie,
-            left: self.waiting.len(),
-            begun,
-            cancels_links: false,
-        });
-        CancelScan {
-            cookie,
-            cancels_begun,
-            cancelled: 0,
-            unnotified: false,
-            begun: false,
-        }
-    }
-
-    /// Continues a scan, for up to [`STEP`](Self::STEP) requests, and stops after one with a waiter,
-    /// which is returned to be woken. Returns whether there may be more. A lane has one scan at a
-    /// time.
-    pub(super) fn cancel_step(
-        &mut self,
-        scan: &mut CancelScan,
-        deferred: &mut Fifo<DeferredOf<T>>,
-    ) -> (bool, Option<T::Waiter>) {
-        let own = self.scan.as_ref();
-        let mut cancels_links = own.is_some_and(|own| own.cancels_links);
-        for _ in 0..Self::STEP {
-            let left = self.scan.as_ref().is_some_and(|scan| scan.left > 0);
-            let job = left.then(|| self.pop_unscanned()).flatten();
-            let Some(mut job) = job else {
-                scan.begun |= self.scan.take().is_some_and(|scan| scan.begun);
-                let waiter = self.cancel_returned(scan, deferred);
-                return (waiter.is_some(), waiter);
-            };
-            let cancels = scan.cancels(&job);
-            scan.begun |= !cancels && job.matches(scan.cookie);
-            cancels_links = cancels || (cancels_links && job.linked);
-            if !job.link_failed && !cancels {
-                self.scanned.push_back(job);
-                continue;
-            }
-            // The engine may take the next request before the scan continues.
-            if let Some(next) = self.waiting.front_mut() {
-                next.link_failed |= next.linked;
-            }
-            job.end(Err(ECANCELED));
-            let waiter = self.complete(job, deferred);
-            scan.cancelled += usize::from(cancels_links);
-            if waiter.is_some() {
-                self.pause_scan(cancels_links);
-                return (true, waiter);
-            }
-            scan.unnotified = true;
-        }
-        self.pause_scan(cancels_links);
-        (true, None)
-    }
-
-    /// Cancels a request that the engine took during the scan, and returned. If it has a waiter, this
-    /// is returned to be woken.
-    fn cancel_returned(
-        &mut self,
-        scan: &mut CancelScan,
-        deferred: &mut Fifo<DeferredOf<T>>,
-    ) -> Option<T::Waiter> {
-        if !scan.begun || !self.scanned.front().is_some_and(|job| scan.cancels(job)) {
-            return None;
-        }
-        let mut job = self.scanned.pop_front()?;
-        self.fail_next_link();
-        job.end(Err(ECANCELED));
-        let waiter = self.complete(job, deferred);
-        scan.cancelled += 1;
-        scan.begun = false;
-        scan.unnotified |= waiter.is_none();
-        waiter
-    }
-
-    /// Records the state of a scan between two steps.
-    fn pause_scan(&mut self, cancels_links: bool) {
-        if let Some(scan) = &mut self.scan {
-            scan.cancels_links = cancels_links;
-        }
     }
 }

@@ -4,6 +4,7 @@
 //! user's lanes.
 
 use super::{
+    cancel::CancelScan,
     circular_list::{
         CircularList,
         Link,
@@ -16,7 +17,6 @@ use super::{
         SyncId, //
     },
     lane::{
-        CancelScan,
         Lane,
         LaneId,
         Next,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The queue of one engine: requests, lanes, completions, cancelling.
+//! The queue of one engine: requests, lanes, completions.
 //!
 //! Each context has a *lane*: its requests, first in, first out. Turns go round the users who have
 //! requests, and within a user round the user's lanes (`lanes.rs`). In a turn, a lane's requests are
@@ -19,16 +19,14 @@
 //! requests as it accepts and threads wait in it; [growing](Queue::grow) moves all lanes; recovery and
 //! [removing a lane](Queue::remove_lane) search the slots.
 //!
-//! The functions of [`Queue`] are in three files: those for lanes here; those for the engine, which
-//! begin and end transfers, in `turns.rs`; those for failures, suspend and teardown in `recovery.rs`.
+//! The functions of [`Queue`] are in four files: those for lanes here; those for the engine, which
+//! begin and end transfers, in `turns.rs`; those that cancel requests in `cancel.rs`; those for
+//! failures, suspend and teardown in `recovery.rs`.
 //!
 //! No hardware and no bindings: also compiled and tested on the host.
 
 use super::{
-    flight::{
-        Active,
-        Flight, //
-    },
+    flight::Flight,
     job::{
         Change,
         DeferredOf,
@@ -38,7 +36,6 @@ use super::{
         SyncId, //
     },
     lane::{
-        CancelScan,
         Lane,
         LaneId,
         LaneState,
@@ -117,15 +114,6 @@ pub(crate) enum AbandonedWait<T: QueueTypes> {
     Begun,
     /// The answer is there: the request has ended or failed.
     Ended,
-}
-
-/// A request that was cancelled after the engine had begun it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Cancelled {
-    /// The engine has transfers of it. It is completed when they have ended.
-    Running,
-    /// It waits in its lane again.
-    Waiting,
 }
 
 /// The queue of one engine.
@@ -405,75 +393,6 @@ impl<T: QueueTypes> Queue<T> {
             Some(job) => AbandonedWait::Waiting(job),
             None => AbandonedWait::Ended,
         }
-    }
-
-    /// Begins to cancel the requests of a lane with this cookie ([`None`]: all requests).
-    /// `cancels_begun`: also one that the engine has begun, if transfers of it are still to be
-    /// issued. It is completed when those that the engine has have ended.
-    pub(crate) fn cancel(
-        &mut self,
-        lane: LaneId,
-        cookie: Option<u64>,
-        cancels_begun: bool,
-    ) -> Option<CancelScan> {
-        // One that waits again is cancelled by the scan.
-        let cancelled =
-            cancels_begun && self.cancel_begun(lane, cookie) == Some(Cancelled::Running);
-        self.stats.counters.cancelled += u64::from(cancelled);
-        let begun = self.flight.find(|active| active.matches(lane, cookie));
-        let begun = !cancelled && begun.is_some();
-        let at = self.lanes.get_mut(lane)?;
-        let mut scan = at.cancel(cookie, begun, cancels_begun);
-        scan.cancelled += usize::from(cancelled);
-        Some(scan)
-    }
-
-    /// Cancels the request of a lane of which transfers are still to be issued, if it has this cookie
-    /// and it has no waiter. There is at most one, because the requests of a lane are executed
-    /// in order.
-    fn cancel_begun(&mut self, lane: LaneId, cookie: Option<u64>) -> Option<Cancelled> {
-        let wanted = |active: &Active<T>| {
-            active.matches(lane, cookie) && active.is_partly_issued() && !active.waited_for()
-        };
-        let number = self.flight.find(wanted)?;
-        self.stop_turn(number);
-        self.lanes.stop_continuing(lane, number);
-        let active = self.flight.get_mut(number);
-        let is_idle = active.is_some_and(|active| {
-            active.cancelled = true;
-            active.slots == 0
-        });
-        if !is_idle {
-            return Some(Cancelled::Running);
-        }
-        self.return_to_lane(number);
-        Some(Cancelled::Waiting)
-    }
-
-    /// Continues to cancel.
-    pub(crate) fn cancel_step(&mut self, lane: LaneId, scan: &mut CancelScan) -> Step<T> {
-        let cancelled = scan.cancelled;
-        let (more, completed, waiter) =
-            self.lanes
-                .cancel_step(lane, scan, &mut self.deferred.memory);
-        // CAST: a small number.
-        self.stats.counters.completed += completed as u64;
-        if !more && scan.begun && scan.cancels_begun {
-            // The engine may have begun it during the scan.
-            if self.cancel_begun(lane, scan.cookie).is_some() {
-                scan.cancelled += 1;
-                scan.begun = false;
-            }
-        }
-        // CAST: a small number.
-        self.stats.counters.cancelled += (scan.cancelled - cancelled) as u64;
-        let notice = match waiter {
-            // A later step makes the notice of the completions.
-            Some(waiter) => Some(Notice::Waiter(waiter)),
-            None if core::mem::take(&mut scan.unnotified) => self.notice(lane, Change::Completed),
-            None => None,
-        };
-        Step { more, notice }
     }
 
     /// Whether requests that are linked to a failed one are still to be [failed](Self::fail_links).

@@ -204,6 +204,7 @@ impl<T: QueueTypes> Queue<T> {
             return;
         };
         job.link_failed |= cancelled;
+        job.cancelled |= cancelled;
         match lane {
             Some(lane) => self.lanes.push_first(lane, number, job),
             None => self.defer_drop(job),

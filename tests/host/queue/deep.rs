@@ -470,6 +470,69 @@ fn random_operations_on_engines_of_many_slots() {
     }
 }
 
+/// All requests of a lane are cancelled while the engine takes, ends and returns some of them: none is executed or counted twice, and none
+/// of which transfers are left to issue is missed.
+#[test]
+fn random_operations_during_a_scan() {
+    for seed in 1..=400 {
+        let mut random = Random(seed * 0x9e37_79b9);
+        let depth = [1, 2, 3, 8, 64][random.below(5) as usize];
+        let mut machine = Machine::new(depth, direct(1 + random.below(4) as usize, 0), 1);
+        let links = seed % 2 == 0;
+        let mut linked = false;
+        let requests: Vec<_> = (0..1 + random.below(200))
+            .map(|_| {
+                let most = [100, 5_000, 200_000][random.below(3) as usize];
+                let length = 1 + random.below(most);
+                let request = (length, length, linked);
+                linked = links && random.below(3) == 0;
+                request
+            })
+            .collect();
+        machine.batch(0, &requests);
+        let failures = seed % 4 < 2;
+        let mut act = |machine: &mut Machine| match random.below(16) {
+            0 if failures => machine.end(Err(EIO)),
+            1 => machine.reset(),
+            2..=8 => machine.end(Ok(())),
+            _ => machine.post(),
+        };
+        for _ in 0..8 {
+            act(&mut machine);
+        }
+        for asked in &mut machine.asked {
+            asked.to_cancel = true;
+        }
+        let lane = machine.lanes[0];
+        let mut scan = machine.queue.cancel(lane, None, true).unwrap();
+        loop {
+            let step = machine.queue.cancel_step(lane, &mut scan);
+            deliver(step.notice);
+            if !step.more {
+                break;
+            }
+            for _ in 0..4 {
+                act(&mut machine);
+            }
+        }
+        machine.in_steps(|queue, _| queue.fail_links());
+        assert!(machine.queue.issue().is_none(), "seed {seed}: one is left");
+        while !machine.posted.is_empty() {
+            machine.end(Ok(()));
+        }
+        machine.look();
+        let cancelled = machine.asked.iter().filter(|asked| asked.outcome == Some(Err(ECANCELED)));
+        let (linked, others): (Vec<_>, Vec<_>) = cancelled.partition(|asked| asked.linked);
+        assert!(machine.asked.iter().all(|asked| asked.outcome.is_some()), "seed {seed}");
+        // One that was cancelled while the engine had it can still fail.
+        let failed = machine.asked.iter().filter(|asked| asked.outcome == Some(Err(EIO))).count();
+        let counts = others.len()..=others.len() + linked.len() + failed;
+        assert!(counts.contains(&scan.cancelled), "seed {seed}: {} cancelled, {counts:?}", scan.cancelled);
+        assert_eq!(machine.queue.stats.counters.cancelled, scan.cancelled as u64);
+        assert_eq!(machine.queue.stats.counters.completed, machine.asked.len() as u64);
+    }
+}
+
 /// The share of a lane is counted in bytes: one with large requests gets no more than one with small ones.
 #[test]
 fn turns_are_of_bytes_and_not_of_requests() {
@@ -674,6 +737,55 @@ fn a_request_that_has_a_turn_during_a_scan_is_cancelled() {
         assert_eq!(machine.queue.stats.counters.cancelled, 1);
         assert_eq!(machine.queue.stats.counters.completed, 3);
     }
+}
+
+/// The same for several, which a reset of the device returns, and for one that was counted before.
+#[test]
+fn what_a_reset_returns_during_a_scan_is_cancelled_once() {
+    let mut machine = Machine::new(4, direct(1, 0), 1);
+    machine.batch(0, &[(200_000, 200_000, false)]);
+    machine.batch(0, &[(100, 100, false); 40]);
+    machine.post();
+    for asked in &mut machine.asked {
+        asked.to_cancel = true;
+    }
+    let lane = machine.lanes[0];
+    let mut scan = machine.queue.cancel(lane, None, true).unwrap();
+    assert_eq!(scan.cancelled, 1);
+    machine.asked[0].cancelled = true;
+    let step = machine.queue.cancel_step(lane, &mut scan);
+    assert!(step.more);
+    machine.end(Ok(()));
+    machine.end(Ok(()));
+    machine.post();
+    assert_eq!(machine.queue.state(lane).running, 4, "the long one, two others, and the next one");
+    machine.reset();
+    machine.in_steps(|queue, lanes| queue.cancel_step(lanes[0], &mut scan));
+    machine.in_steps(|queue, _| queue.fail_links());
+    machine.look();
+    assert_eq!((scan.cancelled, machine.queue.stats.counters.cancelled), (41, 41));
+    assert!(machine.asked.iter().all(|asked| asked.outcome == Some(Err(ECANCELED))));
+}
+
+/// A request that was cancelled when the engine had begun it is not cancelled again when it is returned.
+#[test]
+fn what_was_cancelled_is_not_counted_again() {
+    let mut machine = Machine::new(4, direct(1, 0), 1);
+    machine.batch(0, &[(200_000, 200_000, false), (100, 100, false)]);
+    machine.post();
+    machine.asked[0].to_cancel = true;
+    let lane = machine.lanes[0];
+    let mut scan = machine.queue.cancel(lane, Some(0), true).unwrap();
+    machine.in_steps(|queue, lanes| queue.cancel_step(lanes[0], &mut scan));
+    assert_eq!((scan.cancelled, scan.begun), (1, false));
+    machine.posted.clear();
+    machine.queue.issue_again();
+    let mut scan = machine.queue.cancel(lane, Some(0), true).unwrap();
+    machine.in_steps(|queue, lanes| queue.cancel_step(lanes[0], &mut scan));
+    assert_eq!((scan.cancelled, scan.begun), (0, true));
+    machine.look();
+    assert_eq!(machine.asked[0].outcome, Some(Err(ECANCELED)));
+    assert_eq!(machine.asked[1].outcome, None);
 }
 
 /// With many running transfers, closing answers all callers, and the requests of the engine are aborted.
