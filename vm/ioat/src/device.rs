@@ -113,6 +113,7 @@ impl<M: Memory> Device<M> {
         if self.entry.as_ref().is_some_and(|entry| entry.read(offset, data)) {
             return;
         }
+        self.interrupts.arrive();
         let access = Access::new(offset % CHANNEL_SIZE, data.len());
         let image = match (offset / CHANNEL_SIZE).checked_sub(1) {
             None => self.device_registers(access),
@@ -165,6 +166,7 @@ impl<M: Memory> Device<M> {
         if self.control.faults.all_ones() || offset + data.len() > BAR_SIZE {
             return;
         }
+        self.interrupts.arrive();
         if let Some(entry) = &mut self.entry {
             entry.write(Access::new(offset, data.len()), data);
         }
@@ -195,7 +197,7 @@ impl<M: Memory> Device<M> {
             channel.control = value & chanctrl::STORED;
             channel.in_use = value & chanctrl::IN_USE != 0;
             if value & chanctrl::INTERRUPT_DISABLED != 0 {
-                self.interrupts.rearm(number);
+                self.interrupts.ask(number, now);
             }
         }
         if let Some(value) = access.merge(CHANCMP, channel.completion.to_le_bytes(), data) {

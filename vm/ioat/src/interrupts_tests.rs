@@ -78,10 +78,31 @@ fn one_interrupt_until_it_is_armed_again() {
         interrupts.raise(0, Instant::now());
     }
     assert_eq!((counters[0].take(), interrupts.disabled(0)), (1, true));
-    interrupts.rearm(0);
+    interrupts.ask(0, Instant::now());
     assert_eq!((counters[0].take(), interrupts.disabled(0)), (1, true));
-    interrupts.rearm(0);
+    interrupts.ask(0, Instant::now());
     assert_eq!((counters[0].take(), interrupts.disabled(0)), (0, false));
+}
+
+#[test]
+fn a_strict_device_is_armed_by_a_posted_write() {
+    let (mut interrupts, counters) = vectors(intrctrl::VECTORS | intrctrl::MASTER);
+    let now = Instant::now();
+    interrupts.strict = true;
+    for _ in 0..2 {
+        interrupts.raise(0, now);
+    }
+    assert_eq!(counters[0].take(), 1);
+    // There is no interrupt for the second event, nor for one before the write arrives.
+    interrupts.ask(0, now);
+    interrupts.raise(0, now + POSTED / 2);
+    assert_eq!(counters[0].take(), 0);
+    interrupts.raise(0, now + POSTED);
+    assert_eq!(counters[0].take(), 1);
+    interrupts.ask(0, now);
+    interrupts.arrive();
+    interrupts.raise(0, now);
+    assert_eq!(counters[0].take(), 1);
 }
 
 #[test]

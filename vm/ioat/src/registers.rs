@@ -12,6 +12,8 @@
 //! - The address in [`CHANSTS`] is kept when the channel is reset, and means nothing then: `dma.c`, `ioat_get_current_completion` believes only
 //!   what is written to [`CHANCMP`].
 //! - A Broadwell-DE loses the first entry of its MSI-X table when a channel is reset: `entry.rs`.
+//! - A write of [`CHANCTRL`] is posted: it arrives some milliseconds later, or with the next access to the device. Until then, a descriptor that ends
+//!   raises no interrupt, also later: E7 v2, CHANCTRL, "Interrupt Disable". `dma.c`, `ioat_timer_event` finds these descriptors.
 //! - [`CHANERR`] is 0 at a reset, or it is never done: `dma.c`, `ioat_reset_hw` clears it before.
 //!
 //! What software expects of a register is cited as file and function of the kernel, or of DPDK.
