@@ -197,6 +197,11 @@ impl DmaEngine for Hardware<'_> {
     }
 
     #[inline]
+    fn flush_acknowledge(&self) -> bool {
+        dispatch!(self, engine => engine.flush_acknowledge())
+    }
+
+    #[inline]
     fn progress(&self, slot: usize) -> Progress {
         dispatch!(self, engine => engine.progress(slot))
     }

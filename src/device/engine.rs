@@ -237,18 +237,27 @@ impl Delayed<BoundEngine<'_>> {
         let mut state = self.engine_queue.state.lock();
         begin(&mut state);
         let mut ended = 0;
+        let mut flushed = false;
         loop {
             let reaped = self.reap(&mut state, |slot| self.hardware.progress(slot));
             ended += reaped.ended;
             let is_last = ended >= self.abilities.depth;
             state.unreaped = reaped.more && is_last;
+            let is_busy = state.queue.is_busy();
             drop(state);
             let more = reaped.deliver();
             if more && is_last {
                 self.queue_now();
             }
-            if !more || is_last {
+            if is_last {
                 return ended;
+            }
+            if !more {
+                if flushed || !is_busy || !self.hardware.flush_acknowledge() {
+                    return ended;
+                }
+                // Another transfer may have ended before, without an interrupt.
+                flushed = true;
             }
             // The lock was released between two steps, so that other threads can take it.
             state = self.engine_queue.state.lock();

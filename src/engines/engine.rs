@@ -57,9 +57,9 @@ pub(crate) enum Progress {
 /// only between [`post`](Self::post) and its end. It begins at [`kick`](Self::kick) at the latest.
 ///
 /// All functions but [`wait_idle`](Self::wait_idle) can be called in an interrupt handler.
-/// [`acknowledge`](Self::acknowledge), [`abilities`](Self::abilities), [`responds`](Self::responds),
-/// `wait_idle` and [`leak_memory`](Self::leak_memory) can be called at the same time as other
-/// functions. All others are called one at a time, under a lock.
+/// [`acknowledge`](Self::acknowledge), [`flush_acknowledge`](Self::flush_acknowledge),
+/// [`abilities`](Self::abilities), [`responds`](Self::responds), `wait_idle` and
+/// [`leak_memory`](Self::leak_memory) can be called at the same time as other functions. All others are called one at a time, under a lock.
 pub(crate) trait DmaEngine {
     /// Returns what the scheduler, the watchdog and INFO need to know about the engine. It never
     /// changes.
@@ -80,6 +80,13 @@ pub(crate) trait DmaEngine {
     ///
     /// An MSI is a message and not a level: call [`progress`](Self::progress) after this, not before.
     fn acknowledge(&self) -> bool;
+
+    /// Waits until the device has received what [`acknowledge`](Self::acknowledge) has written. A
+    /// transfer that ends before this may raise no interrupt. Returns whether it has waited, so that
+    /// [`progress`](Self::progress) must be called again.
+    fn flush_acknowledge(&self) -> bool {
+        false
+    }
 
     /// Returns the progress of the oldest transfer, which is in this slot.
     fn progress(&self, slot: usize) -> Progress;

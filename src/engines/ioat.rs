@@ -413,6 +413,13 @@ impl DmaEngine for Ioat<'_> {
         true
     }
 
+    /// Reads a register: the channel receives the write that enables its next interrupt before this
+    /// returns.
+    fn flush_acknowledge(&self) -> bool {
+        let _ = self.read::<regs::CHANNEL_CONTROL>();
+        true
+    }
+
     /// Reads the status that the channel has written to memory.
     #[inline]
     fn progress(&self, slot: usize) -> Progress {

@@ -3,6 +3,7 @@
  * Promise 17 for an I/OAT device: an interrupt handles the ends of as many transfers as the device has slots, however fast the device is. The
  * device is held up while the queues are filled, and then takes no time for the rest.
  */
+#include "debugfs.h"
 #include "ioat.h"
 
 #define TRACING "/sys/kernel/tracing/"
@@ -10,6 +11,7 @@
 /* The slots of the device, and what the last step of the driver may exceed them by. */
 enum { SLOTS = 128, STEP = 32, MOST = SLOTS + STEP - 1 };
 enum { CONTEXTS = 6, BATCH = 1024, CPUS = 8, TIME_NS = 1000000000 };
+enum { ROUNDS = 20, SOON_NS = 2000000 };
 
 FIXTURE(ioat_interrupts)
 {
@@ -115,6 +117,26 @@ TEST_F(ioat_interrupts, bounded)
 	EXPECT_LE(1, ends.most);
 	EXPECT_GE(MOST, ends.most);
 	FIGURE("ends of transfers in one interrupt", "%d at most, of %d; %d by the work item", ends.most, ends.all, ends.outside);
+}
+
+/*
+ * Transfers of two files, each with an interrupt, so that one ends a little after the other: the channel receives the acknowledgement of the
+ * first interrupt before the driver decides that the second one has not ended.
+ */
+TEST_F(ioat_interrupts, soon_after_another)
+{
+	long recoveries = counter("watchdog_recoveries");
+	int64_t began = now();
+
+	ioat_timing(&self->ioat, SOON_NS, 0);
+	for (int round = 0; round < ROUNDS; round++) {
+		for (int i = 0; i < 2; i++)
+			ASSERT_EQ(1, submit_one(self->fds[i], copying(&self->buffers[i], PAGE, &self->buffers[i], 0, 64, round)));
+		for (int i = 0; i < 2; i++)
+			ASSERT_EQ(0, drain(self->fds[i], 1));
+	}
+	EXPECT_EQ(recoveries, counter("watchdog_recoveries"));
+	TH_LOG("%d rounds in %lld ms", ROUNDS, (long long)(now() - began) / 1000);
 }
 
 TEST_HARNESS_MAIN
