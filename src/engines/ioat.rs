@@ -399,14 +399,14 @@ impl DmaEngine for Ioat<'_> {
                 // The device is gone, or is being reset.
                 return false;
             }
+            let enable = regs::INTERRUPT_CONTROL::zeroed().with_enable(true);
             if !control.pending() {
-                // Reading has cleared `enable`.
-                self.bar.write_reg(control);
+                // Reading has cleared `enable`, for another thread in this function, too.
+                self.bar.write_reg(enable);
                 return false;
             }
             // Reading clears it.
             let _ = self.bar.read(regs::ATTENTION);
-            let enable = regs::INTERRUPT_CONTROL::zeroed().with_enable(true);
             self.bar.write_reg(enable);
         }
         self.arm();
