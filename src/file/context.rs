@@ -207,8 +207,7 @@ impl Context {
         Span::new(BufferHold::new(self.buffer(handle)?), offset, length)
     }
 
-    /// Creates a span of a buffer that a request writes. `holder` creates the request's reference
-    /// to the buffer.
+    /// Creates a span of a buffer that a request writes.
     ///
     /// # Errors
     ///
@@ -216,7 +215,6 @@ impl Context {
     pub(crate) fn destination(
         &self,
         handle: Handle,
-        holder: fn(Arc<Buffer>) -> BufferHold,
         offset: u64,
         length: u64,
     ) -> Result<Span<BufferHold>> {
@@ -224,7 +222,30 @@ impl Context {
         if !buffer.is_writable() {
             return Err(EACCES);
         }
-        Span::new(holder(buffer), offset, length)
+        Span::new(BufferHold::new(buffer), offset, length)
+    }
+
+    /// Creates the spans of a request that copies within one buffer, which counts one request: the
+    /// span that it reads, and the one that it writes. The handle is looked up once, because another
+    /// thread may free it, and allocate another buffer with it.
+    ///
+    /// # Errors
+    ///
+    /// As [`destination`](Self::destination).
+    pub(crate) fn within(
+        &self,
+        handle: Handle,
+        source_offset: u64,
+        destination_offset: u64,
+        length: u64,
+    ) -> Result<(Span<BufferHold>, Span<BufferHold>)> {
+        let buffer = self.buffer(handle)?;
+        let source = Span::new(BufferHold::new(buffer.clone()), source_offset, length)?;
+        if !buffer.is_writable() {
+            return Err(EACCES);
+        }
+        let hold = BufferHold::uncounted(buffer);
+        Ok((source, Span::new(hold, destination_offset, length)?))
     }
 
     /// Returns the quota of the context.

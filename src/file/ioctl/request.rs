@@ -14,17 +14,13 @@ use crate::{
     file::context::Context,
     kernel_ext::fs::chrdev::Mode,
     memory::{
-        buffer::Buffer,
         handle::Handle,
         hold::BufferHold, //
     },
     schedule,
     uapi, //
 };
-use kernel::{
-    prelude::*,
-    sync::Arc, //
-};
+use kernel::prelude::*;
 
 passed!(input rdma_request: 64);
 
@@ -54,9 +50,9 @@ pub(super) fn decode(
         let handle = Handle::new(request.source)?;
         context.source(handle, request.source_offset, request.length)
     };
-    let destination = |holder: fn(Arc<Buffer>) -> BufferHold| {
+    let destination = || {
         let handle = Handle::new(request.destination)?;
-        context.destination(handle, holder, request.destination_offset, request.length)
+        context.destination(handle, request.destination_offset, request.length)
     };
 
     match request.operation {
@@ -68,19 +64,20 @@ pub(super) fn decode(
         uapi::RDMA_OP_FROM_DEVICE if request.source == uapi::RDMA_NO_BUFFER => {
             let range = context.device_range(request.source_offset, request.length)?;
             permit(mode.read)?;
-            Ok(Operation::FromDevice(range, destination(BufferHold::new)?))
+            Ok(Operation::FromDevice(range, destination()?))
         }
         uapi::RDMA_OP_COPY => {
             permit(mode.write)?;
-            let within = request.source == request.destination;
-            let source = source()?;
-            // A copy within one buffer is one request on the buffer.
-            let destination = destination(if within {
-                BufferHold::uncounted
-            } else {
-                BufferHold::new
-            })?;
-            if within && Span::overlap(&source, &destination) {
+            if request.source != request.destination {
+                return Ok(Operation::Copy(source()?, destination()?));
+            }
+            let (source, destination) = context.within(
+                Handle::new(request.source)?,
+                request.source_offset,
+                request.destination_offset,
+                request.length,
+            )?;
+            if Span::overlap(&source, &destination) {
                 return Err(EINVAL);
             }
             Ok(Operation::Copy(source, destination))
