@@ -222,8 +222,8 @@ struct rdma_alloc {
  *
  * EDQUOT, EINTR, ENOMEM  as RDMA_IOC_ALLOC
  * EFAULT      there is no memory at these addresses; it is read-only, and @flags is
- *             0; or it must not be pinned: a mapping of a device, or of a file of
- *             which changes are written back
+ *             0; or it must not be pinned: a mapping of a device or a DAX file, or, if
+ *             @flags is 0, of a file of which changes are written back
  * EINVAL      @size is 0 or too large
  * EOPNOTSUPP  the device cannot access the memory; the kernel log has the reason
  */

@@ -261,6 +261,14 @@ TEST_F(registered, file)
 	bytes = map(file, 0, PAGE, PROT_READ | PROT_WRITE);
 	ASSERT_NE(NULL, bytes);
 	EXPECT_EQ(-EFAULT, register_memory(self->fd, bytes, PAGE, 0, &buffer));
+	/* The kernel permits reading. */
+	memset(bytes, 7, PAGE);
+	ASSERT_EQ(0, register_memory(self->fd, bytes, PAGE, RDMA_REGISTER_READ_ONLY, &buffer));
+	EXPECT_EQ(0, copy(self->fd, &self->coherent, 0, &buffer, 0, PAGE));
+	EXPECT_EQ(0, differing(self->coherent.bytes, 7, PAGE));
+	EXPECT_EQ(-EACCES, copy(self->fd, &buffer, 0, &self->coherent, 0, PAGE));
+	EXPECT_EQ(0, free_handle(self->fd, buffer.handle));
+	memset(bytes, 0, PAGE);
 	munmap(bytes, PAGE);
 	/* A private copy of it is ordinary memory. */
 	bytes = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0);

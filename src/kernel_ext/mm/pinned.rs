@@ -136,8 +136,12 @@ impl PinnedPages {
         };
         // CAST: A positive number, which is at most `most`.
         let pinned = match pinned {
-            ..0 => return Err(Error::from_errno(pinned)),
             0 => return Err(EFAULT),
+            ..0 => {
+                // The kernel does not pin memory of DAX files for long: EOPNOTSUPP.
+                let error = Error::from_errno(pinned);
+                return Err(if error == EOPNOTSUPP { EFAULT } else { error });
+            }
             _ => pinned as usize,
         };
         // INVARIANT: The function has pinned these pages.
