@@ -13,10 +13,10 @@ mod lane;
 mod lanes;
 mod queue;
 mod recovery;
+mod scan;
 mod stats;
 mod turns;
 
-pub(crate) use cancel::CancelScan;
 pub(crate) use completion_ring::{
     RingMemory,
     DEPTH,
@@ -52,4 +52,5 @@ pub(crate) use queue::{
     Queue,
     Step, //
 };
+pub(crate) use scan::CancelScan;
 pub(crate) use stats::Stats;

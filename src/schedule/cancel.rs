@@ -2,7 +2,7 @@
 
 //! CANCEL: a scan of the requests of a lane, in steps between which the queue's lock is dropped.
 //!
-//! The engine goes on between two steps: it can take requests that are not scanned yet, and return
+//! The engine continues between two steps: it can take requests that are not scanned yet, and return
 //! requests to the lane. At the end of the scan, one of which transfers are still to be issued is
 //! cancelled if the engine allows it, and those that were returned are scanned, too.
 //!
@@ -13,7 +13,6 @@ use super::{
     job::{
         Change,
         DeferredOf,
-        Job,
         QueueTypes, //
     },
     lane::{
@@ -24,80 +23,14 @@ use super::{
         Notice,
         Queue,
         Step, //
+    },
+    scan::{
+        CancelScan,
+        Scan, //
     }, //
 };
 use crate::kernel_ext::collections::fifo::Fifo;
 use kernel::prelude::*;
-
-/// What a scan cancels, and its result.
-pub(crate) struct CancelScan {
-    /// The cookie of the requests; [`None`]: all requests.
-    pub(super) cookie: Option<u64>,
-    /// Requests that have begun can be cancelled.
-    pub(super) cancels_begun: bool,
-    /// The number of cancelled requests.
-    pub(crate) cancelled: usize,
-    /// The lane has completions without a notice.
-    pub(super) unnotified: bool,
-    /// One of the requests was started, and cannot be cancelled.
-    pub(crate) begun: bool,
-}
-
-impl CancelScan {
-    /// Whether a request that waits is cancelled. One that was cancelled before is not, and neither is
-    /// a command that has begun.
-    fn cancels<T: QueueTypes>(&self, job: &Job<T>) -> bool {
-        let may_cancel = !job.is_begun() || (self.cancels_begun && job.waiter.is_none());
-        may_cancel && !job.cancelled && job.matches(self.cookie)
-    }
-}
-
-/// The state of a scan in its lane.
-pub(super) struct Scan {
-    cookie: Option<u64>,
-    /// Requests that are not scanned yet.
-    left: usize,
-    /// Requests that the engine has returned during the scan. They are the first ones of `scanned`.
-    returned: usize,
-    /// The requests that are scanned are those that were returned.
-    again: bool,
-    /// A request that was to be cancelled was started.
-    begun: bool,
-    /// The request before the next one was cancelled, and with it those that are linked to it.
-    cancels_links: bool,
-}
-
-impl Scan {
-    /// Records that the first request of `waiting` is taken, which is not scanned.
-    pub(super) fn skip(&mut self) {
-        self.left = self.left.saturating_sub(1);
-    }
-
-    /// Records that the request at this position of `waiting`, from 1 on, is taken.
-    pub(super) fn skip_at(&mut self, position: usize) {
-        self.left -= usize::from(position <= self.left);
-    }
-
-    /// Records that the links of the request before the next one are not cancelled with it.
-    pub(super) fn keep_links(&mut self) {
-        self.cancels_links = false;
-    }
-
-    /// Records that the engine returns a request to the lane.
-    pub(super) fn add_returned(&mut self) {
-        self.returned += 1;
-    }
-
-    /// Records that the first request of `scanned` is taken.
-    pub(super) fn remove_returned(&mut self) {
-        self.returned = self.returned.saturating_sub(1);
-    }
-
-    /// Records that the engine takes a request.
-    pub(super) fn begin<T: QueueTypes>(&mut self, job: &Job<T>) {
-        self.begun |= job.matches(self.cookie);
-    }
-}
 
 impl<T: QueueTypes> Lane<T> {
     /// Begins a scan of the requests that wait now. `begun`: the engine has one of those to cancel.
@@ -108,7 +41,6 @@ impl<T: QueueTypes> Lane<T> {
             cookie,
             left: self.waiting.len(),
             returned: 0,
-            again: false,
             begun,
             cancels_links: false,
         });
@@ -138,45 +70,50 @@ impl<T: QueueTypes> Lane<T> {
     ) -> (bool, Option<T::Waiter>) {
         let own = self.scan.as_ref();
         let mut cancels_links = own.is_some_and(|own| own.cancels_links);
-        let again = own.is_some_and(|own| own.again);
-        let mut waiter = None;
-        let mut left = Self::STEP;
-        while left > 0 && waiter.is_none() {
-            let more = self.scan.as_ref().is_some_and(|scan| scan.left > 0);
-            let job = more.then(|| self.pop_unscanned()).flatten();
+        for _ in 0..Self::STEP {
+            let left = self.scan.as_ref().is_some_and(|scan| scan.left > 0);
+            let job = left.then(|| self.pop_unscanned()).flatten();
             let Some(mut job) = job else {
                 return (false, None);
             };
-            left -= 1;
-            let cancels = scan.cancels(&job);
-            scan.begun |= !cancels && job.matches(scan.cookie);
+            let wanted = job.matches(scan.cookie);
+            let keeps = scan.keeps(&job);
+            scan.begun |= wanted && keeps;
+            let cancels = wanted && !keeps;
             cancels_links = cancels || (cancels_links && job.linked);
             if !job.link_failed && !cancels {
                 self.scanned.push_back(job);
                 continue;
             }
+            // One that was cancelled before has been counted.
+            let counts = cancels_links && !job.cancelled;
             // The engine may take the next request before the scan continues.
             if let Some(next) = self.waiting.front_mut() {
                 next.link_failed |= next.linked;
             }
             job.end(Err(ECANCELED));
-            waiter = self.complete(job, deferred);
-            scan.cancelled += usize::from(cancels_links);
-            scan.unnotified |= waiter.is_none();
-            if let Some(own) = self.scan.as_mut().filter(|_| again && cancels) {
-                // It was started, and is cancelled.
-                own.begun = false;
+            let waiter = self.complete(job, deferred);
+            scan.cancelled += usize::from(counts);
+            if waiter.is_some() {
+                self.pause_scan(cancels_links);
+                return (true, waiter);
             }
+            scan.unnotified = true;
         }
-        if let Some(own) = &mut self.scan {
-            own.cancels_links = cancels_links;
+        self.pause_scan(cancels_links);
+        (true, None)
+    }
+
+    /// Records the state of a scan between two steps.
+    fn pause_scan(&mut self, cancels_links: bool) {
+        if let Some(scan) = &mut self.scan {
+            scan.cancels_links = cancels_links;
         }
-        (true, waiter)
     }
 
     /// Ends a scan of which no requests are left, unless the engine has returned requests: these are
     /// to be scanned, too. Returns whether there are any.
-    fn end_scan(&mut self, scan: &mut CancelScan) -> bool {
+    pub(super) fn end_scan(&mut self, scan: &mut CancelScan) -> bool {
         let Some(mut own) = self.scan.take() else {
             return false;
         };
@@ -186,7 +123,6 @@ impl<T: QueueTypes> Lane<T> {
         }
         self.unscan();
         own.left = core::mem::take(&mut own.returned);
-        own.again = true;
         own.cancels_links = false;
         self.scan = Some(own);
         true
@@ -260,17 +196,10 @@ impl<T: QueueTypes> Queue<T> {
 
     /// Ends a scan, unless requests were returned during it. Cancels one that the engine has begun.
     fn end_scan(&mut self, lane: LaneId, scan: &mut CancelScan) -> bool {
-        let own = self.lanes.get(lane).and_then(|at| at.scan.as_ref());
-        let begun = own.is_some_and(|own| own.begun);
-        if begun && scan.cancels_begun && self.cancel_begun(lane, scan.cookie) {
+        if scan.cancels_begun && self.lanes.has_begun(lane) && self.cancel_begun(lane, scan.cookie)
+        {
             scan.cancelled += 1;
-            let own = self.lanes.get_mut(lane).and_then(|at| at.scan.as_mut());
-            if let Some(own) = own {
-                own.begun = false;
-            }
         }
-        let again = self.lanes.get_mut(lane).is_some_and(|at| at.end_scan(scan));
-        self.lanes.requeue(lane, None);
-        again
+        self.lanes.end_scan(lane, scan)
     }
 }

@@ -3,7 +3,6 @@
 //! One lane: requests that wait, and completions.
 
 use super::{
-    cancel::Scan,
     completion_ring::{
         CompletionRing,
         DEPTH, //
@@ -17,7 +16,8 @@ use super::{
         QueueTypes,
         RequestWaiter,
         SyncId, //
-    }, //
+    },
+    scan::Scan, //
 };
 use crate::kernel_ext::collections::fifo::{
     Entry,
@@ -278,6 +278,7 @@ impl<T: QueueTypes> Lane<T> {
         self.pop_unscanned()
     }
 
+    #[inline]
     pub(super) fn pop_unscanned(&mut self) -> Option<Entry<Job<T>>> {
         if let Some(scan) = &mut self.scan {
             scan.skip();

@@ -4,7 +4,6 @@
 //! user's lanes.
 
 use super::{
-    cancel::CancelScan,
     circular_list::{
         CircularList,
         Link,
@@ -22,7 +21,8 @@ use super::{
         Next,
         RunState,
         UserId, //
-    }, //
+    },
+    scan::CancelScan, //
 };
 use crate::kernel_ext::collections::{
     fifo::{
@@ -370,10 +370,26 @@ impl<T: QueueTypes> Lanes<T> {
         let (more, waiter) = at.cancel_step(scan, deferred);
         let completed = before - at.waiting();
         // Between two steps, the lane keeps its position, even if its first request cannot be taken.
-        if !more || !self.has_turns(lane) {
+        if more && !self.has_turns(lane) {
             self.requeue(lane, None);
         }
         (more, completed, waiter)
+    }
+
+    /// Whether the engine has taken a request that a scan of the lane was to cancel.
+    pub(super) fn has_begun(&self, lane: LaneId) -> bool {
+        let scan = self.get(lane).and_then(|at| at.scan.as_ref());
+        scan.is_some_and(|scan| scan.begun)
+    }
+
+    /// Ends a scan, unless there are requests to be scanned again. Returns whether there are.
+    pub(super) fn end_scan(&mut self, lane: LaneId, scan: &mut CancelScan) -> bool {
+        let Some(at) = self.get_mut(lane) else {
+            return false;
+        };
+        let again = at.end_scan(scan);
+        self.requeue(lane, None);
+        again
     }
 
     /// Returns whether a lane is in a list of lanes that get turns.

@@ -724,7 +724,7 @@ fn a_request_that_has_a_turn_during_a_scan_is_cancelled() {
         let mut scan = machine.queue.cancel(machine.lanes[0], Some(0), true).unwrap();
         machine.one_turn();
         machine.in_steps(|queue, lanes| queue.cancel_step(lanes[0], &mut scan));
-        assert_eq!((scan.cancelled, scan.begun), (1, false));
+        assert_eq!(scan.cancelled, 1);
         machine.in_steps(|queue, _| queue.fail_links());
         machine.look();
         assert_eq!((machine.asked[0].outcome, machine.asked[0].moved), (Some(Err(ECANCELED)), 64 << 10));
@@ -782,7 +782,7 @@ fn what_was_cancelled_is_not_counted_again() {
     machine.queue.issue_again();
     let mut scan = machine.queue.cancel(lane, Some(0), true).unwrap();
     machine.in_steps(|queue, lanes| queue.cancel_step(lanes[0], &mut scan));
-    assert_eq!((scan.cancelled, scan.begun), (0, true));
+    assert_eq!(scan.cancelled, 0);
     machine.look();
     assert_eq!(machine.asked[0].outcome, Some(Err(ECANCELED)));
     assert_eq!(machine.asked[1].outcome, None);
