@@ -164,18 +164,18 @@ impl Client {
     /// request with it, otherwise [`ENOENT`].
     pub(crate) fn cancel(&self, cookie: Option<u64>) -> Result<usize> {
         let _one_at_a_time = self.cancel.lock();
-        let begun = self.device.cancels_begun();
+        let cancels_begun = self.device.cancels_begun();
         let scan = self
             .engine_queue
             .state
             .lock()
             .queue
-            .cancel(self.id, cookie, begun);
+            .cancel(self.id, cookie, cancels_begun);
         let mut scan: CancelScan = scan.ok_or(ENODEV)?;
         self.engine_queue
             .in_steps(|queue| queue.cancel_step(self.id, &mut scan));
-        if begun {
-            // One that has begun and used no slot was returned with `link_failed` set, so that this
+        if cancels_begun {
+            // A request that was cancelled after it had begun may have returned to its lane, where this
             // completes it.
             self.engine_queue.in_steps(|queue| queue.fail_links());
         }

@@ -81,15 +81,15 @@ impl<T: QueueTypes> Lane<T> {
             scan.begun |= wanted && keeps;
             let cancels = wanted && !keeps;
             cancels_links = cancels || (cancels_links && job.linked);
-            if !job.link_failed && !cancels {
+            if !job.is_cancelled() && !cancels {
                 self.scanned.push_back(job);
                 continue;
             }
             // One that was cancelled before has been counted.
-            let counts = cancels_links && !job.cancelled;
+            let counts = cancels_links && !job.was_counted();
             // The engine may take the next request before the scan continues.
             if let Some(next) = self.waiting.front_mut() {
-                next.link_failed |= next.linked;
+                next.fail_link();
             }
             job.end(Err(ECANCELED));
             let waiter = self.complete(job, deferred);

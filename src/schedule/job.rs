@@ -91,6 +91,26 @@ impl SyncId {
     const NONE: Self = Self(0);
 }
 
+/// Whether a request is not started any more, but completed with `ECANCELED`. A job with a waiter
+/// always is started: it is not linked, and is not cancelled after it has begun.
+// One byte, because clearing a second one for each completion takes time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cancelled(u8);
+
+impl Cancelled {
+    /// It is started.
+    pub(super) const NO: Self = Self(0);
+    /// The request that it is linked to has failed.
+    const LINK: Self = Self(1);
+    /// It was cancelled after it had begun, and was counted.
+    pub(super) const COUNTED: Self = Self(2);
+
+    /// Adds a reason.
+    pub(super) fn add(&mut self, reason: Self) {
+        self.0 |= reason.0;
+    }
+}
+
 /// A request in the queue.
 pub(crate) struct Job<T: QueueTypes> {
     /// [`None`] in a blank job, and in the completion of a request that the engine still has.
@@ -102,11 +122,7 @@ pub(crate) struct Job<T: QueueTypes> {
     pub(super) cookie: u64,
     /// Starts only if the request before it has succeeded.
     pub(super) linked: bool,
-    /// The request that it is linked to has failed, or it was cancelled after it had begun. Not set in
-    /// a job with a waiter, which is not linked, and is not cancelled after it has begun.
-    pub(super) link_failed: bool,
-    /// It was cancelled after it had begun, and was counted.
-    pub(super) cancelled: bool,
+    pub(super) cancelled: Cancelled,
     /// `ECANCELED` until the job has run.
     pub(super) outcome: Result,
     pub(super) bytes: u64,
@@ -121,8 +137,7 @@ impl<T: QueueTypes> Job<T> {
         sync: SyncId::NONE,
         cookie: 0,
         linked: false,
-        link_failed: false,
-        cancelled: false,
+        cancelled: Cancelled::NO,
         outcome: Err(ECANCELED),
         bytes: 0,
         submitted: 0,
@@ -141,8 +156,7 @@ impl<T: QueueTypes> Job<T> {
         self.sync = SyncId::NONE;
         self.cookie = 0;
         self.linked = false;
-        self.link_failed = false;
-        self.cancelled = false;
+        self.cancelled = Cancelled::NO;
         self.outcome = Err(ECANCELED);
         self.bytes = 0;
         self.submitted = 0;
@@ -217,6 +231,26 @@ impl<T: QueueTypes> Job<T> {
         let waiter = self.waiter.as_ref();
         !waiter.is_some_and(RequestWaiter::is_thread)
             && cookie.is_none_or(|cookie| cookie == self.cookie)
+    }
+
+    /// Whether it is completed with `ECANCELED`, and not started.
+    #[inline]
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.cancelled != Cancelled::NO
+    }
+
+    /// Whether it was cancelled after it had begun, and was counted.
+    #[inline]
+    pub(super) fn was_counted(&self) -> bool {
+        self.cancelled.0 & Cancelled::COUNTED.0 != 0
+    }
+
+    /// Records that the request before it has failed.
+    #[inline]
+    pub(super) fn fail_link(&mut self) {
+        // CAST: `LINK`, or 0.
+        self.cancelled
+            .add(Cancelled(u8::from(self.linked) * Cancelled::LINK.0));
     }
 
     /// Stores its result.

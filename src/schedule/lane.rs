@@ -192,8 +192,8 @@ impl<T: QueueTypes> Lane<T> {
         }
         match self.front() {
             None => RunState::Idle,
-            Some(front) if !front.link_failed && self.waits_for_link(front) => RunState::Idle,
-            Some(front) if !front.link_failed => RunState::Runnable,
+            Some(front) if !front.is_cancelled() && self.waits_for_link(front) => RunState::Idle,
+            Some(front) if !front.is_cancelled() => RunState::Runnable,
             // The scan fails it, or requeues the lane at its end.
             Some(_) if self.scan.is_some() => RunState::Idle,
             Some(_) => RunState::Failing,
@@ -304,7 +304,7 @@ impl<T: QueueTypes> Lane<T> {
             return Some(Next::Continue(number));
         }
         let front = self.front()?;
-        if front.link_failed || self.waits_for_link(front) {
+        if front.is_cancelled() || self.waits_for_link(front) {
             return None;
         }
         let job = self.pop()?;
@@ -318,7 +318,7 @@ impl<T: QueueTypes> Lane<T> {
     /// Records that the request before the first one has failed.
     pub(super) fn fail_next_link(&mut self) {
         if let Some(next) = self.front_mut() {
-            next.link_failed |= next.linked;
+            next.fail_link();
         }
     }
 

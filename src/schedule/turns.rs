@@ -9,6 +9,7 @@ use super::{
         Taken, //
     },
     job::{
+        Cancelled,
         QueueTypes,
         RequestWaiter, //
     },
@@ -203,8 +204,9 @@ impl<T: QueueTypes> Queue<T> {
         let Some(Taken { mut job, lane, .. }) = self.flight.remove(number) else {
             return;
         };
-        job.link_failed |= cancelled;
-        job.cancelled |= cancelled;
+        if cancelled {
+            job.cancelled.add(Cancelled::COUNTED);
+        }
         match lane {
             Some(lane) => self.lanes.push_first(lane, number, job),
             None => self.defer_drop(job),
