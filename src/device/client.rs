@@ -130,7 +130,7 @@ impl Client {
                 Err(back) => lane = back,
             }
             // The queue grows without the lock, so that another thread may use the new entry.
-            engine_queue.grow_queue()?;
+            engine_queue.grow()?;
         }
     }
 

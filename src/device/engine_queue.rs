@@ -17,8 +17,10 @@ use crate::{
     kernel_ext::sync::clock,
     memory::pool::Pool,
     schedule::{
+        Growth,
         LaneCursor,
-        Step, //
+        Step,
+        UserId, //
     }, //
 };
 use kernel::{
@@ -116,6 +118,36 @@ impl EngineQueue {
     /// Returns the state that the buffers of the device share.
     pub(super) fn pool(&self) -> &Arc<Pool> {
         &self.pool
+    }
+
+    /// Grows the queue, so that a user and a lane can be added.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(super) fn grow(&self) -> Result {
+        let request = self.state.lock().queue.grow_request();
+        if let Some(request) = request {
+            let growth = Growth::<Types>::new(request)?;
+            let old = self.state.lock().queue.grow(growth);
+            drop(old);
+        }
+        Ok(())
+    }
+
+    /// Adds a user to the queue.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(super) fn add_user(&self) -> Result<UserId> {
+        loop {
+            // The queue grows without the lock, so that another thread may use the new entry.
+            self.grow()?;
+            if let Some(id) = self.state.lock().queue.add_user() {
+                return Ok(id);
+            }
+        }
     }
 
     /// Closes the queue: waiting and new requests fail with `error`.

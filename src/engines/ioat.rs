@@ -239,7 +239,7 @@ impl<'bound> Ioat<'bound> {
     /// memory of others.
     fn enable(&self) -> Result {
         self.clear_errors();
-        self.ring.restart(self.read::<regs::CHANNEL_STATUS>());
+        self.ring.reset(self.read::<regs::CHANNEL_STATUS>());
         let (low, high) = halves(self.ring.completion_address());
         self.write(regs::COMPLETION_ADDRESS_LOW::from(low));
         self.write(regs::COMPLETION_ADDRESS_HIGH::from(high));

@@ -66,7 +66,7 @@ impl<T: QueueTypes> Active<T> {
     }
 
     /// Issues all bytes that are not complete again.
-    pub(super) fn restart(&mut self) {
+    pub(super) fn rewind(&mut self) {
         self.issued = self.job.as_ref().map_or(0, |job| job.bytes);
         self.stage = Default::default();
     }

@@ -170,7 +170,7 @@ impl<T: QueueTypes> Queue<T> {
     }
 
     /// Continues after [`pause`](Self::pause).
-    pub(crate) fn resume(&mut self) {
+    pub(crate) fn unpause(&mut self) {
         self.paused = false;
     }
 
@@ -190,7 +190,7 @@ impl<T: QueueTypes> Queue<T> {
         let turn = self.turn;
         let active = turn.and_then(|turn| self.flight.get_mut(turn.number));
         if let Some(active) = active {
-            active.restart();
+            active.rewind();
         }
     }
 }

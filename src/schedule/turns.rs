@@ -79,15 +79,25 @@ impl<T: QueueTypes> Queue<T> {
             completes: cut.completes,
         })?;
         let quantum = turn.quantum.saturating_sub(cut.cost);
-        let goes_on = !cut.ends_piece || quantum > 0 && (!is_last || self.begin_next(turn));
+        let continues = if !cut.ends_piece {
+            // The other transfers of a piece follow, whatever they cost.
+            true
+        } else if quantum == 0 {
+            false
+        } else {
+            !is_last || self.begin_next(turn)
+        };
         match &mut self.turn {
-            Some(turn) if goes_on => turn.quantum = quantum,
+            Some(turn) if continues => turn.quantum = quantum,
             _ => self.end_turn_after(turn, is_last),
         }
+        // One interrupt for a batch: at the end of the last request that its turn contains. A thread
+        // that waits for one request is not made to wait for the others.
+        let interrupt = is_last && (is_thread || self.turn.is_none());
         Some(Issue {
             slot,
             transfer: cut.transfer,
-            interrupt: is_last && (is_thread || self.turn.is_none()),
+            interrupt,
         })
     }
 
@@ -123,7 +133,7 @@ impl<T: QueueTypes> Queue<T> {
         let turn = self.turn;
         self.end_turn();
         if let Some(turn) = turn {
-            self.restart(turn.number);
+            self.return_unposted(turn.number);
         }
     }
 
@@ -226,7 +236,7 @@ impl<T: QueueTypes> Queue<T> {
         self.end_turn();
         loop {
             if let Some(newest) = newest.filter(|newest| Some(*newest) != number) {
-                self.restart(newest);
+                self.return_unposted(newest);
             }
             newest = self.flight.unpost();
             if newest.is_none() {
@@ -236,10 +246,10 @@ impl<T: QueueTypes> Queue<T> {
     }
 
     /// Returns the request of this number to its lane, to be issued again, if it uses no slot.
-    fn restart(&mut self, number: usize) {
+    fn return_unposted(&mut self, number: usize) {
         let active = self.flight.get_mut(number);
         if let Some(active) = active.filter(|active| active.slots == 0) {
-            active.restart();
+            active.rewind();
             self.return_to_lane(number);
         }
     }

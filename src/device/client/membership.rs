@@ -3,14 +3,8 @@
 //! The membership of a client in the clients of its user.
 
 use crate::{
-    device::{
-        engine_queue::EngineQueue,
-        queue::Types, //
-    },
-    schedule::{
-        Growth,
-        UserId, //
-    }, //
+    device::engine_queue::EngineQueue,
+    schedule::UserId, //
 };
 use kernel::{
     prelude::*,
@@ -57,32 +51,5 @@ impl Drop for Membership {
     fn drop(&mut self) {
         let remove = |id| self.engine_queue.state.lock().queue.remove_user(id);
         self.engine_queue.users.leave(self.uid, remove);
-    }
-}
-
-impl EngineQueue {
-    /// Grows the queue, so that a user and a lane can be added.
-    ///
-    /// # Errors
-    ///
-    /// [`ENOMEM`].
-    pub(super) fn grow_queue(&self) -> Result {
-        let request = self.state.lock().queue.grow_request();
-        if let Some(request) = request {
-            let growth = Growth::<Types>::new(request)?;
-            let old = self.state.lock().queue.grow(growth);
-            drop(old);
-        }
-        Ok(())
-    }
-
-    fn add_user(&self) -> Result<UserId> {
-        loop {
-            // The queue grows without the lock, so that another thread may use the new entry.
-            self.grow_queue()?;
-            if let Some(id) = self.state.lock().queue.add_user() {
-                return Ok(id);
-            }
-        }
     }
 }

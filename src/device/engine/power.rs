@@ -112,7 +112,7 @@ impl Delayed<BoundEngine<'_>> {
     /// Resumes the queue after [`pause`](Self::pause).
     pub(in crate::device) fn unpause(&self) {
         let mut state = self.engine_queue.state.lock();
-        state.queue.resume();
+        state.queue.unpause();
         self.advance(&mut state, None);
     }
 
@@ -203,7 +203,7 @@ impl Delayed<BoundEngine<'_>> {
         if !kept {
             state.queue.invalidate();
         }
-        state.queue.resume();
+        state.queue.unpause();
         let now = clock::now();
         self.advance(&mut state, Some(now));
         if state.queue.is_busy() {

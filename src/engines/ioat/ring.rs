@@ -127,7 +127,7 @@ impl<'bound> DescriptorRing<'bound> {
     /// written, and continues after the descriptor in `status`, its register. A channel may still
     /// report that one after the reset. Because the ring continues after it, it is not taken for the
     /// end of a new transfer.
-    pub(super) fn restart(&self, status: regs::CHANNEL_STATUS) {
+    pub(super) fn reset(&self, status: regs::CHANNEL_STATUS) {
         self.completion.write_words(0, &[regs::state::ACTIVE]);
         if let Some(last) = self.last_completed(status) {
             // CAST: The number is small.

@@ -449,7 +449,7 @@ fn random_operations_on_engines_of_many_slots() {
                 8 => {
                     machine.queue.pause();
                     assert!(machine.queue.issue().is_none());
-                    machine.queue.resume();
+                    machine.queue.unpause();
                 }
                 9..=12 => machine.end(Ok(())),
                 13 if random.below(8) == 0 => machine.reset(),

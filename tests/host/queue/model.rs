@@ -116,7 +116,7 @@ fn random_operations_do_as_the_model_does() {
                     if random.below(4) == 0 {
                         queue.pause();
                         assert!(queue.start().is_none(), "seed {seed}, turn {turn}");
-                        queue.resume();
+                        queue.unpause();
                     }
                     let Some(transfer) = queue.start() else {
                         assert!(models.iter().all(|model| model.waiting.is_empty()));

@@ -27,7 +27,7 @@ fn while_paused_all_waits_and_nothing_starts() {
     // Cancelling works, and so does interrupting a blocking request.
     assert_eq!(cancel(&mut queue, a, Some(2)), (1, false));
     assert!(matches!(queue.abandon_wait(b, call.1), AbandonedWait::Waiting(_)));
-    queue.resume();
+    queue.unpause();
     assert_eq!(addresses(&drain(&mut queue)), [1, 3]);
     let cookies: Vec<_> = collect(&mut queue, a, 9).iter().map(|c| c.0).collect();
     assert_eq!(cookies, [2, 1, 3]);
@@ -45,7 +45,7 @@ fn a_pause_between_the_halves_of_a_piece_lets_no_other_lane_in() {
     finish(&mut queue);
     assert!(queue.start().is_none());
     assert!(done(&ticket).is_none());
-    queue.resume();
+    queue.unpause();
     assert_eq!(addresses(&drain(&mut queue)), [0x2000, 0xb]);
     assert_eq!(done(&ticket), Some(Ok(())));
 }
@@ -59,7 +59,7 @@ fn a_queue_that_closes_while_paused_starts_nothing_any_more() {
     queue.pause();
     finish(&mut queue);
     close(&mut queue, ENODEV);
-    queue.resume();
+    queue.unpause();
     assert!(queue.start().is_none(), "not even the second half");
     assert!(queue.take_active().is_none(), "the engine has no transfer of it");
     let outcomes: Vec<_> = collect(&mut queue, a, 9).iter().map(|c| (c.0, c.2)).collect();
@@ -77,7 +77,7 @@ fn a_lost_device_memory_is_scrubbed_and_a_piece_is_done_anew() {
     queue.pause();
     finish(&mut queue);
     queue.invalidate();
-    queue.resume();
+    queue.unpause();
     assert_eq!(addresses(&drain(&mut queue)), [0x1000, 0x2000]);
     // A read after its scrub.
     submit_as(&mut queue, a, from_device(3, 0, 8), 1001);
@@ -85,7 +85,7 @@ fn a_lost_device_memory_is_scrubbed_and_a_piece_is_done_anew() {
     queue.pause();
     finish(&mut queue);
     queue.invalidate();
-    queue.resume();
+    queue.unpause();
     assert_eq!(addresses(&drain(&mut queue)), [ZEROS, 3]);
     // A reader's own bytes.
     submit_as(&mut queue, a, to_device(4, 4096), 1001);
