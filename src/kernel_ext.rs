@@ -5,6 +5,7 @@
 //! This module contains all `unsafe` code and all uses of `bindings` of the driver.
 
 pub(crate) mod collections;
+mod device;
 pub(crate) mod dma_buf;
 pub(crate) mod driver;
 pub(crate) mod fs;

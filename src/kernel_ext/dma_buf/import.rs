@@ -8,11 +8,13 @@
 //! C header: `include/linux/dma-buf.h`
 
 use super::reference::DmaBuf;
-use crate::kernel_ext::mm::{
-    coherent::raw,
-    dma_table,
-    extents::Extents,
-    layout::Layout, //
+use crate::kernel_ext::{
+    device::raw,
+    mm::{
+        dma_table,
+        extents::Extents,
+        layout::Layout, //
+    }, //
 };
 use core::{
     marker::PhantomData,

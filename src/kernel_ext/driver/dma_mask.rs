@@ -8,6 +8,7 @@
 //!
 //! C headers: `include/linux/dma-mapping.h`, `include/linux/cc_platform.h`
 
+use crate::kernel_ext::device::raw;
 use kernel::{
     device::{
         Core,
@@ -42,10 +43,10 @@ pub(in crate::kernel_ext) fn set(pdev: &pci::Device<Core<'_>>, mask: DmaMask) ->
         return Err(ENODEV);
     }
     let device: &Device<Core<'_>> = pdev.as_ref();
-    // CAST: `Device` is a transparent wrapper of `struct device`.
-    let raw = core::ptr::from_ref(device).cast_mut().cast();
     // SAFETY: The device is valid.
-    if !unsafe { rdma_helper_dma_is_coherent(raw) } || is_injected(Unsupported::NotCoherent) {
+    if !unsafe { rdma_helper_dma_is_coherent(raw(device).cast()) }
+        || is_injected(Unsupported::NotCoherent)
+    {
         dev_err!(
             pdev,
             "DMA is not coherent with the caches: a mapping would not show what the device sees\n"

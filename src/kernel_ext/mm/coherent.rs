@@ -9,6 +9,7 @@
 //! C header: `include/linux/dma-mapping.h`
 
 use crate::kernel_ext::{
+    device::raw,
     gfp::GFP_ACCOUNT_MAYFAIL,
     mm::{
         extents::Extents,
@@ -23,8 +24,7 @@ use kernel::{
     bindings,
     device::{
         Bound,
-        Device,
-        DeviceContext, //
+        Device, //
     },
     error::to_result,
     page::{
@@ -398,12 +398,6 @@ impl Drop for CoherentMemory<'_> {
             };
         }
     }
-}
-
-/// Returns the `struct device`.
-pub(in crate::kernel_ext) fn raw<Ctx: DeviceContext>(dev: &Device<Ctx>) -> *mut bindings::device {
-    // CAST: `Device` is a transparent wrapper of `Opaque<struct device>`.
-    core::ptr::from_ref(dev).cast_mut().cast()
 }
 
 #[kunit_tests(rdma_coherent)]

@@ -5,11 +5,9 @@
 //! C headers: `include/linux/scatterlist.h`, `include/linux/dma-mapping.h`
 
 use crate::kernel_ext::{
+    device::raw,
     gfp::RAW_GFP_ACCOUNT_MAYFAIL,
-    mm::{
-        coherent::raw,
-        extents::Extents, //
-    }, //
+    mm::extents::Extents, //
 };
 use kernel::{
     bindings,

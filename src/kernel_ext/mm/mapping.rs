@@ -8,7 +8,10 @@
 //!
 //! C headers: `include/linux/fs.h`, `include/linux/mm.h`
 
-use crate::kernel_ext::sync::guard::Gate;
+use crate::kernel_ext::{
+    device::raw,
+    sync::guard::Gate, //
+};
 use core::ptr::NonNull;
 use kernel::{
     bindings,
@@ -62,8 +65,7 @@ impl Mappings {
         let mappings = Self {
             file: NonNull::new(file.cast()).ok_or(ENOMEM)?,
             gate,
-            // CAST: `Device` is a transparent wrapper of `struct device`.
-            device: core::ptr::from_ref(device).cast(),
+            device: raw(device),
         };
         Ok(Arc::new(mappings, GFP_KERNEL)?)
     }
@@ -78,8 +80,7 @@ impl Mappings {
         &self,
         device: &Device<Ctx>,
     ) -> bool {
-        // CAST: As in `new`.
-        core::ptr::eq(self.device, core::ptr::from_ref(device).cast())
+        core::ptr::eq(self.device, raw(device))
     }
 
     /// Calls `f` with the device, which stays bound until `f` returns.

@@ -13,7 +13,10 @@ use super::{
     },
     File, //
 };
-use crate::kernel_ext::fs::debugfs::AttributeDir;
+use crate::kernel_ext::{
+    device::raw,
+    fs::debugfs::AttributeDir, //
+};
 use core::ptr::NonNull;
 use kernel::{
     bindings,
@@ -77,13 +80,13 @@ impl<F: File> Node<F> {
         number.set(NumberState::Published(device.clone()));
         // SAFETY: `cdev` is initialised, and the number is in the registered region.
         to_result(unsafe { bindings::cdev_add(cdev.as_ptr(), device_number, 1) })?;
-        // CAST: `Device` is a transparent wrapper of `struct device`; the number is small.
+        // CAST: The number is small.
         // SAFETY: The class is valid until the region is unregistered, which is after the driver;
         // `parent` is bound; the format has a string and an `int`.
         let node = from_err_ptr(unsafe {
             bindings::device_create(
                 class.as_ptr(),
-                core::ptr::from_ref(parent).cast_mut().cast(),
+                raw(parent),
                 device_number,
                 core::ptr::null_mut(),
                 c"%s%d".as_char_ptr(),

@@ -10,6 +10,7 @@ use super::{
     },
     File, //
 };
+use crate::kernel_ext::device::raw;
 use core::marker::PhantomData;
 use kernel::{
     bindings,
@@ -38,8 +39,7 @@ impl<F: File> Number<F> {
     ///
     /// [`ENOSPC`] if all numbers are taken.
     pub(crate) fn reserve(device: &Device<Bound>) -> Result<Self> {
-        // CAST: `Device` is a transparent wrapper of `struct device`.
-        let device = core::ptr::from_ref(device).cast::<bindings::device>();
+        let device = raw(device);
         let number = region::with::<F, _>(|region| Self::reserve_in(&mut region.states, device))??;
         // INVARIANT: `reserve_in` has set the state to `Reserved`.
         Ok(Self {
