@@ -10,7 +10,7 @@
 //! `Handles` of a context, `Client::cancel`, `Client::collect`, `Users` of an engine → guard (entered,
 //! not waited for) → memory of a buffer, its dma-buf → `Registry` of buffers → `EngineQueue::state`. No
 //! other lock is taken under `JobCache`. Nothing is allocated, freed or waited for under
-//! `EngineQueue::state`. Under it, only these are taken: the locks of `SyncWaiter` and `CommandWaiter`,
+//! `EngineQueue::state`. Under it, only these are taken: the locks of `ThreadWaiter` and `CommandWaiter`,
 //! that of the wait queue that the thread joins, and the kernel's own locks of timers, workqueues and
 //! PCI configuration. Threads are woken and eventfds are signalled after it is released.
 
@@ -23,7 +23,7 @@ mod engine_queue;
 mod notices;
 mod queue;
 mod snapshot;
-mod sync_waiter;
+mod thread_waiter;
 mod traced;
 mod users;
 mod waiter;

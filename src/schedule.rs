@@ -33,7 +33,7 @@ pub(crate) use job::{
     LaneOwner,
     QueueTypes,
     RequestWaiter,
-    SyncId, //
+    WaiterId, //
 };
 pub(crate) use lane::{
     Lane,

@@ -8,7 +8,7 @@ mod completion_ring;
 mod job_cache;
 mod membership;
 pub(super) mod reservation;
-mod sync;
+mod transfer;
 
 use super::{
     engine_queue::EngineQueue,

@@ -11,7 +11,7 @@ use crate::{
     schedule::{
         Answer,
         QueueTypes,
-        SyncId, //
+        WaiterId, //
     }, //
 };
 use kernel::{
@@ -48,7 +48,7 @@ enum Submission {
     /// The request is being submitted.
     Submitting,
     /// The request is in the queue, or has ended.
-    Submitted(SyncId),
+    Submitted(WaiterId),
     /// The command was cancelled before the request was in the queue.
     Cancelled,
 }
@@ -85,7 +85,7 @@ impl<T: QueueTypes> CommandWaiter<T> {
     }
 
     /// Records that the request is in the queue. Returns whether the command was cancelled.
-    pub(super) fn submitted(&self, id: SyncId) -> bool {
+    pub(super) fn submitted(&self, id: WaiterId) -> bool {
         let mut state = self.state.lock();
         let cancelled = matches!(state.submission, Submission::Cancelled);
         state.submission = Submission::Submitted(id);
@@ -94,7 +94,7 @@ impl<T: QueueTypes> CommandWaiter<T> {
 
     /// Returns the id of the request that is to be cancelled. If it is not in the queue yet,
     /// [`submitted`](Self::submitted) returns that the command was cancelled.
-    pub(super) fn cancel(&self) -> Option<SyncId> {
+    pub(super) fn cancel(&self) -> Option<WaiterId> {
         let mut state = self.state.lock();
         match state.submission {
             Submission::Submitted(id) => Some(id),

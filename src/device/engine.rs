@@ -54,7 +54,7 @@ use crate::{
         Issue,
         LaneId,
         Notice,
-        SyncId, //
+        WaiterId, //
     },
     uapi, //
 };
@@ -195,9 +195,9 @@ impl Delayed<BoundEngine<'_>> {
     /// # Errors
     ///
     /// As [`submit`](Self::submit).
-    pub(crate) fn submit_sync(&self, lane: LaneId, jobs: &mut Fifo<Job>) -> Result<SyncId> {
+    pub(crate) fn submit_waited(&self, lane: LaneId, jobs: &mut Fifo<Job>) -> Result<WaiterId> {
         let mut state = self.engine_queue.state.lock();
-        let id = state.queue.submit_sync(lane, jobs)?;
+        let id = state.queue.submit_waited(lane, jobs)?;
         self.advance(&mut state, None);
         Ok(id)
     }

@@ -4,7 +4,7 @@
 
 use super::{
     command_waiter::CommandWaiter,
-    sync_waiter::SyncWaiter, //
+    thread_waiter::ThreadWaiter, //
 };
 use crate::schedule::{
     Answer,
@@ -16,7 +16,7 @@ use kernel::sync::Arc;
 /// A thread or a command that waits for one request.
 pub(crate) enum AnyWaiter<T: QueueTypes> {
     /// A thread in TRANSFER, read(2) or write(2).
-    Thread(Arc<SyncWaiter<T>>),
+    Thread(Arc<ThreadWaiter<T>>),
     /// A command of io_uring.
     Command(Arc<CommandWaiter<T>>),
 }

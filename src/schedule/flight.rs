@@ -8,7 +8,7 @@ use super::{
         PlanOf,
         QueueTypes,
         StageOf,
-        SyncId, //
+        WaiterId, //
     },
     lane::LaneId, //
 };
@@ -56,8 +56,8 @@ impl<T: QueueTypes> Active<T> {
     }
 
     /// Whether it has this id.
-    pub(super) fn is(&self, id: SyncId) -> bool {
-        self.job.as_ref().is_some_and(|job| job.sync == id)
+    pub(super) fn is(&self, id: WaiterId) -> bool {
+        self.job.as_ref().is_some_and(|job| job.waiter_id == id)
     }
 
     /// Whether it has a waiter.

@@ -84,9 +84,9 @@ pub(crate) enum Answer<T: QueueTypes> {
 
 /// Identifies a request with a waiter, within its queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SyncId(pub(super) u64);
+pub(crate) struct WaiterId(pub(super) u64);
 
-impl SyncId {
+impl WaiterId {
     /// The id of requests without a waiter.
     const NONE: Self = Self(0);
 }
@@ -118,7 +118,7 @@ pub(crate) struct Job<T: QueueTypes> {
     /// The thread or command that waits for this request; [`None`] for a request of SUBMIT, whose
     /// completion WAIT collects.
     pub(super) waiter: Option<T::Waiter>,
-    pub(super) sync: SyncId,
+    pub(super) waiter_id: WaiterId,
     pub(super) cookie: u64,
     /// Starts only if the request before it has succeeded.
     pub(super) linked: bool,
@@ -134,7 +134,7 @@ impl<T: QueueTypes> Job<T> {
     const BLANK: Self = Self {
         request: None,
         waiter: None,
-        sync: SyncId::NONE,
+        waiter_id: WaiterId::NONE,
         cookie: 0,
         linked: false,
         cancelled: Cancelled::NO,
@@ -153,7 +153,7 @@ impl<T: QueueTypes> Job<T> {
         // Each field, because copying a blank job takes longer.
         self.request = None;
         self.waiter = None;
-        self.sync = SyncId::NONE;
+        self.waiter_id = WaiterId::NONE;
         self.cookie = 0;
         self.linked = false;
         self.cancelled = Cancelled::NO;
@@ -172,7 +172,7 @@ impl<T: QueueTypes> Job<T> {
     }
 
     /// Fills a blank job with a request that `waiter` waits for, from the time `now` in nanoseconds.
-    pub(crate) fn submit_sync(
+    pub(crate) fn submit_waited(
         &mut self,
         request: T::Request,
         cookie: u64,

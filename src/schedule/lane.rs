@@ -15,7 +15,7 @@ use super::{
         LaneOwner,
         QueueTypes,
         RequestWaiter,
-        SyncId, //
+        WaiterId, //
     },
     scan::Scan, //
 };
@@ -340,14 +340,14 @@ impl<T: QueueTypes> Lane<T> {
     }
 
     /// Takes a request that waits. Searches all of them.
-    pub(super) fn take(&mut self, id: SyncId) -> Option<Entry<Job<T>>> {
-        if let Some(job) = self.scanned.take(|job| job.sync == id) {
+    pub(super) fn take(&mut self, id: WaiterId) -> Option<Entry<Job<T>>> {
+        if let Some(job) = self.scanned.take(|job| job.waiter_id == id) {
             return Some(job);
         }
         let mut position = 0;
         let job = self.waiting.take(|job| {
             position += 1;
-            job.sync == id
+            job.waiter_id == id
         });
         if let (Some(scan), Some(_)) = (&mut self.scan, &job) {
             scan.skip_at(position);

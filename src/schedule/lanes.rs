@@ -13,7 +13,7 @@ use super::{
         DeferredOf,
         Job,
         QueueTypes,
-        SyncId, //
+        WaiterId, //
     },
     lane::{
         Lane,
@@ -237,7 +237,7 @@ impl<T: QueueTypes> Lanes<T> {
     }
 
     /// Takes a request that waits.
-    pub(super) fn take_waiting(&mut self, lane: LaneId, id: SyncId) -> Option<Entry<Job<T>>> {
+    pub(super) fn take_waiting(&mut self, lane: LaneId, id: WaiterId) -> Option<Entry<Job<T>>> {
         let job = self.get_mut(lane)?.take(id);
         self.requeue(lane, None);
         job

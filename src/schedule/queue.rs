@@ -33,7 +33,7 @@ use super::{
         Job,
         LaneOwner,
         QueueTypes,
-        SyncId, //
+        WaiterId, //
     },
     lane::{
         Lane,
@@ -123,7 +123,7 @@ pub(crate) struct Queue<T: QueueTypes> {
     pub(super) turn: Option<Turn>,
     pub(super) plan: Option<T::Plan>,
     pub(super) deferred: Deferred<T>,
-    last_sync: u64,
+    last_waiter: u64,
     /// The reason for which no requests are accepted.
     pub(super) closed: Option<Error>,
     /// No transfer is started.
@@ -153,7 +153,7 @@ impl<T: QueueTypes> Queue<T> {
             turn: None,
             plan: None,
             deferred: Deferred::new(),
-            last_sync: 0,
+            last_waiter: 0,
             closed: Some(ENODEV),
             paused: false,
             stuck: false,
@@ -346,13 +346,17 @@ impl<T: QueueTypes> Queue<T> {
     /// # Errors
     ///
     /// As [`submit`](Self::submit).
-    pub(crate) fn submit_sync(&mut self, lane: LaneId, jobs: &mut Fifo<Job<T>>) -> Result<SyncId> {
-        let id = SyncId(self.last_sync + 1);
+    pub(crate) fn submit_waited(
+        &mut self,
+        lane: LaneId,
+        jobs: &mut Fifo<Job<T>>,
+    ) -> Result<WaiterId> {
+        let id = WaiterId(self.last_waiter + 1);
         if let Some(job) = jobs.front_mut() {
-            job.sync = id;
+            job.waiter_id = id;
         }
         self.push_last(lane, jobs, 0)?;
-        self.last_sync = id.0;
+        self.last_waiter = id.0;
         Ok(id)
     }
 
@@ -379,7 +383,7 @@ impl<T: QueueTypes> Queue<T> {
     }
 
     /// Detaches a request from its waiter, which stops waiting.
-    pub(crate) fn abandon_wait(&mut self, lane: LaneId, id: SyncId) -> AbandonedWait<T> {
+    pub(crate) fn abandon_wait(&mut self, lane: LaneId, id: WaiterId) -> AbandonedWait<T> {
         if let Some(number) = self.flight.find(|active| active.is(id)) {
             if self.flight.is_abandoned(number) {
                 return AbandonedWait::Ended;

@@ -59,7 +59,7 @@ use engines::edu::{
 use kernel::prelude::*;
 use kernel_ext::collections::fifo::{Entry, Fifo};
 use schedule::{
-    Answer, CancelScan, RequestWaiter, Change, Flight, AbandonedWait, Growth, Job, Lane, LaneCursor, LaneId, Notice, LaneOwner, Queue, QueueTypes, SyncId, UserId,
+    Answer, CancelScan, RequestWaiter, Change, Flight, AbandonedWait, Growth, Job, Lane, LaneCursor, LaneId, Notice, LaneOwner, Queue, QueueTypes, WaiterId, UserId,
     DEPTH,
 };
 use engines::request::{Backing, Operation, Request, Span, Uid};
@@ -233,7 +233,7 @@ fn free_room(queue: &mut TestQueue, lane: LaneId, room: usize) {
 }
 
 /// A request that a thread waits for.
-struct Call(Answered, SyncId);
+struct Call(Answered, WaiterId);
 
 fn open() -> TestQueue {
     let mut queue = TestQueue::new();
@@ -300,9 +300,9 @@ fn try_submit(
     let waiter = Answered::default();
     let mut jobs = Fifo::new();
     let mut job = Job::blank().unwrap();
-    job.submit_sync(Request::new(operation, Uid(user)), 0, waiter.clone(), 0);
+    job.submit_waited(Request::new(operation, Uid(user)), 0, waiter.clone(), 0);
     jobs.push_back(job);
-    let id = queue.submit_sync(lane, &mut jobs)?;
+    let id = queue.submit_waited(lane, &mut jobs)?;
     assert!(jobs.is_empty());
     Ok(Call(waiter, id))
 }

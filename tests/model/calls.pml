@@ -121,7 +121,7 @@ inline enqueue(has_thread) {
 	fi
 }
 
-/* src/device/client/sync.rs: transfer */
+/* src/device/client/transfer.rs: transfer */
 inline transfer() {
 	enqueue(true);
 	if
@@ -131,7 +131,7 @@ inline transfer() {
 	is_refused = false
 }
 
-/* src/device/sync_waiter.rs: wait. Whether a signal comes is decided before. */
+/* src/device/thread_waiter.rs: wait. Whether a signal comes is decided before. */
 inline wait() {
 	if
 	:: calls(me) & SIGNAL -> is_signalled = true
@@ -155,7 +155,7 @@ inline wait() {
 	is_signalled = false
 }
 
-/* src/device/client/sync.rs: outcome. Answer::Ended contains the request, Answer::Failed does not. */
+/* src/device/client/transfer.rs: outcome. Answer::Ended contains the request, Answer::Failed does not. */
 inline take_answer() {
 	if
 	:: answer[me] == ENDED ->
@@ -166,7 +166,7 @@ inline take_answer() {
 	answer[me] = NO_ANSWER
 }
 
-/* src/device/client/sync.rs: abandon_wait, and src/schedule/queue.rs: abandon_wait */
+/* src/device/client/transfer.rs: abandon_wait, and src/schedule/queue.rs: abandon_wait */
 inline abandon_wait() {
 	atomic {
 		sleeps[me] = AWAKE;

@@ -58,14 +58,14 @@ bool is_stuck;
 bool is_closed;
 bool deferred[USERS];	/* Deferred::memory */
 
-/* --- Threads that wait: src/device/sync_waiter.rs, src/device/client/collect.rs */
+/* --- Threads that wait: src/device/thread_waiter.rs, src/device/client/collect.rs */
 
 #define NO_ANSWER 0
 #define ENDED 1
 #define FAILED 2
 
-byte answer[USERS];	/* SyncWaiter::answer */
-bool has_left[USERS];	/* the thread has dropped its SyncWaiter without an answer */
+byte answer[USERS];	/* ThreadWaiter::answer */
+bool has_left[USERS];	/* the thread has dropped its ThreadWaiter without an answer */
 
 #define AWAKE 0
 #define IN_TRANSFER 1

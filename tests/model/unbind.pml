@@ -35,7 +35,7 @@ inline keep_memory() {
 			complete(taken);
 			if
 			:: has_left[taken] ->
-				/* The notice has the last reference to the SyncWaiter, and to the request in it. */
+				/* The notice has the last reference to the ThreadWaiter, and to the request in it. */
 				answer[taken] = NO_ANSWER;
 				place[taken] = NOWHERE;
 				drop_hold(taken)

@@ -22,7 +22,7 @@ use crate::{
     schedule::{
         AbandonedWait,
         Answer,
-        SyncId, //
+        WaiterId, //
     }, //
 };
 use kernel::{
@@ -70,7 +70,7 @@ impl Client {
         }
     }
 
-    fn abandon_command(&self, waiter: &CommandState, id: SyncId) {
+    fn abandon_command(&self, waiter: &CommandState, id: WaiterId) {
         let abandoned = self
             .engine_queue
             .state

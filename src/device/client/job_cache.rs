@@ -8,7 +8,7 @@ use crate::{
             Job,
             Types, //
         },
-        sync_waiter::SyncWaiter,
+        thread_waiter::ThreadWaiter,
         traced::Traced, //
     },
     kernel_ext::collections::fifo::{
@@ -38,11 +38,8 @@ pub(super) struct JobCache {
 /// Objects that are not in use.
 struct Spare {
     jobs: Fifo<Job>,
-    waiter: Option<Pin<UniqueArc<ThreadWaiter>>>,
+    waiter: Option<Pin<UniqueArc<ThreadWaiter<Types>>>>,
 }
-
-/// A thread that waits for a request of a device.
-type ThreadWaiter = SyncWaiter<Types>;
 
 impl JobCache {
     /// The maximum number of cached jobs, of about 200 bytes each: the depth of a lane.
@@ -76,13 +73,19 @@ impl JobCache {
     /// # Errors
     ///
     /// [`ENOMEM`].
-    pub(super) fn take_for_sync(&self, traced: Traced) -> Result<(Entry<Job>, Arc<ThreadWaiter>)> {
+    pub(super) fn take_with_waiter(
+        &self,
+        traced: Traced,
+    ) -> Result<(Entry<Job>, Arc<ThreadWaiter<Types>>)> {
         let mut spare = self.spare.lock();
         let (job, waiter) = (spare.jobs.pop_front(), spare.waiter.take());
         drop(spare);
         Ok((
             job.map_or_else(Job::blank, Ok)?,
-            waiter.map_or_else(|| ThreadWaiter::new(traced), |waiter| Ok(waiter.into()))?,
+            waiter.map_or_else(
+                || ThreadWaiter::<Types>::new(traced),
+                |waiter| Ok(waiter.into()),
+            )?,
         ))
     }
 
@@ -97,7 +100,7 @@ impl JobCache {
     }
 
     /// Puts back a blank job and a waiter that has been answered.
-    pub(super) fn put_from_sync(&self, blank: Entry<Job>, waiter: Arc<ThreadWaiter>) {
+    pub(super) fn put_from_sync(&self, blank: Entry<Job>, waiter: Arc<ThreadWaiter<Types>>) {
         // If the queue has not dropped its reference yet, the waiter is not cached.
         let waiter = Arc::into_unique_or_drop(waiter);
         let mut spare = self.spare.lock();

@@ -111,7 +111,7 @@ impl Reservation<'_> {
     ) -> Result<Entry<Job>> {
         let mut job = self.blank_job()?;
         let request = Request::new(operation, self.user);
-        job.submit_sync(request, cookie, waiter, self.now);
+        job.submit_waited(request, cookie, waiter, self.now);
         Ok(job)
     }
 

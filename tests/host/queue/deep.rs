@@ -121,7 +121,7 @@ struct Asked {
     before: Option<usize>,
     outcome: Option<Result>,
     /// The thread or command that waits for it, and its id.
-    call: Option<(Waits, SyncId)>,
+    call: Option<(Waits, WaiterId)>,
     abandoned: bool,
     /// It was cancelled when the engine had begun it.
     cancelled: bool,
@@ -181,7 +181,7 @@ impl Machine {
         let request = Request::new(Operation::Copy(memory(0), memory(1 << 31)), Uid(0));
         let mut job = Job::blank().unwrap();
         match &call {
-            Some(call) => job.submit_sync(request, number as u64, call.clone(), 0),
+            Some(call) => job.submit_waited(request, number as u64, call.clone(), 0),
             None => job.submit(request, number as u64, linked, 0),
         }
         self.asked.push(Asked {
@@ -219,7 +219,7 @@ impl Machine {
         let number = self.asked.len();
         let job = self.job(lane, length, length, false, Some(waits.clone()));
         jobs.push_back(job);
-        let id = self.queue.submit_sync(self.lanes[lane], &mut jobs).unwrap();
+        let id = self.queue.submit_waited(self.lanes[lane], &mut jobs).unwrap();
         self.asked[number].call = Some((waits, id));
     }
 

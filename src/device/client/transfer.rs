@@ -10,7 +10,7 @@ use crate::{
             Request,
             Types, //
         },
-        sync_waiter::SyncWaiter,
+        thread_waiter::ThreadWaiter,
         waiter::AnyWaiter, //
     },
     engines::request::Operation,
@@ -22,7 +22,7 @@ use crate::{
     schedule::{
         AbandonedWait,
         Answer,
-        SyncId, //
+        WaiterId, //
     }, //
 };
 use kernel::{
@@ -38,10 +38,10 @@ impl Client {
     /// As in `uapi/rdma.h`, `struct rdma_request`, from `EINTR` on.
     pub(crate) fn transfer(&self, operation: Operation<BufferHold>) -> Result {
         let now = clock::now();
-        let (mut job, waiter) = self.jobs.take_for_sync(self.traced)?;
+        let (mut job, waiter) = self.jobs.take_with_waiter(self.traced)?;
         waiter.begin(now);
         let request = Request::new(operation, Self::uid());
-        job.submit_sync(request, 0, AnyWaiter::Thread(waiter.clone()), now);
+        job.submit_waited(request, 0, AnyWaiter::Thread(waiter.clone()), now);
         let mut jobs = Fifo::new();
         jobs.push_back(job);
         let id = self
@@ -59,17 +59,17 @@ impl Client {
     /// # Errors
     ///
     /// [`ENODEV`] if the device is gone, [`EIO`] if the engine is stuck. The list is left as it is.
-    pub(super) fn submit_one(&self, jobs: &mut Fifo<Job>) -> Result<SyncId> {
+    pub(super) fn submit_one(&self, jobs: &mut Fifo<Job>) -> Result<WaiterId> {
         self.traced.submitted(jobs);
         self.device
             .enter(&self.engine_queue, |engine| {
-                engine.submit_sync(self.id, jobs)
+                engine.submit_waited(self.id, jobs)
             })
             .and_then(|accepted| accepted)
     }
 
     /// Returns the result of a request, and puts its job and its waiter into the cache.
-    fn outcome(&self, answer: Answer<Types>, waiter: Arc<SyncWaiter<Types>>) -> Result {
+    fn outcome(&self, answer: Answer<Types>, waiter: Arc<ThreadWaiter<Types>>) -> Result {
         match answer {
             Answer::Ended(mut job) => {
                 let outcome = job.outcome();
@@ -82,7 +82,7 @@ impl Client {
     }
 
     /// Stops waiting for a request because of a signal. Returns the result of the call.
-    fn abandon_wait(&self, waiter: Arc<SyncWaiter<Types>>, id: SyncId) -> Result {
+    fn abandon_wait(&self, waiter: Arc<ThreadWaiter<Types>>, id: WaiterId) -> Result {
         let abandoned = self
             .engine_queue
             .state

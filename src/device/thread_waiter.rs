@@ -38,7 +38,7 @@ use kernel::{
 
 /// A thread that waits for one request.
 #[pin_data]
-pub(crate) struct SyncWaiter<T: QueueTypes> {
+pub(crate) struct ThreadWaiter<T: QueueTypes> {
     traced: Traced,
     /// The time at which the request was submitted, in nanoseconds.
     submitted: Atomic<u64>,
@@ -49,7 +49,7 @@ pub(crate) struct SyncWaiter<T: QueueTypes> {
     answered: WaitQueue,
 }
 
-impl<T: QueueTypes> SyncWaiter<T> {
+impl<T: QueueTypes> ThreadWaiter<T> {
     /// Creates a waiter without an answer.
     ///
     /// # Errors
@@ -60,8 +60,8 @@ impl<T: QueueTypes> SyncWaiter<T> {
             pin_init!(Self {
                 traced,
                 submitted: Atomic::new(0),
-                answer <- new_spinlock_irq!(None, "rdma::SyncWaiter"),
-                answered <- WaitQueue::new(c"rdma::SyncWaiter", static_lock_class!()),
+                answer <- new_spinlock_irq!(None, "rdma::ThreadWaiter"),
+                answered <- WaitQueue::new(c"rdma::ThreadWaiter", static_lock_class!()),
             }),
             GFP_ACCOUNT_MAYFAIL,
         )
