@@ -23,7 +23,7 @@ all_there() {
 	[[ $(find "$events" -mindepth 1 -type d -printf '%f\n' | sort | tr '\n' ' ') == \
 		"rdma_complete rdma_fault rdma_interrupt rdma_map rdma_start rdma_submit rdma_teardown rdma_zap " ]] &&
 		fields rdma_submit dev context cookie operation length &&
-		fields rdma_start dev direction device_offset bytes &&
+		fields rdma_start dev operation device_offset bytes &&
 		fields rdma_interrupt dev ours &&
 		fields rdma_complete dev context cookie status bytes latency_ns &&
 		fields rdma_map dev handle offset pages &&
@@ -52,7 +52,7 @@ transfer() {
 	exec 4<&-
 	[[ $(traced | grep -v ' ours=0$' | sed 's/latency_ns=[1-9][0-9]\{7,8\}$/latency_ns=N/') == \
 		"rdma_submit: dev=0 context=$context cookie=0 operation=from_device length=64
-rdma_start: dev=0 direction=from_device device_offset=64 bytes=64
+rdma_start: dev=0 operation=from_device device_offset=64 bytes=64
 rdma_interrupt: dev=0 ours=1
 rdma_complete: dev=0 context=$context cookie=0 status=0 bytes=64 latency_ns=N" ]]
 }
@@ -62,7 +62,7 @@ other_direction() {
 	clear_trace
 	printf 'hello' | dd of=/dev/rdma0 bs=5 count=1 status=none || return
 	echo 0 >"$events/rdma_start/enable"
-	[[ $(traced | tail -n 1) == "rdma_start: dev=0 direction=to_device device_offset=0 bytes=5" ]]
+	[[ $(traced | tail -n 1) == "rdma_start: dev=0 operation=to_device device_offset=0 bytes=5" ]]
 }
 
 teardown() {
@@ -125,7 +125,7 @@ trace_cmd() {
 	report=$(trace-cmd report -i "$data" 2>&1) || return
 	rm "$data"
 	grep -q 'rdma_submit: .*dev=0 context=[0-9]* cookie=0 operation=from_device length=64$' <<<"$report" &&
-		grep -q 'rdma_start: .*dev=0 direction=from_device device_offset=0 bytes=64$' <<<"$report" &&
+		grep -q 'rdma_start: .*dev=0 operation=from_device device_offset=0 bytes=64$' <<<"$report" &&
 		grep -q 'rdma_complete: .*dev=0 context=[0-9]* cookie=0 status=0 bytes=64 latency_ns=[0-9]*$' <<<"$report"
 }
 

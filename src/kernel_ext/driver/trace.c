@@ -12,7 +12,7 @@
 
 void rdma_trace_submit(u32 dev, u64 context, u64 cookie, u32 operation,
 		       u64 length);
-void rdma_trace_start(u32 dev, u32 direction, u64 device_offset, u64 bytes);
+void rdma_trace_start(u32 dev, u32 operation, u64 device_offset, u64 bytes);
 void rdma_trace_interrupt(u32 dev, bool ours);
 void rdma_trace_complete(u32 dev, u64 context, u64 cookie, int status,
 			 u64 bytes, u64 submitted);
@@ -28,9 +28,9 @@ void rdma_trace_submit(u32 dev, u64 context, u64 cookie, u32 operation,
 	trace_rdma_submit(dev, context, cookie, operation, length);
 }
 
-void rdma_trace_start(u32 dev, u32 direction, u64 device_offset, u64 bytes)
+void rdma_trace_start(u32 dev, u32 operation, u64 device_offset, u64 bytes)
 {
-	trace_rdma_start(dev, direction, device_offset, bytes);
+	trace_rdma_start(dev, operation, device_offset, bytes);
 }
 
 void rdma_trace_interrupt(u32 dev, bool ours)

@@ -56,22 +56,22 @@ TRACE_EVENT(rdma_submit,
 
 /* A transfer was started. */
 TRACE_EVENT(rdma_start,
-	TP_PROTO(u32 dev, u32 direction, u64 device_offset, u64 bytes),
-	TP_ARGS(dev, direction, device_offset, bytes),
+	TP_PROTO(u32 dev, u32 operation, u64 device_offset, u64 bytes),
+	TP_ARGS(dev, operation, device_offset, bytes),
 	TP_STRUCT__entry(
 		__field(u32, dev)
-		__field(u32, direction)
+		__field(u32, operation)
 		__field(u64, device_offset)
 		__field(u64, bytes)
 	),
 	TP_fast_assign(
 		__entry->dev = dev;
-		__entry->direction = direction;
+		__entry->operation = operation;
 		__entry->device_offset = device_offset;
 		__entry->bytes = bytes;
 	),
-	TP_printk("dev=%u direction=%s device_offset=%llu bytes=%llu",
-		  __entry->dev, rdma_show_operation(__entry->direction),
+	TP_printk("dev=%u operation=%s device_offset=%llu bytes=%llu",
+		  __entry->dev, rdma_show_operation(__entry->operation),
 		  __entry->device_offset, __entry->bytes)
 );
 

@@ -9,7 +9,7 @@ use kernel::prelude::*;
 
 extern "C" {
     fn rdma_trace_submit(dev: u32, context: u64, cookie: u64, operation: u32, length: u64);
-    fn rdma_trace_start(dev: u32, direction: u32, device_offset: u64, bytes: u64);
+    fn rdma_trace_start(dev: u32, operation: u32, device_offset: u64, bytes: u64);
     fn rdma_trace_interrupt(dev: u32, ours: bool);
     fn rdma_trace_complete(
         dev: u32,
@@ -60,10 +60,10 @@ pub(crate) fn submit(dev: u32, context: u64, cookie: u64, operation: u32, length
     unsafe { rdma_trace_submit(dev, context, cookie, operation, length) }
 }
 
-/// A transfer was started. `direction` is an operation of `uapi/rdma.h`.
-pub(crate) fn start(dev: u32, direction: u32, device_offset: u64, bytes: u64) {
+/// A transfer was started. `operation` is one of `uapi/rdma.h`.
+pub(crate) fn start(dev: u32, operation: u32, device_offset: u64, bytes: u64) {
     // SAFETY: The function has numbers as arguments only.
-    unsafe { rdma_trace_start(dev, direction, device_offset, bytes) }
+    unsafe { rdma_trace_start(dev, operation, device_offset, bytes) }
 }
 
 /// The interrupt handler was called.
