@@ -47,7 +47,7 @@ pub(crate) use queue::Job;
 pub(crate) use snapshot::Activity;
 
 use crate::{
-    kernel_ext::driver::work::Delayed,
+    kernel_ext::driver::work::WithWork,
     memory::pool::Pool,
     uapi, //
 };
@@ -135,7 +135,7 @@ impl Device {
     fn enter<R>(
         &self,
         engine_queue: &EngineQueue,
-        f: impl FnOnce(&Delayed<BoundEngine<'_>>) -> R,
+        f: impl FnOnce(&WithWork<BoundEngine<'_>>) -> R,
     ) -> Result<R> {
         self.guard
             .enter(|engines| engines.get(engine_queue.index()).map(|engine| f(engine)))?

@@ -18,7 +18,7 @@ use crate::kernel_ext::{
             self,
             Teardown, //
         },
-        work::Delayed, //
+        work::WithWork, //
     },
     mm::mapping::Closed, //
 };
@@ -36,7 +36,7 @@ pub(super) type Engines<'bound> = attach::Engines<'bound, BoundEngines>;
 impl BoundDevice for BoundEngines {
     type Of<'bound> = BoundEngine<'bound>;
 
-    fn interrupt(engine: &Delayed<BoundEngine<'_>>) -> bool {
+    fn interrupt(engine: &WithWork<BoundEngine<'_>>) -> bool {
         engine.interrupt()
     }
 

@@ -38,7 +38,7 @@ use crate::{
             ratelimit::Ratelimit,
             trace,
             work::{
-                Delayed,
+                WithWork,
                 Work, //
             }, //
         },
@@ -173,7 +173,7 @@ impl Reaped {
     }
 }
 
-impl Delayed<BoundEngine<'_>> {
+impl WithWork<BoundEngine<'_>> {
     /// The maximum number of ends of transfers that are handled in one step.
     const STEP: usize = 32;
 
@@ -498,7 +498,7 @@ impl Delayed<BoundEngine<'_>> {
     }
 }
 
-impl Delayed<BoundEngine<'_>> {
+impl WithWork<BoundEngine<'_>> {
     /// Frees the buffers whose last references were those of requests that have ended. Sleeps.
     pub(crate) fn free_released(&self) {
         self.engine_queue.drop_deferred();
@@ -508,7 +508,7 @@ impl Delayed<BoundEngine<'_>> {
 }
 
 impl Work for BoundEngine<'_> {
-    fn work(this: &Delayed<Self>) {
+    fn work(this: &WithWork<Self>) {
         this.reap_left();
         this.engine_queue.drop_deferred();
         this.engine_queue.fail_links();
@@ -517,7 +517,7 @@ impl Work for BoundEngine<'_> {
         this.check_late();
     }
 
-    fn expired(this: &Delayed<Self>) {
+    fn expired(this: &WithWork<Self>) {
         this.check_time();
     }
 }

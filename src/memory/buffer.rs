@@ -243,8 +243,8 @@ impl Drop for Buffer {
 }
 
 impl Exportable for Buffer {
-    fn unreachable(&self, importer: &CStr) {
-        self.pool.unreachable(importer);
+    fn log_unreachable(&self, importer: &CStr) {
+        self.pool.log_unreachable(importer);
     }
 }
 

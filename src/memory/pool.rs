@@ -293,7 +293,7 @@ impl Pool {
     }
 
     /// Logs that a device cannot access the memory of a buffer that is exported.
-    pub(super) fn unreachable(&self, importer: &CStr) {
+    pub(super) fn log_unreachable(&self, importer: &CStr) {
         let log = |dev: &Device<Bound>| {
             dev_warn!(
                 dev,

@@ -123,7 +123,7 @@ impl<T: QueueTypes> Queue<T> {
     }
 
     /// Answers one of the waiters whose requests the engine has, if the queue is closed.
-    pub(super) fn fail_waiter(&mut self) -> Option<T::Waiter> {
+    pub(super) fn fail_waiter_in_flight(&mut self) -> Option<T::Waiter> {
         let error = self.closed?;
         let number = self.flight.find(|active| active.waited_for())?;
         self.stop_turn(number);

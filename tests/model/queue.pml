@@ -58,7 +58,7 @@ inline abandon(u) {
 	has_waiter[u] = false
 }
 
-/* src/schedule/recovery.rs: fail_waiter */
+/* src/schedule/recovery.rs: fail_waiter_in_flight */
 inline fail_begun(u) {
 	answer[u] = FAILED;
 	wake(u, IN_TRANSFER);

@@ -14,7 +14,7 @@ use crate::{
         Progress, //
     },
     kernel_ext::{
-        driver::work::Delayed,
+        driver::work::WithWork,
         sync::clock, //
     }, //
 };
@@ -29,7 +29,7 @@ use kernel::{
 /// Interval at which an idle engine is checked for transfers that it has not begun.
 const POLL: Delta = Delta::from_millis(1);
 
-impl Delayed<BoundEngine<'_>> {
+impl WithWork<BoundEngine<'_>> {
     /// Sleeps until the transfers of the engine have ended, and completes their requests. The queue
     /// must be paused or closed.
     ///

@@ -17,7 +17,7 @@ use crate::{
     },
     kernel_ext::{
         collections::fifo::Entry,
-        driver::work::Delayed,
+        driver::work::WithWork,
         sync::clock, //
     },
     schedule::Notice, //
@@ -58,7 +58,7 @@ enum Message {
     Aborted,
 }
 
-impl Delayed<BoundEngine<'_>> {
+impl WithWork<BoundEngine<'_>> {
     /// Arms the timer for a transfer that begins at the time `now`: the check is between `late_ms`
     /// and twice that time later. A timer that is armed for `late_ms` later or more is not moved,
     /// because moving it for each transfer costs more than the rest of the queue's work.
@@ -95,7 +95,7 @@ impl Delayed<BoundEngine<'_>> {
     }
 
     /// Returns the age of the oldest transfer in milliseconds if it is late, otherwise [`None`].
-    fn late_ms(&self, state: &QueueState) -> Option<u32> {
+    fn late_age_ms(&self, state: &QueueState) -> Option<u32> {
         let age_ms = self.busy_ms(state, clock::now());
         age_ms.filter(|age_ms| *age_ms >= self.abilities.late_ms)
     }
@@ -103,11 +103,11 @@ impl Delayed<BoundEngine<'_>> {
     /// Recovers from transfers that are late.
     pub(super) fn check_late(&self) {
         let examine = |slot| self.hardware.examine(slot);
-        while self.late_ms(&self.engine_queue.state.lock()).is_some() {
+        while self.late_age_ms(&self.engine_queue.state.lock()).is_some() {
             // If this allocation fails, the next check retries.
             let mut completion = Job::blank().ok();
             let mut state = self.engine_queue.state.lock();
-            let checked = match self.late_ms(&state) {
+            let checked = match self.late_age_ms(&state) {
                 Some(age_ms) => self.recover(&mut state, age_ms, &mut completion),
                 None => Checked::default(),
             };

@@ -17,7 +17,7 @@ pub(crate) mod export {
     /// Memory that could be exported.
     pub(crate) trait Exportable: Mappable {
         /// Called when a device cannot access the memory.
-        fn unreachable(&self, importer: &CStr);
+        fn log_unreachable(&self, importer: &CStr);
     }
 
     /// Fails.

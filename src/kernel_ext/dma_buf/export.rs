@@ -65,7 +65,7 @@ extern "C" {
 pub(crate) trait Exportable: Mappable {
     /// Called when the device with this name cannot access the memory. May be called inside the
     /// gate.
-    fn unreachable(&self, importer: &CStr);
+    fn log_unreachable(&self, importer: &CStr);
 }
 
 /// Returns the file of the dma-buf of `object`, which is created if there is none, with this access
@@ -219,7 +219,7 @@ impl<M: Exportable> DmaBufOperations<M> {
             Ok(table) => table.into_raw(),
             Err(e) => {
                 if e == EOPNOTSUPP {
-                    object.unreachable(importer.name());
+                    object.log_unreachable(importer.name());
                 }
                 e.to_ptr()
             }

@@ -21,7 +21,7 @@ pub(crate) use node_driver::{
 };
 
 use crate::kernel_ext::{
-    driver::work::Delayed,
+    driver::work::WithWork,
     fs::chrdev::Node,
     mm::mapping::{
         Closed,
@@ -110,7 +110,7 @@ impl<'bound, D: NodeDriver> Attached<'bound, D> {
             let (work_key, timer_key) = (static_lock_class!(), static_lock_class!());
             // SAFETY: `Attached` owns the result. The driver core owns `Attached` and drops it before
             // the device is unbound; this also drops the reference in the interrupt handler.
-            let engine = unsafe { Delayed::new(engine, work_key, timer_key) };
+            let engine = unsafe { WithWork::new(engine, work_key, timer_key) };
             bound.push(Arc::pin_init(engine, GFP_KERNEL)?, GFP_KERNEL)?;
         }
         Ok(bound)
@@ -156,7 +156,7 @@ impl<D: NodeDriver> PinnedDrop for Attached<'_, D> {
 }
 
 /// The context of the interrupt handler of an engine.
-struct InterruptHandler<'bound, B: BoundDevice>(Arc<Delayed<B::Of<'bound>>>);
+struct InterruptHandler<'bound, B: BoundDevice>(Arc<WithWork<B::Of<'bound>>>);
 
 impl<B: BoundDevice> irq::Handler for InterruptHandler<'_, B> {
     fn handle(&self) -> IrqReturn {

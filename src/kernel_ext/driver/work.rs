@@ -3,7 +3,7 @@
 //! A work item and a timer that are owned by the value that they work on.
 //!
 //! The crate's work items hold a reference to their value, and cannot be cancelled. Dropping a
-//! [`Delayed`] cancels its work, and waits for it if it is running. Thus the work can use data that
+//! [`WithWork`] cancels its work, and waits for it if it is running. Thus the work can use data that
 //! exists only while the driver is bound.
 //!
 //! The timer is separate from the work, unlike in the kernel's `delayed_work`. If there is nothing
@@ -31,10 +31,10 @@ extern "C" {
 /// A type with work.
 pub(crate) trait Work: Sync + Sized {
     /// Executes the work, in a kernel thread. May queue it again.
-    fn work(this: &Delayed<Self>);
+    fn work(this: &WithWork<Self>);
 
     /// Called when the timer expires, in softirq context.
-    fn expired(this: &Delayed<Self>) {
+    fn expired(this: &WithWork<Self>) {
         this.queue_now();
     }
 }
@@ -47,7 +47,7 @@ pub(crate) trait Work: Sync + Sized {
 /// initialised, and its function calls [`Work::expired`] with `self`.
 #[pin_data(PinnedDrop)]
 #[repr(C)]
-pub(crate) struct Delayed<T: Work> {
+pub(crate) struct WithWork<T: Work> {
     #[pin]
     work: Opaque<bindings::work_struct>,
     #[pin]
@@ -58,11 +58,11 @@ pub(crate) struct Delayed<T: Work> {
 }
 
 // SAFETY: Work items and timers may be queued and cancelled by any thread.
-unsafe impl<T: Work + Send> Send for Delayed<T> {}
+unsafe impl<T: Work + Send> Send for WithWork<T> {}
 // SAFETY: As above; `T` is `Sync`.
-unsafe impl<T: Work> Sync for Delayed<T> {}
+unsafe impl<T: Work> Sync for WithWork<T> {}
 
-impl<T: Work> Delayed<T> {
+impl<T: Work> WithWork<T> {
     /// Creates a value whose work is not queued. `work_key` and `timer_key` are for lockdep; they
     /// differ because the timer function is called in softirq context, and the work function is
     /// not.
@@ -76,7 +76,7 @@ impl<T: Work> Delayed<T> {
         timer_key: Pin<&'static LockClassKey>,
     ) -> impl PinInit<Self> {
         pin_init!(Self {
-            // INVARIANT: `run` is the work function of a `Delayed<T>`.
+            // INVARIANT: `run` is the work function of a `WithWork<T>`.
             work <- Opaque::ffi_init(|slot: *mut bindings::work_struct| {
                 // SAFETY: `slot` is valid for writing; the name and the key are static.
                 unsafe {
@@ -84,12 +84,12 @@ impl<T: Work> Delayed<T> {
                         slot,
                         Some(Self::run),
                         false,
-                        c"rdma::Delayed".as_char_ptr(),
+                        c"rdma::WithWork".as_char_ptr(),
                         work_key.as_ptr(),
                     )
                 };
             }),
-            // INVARIANT: `fire` is the timer function of a `Delayed<T>`.
+            // INVARIANT: `fire` is the timer function of a `WithWork<T>`.
             timer <- Opaque::ffi_init(|slot: *mut bindings::timer_list| {
                 // SAFETY: As above.
                 unsafe {
@@ -97,7 +97,7 @@ impl<T: Work> Delayed<T> {
                         slot,
                         Some(Self::fire),
                         0,
-                        c"rdma::Delayed".as_char_ptr(),
+                        c"rdma::WithWork".as_char_ptr(),
                         timer_key.as_ptr(),
                     )
                 };
@@ -137,26 +137,26 @@ impl<T: Work> Delayed<T> {
 
     /// # Safety
     ///
-    /// `work` must be the field of a `Delayed<T>`.
+    /// `work` must be the field of a `WithWork<T>`.
     unsafe extern "C" fn run(work: *mut bindings::work_struct) {
-        // SAFETY: By the safety requirement, `work` is the first field of a `Delayed<T>`, which is
+        // SAFETY: By the safety requirement, `work` is the first field of a `WithWork<T>`, which is
         // `repr(C)`; dropping it waits for this function.
         T::work(unsafe { &*work.cast::<Self>() });
     }
 
     /// # Safety
     ///
-    /// `timer` must be the field of a `Delayed<T>`.
+    /// `timer` must be the field of a `WithWork<T>`.
     unsafe extern "C" fn fire(timer: *mut bindings::timer_list) {
-        // SAFETY: By the safety requirement, `timer` is a field of a `Delayed<T>`; `Opaque` is
+        // SAFETY: By the safety requirement, `timer` is a field of a `WithWork<T>`; `Opaque` is
         // transparent.
         let this = unsafe { kernel::container_of!(Opaque::cast_from(timer), Self, timer) };
-        // SAFETY: `this` is a `Delayed<T>`, as above; dropping it waits for this function.
+        // SAFETY: `this` is a `WithWork<T>`, as above; dropping it waits for this function.
         T::expired(unsafe { &*this });
     }
 }
 
-impl<T: Work> Deref for Delayed<T> {
+impl<T: Work> Deref for WithWork<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -165,7 +165,7 @@ impl<T: Work> Deref for Delayed<T> {
 }
 
 #[pinned_drop]
-impl<T: Work> PinnedDrop for Delayed<T> {
+impl<T: Work> PinnedDrop for WithWork<T> {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: By the type invariant, `timer` is initialised. After this call it does not expire
         // and cannot be armed again, not even by the work.
@@ -197,7 +197,7 @@ mod tests {
         }, //
     };
 
-    /// The numbers of started and finished executions. Outlives the `Delayed`.
+    /// The numbers of started and finished executions. Outlives the `WithWork`.
     #[pin_data]
     struct Executions {
         started: Atomic<u32>,
@@ -212,7 +212,7 @@ mod tests {
     }
 
     impl Work for Slow {
-        fn work(this: &Delayed<Self>) {
+        fn work(this: &WithWork<Self>) {
             this.executions.started.add(1, Relaxed);
             this.executions.running.complete_all();
             fsleep(Delta::from_millis(20));
@@ -223,7 +223,7 @@ mod tests {
         }
     }
 
-    fn slow(again: bool) -> Result<(Arc<Executions>, Arc<Delayed<Slow>>)> {
+    fn slow(again: bool) -> Result<(Arc<Executions>, Arc<WithWork<Slow>>)> {
         let executions = Arc::pin_init(
             pin_init!(Executions {
                 started: Atomic::new(0),
@@ -238,7 +238,7 @@ mod tests {
         };
         let (work_key, timer_key) = (static_lock_class!(), static_lock_class!());
         // SAFETY: The value borrows nothing.
-        let work = unsafe { Delayed::new(work, work_key, timer_key) };
+        let work = unsafe { WithWork::new(work, work_key, timer_key) };
         Ok((executions, Arc::pin_init(work, GFP_KERNEL)?))
     }
 

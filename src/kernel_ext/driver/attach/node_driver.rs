@@ -4,7 +4,7 @@
 
 use crate::kernel_ext::{
     driver::work::{
-        Delayed,
+        WithWork,
         Work, //
     },
     fs::chrdev::{
@@ -42,7 +42,7 @@ pub(crate) trait BoundDevice: 'static {
     type Of<'bound>: Work + Send + Sync + 'bound;
 
     /// Handles an interrupt. Returns whether this engine has raised it.
-    fn interrupt(engine: &Delayed<Self::Of<'_>>) -> bool;
+    fn interrupt(engine: &WithWork<Self::Of<'_>>) -> bool;
 
     /// Stops the device for the unbind. The guard is closed; interrupts are still handled. Memory
     /// that can be mapped and that is not revoked here is never freed.
@@ -76,7 +76,7 @@ pub(crate) trait BoundDevice: 'static {
 }
 
 /// The engines of a device, each with its work.
-pub(crate) type Engines<'bound, B> = KVec<Arc<Delayed<<B as BoundDevice>::Of<'bound>>>>;
+pub(crate) type Engines<'bound, B> = KVec<Arc<WithWork<<B as BoundDevice>::Of<'bound>>>>;
 
 /// Names the engines of a [`BoundDevice`], for types without a lifetime.
 pub(crate) struct BoundOf<B>(PhantomData<fn() -> B>);
