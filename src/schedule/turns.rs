@@ -80,7 +80,7 @@ impl<T: QueueTypes> Queue<T> {
         })?;
         let quantum = turn.quantum.saturating_sub(cut.cost);
         let continues = if !cut.ends_piece {
-            // The other transfers of a piece follow, whatever they cost.
+            // The other transfers of a piece follow without regard to their cost.
             true
         } else if quantum == 0 {
             false

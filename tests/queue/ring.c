@@ -233,6 +233,8 @@ TEST_F(ring, wake_up_is_passed_on)
 	struct sched_param first = { .sched_priority = 1 }, normal = { 0 };
 	int64_t began;
 
+	if (!virtual_time())
+		SKIP(return, "in real time, the third request may end before the thread runs");
 	ASSERT_EQ(0, pthread_create(&one.thread, NULL, ring_waiter, &one));
 	pause_us(20000);
 	ASSERT_EQ(0, pthread_create(&two.thread, NULL, ring_waiter, &two));
