@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A device: the guard of its engines, their queues, and its properties.
+//! A device: the gate of its engines, their queues, and its properties.
 //!
 //! A [`Device`] exists while the device is bound or a file of it is open. Its engines
-//! ([`BoundEngine`]) exist only while the device is bound, and are accessed through the guard. Each
+//! ([`BoundEngine`]) exist only while the device is bound, and are accessed through the gate. Each
 //! has an [`EngineQueue`], which serves a part of the open files.
 //!
 //! Lock order: address space of a process, reservation of a dma-buf → `FirstBuffer` of a context →
-//! `Handles` of a context, `Client::cancel`, `Client::collect`, `Users` of an engine → guard (entered,
+//! `Handles` of a context, `Client::cancel`, `Client::collect`, `Users` of an engine → gate (entered,
 //! not waited for) → memory of a buffer, its dma-buf → `Registry` of buffers → `EngineQueue::state`. No
 //! other lock is taken under `JobCache`. Nothing is allocated, freed or waited for under
 //! `EngineQueue::state`. Under it, only these are taken: the locks of `ThreadWaiter` and `CommandWaiter`,
@@ -30,7 +30,7 @@ mod waiter;
 
 pub(crate) use bound::{
     BoundEngines,
-    EngineGuard, //
+    EngineGate, //
 };
 pub(crate) use client::{
     collect::completion,
@@ -64,8 +64,8 @@ use kernel::{
 
 /// What the engines and the open files of a node share.
 pub(crate) struct Device {
-    /// The guard of the engines. It is open while the device is bound.
-    guard: EngineGuard,
+    /// The gate of the engines. It is open while the device is bound.
+    gate: EngineGate,
     number: u32,
     pool: Arc<Pool>,
     /// The queues of the engines, at least one.
@@ -78,14 +78,14 @@ pub(crate) struct Device {
 
 impl Device {
     /// Creates the device with the node `number`, and this number of engines. All calls return
-    /// [`ENODEV`] until its guard is opened.
+    /// [`ENODEV`] until its gate is opened.
     ///
     /// # Errors
     ///
     /// [`ENOMEM`].
     pub(crate) fn new(
         number: u32,
-        guard: EngineGuard,
+        gate: EngineGate,
         pool: Arc<Pool>,
         engines: usize,
         info: uapi::rdma_device_info,
@@ -96,7 +96,7 @@ impl Device {
             engine_queues.push(engine_queue, GFP_KERNEL)?;
         }
         let device = Self {
-            guard,
+            gate,
             number,
             pool,
             engine_queues,
@@ -137,7 +137,7 @@ impl Device {
         engine_queue: &EngineQueue,
         f: impl FnOnce(&WithWork<BoundEngine<'_>>) -> R,
     ) -> Result<R> {
-        self.guard
+        self.gate
             .enter(|engines| engines.get(engine_queue.index()).map(|engine| f(engine)))?
             .ok_or(ENODEV)
     }
@@ -148,7 +148,7 @@ impl Device {
     ///
     /// [`ENODEV`] if the device is gone.
     pub(crate) fn free_released(&self) -> Result {
-        self.guard
+        self.gate
             .enter(|engines| engines.iter().for_each(|engine| engine.free_released()))
     }
 
@@ -158,7 +158,7 @@ impl Device {
     ///
     /// [`ENODEV`] if the device is gone.
     pub(crate) fn info(&self) -> Result<uapi::rdma_device_info> {
-        self.guard.enter(|_| self.info)
+        self.gate.enter(|_| self.info)
     }
 
     /// Returns the size of the device memory, in bytes.

@@ -7,7 +7,7 @@ use crate::{
         BoundEngine,
         BoundEngines,
         Device,
-        EngineGuard,
+        EngineGate,
         InterruptKind, //
     },
     engines::{
@@ -137,7 +137,7 @@ impl NodeDriver for RdmaDriver {
 
     fn probe<'bound>(
         pdev: &'bound pci::Device<Core<'_>>,
-        guard: &EngineGuard,
+        gate: &EngineGate,
         mappings: &Arc<Mappings>,
     ) -> Result<Attach<'bound, Self>> {
         let model = Model::of(pdev);
@@ -163,7 +163,7 @@ impl NodeDriver for RdmaDriver {
         let node = number.get() as u32;
         let pool = Pool::new(node, mappings.clone(), dma_bits, limits())?;
         let info = device_info(&abilities, dma_bits, interrupt);
-        let device = Device::new(node, guard.clone(), pool, hardware.len(), info)?;
+        let device = Device::new(node, gate.clone(), pool, hardware.len(), info)?;
 
         let engines = prepare_engines(pdev, hardware, setup, &enabled, &device, interrupt.kind())?;
         let (major, minor) = abilities.version;

@@ -12,7 +12,7 @@ use crate::kernel_ext::{
         attach::{
             self,
             BoundDevice,
-            GuardOf, //
+            GateOf, //
         },
         trace::{
             self,
@@ -27,8 +27,8 @@ use kernel::prelude::*;
 /// Names the engines of a bound device, where a type without a lifetime is required.
 pub(crate) struct BoundEngines;
 
-/// The guard of the engines, which unbinding closes.
-pub(crate) type EngineGuard = GuardOf<BoundEngines>;
+/// The gate of the engines, which unbinding closes.
+pub(crate) type EngineGate = GateOf<BoundEngines>;
 
 /// The engines of a bound device.
 pub(super) type Engines<'bound> = attach::Engines<'bound, BoundEngines>;
@@ -41,7 +41,7 @@ impl BoundDevice for BoundEngines {
     }
 
     /// Stops the device before it is unbound, and frees the memory of all buffers. No thread may be
-    /// inside the guard.
+    /// inside the gate.
     fn stop(engines: &Engines<'_>, mappings: Closed<'_>) {
         let Some(first) = engines.first() else {
             return;

@@ -425,7 +425,7 @@ impl WithWork<BoundEngine<'_>> {
         state.queue.close(ENODEV);
     }
 
-    /// Closes the queue, before the device is unbound. The guard must be closed, and no thread may be
+    /// Closes the queue, before the device is unbound. The gate must be closed, and no thread may be
     /// inside.
     pub(super) fn close(&self) {
         self.engine_queue.close(ENODEV);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Wait queues, signals, the clock, and the guard for data of a bound device.
+//! Wait queues, signals, the clock, and the gate for data of a bound device.
 
 pub(crate) mod clock;
-pub(crate) mod guard;
+pub(crate) mod gate;
 pub(crate) mod signal;
 pub(crate) mod wait;

@@ -1,11 +1,11 @@
 /*
- * The guard, the memory of buffers, and mappings. `entered` is a variable of the thread: it is inside the guard.
+ * The gate, the memory of buffers, and mappings. `entered` is a variable of the thread: it is inside the gate.
  *
- * A thread leaves the guard in the last step inside it: to leave later would only delay the unbind.
+ * A thread leaves the gate in the last step inside it: to leave later would only delay the unbind.
  */
 
 /*
- * src/kernel_ext/sync/guard.rs: with
+ * src/kernel_ext/sync/gate.rs: with
  *
  * Loading the pointer and counting the reader are one step: if the pointer is not null, the SRCU section has begun before the grace period of
  * `close`, which waits for it.
@@ -15,13 +15,13 @@ inline enter() {
 	inside = inside + is_open
 }
 
-/* src/kernel_ext/sync/guard.rs: with */
+/* src/kernel_ext/sync/gate.rs: with */
 inline leave() {
 	entered = false;
 	inside--
 }
 
-/* src/kernel_ext/sync/guard.rs: close */
+/* src/kernel_ext/sync/gate.rs: close */
 inline close_gate() {
 	is_open = false;
 #ifndef KUNIT_GUARD

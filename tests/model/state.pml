@@ -3,7 +3,7 @@
 #define USERS 2
 #define NO_REQUEST 255
 
-/* --- The guard: src/kernel_ext/sync/guard.rs */
+/* --- The gate: src/kernel_ext/sync/gate.rs */
 
 bool is_open = true;	/* Gate::inside is not null */
 byte inside;		/* the threads that have found it open */

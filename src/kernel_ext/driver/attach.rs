@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Attaches a driver to a PCI device: creates the interrupt handlers, the guard and the node, in
+//! Attaches a driver to a PCI device: creates the interrupt handlers, the gate and the node, in
 //! this order, and removes them in the reverse order.
 //!
 //! They are created here, as parts of a value that the driver core owns, and drivers get shared
@@ -16,7 +16,7 @@ pub(crate) use node_driver::{
     Attach,
     BoundDevice,
     Engines,
-    GuardOf,
+    GateOf,
     NodeDriver, //
 };
 
@@ -66,7 +66,7 @@ pub(crate) struct Attached<'bound, D: NodeDriver> {
 impl<'bound, D: NodeDriver> Attached<'bound, D> {
     fn new(
         pdev: &'bound pci::Device<Bound>,
-        guard: GuardOf<D::Bound>,
+        gate: GateOf<D::Bound>,
         mappings: Arc<Mappings>,
         attach: Attach<'bound, D>,
     ) -> impl PinInit<Self, Error> + 'bound {
@@ -82,12 +82,12 @@ impl<'bound, D: NodeDriver> Attached<'bound, D> {
             irqs: Self::request_irqs(vectors, bound)?,
             node: None,
             _: {
-                // SAFETY: If creating the node fails below, `detach` closes the guard; nothing can
-                // fail after that, and dropping `Self` closes the guard before `bound` is dropped.
+                // SAFETY: If creating the node fails below, `detach` closes the gate; nothing can
+                // fail after that, and dropping `Self` closes the gate before `bound` is dropped.
                 // The driver core owns `Self` and drops it before the device is unbound.
-                unsafe { guard.open(bound) };
+                unsafe { gate.open(bound) };
             },
-            // INVARIANT: The guard was opened above.
+            // INVARIANT: The gate was opened above.
             _: {
                 let module = kernel::module::this_module::<crate::LocalModule>();
                 match Node::new(number, D::NODE_NAME, pdev.as_ref(), device, module) {
@@ -139,7 +139,7 @@ impl<'bound, D: NodeDriver> Attached<'bound, D> {
         Ok(irqs)
     }
 
-    /// Closes the guard, and stops the device.
+    /// Closes the gate, and stops the device.
     fn detach(mappings: &Mappings, bound: &Engines<'bound, D::Bound>) {
         // SAFETY: By the type invariant, the gate is not opened again.
         D::Bound::stop(bound, unsafe { Closed::new(mappings) });

@@ -10,7 +10,7 @@
 
 use crate::kernel_ext::{
     device::raw,
-    sync::guard::Gate, //
+    sync::gate::Gate, //
 };
 use core::ptr::NonNull;
 use kernel::{

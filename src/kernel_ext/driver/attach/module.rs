@@ -17,7 +17,7 @@ use crate::kernel_ext::{
     },
     fs::chrdev,
     mm::mapping::Mappings,
-    sync::guard::Guard, //
+    sync::gate::BindGate, //
 };
 use core::marker::PhantomData;
 use kernel::{
@@ -42,11 +42,11 @@ impl<D: NodeDriver> pci::Driver for PciDriver<D> {
     ) -> impl PinInit<Attached<'bound, D>, Error> + 'bound {
         pin_init::pin_init_scope(move || {
             dma_mask::set(pdev, D::dma_mask(pdev)?)?;
-            let guard = Guard::new()?;
-            // SAFETY: Only `Attached` opens the guard, and closes it before the device is unbound.
-            let mappings = unsafe { Mappings::new(pdev.as_ref(), guard.gate().clone())? };
-            let attach = D::probe(pdev, &guard, &mappings)?;
-            Ok(Attached::new(pdev, guard, mappings, attach))
+            let gate = BindGate::new()?;
+            // SAFETY: Only `Attached` opens the gate, and closes it before the device is unbound.
+            let mappings = unsafe { Mappings::new(pdev.as_ref(), gate.untyped().clone())? };
+            let attach = D::probe(pdev, &gate, &mappings)?;
+            Ok(Attached::new(pdev, gate, mappings, attach))
         })
     }
 }

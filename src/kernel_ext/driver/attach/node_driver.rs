@@ -15,7 +15,7 @@ use crate::kernel_ext::{
         Closed,
         Mappings, //
     },
-    sync::guard::Guard, //
+    sync::gate::BindGate, //
 };
 use core::marker::PhantomData;
 use kernel::{
@@ -44,7 +44,7 @@ pub(crate) trait BoundDevice: 'static {
     /// Handles an interrupt. Returns whether this engine has raised it.
     fn interrupt(engine: &WithWork<Self::Of<'_>>) -> bool;
 
-    /// Stops the device for the unbind. The guard is closed; interrupts are still handled. Memory
+    /// Stops the device for the unbind. The gate is closed; interrupts are still handled. Memory
     /// that can be mapped and that is not revoked here is never freed.
     fn stop(engines: &Engines<'_, Self>, mappings: Closed<'_>);
 
@@ -85,8 +85,8 @@ impl<B: BoundDevice> ForLt for BoundOf<B> {
     type Of<'bound> = Engines<'bound, B>;
 }
 
-/// The guard for the engines of a [`BoundDevice`].
-pub(crate) type GuardOf<B> = Guard<BoundOf<B>>;
+/// The gate for the engines of a [`BoundDevice`].
+pub(crate) type GateOf<B> = BindGate<BoundOf<B>>;
 
 /// A driver for a PCI device with one node, and one or more engines.
 pub(crate) trait NodeDriver: Sized + Send + Sync + 'static {
@@ -113,11 +113,11 @@ pub(crate) trait NodeDriver: Sized + Send + Sync + 'static {
 
     /// Probes and initialises a device, whose DMA mask is set. Logs the reason of an error.
     ///
-    /// `guard` is closed. It is opened, with the returned data, when the device is attached.
+    /// `gate` is closed. It is opened, with the returned data, when the device is attached.
     /// `mappings` is the address space for the files of the node.
     fn probe<'bound>(
         pdev: &'bound pci::Device<Core<'_>>,
-        guard: &GuardOf<Self::Bound>,
+        gate: &GateOf<Self::Bound>,
         mappings: &Arc<Mappings>,
     ) -> Result<Attach<'bound, Self>>;
 }

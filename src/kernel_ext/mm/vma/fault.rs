@@ -22,7 +22,7 @@
 //! - A huge page or page table stays until the fault has been handled. Code that removes pages with
 //!   the lock held for reading only skips or rejects mappings of page frames (`VM_PFNMAP`):
 //!   `MADV_DONTNEED` and similar advice, userfaultfd, khugepaged, NUMA balancing, reclaim, the OOM
-//!   reaper (test `vma_rules`). An unbind zaps the mappings after the guard was closed, when no
+//!   reaper (test `vma_rules`). An unbind zaps the mappings after the gate was closed, when no
 //!   fault is handled. clear_refs and fork hold the lock for writing.
 //!
 //! An existing entry may have been inserted under earlier advice, so the current advice does not

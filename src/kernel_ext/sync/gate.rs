@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A guard for data that is valid only while a driver is bound to its device.
+//! A gate for data that is valid only while a driver is bound to its device.
 //!
-//! Open files outlive the device. Each system call enters the guard to access the device. Unbinding
-//! closes the guard: it prevents further entries, and waits for the threads inside. Inside, do not
+//! Open files outlive the device. Each system call enters the gate to access the device. Unbinding
+//! closes the gate: it prevents further entries, and waits for the threads inside. Inside, do not
 //! access user memory, and do not wait for what a program or a device must do. A thread may wait for
 //! the driver's own work, as long as that work does the same.
 //!
 //! Entering is an SRCU read-side critical section, which takes a few instructions on per-CPU data.
-//! It can be nested: a page fault on a mapping of the driver enters the guard in the context of the
+//! It can be nested: a page fault on a mapping of the driver enters the gate in the context of the
 //! access.
 
 use core::marker::PhantomData;
@@ -26,11 +26,11 @@ use kernel::{
     types::ForLt, //
 };
 
-/// The part of a [`Guard`] that does not depend on the type of the guarded data.
+/// The part of a [`BindGate`] that does not depend on the type of the data.
 ///
 /// # Invariants
 ///
-/// `inside` is null, or is the pointer that was passed to [`Guard::open`], which is valid until a
+/// `inside` is null, or is the pointer that was passed to [`BindGate::open`], which is valid until a
 /// call of [`close`](Self::close) has returned.
 #[pin_data]
 pub(in crate::kernel_ext) struct Gate {
@@ -40,7 +40,7 @@ pub(in crate::kernel_ext) struct Gate {
 }
 
 impl Gate {
-    /// Calls `f` with the guarded data.
+    /// Calls `f` with the data.
     ///
     /// # Errors
     ///
@@ -75,58 +75,58 @@ impl Gate {
     }
 }
 
-/// Guards an `F::Of<'bound>`, where `'bound` is the time for which the driver is bound. All clones
+/// A gate for an `F::Of<'bound>`, where `'bound` is the time for which the driver is bound. All clones
 /// share one gate.
 ///
 /// # Invariants
 ///
 /// `gate.inside` is null or points to an `F::Of<'_>`.
-pub(crate) struct Guard<F: ForLt> {
+pub(crate) struct BindGate<F: ForLt> {
     gate: Arc<Gate>,
-    _guards: PhantomData<fn() -> F>,
+    _data: PhantomData<fn() -> F>,
 }
 
-// SAFETY: The guard passes shared references to the guarded data to any thread. `open`, which alone
-// sets the guarded data, requires `F::Of` to be `Sync`.
-unsafe impl<F: ForLt> Send for Guard<F> {}
+// SAFETY: The gate passes shared references to the data to any thread. `open`, which alone
+// sets the data, requires `F::Of` to be `Sync`.
+unsafe impl<F: ForLt> Send for BindGate<F> {}
 // SAFETY: As above.
-unsafe impl<F: ForLt> Sync for Guard<F> {}
+unsafe impl<F: ForLt> Sync for BindGate<F> {}
 
-impl<F: ForLt> Clone for Guard<F> {
+impl<F: ForLt> Clone for BindGate<F> {
     fn clone(&self) -> Self {
         // INVARIANT: The gate is that of `self`.
         Self {
             gate: self.gate.clone(),
-            _guards: PhantomData,
+            _data: PhantomData,
         }
     }
 }
 
-impl<F: ForLt> Guard<F> {
-    /// Creates a closed guard.
+impl<F: ForLt> BindGate<F> {
+    /// Creates a closed gate.
     pub(in crate::kernel_ext) fn new() -> Result<Self> {
         // INVARIANT: `inside` is null.
         let gate = try_pin_init!(Gate {
-            readers <- kernel::new_srcu!("rdma::Guard"),
+            readers <- kernel::new_srcu!("rdma::BindGate"),
             inside: Atomic::new(core::ptr::null_mut()),
         });
         // INVARIANT: `gate.inside` is null.
         Ok(Self {
             gate: Arc::pin_init(gate, GFP_KERNEL)?,
-            _guards: PhantomData,
+            _data: PhantomData,
         })
     }
 
     /// Returns the gate.
-    pub(in crate::kernel_ext) fn gate(&self) -> &Arc<Gate> {
+    pub(in crate::kernel_ext) fn untyped(&self) -> &Arc<Gate> {
         &self.gate
     }
 
-    /// Calls `f` with the guarded data.
+    /// Calls `f` with the data.
     ///
     /// # Errors
     ///
-    /// [`ENODEV`] if the guard is closed.
+    /// [`ENODEV`] if the gate is closed.
     pub(crate) fn enter<R>(&self, f: impl for<'a> FnOnce(&'a F::Of<'a>) -> R) -> Result<R> {
         self.gate.with(|inside| {
             // SAFETY: By the type invariants, `inside` points to an `F::Of<'_>` that is valid until
@@ -137,7 +137,7 @@ impl<F: ForLt> Guard<F> {
         })
     }
 
-    /// Opens the guard.
+    /// Opens the gate.
     ///
     /// # Safety
     ///
@@ -154,7 +154,7 @@ impl<F: ForLt> Guard<F> {
     }
 }
 
-#[kunit_tests(rdma_guard)]
+#[kunit_tests(rdma_gate)]
 mod tests {
     use super::*;
     use kernel::{
@@ -169,10 +169,10 @@ mod tests {
         workqueue, //
     };
 
-    /// A guard, and the progress of a thread that enters it.
+    /// A gate, and the progress of a thread that enters it.
     #[pin_data]
     struct Scene {
-        guard: Guard<ForLt!(u32)>,
+        gate: BindGate<ForLt!(u32)>,
         #[pin]
         inside: Completion,
         has_left: Atomic<bool>,
@@ -180,47 +180,47 @@ mod tests {
 
     static VALUE: u32 = 42;
 
-    /// Creates a guard around `VALUE`, and opens it.
+    /// Creates a gate around `VALUE`, and opens it.
     fn open() -> Result<Arc<Scene>> {
         let scene = Arc::pin_init(
             try_pin_init!(Scene {
-                guard: Guard::new()?,
+                gate: BindGate::new()?,
                 inside <- Completion::new(),
                 has_left: Atomic::new(false),
             }),
             GFP_KERNEL,
         )?;
         // SAFETY: `VALUE` is static.
-        unsafe { scene.guard.open(&VALUE) };
+        unsafe { scene.gate.open(&VALUE) };
         Ok(scene)
     }
 
     #[test]
     fn closed_at_first() -> Result {
-        let guard = Guard::<ForLt!(u32)>::new()?;
-        assert!(guard.gate().is_closed());
-        assert_eq!(guard.enter(|value| *value), Err(ENODEV));
+        let gate = BindGate::<ForLt!(u32)>::new()?;
+        assert!(gate.untyped().is_closed());
+        assert_eq!(gate.enter(|value| *value), Err(ENODEV));
         Ok(())
     }
 
     #[test]
     fn open_until_it_is_closed() -> Result {
         let scene = open()?;
-        assert!(!scene.guard.gate().is_closed());
-        assert_eq!(scene.guard.enter(|value| *value), Ok(VALUE));
-        scene.guard.gate().close();
-        assert!(scene.guard.gate().is_closed());
-        assert_eq!(scene.guard.enter(|value| *value), Err(ENODEV));
+        assert!(!scene.gate.untyped().is_closed());
+        assert_eq!(scene.gate.enter(|value| *value), Ok(VALUE));
+        scene.gate.untyped().close();
+        assert!(scene.gate.untyped().is_closed());
+        assert_eq!(scene.gate.enter(|value| *value), Err(ENODEV));
         Ok(())
     }
 
     #[test]
     fn entered_from_within() -> Result {
         let scene = open()?;
-        let guard = &scene.guard;
-        let sum = guard.enter(|outer| guard.enter(|inner| outer + inner));
+        let gate = &scene.gate;
+        let sum = gate.enter(|outer| gate.enter(|inner| outer + inner));
         assert_eq!(sum, Ok(Ok(2 * VALUE)));
-        scene.guard.gate().close();
+        scene.gate.untyped().close();
         Ok(())
     }
 
@@ -229,7 +229,7 @@ mod tests {
         let scene = open()?;
         let other = scene.clone();
         workqueue::system_unbound().try_spawn(GFP_KERNEL, move || {
-            let _ = other.guard.enter(|_| {
+            let _ = other.gate.enter(|_| {
                 other.inside.complete_all();
                 fsleep(Delta::from_millis(50));
                 other.has_left.store(true, Relaxed);
@@ -237,7 +237,7 @@ mod tests {
         })?;
         scene.inside.wait_for_completion();
         assert!(!scene.has_left.load(Relaxed));
-        scene.guard.gate().close();
+        scene.gate.untyped().close();
         assert!(scene.has_left.load(Relaxed));
         Ok(())
     }
@@ -245,11 +245,11 @@ mod tests {
     #[test]
     fn opened_again() -> Result {
         let scene = open()?;
-        scene.guard.gate().close();
+        scene.gate.untyped().close();
         // SAFETY: `VALUE` is static.
-        unsafe { scene.guard.open(&VALUE) };
-        assert_eq!(scene.guard.enter(|value| *value), Ok(VALUE));
-        scene.guard.gate().close();
+        unsafe { scene.gate.open(&VALUE) };
+        assert_eq!(scene.gate.enter(|value| *value), Ok(VALUE));
+        scene.gate.untyped().close();
         Ok(())
     }
 }
