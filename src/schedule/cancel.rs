@@ -157,18 +157,18 @@ impl<T: QueueTypes> Queue<T> {
         let wanted = |active: &Active<T>| {
             active.matches(lane, cookie) && active.is_partly_issued() && !active.waited_for()
         };
-        let Some(number) = self.flight.find(wanted) else {
+        let Some(tag) = self.flight.find(wanted) else {
             return false;
         };
-        self.stop_turn(number);
-        self.lanes.stop_continuing(lane, number);
-        match self.flight.get_mut(number) {
+        self.stop_turn(tag);
+        self.lanes.stop_continuing(lane, tag);
+        match self.flight.get_mut(tag) {
             Some(active) if active.slots > 0 => {
                 active.cancelled = true;
                 true
             }
             _ => {
-                self.return_to_lane(number);
+                self.return_to_lane(tag);
                 false
             }
         }

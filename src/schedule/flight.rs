@@ -8,6 +8,7 @@ use super::{
         PlanOf,
         QueueTypes,
         StageOf,
+        Tag,
         WaiterId, //
     },
     lane::LaneId, //
@@ -23,7 +24,7 @@ use kernel::prelude::*;
 
 /// A request that was started: it has transfers in slots, or its next transfer is being issued.
 pub(super) struct Active<T: QueueTypes> {
-    /// [`None`]: this number is vacant.
+    /// [`None`]: this entry is vacant.
     pub(super) job: Option<Entry<Job<T>>>,
     /// Its lane; [`None`] if its owner has abandoned it.
     pub(super) lane: Option<LaneId>,
@@ -38,7 +39,7 @@ pub(super) struct Active<T: QueueTypes> {
     pub(super) overdue: bool,
     /// It is cancelled: no more transfers of it are issued.
     pub(super) cancelled: bool,
-    /// While it is vacant, the next vacant number.
+    /// While it is vacant, the next vacant entry.
     next_vacant: usize,
 }
 
@@ -75,8 +76,8 @@ impl<T: QueueTypes> Active<T> {
 /// A request that was taken from the engine.
 pub(crate) struct Taken<T: QueueTypes> {
     pub(super) job: Entry<Job<T>>,
-    /// The number that it had, which the next request gets.
-    pub(super) number: usize,
+    /// The tag that it had, which the next request gets.
+    pub(super) tag: Tag,
     /// Its lane; [`None`] if its owner has abandoned it.
     pub(super) lane: Option<LaneId>,
 }
@@ -90,8 +91,8 @@ impl<T: QueueTypes> Taken<T> {
 
 /// A transfer that was posted, in a slot.
 pub(super) struct Posted {
-    /// The number of its request.
-    pub(super) number: usize,
+    /// Its request.
+    pub(super) tag: Tag,
     pub(super) moves: u64,
     pub(super) completes: u64,
 }
@@ -166,42 +167,42 @@ impl<T: QueueTypes> Flight<T> {
         self.used == self.slots.len() || self.moves >= self.max_in_flight
     }
 
-    /// Adds a request whose transfers are to be issued; returns its number.
-    pub(super) fn add(&mut self, job: Entry<Job<T>>, lane: LaneId) -> Option<usize> {
-        let number = self.vacant;
-        let active = self.active.get_mut(number)?;
+    /// Adds a request whose transfers are to be issued; returns its tag.
+    pub(super) fn add(&mut self, job: Entry<Job<T>>, lane: LaneId) -> Option<Tag> {
+        let tag = Tag(self.vacant);
+        let active = self.active.get_mut(tag.0)?;
         // INVARIANT: the chain goes on behind the one that is taken now.
         self.vacant = active.next_vacant;
         active.length = job.request.as_ref().map_or(0, Payload::length);
         active.issued = job.bytes;
         active.job = Some(job);
         active.lane = Some(lane);
-        Some(number)
+        Some(tag)
     }
 
-    pub(super) fn get(&self, number: usize) -> Option<&Active<T>> {
-        self.active.get(number)
+    pub(super) fn get(&self, tag: Tag) -> Option<&Active<T>> {
+        self.active.get(tag.0)
     }
 
-    pub(super) fn get_mut(&mut self, number: usize) -> Option<&mut Active<T>> {
-        self.active.get_mut(number)
+    pub(super) fn get_mut(&mut self, tag: Tag) -> Option<&mut Active<T>> {
+        self.active.get_mut(tag.0)
     }
 
-    /// Whether the request of this number has no owner.
-    pub(super) fn is_abandoned(&self, number: usize) -> bool {
-        let active = self.get(number);
+    /// Whether the request with this tag has no owner.
+    pub(super) fn is_abandoned(&self, tag: Tag) -> bool {
+        let active = self.get(tag);
         active.is_none_or(|active| active.lane.is_none())
     }
 
-    /// Whether the request of this number is cancelled.
-    pub(super) fn is_cancelled(&self, number: usize) -> bool {
-        let active = self.get(number);
+    /// Whether the request with this tag is cancelled.
+    pub(super) fn is_cancelled(&self, tag: Tag) -> bool {
+        let active = self.get(tag);
         active.is_some_and(|active| active.cancelled)
     }
 
     /// Removes a request that uses no slot.
-    pub(super) fn remove(&mut self, number: usize) -> Option<Taken<T>> {
-        let active = self.active.get_mut(number)?;
+    pub(super) fn remove(&mut self, tag: Tag) -> Option<Taken<T>> {
+        let active = self.active.get_mut(tag.0)?;
         let job = active.job.take()?;
         let lane = active.lane.take();
         active.stage = Default::default();
@@ -209,14 +210,15 @@ impl<T: QueueTypes> Flight<T> {
         active.cancelled = false;
         // INVARIANT: the chain begins with the one that is vacant now.
         active.next_vacant = self.vacant;
-        self.vacant = number;
-        Some(Taken { job, number, lane })
+        self.vacant = tag.0;
+        Some(Taken { job, tag, lane })
     }
 
-    /// The number of the first request for which `wanted` is true.
-    pub(super) fn find(&self, wanted: impl Fn(&Active<T>) -> bool) -> Option<usize> {
+    /// The first request for which `wanted` is true.
+    pub(super) fn find(&self, wanted: impl Fn(&Active<T>) -> bool) -> Option<Tag> {
         let mut all = self.active.iter();
-        all.position(|active| active.job.is_some() && wanted(active))
+        let found = all.position(|active| active.job.is_some() && wanted(active));
+        found.map(Tag)
     }
 
     /// Puts a transfer into the next slot; returns its number.
@@ -224,7 +226,7 @@ impl<T: QueueTypes> Flight<T> {
         if self.is_full() {
             return None;
         }
-        self.get_mut(posted.number)?.slots += 1;
+        self.get_mut(posted.tag)?.slots += 1;
         let mut number = self.oldest + self.used;
         if number >= self.slots.len() {
             number -= self.slots.len();
@@ -245,16 +247,14 @@ impl<T: QueueTypes> Flight<T> {
     /// Whether the transfer that ends next is one of this lane, without a waiter.
     pub(super) fn is_next_for(&self, lane: LaneId) -> bool {
         let posted = self.slots.get(self.oldest).and_then(Option::as_ref);
-        let active = posted.and_then(|posted| self.active.get(posted.number));
+        let active = posted.and_then(|posted| self.get(posted.tag));
         active.is_some_and(|active| active.lane == Some(lane) && !active.waited_for())
     }
 
     /// The lane of the transfer that was posted last, if it has not ended.
     pub(super) fn newest_lane(&self) -> Option<LaneId> {
         let last = (self.oldest + self.used.checked_sub(1)?) % self.slots.len();
-        self.active
-            .get(self.slots.get(last)?.as_ref()?.number)?
-            .lane
+        self.get(self.slots.get(last)?.as_ref()?.tag)?.lane
     }
 
     /// Removes the transfer that ends next.
@@ -267,19 +267,19 @@ impl<T: QueueTypes> Flight<T> {
         if self.oldest == self.slots.len() {
             self.oldest = 0;
         }
-        self.get_mut(posted.number)?.slots -= 1;
+        self.get_mut(posted.tag)?.slots -= 1;
         Some(posted)
     }
 
-    /// Removes the transfer that was posted last; returns the number of its request.
-    pub(super) fn unpost(&mut self) -> Option<usize> {
+    /// Removes the transfer that was posted last; returns the tag of its request.
+    pub(super) fn unpost(&mut self) -> Option<Tag> {
         let last = (self.oldest + self.used.checked_sub(1)?) % self.slots.len();
         let posted = self.slots.get_mut(last)?.take()?;
         // INVARIANT: the last slot in use is vacant now.
         self.used -= 1;
         self.moves -= posted.moves;
-        self.get_mut(posted.number)?.slots -= 1;
-        Some(posted.number)
+        self.get_mut(posted.tag)?.slots -= 1;
+        Some(posted.tag)
     }
 }
 

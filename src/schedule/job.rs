@@ -91,6 +91,11 @@ impl WaiterId {
     const NONE: Self = Self(0);
 }
 
+/// The tag of a request that the engine has, as of a request of the block layer (blk-mq). Another
+/// request gets it later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tag(pub(super) usize);
+
 /// Whether a request is not started any more, but completed with `ECANCELED`. A job with a waiter
 /// always is started: it is not linked, and is not cancelled after it has begun.
 // One byte, because clearing a second one for each completion takes time.

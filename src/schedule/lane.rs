@@ -15,6 +15,7 @@ use super::{
         LaneOwner,
         QueueTypes,
         RequestWaiter,
+        Tag,
         WaiterId, //
     },
     scan::Scan, //
@@ -64,8 +65,8 @@ pub(crate) struct Lane<T: QueueTypes> {
     reserved: usize,
     /// Requests that the engine has.
     pub(super) running: usize,
-    /// The number in `Flight` of the request of this lane that continues in its next turn.
-    pub(super) continues: Option<usize>,
+    /// The request of this lane that continues in its next turn.
+    pub(super) continues: Option<Tag>,
     pub(super) owner: T::Owner,
 }
 
@@ -91,8 +92,8 @@ pub(crate) struct LaneState {
 
 /// The next request of a lane.
 pub(super) enum Next<T: QueueTypes> {
-    /// A request that the engine has, by its number, continues.
-    Continue(usize),
+    /// A request that the engine has continues.
+    Continue(Tag),
     /// Another request begins.
     Begin(Entry<Job<T>>),
 }
@@ -246,9 +247,9 @@ impl<T: QueueTypes> Lane<T> {
         self.waiting.append(jobs);
     }
 
-    /// Issues no more transfers of the request of this number.
-    pub(super) fn stop_continuing(&mut self, number: usize) {
-        self.continues.take_if(|continues| *continues == number);
+    /// Issues no more transfers of the request with this tag.
+    pub(super) fn stop_continuing(&mut self, tag: Tag) {
+        self.continues.take_if(|continues| *continues == tag);
     }
 
     /// Takes a request back from the engine.
@@ -300,8 +301,8 @@ impl<T: QueueTypes> Lane<T> {
     /// Takes the next request, if one can be started or continued.
     #[inline]
     pub(super) fn next(&mut self) -> Option<Next<T>> {
-        if let Some(number) = self.continues.take() {
-            return Some(Next::Continue(number));
+        if let Some(tag) = self.continues.take() {
+            return Some(Next::Continue(tag));
         }
         let front = self.front()?;
         if front.is_cancelled() || self.waits_for_link(front) {

@@ -13,6 +13,7 @@ use super::{
         DeferredOf,
         Job,
         QueueTypes,
+        Tag,
         WaiterId, //
     },
     lane::{
@@ -210,10 +211,10 @@ impl<T: QueueTypes> Lanes<T> {
         }
     }
 
-    /// Puts a request that the engine has had, by its number, at the head of its lane.
-    pub(super) fn push_first(&mut self, lane: LaneId, number: usize, job: Entry<Job<T>>) {
+    /// Puts the request with this tag, which the engine has had, at the head of its lane.
+    pub(super) fn push_first(&mut self, lane: LaneId, tag: Tag, job: Entry<Job<T>>) {
         if let Some(at) = self.get_mut(lane) {
-            at.stop_continuing(number);
+            at.stop_continuing(tag);
             at.push_first(job);
             self.requeue(lane, None);
         }
@@ -243,12 +244,12 @@ impl<T: QueueTypes> Lanes<T> {
         job
     }
 
-    /// Completes the request of this number, which the engine has had, or returns it if there is no
+    /// Completes the request with this tag, which the engine has had, or returns it if there is no
     /// such lane. Requests that are linked to a failed one fail, too.
     pub(super) fn complete(
         &mut self,
         lane: LaneId,
-        number: usize,
+        tag: Tag,
         job: Entry<Job<T>>,
         deferred: &mut Fifo<DeferredOf<T>>,
     ) -> Result<Completed<T>, Entry<Job<T>>> {
@@ -259,7 +260,7 @@ impl<T: QueueTypes> Lanes<T> {
         let failed = job.outcome.is_err();
         if failed {
             // It may have failed before all of it was issued.
-            at.stop_continuing(number);
+            at.stop_continuing(tag);
             // The first request that waits is linked to the last one that has begun. A cancelled
             // request may end before that one.
             if at.running == 0 {
@@ -275,26 +276,26 @@ impl<T: QueueTypes> Lanes<T> {
         Ok(Completed { waiter, links })
     }
 
-    /// Records that the request of this number, which the engine has, continues in another turn.
-    pub(super) fn continue_later(&mut self, lane: LaneId, number: usize) {
+    /// Records that the request with this tag, which the engine has, continues in another turn.
+    pub(super) fn continue_later(&mut self, lane: LaneId, tag: Tag) {
         if let Some(at) = self.get_mut(lane) {
-            at.continues = Some(number);
+            at.continues = Some(tag);
         }
     }
 
-    /// Issues no more transfers of the request of this number.
-    pub(super) fn stop_continuing(&mut self, lane: LaneId, number: usize) {
+    /// Issues no more transfers of the request with this tag.
+    pub(super) fn stop_continuing(&mut self, lane: LaneId, tag: Tag) {
         if let Some(at) = self.get_mut(lane) {
-            at.stop_continuing(number);
+            at.stop_continuing(tag);
             self.requeue(lane, None);
         }
     }
 
-    /// Separates the request of this number, which the engine has, from its lane.
-    pub(super) fn detach(&mut self, lane: LaneId, number: usize) {
+    /// Separates the request with this tag, which the engine has, from its lane.
+    pub(super) fn detach(&mut self, lane: LaneId, tag: Tag) {
         if let Some(at) = self.get_mut(lane) {
             at.running -= 1;
-            at.stop_continuing(number);
+            at.stop_continuing(tag);
             self.requeue(lane, None);
         }
     }

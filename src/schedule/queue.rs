@@ -33,6 +33,7 @@ use super::{
         Job,
         LaneOwner,
         QueueTypes,
+        Tag,
         WaiterId, //
     },
     lane::{
@@ -138,8 +139,8 @@ pub(crate) struct Queue<T: QueueTypes> {
 #[derive(Clone, Copy)]
 pub(super) struct Turn {
     pub(super) lane: LaneId,
-    /// The number of the request that is being divided.
-    pub(super) number: usize,
+    /// The request that is being divided.
+    pub(super) tag: Tag,
     /// The cost that is left.
     pub(super) quantum: u64,
 }
@@ -201,8 +202,8 @@ impl<T: QueueTypes> Queue<T> {
     /// Removes a lane with all requests that wait in it, which the caller drops in process context.
     /// Requests that the engine has stay there, and are dropped when they have ended.
     pub(crate) fn remove_lane(&mut self, lane: LaneId) -> Option<KBox<Lane<T>>> {
-        while let Some(number) = self.flight.find(|active| active.lane == Some(lane)) {
-            if let Some(job) = self.abandon(number) {
+        while let Some(tag) = self.flight.find(|active| active.lane == Some(lane)) {
+            if let Some(job) = self.abandon(tag) {
                 self.defer_drop(job);
             }
         }
@@ -384,11 +385,11 @@ impl<T: QueueTypes> Queue<T> {
 
     /// Detaches a request from its waiter, which stops waiting.
     pub(crate) fn abandon_wait(&mut self, lane: LaneId, id: WaiterId) -> AbandonedWait<T> {
-        if let Some(number) = self.flight.find(|active| active.is(id)) {
-            if self.flight.is_abandoned(number) {
+        if let Some(tag) = self.flight.find(|active| active.is(id)) {
+            if self.flight.is_abandoned(tag) {
                 return AbandonedWait::Ended;
             }
-            return match self.abandon(number) {
+            return match self.abandon(tag) {
                 Some(job) => AbandonedWait::Waiting(job),
                 None => AbandonedWait::Begun,
             };

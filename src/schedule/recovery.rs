@@ -12,7 +12,8 @@ use super::{
         Change,
         Job,
         QueueTypes,
-        RequestWaiter, //
+        RequestWaiter,
+        Tag, //
     },
     queue::{
         Notice,
@@ -27,28 +28,28 @@ use crate::{
 use kernel::prelude::*;
 
 impl<T: QueueTypes> Queue<T> {
-    /// Separates the request of this number from its owner. Returns it if the engine has no transfer
+    /// Separates the request with this tag from its owner. Returns it if the engine has no transfer
     /// of it. Otherwise the engine keeps it until its transfers have ended.
-    pub(super) fn abandon(&mut self, number: usize) -> Option<Entry<Job<T>>> {
-        self.stop_turn(number);
-        let active = self.flight.get_mut(number)?;
+    pub(super) fn abandon(&mut self, tag: Tag) -> Option<Entry<Job<T>>> {
+        self.stop_turn(tag);
+        let active = self.flight.get_mut(tag)?;
         // This frees nothing: the system call or the command that waits has a reference of its own, and
         // keeps the file open, so that its lane is not removed before.
         drop(active.job.as_mut().and_then(|job| job.waiter.take()));
         let (lane, slots) = (active.lane.take(), active.slots);
         if let Some(lane) = lane {
-            self.lanes.detach(lane, number);
+            self.lanes.detach(lane, tag);
         }
         if slots == 0 {
-            return self.flight.remove(number).map(|taken| taken.job);
+            return self.flight.remove(tag).map(|taken| taken.job);
         }
         self.stats.counters.quarantined += 1;
         None
     }
 
-    /// Issues no more transfers of the request of this number.
-    pub(super) fn stop_turn(&mut self, number: usize) {
-        if self.turn.is_some_and(|turn| turn.number == number) {
+    /// Issues no more transfers of the request with this tag.
+    pub(super) fn stop_turn(&mut self, tag: Tag) {
+        if self.turn.is_some_and(|turn| turn.tag == tag) {
             self.end_turn();
         }
     }
@@ -58,45 +59,45 @@ impl<T: QueueTypes> Queue<T> {
     /// requests that wait are [failed](Self::fail_batch). No more steps are needed if all have been
     /// completed, or if there is no blank job.
     pub(crate) fn time_out(&mut self, completion: &mut Option<Entry<Job<T>>>) -> Step<T> {
-        let number = self.find_overdue(completion.is_some());
+        let tag = self.find_overdue(completion.is_some());
         Step {
-            more: number.is_some(),
-            notice: number.and_then(|number| self.time_out_active(number, completion)),
+            more: tag.is_some(),
+            notice: tag.and_then(|tag| self.time_out_active(tag, completion)),
         }
     }
 
-    /// The number of a request that the engine does not end, and that was not timed out.
+    /// The tag of a request that the engine does not end, and that was not timed out.
     /// `has_completion`: it can be one that needs a completion.
-    fn find_overdue(&self, has_completion: bool) -> Option<usize> {
+    fn find_overdue(&self, has_completion: bool) -> Option<Tag> {
         let overdue = |active: &Active<T>| active.slots > 0 && !active.overdue;
-        let number = self.flight.find(overdue)?;
+        let tag = self.flight.find(overdue)?;
         let is_collected = |active: &Active<T>| active.lane.is_some() && !active.waited_for();
-        (has_completion || !self.flight.get(number).is_some_and(is_collected)).then_some(number)
+        (has_completion || !self.flight.get(tag).is_some_and(is_collected)).then_some(tag)
     }
 
     fn time_out_active(
         &mut self,
-        number: usize,
+        tag: Tag,
         completion: &mut Option<Entry<Job<T>>>,
     ) -> Option<Notice<T>> {
         self.stuck = true;
         self.return_turn();
-        let active = self.flight.get_mut(number)?;
+        let active = self.flight.get_mut(tag)?;
         active.overdue = true;
         let job = active.job.as_mut()?;
         let lane = active.lane.take()?;
         self.stats.counters.quarantined += 1;
         if let Some(waiter) = job.waiter.take() {
             waiter.answer(Answer::Failed(ETIMEDOUT));
-            self.stop_turn(number);
-            self.lanes.detach(lane, number);
+            self.stop_turn(tag);
+            self.lanes.detach(lane, tag);
             return Some(Notice::Waiter(waiter));
         }
         if let Some(mut completed) = completion.take() {
             completed.complete_for(job, Err(ETIMEDOUT));
-            self.stop_turn(number);
+            self.stop_turn(tag);
             let deferred = &mut self.deferred.memory;
-            match self.lanes.complete(lane, number, completed, deferred) {
+            match self.lanes.complete(lane, tag, completed, deferred) {
                 // CAST: a small number.
                 Ok(completed) => self.stats.counters.completed += completed.links as u64,
                 Err(job) => *completion = Some(job),
@@ -125,15 +126,15 @@ impl<T: QueueTypes> Queue<T> {
     /// Answers one of the waiters whose requests the engine has, if the queue is closed.
     pub(super) fn fail_waiter_in_flight(&mut self) -> Option<T::Waiter> {
         let error = self.closed?;
-        let number = self.flight.find(|active| active.waited_for())?;
-        self.stop_turn(number);
-        let active = self.flight.get_mut(number)?;
+        let tag = self.flight.find(|active| active.waited_for())?;
+        self.stop_turn(tag);
+        let active = self.flight.get_mut(tag)?;
         let waiter = active.job.as_mut()?.waiter.take()?;
         waiter.answer(Answer::Failed(error));
         let lane = active.lane.take();
         self.stats.counters.quarantined += 1;
         if let Some(lane) = lane {
-            self.lanes.detach(lane, number);
+            self.lanes.detach(lane, tag);
         }
         Some(waiter)
     }
@@ -143,8 +144,8 @@ impl<T: QueueTypes> Queue<T> {
     pub(crate) fn take_active(&mut self) -> Option<Taken<T>> {
         self.turn = None;
         while self.flight.unpost().is_some() {}
-        let number = self.flight.find(|_| true)?;
-        self.flight.remove(number)
+        let tag = self.flight.find(|_| true)?;
+        self.flight.remove(tag)
     }
 
     /// Ends a request that was taken from the engine, at the time `now` in nanoseconds.
@@ -188,7 +189,7 @@ impl<T: QueueTypes> Queue<T> {
             plan.invalidate();
         }
         let turn = self.turn;
-        let active = turn.and_then(|turn| self.flight.get_mut(turn.number));
+        let active = turn.and_then(|turn| self.flight.get_mut(turn.tag));
         if let Some(active) = active {
             active.rewind();
         }

@@ -11,7 +11,8 @@ use super::{
     job::{
         Cancelled,
         QueueTypes,
-        RequestWaiter, //
+        RequestWaiter,
+        Tag, //
     },
     lane::Next,
     queue::{
@@ -50,22 +51,18 @@ impl<T: QueueTypes> Queue<T> {
     fn begin_turn(&mut self) -> Option<Turn> {
         let quantum = self.plan.as_ref()?.quantum();
         let (lane, next) = self.lanes.take_next()?;
-        let number = match next {
-            Next::Continue(number) => number,
+        let tag = match next {
+            Next::Continue(tag) => tag,
             Next::Begin(job) => self.flight.add(job, lane)?,
         };
-        let turn = Turn {
-            lane,
-            number,
-            quantum,
-        };
+        let turn = Turn { lane, tag, quantum };
         self.turn = Some(turn);
         Some(turn)
     }
 
     /// Issues the next transfer of a turn; [`None`] if there is none.
     fn cut(&mut self, turn: Turn) -> Option<Issue<T>> {
-        let active = self.flight.get_mut(turn.number)?;
+        let active = self.flight.get_mut(turn.tag)?;
         let job = active.job.as_ref()?;
         let request = job.request.as_ref()?;
         let plan = self.plan.as_mut()?;
@@ -74,7 +71,7 @@ impl<T: QueueTypes> Queue<T> {
         let is_last = cut.ends_piece && active.issued >= active.length;
         let is_thread = job.waiter.as_ref().is_some_and(RequestWaiter::is_thread);
         let slot = self.flight.post(Posted {
-            number: turn.number,
+            tag: turn.tag,
             moves: cut.moves,
             completes: cut.completes,
         })?;
@@ -107,16 +104,16 @@ impl<T: QueueTypes> Queue<T> {
         let Some(Next::Begin(job)) = next else {
             return false;
         };
-        let number = self.flight.add(job, turn.lane);
-        if let (Some(turn), Some(number)) = (&mut self.turn, number) {
-            turn.number = number;
+        let tag = self.flight.add(job, turn.lane);
+        if let (Some(turn), Some(tag)) = (&mut self.turn, tag) {
+            turn.tag = tag;
         }
         true
     }
 
     fn end_turn_after(&mut self, turn: Turn, is_last: bool) {
         if !is_last {
-            self.lanes.continue_later(turn.lane, turn.number);
+            self.lanes.continue_later(turn.lane, turn.tag);
         }
         self.end_turn();
     }
@@ -133,7 +130,7 @@ impl<T: QueueTypes> Queue<T> {
         let turn = self.turn;
         self.end_turn();
         if let Some(turn) = turn {
-            self.return_unposted(turn.number);
+            self.return_unposted(turn.tag);
         }
     }
 
@@ -154,20 +151,20 @@ impl<T: QueueTypes> Queue<T> {
         let Some(posted) = self.flight.reap() else {
             return Ended::Nothing;
         };
-        let number = posted.number;
+        let tag = posted.tag;
         if transferred.is_ok() {
             self.stats.counters.transfers += 1;
             self.stats.counters.bytes += posted.moves;
         }
         if transferred.is_err() {
-            self.restart_others(Some(number));
-            return self.end(number, transferred, now);
+            self.restart_others(Some(tag));
+            return self.end(tag, transferred, now);
         }
-        let Some(active) = self.flight.get_mut(number) else {
+        let Some(active) = self.flight.get_mut(tag) else {
             return Ended::Nothing;
         };
         if active.overdue {
-            return self.finish_overdue(number, now);
+            return self.finish_overdue(tag, now);
         }
         let Some(job) = active.job.as_mut() else {
             return Ended::Nothing;
@@ -178,27 +175,27 @@ impl<T: QueueTypes> Queue<T> {
         }
         let is_whole = job.bytes >= active.length;
         if active.lane.is_none() || is_whole {
-            return self.end(number, Ok(()), now);
+            return self.end(tag, Ok(()), now);
         }
         if let Some(error) = self.closed {
-            return self.end(number, Err(error), now);
+            return self.end(tag, Err(error), now);
         }
         if active.cancelled {
-            return self.end(number, Err(ECANCELED), now);
+            return self.end(tag, Err(ECANCELED), now);
         }
-        self.return_to_lane(number);
+        self.return_to_lane(tag);
         Ended::Nothing
     }
 
     /// A transfer of an overdue request has ended. The engine continues with the others.
-    fn finish_overdue(&mut self, number: usize, now: u64) -> Ended<T> {
+    fn finish_overdue(&mut self, tag: Tag, now: u64) -> Ended<T> {
         // Its late effects on the device are unknown.
         if let Some(plan) = &mut self.plan {
             plan.invalidate();
         }
-        let active = self.flight.get_mut(number);
+        let active = self.flight.get_mut(tag);
         if active.is_some_and(|active| active.slots == 0) {
-            self.end(number, Err(ETIMEDOUT), now)
+            self.end(tag, Err(ETIMEDOUT), now)
         } else {
             Ended::Nothing
         }
@@ -206,25 +203,25 @@ impl<T: QueueTypes> Queue<T> {
 
     /// Returns a request that uses no slot to its lane, unless its turn continues. One that is
     /// cancelled is completed by [`fail_links`](Self::fail_links).
-    pub(super) fn return_to_lane(&mut self, number: usize) {
-        if self.turn.is_some_and(|turn| turn.number == number) {
+    pub(super) fn return_to_lane(&mut self, tag: Tag) {
+        if self.turn.is_some_and(|turn| turn.tag == tag) {
             return;
         }
-        let cancelled = self.flight.is_cancelled(number);
-        let Some(Taken { mut job, lane, .. }) = self.flight.remove(number) else {
+        let cancelled = self.flight.is_cancelled(tag);
+        let Some(Taken { mut job, lane, .. }) = self.flight.remove(tag) else {
             return;
         };
         if cancelled {
             job.cancelled.add(Cancelled::COUNTED);
         }
         match lane {
-            Some(lane) => self.lanes.push_first(lane, number, job),
+            Some(lane) => self.lanes.push_first(lane, tag, job),
             None => self.defer_drop(job),
         }
     }
 
-    /// Removes all transfers, and issues the requests again, except that of this number.
-    pub(super) fn restart_others(&mut self, number: Option<usize>) {
+    /// Removes all transfers, and issues the requests again, except that with this tag.
+    pub(super) fn restart_others(&mut self, tag: Option<Tag>) {
         if let Some(plan) = &mut self.plan {
             plan.invalidate();
         }
@@ -232,10 +229,10 @@ impl<T: QueueTypes> Queue<T> {
             return;
         }
         // In reverse order, because each is put at the head of its lane.
-        let mut newest = self.turn.map(|turn| turn.number);
+        let mut newest = self.turn.map(|turn| turn.tag);
         self.end_turn();
         loop {
-            if let Some(newest) = newest.filter(|newest| Some(*newest) != number) {
+            if let Some(newest) = newest.filter(|newest| Some(*newest) != tag) {
                 self.return_unposted(newest);
             }
             newest = self.flight.unpost();
@@ -245,21 +242,21 @@ impl<T: QueueTypes> Queue<T> {
         }
     }
 
-    /// Returns the request of this number to its lane, to be issued again, if it uses no slot.
-    fn return_unposted(&mut self, number: usize) {
-        let active = self.flight.get_mut(number);
+    /// Returns the request with this tag to its lane, to be issued again, if it uses no slot.
+    fn return_unposted(&mut self, tag: Tag) {
+        let active = self.flight.get_mut(tag);
         if let Some(active) = active.filter(|active| active.slots == 0) {
             active.rewind();
-            self.return_to_lane(number);
+            self.return_to_lane(tag);
         }
     }
 
-    /// Takes the request of this number from the engine, and completes it.
-    fn end(&mut self, number: usize, outcome: Result, now: u64) -> Ended<T> {
-        let Some(taken) = self.flight.remove(number) else {
+    /// Takes the request with this tag from the engine, and completes it.
+    fn end(&mut self, tag: Tag, outcome: Result, now: u64) -> Ended<T> {
+        let Some(taken) = self.flight.remove(tag) else {
             return Ended::Nothing;
         };
-        let is_in_turn = self.turn.is_some_and(|turn| turn.number == number);
+        let is_in_turn = self.turn.is_some_and(|turn| turn.tag == tag);
         self.stuck = self.stuck && self.flight.find(|active| active.overdue).is_some();
         let ended = self.complete(taken, outcome, now);
         if is_in_turn {
@@ -270,11 +267,7 @@ impl<T: QueueTypes> Queue<T> {
 
     /// Completes a request that was taken from the engine.
     pub(super) fn complete(&mut self, taken: Taken<T>, outcome: Result, now: u64) -> Ended<T> {
-        let Taken {
-            mut job,
-            number,
-            lane,
-        } = taken;
+        let Taken { mut job, tag, lane } = taken;
         job.end(outcome);
         self.stats.latency.record(job.age(now));
         self.stats.counters.completed += 1;
@@ -283,7 +276,7 @@ impl<T: QueueTypes> Queue<T> {
             return Ended::Nothing;
         };
         let deferred = &mut self.deferred.memory;
-        match self.lanes.complete(lane, number, job, deferred) {
+        match self.lanes.complete(lane, tag, job, deferred) {
             Ok(completed) => {
                 // CAST: a small number.
                 self.stats.counters.completed += completed.links as u64;
