@@ -161,6 +161,8 @@ struct Reaped {
     ended: usize,
     /// The step was stopped, and other transfers may have ended.
     more: bool,
+    /// The engine has transfers that were posted before the step, and has not ended them.
+    is_busy: bool,
     /// To be delivered without the lock.
     notice: Option<Notice<Types>>,
 }
@@ -243,7 +245,7 @@ impl WithWork<BoundEngine<'_>> {
             ended += reaped.ended;
             let is_last = ended >= self.abilities.depth;
             state.unreaped = reaped.more && is_last;
-            let is_busy = state.queue.is_busy();
+            let is_busy = reaped.is_busy;
             drop(state);
             let more = reaped.deliver();
             if more && is_last {
@@ -290,6 +292,7 @@ impl WithWork<BoundEngine<'_>> {
             }
         }
         reaped.notice = state.queue.notice_of(ended);
+        reaped.is_busy = state.oldest_slot().is_some();
         if reaped.ended > 0 {
             state.since = now;
             self.advance(state, Some(now));

@@ -149,13 +149,15 @@ impl<T: QueueTypes> Queue<T> {
         Some(scan)
     }
 
-    /// Cancels the request of a lane of which transfers are still to be issued, if it has this cookie
-    /// and it has no waiter. There is at most one, because the requests of a lane are executed
-    /// in order. Returns whether the engine has transfers of it, after which it is completed.
+    /// Cancels the request of a lane of which transfers are still to be issued, if it has this cookie,
+    /// and is not that of a command that has begun. There is at most one, because the requests of a
+    /// lane are executed in order. Returns whether the engine has transfers of it, after which it is completed.
     /// Otherwise it waits in its lane again, where the scan cancels it.
     fn cancel_begun(&mut self, lane: LaneId, cookie: Option<u64>) -> bool {
         let wanted = |active: &Active<T>| {
-            active.matches(lane, cookie) && active.is_partly_issued() && !active.waited_for()
+            active.matches(lane, cookie)
+                && active.is_partly_issued()
+                && (!active.waited_for() || active.is_untouched())
         };
         let Some(tag) = self.flight.find(wanted) else {
             return false;

@@ -61,6 +61,11 @@ impl<T: QueueTypes> Active<T> {
         self.job.as_ref().is_some_and(|job| job.waiter_id == id)
     }
 
+    /// Whether the engine has not begun it.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.slots == 0 && !self.job.as_ref().is_some_and(|job| job.is_begun())
+    }
+
     /// Whether it has a waiter.
     pub(super) fn waited_for(&self) -> bool {
         self.job.as_ref().is_some_and(|job| job.waiter.is_some())

@@ -342,7 +342,15 @@ impl<T: QueueTypes> Lane<T> {
 
     /// Takes a request that waits. Searches all of them.
     pub(super) fn take(&mut self, id: WaiterId) -> Option<Entry<Job<T>>> {
-        if let Some(job) = self.scanned.take(|job| job.waiter_id == id) {
+        let mut position = 0;
+        let job = self.scanned.take(|job| {
+            position += 1;
+            job.waiter_id == id
+        });
+        if let Some(job) = job {
+            if let Some(scan) = &mut self.scan {
+                scan.remove_returned_at(position);
+            }
             return Some(job);
         }
         let mut position = 0;

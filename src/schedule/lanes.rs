@@ -268,8 +268,13 @@ impl<T: QueueTypes> Lanes<T> {
             }
         }
         let waiter = at.complete(job, deferred);
-        // If this has failed all of them, the lane stays in its list, and keeps its position.
-        let links = if failed { at.fail_links(deferred) } else { 0 };
+        // If this has failed all of them, the lane stays in its list, and keeps its position. After a
+        // request with a waiter, the lane gets no notice: the caller of `Queue::fail_links` fails them.
+        let links = if failed && waiter.is_none() {
+            at.fail_links(deferred)
+        } else {
+            0
+        };
         if failed || at.begins_with_link() {
             self.requeue(lane, None);
         }

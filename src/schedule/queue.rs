@@ -16,8 +16,9 @@
 //! handles at most [`Lane::STEP`] requests, and returns at most one [`Notice`], which is delivered
 //! after the lock is dropped. The interrupt handler runs such steps. These functions take longer, and
 //! it does not run them: an [abandoned wait](Queue::abandon_wait) searches its lane, with as many
-//! requests as it accepts and threads wait in it; [growing](Queue::grow) moves all lanes; recovery and
-//! [removing a lane](Queue::remove_lane) search the slots.
+//! requests as it accepts and threads wait in it; [growing](Queue::grow) moves all lanes; recovery,
+//! [cancelling](Queue::cancel) and [removing a lane](Queue::remove_lane) search the slots. A transfer
+//! that fails returns the requests of all slots to their lanes, also in the interrupt handler.
 //!
 //! The functions of [`Queue`] are in four files: those for lanes here; those for the engine, which
 //! begin and end transfers, in `turns.rs`; those that cancel requests in `cancel.rs`; those for

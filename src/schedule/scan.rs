@@ -72,6 +72,11 @@ impl Scan {
         self.returned = self.returned.saturating_sub(1);
     }
 
+    /// Records that the request at this position of `scanned`, from 1 on, is taken.
+    pub(super) fn remove_returned_at(&mut self, position: usize) {
+        self.returned -= usize::from(position <= self.returned);
+    }
+
     /// Records that the engine takes a request.
     pub(super) fn begin<T: QueueTypes>(&mut self, job: &Job<T>) {
         self.begun |= job.matches(self.cookie);

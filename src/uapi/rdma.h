@@ -558,7 +558,7 @@ struct rdma_wait {
  * continues to its end, and its completion contains the result. With RDMA_CAP_ABORT
  * it is cancelled, too, unless all of its transfers have begun: it is completed when
  * those have ended, with the number of bytes that they have moved. The requests
- * that are linked to it are completed then, too, and the returned number does not
+ * that are linked to it are completed then, too, and the returned number may not
  * include them. Requests of RDMA_IOC_TRANSFER are not cancelled. Those of commands
  * of io_uring are, if the engine has not begun them.
  *

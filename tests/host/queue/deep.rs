@@ -788,6 +788,66 @@ fn what_was_cancelled_is_not_counted_again() {
     assert_eq!(machine.asked[1].outcome, None);
 }
 
+/// A request that was cancelled while it ran is returned when a call of its lane fails. It is not completed with the call, whose notice is for one
+/// waiter.
+#[test]
+fn a_call_that_fails_does_not_hide_a_cancelled_request() {
+    let mut machine = Machine::new(4, direct(1, 0), 1);
+    machine.cancels_begun = true;
+    machine.call(0, 100, false);
+    machine.batch(0, &[(200_000, 200_000, false)]);
+    machine.post();
+    machine.cancel(0, Some(1));
+    assert_eq!(machine.asked[1].outcome, None);
+    machine.posted.clear();
+    let ended = machine.queue.finish(Err(EIO), 0);
+    assert!(matches!(ended, schedule::Ended::Waiter(_)));
+    deliver(machine.queue.notice_of(ended));
+    assert_eq!(machine.queue.state(machine.lanes[0]).completed, 0);
+    assert!(machine.queue.has_failing());
+    assert!(matches!(machine.queue.fail_links().notice, Some(Notice::Lane(()))));
+    machine.look();
+    assert_eq!(machine.asked[1].outcome, Some(Err(ECANCELED)));
+}
+
+/// A command that is to be issued next, but has no slot yet, is cancelled.
+#[test]
+fn a_command_without_a_slot_is_cancelled() {
+    let mut machine = Machine::new(2, direct(1, 0), 1);
+    machine.cancels_begun = true;
+    machine.batch(0, &[(100, 100, false); 2]);
+    machine.call(0, 100, true);
+    machine.post();
+    assert_eq!(machine.queue.state(machine.lanes[0]).running, 3);
+    machine.cancel(0, Some(2));
+    assert_eq!(machine.asked[2].outcome, Some(Err(ECANCELED)));
+    machine.end(Ok(()));
+    machine.end(Ok(()));
+    assert_eq!(machine.asked[1].outcome, Some(Ok(())));
+}
+
+/// A call that is returned during a scan, and abandoned, leaves no request to be scanned again that was submitted later.
+#[test]
+fn an_abandoned_call_ends_a_scan() {
+    let mut machine = Machine::new(1, direct(1, 0), 2);
+    machine.call(0, 200_000, false);
+    machine.batch(0, &[(100, 100, false); 40]);
+    machine.batch(1, &[(1 << 20, 1 << 20, false)]);
+    for asked in &mut machine.asked[1..=40] {
+        asked.to_cancel = true;
+    }
+    let lane = machine.lanes[0];
+    let mut scan = machine.queue.cancel(lane, None, true).unwrap();
+    machine.one_turn();
+    assert!(machine.queue.cancel_step(lane, &mut scan).more);
+    machine.abandon_wait(0);
+    machine.batch(0, &[(100, 100, false)]);
+    machine.in_steps(|queue, lanes| queue.cancel_step(lanes[0], &mut scan));
+    machine.look();
+    assert_eq!(scan.cancelled, 40);
+    assert_eq!(machine.asked.last().unwrap().outcome, None);
+}
+
 /// With many running transfers, closing answers all callers, and the requests of the engine are aborted.
 #[test]
 fn a_queue_that_closes_with_many_in_flight_answers_all() {
