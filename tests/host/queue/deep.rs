@@ -61,18 +61,21 @@ struct Deep;
 impl QueueTypes for Deep {
     type Request = Request<Memory>;
     type Plan = Direct;
-    type Owner = Silent;
+    type Owner = Noticed;
     type Waiter = Waits;
     type Ring = ring::Memory;
 }
 
-/// The owner of a lane. The test itself checks its state.
-struct Silent;
+/// The owner of a lane: the number of completions in the last notice that was delivered.
+#[derive(Clone, Default)]
+struct Noticed(Rc<Cell<usize>>);
 
-impl LaneOwner<Deep> for Silent {
-    type Notice = ();
+impl LaneOwner<Deep> for Noticed {
+    type Notice = (Self, usize);
     fn completed(&self, _: &Job<Deep>) {}
-    fn notice(&self, _: Change, _: usize) {}
+    fn notice(&self, _: Change, completed: usize) -> Self::Notice {
+        (self.clone(), completed)
+    }
 }
 
 /// A thread or a command that waits for one request.
@@ -97,10 +100,12 @@ impl RequestWaiter<Deep> for Waits {
     }
 }
 
-/// Wakes the waiter of a notice.
+/// Wakes the waiter of a notice, or records that of a lane.
 fn deliver(notice: Option<Notice<Deep>>) {
-    if let Some(Notice::Waiter(waiter)) = notice {
-        assert!(!waiter.woken.replace(true), "woken twice");
+    match notice {
+        Some(Notice::Waiter(waiter)) => assert!(!waiter.woken.replace(true), "woken twice"),
+        Some(Notice::Lane((noticed, completed))) => noticed.0.set(completed),
+        None => {}
     }
 }
 
@@ -136,6 +141,7 @@ struct Machine {
     /// Requests that have begun can be cancelled.
     cancels_begun: bool,
     lanes: Vec<LaneId>,
+    noticed: Vec<Noticed>,
     /// The transfers of the engine, in order: slot, transfer.
     posted: VecDeque<(usize, Vec<Segment>)>,
     next_slot: Option<usize>,
@@ -149,15 +155,17 @@ impl Machine {
     fn new(depth: usize, plan: Direct, lanes: usize) -> Self {
         let mut queue = Queue::<Deep>::new();
         queue.open(plan, Flight::new(depth, u64::MAX).unwrap());
-        let lanes: Vec<_> = (0..lanes)
-            .map(|_| {
+        let noticed: Vec<_> = (0..lanes).map(|_| Noticed::default()).collect();
+        let lanes: Vec<_> = noticed
+            .iter()
+            .map(|noticed| {
                 for _ in 0..2 {
                     if let Some(request) = queue.grow_request() {
                         drop(queue.grow(Growth::new(request).unwrap()));
                     }
                 }
                 let user = queue.add_user().unwrap();
-                queue.add_lane(user, KBox::new(Lane::new(Silent), GFP_KERNEL).unwrap()).ok().unwrap()
+                queue.add_lane(user, KBox::new(Lane::new(noticed.clone()), GFP_KERNEL).unwrap()).ok().unwrap()
             })
             .collect();
         Self {
@@ -170,6 +178,7 @@ impl Machine {
             last: vec![None; lanes.len()],
             served: vec![0; lanes.len()],
             lanes,
+            noticed,
         }
     }
 
@@ -311,6 +320,7 @@ impl Machine {
     fn look(&mut self) {
         for lane in 0..self.lanes.len() {
             let mut completed = self.queue.collect(self.lanes[lane], DEPTH);
+            assert_eq!(self.noticed[lane].0.take(), completed.len(), "completions of lane {lane} without a notice");
             drop(self.queue.free_room(self.lanes[lane], completed.len()));
             while let Some(job) = completed.pop_front() {
                 let number = job.cookie() as usize;
@@ -455,6 +465,13 @@ fn random_operations_on_engines_of_many_slots() {
                 13 if random.below(8) == 0 => machine.reset(),
                 _ => machine.post(),
             }
+        }
+        if seed % 3 == 0 {
+            // A shutdown: the transfers of the engine end.
+            machine.queue.close(ENODEV);
+            let mut cursor = LaneCursor::default();
+            machine.in_steps(|queue, _| queue.fail_batch(&mut cursor));
+            machine.look();
         }
         loop {
             machine.post();
@@ -754,6 +771,7 @@ fn what_a_reset_returns_during_a_scan_is_cancelled_once() {
     assert_eq!(scan.cancelled, 1);
     machine.asked[0].cancelled = true;
     let step = machine.queue.cancel_step(lane, &mut scan);
+    deliver(step.notice);
     assert!(step.more);
     machine.end(Ok(()));
     machine.end(Ok(()));
@@ -805,7 +823,7 @@ fn a_call_that_fails_does_not_hide_a_cancelled_request() {
     deliver(machine.queue.notice_of(ended));
     assert_eq!(machine.queue.state(machine.lanes[0]).completed, 0);
     assert!(machine.queue.has_failing());
-    assert!(matches!(machine.queue.fail_links().notice, Some(Notice::Lane(()))));
+    machine.in_steps(|queue, _| queue.fail_links());
     machine.look();
     assert_eq!(machine.asked[1].outcome, Some(Err(ECANCELED)));
 }
@@ -839,7 +857,9 @@ fn an_abandoned_call_ends_a_scan() {
     let lane = machine.lanes[0];
     let mut scan = machine.queue.cancel(lane, None, true).unwrap();
     machine.one_turn();
-    assert!(machine.queue.cancel_step(lane, &mut scan).more);
+    let step = machine.queue.cancel_step(lane, &mut scan);
+    deliver(step.notice);
+    assert!(step.more);
     machine.abandon_wait(0);
     machine.batch(0, &[(100, 100, false)]);
     machine.in_steps(|queue, lanes| queue.cancel_step(lanes[0], &mut scan));
