@@ -75,6 +75,31 @@ class Rare(Faked, cases.Cases):
         self.driver.collected = lambda: None
         self.assertEqual([item.cookie for item in self.context.wait(4, timeout=0)], list(range(4)))
 
+    def test_an_error_of_a_handler_is_not_that_of_the_wait(self) -> None:
+        def handled() -> None:
+            raise TimeoutError
+
+        self.submitted(1)
+        self.context._collect()
+        self.driver.before[_abi.RDMA_IOC_WAIT] = deque([handled])
+        with self.assertRaises(TimeoutError):
+            self.context.wait(2, timeout=60)
+        self.assertEqual([item.cookie for item in self.context.wait(1, timeout=0)], [0])
+
+    def test_coroutines_share_what_one_of_them_collects(self) -> None:
+        async def main() -> None:
+            self.driver.held = True
+            buffer = self.context.allocate(1)
+            self.context.submit([self.context.request_to_device(buffer, 1, cookie=place) for place in range(2)])
+            first = asyncio.create_task(self.context.wait_async(1, 1))
+            await asyncio.sleep(0)
+            for _ in range(2):
+                self.driver.step(self.context.fileno())
+            found = await self.context.wait_async(1, 1) + await asyncio.wait_for(first, 10)
+            self.assertEqual([item.cookie for item in found], [0, 1])
+
+        asyncio.run(main())
+
     def test_interrupted_transfers_are_repeated_without_most_signals(self) -> None:
         blocked = []
         look = lambda: blocked.append(signal.pthread_sigmask(signal.SIG_BLOCK, []))  # noqa: E731
@@ -319,6 +344,34 @@ class Registered(Faked, registered_cases.Registered):
         with mock.patch.object(_registered, "_LONGEST_TRANSFER_S", 0.1):
             self.context.close()
         self.assertTrue(self.is_kept(memory))
+
+    def test_a_transfer_may_access_it_after_it_has_failed_for_the_removal(self) -> None:
+        def removed() -> None:
+            raise fake.fail(errno.ENODEV)
+
+        memory = bytearray(4096)
+        buffer = self.context.register(memory)
+        self.driver.before[_abi.RDMA_IOC_TRANSFER] = deque([removed])
+        with self.assertRaisesRegex(OSError, "has been removed"):
+            self.context.from_device(buffer)
+        self.driver.remove()
+        buffer.free()
+        with mock.patch.object(_registered, "_LONGEST_TRANSFER_S", 0.1):
+            self.context.close()
+        self.assertTrue(self.is_kept(memory))
+
+    def test_an_error_of_a_signal_handler_is_not_that_of_a_transfer(self) -> None:
+        def handled() -> None:
+            raise TimeoutError
+
+        memory = bytearray(4096)
+        buffer = self.context.register(memory)
+        self.driver.before[_abi.RDMA_IOC_TRANSFER] = deque([handled])
+        with self.assertRaises(TimeoutError):
+            self.context.from_device(buffer)
+        buffer.free()
+        self.context.close()
+        self.assertFalse(self.is_kept(memory))
 
     def test_a_transfer_that_has_ended_does_not_access_it_after_the_removal(self) -> None:
         memory = bytearray(4096)

@@ -69,6 +69,11 @@ class Awaited:
         if future is not None:
             _soon(future, _finish, completion)
 
+    def wake(self) -> None:
+        """Let all coroutines in `next` continue, because completions have been collected. From any thread."""
+        for waiter in list(self._waiters):
+            _soon(waiter, _finish, None)
+
     def close(self, context: Context) -> None:
         """Fail all requests that coroutines await, because the context is about to be closed."""
         if self._process == os.getpid():  # a child of fork(2) shares what its parent's event loop watches

@@ -242,8 +242,8 @@ class Context:
         while len(self._kept) < maximum:
             try:
                 self._collect(max(minimum - len(self._kept), 0), maximum - len(self._kept), deadline)
-            except OSError:
-                if not self._kept:
+            except OSError as error:
+                if not self._kept or error.errno is None:  # that of a signal handler
                     raise
                 break
             if len(self._kept) >= minimum or time.monotonic_ns() >= deadline:
@@ -328,8 +328,8 @@ class Context:
                     # signals, because a timer of less than the time of a transfer would interrupt each attempt.
                     with _signals_blocked():
                         self._transfer_again(raw)
-            except TimeoutError:
-                self._registered.stuck = True
+            except TimeoutError as error:
+                self._registered.stuck |= error.errno == errno.ETIMEDOUT  # without a number, it is that of a signal handler
                 raise
 
     def _transfer_again(self, raw: _abi.rdma_request) -> None:
@@ -382,15 +382,19 @@ class Context:
                 self._registered.sweep(self)
             raise
         finally:
+            collected = False
             for raw in array:
                 if raw.reserved:
                     break
+                collected = True
                 self._registered.stuck |= raw.status == -errno.ETIMEDOUT
                 completion = Completion(raw.cookie, raw.bytes, -raw.status)
                 if completion.cookie < FIRST_AWAITED:
                     self._kept.append(completion)
                 elif self._coroutines is not None:
                     self._coroutines.deliver(completion)
+            if collected and self._coroutines is not None:
+                self._coroutines.wake()
         self._registered.sweep(self)
 
     def _take(self, maximum: int) -> list[Completion]:

@@ -53,8 +53,10 @@ class Registered:
         self._transfers.add(transfer)
         try:
             yield
-        except OSError:
-            self._transfers.discard(transfer)
+        except OSError as error:
+            # An unbind fails calls before the engine has ended their transfers. An exception without a number is that of a signal handler.
+            if error.errno is not None and error.errno != errno.ENODEV:
+                self._transfers.discard(transfer)
             raise
         else:
             self._transfers.discard(transfer)
