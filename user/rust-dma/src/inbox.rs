@@ -7,6 +7,7 @@
 
 use std::{
     os::fd::BorrowedFd,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{
         Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -59,7 +60,7 @@ impl Inbox {
         let result = change(&mut state);
         let woken = state.take_woken();
         drop(state);
-        woken.into_iter().for_each(Waker::wake);
+        wake_all(woken);
         result
     }
 
@@ -117,6 +118,7 @@ impl Inbox {
     ) -> Option<R> {
         // Whether there is a ring does not change while a request can be waited for.
         let has_ring = self.lock().has_ring();
+        let mut successor = Successor { inbox: self, is_needed: true };
         loop {
             let mut completions = [abi::rdma_completion::default(); AT_ONCE];
             let collected = if has_ring {
@@ -135,6 +137,7 @@ impl Inbox {
                     // The next collector is one of the threads that have just been woken, or a task whose waker is called.
                     state.collecting = false;
                     state.wake_all();
+                    successor.is_needed = false;
                 }
                 over.then_some(result)
             });
@@ -181,6 +184,40 @@ impl Inbox {
             state.readers -= 1;
             state.wake_all();
         });
+    }
+}
+
+/// Lets another thread collect if this one panics, which wakers can make it do.
+struct Successor<'a> {
+    inbox: &'a Inbox,
+    is_needed: bool,
+}
+
+impl Drop for Successor<'_> {
+    fn drop(&mut self) {
+        if self.is_needed {
+            let mut state = self.inbox.lock();
+            state.collecting = false;
+            state.wake_all();
+            let woken = state.take_woken();
+            self.inbox.changed.notify_all();
+            drop(state);
+            // A second panic would end the process.
+            let _ = catch_unwind(AssertUnwindSafe(|| wake_all(woken)));
+        }
+    }
+}
+
+/// Wakes tasks. If a waker panics, the others are woken before the panic continues.
+fn wake_all(wakers: Vec<Waker>) {
+    let mut panic = None;
+    for waker in wakers {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+            panic.get_or_insert(payload);
+        }
+    }
+    if let Some(payload) = panic {
+        resume_unwind(payload);
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     fs,
     future::Future,
     pin::{Pin, pin},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, mpsc},
     task::{Context as Task, Poll, Wake, Waker},
     thread::{self, Thread},
     time::{Duration, Instant},
@@ -219,6 +219,29 @@ fn wakers_drop_requests_of_the_same_context() {
     poll_once(future.as_mut(), Dropper::new(submit(&context)));
     drop(future);
     submit(&context).wait().unwrap();
+}
+
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        panic!("on purpose");
+    }
+}
+
+/// The thread that collects ends when a waker panics. Another one takes over, and the other tasks of the same step are woken.
+#[test]
+fn a_waker_that_panics_stops_no_other() {
+    let context = Context::open("/dev/rdma0").unwrap();
+    let (first, second, third) = (submit(&context), submit(&context), submit(&context));
+    let (mut first, mut second) = (pin!(first), pin!(second));
+    assert!(first.as_mut().poll(&mut Task::from_waker(&Waker::from(Arc::new(Panics)))).is_pending());
+    assert!(second.as_mut().poll(&mut Task::from_waker(Waker::noop())).is_pending());
+    let (done, is_done) = mpsc::channel();
+    thread::spawn(move || done.send(third.wait().is_ok()));
+    assert_eq!(is_done.recv_timeout(Duration::from_secs(10)), Ok(true));
+    block_on(first).unwrap();
+    block_on(second).unwrap();
 }
 
 /// CPU time of this process.
