@@ -95,7 +95,8 @@ impl Sink {
                 file.set_len(length).and_then(|()| storage::store(file)).and_then(|()| whole.finish())
             }
             Kind::Place(file) => file.set_len(length).and_then(|()| storage::store(&file)),
-            Kind::Stream(_) => Ok(()),
+            // Nothing to store for a pipe, but for a block device, or a file that was opened by a shell.
+            Kind::Stream(file) => storage::store(&file),
         };
         done.map_err(Failure::system(self.name))
     }

@@ -137,11 +137,13 @@ impl Source {
 /// Finds the next data of a file, and seeks to it; returns the size of the hole before it, up to the end if there is
 /// none. File systems without support for holes report none (lseek(2)).
 fn next_data(file: &File, place: &mut Place) -> Result<u64, Errno> {
+    // Before the data is looked for: what is appended after that is no hole.
+    let size = seek(file, SeekFrom::End(0))?;
     let data = match seek(file, SeekFrom::Data(place.now)) {
         Ok(data) => data,
         Err(Errno::NXIO) => {
             // No data: a hole up to the end, if it is not empty.
-            let end = seek(file, SeekFrom::End(0))?.max(place.now);
+            let end = size.max(place.now);
             seek(file, SeekFrom::Start(end))?;
             return Ok(end - std::mem::replace(&mut place.now, end));
         }
