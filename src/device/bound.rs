@@ -59,6 +59,8 @@ impl BoundDevice for BoundEngines {
         for engine in engines {
             if engine.stop() == Stopped::No {
                 step = Teardown::Stuck;
+                // Before its requests fail: programs may then use registered memory again.
+                engine.clear_master();
                 engine.keep_memory();
             }
         }

@@ -62,7 +62,9 @@ inline stop() {
 #endif
 	stop_hardware();
 	if
-	:: is_running -> keep_memory()
+	:: is_running ->
+		is_master = false;	/* src/device/engine.rs: clear_master */
+		keep_memory()
 	:: else
 	fi;
 	is_master = false;	/* src/device/engine.rs: clear_master */
