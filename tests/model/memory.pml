@@ -24,7 +24,7 @@ inline leave() {
 /* src/kernel_ext/sync/gate.rs: close */
 inline close_gate() {
 	is_open = false;
-#ifndef KUNIT_GUARD
+#ifndef KUNIT_GATE
 	inside == 0	/* SRCU */
 #endif
 }
@@ -122,7 +122,7 @@ inline insert(v) {
 
 /* src/kernel_ext/mm/vma.rs: fault, and src/kernel_ext/mm/shared_memory.rs: with_layout */
 inline fault(v) {
-#ifdef G02_FAULT_OUTSIDE_THE_GUARD
+#ifdef G02_FAULT_OUTSIDE_THE_GATE
 	d_step { insert(v) }
 #else
 	d_step { enter() }
