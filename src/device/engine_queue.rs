@@ -17,10 +17,13 @@ use crate::{
     kernel_ext::sync::clock,
     memory::pool::Pool,
     schedule::{
+        AbandonedWait,
         Growth,
         LaneCursor,
+        LaneId,
         Step,
-        UserId, //
+        UserId,
+        WaiterId, //
     }, //
 };
 use kernel::{
@@ -148,6 +151,11 @@ impl EngineQueue {
                 return Ok(id);
             }
         }
+    }
+
+    /// Detaches a request of a lane from its waiter, which stops waiting.
+    pub(super) fn abandon_wait(&self, lane: LaneId, id: WaiterId) -> AbandonedWait<Types> {
+        self.state.lock().queue.abandon_wait(lane, id)
     }
 
     /// Closes the queue: waiting and new requests fail with `error`.

@@ -71,12 +71,7 @@ impl Client {
     }
 
     fn abandon_command(&self, waiter: &CommandState, id: WaiterId) {
-        let abandoned = self
-            .engine_queue
-            .state
-            .lock()
-            .queue
-            .abandon_wait(self.id, id);
+        let abandoned = self.engine_queue.abandon_wait(self.id, id);
         match abandoned {
             // The answer ends the command.
             AbandonedWait::Ended => {}

@@ -100,7 +100,7 @@ impl JobCache {
     }
 
     /// Puts back a blank job and a waiter that has been answered.
-    pub(super) fn put_from_sync(&self, blank: Entry<Job>, waiter: Arc<ThreadWaiter<Types>>) {
+    pub(super) fn put_with_waiter(&self, blank: Entry<Job>, waiter: Arc<ThreadWaiter<Types>>) {
         // If the queue has not dropped its reference yet, the waiter is not cached.
         let waiter = Arc::into_unique_or_drop(waiter);
         let mut spare = self.spare.lock();

@@ -74,7 +74,7 @@ impl Client {
             Answer::Ended(mut job) => {
                 let outcome = job.outcome();
                 job.clear();
-                self.jobs.put_from_sync(job, waiter);
+                self.jobs.put_with_waiter(job, waiter);
                 outcome
             }
             Answer::Failed(error) => Err(error),
@@ -83,12 +83,7 @@ impl Client {
 
     /// Stops waiting for a request because of a signal. Returns the result of the call.
     fn abandon_wait(&self, waiter: Arc<ThreadWaiter<Types>>, id: WaiterId) -> Result {
-        let abandoned = self
-            .engine_queue
-            .state
-            .lock()
-            .queue
-            .abandon_wait(self.id, id);
+        let abandoned = self.engine_queue.abandon_wait(self.id, id);
         match abandoned {
             AbandonedWait::Ended => match waiter.take_answer() {
                 Some(answer) => self.outcome(answer, waiter),
