@@ -151,8 +151,8 @@ impl<T: QueueTypes> Queue<T> {
 
     /// Cancels the request of a lane of which transfers are still to be issued, if it has this cookie,
     /// and is not that of a command that has begun. There is at most one, because the requests of a
-    /// lane are executed in order. Returns whether the engine has transfers of it, after which it is completed.
-    /// Otherwise it waits in its lane again, where the scan cancels it.
+    /// lane are executed in order. Returns whether the engine has transfers of it: it is completed
+    /// when these have ended. Otherwise it waits in its lane again, where the scan cancels it.
     fn cancel_begun(&mut self, lane: LaneId, cookie: Option<u64>) -> bool {
         let wanted = |active: &Active<T>| {
             active.matches(lane, cookie)
