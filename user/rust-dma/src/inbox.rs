@@ -196,14 +196,13 @@ struct Successor<'a> {
 impl Drop for Successor<'_> {
     fn drop(&mut self) {
         if self.is_needed {
-            let mut state = self.inbox.lock();
-            state.collecting = false;
-            state.wake_all();
-            let woken = state.take_woken();
-            self.inbox.changed.notify_all();
-            drop(state);
+            let hand_over = |state: &mut State| {
+                state.collecting = false;
+                state.wake_all();
+                self.inbox.changed.notify_all();
+            };
             // A second panic would end the process.
-            let _ = catch_unwind(AssertUnwindSafe(|| wake_all(woken)));
+            let _ = catch_unwind(AssertUnwindSafe(|| self.inbox.with(hand_over)));
         }
     }
 }
