@@ -100,8 +100,6 @@ class Awaited:
         except OSError as error:
             self._fail(context, error)
             return
-        for waiter in self._waiters:
-            _finish(waiter, None)
         self._ignore_if_idle(context)
 
     def _ignore_if_idle(self, context: Context) -> None:
