@@ -58,6 +58,8 @@ impl Context {
     ///
     /// # Safety
     ///
+    /// All requests that were submitted on this open file must have been completed, and their completions collected.
+    ///
     /// As long as the context exists, nothing else may make calls on this open file, in this process or in another one, except read(2),
     /// write(2), poll(2) and `RDMA_IOC_DEVICE_INFO`. That includes a second `Context` of a duplicated descriptor: clone the context instead.
     /// In particular, nothing else may

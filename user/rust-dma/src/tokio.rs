@@ -3,6 +3,7 @@
 use std::{
     future, io,
     ops::Deref,
+    os::fd::{AsFd, OwnedFd},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,7 +12,7 @@ use std::{
 
 use ::tokio::{io::unix::AsyncFd, task::JoinHandle};
 
-use crate::{Context, Failed, Pending, Request, sys};
+use crate::{Context, Failed, Pending, Request, shared::Shared, sys};
 
 /// A context whose completions are collected by a task of a runtime.
 ///
@@ -52,16 +53,17 @@ impl AsyncContext {
     ///
     /// # Errors
     ///
-    /// Errors of epoll(7).
+    /// Errors of epoll(7), and of dup(2).
     ///
     /// # Panics
     ///
     /// Outside of a runtime, or if it has no I/O driver.
     pub fn new(context: Context) -> io::Result<Self> {
-        let file = sys::readiness(context.clone())?;
+        let file = sys::readiness(context.as_fd())?;
         let reading = Arc::new(Reading { context: context.clone(), ended: AtomicBool::new(false) });
         context.shared.inbox().reader_begins();
-        let reader = ::tokio::spawn(read(file, EndOnDrop(Arc::clone(&reading))));
+        let shared = Arc::clone(&context.shared);
+        let reader = ::tokio::spawn(read(file, shared, EndOnDrop(Arc::clone(&reading))));
         Ok(Self { context, reading, reader })
     }
 
@@ -85,12 +87,11 @@ impl AsyncContext {
 }
 
 /// Collects whenever there are completions, until the runtime or the device is gone.
-async fn read(file: AsyncFd<Context>, _end: EndOnDrop) {
+async fn read(file: AsyncFd<OwnedFd>, shared: Arc<Shared>, _end: EndOnDrop) {
     while let Ok(mut guard) = file.readable().await {
         let is_gone = guard.ready().is_read_closed();
         // Before collecting: later completions make the file readable again.
         guard.clear_ready();
-        let shared = &file.get_ref().shared;
         // In a child of fork(2), the completions are the parent's. The task must not end: the two processes share an epoll instance, from
         // which it would remove the file.
         if shared.is_inherited() {

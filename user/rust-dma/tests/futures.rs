@@ -34,6 +34,15 @@ async fn there_and_back() {
     assert!(buffer.iter().all(|&byte| byte == 42));
 }
 
+#[tokio::test]
+async fn two_readers_of_one_context() {
+    let first = open();
+    let second = AsyncContext::new(Context::clone(&first)).unwrap();
+    drop(first);
+    let buffer = second.allocate(4096).unwrap();
+    second.run(Request::to_device(buffer, .., 0)).await.unwrap();
+}
+
 /// Many tasks on one context, some of which are dropped, and a thread that waits in the kernel: each gets its own completion.
 async fn all_together() {
     let context = Arc::new(open());

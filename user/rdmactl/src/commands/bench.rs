@@ -41,22 +41,22 @@ fn text(report: &Report) -> String {
         vec![
             (*operation).to_owned(),
             point.bytes.to_string(),
-            ms(point.least_us),
+            ms(point.min_us),
             ms(point.median_us),
-            ms(point.most_us),
+            ms(point.max_us),
             rate(point.bytes_per_second),
         ]
     });
-    let latencies = output::table(&["REQUEST", "BYTES", "LEAST ms", "MEDIAN ms", "MOST ms", "RATE"], rows);
+    let latencies = output::table(&["REQUEST", "BYTES", "MIN ms", "MEDIAN ms", "MAX ms", "RATE"], rows);
     let rows = measured.calls.iter().map(|call| {
         vec![
             call.call.to_owned(),
-            format!("{:.2}", call.least_us),
+            format!("{:.2}", call.min_us),
             format!("{:.2}", call.median_us),
-            format!("{:.2}", call.most_us),
+            format!("{:.2}", call.max_us),
         ]
     });
-    let calls = output::table(&["CALL", "LEAST µs", "MEDIAN µs", "MOST µs"], rows);
+    let calls = output::table(&["CALL", "MIN µs", "MEDIAN µs", "MAX µs"], rows);
     format!("{}, Linux {}, rounds: {}\n\n{latencies}\n\n{calls}", report.device, report.kernel, report.rounds)
 }
 

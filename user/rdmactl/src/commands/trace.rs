@@ -32,15 +32,18 @@ pub fn run(arguments: &Trace, output: &Output) -> Result<ExitCode, Failure> {
     };
     let deadline = arguments.seconds.map(|seconds| Instant::now() + Duration::from_secs_f64(seconds));
     let mut left = arguments.count.unwrap_or(u64::MAX);
-    let mut last = false;
+    let (mut last, mut more) = (false, false);
     while left > 0 && !last {
+        let interval = if more { Duration::ZERO } else { INTERVAL };
         let time =
-            deadline.map_or(INTERVAL, |deadline| INTERVAL.min(deadline.saturating_duration_since(Instant::now())));
+            deadline.map_or(interval, |deadline| interval.min(deadline.saturating_duration_since(Instant::now())));
         last = interrupt::sleep(time).is_some() || deadline.is_some_and(|deadline| Instant::now() >= deadline);
         if let Some(command) = &mut command {
             last |= command.has_ended()?;
         }
-        for line in instance.lines()? {
+        let arrived = instance.lines()?;
+        more = arrived.more;
+        for line in arrived.lines {
             if let Some(lost) = event::lost(&line) {
                 output::warn(&format!("events are missing: {lost}"));
             }

@@ -47,11 +47,11 @@ pub struct Point {
     /// Size of each.
     pub bytes: usize,
     /// The shortest time.
-    pub least_us: f64,
+    pub min_us: f64,
     /// The median.
     pub median_us: f64,
     /// The longest.
-    pub most_us: f64,
+    pub max_us: f64,
     /// At the median.
     pub bytes_per_second: f64,
 }
@@ -62,11 +62,11 @@ pub struct Call {
     /// Its name.
     pub call: &'static str,
     /// The shortest time.
-    pub least_us: f64,
+    pub min_us: f64,
     /// The median.
     pub median_us: f64,
     /// The longest.
-    pub most_us: f64,
+    pub max_us: f64,
 }
 
 /// Measures everything.
@@ -136,7 +136,7 @@ impl<F: Fn(Error) -> Failure> Bench<'_, F> {
             let median_us = median(&times);
             #[expect(clippy::cast_precision_loss, reason = "a rate, for people")]
             let bytes_per_second = bytes as f64 / (median_us.max(1e-3) / 1e6);
-            Ok(Point { bytes, least_us: times[0], median_us, most_us: times[times.len() - 1], bytes_per_second })
+            Ok(Point { bytes, min_us: times[0], median_us, max_us: times[times.len() - 1], bytes_per_second })
         };
         let points = sizes.iter().map(point).collect::<Result<_, Failure>>()?;
         Ok(Series { operation, points })
@@ -144,7 +144,7 @@ impl<F: Fn(Error) -> Failure> Bench<'_, F> {
 
     fn call(&self, call: &'static str, once: impl Fn() -> Result<Duration, Error>) -> Result<Call, Failure> {
         let times = self.times(call.to_owned(), once)?;
-        Ok(Call { call, least_us: times[0], median_us: median(&times), most_us: times[times.len() - 1] })
+        Ok(Call { call, min_us: times[0], median_us: median(&times), max_us: times[times.len() - 1] })
     }
 
     /// Repeats it; returns the times in microseconds, sorted.

@@ -22,7 +22,7 @@ fn picture_of(to: &mut String, title: &str, latency: &[Series]) -> Result<(), Bo
     let area = SVGBackend::with_string(to, (800, 480)).into_drawing_area();
     area.fill(&WHITE)?;
     let points = || latency.iter().flat_map(|series| &series.points);
-    let longest = points().map(|point| point.most_us / 1000.0).fold(0.0, f64::max);
+    let longest = points().map(|point| point.max_us / 1000.0).fold(0.0, f64::max);
     let largest = points().map(size).fold(2.0, f64::max);
     let mut chart = ChartBuilder::on(&area)
         .caption(title, ("sans-serif", 20))
@@ -33,7 +33,7 @@ fn picture_of(to: &mut String, title: &str, latency: &[Series]) -> Result<(), Bo
     chart
         .configure_mesh()
         .x_desc("bytes of a request")
-        .y_desc("ms from submission to completion (median; bars: least and most)")
+        .y_desc("ms from submission to completion (median; bars: minimum and maximum)")
         .x_label_formatter(&|bytes| format!("{bytes:.0}"))
         .draw()?;
     // Each thinner than the one below it, because equal lines overlap.
@@ -44,8 +44,8 @@ fn picture_of(to: &mut String, title: &str, latency: &[Series]) -> Result<(), Bo
             .label(series.operation)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 20, y)], colour.stroke_width(width)));
         chart.draw_series(series.points.iter().map(|point| {
-            let (least, median, most) = (point.least_us / 1000.0, point.median_us / 1000.0, point.most_us / 1000.0);
-            ErrorBar::new_vertical(size(point), least, median, most, colour.filled(), 6)
+            let (min, median, max) = (point.min_us / 1000.0, point.median_us / 1000.0, point.max_us / 1000.0);
+            ErrorBar::new_vertical(size(point), min, median, max, colour.filled(), 6)
         }))?;
     }
     chart

@@ -18,6 +18,16 @@ use crate::{cli::Trace, device, failure::Failure, interrupt::Guard};
 /// The directory of the kernel's tracing.
 const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
+/// The number of bytes that are read before the lines are printed, also while events are recorded faster than they are read.
+const AT_ONCE: usize = 4 << 20;
+
+/// Lines of events.
+pub struct Lines {
+    pub lines: Vec<String>,
+    /// Others may have arrived.
+    pub more: bool,
+}
+
 /// An instance of the kernel's tracing; removed when dropped, or by a signal.
 pub struct Instance {
     path: PathBuf,
@@ -88,10 +98,10 @@ impl Instance {
             .map_err(Failure::system(path.strip_prefix(&self.path).unwrap_or(path).display().to_string()))
     }
 
-    /// The complete lines that have arrived.
-    pub fn lines(&mut self) -> Result<Vec<String>, Failure> {
+    /// The complete lines that have arrived, up to a number of bytes.
+    pub fn lines(&mut self) -> Result<Lines, Failure> {
         let mut bytes = [0; 4096];
-        loop {
+        while self.rest.len() < AT_ONCE {
             let Some(pipe) = &mut *lock(&self.pipe) else { break };
             match pipe.read(&mut bytes) {
                 Ok(0) => break,
@@ -101,9 +111,10 @@ impl Instance {
                 Err(error) => return Err(Failure::system("trace_pipe")(error)),
             }
         }
+        let more = self.rest.len() >= AT_ONCE;
         let end = self.rest.iter().rposition(|&byte| byte == b'\n').map_or(0, |place| place + 1);
         let lines: Vec<_> = self.rest.drain(..end).collect();
-        Ok(String::from_utf8_lossy(&lines).lines().map(str::to_owned).collect())
+        Ok(Lines { lines: String::from_utf8_lossy(&lines).lines().map(str::to_owned).collect(), more })
     }
 }
 
