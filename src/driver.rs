@@ -98,8 +98,8 @@ pub(crate) fn check_parameters() -> Result {
         ),
     ] {
         if !valid.contains(&value) {
-            let (least, most) = (valid.start(), valid.end());
-            pr_err!("{name}={value} is not within {least} and {most}\n");
+            let (min, max) = (valid.start(), valid.end());
+            pr_err!("{name}={value} is not within {min} and {max}\n");
             return Err(EINVAL);
         }
     }
@@ -197,8 +197,8 @@ fn idle_hardware<'bound>(
     let hardware = Hardware::all(model, pdev)?;
     for engine in &hardware {
         // A transfer that was started before the probe must not write to memory of this driver.
-        let most_ms = engine.abilities().overdue_ms;
-        engine.wait_idle(most_ms).map_err(|e| {
+        let timeout_ms = engine.abilities().overdue_ms;
+        engine.wait_idle(timeout_ms).map_err(|e| {
             probe_error(
                 pdev,
                 "a transfer that was started before the probe does not end",

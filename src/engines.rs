@@ -101,11 +101,11 @@ impl<B: Backing> Plan<Request<B>> for HardwarePlan {
         request: &Request<B>,
         issued: u64,
         stage: &mut Self::Stage,
-        most: u64,
+        max_cost: u64,
     ) -> Option<Cut<Transfer>> {
         match self {
-            Self::Edu(plan) => plan.cut(request, issued, stage, most),
-            Self::Ioat(plan) => plan.cut(request, issued, &mut (), most),
+            Self::Edu(plan) => plan.cut(request, issued, stage, max_cost),
+            Self::Ioat(plan) => plan.cut(request, issued, &mut (), max_cost),
         }
     }
 
@@ -210,8 +210,8 @@ impl DmaEngine for Hardware<'_> {
         dispatch!(self, engine => engine.examine(slot))
     }
 
-    fn wait_idle(&self, most_ms: u32) -> Result {
-        dispatch!(self, engine => engine.wait_idle(most_ms))
+    fn wait_idle(&self, timeout_ms: u32) -> Result {
+        dispatch!(self, engine => engine.wait_idle(timeout_ms))
     }
 
     fn abort(&self) -> Result {

@@ -248,12 +248,12 @@ impl DmaEngine for Edu<'_> {
         }
     }
 
-    fn wait_idle(&self, most_ms: u32) -> Result {
+    fn wait_idle(&self, timeout_ms: u32) -> Result {
         let progress = read_poll_timeout(
             || Ok(self.progress(0)),
             |progress| *progress != Progress::Running,
             Delta::from_millis(i64::from(POLL_INTERVAL_MS)),
-            Delta::from_millis(i64::from(most_ms)),
+            Delta::from_millis(i64::from(timeout_ms)),
         )?;
         match progress {
             Progress::Gone => Err(ENODEV),

@@ -97,12 +97,12 @@ pub(crate) trait DmaEngine {
         self.progress(slot)
     }
 
-    /// Sleeps until the engine has no transfer, for at most `most_ms` milliseconds.
+    /// Sleeps until the engine has no transfer, for at most `timeout_ms` milliseconds.
     ///
     /// # Errors
     ///
     /// [`ETIMEDOUT`] if it still has a transfer, [`ENODEV`] if the device is gone.
-    fn wait_idle(&self, most_ms: u32) -> Result;
+    fn wait_idle(&self, timeout_ms: u32) -> Result;
 
     /// Stops all transfers. None of them accesses memory after this.
     ///

@@ -70,7 +70,7 @@ const SKYLAKE: u16 = 0x2021;
 const BROADWELL: RangeInclusive<u16> = 0x6f50..=0x6f53;
 
 /// The largest number of channels of a device: bits of the register ATTENTION.
-const MOST_CHANNELS: usize = 32;
+const MAX_CHANNELS: usize = 32;
 
 /// No transfers are posted while those in the slots have this many bytes or more. These take 1 ms at
 /// 2 GB/s.
@@ -117,7 +117,7 @@ impl<'bound> IoatDevice<'bound> {
         let channels = u8::from(bar.read(regs::CHANNEL_COUNT)) as usize;
         let is_known = VERSIONS.contains(&version)
             || (pdev.device_id() == SKYLAKE && version.0 == 3 && version.1 >= 2);
-        if !is_known || !(1..=MOST_CHANNELS).contains(&channels) {
+        if !is_known || !(1..=MAX_CHANNELS).contains(&channels) {
             let (major, minor) = version;
             dev_err!(
                 pdev,
@@ -437,12 +437,12 @@ impl DmaEngine for Ioat<'_> {
         }
     }
 
-    fn wait_idle(&self, most_ms: u32) -> Result {
+    fn wait_idle(&self, timeout_ms: u32) -> Result {
         read_poll_timeout(
             || Ok(self.is_active()),
             |active| !active,
             Delta::from_micros(100),
-            Delta::from_millis(i64::from(most_ms)),
+            Delta::from_millis(i64::from(timeout_ms)),
         )?;
         self.status().map(drop).ok_or(ENODEV)
     }

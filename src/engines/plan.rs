@@ -52,13 +52,14 @@ pub(crate) trait Plan<R> {
     fn quantum(&self) -> u64;
 
     /// Returns the transfer of `request` that follows its first `issued` bytes. Its cost is at most
-    /// `most`, unless the engine has no smaller transfer. Returns [`None`] at the end of the request.
+    /// `max_cost`, unless the engine has no smaller transfer. Returns [`None`] at the end of the
+    /// request.
     fn cut(
         &mut self,
         request: &R,
         issued: u64,
         stage: &mut Self::Stage,
-        most: u64,
+        max_cost: u64,
     ) -> Option<Cut<Self::Transfer>>;
 
     /// Records that the effects of earlier transfers on the device are unknown.

@@ -39,11 +39,11 @@ impl DeviceRange {
         Some(Self { offset: 0, length })
     }
 
-    /// The range without its first `done` bytes, cut to at most `most` bytes.
+    /// The range without its first `done` bytes, cut to at most `max` bytes.
     ///
     /// Returns [`None`] if nothing is left.
-    pub(crate) fn remainder(self, done: u64, most: u64) -> Option<Self> {
-        let length = self.length.checked_sub(done)?.min(most);
+    pub(crate) fn remainder(self, done: u64, max: u64) -> Option<Self> {
+        let length = self.length.checked_sub(done)?.min(max);
 
         // INVARIANT: a part of a range that is inside the device memory, and not empty.
         (length > 0).then_some(Self {

@@ -216,7 +216,7 @@ static enum rdma_pending_signal rdma_signal_effect(int sig)
 /* The caller must hold the siglock. */
 static enum rdma_pending_signal rdma_pending_signal(void)
 {
-	enum rdma_pending_signal most = RDMA_PENDING_NOTHING;
+	enum rdma_pending_signal effect = RDMA_PENDING_NOTHING;
 	sigset_t set;
 	int sig;
 
@@ -226,7 +226,7 @@ static enum rdma_pending_signal rdma_pending_signal(void)
 		return RDMA_PENDING_SIGNAL;
 	/* Another thread has dequeued the signal that stops the process. */
 	if (!current->ptrace && (current->jobctl & JOBCTL_STOP_PENDING))
-		most = RDMA_PENDING_STOP;
+		effect = RDMA_PENDING_STOP;
 	sigorsets(&set, &current->pending.signal,
 		  &current->signal->shared_pending.signal);
 	sigandnsets(&set, &set, &current->blocked);
@@ -234,9 +234,9 @@ static enum rdma_pending_signal rdma_pending_signal(void)
 		if (!sigismember(&set, sig))
 			continue;
 		sigdelset(&set, sig);
-		most = max(most, rdma_signal_effect(sig));
+		effect = max(effect, rdma_signal_effect(sig));
 	}
-	return most;
+	return effect;
 }
 
 /* signal.rs */

@@ -211,9 +211,9 @@ impl<T: QueueTypes> Lane<T> {
         self.owner.notice(change, self.uncollected())
     }
 
-    /// Reserves room for at most `most` requests, and returns for how many.
-    pub(super) fn reserve(&mut self, most: usize) -> usize {
-        let granted = most.min(DEPTH.saturating_sub(self.taken()));
+    /// Reserves room for at most `max` requests, and returns for how many.
+    pub(super) fn reserve(&mut self, max: usize) -> usize {
+        let granted = max.min(DEPTH.saturating_sub(self.taken()));
         self.reserved += granted;
         granted
     }
@@ -400,13 +400,13 @@ impl<T: QueueTypes> Lane<T> {
         self.blank.push_back(job);
     }
 
-    /// Takes completions: all, or a few if there are more than `most`. The caller
+    /// Takes completions: all, or a few if there are more than `max`. The caller
     /// [frees](Self::free_room) their room after delivery.
-    pub(super) fn collect(&mut self, most: usize) -> Fifo<Job<T>> {
-        if self.completed.len() <= most {
+    pub(super) fn collect(&mut self, max: usize) -> Fifo<Job<T>> {
+        if self.completed.len() <= max {
             core::mem::replace(&mut self.completed, Fifo::new())
         } else {
-            self.completed.take_front(most.min(Self::STEP))
+            self.completed.take_front(max.min(Self::STEP))
         }
     }
 

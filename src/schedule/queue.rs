@@ -229,9 +229,9 @@ impl<T: QueueTypes> Queue<T> {
         state
     }
 
-    /// Reserves room for at most `most` requests in a lane, and returns for how many.
-    pub(crate) fn reserve(&mut self, lane: LaneId, most: usize) -> usize {
-        self.lanes.get_mut(lane).map_or(0, |at| at.reserve(most))
+    /// Reserves room for at most `max` requests in a lane, and returns for how many.
+    pub(crate) fn reserve(&mut self, lane: LaneId, max: usize) -> usize {
+        self.lanes.get_mut(lane).map_or(0, |at| at.reserve(max))
     }
 
     /// Releases the room of completions that were delivered.
@@ -367,11 +367,11 @@ impl<T: QueueTypes> Queue<T> {
         self.closed.or(self.stuck.then_some(EIO))
     }
 
-    /// Takes completions from a lane: all, or a few if there are more than `most`. The caller
+    /// Takes completions from a lane: all, or a few if there are more than `max`. The caller
     /// [frees](Self::free_room) their room after delivery.
-    pub(crate) fn collect(&mut self, lane: LaneId, most: usize) -> Fifo<Job<T>> {
+    pub(crate) fn collect(&mut self, lane: LaneId, max: usize) -> Fifo<Job<T>> {
         let at = self.lanes.get_mut(lane);
-        at.map_or(Fifo::new(), |at| at.collect(most))
+        at.map_or(Fifo::new(), |at| at.collect(max))
     }
 
     /// Puts completions back that could not be delivered, before all others.

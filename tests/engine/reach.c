@@ -2,7 +2,7 @@
 /* Each bus address that the device gets is within its range, and a wider range is used. Read from the device's registers. */
 #include "registers.h"
 
-enum { MOST = 100, SIZE = 4 << 20 };
+enum { MAX = 100, SIZE = 4 << 20 };
 
 FIXTURE(reach)
 {
@@ -34,7 +34,7 @@ TEST_F_TIMEOUT(reach, of_all_buffers, 120)
 	struct buffer buffer;
 	int count = 0;
 
-	for (; count < MOST && !allocate(self->fd, SIZE, &buffer); count++) {
+	for (; count < MAX && !allocate(self->fd, SIZE, &buffer); count++) {
 		uint64_t first, last;
 
 		ASSERT_EQ(0, to_device(self->fd, &buffer, 0, 0, 1));

@@ -9,7 +9,7 @@
 #define TRACING "/sys/kernel/tracing/"
 
 /* The slots of the device, and what the last step of the driver may exceed them by. */
-enum { SLOTS = 128, STEP = 32, MOST = SLOTS + STEP - 1 };
+enum { SLOTS = 128, STEP = 32, MAX_ENDS = SLOTS + STEP - 1 };
 enum { CONTEXTS = 6, BATCH = 1024, CPUS = 8, TIME_NS = 1000000000 };
 enum { ROUNDS = 20, SOON_NS = 2000000 };
 
@@ -115,7 +115,7 @@ TEST_F(ioat_interrupts, bounded)
 	ASSERT_EQ(0, read_trace(&ends));
 	EXPECT_EQ(1 + (CONTEXTS - 1) * BATCH, ends.all);
 	EXPECT_LE(1, ends.most);
-	EXPECT_GE(MOST, ends.most);
+	EXPECT_GE(MAX_ENDS, ends.most);
 	FIGURE("ends of transfers in one interrupt", "%d at most, of %d; %d by the work item", ends.most, ends.all, ends.outside);
 }
 

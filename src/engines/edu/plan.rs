@@ -192,7 +192,7 @@ impl<B: Backing> Plan<Request<B>> for EduPlan {
         request: &Request<B>,
         issued: u64,
         stage: &mut Stage,
-        _most: u64,
+        _max_cost: u64,
     ) -> Option<Cut<Transfer>> {
         match *stage {
             Stage::Begin => {

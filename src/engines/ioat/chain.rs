@@ -74,8 +74,8 @@ mod tests {
     fn the_count_wraps_around() {
         let chain = Chain::new();
         assert!(chain.add());
-        for most in [u32::from(u16::MAX), u32::MAX] {
-            chain.count.store(most, Relaxed);
+        for count in [u32::from(u16::MAX), u32::MAX] {
+            chain.count.store(count, Relaxed);
             assert_eq!(chain.count(), u16::MAX);
             assert!(!chain.add());
             assert_eq!(chain.count(), 0);

@@ -51,7 +51,7 @@ impl<B: Backing> Plan<Request<B>> for IoatPlan {
         request: &Request<B>,
         issued: u64,
         _stage: &mut (),
-        most: u64,
+        max_cost: u64,
     ) -> Option<Cut<Transfer>> {
         // Other operations are refused when they are submitted, because the device has no memory.
         let Operation::Copy(source, destination) = request.operation() else {
@@ -60,8 +60,8 @@ impl<B: Backing> Plan<Request<B>> for IoatPlan {
         let (from, readable) = source.bus(issued);
         let (to, writable) = destination.bus(issued);
         // A shorter transfer does not cost less.
-        let most = most.max(SHORT);
-        let length = readable.min(writable).min(self.largest).min(most);
+        let max_length = max_cost.max(SHORT);
+        let length = readable.min(writable).min(self.largest).min(max_length);
         if length == 0 {
             return None;
         }

@@ -162,10 +162,10 @@ impl<T> Fifo<T> {
         core::mem::forget(other);
     }
 
-    /// Removes up to `most` entries from the front and returns them as a list.
-    pub(crate) fn take_front(&mut self, most: usize) -> Self {
+    /// Removes up to `max` entries from the front and returns them as a list.
+    pub(crate) fn take_front(&mut self, max: usize) -> Self {
         let mut taken = Self::new();
-        while taken.len() < most {
+        while taken.len() < max {
             let Some(entry) = self.pop_front() else {
                 break;
             };

@@ -114,27 +114,27 @@ impl PinnedPages {
         Some((whole - (address - address % PAGE_SIZE)) / PAGE_SIZE)
     }
 
-    /// Pins up to `most` more pages from `address` on, at least one. `most` must not exceed the
+    /// Pins up to `max` more pages from `address` on, at least one. `max` must not exceed the
     /// spare capacity.
-    fn pin_chunk(&mut self, address: usize, most: usize) -> Result {
+    fn pin_chunk(&mut self, address: usize, max: usize) -> Result {
         let flags = if self.writable {
             bindings::FOLL_LONGTERM | bindings::FOLL_WRITE
         } else {
             bindings::FOLL_LONGTERM
         };
         let spare = self.pages.spare_capacity_mut();
-        let most = most.min(spare.len());
-        // CAST: `most` is at most `CHUNK`.
-        // SAFETY: `spare` has room for `most` pointers.
+        let max = max.min(spare.len());
+        // CAST: `max` is at most `CHUNK`.
+        // SAFETY: `spare` has room for `max` pointers.
         let pinned = unsafe {
             bindings::pin_user_pages_fast(
                 address,
-                most as c_int,
+                max as c_int,
                 flags,
                 spare.as_mut_ptr().cast::<*mut bindings::page>(),
             )
         };
-        // CAST: A positive number, which is at most `most`.
+        // CAST: A positive number, which is at most `max`.
         let pinned = match pinned {
             0 => return Err(EFAULT),
             ..0 => {
