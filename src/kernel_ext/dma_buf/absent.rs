@@ -27,7 +27,7 @@ pub(crate) mod export {
     /// [`EOPNOTSUPP`].
     pub(crate) fn export<M: Exportable>(_: ArcBorrow<'_, M>, _: u32) -> Result<ARef<File>> {
         // Never called.
-        let _ = M::unreachable;
+        let _ = M::log_unreachable;
         Err(EOPNOTSUPP)
     }
 }
