@@ -118,7 +118,7 @@ impl<'bound> Edu<'bound> {
         bar.try_read(regs::DMA_COMMAND)?;
 
         // CAST: The constant is small.
-        let zeros = CoherentMemory::new_unaccounted(pdev.as_ref(), device_memory::SIZE as usize)
+        let zeros = CoherentMemory::new_contiguous(pdev.as_ref(), device_memory::SIZE as usize)
             .map_err(|e| {
                 dev_err!(pdev, "cannot allocate DMA memory within dma_bits: {e:?}\n");
                 ENODEV

@@ -62,9 +62,8 @@ impl<'bound> DescriptorRing<'bound> {
     /// [`ENOMEM`].
     pub(super) fn new(dev: &'bound Device<Bound>) -> Result<Self> {
         let ring = Self {
-            // The size is a power of two, so that this is one block.
-            descriptors: CoherentMemory::new_unaccounted(dev, DESCRIPTORS * DESCRIPTOR_SIZE)?,
-            completion: CoherentMemory::new_unaccounted(dev, PAGE_SIZE)?,
+            descriptors: CoherentMemory::new_contiguous(dev, DESCRIPTORS * DESCRIPTOR_SIZE)?,
+            completion: CoherentMemory::new_contiguous(dev, PAGE_SIZE)?,
             next: Atomic::new(0),
             numbers: [const { Atomic::new(0) }; SLOTS],
         };

@@ -115,31 +115,8 @@ impl<'bound> CoherentMemory<'bound> {
         size: usize,
         proceed: impl Fn() -> Result,
     ) -> Result<Self> {
-        Self::with_flags(dev, size, bindings::GFP_KERNEL_ACCOUNT, proceed)
-    }
-
-    /// Allocates memory for the driver itself, which is not charged to a cgroup; see
-    /// [`new`](Self::new).
-    pub(crate) fn new_unaccounted(dev: &'bound Device<Bound>, size: usize) -> Result<Self> {
-        Self::with_flags(dev, size, bindings::GFP_KERNEL, || Ok(()))
-    }
-
-    fn with_flags(
-        dev: &'bound Device<Bound>,
-        size: usize,
-        flags: bindings::gfp_t,
-        proceed: impl Fn() -> Result,
-    ) -> Result<Self> {
         let size = size.checked_next_multiple_of(PAGE_SIZE).ok_or(ENOMEM)?;
-        // INVARIANT: There are no blocks yet.
-        let mut memory = Self {
-            dev: dev.into(),
-            _bound: PhantomData,
-            first: None,
-            others: KVVec::new(),
-            flags,
-            leaked: Atomic::new(false),
-        };
+        let mut memory = Self::empty(dev, bindings::GFP_KERNEL_ACCOUNT);
         if Self::is_exact(dev, size) {
             match memory.add(dev, size) {
                 Ok(()) => return Ok(memory),
@@ -149,6 +126,31 @@ impl<'bound> CoherentMemory<'bound> {
         }
         memory.add_blocks(dev, size, proceed)?;
         Ok(memory)
+    }
+
+    /// Allocates memory for the driver itself, as one block: it is contiguous on the bus. It is not
+    /// charged to a cgroup.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(crate) fn new_contiguous(dev: &'bound Device<Bound>, size: usize) -> Result<Self> {
+        let size = size.checked_next_multiple_of(PAGE_SIZE).ok_or(ENOMEM)?;
+        let mut memory = Self::empty(dev, bindings::GFP_KERNEL);
+        memory.add(dev, size)?;
+        Ok(memory)
+    }
+
+    fn empty(dev: &'bound Device<Bound>, flags: bindings::gfp_t) -> Self {
+        // INVARIANT: There are no blocks.
+        Self {
+            dev: dev.into(),
+            _bound: PhantomData,
+            first: None,
+            others: KVVec::new(),
+            flags,
+            leaked: Atomic::new(false),
+        }
     }
 
     /// Returns whether one block of `size` bytes takes no more memory than that. The page allocator
@@ -472,6 +474,18 @@ mod tests {
         assert_eq!(memory.size(), size);
         assert!(!memory.others.is_empty());
         assert!(is_valid(&memory, 1 << 32)?);
+        Ok(())
+    }
+
+    #[test]
+    fn as_one_block_or_not_at_all() -> Result {
+        let device = MaskedDevice::new(32)?;
+        let memory = CoherentMemory::new_contiguous(device.dev(), 3 * PAGE_SIZE)?;
+        assert!(memory.others.is_empty());
+        assert!(is_valid(&memory, 1 << 32)?);
+        let size = CoherentMemory::MAX_BLOCK + 3 * PAGE_SIZE;
+        let memory = CoherentMemory::new_contiguous(device.dev(), size);
+        assert!(memory.is_err_and(|e| e == ENOMEM));
         Ok(())
     }
 
