@@ -38,9 +38,11 @@ impl WithWork<BoundEngine<'_>> {
     /// [`ETIMEDOUT`] if a transfer does not end. [`ENODEV`] if the device is gone; all requests
     /// have failed then.
     fn quiesce(&self) -> Result {
-        let end = clock::now() + u64::from(self.abilities.overdue_ms) * clock::NSEC_PER_MSEC;
+        // A transfer that does not end is stopped by the watchdog, if the engine can be stopped.
+        let timeout_ms = self.abilities.overdue_ms + self.abilities.late_ms;
+        let end = clock::now() + u64::from(timeout_ms) * clock::NSEC_PER_MSEC;
         loop {
-            // CAST: `overdue_ms` at most.
+            // CAST: `timeout_ms` at most.
             let left_ms = (end.saturating_sub(clock::now()) / clock::NSEC_PER_MSEC) as u32;
             match self.hardware.wait_idle(left_ms) {
                 Ok(()) if self.hardware.responds() => {
