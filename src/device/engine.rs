@@ -369,7 +369,7 @@ impl WithWork<BoundEngine<'_>> {
             if was_idle {
                 state.since = now;
             }
-            self.watch(state, now);
+            self.watch(state, was_idle, now);
         }
         if state.queue.has_deferred() || state.queue.has_failing() {
             self.queue_now();

@@ -209,7 +209,7 @@ impl WithWork<BoundEngine<'_>> {
         let now = clock::now();
         self.advance(&mut state, Some(now));
         if state.queue.is_busy() {
-            self.watch(&mut state, now);
+            self.watch(&mut state, true, now);
         }
     }
 

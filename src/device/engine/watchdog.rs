@@ -61,10 +61,12 @@ enum Message {
 impl WithWork<BoundEngine<'_>> {
     /// Arms the timer for a transfer that begins at the time `now`: the check is between `late_ms`
     /// and twice that time later. A timer that is armed for `late_ms` later or more is not moved,
-    /// because moving it for each transfer costs more than the rest of the queue's work.
-    pub(super) fn watch(&self, state: &mut QueueState, now: u64) {
+    /// because moving it for each transfer costs more than the rest of the queue's work. Nor is it
+    /// moved while the engine has earlier transfers, which the check is for; it then checks the next
+    /// ones.
+    pub(super) fn watch(&self, state: &mut QueueState, was_idle: bool, now: u64) {
         let late = now + u64::from(self.abilities.late_ms) * clock::NSEC_PER_MSEC;
-        if state.checked_at.is_none_or(|at| at < late) {
+        if state.checked_at.is_none_or(|at| was_idle && at < late) {
             self.check_after(state, 2 * self.abilities.late_ms, now);
         }
     }
@@ -82,7 +84,11 @@ impl WithWork<BoundEngine<'_>> {
         let now = clock::now();
         match self.busy_ms(&state, now) {
             None => {}
-            Some(age_ms) if age_ms >= self.abilities.late_ms => self.queue_now(),
+            Some(age_ms) if age_ms >= self.abilities.late_ms => {
+                self.queue_now();
+                // If the transfer ends before the work item runs, this checks the next ones.
+                self.check_after(&mut state, self.abilities.late_ms, now);
+            }
             Some(age_ms) => self.check_after(&mut state, self.abilities.late_ms - age_ms, now),
         }
     }
