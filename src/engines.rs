@@ -201,6 +201,10 @@ impl DmaEngine for Hardware<'_> {
         dispatch!(self, engine => engine.flush_acknowledge())
     }
 
+    fn rearm(&self) {
+        dispatch!(self, engine => engine.rearm())
+    }
+
     #[inline]
     fn progress(&self, slot: usize) -> Progress {
         dispatch!(self, engine => engine.progress(slot))

@@ -59,7 +59,8 @@ pub(crate) enum Progress {
 /// All functions but [`wait_idle`](Self::wait_idle) can be called in an interrupt handler.
 /// [`acknowledge`](Self::acknowledge), [`flush_acknowledge`](Self::flush_acknowledge),
 /// [`abilities`](Self::abilities), [`responds`](Self::responds), `wait_idle` and
-/// [`leak_memory`](Self::leak_memory) can be called at the same time as other functions. All others are called one at a time, under a lock.
+/// [`leak_memory`](Self::leak_memory) can be called at the same time as other functions.
+/// All others are called one at a time, under a lock.
 pub(crate) trait DmaEngine {
     /// Returns what the scheduler, the watchdog and INFO need to know about the engine. It never
     /// changes.
@@ -87,6 +88,10 @@ pub(crate) trait DmaEngine {
     fn flush_acknowledge(&self) -> bool {
         false
     }
+
+    /// Makes the device raise the next interrupt, after the message of the last one may have been
+    /// lost.
+    fn rearm(&self) {}
 
     /// Returns the progress of the oldest transfer, which is in this slot.
     fn progress(&self, slot: usize) -> Progress;

@@ -264,6 +264,10 @@ impl<'bound> Ioat<'bound> {
         Ok(())
     }
 
+    fn has_errors(&self) -> bool {
+        u32::from(self.read::<regs::CHANNEL_ERROR>()) != 0
+    }
+
     fn clear_errors(&self) {
         self.write(self.read::<regs::CHANNEL_ERROR>());
         // Version 3.2 keeps them in the configuration space, too.
@@ -420,6 +424,13 @@ impl DmaEngine for Ioat<'_> {
         true
     }
 
+    fn rearm(&self) {
+        // The channel has disabled its interrupt when it raised the one that was lost.
+        if !self.acknowledge() {
+            self.arm();
+        }
+    }
+
     /// Reads the status that the channel has written to memory.
     #[inline]
     fn progress(&self, slot: usize) -> Progress {
@@ -430,7 +441,11 @@ impl DmaEngine for Ioat<'_> {
     fn examine(&self, slot: usize) -> Progress {
         match self.progress(slot) {
             Progress::Running => match self.status() {
-                Some(status) => self.progress_by(status, slot),
+                Some(status) => match self.progress_by(status, slot) {
+                    // After a reset, the register says this until the channel begins the chain.
+                    Progress::Ended(Err(_)) if !self.has_errors() => Progress::Running,
+                    progress => progress,
+                },
                 None => Progress::Gone,
             },
             ended => ended,
@@ -447,8 +462,12 @@ impl DmaEngine for Ioat<'_> {
         self.status().map(drop).ok_or(ENODEV)
     }
 
-    /// Suspends the channel, so that the transfer that it executes ends, and resets it.
+    /// Suspends the channel, so that the transfer that it executes ends, and resets it. A device that
+    /// is gone is not waited for.
     fn abort(&self) -> Result {
+        if self.status().is_none() {
+            return Err(EIO);
+        }
         let suspend = regs::CHANNEL_COMMAND::zeroed().with_suspend(true);
         let reset = regs::CHANNEL_COMMAND::zeroed().with_reset(true);
         // A transfer that does not end is stopped by the reset.

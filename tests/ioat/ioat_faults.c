@@ -189,10 +189,36 @@ TEST_F(ioat_faults, interrupts_after_a_restart)
 /* Interrupts that are lost only take time. */
 TEST_F(ioat_faults, lost_interrupts)
 {
+	long recoveries;
+
 	ioat_fault(&self->ioat, LOST_INTERRUPT, 1, true, 0);
 	batch(_metadata, self, 0, 0);
 	ioat_clear(&self->ioat);
+	/* The channel raises no other interrupt before the driver has enabled it, which the watchdog does. */
+	recoveries = counter("watchdog_recoveries");
+	EXPECT_LT(0, recoveries);
 	batch(_metadata, self, 0, 0);
+	EXPECT_EQ(recoveries, counter("watchdog_recoveries"));
+}
+
+/* A transfer that never ends is stopped in time also if others are posted meanwhile. */
+TEST_F(ioat_faults, hangs_among_others)
+{
+	struct rdma_request requests[20];
+	int64_t began = now();
+	int collected = 0;
+
+	for (uint32_t i = 0; i < ARRAY_SIZE(requests); i++)
+		requests[i] = copying(&self->to, i * 4096, &self->from, i * 4096, 4096, i + 1);
+	ioat_fault(&self->ioat, HANG, 1, false, 0);
+	for (uint32_t i = 0; i < ARRAY_SIZE(requests) && !collected; i++) {
+		ASSERT_EQ(1, submit(self->fd, &requests[i], 1));
+		collected = collect(self->fd, self->completions, 1, 1, 150000000);
+	}
+	ASSERT_EQ(1, collected);
+	EXPECT_EQ(1, self->completions[0].cookie);
+	EXPECT_EQ(-ETIMEDOUT, self->completions[0].status);
+	EXPECT_GE(2500000, now() - began);
 }
 
 /* Completions that are not written: the register has them, too. */

@@ -164,6 +164,7 @@ impl WithWork<BoundEngine<'_>> {
                 Ok(()) => {
                     state.queue.stats.counters.watchdog_recoveries += 1;
                     checked.message = Some(Message::LostInterrupt);
+                    self.hardware.rearm();
                     checked.reaped = self.reap(state, |slot| self.hardware.examine(slot));
                     checked.again = true;
                 }

@@ -265,8 +265,13 @@ impl<M: Memory> Device<M> {
             counters.errors = counters.errors.wrapping_add(1);
             self.config.latch(events.errors);
         }
+        if !events.interrupt {
+            return;
+        }
         let is_lost = self.entry.as_ref().is_some_and(|entry| !entry.is_valid());
-        if events.interrupt && !is_lost && self.control.faults.strike(Kind::LostInterrupt, number).is_none() {
+        if is_lost || self.control.faults.strike(Kind::LostInterrupt, number).is_some() {
+            self.interrupts.lose(number);
+        } else {
             self.interrupts.raise(number, now);
         }
     }

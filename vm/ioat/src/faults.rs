@@ -4,7 +4,7 @@
 /// What goes wrong. The numbers are those of the control registers, `control.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// An interrupt is not sent.
+    /// An interrupt is raised, and its message is lost. The line is not raised.
     LostInterrupt = 1,
     /// A descriptor never ends. It can be aborted, and the channel can be reset, but not suspended.
     Hang = 2,

@@ -157,6 +157,11 @@ impl Interrupts {
         }
     }
 
+    /// Something happened in a channel, and the message of its interrupt is lost. The line is a level, which cannot be lost: it is not raised.
+    pub fn lose(&mut self, channel: usize) {
+        self.sources[channel].disabled |= !self.vectors.is_empty();
+    }
+
     /// When the delay of a channel's interrupt ends.
     #[must_use]
     pub fn due(&self, channel: usize) -> Option<Instant> {
