@@ -116,6 +116,7 @@ impl BoundDevice for BoundEngines {
     fn shutdown(engines: &Engines<'_>) {
         engines.iter().for_each(|engine| engine.shut_down());
         engines.iter().for_each(|engine| engine.clear_master());
+        engines.iter().for_each(|engine| engine.end_shutdown());
     }
 }
 

@@ -176,6 +176,11 @@ impl EngineQueue {
         self.in_steps(|queue| queue.fail_batch(&mut cursor));
     }
 
+    /// Answers the waiters whose requests the engine does not end, if the queue is closed.
+    pub(super) fn fail_waiters_in_flight(&self) {
+        self.in_steps(Queue::fail_waiter_in_flight);
+    }
+
     /// Drops what was deferred to process context, which may free buffers.
     pub(super) fn drop_deferred(&self) {
         // The lock is released before the drop.

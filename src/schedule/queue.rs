@@ -427,12 +427,6 @@ impl<T: QueueTypes> Queue<T> {
 
     /// Fails some of the requests that wait in the lanes, if no requests are accepted.
     pub(crate) fn fail_batch(&mut self, cursor: &mut LaneCursor) -> Step<T> {
-        if let Some(waiter) = self.fail_waiter_in_flight() {
-            return Step {
-                more: true,
-                notice: Some(Notice::Waiter(waiter)),
-            };
-        }
         if let Some(lane) = cursor.unnotified.take() {
             return Step {
                 more: true,

@@ -111,8 +111,9 @@ impl<T: QueueTypes> Queue<T> {
         self.stuck
     }
 
-    /// Accepts no more requests. The caller [fails](Self::fail_batch) those that wait; transfers that
-    /// the engine has can still [end](Self::finish).
+    /// Accepts no more requests. The caller [fails](Self::fail_batch) those that wait. Transfers that
+    /// the engine has can still [end](Self::finish); until then, the engine may access their memory, so
+    /// that their waiters wait, too.
     pub(crate) fn close(&mut self, error: Error) {
         self.closed = Some(error);
         self.return_turn();
@@ -123,8 +124,17 @@ impl<T: QueueTypes> Queue<T> {
         self.closed.is_some()
     }
 
-    /// Answers one of the waiters whose requests the engine has, if the queue is closed.
-    pub(super) fn fail_waiter_in_flight(&mut self) -> Option<T::Waiter> {
+    /// Answers one of the waiters whose requests the engine has, if the queue is closed. For requests
+    /// that are never aborted, although the engine may not end them.
+    pub(crate) fn fail_waiter_in_flight(&mut self) -> Step<T> {
+        let waiter = self.abandon_waiter_in_flight();
+        Step {
+            more: waiter.is_some(),
+            notice: waiter.map(Notice::Waiter),
+        }
+    }
+
+    fn abandon_waiter_in_flight(&mut self) -> Option<T::Waiter> {
         let error = self.closed?;
         let tag = self.flight.find(|active| active.waited_for())?;
         self.stop_turn(tag);

@@ -8,6 +8,7 @@
 #include "teardown.h"
 
 #include <linux/userfaultfd.h>
+#include <pthread.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -590,6 +591,45 @@ TEST_F(registered, unplugged)
 	ASSERT_EQ(0, pci_address("rdma0", address));
 	lose(_metadata, self, address, UNPLUG);
 	ASSERT_EQ(0, come_back(address, UNPLUG));
+}
+
+/* A TRANSFER in a thread of its own, and the memory as it is when the call returns. */
+struct transfer {
+	int fd;
+	struct rdma_request request;
+	const unsigned char *bytes;
+	unsigned char *seen; /* SIZE */
+	int answer;
+};
+
+static void *transfer_and_look(void *argument)
+{
+	struct transfer *self = argument;
+
+	self->answer = call(self->fd, RDMA_IOC_TRANSFER, &self->request);
+	memcpy(self->seen, self->bytes, SIZE);
+	return NULL;
+}
+
+/* The device is unbound during a TRANSFER: when the call returns, no byte changes any more. */
+TEST_F(registered, unbound_during_transfer)
+{
+	struct transfer call = { .fd = self->fd, .bytes = self->bytes, .seen = self->expected };
+	struct buffer buffer;
+	char address[32];
+	pthread_t thread;
+
+	ASSERT_EQ(0, pci_address("rdma0", address));
+	ASSERT_EQ(0, register_memory(self->fd, self->bytes, SIZE, 0, &buffer));
+	call.request = copying(&buffer, 0, &self->coherent, 0, SIZE, 0);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, transfer_and_look, &call));
+	pause_us(has_memory(self->fd) ? 350000 : 0);
+	ASSERT_LE(0, go_away(address, UNBIND));
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	EXPECT_TRUE(call.answer == -ENODEV || (!call.answer && !has_memory(self->fd))) TH_LOG("%d", call.answer);
+	pause_us(250000);
+	EXPECT_EQ(0, memcmp(self->expected, self->bytes, SIZE));
+	ASSERT_EQ(0, come_back(address, UNBIND));
 }
 
 FIXTURE(unreachable)

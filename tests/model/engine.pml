@@ -138,7 +138,7 @@ inline fail_oldest() {
 /* src/device/engine.rs: work */
 proctype work() {
 	byte u;
-	bool entered, more, jobs[USERS], memories[USERS], vanished, fails, again;
+	bool entered, jobs[USERS], memories[USERS], vanished, fails, again;
 end:	do
 	:: d_step {
 		is_queued && has_work ->

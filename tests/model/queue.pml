@@ -2,7 +2,7 @@
  * The queue: src/schedule, and src/device/engine_queue.rs. What holds EngineQueue::state is one step. A notice is delivered in the same step: until then,
  * the thread that it wakes could only sleep on.
  *
- * `u`, `more`, `jobs` and `memories` are variables of the thread.
+ * `u`, `jobs` and `memories` are variables of the thread.
  */
 
 #define refuses() (is_closed || is_stuck)
@@ -58,8 +58,8 @@ inline abandon(u) {
 	has_waiter[u] = false
 }
 
-/* src/schedule/recovery.rs: fail_waiter_in_flight */
-inline fail_begun(u) {
+/* src/schedule/recovery.rs: time_out_active, of a request with a waiter */
+inline fail_waiter(u) {
 	answer[u] = FAILED;
 	wake(u, IN_TRANSFER);
 	abandon(u)
@@ -109,7 +109,7 @@ inline time_out(has_timed_out) {
 	has_timed_out = !is_overdue;
 	if
 	:: is_overdue || !has_lane[flight]
-	:: !is_overdue && has_lane[flight] && has_waiter[flight] -> fail_begun(flight)
+	:: !is_overdue && has_lane[flight] && has_waiter[flight] -> fail_waiter(flight)
 	:: else ->
 		completed[flight] = true;
 		wake(flight, IN_WAIT);
@@ -132,16 +132,8 @@ inline fail_lane(u) {
 
 /* src/device/engine_queue.rs: fail_waiting, and src/schedule/queue.rs: fail_batch */
 inline fail_waiting() {
-	d_step {
-		more = refuses();
-		if
-		:: is_closed && flight != NO_REQUEST && has_waiter[flight] -> fail_begun(flight)
-		:: else
-		fi
-	}
 	if
-	:: more ->
-		more = false;
+	:: refuses() ->
 		fail_lane(0);
 		fail_lane(1)
 	:: else

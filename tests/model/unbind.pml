@@ -101,7 +101,7 @@ inline probe() {
 /* src/kernel_ext/driver/attach.rs: drop, and src/kernel_ext/driver/attach.rs: detach */
 proctype unbind() {
 	byte u, taken = NO_REQUEST;
-	bool entered, more, jobs[USERS], memories[USERS];
+	bool entered, jobs[USERS], memories[USERS];
 
 	close_gate();
 	stop();

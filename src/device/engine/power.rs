@@ -229,4 +229,9 @@ impl WithWork<BoundEngine<'_>> {
         // The work item fails and drops what is left.
         self.queue_now();
     }
+
+    /// Answers the waiters of transfers that do not end before the shutdown. Bus Master must be off.
+    pub(in crate::device) fn end_shutdown(&self) {
+        self.engine_queue.fail_waiters_in_flight();
+    }
 }
