@@ -3,6 +3,7 @@
  * IMPORT: memory of another driver as a buffer: of a memory file (udmabuf), of the system's heap, and of a second device of this driver, which
  * both move the same bytes. It stays as long as requests need it, and no longer.
  */
+#include "debugfs.h"
 #include "dma_buf.h"
 #include "teardown.h"
 
@@ -237,6 +238,25 @@ TEST_F(imported, removed)
 	ASSERT_EQ(0, come_back(self->address, UNBIND));
 	self->dma_buf = -1;
 	self->bytes = NULL;
+	close(log);
+}
+
+/* The device is removed with a transfer that never ends: the memory and what describes it stay. */
+TEST_F(imported, removed_in_use)
+{
+	int log = open_log();
+
+	if (write_text(DEVICE_DEBUGFS "inject", "hang"))
+		SKIP(return, "this kernel has no fault injection");
+	ASSERT_EQ(1, submit_one(self->fd, reading(&self->buffer, 0, 0, DEVICE_MEMORY, 0)));
+	ASSERT_LE(0, go_away(self->address, REMOVE));
+	EXPECT_EQ(1, log_lines(log, "its memory is never freed"));
+	/* The exporter accesses the device of the attachment. */
+	EXPECT_EQ(0, begin_access(self->dma_buf));
+	EXPECT_EQ(0, end_access(self->dma_buf));
+	EXPECT_LE(self->before + 1, dma_bufs());
+	ASSERT_EQ(0, come_back(self->address, REMOVE));
+	self->before++;
 	close(log);
 }
 

@@ -156,10 +156,11 @@ impl Exported {
             // SAFETY: The dma-buf is valid. By the contract of `get_or_create`, it may have these
             // operations. The core also reads the pointer without the lock, so it is written at once.
             unsafe { (&raw mut (*dma_buf.as_ptr()).ops).write_volatile(revoked) };
+            // A driver may unmap the memory now, before its requests have ended.
+            let was_mapped = self.has(DriverAccess::Revocable);
             // SAFETY: The dma-buf is valid, and its lock is held.
             unsafe { bindings::dma_buf_invalidate_mappings(dma_buf.as_ptr()) };
-            if self.has(DriverAccess::Revocable) && !Self::wait_for_fences(&dma_buf, deadline) {
-                // A driver may unmap the memory before its requests have ended.
+            if was_mapped && !Self::wait_for_fences(&dma_buf, deadline) {
                 self.begin(DriverAccess::Lasting);
             }
         });

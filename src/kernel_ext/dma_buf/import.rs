@@ -192,7 +192,7 @@ impl<'bound> ImportedMemory<'bound> {
     }
 
     /// Prevents the memory from being unmapped when this is dropped, because the device may still
-    /// write to it. The reference to the dma-buf is leaked on purpose.
+    /// write to it. The references to the dma-buf and to the device are leaked on purpose.
     pub(in crate::kernel_ext) fn leak(&self) {
         self.leaked.store(true, Relaxed);
     }
@@ -204,7 +204,8 @@ impl Drop for ImportedMemory<'_> {
             return;
         };
         if self.leaked.load(Relaxed) {
-            core::mem::forget(dma_buf);
+            // The attachment, which is leaked, too, refers to the device.
+            core::mem::forget((dma_buf, self.dev.clone()));
             return;
         }
         // SAFETY: By the type invariants, the attachment is mapped, for a device that is bound. It
