@@ -117,7 +117,7 @@ impl<'bound> CoherentMemory<'bound> {
     ) -> Result<Self> {
         let size = size.checked_next_multiple_of(PAGE_SIZE).ok_or(ENOMEM)?;
         let mut memory = Self::empty(dev, bindings::GFP_KERNEL_ACCOUNT);
-        if Self::is_exact(dev, size) {
+        if Self::may_be_one_block(dev, size) {
             match memory.add(dev, size) {
                 Ok(()) => return Ok(memory),
                 Err(e) if size == PAGE_SIZE => return Err(e),
@@ -153,15 +153,19 @@ impl<'bound> CoherentMemory<'bound> {
         }
     }
 
-    /// Returns whether one block of `size` bytes takes no more memory than that. The page allocator
-    /// rounds up to a power of two. With an IOMMU, a block consists of single pages. A block larger
-    /// than [`MAX_BLOCK`](Self::MAX_BLOCK) can only be from a contiguous memory area (CMA), which
-    /// allocates whole pages.
-    fn is_exact(dev: &Device<Bound>, size: usize) -> bool {
-        size.is_power_of_two()
-            || size > Self::MAX_BLOCK
-            // SAFETY: `dev` is a valid device.
-            || unsafe { rdma_helper_uses_dma_iommu(raw(dev).cast()) }
+    /// Returns whether to try one block of `size` bytes: it takes no more memory than that, and no
+    /// longer than one block of the page allocator, between two of which `proceed` is called.
+    ///
+    /// With an IOMMU, a block consists of single pages. Without, the page allocator rounds up to a
+    /// power of two. A block larger than [`MAX_BLOCK`](Self::MAX_BLOCK) can then only be from a
+    /// contiguous memory area (CMA), which allocates whole pages.
+    fn may_be_one_block(dev: &Device<Bound>, size: usize) -> bool {
+        // SAFETY: `dev` is a valid device.
+        if unsafe { rdma_helper_uses_dma_iommu(raw(dev).cast()) } {
+            size <= Self::MAX_BLOCK
+        } else {
+            size.is_power_of_two() || size > Self::MAX_BLOCK
+        }
     }
 
     /// The smallest block of memory that is split. Smaller ones are more often available, but
