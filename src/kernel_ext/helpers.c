@@ -332,7 +332,7 @@ void rdma_helper_get_page(struct page *page)
 void rdma_helper_set_flags_of(struct vm_area_struct *vma)
 {
 	vm_flags_mod(vma, VM_PFNMAP | VM_IO | VM_DONTEXPAND | VM_DONTDUMP,
-		     VM_MAYEXEC);
+		     VM_MAYEXEC | VM_MIXEDMAP);
 }
 
 /* vma/fault.rs */

@@ -711,7 +711,8 @@ struct rdma_completion_ring {
  * mmap(2) maps a buffer or a completion ring, or a part of it. The offset is that of
  * the buffer (0, or rdma_alloc.mmap_offset) or of the ring plus whole pages. The call
  * can fail with
- *   EACCES  PROT_WRITE, and the file is not open for writing
+ *   EACCES  the file is not open for reading; PROT_WRITE, and it is not open for
+ *           writing
  *   EINVAL  not MAP_SHARED; the range is not within one buffer; offset 0 and a
  *           length over RDMA_MAX_BUFFER_SIZE
  *   EDQUOT, ENOMEM  the first mapping at offset 0: as RDMA_IOC_ALLOC

@@ -138,9 +138,11 @@ impl PinnedPages {
         let pinned = match pinned {
             0 => return Err(EFAULT),
             ..0 => {
-                // The kernel does not pin memory of DAX files for long: EOPNOTSUPP.
+                // The kernel does not pin memory of DAX files for long (EOPNOTSUPP), nor that of PCI
+                // devices (EREMOTEIO).
                 let error = Error::from_errno(pinned);
-                return Err(if error == EOPNOTSUPP { EFAULT } else { error });
+                let is_special = error == EOPNOTSUPP || error == EREMOTEIO;
+                return Err(if is_special { EFAULT } else { error });
             }
             _ => pinned as usize,
         };
