@@ -20,6 +20,7 @@ mod command_waiter;
 mod debugfs;
 mod engine;
 mod engine_queue;
+mod failure;
 mod notices;
 mod queue;
 mod snapshot;

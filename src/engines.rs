@@ -218,6 +218,10 @@ impl DmaEngine for Hardware<'_> {
         dispatch!(self, engine => engine.wait_idle(timeout_ms))
     }
 
+    fn suspend(&self) {
+        dispatch!(self, engine => engine.suspend())
+    }
+
     fn abort(&self) -> Result {
         dispatch!(self, engine => engine.abort())
     }

@@ -6,6 +6,7 @@
 //! device is bound, refers to its queue, and not to the device.
 
 use super::{
+    failure::Failure,
     queue::{
         deliver,
         Queue,
@@ -29,18 +30,21 @@ use crate::{
 use kernel::{
     prelude::*,
     sync::{
+        new_mutex,
         new_spinlock_irq,
         Arc,
+        Mutex,
         SpinLockIrq, //
     }, //
 };
 
-/// The queue, and the times that the watchdog needs.
+/// The queue, and the state of its engine that the queue's lock protects.
 pub(super) struct QueueState {
     /// Closed while no engine is bound.
     pub(super) queue: Queue,
-    /// The time at which the oldest transfer was started, in nanoseconds.
-    pub(super) since: u64,
+    /// When the oldest transfer became the oldest, in nanoseconds: when it was posted to an idle
+    /// engine, or when the one before it ended.
+    pub(super) oldest_since: u64,
     /// The time at which the watchdog's timer expires, in nanoseconds; [`None`] if it is not armed.
     pub(super) checked_at: Option<u64>,
     /// The engine was stopped for an unbind or a shutdown, or until a reset of the device is over. The
@@ -48,8 +52,8 @@ pub(super) struct QueueState {
     pub(super) stopped: bool,
     /// The interrupt handler has left ends of transfers to the work item.
     pub(super) unreaped: bool,
-    /// The engine could not be restarted after a failed transfer.
-    pub(super) restart_failed: bool,
+    /// The oldest transfer has failed, and the engine must be restarted.
+    pub(super) failure: Option<Failure>,
 }
 
 impl QueueState {
@@ -57,18 +61,32 @@ impl QueueState {
     pub(super) fn new() -> Self {
         Self {
             queue: Queue::new(),
-            since: clock::now(),
+            oldest_since: clock::now(),
             checked_at: None,
             stopped: false,
             unreaped: false,
-            restart_failed: false,
+            failure: None,
         }
     }
 
-    /// Returns the slot of the transfer that ends next, unless the engine was stopped.
+    /// Returns the slot of the transfer that ends next, unless the engine was stopped or must be
+    /// restarted.
     pub(super) fn oldest_slot(&self) -> Option<usize> {
         let slot = self.queue.oldest_slot();
-        slot.filter(|_| !self.stopped)
+        slot.filter(|_| !self.stopped && self.failure.is_none())
+    }
+
+    /// Whether the engine must be restarted, and was not stopped.
+    pub(super) fn must_restart(&self) -> bool {
+        self.failure.is_some() && !self.stopped
+    }
+
+    /// Returns for how long the oldest transfer has been the oldest, in milliseconds. [`None`] if the
+    /// engine is idle, was stopped or must be restarted.
+    pub(super) fn oldest_age_ms(&self, now: u64) -> Option<u32> {
+        self.oldest_slot()?;
+        let age_ms = now.saturating_sub(self.oldest_since) / clock::NSEC_PER_MSEC;
+        Some(u32::try_from(age_ms).unwrap_or(u32::MAX))
     }
 }
 
@@ -85,6 +103,9 @@ pub(crate) struct EngineQueue {
     /// The queue. The interrupt handler takes this lock. Closed while the device is not bound.
     #[pin]
     pub(super) state: SpinLockIrq<QueueState>,
+    /// Held while the engine is stopped or restarted. `state` is taken under it.
+    #[pin]
+    pub(super) restarting: Mutex<()>,
     /// The state that the buffers of the device share.
     pool: Arc<Pool>,
 }
@@ -102,6 +123,7 @@ impl EngineQueue {
                 index,
                 users <- Users::new(),
                 state <- new_spinlock_irq!(QueueState::new(), "rdma::EngineQueue::state"),
+                restarting <- new_mutex!((), "rdma::EngineQueue::restarting"),
                 pool,
             }),
             GFP_KERNEL,

@@ -43,7 +43,7 @@ pub(crate) struct Snapshot {
 
 impl EngineQueue {
     fn activity(state: &QueueState, now: u64) -> Activity {
-        let busy_ms = now.saturating_sub(state.since) / clock::NSEC_PER_MSEC;
+        let busy_ms = state.oldest_age_ms(now).unwrap_or(0).into();
         match state.queue.refuses() {
             Some(ENODEV) => Activity::Gone,
             Some(_) => Activity::Stuck(busy_ms),

@@ -56,11 +56,13 @@ pub(crate) enum Progress {
 /// Transfers are executed, and end, in the order in which they are posted. A transfer accesses memory
 /// only between [`post`](Self::post) and its end. It begins at [`kick`](Self::kick) at the latest.
 ///
-/// All functions but [`wait_idle`](Self::wait_idle) can be called in an interrupt handler.
+/// [`wait_idle`](Self::wait_idle), [`suspend`](Self::suspend), [`abort`](Self::abort) and
+/// [`restart`](Self::restart) sleep. All other functions can be called in an interrupt handler.
+///
 /// [`acknowledge`](Self::acknowledge), [`flush_acknowledge`](Self::flush_acknowledge),
 /// [`abilities`](Self::abilities), [`responds`](Self::responds), `wait_idle` and
-/// [`leak_memory`](Self::leak_memory) can be called at the same time as other functions.
-/// All others are called one at a time, under a lock.
+/// [`leak_memory`](Self::leak_memory) can be called at the same time as other functions. All others
+/// are called one at a time.
 pub(crate) trait DmaEngine {
     /// Returns what the scheduler, the watchdog and INFO need to know about the engine. It never
     /// changes.
@@ -102,12 +104,16 @@ pub(crate) trait DmaEngine {
         self.progress(slot)
     }
 
-    /// Sleeps until the engine has no transfer, for at most `timeout_ms` milliseconds.
+    /// Waits until the engine has no transfer, for at most `timeout_ms` milliseconds.
     ///
     /// # Errors
     ///
     /// [`ETIMEDOUT`] if it still has a transfer, [`ENODEV`] if the device is gone.
     fn wait_idle(&self, timeout_ms: u32) -> Result;
+
+    /// Ends the transfer that the engine executes, and begins no other, if the engine can be
+    /// suspended. Waits for this, but not for a transfer that does not end.
+    fn suspend(&self) {}
 
     /// Stops all transfers. None of them accesses memory after this.
     ///

@@ -26,10 +26,7 @@ use core::ops::RangeInclusive;
 use kernel::{
     device::Bound,
     io::{
-        poll::{
-            read_poll_timeout,
-            read_poll_timeout_atomic, //
-        },
+        poll::read_poll_timeout,
         register::{
             RegisterArray,
             RegisterArrayLoc, //
@@ -85,10 +82,14 @@ const LATE_MS: u32 = 100;
 /// Time in milliseconds after which a transfer that does not end has failed.
 const OVERDUE_MS: u32 = 1000;
 
-/// Interval in microseconds at which a register is read until it changes, and the maximum number of
-/// reads. When a channel is suspended, it ends the transfer that it executes.
+/// Interval in microseconds at which a register is read until it changes.
 const POLL_US: i64 = 10;
-const POLLS: usize = 200;
+
+/// Time in milliseconds after which a channel is not waited for that ends the transfer which it
+/// executes, and after which a reset has failed. Source: Linux, `drivers/dma/ioat/dma.c`,
+/// `ioat_reset_hw`.
+const SUSPEND_MS: i64 = 100;
+const RESET_MS: i64 = 200;
 
 /// The registers of an I/OAT device.
 type Bar<'bound> = pci::Bar<'bound, { regs::BAR_SIZE }>;
@@ -335,16 +336,40 @@ impl<'bound> Ioat<'bound> {
     /// # Errors
     ///
     /// [`EIO`] if it is not done in time.
-    fn command(&self, command: regs::CHANNEL_COMMAND, is_done: impl Fn(&Self) -> bool) -> Result {
+    fn command(
+        &self,
+        command: regs::CHANNEL_COMMAND,
+        timeout_ms: i64,
+        is_done: impl Fn(&Self) -> bool,
+    ) -> Result {
         self.write(command);
-        read_poll_timeout_atomic(
+        read_poll_timeout(
             || Ok(is_done(self)),
             |done| *done,
             Delta::from_micros(POLL_US),
-            POLLS,
+            Delta::from_millis(timeout_ms),
         )
         .map_err(|_| EIO)?;
         Ok(())
+    }
+
+    /// Resets the channel. A device that is gone is not waited for.
+    ///
+    /// # Errors
+    ///
+    /// [`EIO`] if the reset is not done in time.
+    fn reset(&self) -> Result {
+        if self.status().is_none() {
+            return Err(EIO);
+        }
+        // As Linux does: `drivers/dma/ioat/dma.c`, `ioat_reset_hw`.
+        self.clear_errors();
+        let reset = regs::CHANNEL_COMMAND::zeroed().with_reset(true);
+        self.keeping_vector(|| {
+            self.command(reset, RESET_MS, |ioat| {
+                !ioat.read::<regs::CHANNEL_COMMAND>().reset() && !ioat.is_active()
+            })
+        })
     }
 }
 
@@ -462,27 +487,19 @@ impl DmaEngine for Ioat<'_> {
         self.status().map(drop).ok_or(ENODEV)
     }
 
-    /// Suspends the channel, so that the transfer that it executes ends, and resets it. A device that
-    /// is gone is not waited for.
-    fn abort(&self) -> Result {
-        if self.status().is_none() {
-            return Err(EIO);
-        }
+    fn suspend(&self) {
         let suspend = regs::CHANNEL_COMMAND::zeroed().with_suspend(true);
-        let reset = regs::CHANNEL_COMMAND::zeroed().with_reset(true);
-        // A transfer that does not end is stopped by the reset.
-        let _ = self.command(suspend, |ioat| !ioat.is_active());
-        // As Linux does: `drivers/dma/ioat/dma.c`, `ioat_reset_hw`.
-        self.clear_errors();
-        self.keeping_vector(|| {
-            self.command(reset, |ioat| {
-                !ioat.read::<regs::CHANNEL_COMMAND>().reset() && !ioat.is_active()
-            })
-        })
+        // A transfer that does not end is stopped by a reset.
+        let _ = self.command(suspend, SUSPEND_MS, |ioat| !ioat.is_active());
+    }
+
+    fn abort(&self) -> Result {
+        self.suspend();
+        self.reset()
     }
 
     fn restart(&self) -> Result {
-        self.abort()?;
+        self.reset()?;
         self.enable()
     }
 

@@ -80,8 +80,7 @@ impl<T: QueueTypes> Queue<T> {
         tag: Tag,
         completion: &mut Option<Entry<Job<T>>>,
     ) -> Option<Notice<T>> {
-        self.stuck = true;
-        self.return_turn();
+        self.set_stuck();
         let active = self.flight.get_mut(tag)?;
         active.overdue = true;
         let job = active.job.as_mut()?;
@@ -104,6 +103,13 @@ impl<T: QueueTypes> Queue<T> {
             }
         }
         self.notice(lane, Change::Completed)
+    }
+
+    /// Issues no more transfers, because the engine does not stop. The caller [times
+    /// out](Self::time_out) the requests that it has.
+    pub(crate) fn set_stuck(&mut self) {
+        self.stuck = true;
+        self.return_turn();
     }
 
     /// Whether a request was [timed out](Self::time_out), and the engine still has it.

@@ -14,7 +14,7 @@ end:	do
 }
 
 /* src/device/engine_queue.rs: oldest_slot */
-#define has_oldest() (flight != NO_REQUEST && !is_aborted)
+#define has_oldest() (flight != NO_REQUEST && !is_aborted && !has_failed)
 
 /* src/device/engine.rs: post, and src/device/engine/watchdog.rs: watch */
 inline post(u) {
@@ -32,7 +32,7 @@ inline post(u) {
 #endif
 }
 
-/* src/device/engine.rs: interrupt. It is one step: if it took the lock later, that would be as if it began later. */
+/* src/device/engine/reap.rs: interrupt. It is one step: if it took the lock later, that would be as if it began later. */
 proctype interrupt() {
 	byte u;
 end:	do
@@ -41,7 +41,7 @@ end:	do
 		irq = false;
 		assert(is_mapped);	/* src/engines/engine.rs: acknowledge */
 		if
-		:: has_oldest() && !runs && !is_gone -> finish(true)	/* src/device/engine.rs: reap */
+		:: has_oldest() && !runs && !is_gone -> finish(true)	/* src/device/engine/reap.rs: reap */
 		:: else
 		fi
 	   }
@@ -78,9 +78,9 @@ inline check_late() {
 		if
 		:: has_oldest() -> recover()
 		:: !has_oldest() || age == 0
-		fi;
-		in_work = again || vanished || fails
+		fi
 	   }
+	   restart_after_failure();
 	   if
 	   :: vanished ->
 		abort_active();
@@ -92,8 +92,7 @@ inline check_late() {
 		fail_waiting();
 		d_step {
 			fails = false;
-			is_queued = true;
-			in_work = again
+			is_queued = true
 		}
 	   :: else
 	   fi;
@@ -109,7 +108,7 @@ inline recover() {
 	assert(is_mapped);	/* src/engines/engine.rs: examine */
 	age = (age == 0 -> 1 : age);
 	if
-	:: is_gone ->	/* src/device/engine/watchdog.rs: give_up, and src/device/engine.rs: mark_gone */
+	:: is_gone ->	/* src/device/engine/watchdog.rs: give_up, and src/device/engine/teardown.rs: mark_gone */
 		is_master = false;
 		is_closed = true;
 		vanished = true;
@@ -117,21 +116,48 @@ inline recover() {
 	:: !is_gone && !runs ->
 		finish(true);
 		again = true
-	:: !is_gone && runs && age == 2 -> fail_oldest()
+	:: !is_gone && runs && age == 2 -> fail_late()
 	:: else
 	fi;
 	is_armed = is_armed || (flight != NO_REQUEST && !again)
 }
 
-/* src/device/engine/watchdog.rs: fail_oldest */
-inline fail_oldest() {
+/* src/device/engine/watchdog.rs: fail_late */
+inline fail_late() {
 	if
-	:: trouble == STOPPABLE ->	/* src/device/engine.rs: restart */
-		runs = false;
-		finish(false)
+	:: trouble == STOPPABLE ->	/* src/device/engine/restart.rs: fail_oldest */
+		has_failed = true;
+		again = true
 	:: else ->
 		time_out(again);
 		fails = again
+	fi
+}
+
+/*
+ * src/device/engine/restart.rs: restart_after_failure
+ *
+ * The transfer may have ended before the engine was suspended (src/device/engine/restart.rs: suspend). That the engine does not stop is not modelled.
+ */
+inline restart_after_failure() {
+	if
+	:: has_failed ->
+		atomic { !is_restarting -> is_restarting = true }
+		if
+		:: has_failed && !is_aborted ->
+			runs = false;	/* src/engines/engine.rs: restart */
+			atomic {
+				has_failed = false;
+				if
+				:: flight != NO_REQUEST -> finish(false)
+				:: flight != NO_REQUEST -> finish(true)
+				:: flight == NO_REQUEST
+				fi
+			}
+		:: else
+		fi;
+		is_restarting = false
+	:: else
 	fi
 }
 
@@ -144,14 +170,18 @@ end:	do
 		is_queued && has_work ->
 		is_queued = false;
 		in_work = true;
-		assert(is_mapped);	/* what it works on still exists */
+		assert(is_mapped)	/* what it works on still exists */
+	   }
+	   restart_after_failure();
+	   check_late();
+	   fail_waiting();
+	   atomic { advance() }	/* src/device/engine.rs: start_next */
+	   d_step {
 		take_deferred(0);
 		take_deferred(1)
 	   }
 	   drop_taken(0);
 	   drop_taken(1);
-	   fail_waiting();
-	   atomic { advance() }	/* src/device/engine.rs: start_next */
-	   check_late()
+	   in_work = false
 	od
 }

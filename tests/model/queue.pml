@@ -9,9 +9,9 @@
 #define has_deferred() (place[0] == DEFERRED || place[1] == DEFERRED || deferred[0] || deferred[1])
 
 #ifdef POSTS_AFTER_CLOSE
-#define may_issue(u) (flight == NO_REQUEST && place[u] == IN_LANE && !is_stuck)
+#define may_issue(u) (flight == NO_REQUEST && !has_failed && place[u] == IN_LANE && !is_stuck)
 #else
-#define may_issue(u) (flight == NO_REQUEST && place[u] == IN_LANE && !refuses())
+#define may_issue(u) (flight == NO_REQUEST && !has_failed && place[u] == IN_LANE && !refuses())
 #endif
 
 /* src/device/queue.rs: deliver, and src/kernel_ext/sync/wait.rs: wake */
@@ -73,7 +73,7 @@ inline end_request(u) {
 	complete(u)
 }
 
-/* src/device/engine.rs: finish, and src/schedule/turns.rs: finish */
+/* src/device/engine/reap.rs: finish, and src/schedule/turns.rs: finish */
 inline finish(has_succeeded) {
 	u = flight;
 	if

@@ -113,6 +113,8 @@ byte age;		/* of the transfer, as far as it was noticed: 0, 1 (late) or 2 (overd
 bool is_stopped;	/* it has closed the queue */
 bool is_running;	/* Stopped::No */
 bool is_aborted;	/* QueueState::stopped */
+bool has_failed;	/* QueueState::failure is Some */
+bool is_restarting;	/* EngineQueue::restarting is held */
 bool is_unbound;
 
 byte ended;		/* programs and unbind that have ended */

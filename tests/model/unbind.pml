@@ -1,12 +1,12 @@
 /* The unbind of the device, and the probe after it. */
 
-/* src/device/engine.rs: stop, with src/engines/engine.rs: abort and src/engines/engine.rs: wait_idle */
+/* src/device/engine/teardown.rs: stop and abort, with src/engines/engine.rs: abort and src/engines/engine.rs: wait_idle */
 inline stop_hardware() {
 #ifdef G01_NOBODY_WAITS
 	skip
 #else
 	d_step {
-		!runs || is_gone || is_late_device() ->
+		!is_restarting && (!runs || is_gone || is_late_device()) ->
 		if
 		:: trouble == STOPPABLE ->
 			runs = false;
@@ -17,7 +17,7 @@ inline stop_hardware() {
 #endif
 }
 
-/* src/device/engine.rs: keep_memory */
+/* src/device/engine/teardown.rs: keep_memory */
 inline keep_memory() {
 	d_step {	/* src/schedule/recovery.rs: take_active */
 		taken = flight;
@@ -49,7 +49,7 @@ inline keep_memory() {
 
 /* src/device/bound.rs: stop, of a device with one engine */
 inline stop() {
-	d_step {	/* src/device/engine.rs: close, and src/device/engine_queue.rs: close */
+	d_step {	/* src/device/engine/teardown.rs: close, and src/device/engine_queue.rs: close */
 		is_closed = true;
 		is_stopped = true
 	}
@@ -63,12 +63,12 @@ inline stop() {
 	stop_hardware();
 	if
 	:: is_running ->
-		is_master = false;	/* src/device/engine.rs: clear_master */
+		is_master = false;	/* src/device/engine/teardown.rs: clear_master */
 		keep_memory()
 	:: else
 	fi;
-	is_master = false;	/* src/device/engine.rs: clear_master */
-	abort_active();		/* src/device/engine.rs: abort_requests */
+	is_master = false;	/* src/device/engine/teardown.rs: clear_master */
+	abort_active();		/* src/device/engine/teardown.rs: abort_requests */
 	fail_waiting();
 	d_step {
 		take_deferred(0);

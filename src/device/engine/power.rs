@@ -3,12 +3,14 @@
 //! Suspend, resume, a reset by the PCI core, shutdown and kexec.
 
 use super::{
-    deliver,
     BoundEngine,
-    QueueState,
     Stopped, //
 };
 use crate::{
+    device::{
+        failure::Failure,
+        queue::deliver, //
+    },
     engines::engine::{
         DmaEngine,
         Progress, //
@@ -57,53 +59,45 @@ impl WithWork<BoundEngine<'_>> {
                 }
             }
             // An engine can look idle before it begins what was posted.
-            let (is_busy, restart_failed) = {
+            let (is_busy, is_stuck) = {
                 let state = self.engine_queue.state.lock();
-                (state.queue.is_busy(), state.restart_failed)
+                (state.queue.is_busy(), state.queue.is_stuck())
             };
             if !is_busy {
                 return Ok(());
             }
-            if restart_failed || clock::now() >= end {
+            if is_stuck || clock::now() >= end {
                 return Err(ETIMEDOUT);
             }
             fsleep(POLL);
         }
     }
 
-    /// Handles the ends of the oldest transfers, one after the other, until `outcome` returns
-    /// [`None`].
-    fn finish_each(&self, outcome: impl Fn(&mut QueueState) -> Option<Result>) {
+    /// Handles the ends of the transfers of an idle engine, and checks Bus Master. Restarts the engine
+    /// after each one that has failed.
+    fn reap_idle(&self) {
         loop {
             let mut state = self.engine_queue.state.lock();
-            let Some(transferred) = outcome(&mut state) else {
+            let Some(slot) = state.oldest_slot() else {
                 return;
             };
-            let notice = self.finish(&mut state, transferred);
-            drop(state);
-            deliver(notice);
-        }
-    }
-
-    /// Handles the ends of the transfers of an idle engine, as far as it can be used, and checks Bus
-    /// Master.
-    fn reap_idle(&self) {
-        self.finish_each(|state| {
-            let Progress::Ended(outcome) = self.hardware.examine(state.oldest_slot()?) else {
-                return None;
+            let Progress::Ended(outcome) = self.hardware.examine(slot) else {
+                return;
             };
-            let transferred = outcome.and_then(|()| self.reached_memory());
-            (transferred.is_ok() || self.restart(state)).then_some(transferred)
-        });
-    }
-
-    /// Fails all requests, because the device cannot be used any more.
-    pub(in crate::device) fn fail_all(&self) {
-        self.mark_gone(&mut self.engine_queue.state.lock());
-        self.engine_queue.abort_active();
-        self.engine_queue.fail_waiting();
-        // The work item drops what these have deferred.
-        self.queue_now();
+            match outcome.and_then(|()| self.check_bus_master()) {
+                Ok(()) => {
+                    let notice = self.finish(&mut state, Ok(()));
+                    drop(state);
+                    deliver(notice);
+                }
+                Err(_) if state.queue.is_stuck() => return,
+                Err(error) => {
+                    self.fail_oldest(&mut state, Failure::reported(error));
+                    drop(state);
+                    self.restart_after_failure();
+                }
+            }
+        }
     }
 
     /// Starts no more transfers until [`unpause`](Self::unpause). All requests wait until then.
@@ -148,6 +142,8 @@ impl WithWork<BoundEngine<'_>> {
         if self.quiesce() == Err(ETIMEDOUT) {
             dev_warn!(self.dev, "a transfer does not end before the reset\n");
         }
+        // The engine is not restarted during the reset.
+        let _restarting = self.engine_queue.restarting.lock();
         self.engine_queue.state.lock().stopped = true;
     }
 
@@ -158,10 +154,13 @@ impl WithWork<BoundEngine<'_>> {
 
     /// Handles the ends of transfers that did not end before a reset. Bus Master must be off.
     fn reap_after_reset(&self) {
-        self.finish_each(|state| {
-            let Progress::Ended(outcome) = self.hardware.progress(state.queue.oldest_slot()?)
-            else {
-                return None;
+        loop {
+            let mut state = self.engine_queue.state.lock();
+            let Some(slot) = state.queue.oldest_slot() else {
+                return;
+            };
+            let Progress::Ended(outcome) = self.hardware.progress(slot) else {
+                return;
             };
             // Without Bus Master, a transfer ends that has moved no bytes.
             let transferred = if self.abilities.reports_errors {
@@ -170,8 +169,13 @@ impl WithWork<BoundEngine<'_>> {
                 Err(EIO)
             };
             // An engine that can be aborted executes the others again.
-            (transferred.is_ok() || !self.abilities.can_abort).then_some(transferred)
-        });
+            if transferred.is_err() && self.abilities.can_abort {
+                return;
+            }
+            let notice = self.finish(&mut state, transferred);
+            drop(state);
+            deliver(notice);
+        }
     }
 
     /// Restarts the engine after a suspend, for which it was quiesced, or after a reset. Bus Master
@@ -181,15 +185,14 @@ impl WithWork<BoundEngine<'_>> {
     ///
     /// [`EIO`] if the engine cannot be restarted.
     pub(in crate::device) fn restart_to_resume(&self) -> Result {
+        let _restarting = self.engine_queue.restarting.lock();
+        // What has failed is issued again, or fails below.
+        self.engine_queue.state.lock().failure = None;
         self.reap_after_reset();
         // The device may have lost the contents of its registers.
-        let restarted = {
-            let mut state = self.engine_queue.state.lock();
-            let restarted = self.hardware.restart();
-            state.restart_failed = restarted.is_err();
-            restarted
-        };
-        restarted.inspect_err(|_| dev_err!(self.dev, "cannot resume: the engine does not stop\n"))
+        self.hardware
+            .restart()
+            .inspect_err(|_| dev_err!(self.dev, "cannot resume: the engine does not stop\n"))
     }
 
     /// Resumes the queue of an engine that was [restarted](Self::restart_to_resume). If `kept` is

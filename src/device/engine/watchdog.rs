@@ -3,14 +3,22 @@
 //! The watchdog: recovers from lost interrupts, and from transfers that do not end.
 
 use super::{
-    deliver,
-    BoundEngine,
-    Job,
-    QueueState,
-    Reaped,
-    Types, //
+    reap::Reaped,
+    BoundEngine, //
 };
 use crate::{
+    device::{
+        engine_queue::QueueState,
+        failure::{
+            Failure,
+            Message, //
+        },
+        queue::{
+            deliver,
+            Job,
+            Types, //
+        }, //
+    },
     engines::engine::{
         DmaEngine,
         Progress, //
@@ -30,6 +38,8 @@ use kernel::{
 /// The result of a check.
 #[derive(Default)]
 struct Checked {
+    /// The engine must be restarted.
+    restart: bool,
     /// The waiting requests must be failed.
     fail: bool,
     /// The device is gone, and the requests that the engine has begun must be aborted.
@@ -42,20 +52,6 @@ struct Checked {
     reaped: Reaped,
     /// A message to log without the lock.
     message: Option<Message>,
-}
-
-/// A message for the log.
-#[derive(Clone, Copy)]
-enum Message {
-    /// The transfer ended without an interrupt.
-    LostInterrupt,
-    /// The transfer ended without an interrupt, and it failed because the device is not a bus
-    /// master.
-    NoBusMaster,
-    /// The transfer does not end.
-    NoEnd,
-    /// The transfer did not end in time, and was stopped.
-    Aborted,
 }
 
 impl WithWork<BoundEngine<'_>> {
@@ -72,7 +68,7 @@ impl WithWork<BoundEngine<'_>> {
     }
 
     /// Arms the timer to expire after `ms` milliseconds.
-    fn check_after(&self, state: &mut QueueState, ms: u32, now: u64) {
+    pub(super) fn check_after(&self, state: &mut QueueState, ms: u32, now: u64) {
         state.checked_at = Some(now + u64::from(ms) * clock::NSEC_PER_MSEC);
         self.arm(msecs_to_jiffies(ms));
     }
@@ -82,7 +78,7 @@ impl WithWork<BoundEngine<'_>> {
         let mut state = self.engine_queue.state.lock();
         state.checked_at = None;
         let now = clock::now();
-        match self.busy_ms(&state, now) {
+        match state.oldest_age_ms(now) {
             None => {}
             Some(age_ms) if age_ms >= self.abilities.late_ms => {
                 self.queue_now();
@@ -93,16 +89,9 @@ impl WithWork<BoundEngine<'_>> {
         }
     }
 
-    /// Returns the age of the oldest transfer in milliseconds, or [`None`] if the engine is idle.
-    fn busy_ms(&self, state: &QueueState, now: u64) -> Option<u32> {
-        let age_ms = now.saturating_sub(state.since) / clock::NSEC_PER_MSEC;
-        let age_ms = u32::try_from(age_ms).unwrap_or(u32::MAX);
-        state.oldest_slot().map(|_| age_ms)
-    }
-
     /// Returns the age of the oldest transfer in milliseconds if it is late, otherwise [`None`].
     fn late_age_ms(&self, state: &QueueState) -> Option<u32> {
-        let age_ms = self.busy_ms(state, clock::now());
+        let age_ms = state.oldest_age_ms(clock::now());
         age_ms.filter(|age_ms| *age_ms >= self.abilities.late_ms)
     }
 
@@ -125,6 +114,9 @@ impl WithWork<BoundEngine<'_>> {
             }
             if let Some(message) = checked.message {
                 self.log(message);
+            }
+            if checked.restart {
+                self.restart_after_failure();
             }
             if checked.gone {
                 self.engine_queue.abort_active();
@@ -160,7 +152,16 @@ impl WithWork<BoundEngine<'_>> {
             _ if !self.hardware.responds() || !self.enabled.may_be_master() => {
                 self.give_up(state, &mut checked);
             }
-            Progress::Ended(outcome) => match outcome.and_then(|()| self.reached_memory()) {
+            Progress::Ended(Err(error)) => {
+                self.fail_late(
+                    state,
+                    error,
+                    Message::LostInterrupt,
+                    completion,
+                    &mut checked,
+                );
+            }
+            Progress::Ended(Ok(())) => match self.check_bus_master() {
                 Ok(()) => {
                     state.queue.stats.counters.watchdog_recoveries += 1;
                     checked.message = Some(Message::LostInterrupt);
@@ -168,10 +169,12 @@ impl WithWork<BoundEngine<'_>> {
                     checked.reaped = self.reap(state, |slot| self.hardware.examine(slot));
                     checked.again = true;
                 }
-                Err(error) => self.fail_oldest(state, error, completion, &mut checked),
+                Err(error) => {
+                    self.fail_late(state, error, Message::NoBusMaster, completion, &mut checked);
+                }
             },
             Progress::Running if age_ms >= self.abilities.overdue_ms => {
-                self.fail_oldest(state, ETIMEDOUT, completion, &mut checked);
+                self.fail_late(state, ETIMEDOUT, Message::Aborted, completion, &mut checked);
             }
             Progress::Running => {}
         }
@@ -190,29 +193,25 @@ impl WithWork<BoundEngine<'_>> {
 
     /// Fails the oldest transfer, which has failed or does not end. If the engine cannot be stopped,
     /// all requests fail.
-    fn fail_oldest(
+    fn fail_late(
         &self,
         state: &mut QueueState,
         error: Error,
+        message: Message,
         completion: &mut Option<Entry<Job>>,
         checked: &mut Checked,
     ) {
         let was_stuck = state.queue.is_stuck();
         let may_restart = if self.abilities.can_abort {
-            // The interrupt handler may have tried once. This tries once, and not again while the
-            // queue is stuck.
+            // Not again while the queue is stuck.
             !was_stuck
         } else {
             error != ETIMEDOUT
         };
-        if may_restart && self.restart(state) {
-            state.queue.stats.counters.watchdog_recoveries += 1;
-            checked.message = Some(match error {
-                ETIMEDOUT => Message::Aborted,
-                EIO => Message::NoBusMaster,
-                _ => Message::LostInterrupt,
-            });
-            checked.notice = self.finish(state, Err(error));
+        if may_restart {
+            let message = Some(message);
+            self.fail_oldest(state, Failure { error, message });
+            checked.restart = true;
             checked.again = true;
             return;
         }
@@ -226,7 +225,7 @@ impl WithWork<BoundEngine<'_>> {
     }
 
     /// Logs a message. The caller must not hold the queue's lock, because a console can be slow.
-    fn log(&self, message: Message) {
+    pub(super) fn log(&self, message: Message) {
         match message {
             Message::NoEnd => dev_err!(
                 self.dev,

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Interrupts, and the ends of transfers.
+
+use super::{
+    BoundEngine,
+    InterruptKind, //
+};
+use crate::{
+    device::{
+        engine_queue::QueueState,
+        failure::Failure,
+        queue::{
+            deliver,
+            Types, //
+        }, //
+    },
+    engines::engine::{
+        DmaEngine,
+        Progress, //
+    },
+    kernel_ext::{
+        driver::{
+            trace,
+            work::WithWork, //
+        },
+        sync::clock, //
+    },
+    schedule::{
+        Ended,
+        Notice, //
+    }, //
+};
+use kernel::prelude::*;
+
+/// The result of a step that handles the ends of transfers.
+#[derive(Default)]
+pub(super) struct Reaped {
+    /// The number of transfers that have ended.
+    ended: usize,
+    /// The step was stopped, and other transfers may have ended.
+    more: bool,
+    /// The engine has transfers that were posted before the step, and has not ended them.
+    is_busy: bool,
+    /// To be delivered without the lock.
+    notice: Option<Notice<Types>>,
+}
+
+impl Reaped {
+    /// Delivers the notices. Returns whether another step is needed.
+    pub(super) fn deliver(self) -> bool {
+        deliver(self.notice);
+        self.more
+    }
+}
+
+impl WithWork<BoundEngine<'_>> {
+    /// The maximum number of ends of transfers that are handled in one step.
+    const STEP: usize = 32;
+
+    /// Handles an interrupt. Returns whether the device has raised it.
+    pub(crate) fn interrupt(&self) -> bool {
+        let ours = self.hardware.acknowledge();
+        trace::interrupt(self.engine_queue.number(), ours);
+        if !ours {
+            return false;
+        }
+        let ended = self.reap_round(|state| state.queue.stats.counters.interrupts += 1);
+        if ended == 0 {
+            let mut state = self.engine_queue.state.lock();
+            if state.failure.is_none() {
+                state.queue.stats.counters.spurious_interrupts += 1;
+            }
+        }
+        true
+    }
+
+    /// Handles the ends of transfers that [a round](Self::reap_round) has left.
+    pub(super) fn reap_left(&self) {
+        if self.engine_queue.state.lock().unreaped {
+            self.reap_round(|_| {});
+        }
+    }
+
+    /// Handles the ends of as many transfers as the engine has slots, in steps, and returns their
+    /// number. If transfers that were posted meanwhile have ended, too, they are left to the work
+    /// item, so that a fast engine does not keep a CPU in the interrupt handler. `begin` is called
+    /// with the lock held.
+    fn reap_round(&self, begin: impl FnOnce(&mut QueueState)) -> usize {
+        let mut state = self.engine_queue.state.lock();
+        begin(&mut state);
+        let mut ended = 0;
+        let mut flushed = false;
+        loop {
+            let reaped = self.reap(&mut state, |slot| self.hardware.progress(slot));
+            ended += reaped.ended;
+            let is_last = ended >= self.abilities.depth;
+            state.unreaped = reaped.more && is_last;
+            let is_busy = reaped.is_busy;
+            drop(state);
+            let more = reaped.deliver();
+            if more && is_last {
+                self.queue_now();
+            }
+            if is_last {
+                return ended;
+            }
+            if !more {
+                if flushed || !is_busy || !self.hardware.flush_acknowledge() {
+                    return ended;
+                }
+                // Another transfer may have ended before, without an interrupt.
+                flushed = true;
+            }
+            // The lock was released between two steps, so that other threads can take it.
+            state = self.engine_queue.state.lock();
+        }
+    }
+
+    /// Handles the ends of up to [`STEP`](Self::STEP) of the oldest transfers, and starts the next
+    /// ones. Ends as soon as one notice does not suffice for those that have ended: at a request of
+    /// another lane, or with a waiter. `progress` is a function of [`DmaEngine`].
+    pub(super) fn reap(
+        &self,
+        state: &mut QueueState,
+        progress: impl Fn(usize) -> Progress,
+    ) -> Reaped {
+        let mut reaped = Reaped::default();
+        let mut ended = Ended::Nothing;
+        let now = clock::now();
+        while let Some(transferred) = self.oldest_outcome(state, &progress) {
+            if let Err(error) = transferred {
+                // The engine executes none of the next ones. If it was not restarted, which makes the
+                // queue stuck, the watchdog checks them.
+                if !state.queue.is_stuck() {
+                    self.fail_oldest(state, Failure::reported(error));
+                }
+                break;
+            }
+            reaped.ended += 1;
+            match state.queue.finish(transferred, now) {
+                Ended::Nothing => {}
+                other => ended = other,
+            }
+            if reaped.ended == Self::STEP || !state.queue.is_next_for(&ended) {
+                // Not with the transfers that are posted below.
+                reaped.more = state.queue.is_busy();
+                break;
+            }
+        }
+        reaped.notice = state.queue.notice_of(ended);
+        reaped.is_busy = state.oldest_slot().is_some();
+        if reaped.ended > 0 {
+            state.oldest_since = now;
+            self.advance(state, Some(now));
+        }
+        reaped
+    }
+
+    /// Returns the outcome of the oldest transfer, if it has ended.
+    fn oldest_outcome(
+        &self,
+        state: &QueueState,
+        progress: impl Fn(usize) -> Progress,
+    ) -> Option<Result> {
+        let slot = state.oldest_slot()?;
+        let Progress::Ended(outcome) = progress(slot) else {
+            return None;
+        };
+        // A message is a memory write, like the device's transfers: it arrives only if Bus Master
+        // is set. An interrupt on a line does not show that.
+        Some(outcome.and_then(|()| match self.interrupt_kind {
+            InterruptKind::Message => Ok(()),
+            InterruptKind::Line => self.check_bus_master(),
+        }))
+    }
+
+    /// Checks that the device is a bus master. If it is not, its transfers may end in time but move
+    /// no bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`EIO`] if it is not.
+    pub(super) fn check_bus_master(&self) -> Result {
+        if self.abilities.reports_errors || self.enabled.is_master() {
+            Ok(())
+        } else {
+            Err(EIO)
+        }
+    }
+
+    /// Handles the end of the oldest transfer, and starts the next ones. If it has failed, the
+    /// engine must have been restarted.
+    pub(super) fn finish(
+        &self,
+        state: &mut QueueState,
+        transferred: Result,
+    ) -> Option<Notice<Types>> {
+        let now = clock::now();
+        let ended = state.queue.finish(transferred, now);
+        let notice = state.queue.notice_of(ended);
+        state.oldest_since = now;
+        self.advance(state, Some(now));
+        notice
+    }
+}

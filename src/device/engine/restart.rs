@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Restarts an engine after a failed transfer.
+//!
+//! An engine takes up to 300 ms to stop. The thread that finds a failure therefore only records it in
+//! the queue's state, and the work item restarts the engine without the queue's lock. Until then, no
+//! transfer is posted, and no end is handled.
+
+use super::BoundEngine;
+use crate::{
+    device::{
+        engine_queue::QueueState,
+        failure::{
+            Failure,
+            Message, //
+        },
+        queue::{
+            deliver,
+            Job, //
+        }, //
+    },
+    engines::engine::{
+        DmaEngine,
+        Progress, //
+    },
+    kernel_ext::{
+        driver::work::WithWork,
+        sync::clock, //
+    }, //
+};
+
+impl WithWork<BoundEngine<'_>> {
+    /// Records that the oldest transfer has failed. The work item restarts the engine, and completes
+    /// its request.
+    pub(super) fn fail_oldest(&self, state: &mut QueueState, failure: Failure) {
+        state.failure = Some(failure);
+        self.queue_now();
+    }
+
+    /// Restarts the engine if a transfer has failed, and completes its request. The other transfers
+    /// are issued again. If the engine does not stop, all requests fail. Sleeps.
+    pub(super) fn restart_after_failure(&self) {
+        let _restarting = self.engine_queue.restarting.lock();
+        if !self.engine_queue.state.lock().must_restart() {
+            return;
+        }
+        let has_ended = self.abilities.can_abort && self.suspend();
+        let restarted = self.hardware.restart();
+
+        let mut state = self.engine_queue.state.lock();
+        let Some(failure) = state.failure.take() else {
+            return;
+        };
+        if restarted.is_err() {
+            state.queue.set_stuck();
+            drop(state);
+            return self.time_out_all();
+        }
+        if failure.message.is_some() {
+            state.queue.stats.counters.watchdog_recoveries += 1;
+        }
+        let (notice, message) = if has_ended {
+            state.queue.issue_again();
+            self.advance(&mut state, None);
+            (None, failure.message.and(Some(Message::LostInterrupt)))
+        } else {
+            (self.finish(&mut state, Err(failure.error)), failure.message)
+        };
+        drop(state);
+        deliver(notice);
+        if let Some(message) = message {
+            self.log(message);
+        }
+        // If the queue is closed, this fails the requests that return to their lanes.
+        self.queue_now();
+    }
+
+    /// Suspends the engine, and completes the requests of the transfers that have ended before: they
+    /// must not be executed again. Returns whether the oldest one, which was late, is one of them.
+    fn suspend(&self) -> bool {
+        self.hardware.suspend();
+        let mut has_ended = false;
+        loop {
+            let mut state = self.engine_queue.state.lock();
+            let slot = state.queue.oldest_slot().filter(|_| state.must_restart());
+            let progress = slot.map(|slot| self.hardware.examine(slot));
+            if progress != Some(Progress::Ended(Ok(()))) {
+                return has_ended;
+            }
+            let notice = self.finish(&mut state, Ok(()));
+            drop(state);
+            deliver(notice);
+            has_ended = true;
+        }
+    }
+
+    /// Fails all requests of an engine that does not stop.
+    fn time_out_all(&self) {
+        self.log(Message::NoEnd);
+        loop {
+            // If this allocation fails, the watchdog completes the request.
+            let mut completion = Job::blank().ok();
+            let mut state = self.engine_queue.state.lock();
+            let timed_out = state.queue.time_out(&mut completion);
+            if state.queue.is_busy() {
+                self.check_after(&mut state, self.abilities.late_ms, clock::now());
+            }
+            drop(state);
+            deliver(timed_out.notice);
+            if !timed_out.more {
+                break;
+            }
+        }
+        self.engine_queue.fail_waiting();
+        // The work item drops what this has deferred.
+        self.queue_now();
+    }
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The end of an engine: its device is unbound, or is gone.
+
+use super::BoundEngine;
+use crate::{
+    device::{
+        engine_queue::QueueState,
+        queue::deliver, //
+    },
+    engines::engine::DmaEngine,
+    kernel_ext::{
+        driver::work::WithWork,
+        sync::clock, //
+    },
+    memory::hold::BufferHold, //
+};
+use kernel::prelude::*;
+
+/// Whether the transfers of an engine have stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::device) enum Stopped {
+    /// No transfer accesses memory any more.
+    Yes,
+    /// A transfer may still access memory.
+    No,
+}
+
+impl WithWork<BoundEngine<'_>> {
+    /// Closes the queue, because the device is gone. The caller must abort the requests that the
+    /// engine has begun, and fail those that wait.
+    pub(super) fn mark_gone(&self, state: &mut QueueState) {
+        // A device that only seems to be gone must not access memory that is freed after this.
+        self.enabled.clear_master();
+        state.queue.close(ENODEV);
+        state.failure = None;
+    }
+
+    /// Fails all requests, because the device cannot be used any more.
+    pub(in crate::device) fn fail_all(&self) {
+        self.mark_gone(&mut self.engine_queue.state.lock());
+        self.engine_queue.abort_active();
+        self.engine_queue.fail_waiting();
+        // The work item drops what these have deferred.
+        self.queue_now();
+    }
+
+    /// Closes the queue, before the device is unbound. The gate must be closed, and no thread may be
+    /// inside.
+    pub(in crate::device) fn close(&self) {
+        self.engine_queue.close(ENODEV);
+    }
+
+    /// Stops all transfers, or waits for their end.
+    pub(in crate::device) fn stop(&self) -> Stopped {
+        if self.abort().is_ok()
+            || self.hardware.wait_idle(self.abilities.overdue_ms) != Err(ETIMEDOUT)
+        {
+            Stopped::Yes
+        } else {
+            Stopped::No
+        }
+    }
+
+    /// Stops all transfers, if the engine can be stopped. Their ends are not handled after this.
+    fn abort(&self) -> Result {
+        if !self.abilities.can_abort {
+            return Err(EOPNOTSUPP);
+        }
+        let _restarting = self.engine_queue.restarting.lock();
+        self.engine_queue.state.lock().stopped = true;
+        self.hardware
+            .abort()
+            .inspect_err(|_| self.engine_queue.state.lock().stopped = false)
+    }
+
+    /// Enables bus mastering of the device.
+    pub(in crate::device) fn set_master(&self) {
+        self.enabled.set_master();
+    }
+
+    /// Disables bus mastering of the device.
+    pub(in crate::device) fn clear_master(&self) {
+        self.enabled.clear_master();
+    }
+
+    /// Fails all requests. The engine must have been [stopped](Self::stop), or its memory
+    /// [kept](Self::keep_memory).
+    pub(in crate::device) fn abort_requests(&self) {
+        self.engine_queue.abort_active();
+        self.engine_queue.fail_waiting();
+        self.engine_queue.drop_deferred();
+    }
+
+    /// Logs that other drivers still access this number of buffers.
+    pub(in crate::device) fn report_kept(&self, buffers: usize) {
+        dev_err!(
+            self.dev,
+            "other drivers still access {buffers} exported buffers, whose memory is never freed\n"
+        );
+    }
+
+    /// Leaks the memory that the device may still write to.
+    pub(in crate::device) fn keep_memory(&self) {
+        dev_err!(
+            self.dev,
+            "a transfer does not end; its memory is never freed\n"
+        );
+        self.hardware.leak_memory();
+        loop {
+            let taken = self.engine_queue.state.lock().queue.take_active();
+            let Some(taken) = taken else {
+                return;
+            };
+            if let Some(request) = taken.request() {
+                request.memories().for_each(BufferHold::leak);
+            }
+            let notice = self
+                .engine_queue
+                .state
+                .lock()
+                .queue
+                .abort(taken, clock::now());
+            deliver(notice);
+        }
+    }
+}
