@@ -22,10 +22,10 @@ mod engine;
 mod engine_queue;
 mod failure;
 mod notices;
-mod queue;
 mod snapshot;
 mod thread_waiter;
-mod traced;
+mod trace_ids;
+mod types;
 mod users;
 mod waiter;
 
@@ -44,8 +44,8 @@ pub(crate) use engine::{
     InterruptKind, //
 };
 pub(crate) use engine_queue::EngineQueue;
-pub(crate) use queue::Job;
 pub(crate) use snapshot::Activity;
+pub(crate) use types::Job;
 
 use crate::{
     kernel_ext::driver::work::WithWork,
@@ -168,7 +168,7 @@ impl Device {
     }
 
     /// Returns whether a request that the engine has begun can be cancelled.
-    fn cancels_begun(&self) -> bool {
+    fn cancels_in_flight(&self) -> bool {
         self.info.capabilities & u64::from(uapi::RDMA_CAP_ABORT) != 0
     }
 

@@ -13,24 +13,24 @@ use crate::{
     engines::{
         edu,
         engine::{
-            Abilities,
             DmaEngine,
-            Setup, //
+            EngineConfig, //
+            EngineInfo,
         },
         ioat,
-        Hardware,
+        AnyEngine,
         Model, //
     },
     file::context::Context,
     kernel_ext::{
         driver::{
             attach::{
-                Attach,
                 NodeDriver, //
+                Probed,
             },
             pci::{
                 device_id,
-                Enabled, //
+                EnabledDevice, //
             }, //
         },
         fs::chrdev::Number,
@@ -128,7 +128,7 @@ impl NodeDriver for RdmaDriver {
     const NODE_NAME: &'static CStr = c"rdma";
     const ID_TABLE: pci::IdTable<()> = &PCI_TABLE;
 
-    type Bound = BoundEngines;
+    type Device = BoundEngines;
     type File = Context;
 
     fn dma_mask(pdev: &pci::Device<Bound>) -> Result<DmaMask> {
@@ -139,11 +139,11 @@ impl NodeDriver for RdmaDriver {
         pdev: &'bound pci::Device<Core<'_>>,
         gate: &EngineGate,
         mappings: &Arc<Mappings>,
-    ) -> Result<Attach<'bound, Self>> {
+    ) -> Result<Probed<'bound, Self>> {
         let model = Model::of(pdev);
         let dma_bits = model.dma_bits(module_parameters::dma_bits.value());
-        let enabled =
-            Enabled::new(pdev).map_err(|e| probe_error(pdev, "cannot enable the device", e))?;
+        let enabled = EnabledDevice::new(pdev)
+            .map_err(|e| probe_error(pdev, "cannot enable the device", e))?;
         let enabled = Arc::new(enabled, GFP_KERNEL)?;
 
         let mut hardware = idle_hardware(pdev, model)?;
@@ -151,22 +151,22 @@ impl NodeDriver for RdmaDriver {
 
         let (vectors, interrupt) = VectorType::allocate(pdev, hardware.len())?;
         hardware.truncate(interrupt.engines(&vectors));
-        let setup = Setup {
+        let config = EngineConfig {
             has_vector: interrupt == VectorType::MsiX,
             // CAST: `check_parameters` has checked that the value is small.
             interrupt_delay_us: module_parameters::interrupt_delay_us.value() as u16,
         };
-        let abilities = hardware.first().ok_or(ENODEV)?.abilities();
+        let engine_info = hardware.first().ok_or(ENODEV)?.info();
         let number = Number::reserve(pdev.as_ref())
             .map_err(|e| probe_error(pdev, "no free device number", e))?;
         // CAST: The number is less than the maximum number of nodes.
         let node = number.get() as u32;
         let pool = Pool::new(node, mappings.clone(), dma_bits, limits())?;
-        let info = device_info(&abilities, dma_bits, interrupt);
+        let info = device_info(&engine_info, dma_bits, interrupt);
         let device = Device::new(node, gate.clone(), pool, hardware.len(), info)?;
 
-        let engines = prepare_engines(pdev, hardware, setup, &enabled, &device, interrupt.kind())?;
-        let (major, minor) = abilities.version;
+        let engines = prepare_engines(pdev, hardware, config, &enabled, &device, interrupt.kind())?;
+        let (major, minor) = engine_info.version;
         dev_info!(
             pdev,
             "{} {major}.{minor}, {}, {dma_bits}-bit DMA: /dev/rdma{node}\n",
@@ -176,7 +176,7 @@ impl NodeDriver for RdmaDriver {
         if engines.len() > 1 {
             dev_info!(pdev, "{} engines\n", engines.len());
         }
-        Ok(Attach {
+        Ok(Probed {
             bound: engines,
             vectors,
             number,
@@ -189,15 +189,15 @@ impl NodeDriver for RdmaDriver {
 ///
 /// # Errors
 ///
-/// [`ENODEV`] if a transfer does not end; those of [`Hardware::all`].
+/// [`ENODEV`] if a transfer does not end; those of [`AnyEngine::all`].
 fn idle_hardware<'bound>(
     pdev: &'bound pci::Device<Core<'_>>,
     model: Model,
-) -> Result<KVec<Hardware<'bound>>> {
-    let hardware = Hardware::all(model, pdev)?;
+) -> Result<KVec<AnyEngine<'bound>>> {
+    let hardware = AnyEngine::all(model, pdev)?;
     for engine in &hardware {
         // A transfer that was started before the probe must not write to memory of this driver.
-        let timeout_ms = engine.abilities().overdue_ms;
+        let timeout_ms = engine.info().timeout_ms;
         engine.wait_idle(timeout_ms).map_err(|e| {
             probe_error(
                 pdev,
@@ -216,15 +216,15 @@ fn idle_hardware<'bound>(
 /// [`ENODEV`] if an engine cannot be prepared; [`ENOMEM`].
 fn prepare_engines<'bound>(
     pdev: &'bound pci::Device<Core<'_>>,
-    hardware: KVec<Hardware<'bound>>,
-    setup: Setup,
-    enabled: &Arc<Enabled<'bound>>,
+    hardware: KVec<AnyEngine<'bound>>,
+    config: EngineConfig,
+    enabled: &Arc<EnabledDevice<'bound>>,
     device: &Device,
     kind: InterruptKind,
 ) -> Result<KVec<BoundEngine<'bound>>> {
     let mut engines = KVec::with_capacity(hardware.len(), GFP_KERNEL)?;
     for (mut hardware, engine_queue) in hardware.into_iter().zip(device.engine_queues()) {
-        let plan = hardware.prepare(setup).map_err(|e| {
+        let plan = hardware.prepare(config).map_err(|e| {
             // The device may still access memory of `hardware`, which is freed after this.
             enabled.clear_master();
             probe_error(pdev, "cannot prepare the device", e)
@@ -305,21 +305,21 @@ impl VectorType {
 
 /// Returns the properties of a device.
 fn device_info(
-    abilities: &Abilities,
+    engine_info: &EngineInfo,
     dma_bits: u32,
     interrupt: VectorType,
 ) -> uapi::rdma_device_info {
-    let (major, minor) = abilities.version;
+    let (major, minor) = engine_info.version;
     uapi::rdma_device_info {
         abi_version: uapi::RDMA_ABI_VERSION,
-        operations: operations(abilities.memory),
-        capabilities: capabilities(abilities),
-        device_memory_size: abilities.memory,
-        max_transfer_size: abilities.largest,
+        operations: operations(engine_info.memory),
+        capabilities: capabilities(engine_info),
+        device_memory_size: engine_info.memory,
+        max_transfer_size: engine_info.largest,
         max_buffer_size: uapi::RDMA_MAX_BUFFER_SIZE.into(),
         queue_depth: uapi::RDMA_QUEUE_DEPTH,
         // CAST: The number is small.
-        engine_depth: abilities.depth as u32,
+        engine_depth: engine_info.depth as u32,
         address_alignment: 1,
         length_alignment: 1,
         dma_bits,
@@ -339,12 +339,12 @@ fn operations(memory: u64) -> u32 {
 }
 
 /// Returns the optional features of a device, as bits.
-fn capabilities(abilities: &Abilities) -> u64 {
+fn capabilities(engine_info: &EngineInfo) -> u64 {
     let mut bits = 0;
-    if abilities.memory == 0 {
+    if engine_info.memory == 0 {
         bits |= uapi::RDMA_CAP_DIRECT_COPY;
     }
-    if abilities.can_abort {
+    if engine_info.can_abort {
         bits |= uapi::RDMA_CAP_ABORT;
     }
     bits.into()

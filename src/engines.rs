@@ -2,8 +2,8 @@
 
 //! The supported engines, and the choice of one for a device.
 //!
-//! To add an engine: a folder beside `edu`, a variant of [`Model`], [`Hardware`] and
-//! [`HardwarePlan`], with their arms in this file, and its PCI ids in [`Model::of`] (in
+//! To add an engine: a folder beside `edu`, a variant of [`Model`], [`AnyEngine`] and
+//! [`AnyPlan`], with their arms in this file, and its PCI ids in [`Model::of`] (in
 //! `driver.rs`, if the driver binds to it without `driver_override`).
 
 pub(crate) mod edu;
@@ -15,12 +15,12 @@ pub(crate) mod transfer;
 
 use edu::Edu;
 use engine::{
-    Abilities,
     DmaEngine,
+    EngineConfig, //
+    EngineInfo,
     Progress,
-    Setup, //
 };
-use ioat::Ioat;
+use ioat::IoatChannel;
 use kernel::{
     device::Bound,
     pci,
@@ -76,14 +76,14 @@ impl Model {
 }
 
 /// Divides requests into transfers for the engine of a device.
-pub(crate) enum HardwarePlan {
+pub(crate) enum AnyPlan {
     /// For QEMU's `edu`.
     Edu(edu::plan::EduPlan),
     /// For Intel I/OAT.
     Ioat(ioat::plan::IoatPlan),
 }
 
-impl<B: Backing> Plan<Request<B>> for HardwarePlan {
+impl<B: Backing> Plan<Request<B>> for AnyPlan {
     type Transfer = Transfer;
     /// I/OAT needs none: each of its pieces is one transfer.
     type Stage = edu::plan::Stage;
@@ -118,14 +118,14 @@ impl<B: Backing> Plan<Request<B>> for HardwarePlan {
 }
 
 /// The engine of a device that the driver is bound to.
-pub(crate) enum Hardware<'bound> {
+pub(crate) enum AnyEngine<'bound> {
     /// QEMU's `edu`.
     Edu(Edu<'bound>),
     /// Intel I/OAT.
-    Ioat(Ioat<'bound>),
+    Ioat(IoatChannel<'bound>),
 }
 
-impl<'bound> Hardware<'bound> {
+impl<'bound> AnyEngine<'bound> {
     /// Maps the device, checks its identification, and allocates the memory that its engines need.
     /// Returns the engines, at least one.
     ///
@@ -140,7 +140,7 @@ impl<'bound> Hardware<'bound> {
             Model::Ioat => {
                 let device = ioat::IoatDevice::new(pdev)?;
                 for channel in 0..device.channels() {
-                    engines.push(Self::Ioat(Ioat::new(&device, channel)?), GFP_KERNEL)?;
+                    engines.push(Self::Ioat(IoatChannel::new(&device, channel)?), GFP_KERNEL)?;
                 }
             }
         }
@@ -154,10 +154,10 @@ impl<'bound> Hardware<'bound> {
     ///
     /// [`ETIMEDOUT`] if the transfer does not end; [`EIO`] if an I/OAT channel does not store an
     /// address; [`ENODEV`] if the device is gone.
-    pub(crate) fn prepare(&mut self, setup: Setup) -> Result<HardwarePlan> {
+    pub(crate) fn prepare(&mut self, config: EngineConfig) -> Result<AnyPlan> {
         match self {
-            Self::Edu(edu) => edu.prepare().map(HardwarePlan::Edu),
-            Self::Ioat(ioat) => ioat.prepare(setup).map(HardwarePlan::Ioat),
+            Self::Edu(edu) => edu.prepare().map(AnyPlan::Edu),
+            Self::Ioat(ioat) => ioat.prepare(config).map(AnyPlan::Ioat),
         }
     }
 }
@@ -166,15 +166,15 @@ impl<'bound> Hardware<'bound> {
 macro_rules! dispatch {
     ($hardware:expr, $engine:ident => $call:expr) => {
         match $hardware {
-            Hardware::Edu($engine) => $call,
-            Hardware::Ioat($engine) => $call,
+            AnyEngine::Edu($engine) => $call,
+            AnyEngine::Ioat($engine) => $call,
         }
     };
 }
 
-impl DmaEngine for Hardware<'_> {
-    fn abilities(&self) -> Abilities {
-        dispatch!(self, engine => engine.abilities())
+impl DmaEngine for AnyEngine<'_> {
+    fn info(&self) -> EngineInfo {
+        dispatch!(self, engine => engine.info())
     }
 
     fn responds(&self) -> bool {
@@ -236,7 +236,7 @@ impl DmaEngine for Hardware<'_> {
 }
 
 #[cfg(CONFIG_FAULT_INJECTION)]
-impl Hardware<'_> {
+impl AnyEngine<'_> {
     /// Injects a device fault, as a command of the file `inject` in debugfs.
     pub(crate) fn inject(&self, command: &str) -> Result {
         match self {

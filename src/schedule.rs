@@ -19,7 +19,7 @@ mod turns;
 
 pub(crate) use completion_ring::{
     RingMemory,
-    DEPTH,
+    LANE_DEPTH,
     RING_START, //
 };
 pub(crate) use flight::{
@@ -47,9 +47,9 @@ pub(crate) use lanes::{
 };
 pub(crate) use queue::{
     AbandonedWait,
-    Ended,
     Notice,
     Queue,
+    Recipient,
     Step, //
 };
 pub(crate) use scan::CancelScan;

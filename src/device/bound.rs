@@ -20,7 +20,7 @@ use crate::kernel_ext::{
         },
         work::WithWork, //
     },
-    mm::mapping::Closed, //
+    mm::mapping::ClosedGate, //
 };
 use kernel::prelude::*;
 
@@ -34,7 +34,7 @@ pub(crate) type EngineGate = GateOf<BoundEngines>;
 pub(super) type Engines<'bound> = attach::Engines<'bound, BoundEngines>;
 
 impl BoundDevice for BoundEngines {
-    type Of<'bound> = BoundEngine<'bound>;
+    type Engine<'bound> = BoundEngine<'bound>;
 
     fn interrupt(engine: &WithWork<BoundEngine<'_>>) -> bool {
         engine.interrupt()
@@ -42,7 +42,7 @@ impl BoundDevice for BoundEngines {
 
     /// Stops the device before it is unbound, and frees the memory of all buffers. No thread may be
     /// inside the gate.
-    fn stop(engines: &Engines<'_>, mappings: Closed<'_>) {
+    fn stop(engines: &Engines<'_>, mappings: ClosedGate<'_>) {
         let Some(first) = engines.first() else {
             return;
         };
@@ -52,7 +52,7 @@ impl BoundDevice for BoundEngines {
         }
         trace::teardown(dev, Teardown::Closed);
         trace::zap(dev);
-        let emptied = mappings.zap();
+        let zapped = mappings.zap();
         trace::teardown(dev, Teardown::Zapped);
 
         let mut step = Teardown::Idle;
@@ -61,18 +61,18 @@ impl BoundDevice for BoundEngines {
                 step = Teardown::Stuck;
                 // Before its requests fail: programs may then use registered memory again.
                 engine.clear_master();
-                engine.keep_memory();
+                engine.leak_memory();
             }
         }
         first.clear_master();
         trace::teardown(dev, step);
 
         for engine in engines {
-            engine.abort_requests();
+            engine.fail_requests();
         }
-        match first.pool().revoke_all(&emptied) {
+        match first.pool().revoke_all(&zapped) {
             0 => (),
-            buffers => first.report_kept(buffers),
+            buffers => first.report_leaked(buffers),
         }
         trace::teardown(dev, Teardown::Freed);
     }
@@ -88,15 +88,15 @@ impl BoundDevice for BoundEngines {
         Ok(())
     }
 
-    fn resume(engines: &Engines<'_>, kept: bool) -> Result {
+    fn resume(engines: &Engines<'_>, memory_kept: bool) -> Result {
         // Another kernel may have used the device. Its transfers must not reach this kernel's
         // memory.
         let quiesced = engines
             .iter()
             .try_for_each(|engine| engine.quiesce_to_resume());
-        let resumed = quiesced.and_then(|()| resume_all(engines, kept));
+        let resumed = quiesced.and_then(|()| resume_all(engines, memory_kept));
         if resumed.is_err() {
-            engines.iter().for_each(|engine| engine.fail_all());
+            engines.iter().for_each(|engine| engine.set_gone());
         }
         resumed
     }
@@ -109,7 +109,7 @@ impl BoundDevice for BoundEngines {
 
     fn reset_done(engines: &Engines<'_>) {
         if resume_all(engines, false).is_err() {
-            engines.iter().for_each(|engine| engine.fail_all());
+            engines.iter().for_each(|engine| engine.set_gone());
         }
     }
 
@@ -126,9 +126,9 @@ impl BoundDevice for BoundEngines {
 /// # Errors
 ///
 /// [`EIO`] if an engine cannot be restarted. No engine executes a transfer then: Bus Master is off.
-fn resume_all(engines: &Engines<'_>, kept: bool) -> Result {
+fn resume_all(engines: &Engines<'_>, memory_kept: bool) -> Result {
     if engines.iter().any(|engine| engine.is_closed()) {
-        engines.iter().for_each(|engine| engine.fail_all());
+        engines.iter().for_each(|engine| engine.set_gone());
         return Ok(());
     }
     let mut each = engines.iter();
@@ -136,6 +136,6 @@ fn resume_all(engines: &Engines<'_>, kept: bool) -> Result {
     if let Some(first) = engines.first() {
         first.set_master();
     }
-    engines.iter().for_each(|engine| engine.resume(kept));
+    engines.iter().for_each(|engine| engine.resume(memory_kept));
     Ok(())
 }

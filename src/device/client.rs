@@ -13,10 +13,10 @@ mod transfer;
 use super::{
     engine_queue::EngineQueue,
     notices::{
-        LaneWaiters,
+        LaneWaitQueues,
         Notifier, //
     },
-    traced::Traced,
+    trace_ids::TraceIds,
     Device, //
 };
 use crate::{
@@ -64,8 +64,8 @@ pub(crate) struct Client {
     device: Arc<Device>,
     engine_queue: Arc<EngineQueue>,
     id: LaneId,
-    traced: Traced,
-    waiters: Arc<LaneWaiters>,
+    trace_ids: TraceIds,
+    waiters: Arc<LaneWaitQueues>,
     #[pin]
     jobs: JobCache,
     /// Held during a scan for requests to cancel.
@@ -88,19 +88,19 @@ impl Client {
     /// [`ENOMEM`].
     pub(crate) fn new(device: Arc<Device>) -> impl PinInit<Self, Error> {
         pin_init::pin_init_scope(move || {
-            let waiters = LaneWaiters::new()?;
-            let traced = Traced {
+            let waiters = LaneWaitQueues::new()?;
+            let trace_ids = TraceIds {
                 device: device.number(),
                 context: CONTEXTS.fetch_add(1, Relaxed) + 1,
             };
             let engine_queue = device.next_engine_queue()?;
             let user = Membership::new(&engine_queue)?;
-            let id = Self::add(&engine_queue, user.id(), traced, &waiters)?;
+            let id = Self::add(&engine_queue, user.id(), trace_ids, &waiters)?;
             Ok(try_pin_init!(Self {
                 engine_queue,
                 device,
                 id,
-                traced,
+                trace_ids,
                 waiters,
                 jobs <- JobCache::new(),
                 cancel <- new_mutex!((), "rdma::Client::cancel"),
@@ -114,11 +114,11 @@ impl Client {
     fn add(
         engine_queue: &EngineQueue,
         user: UserId,
-        traced: Traced,
-        waiters: &Arc<LaneWaiters>,
+        trace_ids: TraceIds,
+        waiters: &Arc<LaneWaitQueues>,
     ) -> Result<LaneId> {
         let owner = Notifier {
-            traced,
+            trace_ids,
             waiters: waiters.clone(),
             eventfd: None,
         };
@@ -136,7 +136,7 @@ impl Client {
 
     /// Returns the number of the context. Numbers are not reused.
     pub(crate) fn context_number(&self) -> u64 {
-        self.traced.context
+        self.trace_ids.context
     }
 
     /// Returns the threads that poll the context.
@@ -164,17 +164,17 @@ impl Client {
     /// request with it, otherwise [`ENOENT`].
     pub(crate) fn cancel(&self, cookie: Option<u64>) -> Result<usize> {
         let _one_at_a_time = self.cancel.lock();
-        let cancels_begun = self.device.cancels_begun();
+        let cancels_in_flight = self.device.cancels_in_flight();
         let scan = self
             .engine_queue
             .state
             .lock()
             .queue
-            .cancel(self.id, cookie, cancels_begun);
+            .cancel(self.id, cookie, cancels_in_flight);
         let mut scan: CancelScan = scan.ok_or(ENODEV)?;
         self.engine_queue
             .in_steps(|queue| queue.cancel_step(self.id, &mut scan));
-        if cancels_begun {
+        if cancels_in_flight {
             // A request that was cancelled after it had begun may have returned to its lane, where this
             // completes it.
             self.engine_queue.in_steps(|queue| queue.fail_links());
@@ -184,7 +184,7 @@ impl Client {
             .device
             .enter(&self.engine_queue, |engine| engine.start_next());
         match scan.cancelled {
-            0 if cookie.is_some() && scan.begun => Err(EALREADY),
+            0 if cookie.is_some() && scan.was_in_flight => Err(EALREADY),
             0 if cookie.is_some() => Err(ENOENT),
             cancelled => Ok(cancelled),
         }

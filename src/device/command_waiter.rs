@@ -2,7 +2,7 @@
 
 //! Commands of io_uring: one request each, whose result ends the command.
 
-use super::traced::Traced;
+use super::trace_ids::TraceIds;
 use crate::{
     kernel_ext::{
         fs::chrdev::uring::Command,
@@ -26,7 +26,7 @@ use kernel::{
 /// A command of io_uring that waits for one request.
 #[pin_data]
 pub(crate) struct CommandWaiter<T: QueueTypes> {
-    traced: Traced,
+    trace_ids: TraceIds,
     cookie: u64,
     /// The time at which the request was submitted, in nanoseconds.
     submitted: u64,
@@ -60,10 +60,10 @@ impl<T: QueueTypes> CommandWaiter<T> {
     /// # Errors
     ///
     /// [`ENOMEM`].
-    pub(super) fn new(traced: Traced, cookie: u64, now: u64) -> Result<Arc<Self>> {
+    pub(super) fn new(trace_ids: TraceIds, cookie: u64, now: u64) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
-                traced,
+                trace_ids,
                 cookie,
                 submitted: now,
                 state <- new_spinlock_irq!(
@@ -108,8 +108,8 @@ impl<T: QueueTypes> CommandWaiter<T> {
     /// Stores the result of the request. [`wake`](Self::wake) then ends the command.
     pub(super) fn answer(&self, answer: Answer<T>) {
         match &answer {
-            Answer::Ended(job) => self.traced.completed(job),
-            Answer::Failed(error) => self.traced.failed(self.cookie, *error, self.submitted),
+            Answer::Ended(job) => self.trace_ids.completed(job),
+            Answer::Failed(error) => self.trace_ids.failed(self.cookie, *error, self.submitted),
         }
         self.state.lock().answer = Some(answer);
     }

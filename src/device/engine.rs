@@ -15,28 +15,28 @@ use super::{
         EngineQueue,
         QueueState, //
     },
-    queue::{
+    types::{
+        DeviceTypes, //
         Job,
-        Types, //
     }, //
 };
 use crate::{
     engines::{
         engine::{
-            Abilities,
             DmaEngine, //
+            EngineInfo,
         },
         transfer::{
             Direction,
             Transfer, //
         },
-        Hardware,
-        HardwarePlan, //
+        AnyEngine,
+        AnyPlan, //
     },
     kernel_ext::{
         collections::fifo::Fifo,
         driver::{
-            pci::Enabled,
+            pci::EnabledDevice,
             ratelimit::Ratelimit,
             trace,
             work::{
@@ -76,9 +76,9 @@ pub(crate) enum InterruptKind {
 /// An engine of a bound device, which executes the requests of a queue.
 pub(crate) struct BoundEngine<'bound> {
     // Dropped before `enabled`: the BAR is unmapped, then the device is disabled.
-    hardware: Hardware<'bound>,
-    enabled: Arc<Enabled<'bound>>,
-    abilities: Abilities,
+    hardware: AnyEngine<'bound>,
+    enabled: Arc<EnabledDevice<'bound>>,
+    info: EngineInfo,
     dev: &'bound device::Device<Bound>,
     engine_queue: Arc<EngineQueue>,
     interrupt_kind: InterruptKind,
@@ -86,7 +86,7 @@ pub(crate) struct BoundEngine<'bound> {
 }
 
 impl<'bound> BoundEngine<'bound> {
-    /// Creates the engine of a device that was [prepared](Hardware::prepare), and opens the queue.
+    /// Creates the engine of a device that was [prepared](AnyEngine::prepare), and opens the queue.
     /// `plan` divides the requests into transfers.
     ///
     /// # Errors
@@ -94,13 +94,13 @@ impl<'bound> BoundEngine<'bound> {
     /// [`ENOMEM`].
     pub(crate) fn new(
         dev: &'bound device::Device<Bound>,
-        (hardware, plan): (Hardware<'bound>, HardwarePlan),
-        enabled: Arc<Enabled<'bound>>,
+        (hardware, plan): (AnyEngine<'bound>, AnyPlan),
+        enabled: Arc<EnabledDevice<'bound>>,
         engine_queue: Arc<EngineQueue>,
         interrupt_kind: InterruptKind,
     ) -> Result<Self> {
         let engine = Self {
-            abilities: hardware.abilities(),
+            info: hardware.info(),
             hardware,
             enabled,
             dev,
@@ -108,12 +108,12 @@ impl<'bound> BoundEngine<'bound> {
             interrupt_kind,
             lost_interrupt: Ratelimit::new(),
         };
-        let Abilities {
+        let EngineInfo {
             depth,
-            max_in_flight,
+            in_flight_byte_limit,
             ..
-        } = engine.abilities;
-        let flight = Flight::new(depth, max_in_flight)?;
+        } = engine.info;
+        let flight = Flight::new(depth, in_flight_byte_limit)?;
         engine.engine_queue.state.lock().queue.open(plan, flight);
         Ok(engine)
     }
@@ -201,7 +201,7 @@ impl WithWork<BoundEngine<'_>> {
     /// Posts all transfers that can be issued but the last one, which is returned. An interrupt is
     /// raised at least for each half of the slots, so that others can be posted before the engine is
     /// idle.
-    fn post_all_but_one(&self, state: &mut QueueState) -> Option<Issue<Types>> {
+    fn post_all_but_one(&self, state: &mut QueueState) -> Option<Issue<DeviceTypes>> {
         let mut last = state.queue.issue()?;
         let (mut posted, mut bytes) = (0, 0);
         while let Some(next) = state.queue.issue() {
@@ -213,7 +213,7 @@ impl WithWork<BoundEngine<'_>> {
             posted += 1;
             bytes += transfer.length();
             let is_half =
-                posted >= self.abilities.depth / 2 || bytes >= self.abilities.max_in_flight / 2;
+                posted >= self.info.depth / 2 || bytes >= self.info.in_flight_byte_limit / 2;
             if interrupt || is_half {
                 (posted, bytes) = (0, 0);
             }
@@ -263,6 +263,6 @@ impl Work for BoundEngine<'_> {
     }
 
     fn expired(this: &WithWork<Self>) {
-        this.check_time();
+        this.timer_expired();
     }
 }

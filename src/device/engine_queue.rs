@@ -7,10 +7,10 @@
 
 use super::{
     failure::Failure,
-    queue::{
+    types::{
         deliver,
+        DeviceTypes, //
         Queue,
-        Types, //
     },
     users::Users, //
 };
@@ -153,7 +153,7 @@ impl EngineQueue {
     pub(super) fn grow(&self) -> Result {
         let request = self.state.lock().queue.grow_request();
         if let Some(request) = request {
-            let growth = Growth::<Types>::new(request)?;
+            let growth = Growth::<DeviceTypes>::new(request)?;
             let old = self.state.lock().queue.grow(growth);
             drop(old);
         }
@@ -176,7 +176,7 @@ impl EngineQueue {
     }
 
     /// Detaches a request of a lane from its waiter, which stops waiting.
-    pub(super) fn abandon_wait(&self, lane: LaneId, id: WaiterId) -> AbandonedWait<Types> {
+    pub(super) fn abandon_wait(&self, lane: LaneId, id: WaiterId) -> AbandonedWait<DeviceTypes> {
         self.state.lock().queue.abandon_wait(lane, id)
     }
 
@@ -188,8 +188,8 @@ impl EngineQueue {
 
     /// Aborts the requests that the engine has begun. The engine must not access their memory any
     /// more.
-    pub(super) fn abort_active(&self) {
-        self.in_steps(|queue| queue.abort_one(clock::now()));
+    pub(super) fn fail_active(&self) {
+        self.in_steps(|queue| queue.fail_one_active(clock::now()));
     }
 
     /// Fails the waiting requests, if the queue is closed or the engine is stuck.
@@ -216,7 +216,7 @@ impl EngineQueue {
     }
 
     /// Repeats `step` until nothing is left to do. The queue's lock is released after each step.
-    pub(super) fn in_steps(&self, mut step: impl FnMut(&mut Queue) -> Step<Types>) {
+    pub(super) fn in_steps(&self, mut step: impl FnMut(&mut Queue) -> Step<DeviceTypes>) {
         loop {
             let done = step(&mut self.state.lock().queue);
             deliver(done.notice);

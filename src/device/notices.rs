@@ -2,7 +2,7 @@
 
 //! Notices of changes of a lane, which wake the threads in WAIT and `poll`, and signal the eventfd.
 
-use super::traced::Traced;
+use super::trace_ids::TraceIds;
 use crate::{
     kernel_ext::{
         fs::{
@@ -30,7 +30,7 @@ use kernel::{
 
 /// The threads that wait for changes of one lane.
 #[pin_data]
-pub(crate) struct LaneWaiters {
+pub(crate) struct LaneWaitQueues {
     /// Threads in WAIT.
     #[pin]
     pub(super) collectors: WaitQueue,
@@ -39,7 +39,7 @@ pub(crate) struct LaneWaiters {
     pub(super) pollers: PollQueue,
 }
 
-impl LaneWaiters {
+impl LaneWaitQueues {
     /// Creates wait queues without threads.
     ///
     /// # Errors
@@ -58,8 +58,8 @@ impl LaneWaiters {
 
 /// The owner of a lane: the client's tracepoints, waiting threads and eventfd.
 pub(crate) struct Notifier {
-    pub(super) traced: Traced,
-    pub(super) waiters: Arc<LaneWaiters>,
+    pub(super) trace_ids: TraceIds,
+    pub(super) waiters: Arc<LaneWaitQueues>,
     pub(super) eventfd: Option<Arc<EventFd>>,
 }
 
@@ -68,7 +68,7 @@ pub(crate) struct Notifier {
 pub(crate) struct LaneNotice {
     change: Change,
     completed: usize,
-    waiters: Arc<LaneWaiters>,
+    waiters: Arc<LaneWaitQueues>,
     eventfd: Option<Arc<EventFd>>,
 }
 
@@ -76,7 +76,7 @@ impl<T: QueueTypes> LaneOwner<T> for Notifier {
     type Notice = LaneNotice;
 
     fn completed(&self, job: &Job<T>) {
-        self.traced.completed(job);
+        self.trace_ids.completed(job);
     }
 
     fn notice(&self, change: Change, completed: usize) -> LaneNotice {

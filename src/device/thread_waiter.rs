@@ -2,7 +2,7 @@
 
 //! TRANSFER, read(2) and write(2): a thread sleeps until its request has ended.
 
-use super::traced::Traced;
+use super::trace_ids::TraceIds;
 use crate::{
     kernel_ext::{
         gfp::GFP_ACCOUNT_MAYFAIL,
@@ -39,7 +39,7 @@ use kernel::{
 /// A thread that waits for one request.
 #[pin_data]
 pub(crate) struct ThreadWaiter<T: QueueTypes> {
-    traced: Traced,
+    trace_ids: TraceIds,
     /// The time at which the request was submitted, in nanoseconds.
     submitted: Atomic<u64>,
     /// The result of the request, until the thread takes it.
@@ -55,10 +55,10 @@ impl<T: QueueTypes> ThreadWaiter<T> {
     /// # Errors
     ///
     /// [`ENOMEM`].
-    pub(super) fn new(traced: Traced) -> Result<Arc<Self>> {
+    pub(super) fn new(trace_ids: TraceIds) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
-                traced,
+                trace_ids,
                 submitted: Atomic::new(0),
                 answer <- new_spinlock_irq!(None, "rdma::ThreadWaiter"),
                 answered <- WaitQueue::new(c"rdma::ThreadWaiter", static_lock_class!()),
@@ -102,8 +102,10 @@ impl<T: QueueTypes> ThreadWaiter<T> {
     /// Stores the result of the request. [`wake`](Self::wake) then wakes the thread.
     pub(super) fn answer(&self, answer: Answer<T>) {
         match &answer {
-            Answer::Ended(job) => self.traced.completed(job),
-            Answer::Failed(error) => self.traced.failed(0, *error, self.submitted.load(Relaxed)),
+            Answer::Ended(job) => self.trace_ids.completed(job),
+            Answer::Failed(error) => self
+                .trace_ids
+                .failed(0, *error, self.submitted.load(Relaxed)),
         }
         *self.answer.lock() = Some(answer);
     }

@@ -14,8 +14,8 @@ mod regs;
 
 use super::{
     engine::{
-        Abilities,
         DmaEngine,
+        EngineInfo,
         Progress, //
     },
     transfer::{
@@ -44,7 +44,7 @@ pub(crate) const PCI_ID: (u32, u32) = (0x1234, 0x11e8);
 const TRANSFER_TIME_MS: u32 = 100;
 
 /// The time in milliseconds after which a transfer has failed.
-const OVERDUE_MS: u32 = 10 * TRANSFER_TIME_MS;
+const TIMEOUT_MS: u32 = 10 * TRANSFER_TIME_MS;
 
 /// The interval in milliseconds at which the engine is polled where no interrupt is raised. A sleep
 /// takes up to a quarter longer.
@@ -149,7 +149,7 @@ impl<'bound> Edu<'bound> {
             device: device_memory::WHOLE,
         };
         self.command(whole, false);
-        self.wait_idle(OVERDUE_MS)?;
+        self.wait_idle(TIMEOUT_MS)?;
         Ok(EduPlan::new(self.zeros.address()))
     }
 
@@ -179,16 +179,16 @@ impl<'bound> Edu<'bound> {
 }
 
 impl DmaEngine for Edu<'_> {
-    fn abilities(&self) -> Abilities {
-        Abilities {
+    fn info(&self) -> EngineInfo {
+        EngineInfo {
             memory: device_memory::SIZE,
             largest: device_memory::SIZE,
             depth: 1,
-            max_in_flight: device_memory::SIZE,
+            in_flight_byte_limit: device_memory::SIZE,
             can_abort: false,
             reports_errors: false,
             late_ms: 2 * TRANSFER_TIME_MS,
-            overdue_ms: OVERDUE_MS,
+            timeout_ms: TIMEOUT_MS,
             version: self.version,
         }
     }

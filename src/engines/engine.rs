@@ -7,7 +7,7 @@ use kernel::prelude::*;
 
 /// The properties of an engine.
 #[derive(Clone, Copy)]
-pub(crate) struct Abilities {
+pub(crate) struct EngineInfo {
     /// Size of the device memory in bytes; 0 if the device has none.
     pub(crate) memory: u64,
     /// Size of the largest transfer in bytes.
@@ -16,7 +16,7 @@ pub(crate) struct Abilities {
     pub(crate) depth: usize,
     /// No transfers are posted while those in the slots have this many bytes or more. It limits how
     /// long other users wait.
-    pub(crate) max_in_flight: u64,
+    pub(crate) in_flight_byte_limit: u64,
     /// The engine can be [stopped](DmaEngine::abort).
     pub(crate) can_abort: bool,
     /// The engine reports transfers that have failed, those without Bus Master included.
@@ -25,14 +25,14 @@ pub(crate) struct Abilities {
     /// been lost.
     pub(crate) late_ms: u32,
     /// Time in milliseconds after which a transfer that does not end has failed.
-    pub(crate) overdue_ms: u32,
+    pub(crate) timeout_ms: u32,
     /// The hardware's version, as major and minor.
     pub(crate) version: (u8, u8),
 }
 
 /// How an engine is used.
 #[derive(Clone, Copy)]
-pub(crate) struct Setup {
+pub(crate) struct EngineConfig {
     /// The interrupt is a vector of MSI-X, which belongs to this engine.
     pub(crate) has_vector: bool,
     /// The time in microseconds by which interrupts are delayed, if the device has this.
@@ -60,13 +60,13 @@ pub(crate) enum Progress {
 /// [`restart`](Self::restart) sleep. All other functions can be called in an interrupt handler.
 ///
 /// [`acknowledge`](Self::acknowledge), [`flush_acknowledge`](Self::flush_acknowledge),
-/// [`abilities`](Self::abilities), [`responds`](Self::responds), `wait_idle` and
+/// [`info`](Self::info), [`responds`](Self::responds), `wait_idle` and
 /// [`leak_memory`](Self::leak_memory) can be called at the same time as other functions. All others
 /// are called one at a time.
 pub(crate) trait DmaEngine {
     /// Returns what the scheduler, the watchdog and INFO need to know about the engine. It never
     /// changes.
-    fn abilities(&self) -> Abilities;
+    fn info(&self) -> EngineInfo;
 
     /// Returns whether the device responds with its identification. A device that no longer decodes
     /// its registers reads as all ones or as zeros.

@@ -14,10 +14,10 @@ mod ring;
 
 use super::{
     engine::{
-        Abilities,
         DmaEngine,
+        EngineConfig, //
+        EngineInfo,
         Progress,
-        Setup, //
     },
     transfer::Transfer, //
 };
@@ -71,7 +71,7 @@ const MAX_CHANNELS: usize = 32;
 
 /// No transfers are posted while those in the slots have this many bytes or more. These take 1 ms at
 /// 2 GB/s.
-const MAX_IN_FLIGHT: u64 = 2 << 20;
+const IN_FLIGHT_BYTE_LIMIT: u64 = 2 << 20;
 
 /// The longest delay of interrupts in microseconds.
 pub(crate) const MAX_INTERRUPT_DELAY_US: u16 = 0x3fff;
@@ -80,7 +80,7 @@ pub(crate) const MAX_INTERRUPT_DELAY_US: u16 = 0x3fff;
 const LATE_MS: u32 = 100;
 
 /// Time in milliseconds after which a transfer that does not end has failed.
-const OVERDUE_MS: u32 = 1000;
+const TIMEOUT_MS: u32 = 1000;
 
 /// Interval in microseconds at which a register is read until it changes.
 const POLL_US: i64 = 10;
@@ -146,7 +146,7 @@ impl<'bound> IoatDevice<'bound> {
 ///
 /// `channel` is less than [`regs::CHANNELS`], and the BAR is aligned to 8 bytes, so that all accesses
 /// to registers of the channel succeed.
-pub(crate) struct Ioat<'bound> {
+pub(crate) struct IoatChannel<'bound> {
     pdev: &'bound pci::Device<Bound>,
     bar: Arc<Bar<'bound>>,
     channel: usize,
@@ -154,11 +154,11 @@ pub(crate) struct Ioat<'bound> {
     /// Size of the largest transfer in bytes.
     largest: u64,
     ring: DescriptorRing<'bound>,
-    setup: Setup,
+    config: EngineConfig,
     chain: Chain,
 }
 
-impl<'bound> Ioat<'bound> {
+impl<'bound> IoatChannel<'bound> {
     /// Resets a channel, which must be less than [`channels`](IoatDevice::channels).
     ///
     /// # Errors
@@ -181,7 +181,7 @@ impl<'bound> Ioat<'bound> {
             // 0 stands for 2^32 bytes, which the length in a descriptor cannot hold.
             largest: if log2 == 0 { 1 << 31 } else { 1 << log2 },
             ring,
-            setup: Setup {
+            config: EngineConfig {
                 has_vector: false,
                 interrupt_delay_us: 0,
             },
@@ -199,8 +199,8 @@ impl<'bound> Ioat<'bound> {
     /// # Errors
     ///
     /// [`EIO`] if it does not store an address.
-    pub(super) fn prepare(&mut self, setup: Setup) -> Result<IoatPlan> {
-        self.setup = setup;
+    pub(super) fn prepare(&mut self, config: EngineConfig) -> Result<IoatPlan> {
+        self.config = config;
         self.enable()?;
         Ok(IoatPlan::new(self.largest))
     }
@@ -252,13 +252,13 @@ impl<'bound> Ioat<'bound> {
             return Err(EIO);
         }
         self.chain.clear();
-        let has_vector = self.setup.has_vector;
+        let has_vector = self.config.has_vector;
         let control = regs::INTERRUPT_CONTROL::zeroed()
             .with_msix(has_vector)
             .with_enable(true);
         self.bar.write_reg(control);
         if self.bar.read(regs::INTERRUPT_DELAY).supported() {
-            let delay = self.setup.interrupt_delay_us;
+            let delay = self.config.interrupt_delay_us;
             self.bar.write_reg(regs::INTERRUPT_DELAY::from(delay));
         }
         self.arm();
@@ -283,7 +283,7 @@ impl<'bound> Ioat<'bound> {
     /// Resets the channel by calling `reset`, and keeps its MSI-X vector: a Broadwell-DE, which has
     /// one channel, loses it. If the kernel changes the vector meanwhile, because its CPU changes,
     /// the change is lost; Linux does the same.
-    fn keeping_vector(&self, reset: impl FnOnce() -> Result) -> Result {
+    fn reset_with_vector(&self, reset: impl FnOnce() -> Result) -> Result {
         if !BROADWELL.contains(&self.pdev.device_id()) {
             return reset();
         }
@@ -321,7 +321,7 @@ impl<'bound> Ioat<'bound> {
     }
 
     /// Returns the progress of the oldest transfer, which is in this slot, by this status.
-    fn progress_by(&self, status: regs::CHANNEL_STATUS, slot: usize) -> Progress {
+    fn progress_from(&self, status: regs::CHANNEL_STATUS, slot: usize) -> Progress {
         if self.ring.is_completed(status, slot) {
             Progress::Ended(Ok(()))
         } else if status.state().get() == regs::state::HALTED {
@@ -365,7 +365,7 @@ impl<'bound> Ioat<'bound> {
         // As Linux does: `drivers/dma/ioat/dma.c`, `ioat_reset_hw`.
         self.clear_errors();
         let reset = regs::CHANNEL_COMMAND::zeroed().with_reset(true);
-        self.keeping_vector(|| {
+        self.reset_with_vector(|| {
             self.command(reset, RESET_MS, |ioat| {
                 !ioat.read::<regs::CHANNEL_COMMAND>().reset() && !ioat.is_active()
             })
@@ -380,17 +380,17 @@ fn halves(address: u64) -> (u32, u32) {
     (address as u32, (address >> 32) as u32)
 }
 
-impl DmaEngine for Ioat<'_> {
-    fn abilities(&self) -> Abilities {
-        Abilities {
+impl DmaEngine for IoatChannel<'_> {
+    fn info(&self) -> EngineInfo {
+        EngineInfo {
             memory: 0,
             largest: self.largest,
             depth: ring::SLOTS,
-            max_in_flight: MAX_IN_FLIGHT,
+            in_flight_byte_limit: IN_FLIGHT_BYTE_LIMIT,
             can_abort: true,
             reports_errors: true,
             late_ms: LATE_MS,
-            overdue_ms: OVERDUE_MS,
+            timeout_ms: TIMEOUT_MS,
             version: self.version,
         }
     }
@@ -422,7 +422,7 @@ impl DmaEngine for Ioat<'_> {
 
     #[inline]
     fn acknowledge(&self) -> bool {
-        if !self.setup.has_vector {
+        if !self.config.has_vector {
             let control = self.bar.read(regs::INTERRUPT_CONTROL);
             if u8::from(control) == u8::MAX {
                 // The device is gone, or is being reset.
@@ -459,14 +459,14 @@ impl DmaEngine for Ioat<'_> {
     /// Reads the status that the channel has written to memory.
     #[inline]
     fn progress(&self, slot: usize) -> Progress {
-        self.progress_by(self.ring.status(), slot)
+        self.progress_from(self.ring.status(), slot)
     }
 
     /// Reads the status in memory, and the register if the transfer has not ended by that.
     fn examine(&self, slot: usize) -> Progress {
         match self.progress(slot) {
             Progress::Running => match self.status() {
-                Some(status) => match self.progress_by(status, slot) {
+                Some(status) => match self.progress_from(status, slot) {
                     // After a reset, the register says this until the channel begins the chain.
                     Progress::Ended(Err(_)) if !self.has_errors() => Progress::Running,
                     progress => progress,

@@ -5,7 +5,7 @@
 //! No hardware and no bindings: also compiled and tested on the host.
 
 use super::{
-    plan::Payload,
+    plan::SchedulableRequest,
     transfer::DeviceRange, //
 };
 use crate::kernel_ext::collections::fifo::Fifo;
@@ -122,7 +122,7 @@ impl<B: Backing> Request<B> {
     }
 }
 
-impl<B: Backing> Payload for Request<B> {
+impl<B: Backing> SchedulableRequest for Request<B> {
     type Deferred = B::Deferred;
 
     fn length(&self) -> u64 {

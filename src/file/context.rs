@@ -13,7 +13,7 @@ use crate::{
     },
     engines::request::Span,
     kernel_ext::{
-        collections::slab::SlabGrowth,
+        collections::id_map::IdMapGrowth,
         gfp::GFP_ACCOUNT_MAYFAIL, //
     },
     memory::{
@@ -156,7 +156,7 @@ impl Context {
         // The slab grows without the lock, so that another thread may use the new entries.
         while let Some(capacity) = handles.others.grow_request() {
             drop(handles);
-            let growth = SlabGrowth::new(capacity)?;
+            let growth = IdMapGrowth::new(capacity)?;
             handles = self.handles.lock();
             let old = handles.others.grow(growth);
             drop(handles);

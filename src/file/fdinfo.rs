@@ -48,7 +48,7 @@ impl Fdinfo<'_> {
         seq_print!(to, "rdma-device:\t{state}\n");
         seq_print!(to, "rdma-buffers:\t{}\n", self.buffers);
         seq_print!(to, "rdma-queued:\t{}\n", self.lane.waiting);
-        seq_print!(to, "rdma-in-flight:\t{}\n", self.lane.running);
+        seq_print!(to, "rdma-in-flight:\t{}\n", self.lane.in_flight);
         seq_print!(to, "rdma-completed:\t{}\n", self.lane.completed);
         seq_print!(to, "rdma-memory:\t{}\n", bytes(self.quota.used()));
         seq_print!(to, "rdma-memory-limit:\t{}\n", bytes(self.quota.limit()));

@@ -3,4 +3,4 @@
 //! Containers that do not allocate under a lock.
 
 pub(crate) mod fifo;
-pub(crate) mod slab;
+pub(crate) mod id_map;

@@ -17,8 +17,8 @@ use crate::{
             buffer_memory::BufferMemory,
             coherent::CoherentMemory,
             mapping::{
-                Emptied,
                 Mappings, //
+                Zapped,
             },
             pinned::{
                 PinnedMemory,
@@ -287,9 +287,9 @@ impl Pool {
 
     /// Frees the memory of all buffers. The device must not access it any more. Returns the number
     /// of buffers that other drivers do not stop accessing. Their memory is leaked.
-    pub(crate) fn revoke_all(&self, emptied: &Emptied<'_>) -> usize {
+    pub(crate) fn revoke_all(&self, zapped: &Zapped<'_>) -> usize {
         let deadline = clock::now() + Self::IMPORTERS_MS * NSEC_PER_MSEC;
-        self.registry.revoke_all(emptied, deadline)
+        self.registry.revoke_all(zapped, deadline)
     }
 
     /// Logs that a device cannot access the memory of a buffer that is exported.

@@ -7,7 +7,7 @@ use crate::{
     kernel_ext::{
         gfp::GFP_ACCOUNT_MAYFAIL,
         mm::{
-            mapping::Emptied,
+            mapping::Zapped,
             shared_memory::RevocableMemory, //
         }, //
     },
@@ -94,21 +94,21 @@ impl Registry {
     /// Frees the memory of all buffers. The device must not access it any more. Returns the number
     /// of buffers that other drivers still access at the deadline. Their memory is leaked.
     ///
-    /// `emptied` shows that the gate is closed, so that no buffer is added during this call.
-    pub(super) fn revoke_all(&self, emptied: &Emptied<'_>, deadline: u64) -> usize {
+    /// `zapped` shows that the gate is closed, so that no buffer is added during this call.
+    pub(super) fn revoke_all(&self, zapped: &Zapped<'_>, deadline: u64) -> usize {
         let mut live = self.live.lock();
         let all = core::mem::replace(&mut live.memories, RBTree::new());
         live.count = 0;
         drop(live);
         // An imported buffer may be an access to an exported one.
         for memory in all.values().filter(|memory| memory.is_imported()) {
-            memory.revoke(emptied, deadline);
+            memory.revoke(zapped, deadline);
         }
         // All of them are asked first, so that they use the time together.
         for memory in all.values() {
-            memory.revoke_exported(emptied, deadline);
+            memory.revoke_exported(zapped, deadline);
         }
-        let freed = all.values().map(|memory| memory.revoke(emptied, deadline));
+        let freed = all.values().map(|memory| memory.revoke(zapped, deadline));
         freed.filter(|freed| !freed).count()
     }
 }

@@ -33,23 +33,28 @@ use crate::kernel_ext::collections::fifo::Fifo;
 use kernel::prelude::*;
 
 impl<T: QueueTypes> Lane<T> {
-    /// Begins a scan of the requests that wait now. `begun`: the engine has one of those to cancel.
-    /// `cancels_begun`: those of which bytes are complete can be cancelled.
-    fn cancel(&mut self, cookie: Option<u64>, begun: bool, cancels_begun: bool) -> CancelScan {
+    /// Begins a scan of the requests that wait now. `is_in_flight`: the engine has one of those to cancel.
+    /// `cancels_in_flight`: those of which bytes are complete can be cancelled.
+    fn cancel(
+        &mut self,
+        cookie: Option<u64>,
+        is_in_flight: bool,
+        cancels_in_flight: bool,
+    ) -> CancelScan {
         self.unscan();
         self.scan = Some(Scan {
             cookie,
             left: self.waiting.len(),
             returned: 0,
-            begun,
+            was_in_flight: is_in_flight,
             cancels_links: false,
         });
         CancelScan {
             cookie,
-            cancels_begun,
+            cancels_in_flight,
             cancelled: 0,
             unnotified: false,
-            begun: false,
+            was_in_flight: false,
         }
     }
 
@@ -77,8 +82,8 @@ impl<T: QueueTypes> Lane<T> {
                 return (false, None);
             };
             let wanted = job.matches(scan.cookie);
-            let keeps = scan.keeps(&job);
-            scan.begun |= wanted && keeps;
+            let keeps = scan.cannot_cancel(&job);
+            scan.was_in_flight |= wanted && keeps;
             let cancels = wanted && !keeps;
             cancels_links = cancels || (cancels_links && job.linked);
             if !job.is_cancelled() && !cancels {
@@ -118,7 +123,7 @@ impl<T: QueueTypes> Lane<T> {
             return false;
         };
         if own.returned == 0 {
-            scan.begun |= own.begun;
+            scan.was_in_flight |= own.was_in_flight;
             return false;
         }
         self.unscan();
@@ -131,20 +136,20 @@ impl<T: QueueTypes> Lane<T> {
 
 impl<T: QueueTypes> Queue<T> {
     /// Begins to cancel the requests of a lane with this cookie ([`None`]: all requests).
-    /// `cancels_begun`: also one that the engine has begun, if transfers of it are still to be
+    /// `cancels_in_flight`: also one that the engine has begun, if transfers of it are still to be
     /// issued. It is completed when those that the engine has have ended.
     pub(crate) fn cancel(
         &mut self,
         lane: LaneId,
         cookie: Option<u64>,
-        cancels_begun: bool,
+        cancels_in_flight: bool,
     ) -> Option<CancelScan> {
-        let cancelled = cancels_begun && self.cancel_begun(lane, cookie);
+        let cancelled = cancels_in_flight && self.cancel_in_flight(lane, cookie);
         self.stats.counters.cancelled += u64::from(cancelled);
-        let begun = self.flight.find(|active| active.matches(lane, cookie));
-        let begun = !cancelled && begun.is_some();
+        let is_in_flight = self.flight.find(|active| active.matches(lane, cookie));
+        let is_in_flight = !cancelled && is_in_flight.is_some();
         let at = self.lanes.get_mut(lane)?;
-        let mut scan = at.cancel(cookie, begun, cancels_begun);
+        let mut scan = at.cancel(cookie, is_in_flight, cancels_in_flight);
         scan.cancelled += usize::from(cancelled);
         Some(scan)
     }
@@ -153,7 +158,7 @@ impl<T: QueueTypes> Queue<T> {
     /// and is not that of a command that has begun. There is at most one, because the requests of a
     /// lane are executed in order. Returns whether the engine has transfers of it: it is completed
     /// when these have ended. Otherwise it waits in its lane again, where the scan cancels it.
-    fn cancel_begun(&mut self, lane: LaneId, cookie: Option<u64>) -> bool {
+    fn cancel_in_flight(&mut self, lane: LaneId, cookie: Option<u64>) -> bool {
         let wanted = |active: &Active<T>| {
             active.matches(lane, cookie)
                 && active.is_partly_issued()
@@ -198,7 +203,9 @@ impl<T: QueueTypes> Queue<T> {
 
     /// Ends a scan, unless requests were returned during it. Cancels one that the engine has begun.
     fn end_scan(&mut self, lane: LaneId, scan: &mut CancelScan) -> bool {
-        if scan.cancels_begun && self.lanes.has_begun(lane) && self.cancel_begun(lane, scan.cookie)
+        if scan.cancels_in_flight
+            && self.lanes.has_in_flight(lane)
+            && self.cancel_in_flight(lane, scan.cookie)
         {
             scan.cancelled += 1;
         }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Circular lists of values in a [`Slab`], each linked to its neighbours by their numbers.
+//! Circular lists of values in a [`IdMap`], each linked to its neighbours by their numbers.
 //!
 //! Everything is O(1), and nothing is allocated: each value has room for its own [`Link`]. A value
 //! is in one list at most.
 
-use crate::kernel_ext::collections::slab::Slab;
+use crate::kernel_ext::collections::id_map::IdMap;
 
 /// The neighbours of a value in a list.
 #[derive(Clone, Copy)]
@@ -46,7 +46,7 @@ impl CircularList {
     /// last one.
     pub(super) fn join<V: Linked>(
         &mut self,
-        slab: &mut Slab<V>,
+        slab: &mut IdMap<V>,
         number: usize,
         before: Option<usize>,
     ) {
@@ -70,7 +70,7 @@ impl CircularList {
     }
 
     /// Takes a value out that is in this list.
-    pub(super) fn leave<V: Linked>(&mut self, slab: &mut Slab<V>, number: usize) {
+    pub(super) fn leave<V: Linked>(&mut self, slab: &mut IdMap<V>, number: usize) {
         let Some(link) = slab.get_mut(number).and_then(|value| value.link().take()) else {
             return;
         };
@@ -88,24 +88,24 @@ impl CircularList {
     }
 
     /// Makes the next value the last one.
-    pub(super) fn rotate<V: Linked>(&mut self, slab: &mut Slab<V>) {
+    pub(super) fn rotate<V: Linked>(&mut self, slab: &mut IdMap<V>) {
         let link = self.next.and_then(|next| Self::link_of(slab, next));
         if let Some(link) = link {
             self.next = Some(link.after);
         }
     }
 
-    fn put<V: Linked>(slab: &mut Slab<V>, number: usize, before: usize, after: usize) {
+    fn put<V: Linked>(slab: &mut IdMap<V>, number: usize, before: usize, after: usize) {
         if let Some(value) = slab.get_mut(number) {
             *value.link() = Some(Link { before, after });
         }
     }
 
-    fn link_of<V: Linked>(slab: &mut Slab<V>, number: usize) -> Option<Link> {
+    fn link_of<V: Linked>(slab: &mut IdMap<V>, number: usize) -> Option<Link> {
         *slab.get_mut(number)?.link()
     }
 
-    fn set<V: Linked>(slab: &mut Slab<V>, number: usize, change: impl FnOnce(&mut Link)) {
+    fn set<V: Linked>(slab: &mut IdMap<V>, number: usize, change: impl FnOnce(&mut Link)) {
         let link = slab.get_mut(number).and_then(|value| value.link().as_mut());
         if let Some(link) = link {
             change(link);

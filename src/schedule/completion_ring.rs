@@ -11,20 +11,20 @@ use kernel::prelude::*;
 
 /// The number of requests that a lane accepts before completions must be collected, and of entries of
 /// its ring: `RDMA_QUEUE_DEPTH`.
-pub(crate) const DEPTH: usize = 1024;
+pub(crate) const LANE_DEPTH: usize = 1024;
 
 /// The first head and tail. They wrap around soon, so that a program that does not handle this fails
 /// in its first tests, as with the kernel's `INITIAL_JIFFIES`.
 // CAST: a small number.
-pub(crate) const RING_START: u32 = (4 * DEPTH as u32).wrapping_neg();
+pub(crate) const RING_START: u32 = (4 * LANE_DEPTH as u32).wrapping_neg();
 
-/// The memory of a ring of [`DEPTH`] completions.
+/// The memory of a ring of [`LANE_DEPTH`] completions.
 pub(crate) trait RingMemory {
     /// Reads the head. What the program has read before it stored the head can be overwritten after
     /// this.
     fn head(&self) -> u32;
 
-    /// Writes a completion at this index, which is less than [`DEPTH`].
+    /// Writes a completion at this index, which is less than [`LANE_DEPTH`].
     fn write(&self, index: usize, cookie: u64, bytes: u64, outcome: Result);
 
     /// Stores the tail. A program that reads it sees the completions that were written before.
@@ -32,13 +32,13 @@ pub(crate) trait RingMemory {
 }
 
 // The tail passes through all indices when it wraps around.
-static_assert!(DEPTH.is_power_of_two());
+static_assert!(LANE_DEPTH.is_power_of_two());
 
 /// A completion ring.
 ///
 /// # Invariants
 ///
-/// `tail - head` is at most [`DEPTH`], because a lane has at most that many requests whose
+/// `tail - head` is at most [`LANE_DEPTH`], because a lane has at most that many requests whose
 /// completions are not collected.
 pub(super) struct CompletionRing<M> {
     memory: M,
@@ -62,7 +62,7 @@ impl<M: RingMemory> CompletionRing<M> {
     /// Writes a completion.
     pub(super) fn push(&mut self, cookie: u64, bytes: u64, outcome: Result) {
         // CAST: `u32` fits into `usize`.
-        let index = self.tail as usize % DEPTH;
+        let index = self.tail as usize % LANE_DEPTH;
         self.memory.write(index, cookie, bytes, outcome);
         self.tail = self.tail.wrapping_add(1);
         self.memory.publish(self.tail);
@@ -84,7 +84,7 @@ impl<M: RingMemory> CompletionRing<M> {
     pub(super) fn free_collected(&mut self) -> usize {
         let (uncollected, held) = self.counts();
         let freed = held - uncollected;
-        // CAST: at most `DEPTH`.
+        // CAST: at most `LANE_DEPTH`.
         // INVARIANT: the head is not beyond the tail.
         self.head = self.head.wrapping_add(freed as u32);
         freed

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     engines::plan::{
-        Payload,
         Plan, //
+        SchedulableRequest,
     },
     kernel_ext::collections::fifo::Entry, //
 };
@@ -36,7 +36,7 @@ pub(super) struct Active<T: QueueTypes> {
     /// Number of slots that it uses.
     pub(super) slots: usize,
     /// It was timed out.
-    pub(super) overdue: bool,
+    pub(super) timed_out: bool,
     /// It is cancelled: no more transfers of it are issued.
     pub(super) cancelled: bool,
     /// While it is vacant, the next vacant entry.
@@ -57,13 +57,13 @@ impl<T: QueueTypes> Active<T> {
     }
 
     /// Whether it has this id.
-    pub(super) fn is(&self, id: WaiterId) -> bool {
+    pub(super) fn has_waiter_id(&self, id: WaiterId) -> bool {
         self.job.as_ref().is_some_and(|job| job.waiter_id == id)
     }
 
     /// Whether the engine has not begun it.
     pub(super) fn is_untouched(&self) -> bool {
-        self.slots == 0 && !self.job.as_ref().is_some_and(|job| job.is_begun())
+        self.slots == 0 && !self.job.as_ref().is_some_and(|job| job.has_progress())
     }
 
     /// Whether it has a waiter.
@@ -118,7 +118,7 @@ pub(crate) struct Flight<T: QueueTypes> {
     /// Bytes that the transfers in the slots move.
     moves: u64,
     /// Bytes at which no more transfers are accepted.
-    max_in_flight: u64,
+    in_flight_byte_limit: u64,
     vacant: usize,
 }
 
@@ -132,15 +132,15 @@ impl<T: QueueTypes> Flight<T> {
             oldest: 0,
             used: 0,
             moves: 0,
-            max_in_flight: 0,
+            in_flight_byte_limit: 0,
             vacant: 0,
         }
     }
 
-    /// `depth` slots, which accept transfers until they move `max_in_flight` bytes. Sleeps.
-    pub(crate) fn new(depth: usize, max_in_flight: u64) -> Result<Self> {
+    /// `depth` slots, which accept transfers until they move `in_flight_byte_limit` bytes. Sleeps.
+    pub(crate) fn new(depth: usize, in_flight_byte_limit: u64) -> Result<Self> {
         let mut flight = Self::none();
-        flight.max_in_flight = max_in_flight;
+        flight.in_flight_byte_limit = in_flight_byte_limit;
         for _ in 0..depth {
             flight.slots.push(None, GFP_KERNEL)?;
         }
@@ -152,7 +152,7 @@ impl<T: QueueTypes> Flight<T> {
                 issued: 0,
                 stage: Default::default(),
                 slots: 0,
-                overdue: false,
+                timed_out: false,
                 cancelled: false,
                 next_vacant: number + 1,
             };
@@ -169,7 +169,7 @@ impl<T: QueueTypes> Flight<T> {
 
     /// Whether no more transfers are accepted.
     pub(super) fn is_full(&self) -> bool {
-        self.used == self.slots.len() || self.moves >= self.max_in_flight
+        self.used == self.slots.len() || self.moves >= self.in_flight_byte_limit
     }
 
     /// Adds a request whose transfers are to be issued; returns its tag.
@@ -178,7 +178,7 @@ impl<T: QueueTypes> Flight<T> {
         let active = self.active.get_mut(tag.0)?;
         // INVARIANT: the chain goes on behind the one that is taken now.
         self.vacant = active.next_vacant;
-        active.length = job.request.as_ref().map_or(0, Payload::length);
+        active.length = job.request.as_ref().map_or(0, SchedulableRequest::length);
         active.issued = job.bytes;
         active.job = Some(job);
         active.lane = Some(lane);
@@ -211,7 +211,7 @@ impl<T: QueueTypes> Flight<T> {
         let job = active.job.take()?;
         let lane = active.lane.take();
         active.stage = Default::default();
-        active.overdue = false;
+        active.timed_out = false;
         active.cancelled = false;
         // INVARIANT: the chain begins with the one that is vacant now.
         active.next_vacant = self.vacant;
@@ -250,7 +250,7 @@ impl<T: QueueTypes> Flight<T> {
     }
 
     /// Whether the transfer that ends next is one of this lane, without a waiter.
-    pub(super) fn is_next_for(&self, lane: LaneId) -> bool {
+    pub(super) fn oldest_is_of(&self, lane: LaneId) -> bool {
         let posted = self.slots.get(self.oldest).and_then(Option::as_ref);
         let active = posted.and_then(|posted| self.get(posted.tag));
         active.is_some_and(|active| active.lane == Some(lane) && !active.waited_for())

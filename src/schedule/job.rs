@@ -5,8 +5,8 @@
 use super::completion_ring::RingMemory;
 use crate::{
     engines::plan::{
-        Payload,
         Plan, //
+        SchedulableRequest,
     },
     kernel_ext::collections::fifo::{
         Entry,
@@ -18,7 +18,7 @@ use kernel::prelude::*;
 /// The types of a queue.
 pub(crate) trait QueueTypes: Sized {
     /// A request.
-    type Request: Payload;
+    type Request: SchedulableRequest;
     /// Divides requests into transfers.
     type Plan: Plan<Self::Request>;
     /// The owner of a lane.
@@ -33,7 +33,7 @@ pub(crate) trait QueueTypes: Sized {
 pub(crate) type PlanOf<T> = <T as QueueTypes>::Plan;
 
 /// Memory of requests that can be freed in process context only.
-pub(crate) type DeferredOf<T> = <<T as QueueTypes>::Request as Payload>::Deferred;
+pub(crate) type DeferredOf<T> = <<T as QueueTypes>::Request as SchedulableRequest>::Deferred;
 
 /// The position within a piece of a request.
 pub(super) type StageOf<T> = <PlanOf<T> as Plan<<T as QueueTypes>::Request>>::Stage;
@@ -104,7 +104,7 @@ pub(super) struct Cancelled(u8);
 
 impl Cancelled {
     /// It is started.
-    pub(super) const NO: Self = Self(0);
+    pub(super) const NONE: Self = Self(0);
     /// The request that it is linked to has failed.
     const LINK: Self = Self(1);
     /// It was cancelled after it had begun, and was counted.
@@ -131,7 +131,7 @@ pub(crate) struct Job<T: QueueTypes> {
     /// `ECANCELED` until the job has run.
     pub(super) outcome: Result,
     pub(super) bytes: u64,
-    submitted: u64,
+    submitted_at: u64,
 }
 
 impl<T: QueueTypes> Job<T> {
@@ -142,10 +142,10 @@ impl<T: QueueTypes> Job<T> {
         waiter_id: WaiterId::NONE,
         cookie: 0,
         linked: false,
-        cancelled: Cancelled::NO,
+        cancelled: Cancelled::NONE,
         outcome: Err(ECANCELED),
         bytes: 0,
-        submitted: 0,
+        submitted_at: 0,
     };
 
     /// Allocates a blank job. Sleeps.
@@ -161,38 +161,38 @@ impl<T: QueueTypes> Job<T> {
         self.waiter_id = WaiterId::NONE;
         self.cookie = 0;
         self.linked = false;
-        self.cancelled = Cancelled::NO;
+        self.cancelled = Cancelled::NONE;
         self.outcome = Err(ECANCELED);
         self.bytes = 0;
-        self.submitted = 0;
+        self.submitted_at = 0;
     }
 
     /// Fills a blank job with a request that is submitted at the time `now`, in nanoseconds, and may be
     /// linked to the one before it.
-    pub(crate) fn submit(&mut self, request: T::Request, cookie: u64, linked: bool, now: u64) {
+    pub(crate) fn fill(&mut self, request: T::Request, cookie: u64, linked: bool, now: u64) {
         self.request = Some(request);
         self.cookie = cookie;
         self.linked = linked;
-        self.submitted = now;
+        self.submitted_at = now;
     }
 
     /// Fills a blank job with a request that `waiter` waits for, from the time `now` in nanoseconds.
-    pub(crate) fn submit_waited(
+    pub(crate) fn fill_waited(
         &mut self,
         request: T::Request,
         cookie: u64,
         waiter: T::Waiter,
         now: u64,
     ) {
-        self.submit(request, cookie, false, now);
+        self.fill(request, cookie, false, now);
         self.waiter = Some(waiter);
     }
 
     /// Fills a blank job with the completion of `other`, which the engine still has.
-    pub(super) fn complete_for(&mut self, other: &Self, outcome: Result) {
+    pub(super) fn fill_completion(&mut self, other: &Self, outcome: Result) {
         self.cookie = other.cookie;
         self.bytes = other.bytes;
-        self.submitted = other.submitted;
+        self.submitted_at = other.submitted_at;
         self.outcome = outcome;
     }
 
@@ -217,18 +217,18 @@ impl<T: QueueTypes> Job<T> {
     }
 
     /// Whether any of its bytes are complete.
-    pub(crate) fn is_begun(&self) -> bool {
+    pub(crate) fn has_progress(&self) -> bool {
         self.bytes > 0
     }
 
     /// When it was submitted, in nanoseconds.
     pub(crate) fn submitted_at(&self) -> u64 {
-        self.submitted
+        self.submitted_at
     }
 
     /// Time in the queue, in nanoseconds.
     pub(crate) fn age(&self, now: u64) -> u64 {
-        now.saturating_sub(self.submitted)
+        now.saturating_sub(self.submitted_at)
     }
 
     /// Whether it can be cancelled, and has this cookie ([`None`]: any cookie).
@@ -241,7 +241,7 @@ impl<T: QueueTypes> Job<T> {
     /// Whether it is completed with `ECANCELED`, and not started.
     #[inline]
     pub(super) fn is_cancelled(&self) -> bool {
-        self.cancelled != Cancelled::NO
+        self.cancelled != Cancelled::NONE
     }
 
     /// Whether it was cancelled after it had begun, and was counted.
@@ -266,7 +266,7 @@ impl<T: QueueTypes> Job<T> {
         }
     }
 
-    /// Releases the memory of its request. See [`Payload::release`].
+    /// Releases the memory of its request. See [`SchedulableRequest::release`].
     pub(super) fn release(&mut self, deferred: &mut Fifo<DeferredOf<T>>) {
         if let Some(request) = &mut self.request {
             request.release(deferred);

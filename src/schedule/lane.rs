@@ -5,7 +5,7 @@
 use super::{
     completion_ring::{
         CompletionRing,
-        DEPTH, //
+        LANE_DEPTH, //
     },
     job::{
         Answer,
@@ -59,12 +59,12 @@ pub(crate) struct Lane<T: QueueTypes> {
     /// The scan of `waiting`, if one is in progress.
     pub(super) scan: Option<Scan>,
     /// Requests that are accepted, and whose completions are not collected.
-    pending: usize,
+    accepted: usize,
     /// Room without a completion to come: for requests that are not submitted yet, and of commands
     /// that have not ended.
     reserved: usize,
     /// Requests that the engine has.
-    pub(super) running: usize,
+    pub(super) in_flight: usize,
     /// The request of this lane that continues in its next turn.
     pub(super) continues: Option<Tag>,
     pub(super) owner: T::Owner,
@@ -76,7 +76,7 @@ pub(crate) struct LaneState {
     /// Requests that wait.
     pub(crate) waiting: usize,
     /// Requests that the engine has.
-    pub(crate) running: usize,
+    pub(crate) in_flight: usize,
     /// Completions that are not collected.
     pub(crate) completed: usize,
     /// Completions that will come or are being delivered.
@@ -111,9 +111,9 @@ impl<T: QueueTypes> Lane<T> {
             ring: None,
             blank: Fifo::new(),
             scan: None,
-            pending: 0,
+            accepted: 0,
             reserved: 0,
-            running: 0,
+            in_flight: 0,
             continues: None,
             owner,
         }
@@ -125,14 +125,14 @@ impl<T: QueueTypes> Lane<T> {
             Some(ring) => ring.counts(),
             None => (self.completed.len(), self.completed.len()),
         };
-        let outstanding = self.pending - held;
+        let outstanding = self.accepted - held;
         LaneState {
             waiting: self.waiting(),
-            running: self.running,
+            in_flight: self.in_flight,
             completed,
             outstanding,
             reserved: self.reserved,
-            room: DEPTH.saturating_sub(outstanding + completed + self.reserved),
+            room: LANE_DEPTH.saturating_sub(outstanding + completed + self.reserved),
             closed: false,
         }
     }
@@ -203,7 +203,7 @@ impl<T: QueueTypes> Lane<T> {
 
     /// Whether the first request is linked to one that the engine has.
     fn waits_for_link(&self, front: &Job<T>) -> bool {
-        front.linked && self.running > 0
+        front.linked && self.in_flight > 0
     }
 
     /// Makes the notice of a change.
@@ -213,33 +213,33 @@ impl<T: QueueTypes> Lane<T> {
 
     /// Reserves room for at most `max` requests, and returns for how many.
     pub(super) fn reserve(&mut self, max: usize) -> usize {
-        let granted = max.min(DEPTH.saturating_sub(self.taken()));
+        let granted = max.min(LANE_DEPTH.saturating_sub(self.taken()));
         self.reserved += granted;
         granted
     }
 
     /// The room that is taken.
     fn taken(&self) -> usize {
-        self.pending + self.reserved
+        self.accepted + self.reserved
     }
 
     /// Accepts requests, for which room was reserved: their completions will come.
     pub(super) fn accept(&mut self, requests: usize) {
         self.reserved -= requests;
-        self.pending += requests;
+        self.accepted += requests;
     }
 
     /// Releases room that was reserved. Returns whether the lane was full.
     pub(super) fn free_reserved(&mut self, room: usize) -> bool {
-        let was_full = self.taken() >= DEPTH;
+        let was_full = self.taken() >= LANE_DEPTH;
         self.reserved = self.reserved.saturating_sub(room);
         was_full && room > 0
     }
 
     /// Releases the room of completions that are collected. Returns whether the lane was full.
     pub(super) fn free_room(&mut self, room: usize) -> bool {
-        let was_full = self.taken() >= DEPTH;
-        self.pending = self.pending.saturating_sub(room);
+        let was_full = self.taken() >= LANE_DEPTH;
+        self.accepted = self.accepted.saturating_sub(room);
         was_full && room > 0
     }
 
@@ -254,7 +254,7 @@ impl<T: QueueTypes> Lane<T> {
 
     /// Takes a request back from the engine.
     pub(super) fn push_first(&mut self, job: Entry<Job<T>>) {
-        self.running -= 1;
+        self.in_flight -= 1;
         if let Some(scan) = &mut self.scan {
             scan.add_returned();
         }
@@ -312,7 +312,7 @@ impl<T: QueueTypes> Lane<T> {
         if let Some(scan) = &mut self.scan {
             scan.begin(&job);
         }
-        self.running += 1;
+        self.in_flight += 1;
         Some(Next::Begin(job))
     }
 

@@ -30,9 +30,9 @@ use crate::kernel_ext::collections::{
         Entry,
         Fifo, //
     },
-    slab::{
-        Slab,
-        SlabGrowth, //
+    id_map::{
+        IdMap,
+        IdMapGrowth, //
     }, //
 };
 use kernel::prelude::*;
@@ -80,8 +80,8 @@ impl<T: QueueTypes> Linked for LaneEntry<T> {
 /// `turns` is a list of the users who have a [runnable](RunState::Runnable) lane, and each of these
 /// has a list of those lanes. `failing` is a list of the [failing](RunState::Failing) lanes.
 pub(super) struct Lanes<T: QueueTypes> {
-    lanes: Slab<LaneEntry<T>>,
-    users: Slab<LaneUser>,
+    lanes: IdMap<LaneEntry<T>>,
+    users: IdMap<LaneUser>,
     turns: CircularList,
     failing: CircularList,
 }
@@ -96,8 +96,8 @@ pub(crate) struct LaneCursor {
 
 /// Memory for more lanes and users. [`Lanes::grow`] exchanges it for the old memory.
 pub(crate) struct Growth<T: QueueTypes> {
-    lanes: Option<SlabGrowth<LaneEntry<T>>>,
-    users: Option<SlabGrowth<LaneUser>>,
+    lanes: Option<IdMapGrowth<LaneEntry<T>>>,
+    users: Option<IdMapGrowth<LaneUser>>,
 }
 
 /// The size of a [`Growth`].
@@ -111,8 +111,8 @@ impl<T: QueueTypes> Growth<T> {
     /// Allocates. Sleeps.
     pub(crate) fn new(request: GrowRequest) -> Result<Self> {
         Ok(Self {
-            lanes: request.lanes.map(SlabGrowth::new).transpose()?,
-            users: request.users.map(SlabGrowth::new).transpose()?,
+            lanes: request.lanes.map(IdMapGrowth::new).transpose()?,
+            users: request.users.map(IdMapGrowth::new).transpose()?,
         })
     }
 }
@@ -122,8 +122,8 @@ impl<T: QueueTypes> Lanes<T> {
     pub(super) const fn new() -> Self {
         // INVARIANT: no lanes.
         Self {
-            lanes: Slab::new(),
-            users: Slab::new(),
+            lanes: IdMap::new(),
+            users: IdMap::new(),
             turns: CircularList::new(),
             failing: CircularList::new(),
         }
@@ -256,14 +256,14 @@ impl<T: QueueTypes> Lanes<T> {
         let Some(at) = self.get_mut(lane) else {
             return Err(job);
         };
-        at.running -= 1;
+        at.in_flight -= 1;
         let failed = job.outcome.is_err();
         if failed {
             // It may have failed before all of it was issued.
             at.stop_continuing(tag);
             // The first request that waits is linked to the last one that has begun. A cancelled
             // request may end before that one.
-            if at.running == 0 {
+            if at.in_flight == 0 {
                 at.fail_next_link();
             }
         }
@@ -299,7 +299,7 @@ impl<T: QueueTypes> Lanes<T> {
     /// Separates the request with this tag, which the engine has, from its lane.
     pub(super) fn detach(&mut self, lane: LaneId, tag: Tag) {
         if let Some(at) = self.get_mut(lane) {
-            at.running -= 1;
+            at.in_flight -= 1;
             at.stop_continuing(tag);
             self.requeue(lane, None);
         }
@@ -383,9 +383,9 @@ impl<T: QueueTypes> Lanes<T> {
     }
 
     /// Whether the engine has taken a request that a scan of the lane was to cancel.
-    pub(super) fn has_begun(&self, lane: LaneId) -> bool {
+    pub(super) fn has_in_flight(&self, lane: LaneId) -> bool {
         let scan = self.get(lane).and_then(|at| at.scan.as_ref());
-        scan.is_some_and(|scan| scan.begun)
+        scan.is_some_and(|scan| scan.was_in_flight)
     }
 
     /// Ends a scan, unless there are requests to be scanned again. Returns whether there are.

@@ -66,14 +66,14 @@ pub(crate) enum Notice<T: QueueTypes> {
     Waiter(T::Waiter),
 }
 
-/// The result of the end of a transfer.
+/// The recipient of the [notice](Queue::notice_of) of the end of a transfer.
 #[must_use]
-pub(crate) enum Ended<T: QueueTypes> {
-    /// No request has ended, or it had no owner.
-    Nothing,
-    /// A request of this lane is completed: a [notice](Queue::notice_of) must be delivered.
+pub(crate) enum Recipient<T: QueueTypes> {
+    /// There is none: no request has ended, or it had no owner.
+    None,
+    /// The owner of this lane: a request of it is completed.
     Lane(LaneId),
-    /// The request of this waiter is answered.
+    /// This waiter, whose request is answered.
     Waiter(T::Waiter),
 }
 
@@ -113,7 +113,7 @@ pub(crate) enum AbandonedWait<T: QueueTypes> {
     /// It waits in its lane: it was not started, or is between two pieces.
     Waiting(Entry<Job<T>>),
     /// The engine has it, and keeps it until its transfers have ended.
-    Begun,
+    InFlight,
     /// The answer is there: the request has ended or failed.
     Ended,
 }
@@ -291,21 +291,21 @@ impl<T: QueueTypes> Queue<T> {
     }
 
     /// Makes the notice for the end of a transfer.
-    pub(crate) fn notice_of(&self, ended: Ended<T>) -> Option<Notice<T>> {
-        match ended {
-            Ended::Nothing => None,
-            Ended::Lane(lane) => self.notice(lane, Change::Completed),
-            Ended::Waiter(waiter) => Some(Notice::Waiter(waiter)),
+    pub(crate) fn notice_of(&self, recipient: Recipient<T>) -> Option<Notice<T>> {
+        match recipient {
+            Recipient::None => None,
+            Recipient::Lane(lane) => self.notice(lane, Change::Completed),
+            Recipient::Waiter(waiter) => Some(Notice::Waiter(waiter)),
         }
     }
 
-    /// Whether one [notice](Self::notice_of) suffices for `ended` and for what the end of the oldest
-    /// transfer will be: both concern the same lane, and no waiter.
-    pub(crate) fn is_next_for(&self, ended: &Ended<T>) -> bool {
-        match ended {
-            Ended::Nothing => !self.flight.is_idle(),
-            Ended::Lane(lane) => self.flight.is_next_for(*lane),
-            Ended::Waiter(_) => false,
+    /// Whether one [notice](Self::notice_of) suffices for `recipient` and for that of the end of the
+    /// oldest transfer: both are the same lane.
+    pub(crate) fn shares_notice_with_next(&self, recipient: &Recipient<T>) -> bool {
+        match recipient {
+            Recipient::None => !self.flight.is_idle(),
+            Recipient::Lane(lane) => self.flight.oldest_is_of(*lane),
+            Recipient::Waiter(_) => false,
         }
     }
 
@@ -386,13 +386,13 @@ impl<T: QueueTypes> Queue<T> {
 
     /// Detaches a request from its waiter, which stops waiting.
     pub(crate) fn abandon_wait(&mut self, lane: LaneId, id: WaiterId) -> AbandonedWait<T> {
-        if let Some(tag) = self.flight.find(|active| active.is(id)) {
+        if let Some(tag) = self.flight.find(|active| active.has_waiter_id(id)) {
             if self.flight.is_abandoned(tag) {
                 return AbandonedWait::Ended;
             }
             return match self.abandon(tag) {
                 Some(job) => AbandonedWait::Waiting(job),
-                None => AbandonedWait::Begun,
+                None => AbandonedWait::InFlight,
             };
         }
         match self.lanes.take_waiting(lane, id) {

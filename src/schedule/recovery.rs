@@ -59,7 +59,7 @@ impl<T: QueueTypes> Queue<T> {
     /// requests that wait are [failed](Self::fail_batch). No more steps are needed if all have been
     /// completed, or if there is no blank job.
     pub(crate) fn time_out(&mut self, completion: &mut Option<Entry<Job<T>>>) -> Step<T> {
-        let tag = self.find_overdue(completion.is_some());
+        let tag = self.find_to_time_out(completion.is_some());
         Step {
             more: tag.is_some(),
             notice: tag.and_then(|tag| self.time_out_active(tag, completion)),
@@ -68,9 +68,9 @@ impl<T: QueueTypes> Queue<T> {
 
     /// The tag of a request that the engine does not end, and that was not timed out.
     /// `has_completion`: it can be one that needs a completion.
-    fn find_overdue(&self, has_completion: bool) -> Option<Tag> {
-        let overdue = |active: &Active<T>| active.slots > 0 && !active.overdue;
-        let tag = self.flight.find(overdue)?;
+    fn find_to_time_out(&self, has_completion: bool) -> Option<Tag> {
+        let is_running = |active: &Active<T>| active.slots > 0 && !active.timed_out;
+        let tag = self.flight.find(is_running)?;
         let is_collected = |active: &Active<T>| active.lane.is_some() && !active.waited_for();
         (has_completion || !self.flight.get(tag).is_some_and(is_collected)).then_some(tag)
     }
@@ -82,7 +82,7 @@ impl<T: QueueTypes> Queue<T> {
     ) -> Option<Notice<T>> {
         self.set_stuck();
         let active = self.flight.get_mut(tag)?;
-        active.overdue = true;
+        active.timed_out = true;
         let job = active.job.as_mut()?;
         let lane = active.lane.take()?;
         self.stats.counters.quarantined += 1;
@@ -93,7 +93,7 @@ impl<T: QueueTypes> Queue<T> {
             return Some(Notice::Waiter(waiter));
         }
         if let Some(mut completed) = completion.take() {
-            completed.complete_for(job, Err(ETIMEDOUT));
+            completed.fill_completion(job, Err(ETIMEDOUT));
             self.stop_turn(tag);
             let deferred = &mut self.deferred.memory;
             match self.lanes.complete(lane, tag, completed, deferred) {
@@ -155,7 +155,7 @@ impl<T: QueueTypes> Queue<T> {
         Some(waiter)
     }
 
-    /// Takes one of the requests that the engine has had, for [`abort`](Self::abort). For teardown: no
+    /// Takes one of the requests that the engine has had, for [`fail_taken`](Self::fail_taken). For teardown: no
     /// transfer is started or ends after this.
     pub(crate) fn take_active(&mut self) -> Option<Taken<T>> {
         self.turn = None;
@@ -165,18 +165,18 @@ impl<T: QueueTypes> Queue<T> {
     }
 
     /// Ends a request that was taken from the engine, at the time `now` in nanoseconds.
-    pub(crate) fn abort(&mut self, taken: Taken<T>, now: u64) -> Option<Notice<T>> {
+    pub(crate) fn fail_taken(&mut self, taken: Taken<T>, now: u64) -> Option<Notice<T>> {
         let error = self.closed.unwrap_or(ECANCELED);
-        let ended = self.complete(taken, Err(error), now);
-        self.notice_of(ended)
+        let recipient = self.complete(taken, Err(error), now);
+        self.notice_of(recipient)
     }
 
     /// Takes and aborts one of the requests that the engine has had.
-    pub(crate) fn abort_one(&mut self, now: u64) -> Step<T> {
+    pub(crate) fn fail_one_active(&mut self, now: u64) -> Step<T> {
         let taken = self.take_active();
         Step {
             more: taken.is_some(),
-            notice: taken.and_then(|taken| self.abort(taken, now)),
+            notice: taken.and_then(|taken| self.fail_taken(taken, now)),
         }
     }
 

@@ -14,21 +14,21 @@ pub(crate) struct CancelScan {
     /// The cookie of the requests; [`None`]: all requests.
     pub(super) cookie: Option<u64>,
     /// Requests that have begun can be cancelled.
-    pub(super) cancels_begun: bool,
+    pub(super) cancels_in_flight: bool,
     /// The number of cancelled requests.
     pub(crate) cancelled: usize,
     /// The lane has completions without a notice.
     pub(super) unnotified: bool,
     /// One of the requests was started before it was scanned. It may have been cancelled later.
-    pub(crate) begun: bool,
+    pub(crate) was_in_flight: bool,
 }
 
 impl CancelScan {
     /// Whether a request that waits is not cancelled, although it has the cookie: it has begun, and
     /// such requests are not cancelled, or a command waits for it.
     #[inline]
-    pub(super) fn keeps<T: QueueTypes>(&self, job: &Job<T>) -> bool {
-        job.is_begun() && (!self.cancels_begun || job.waiter.is_some())
+    pub(super) fn cannot_cancel<T: QueueTypes>(&self, job: &Job<T>) -> bool {
+        job.has_progress() && (!self.cancels_in_flight || job.waiter.is_some())
     }
 }
 
@@ -40,7 +40,7 @@ pub(super) struct Scan {
     /// Requests that the engine has returned during the scan. They are the first ones of `scanned`.
     pub(super) returned: usize,
     /// A request that was to be cancelled was started.
-    pub(super) begun: bool,
+    pub(super) was_in_flight: bool,
     /// The request before the next one was cancelled, and with it those that are linked to it.
     pub(super) cancels_links: bool,
 }
@@ -79,6 +79,6 @@ impl Scan {
 
     /// Records that the engine takes a request.
     pub(super) fn begin<T: QueueTypes>(&mut self, job: &Job<T>) {
-        self.begun |= job.matches(self.cookie);
+        self.was_in_flight |= job.matches(self.cookie);
     }
 }

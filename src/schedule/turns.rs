@@ -16,8 +16,8 @@ use super::{
     },
     lane::Next,
     queue::{
-        Ended,
         Queue,
+        Recipient,
         Turn, //
     }, //
 };
@@ -147,9 +147,9 @@ impl<T: QueueTypes> Queue<T> {
     /// Handles the end of the oldest transfer at the time `now`, in nanoseconds. The transfer has
     /// moved all of its bytes if `transferred` is `Ok`. After an error, the engine executes none of the
     /// later transfers; they are issued again.
-    pub(crate) fn finish(&mut self, transferred: Result, now: u64) -> Ended<T> {
+    pub(crate) fn finish(&mut self, transferred: Result, now: u64) -> Recipient<T> {
         let Some(posted) = self.flight.reap() else {
-            return Ended::Nothing;
+            return Recipient::None;
         };
         let tag = posted.tag;
         if transferred.is_ok() {
@@ -161,17 +161,17 @@ impl<T: QueueTypes> Queue<T> {
             return self.end(tag, transferred, now);
         }
         let Some(active) = self.flight.get_mut(tag) else {
-            return Ended::Nothing;
+            return Recipient::None;
         };
-        if active.overdue {
-            return self.finish_overdue(tag, now);
+        if active.timed_out {
+            return self.finish_timed_out(tag, now);
         }
         let Some(job) = active.job.as_mut() else {
-            return Ended::Nothing;
+            return Recipient::None;
         };
         job.bytes += posted.completes;
         if active.slots > 0 {
-            return Ended::Nothing;
+            return Recipient::None;
         }
         let is_whole = job.bytes >= active.length;
         if active.lane.is_none() || is_whole {
@@ -184,11 +184,11 @@ impl<T: QueueTypes> Queue<T> {
             return self.end(tag, Err(ECANCELED), now);
         }
         self.return_to_lane(tag);
-        Ended::Nothing
+        Recipient::None
     }
 
     /// A transfer of an overdue request has ended. The engine continues with the others.
-    fn finish_overdue(&mut self, tag: Tag, now: u64) -> Ended<T> {
+    fn finish_timed_out(&mut self, tag: Tag, now: u64) -> Recipient<T> {
         // Its late effects on the device are unknown.
         if let Some(plan) = &mut self.plan {
             plan.invalidate();
@@ -197,7 +197,7 @@ impl<T: QueueTypes> Queue<T> {
         if active.is_some_and(|active| active.slots == 0) {
             self.end(tag, Err(ETIMEDOUT), now)
         } else {
-            Ended::Nothing
+            Recipient::None
         }
     }
 
@@ -252,39 +252,41 @@ impl<T: QueueTypes> Queue<T> {
     }
 
     /// Takes the request with this tag from the engine, and completes it.
-    fn end(&mut self, tag: Tag, outcome: Result, now: u64) -> Ended<T> {
+    fn end(&mut self, tag: Tag, outcome: Result, now: u64) -> Recipient<T> {
         let Some(taken) = self.flight.remove(tag) else {
-            return Ended::Nothing;
+            return Recipient::None;
         };
         let is_in_turn = self.turn.is_some_and(|turn| turn.tag == tag);
-        self.stuck = self.stuck && self.flight.find(|active| active.overdue).is_some();
-        let ended = self.complete(taken, outcome, now);
+        self.stuck = self.stuck && self.flight.find(|active| active.timed_out).is_some();
+        let recipient = self.complete(taken, outcome, now);
         if is_in_turn {
             self.end_turn();
         }
-        ended
+        recipient
     }
 
     /// Completes a request that was taken from the engine.
-    pub(super) fn complete(&mut self, taken: Taken<T>, outcome: Result, now: u64) -> Ended<T> {
+    pub(super) fn complete(&mut self, taken: Taken<T>, outcome: Result, now: u64) -> Recipient<T> {
         let Taken { mut job, tag, lane } = taken;
         job.end(outcome);
         self.stats.latency.record(job.age(now));
         self.stats.counters.completed += 1;
         let Some(lane) = lane else {
             self.defer_drop(job);
-            return Ended::Nothing;
+            return Recipient::None;
         };
         let deferred = &mut self.deferred.memory;
         match self.lanes.complete(lane, tag, job, deferred) {
             Ok(completed) => {
                 // CAST: a small number.
                 self.stats.counters.completed += completed.links as u64;
-                completed.waiter.map_or(Ended::Lane(lane), Ended::Waiter)
+                completed
+                    .waiter
+                    .map_or(Recipient::Lane(lane), Recipient::Waiter)
             }
             Err(job) => {
                 self.defer_drop(job);
-                Ended::Nothing
+                Recipient::None
             }
         }
     }

@@ -60,10 +60,10 @@ use kernel::prelude::*;
 use kernel_ext::collections::fifo::{Entry, Fifo};
 use schedule::{
     Answer, CancelScan, RequestWaiter, Change, Flight, AbandonedWait, Growth, Job, Lane, LaneCursor, LaneId, Notice, LaneOwner, Queue, QueueTypes, WaiterId, UserId,
-    DEPTH,
+    LANE_DEPTH,
 };
 use engines::request::{Backing, Operation, Request, Span, Uid};
-use kernel_ext::collections::slab::{Slab, SlabGrowth};
+use kernel_ext::collections::id_map::{IdMap, IdMapGrowth};
 use std::{
     cell::{Cell, RefCell},
     collections::{HashMap, VecDeque},
@@ -300,7 +300,7 @@ fn try_submit(
     let waiter = Answered::default();
     let mut jobs = Fifo::new();
     let mut job = Job::blank().unwrap();
-    job.submit_waited(Request::new(operation, Uid(user)), 0, waiter.clone(), 0);
+    job.fill_waited(Request::new(operation, Uid(user)), 0, waiter.clone(), 0);
     jobs.push_back(job);
     let id = queue.submit_waited(lane, &mut jobs)?;
     assert!(jobs.is_empty());
@@ -334,7 +334,7 @@ fn time_out(queue: &mut TestQueue, completion: &mut Option<Entry<TestJob>>) -> b
 /// What the driver does with the running request when the device is removed.
 fn abort(queue: &mut TestQueue) {
     let active = queue.take_active().unwrap();
-    deliver(queue.abort(active, 0));
+    deliver(queue.fail_taken(active, 0));
 }
 
 /// Executes all queued requests, and returns the transfers in order.
@@ -371,7 +371,7 @@ fn batch(
     let mut jobs = Fifo::new();
     for (operation, cookie, linked) in requests {
         let mut job = Job::blank().unwrap();
-        job.submit(Request::new(operation, Uid(0)), cookie, linked, 0);
+        job.fill(Request::new(operation, Uid(0)), cookie, linked, 0);
         jobs.push_back(job);
     }
     deliver(queue.free_collected(lane));
@@ -403,7 +403,7 @@ fn cancel(queue: &mut TestQueue, lane: LaneId, cookie: Option<u64>) -> (usize, b
     let mut scan = queue.cancel(lane, cookie, false).unwrap();
     while cancel_step(queue, lane, &mut scan) {}
     fail_links(queue);
-    (scan.cancelled, scan.begun)
+    (scan.cancelled, scan.was_in_flight)
 }
 
 fn cancel_step(queue: &mut TestQueue, lane: LaneId, scan: &mut CancelScan) -> bool {

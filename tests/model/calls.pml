@@ -70,7 +70,7 @@ inline fork() {
 #endif
 		files[0]++;
 #ifndef COPIES_HUGE_PAGES
-		shown[0] = false;	/* src/kernel_ext/mm/vma.rs: empty_parent */
+		shown[0] = false;	/* src/kernel_ext/mm/vma.rs: zap_parent */
 #endif
 		linked[CHILD] = true
 	}
@@ -177,7 +177,7 @@ inline abandon_wait() {
 			place[me] = NOWHERE;
 			abandon(me);
 			drop_hold(me)
-		:: else -> has_left[me] = true	/* keep_memory() has the request */
+		:: else -> has_left[me] = true	/* leak_memory() has the request */
 		fi
 	}
 }

@@ -48,7 +48,7 @@ end:	do
 	od
 }
 
-/* src/device/engine/watchdog.rs: check_time */
+/* src/device/engine/watchdog.rs: timer_expired */
 inline expire(at) {
 	is_armed = false;
 	age = at;
@@ -58,7 +58,7 @@ inline expire(at) {
 #define has_ended() (!runs || is_gone)
 
 /*
- * src/device/engine/watchdog.rs: check_time
+ * src/device/engine/watchdog.rs: timer_expired
  *
  * A transfer that ends as it should can be late on a busy host, but not overdue. The timer does not expire again while nothing has changed since
  * the last check.
@@ -83,7 +83,7 @@ inline check_late() {
 	   restart_after_failure();
 	   if
 	   :: vanished ->
-		abort_active();
+		fail_active();
 		vanished = false
 	   :: else
 	   fi;

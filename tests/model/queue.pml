@@ -14,7 +14,7 @@
 #define may_issue(u) (flight == NO_REQUEST && !has_failed && place[u] == IN_LANE && !refuses())
 #endif
 
-/* src/device/queue.rs: deliver, and src/kernel_ext/sync/wait.rs: wake */
+/* src/device/types.rs: deliver, and src/kernel_ext/sync/wait.rs: wake */
 inline wake(u, queue) {
 	sleeps[u] = (sleeps[u] == queue -> AWAKE : sleeps[u])
 }
@@ -80,7 +80,7 @@ inline finish(has_succeeded) {
 	:: !has_succeeded ->
 		is_queued = true;
 		end_request(u)
-	:: has_succeeded && is_overdue -> end_request(u)	/* src/schedule/turns.rs: finish_overdue */
+	:: has_succeeded && is_overdue -> end_request(u)	/* src/schedule/turns.rs: finish_timed_out */
 	:: else ->
 		left[u]--;
 		if
@@ -140,8 +140,8 @@ inline fail_waiting() {
 	fi
 }
 
-/* src/device/engine_queue.rs: abort_active, and src/schedule/recovery.rs: abort_one. The queue is closed. */
-inline abort_active() {
+/* src/device/engine_queue.rs: fail_active, and src/schedule/recovery.rs: fail_one_active. The queue is closed. */
+inline fail_active() {
 	d_step {
 		if
 		:: flight != NO_REQUEST ->

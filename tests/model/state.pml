@@ -53,7 +53,7 @@ byte left[USERS];	/* its transfers that have not ended */
 bool lane[USERS];	/* the lane is in the queue */
 bool completed[USERS];	/* the lane has a completion */
 byte flight = NO_REQUEST;	/* the request that has the slot */
-bool is_overdue;	/* Active::overdue of it */
+bool is_overdue;	/* Active::timed_out of it */
 bool is_stuck;
 bool is_closed;
 bool deferred[USERS];	/* Deferred::memory */

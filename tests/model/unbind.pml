@@ -17,8 +17,8 @@ inline stop_hardware() {
 #endif
 }
 
-/* src/device/engine/teardown.rs: keep_memory */
-inline keep_memory() {
+/* src/device/engine/teardown.rs: leak_memory */
+inline leak_memory() {
 	d_step {	/* src/schedule/recovery.rs: take_active */
 		taken = flight;
 		flight = NO_REQUEST;
@@ -31,7 +31,7 @@ inline keep_memory() {
 #else
 		is_kept[taken] = holds[taken];	/* src/memory/hold.rs: leak */
 #endif
-		atomic {	/* src/schedule/recovery.rs: abort */
+		atomic {	/* src/schedule/recovery.rs: fail_taken */
 			complete(taken);
 			if
 			:: has_left[taken] ->
@@ -64,11 +64,11 @@ inline stop() {
 	if
 	:: is_running ->
 		is_master = false;	/* src/device/engine/teardown.rs: clear_master */
-		keep_memory()
+		leak_memory()
 	:: else
 	fi;
 	is_master = false;	/* src/device/engine/teardown.rs: clear_master */
-	abort_active();		/* src/device/engine/teardown.rs: abort_requests */
+	fail_active();		/* src/device/engine/teardown.rs: fail_requests */
 	fail_waiting();
 	d_step {
 		take_deferred(0);

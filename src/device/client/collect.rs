@@ -6,7 +6,7 @@ use super::Client;
 use crate::{
     device::{
         engine_queue::QueueState,
-        queue::{
+        types::{
             deliver,
             Job, //
         }, //

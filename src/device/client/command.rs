@@ -6,9 +6,9 @@ use super::Client;
 use crate::{
     device::{
         command_waiter::CommandWaiter,
-        queue::{
+        types::{
             deliver,
-            Types, //
+            DeviceTypes, //
         },
         waiter::AnyWaiter, //
     },
@@ -31,7 +31,7 @@ use kernel::{
 };
 
 /// The state of a command of io_uring that waits for a request of a device.
-pub(crate) type CommandState = CommandWaiter<Types>;
+pub(crate) type CommandState = CommandWaiter<DeviceTypes>;
 
 impl Client {
     /// Submits an operation for a command, which `queue` queues. The command ends when the request
@@ -47,7 +47,7 @@ impl Client {
         queue: impl FnOnce(Arc<CommandState>) -> Command,
     ) -> Result {
         let mut room = self.reserve(1)?;
-        let waiter = CommandWaiter::new(self.traced, cookie, clock::now())?;
+        let waiter = CommandWaiter::new(self.trace_ids, cookie, clock::now())?;
         let job = room.job_for(operation, cookie, AnyWaiter::Command(waiter.clone()))?;
         // From now on, `command_result` releases the room.
         room.keep();
@@ -75,7 +75,7 @@ impl Client {
         match abandoned {
             // The answer ends the command.
             AbandonedWait::Ended => {}
-            AbandonedWait::Waiting(_) | AbandonedWait::Begun => waiter.fail(ECANCELED),
+            AbandonedWait::Waiting(_) | AbandonedWait::InFlight => waiter.fail(ECANCELED),
         }
     }
 

@@ -10,7 +10,7 @@ use super::{
     Client, //
 };
 use crate::{
-    device::queue::{
+    device::types::{
         deliver,
         Job, //
     },
@@ -30,7 +30,7 @@ use kernel::{
     sync::Arc, //
 };
 
-static_assert!(SharedRing::ENTRIES == schedule::DEPTH);
+static_assert!(SharedRing::ENTRIES == schedule::LANE_DEPTH);
 static_assert!(size_of::<uapi::rdma_completion>() <= SharedRing::ENTRY_SIZE);
 static_assert!(cfg!(target_endian = "little"));
 

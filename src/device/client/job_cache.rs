@@ -4,12 +4,12 @@
 
 use crate::{
     device::{
-        queue::{
-            Job,
-            Types, //
-        },
         thread_waiter::ThreadWaiter,
-        traced::Traced, //
+        trace_ids::TraceIds, //
+        types::{
+            DeviceTypes, //
+            Job,
+        },
     },
     kernel_ext::collections::fifo::{
         Entry,
@@ -38,12 +38,12 @@ pub(super) struct JobCache {
 /// Objects that are not in use.
 struct Spare {
     jobs: Fifo<Job>,
-    waiter: Option<Pin<UniqueArc<ThreadWaiter<Types>>>>,
+    waiter: Option<Pin<UniqueArc<ThreadWaiter<DeviceTypes>>>>,
 }
 
 impl JobCache {
     /// The maximum number of cached jobs, of about 200 bytes each: the depth of a lane.
-    const CAPACITY: usize = schedule::DEPTH;
+    const CAPACITY: usize = schedule::LANE_DEPTH;
 
     /// Creates an empty cache.
     pub(super) fn new() -> impl PinInit<Self> {
@@ -75,15 +75,15 @@ impl JobCache {
     /// [`ENOMEM`].
     pub(super) fn take_with_waiter(
         &self,
-        traced: Traced,
-    ) -> Result<(Entry<Job>, Arc<ThreadWaiter<Types>>)> {
+        trace_ids: TraceIds,
+    ) -> Result<(Entry<Job>, Arc<ThreadWaiter<DeviceTypes>>)> {
         let mut spare = self.spare.lock();
         let (job, waiter) = (spare.jobs.pop_front(), spare.waiter.take());
         drop(spare);
         Ok((
             job.map_or_else(Job::blank, Ok)?,
             waiter.map_or_else(
-                || ThreadWaiter::<Types>::new(traced),
+                || ThreadWaiter::<DeviceTypes>::new(trace_ids),
                 |waiter| Ok(waiter.into()),
             )?,
         ))
@@ -100,7 +100,11 @@ impl JobCache {
     }
 
     /// Puts back a blank job and a waiter that has been answered.
-    pub(super) fn put_with_waiter(&self, blank: Entry<Job>, waiter: Arc<ThreadWaiter<Types>>) {
+    pub(super) fn put_with_waiter(
+        &self,
+        blank: Entry<Job>,
+        waiter: Arc<ThreadWaiter<DeviceTypes>>,
+    ) {
         // If the queue has not dropped its reference yet, the waiter is not cached.
         let waiter = Arc::into_unique_or_drop(waiter);
         let mut spare = self.spare.lock();

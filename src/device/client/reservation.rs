@@ -5,11 +5,11 @@
 use super::Client;
 use crate::{
     device::{
-        queue::{
+        types::{
             deliver,
+            DeviceTypes, //
             Job,
             Request,
-            Types, //
         },
         waiter::AnyWaiter, //
     },
@@ -94,7 +94,7 @@ impl Reservation<'_> {
     ) -> Result<Entry<Job>> {
         let mut job = self.blank_job()?;
         let request = Request::new(operation, self.user);
-        job.submit(request, cookie, linked, self.now);
+        job.fill(request, cookie, linked, self.now);
         Ok(job)
     }
 
@@ -107,11 +107,11 @@ impl Reservation<'_> {
         &mut self,
         operation: Operation<BufferHold>,
         cookie: u64,
-        waiter: AnyWaiter<Types>,
+        waiter: AnyWaiter<DeviceTypes>,
     ) -> Result<Entry<Job>> {
         let mut job = self.blank_job()?;
         let request = Request::new(operation, self.user);
-        job.submit_waited(request, cookie, waiter, self.now);
+        job.fill_waited(request, cookie, waiter, self.now);
         Ok(job)
     }
 
@@ -133,14 +133,14 @@ impl Reservation<'_> {
     pub(crate) fn submit(mut self, mut jobs: Fifo<Job>) -> Result<usize> {
         let count = jobs.len();
         let client = self.client;
-        client.traced.submitted(&jobs);
+        client.trace_ids.submitted(&jobs);
         client
             .device
             .enter(&client.engine_queue, |engine| {
                 engine.submit(client.id, &mut jobs)
             })
             .and_then(|accepted| accepted)
-            .inspect_err(|error| client.traced.refused(&jobs, *error))?;
+            .inspect_err(|error| client.trace_ids.refused(&jobs, *error))?;
         self.room -= count;
         Ok(count)
     }

@@ -5,12 +5,12 @@
 use super::Client;
 use crate::{
     device::{
-        queue::{
+        thread_waiter::ThreadWaiter,
+        types::{
+            DeviceTypes, //
             Job,
             Request,
-            Types, //
         },
-        thread_waiter::ThreadWaiter,
         waiter::AnyWaiter, //
     },
     engines::request::Operation,
@@ -38,15 +38,15 @@ impl Client {
     /// As in `uapi/rdma.h`, `struct rdma_request`, from `EINTR` on.
     pub(crate) fn transfer(&self, operation: Operation<BufferHold>) -> Result {
         let now = clock::now();
-        let (mut job, waiter) = self.jobs.take_with_waiter(self.traced)?;
+        let (mut job, waiter) = self.jobs.take_with_waiter(self.trace_ids)?;
         waiter.begin(now);
         let request = Request::new(operation, Self::uid());
-        job.submit_waited(request, 0, AnyWaiter::Thread(waiter.clone()), now);
+        job.fill_waited(request, 0, AnyWaiter::Thread(waiter.clone()), now);
         let mut jobs = Fifo::new();
         jobs.push_back(job);
         let id = self
             .submit_one(&mut jobs)
-            .inspect_err(|error| self.traced.refused(&jobs, *error))?;
+            .inspect_err(|error| self.trace_ids.refused(&jobs, *error))?;
         match waiter.wait() {
             Ok(answer) => self.outcome(answer, waiter),
             Err(_) => self.abandon_wait(waiter, id),
@@ -60,7 +60,7 @@ impl Client {
     ///
     /// [`ENODEV`] if the device is gone, [`EIO`] if the engine is stuck. The list is left as it is.
     pub(super) fn submit_one(&self, jobs: &mut Fifo<Job>) -> Result<WaiterId> {
-        self.traced.submitted(jobs);
+        self.trace_ids.submitted(jobs);
         self.device
             .enter(&self.engine_queue, |engine| {
                 engine.submit_waited(self.id, jobs)
@@ -69,7 +69,11 @@ impl Client {
     }
 
     /// Returns the result of a request, and puts its job and its waiter into the cache.
-    fn outcome(&self, answer: Answer<Types>, waiter: Arc<ThreadWaiter<Types>>) -> Result {
+    fn outcome(
+        &self,
+        answer: Answer<DeviceTypes>,
+        waiter: Arc<ThreadWaiter<DeviceTypes>>,
+    ) -> Result {
         match answer {
             Answer::Ended(mut job) => {
                 let outcome = job.outcome();
@@ -82,7 +86,7 @@ impl Client {
     }
 
     /// Stops waiting for a request because of a signal. Returns the result of the call.
-    fn abandon_wait(&self, waiter: Arc<ThreadWaiter<Types>>, id: WaiterId) -> Result {
+    fn abandon_wait(&self, waiter: Arc<ThreadWaiter<DeviceTypes>>, id: WaiterId) -> Result {
         let abandoned = self.engine_queue.abandon_wait(self.id, id);
         match abandoned {
             AbandonedWait::Ended => match waiter.take_answer() {
@@ -91,10 +95,10 @@ impl Client {
                 None => Err(ERESTARTNOHAND),
             },
             // The request was removed, and no bytes of it are complete.
-            AbandonedWait::Waiting(job) if !job.is_begun() => Err(ERESTARTSYS),
+            AbandonedWait::Waiting(job) if !job.has_progress() => Err(ERESTARTSYS),
             // All operations can be repeated. But if the call was restarted after each signal
             // handler, a timer could prevent a transfer from ever ending.
-            AbandonedWait::Waiting(_) | AbandonedWait::Begun => Err(ERESTARTNOHAND),
+            AbandonedWait::Waiting(_) | AbandonedWait::InFlight => Err(ERESTARTNOHAND),
         }
     }
 }

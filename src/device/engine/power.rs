@@ -9,7 +9,7 @@ use super::{
 use crate::{
     device::{
         failure::Failure,
-        queue::deliver, //
+        types::deliver, //
     },
     engines::engine::{
         DmaEngine,
@@ -41,7 +41,7 @@ impl WithWork<BoundEngine<'_>> {
     /// have failed then.
     fn quiesce(&self) -> Result {
         // A transfer that does not end is stopped by the watchdog, if the engine can be stopped.
-        let timeout_ms = self.abilities.overdue_ms + self.abilities.late_ms;
+        let timeout_ms = self.info.timeout_ms + self.info.late_ms;
         let end = clock::now() + u64::from(timeout_ms) * clock::NSEC_PER_MSEC;
         loop {
             // CAST: `timeout_ms` at most.
@@ -54,7 +54,7 @@ impl WithWork<BoundEngine<'_>> {
                 }
                 Err(ETIMEDOUT) => return Err(ETIMEDOUT),
                 _ => {
-                    self.fail_all();
+                    self.set_gone();
                     return Err(ENODEV);
                 }
             }
@@ -163,13 +163,13 @@ impl WithWork<BoundEngine<'_>> {
                 return;
             };
             // Without Bus Master, a transfer ends that has moved no bytes.
-            let transferred = if self.abilities.reports_errors {
+            let transferred = if self.info.reports_errors {
                 outcome
             } else {
                 Err(EIO)
             };
             // An engine that can be aborted executes the others again.
-            if transferred.is_err() && self.abilities.can_abort {
+            if transferred.is_err() && self.info.can_abort {
                 return;
             }
             let notice = self.finish(&mut state, transferred);
@@ -195,17 +195,17 @@ impl WithWork<BoundEngine<'_>> {
             .inspect_err(|_| dev_err!(self.dev, "cannot resume: the engine does not stop\n"))
     }
 
-    /// Resumes the queue of an engine that was [restarted](Self::restart_to_resume). If `kept` is
+    /// Resumes the queue of an engine that was [restarted](Self::restart_to_resume). If `memory_kept` is
     /// false, the device memory has lost its contents.
-    pub(in crate::device) fn resume(&self, kept: bool) {
+    pub(in crate::device) fn resume(&self, memory_kept: bool) {
         let mut state = self.engine_queue.state.lock();
         state.stopped = false;
-        if self.abilities.can_abort && state.queue.is_busy() {
+        if self.info.can_abort && state.queue.is_busy() {
             state.queue.issue_again();
             // If the queue was closed, the work item fails them.
             self.queue_now();
         }
-        if !kept {
+        if !memory_kept {
             state.queue.invalidate();
         }
         state.queue.unpause();
@@ -223,8 +223,8 @@ impl WithWork<BoundEngine<'_>> {
     pub(in crate::device) fn shut_down(&self) {
         self.engine_queue.close(ENODEV);
         if self.quiesce() == Err(ETIMEDOUT) {
-            if self.abilities.can_abort && self.stop() == Stopped::Yes {
-                self.abort_requests();
+            if self.info.can_abort && self.stop() == Stopped::Yes {
+                self.fail_requests();
             } else {
                 dev_err!(self.dev, "a transfer does not end: clearing Bus Master\n");
             }

@@ -10,9 +10,9 @@ use crate::{
     device::{
         engine_queue::QueueState,
         failure::Failure,
-        queue::{
+        types::{
             deliver,
-            Types, //
+            DeviceTypes, //
         }, //
     },
     engines::engine::{
@@ -27,8 +27,8 @@ use crate::{
         sync::clock, //
     },
     schedule::{
-        Ended,
         Notice, //
+        Recipient,
     }, //
 };
 use kernel::prelude::*;
@@ -43,7 +43,7 @@ pub(super) struct Reaped {
     /// The engine has transfers that were posted before the step, and has not ended them.
     is_busy: bool,
     /// To be delivered without the lock.
-    notice: Option<Notice<Types>>,
+    notice: Option<Notice<DeviceTypes>>,
 }
 
 impl Reaped {
@@ -94,7 +94,7 @@ impl WithWork<BoundEngine<'_>> {
         loop {
             let reaped = self.reap(&mut state, |slot| self.hardware.progress(slot));
             ended += reaped.ended;
-            let is_last = ended >= self.abilities.depth;
+            let is_last = ended >= self.info.depth;
             state.unreaped = reaped.more && is_last;
             let is_busy = reaped.is_busy;
             drop(state);
@@ -126,7 +126,7 @@ impl WithWork<BoundEngine<'_>> {
         progress: impl Fn(usize) -> Progress,
     ) -> Reaped {
         let mut reaped = Reaped::default();
-        let mut ended = Ended::Nothing;
+        let mut recipient = Recipient::None;
         let now = clock::now();
         while let Some(transferred) = self.oldest_outcome(state, &progress) {
             if let Err(error) = transferred {
@@ -139,16 +139,16 @@ impl WithWork<BoundEngine<'_>> {
             }
             reaped.ended += 1;
             match state.queue.finish(transferred, now) {
-                Ended::Nothing => {}
-                other => ended = other,
+                Recipient::None => {}
+                other => recipient = other,
             }
-            if reaped.ended == Self::STEP || !state.queue.is_next_for(&ended) {
+            if reaped.ended == Self::STEP || !state.queue.shares_notice_with_next(&recipient) {
                 // Not with the transfers that are posted below.
                 reaped.more = state.queue.is_busy();
                 break;
             }
         }
-        reaped.notice = state.queue.notice_of(ended);
+        reaped.notice = state.queue.notice_of(recipient);
         reaped.is_busy = state.oldest_slot().is_some();
         if reaped.ended > 0 {
             state.oldest_since = now;
@@ -182,7 +182,7 @@ impl WithWork<BoundEngine<'_>> {
     ///
     /// [`EIO`] if it is not.
     pub(super) fn check_bus_master(&self) -> Result {
-        if self.abilities.reports_errors || self.enabled.is_master() {
+        if self.info.reports_errors || self.enabled.is_master() {
             Ok(())
         } else {
             Err(EIO)
@@ -195,10 +195,10 @@ impl WithWork<BoundEngine<'_>> {
         &self,
         state: &mut QueueState,
         transferred: Result,
-    ) -> Option<Notice<Types>> {
+    ) -> Option<Notice<DeviceTypes>> {
         let now = clock::now();
-        let ended = state.queue.finish(transferred, now);
-        let notice = state.queue.notice_of(ended);
+        let recipient = state.queue.finish(transferred, now);
+        let notice = state.queue.notice_of(recipient);
         state.oldest_since = now;
         self.advance(state, Some(now));
         notice

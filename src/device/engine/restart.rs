@@ -14,7 +14,7 @@ use crate::{
             Failure,
             Message, //
         },
-        queue::{
+        types::{
             deliver,
             Job, //
         }, //
@@ -44,7 +44,7 @@ impl WithWork<BoundEngine<'_>> {
         if !self.engine_queue.state.lock().must_restart() {
             return;
         }
-        let has_ended = self.abilities.can_abort && self.suspend();
+        let has_ended = self.info.can_abort && self.suspend();
         let restarted = self.hardware.restart();
 
         let mut state = self.engine_queue.state.lock();
@@ -103,7 +103,7 @@ impl WithWork<BoundEngine<'_>> {
             let mut state = self.engine_queue.state.lock();
             let timed_out = state.queue.time_out(&mut completion);
             if state.queue.is_busy() {
-                self.check_after(&mut state, self.abilities.late_ms, clock::now());
+                self.check_after(&mut state, self.info.late_ms, clock::now());
             }
             drop(state);
             deliver(timed_out.notice);

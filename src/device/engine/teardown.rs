@@ -6,7 +6,7 @@ use super::BoundEngine;
 use crate::{
     device::{
         engine_queue::QueueState,
-        queue::deliver, //
+        types::deliver, //
     },
     engines::engine::DmaEngine,
     kernel_ext::{
@@ -37,9 +37,9 @@ impl WithWork<BoundEngine<'_>> {
     }
 
     /// Fails all requests, because the device cannot be used any more.
-    pub(in crate::device) fn fail_all(&self) {
+    pub(in crate::device) fn set_gone(&self) {
         self.mark_gone(&mut self.engine_queue.state.lock());
-        self.engine_queue.abort_active();
+        self.engine_queue.fail_active();
         self.engine_queue.fail_waiting();
         // The work item drops what these have deferred.
         self.queue_now();
@@ -53,9 +53,7 @@ impl WithWork<BoundEngine<'_>> {
 
     /// Stops all transfers, or waits for their end.
     pub(in crate::device) fn stop(&self) -> Stopped {
-        if self.abort().is_ok()
-            || self.hardware.wait_idle(self.abilities.overdue_ms) != Err(ETIMEDOUT)
-        {
+        if self.abort().is_ok() || self.hardware.wait_idle(self.info.timeout_ms) != Err(ETIMEDOUT) {
             Stopped::Yes
         } else {
             Stopped::No
@@ -64,7 +62,7 @@ impl WithWork<BoundEngine<'_>> {
 
     /// Stops all transfers, if the engine can be stopped. Their ends are not handled after this.
     fn abort(&self) -> Result {
-        if !self.abilities.can_abort {
+        if !self.info.can_abort {
             return Err(EOPNOTSUPP);
         }
         let _restarting = self.engine_queue.restarting.lock();
@@ -85,15 +83,15 @@ impl WithWork<BoundEngine<'_>> {
     }
 
     /// Fails all requests. The engine must have been [stopped](Self::stop), or its memory
-    /// [kept](Self::keep_memory).
-    pub(in crate::device) fn abort_requests(&self) {
-        self.engine_queue.abort_active();
+    /// [leaked](Self::leak_memory).
+    pub(in crate::device) fn fail_requests(&self) {
+        self.engine_queue.fail_active();
         self.engine_queue.fail_waiting();
         self.engine_queue.drop_deferred();
     }
 
     /// Logs that other drivers still access this number of buffers.
-    pub(in crate::device) fn report_kept(&self, buffers: usize) {
+    pub(in crate::device) fn report_leaked(&self, buffers: usize) {
         dev_err!(
             self.dev,
             "other drivers still access {buffers} exported buffers, whose memory is never freed\n"
@@ -101,7 +99,7 @@ impl WithWork<BoundEngine<'_>> {
     }
 
     /// Leaks the memory that the device may still write to.
-    pub(in crate::device) fn keep_memory(&self) {
+    pub(in crate::device) fn leak_memory(&self) {
         dev_err!(
             self.dev,
             "a transfer does not end; its memory is never freed\n"
@@ -120,7 +118,7 @@ impl WithWork<BoundEngine<'_>> {
                 .state
                 .lock()
                 .queue
-                .abort(taken, clock::now());
+                .fail_taken(taken, clock::now());
             deliver(notice);
         }
     }

@@ -13,10 +13,10 @@ use crate::{
             Failure,
             Message, //
         },
-        queue::{
+        types::{
             deliver,
+            DeviceTypes, //
             Job,
-            Types, //
         }, //
     },
     engines::engine::{
@@ -47,7 +47,7 @@ struct Checked {
     /// Another transfer must be checked.
     again: bool,
     /// A notice to deliver without the lock.
-    notice: Option<Notice<Types>>,
+    notice: Option<Notice<DeviceTypes>>,
     /// Transfers that have ended without an interrupt.
     reaped: Reaped,
     /// A message to log without the lock.
@@ -61,9 +61,9 @@ impl WithWork<BoundEngine<'_>> {
     /// moved while the engine has earlier transfers, which the check is for; it then checks the next
     /// ones.
     pub(super) fn watch(&self, state: &mut QueueState, was_idle: bool, now: u64) {
-        let late = now + u64::from(self.abilities.late_ms) * clock::NSEC_PER_MSEC;
+        let late = now + u64::from(self.info.late_ms) * clock::NSEC_PER_MSEC;
         if state.checked_at.is_none_or(|at| was_idle && at < late) {
-            self.check_after(state, 2 * self.abilities.late_ms, now);
+            self.check_after(state, 2 * self.info.late_ms, now);
         }
     }
 
@@ -74,25 +74,25 @@ impl WithWork<BoundEngine<'_>> {
     }
 
     /// Handles the expiry of the timer. Queues the work item only if a transfer is late.
-    pub(super) fn check_time(&self) {
+    pub(super) fn timer_expired(&self) {
         let mut state = self.engine_queue.state.lock();
         state.checked_at = None;
         let now = clock::now();
         match state.oldest_age_ms(now) {
             None => {}
-            Some(age_ms) if age_ms >= self.abilities.late_ms => {
+            Some(age_ms) if age_ms >= self.info.late_ms => {
                 self.queue_now();
                 // If the transfer ends before the work item runs, this checks the next ones.
-                self.check_after(&mut state, self.abilities.late_ms, now);
+                self.check_after(&mut state, self.info.late_ms, now);
             }
-            Some(age_ms) => self.check_after(&mut state, self.abilities.late_ms - age_ms, now),
+            Some(age_ms) => self.check_after(&mut state, self.info.late_ms - age_ms, now),
         }
     }
 
     /// Returns the age of the oldest transfer in milliseconds if it is late, otherwise [`None`].
     fn late_age_ms(&self, state: &QueueState) -> Option<u32> {
         let age_ms = state.oldest_age_ms(clock::now());
-        age_ms.filter(|age_ms| *age_ms >= self.abilities.late_ms)
+        age_ms.filter(|age_ms| *age_ms >= self.info.late_ms)
     }
 
     /// Recovers from transfers that are late.
@@ -119,7 +119,7 @@ impl WithWork<BoundEngine<'_>> {
                 self.restart_after_failure();
             }
             if checked.gone {
-                self.engine_queue.abort_active();
+                self.engine_queue.fail_active();
             }
             if checked.fail {
                 self.engine_queue.fail_waiting();
@@ -149,7 +149,7 @@ impl WithWork<BoundEngine<'_>> {
         match self.hardware.examine(slot) {
             Progress::Gone => self.give_up(state, &mut checked),
             // Another engine of the device may have found that it is gone.
-            _ if !self.hardware.responds() || !self.enabled.may_be_master() => {
+            _ if !self.hardware.responds() || !self.enabled.is_master_by_driver() => {
                 self.give_up(state, &mut checked);
             }
             Progress::Ended(Err(error)) => {
@@ -173,13 +173,13 @@ impl WithWork<BoundEngine<'_>> {
                     self.fail_late(state, error, Message::NoBusMaster, completion, &mut checked);
                 }
             },
-            Progress::Running if age_ms >= self.abilities.overdue_ms => {
+            Progress::Running if age_ms >= self.info.timeout_ms => {
                 self.fail_late(state, ETIMEDOUT, Message::Aborted, completion, &mut checked);
             }
             Progress::Running => {}
         }
         if state.queue.is_busy() {
-            self.check_after(state, self.abilities.late_ms / 2, clock::now());
+            self.check_after(state, self.info.late_ms / 2, clock::now());
         }
         checked
     }
@@ -202,7 +202,7 @@ impl WithWork<BoundEngine<'_>> {
         checked: &mut Checked,
     ) {
         let was_stuck = state.queue.is_stuck();
-        let may_restart = if self.abilities.can_abort {
+        let may_restart = if self.info.can_abort {
             // Not again while the queue is stuck.
             !was_stuck
         } else {

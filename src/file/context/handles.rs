@@ -3,7 +3,7 @@
 //! The handles of a context.
 
 use crate::{
-    kernel_ext::collections::slab::Slab,
+    kernel_ext::collections::id_map::IdMap,
     memory::{
         buffer::Buffer,
         handle::Handle, //
@@ -15,7 +15,7 @@ use kernel::sync::Arc;
 pub(super) struct Handles {
     pub(super) first: Option<Arc<Buffer>>,
     /// All buffers but the first one. [`None`]: the handle is [reserved](super::Context::reserve).
-    pub(super) others: Slab<Option<Arc<Buffer>>>,
+    pub(super) others: IdMap<Option<Arc<Buffer>>>,
 }
 
 impl Handles {
@@ -23,7 +23,7 @@ impl Handles {
     pub(super) fn new() -> Self {
         Self {
             first: None,
-            others: Slab::new(),
+            others: IdMap::new(),
         }
     }
 

@@ -17,14 +17,14 @@ use kernel::{
 };
 
 /// A structure that programs and the driver pass.
-pub(super) trait Passed: FromBytes + IntoBytes {
+pub(super) trait UserStruct: FromBytes + IntoBytes {
     /// The size in bytes in the first version of the interface. A program cannot have a smaller
     /// one.
-    const FIRST_SIZE: usize;
+    const SIZE_VER0: usize;
 }
 
 /// A structure that the driver reads. It has flags and reserved fields.
-pub(super) trait Input: Passed {
+pub(super) trait Input: UserStruct {
     /// Returns the flags.
     fn flags(&self) -> u32;
 
@@ -34,9 +34,9 @@ pub(super) trait Input: Passed {
 
 /// Declares that a structure of `uapi` is an [`Input`], or an output that the driver only writes.
 /// The number is its size in bytes in the first version of the interface.
-macro_rules! passed {
+macro_rules! user_struct {
     (input $name:ident: $first_size:literal) => {
-        $crate::file::ioctl::argument::passed!(output $name: $first_size);
+        $crate::file::ioctl::argument::user_struct!(output $name: $first_size);
 
         impl $crate::file::ioctl::argument::Input for $crate::uapi::$name {
             fn flags(&self) -> u32 {
@@ -51,32 +51,32 @@ macro_rules! passed {
     (output $name:ident: $first_size:literal) => {
         ::kernel::prelude::static_assert!(size_of::<$crate::uapi::$name>() >= $first_size);
 
-        impl $crate::file::ioctl::argument::Passed for $crate::uapi::$name {
-            const FIRST_SIZE: usize = $first_size;
+        impl $crate::file::ioctl::argument::UserStruct for $crate::uapi::$name {
+            const SIZE_VER0: usize = $first_size;
         }
     };
 }
-pub(super) use passed;
+pub(super) use user_struct;
 
 /// The address of a structure in user memory: the argument of a call, or an element of an array.
 ///
 /// # Invariants
 ///
-/// `size` is the size of the program's structure in bytes. It is at least `T::FIRST_SIZE`.
+/// `size` is the size of the program's structure in bytes. It is at least `T::SIZE_VER0`.
 pub(super) struct Argument<T> {
     at: UserPtr,
     size: usize,
     _structure: PhantomData<T>,
 }
 
-impl<T: Passed> Argument<T> {
+impl<T: UserStruct> Argument<T> {
     /// Creates the argument of a call, whose structure has `size` bytes in the program.
     ///
     /// # Errors
     ///
     /// [`EINVAL`] if it is smaller than in the first version of the interface.
     pub(super) fn new(address: usize, size: usize) -> Result<Self> {
-        if size < T::FIRST_SIZE {
+        if size < T::SIZE_VER0 {
             return Err(EINVAL);
         }
         // INVARIANT: just checked.
@@ -141,7 +141,7 @@ fn check<T: Input>(value: T, known: u32) -> Result<T> {
 /// [`EINVAL`] if it is smaller than in the first version of the interface; those of
 /// [`Argument::read`].
 pub(super) fn from_bytes<T: Input>(bytes: &[u8], known: u32) -> Result<T> {
-    if bytes.len() < T::FIRST_SIZE {
+    if bytes.len() < T::SIZE_VER0 {
         return Err(EINVAL);
     }
     let shared = bytes.len().min(size_of::<T>());

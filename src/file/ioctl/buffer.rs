@@ -3,7 +3,7 @@
 //! `RDMA_IOC_ALLOC`, `RDMA_IOC_REGISTER`, `RDMA_IOC_FREE` and `RDMA_IOC_BUFFER_INFO`.
 
 use super::argument::{
-    passed,
+    user_struct,
     Argument, //
 };
 use crate::{
@@ -22,10 +22,10 @@ use kernel::{
 /// The size of the largest buffer, in bytes.
 const MAX_SIZE: u64 = uapi::RDMA_MAX_BUFFER_SIZE as u64;
 
-passed!(input rdma_alloc: 40);
-passed!(input rdma_register: 40);
-passed!(input rdma_free: 16);
-passed!(input rdma_buffer_info: 48);
+user_struct!(input rdma_alloc: 40);
+user_struct!(input rdma_register: 40);
+user_struct!(input rdma_free: 16);
+user_struct!(input rdma_buffer_info: 48);
 
 /// Allocates a buffer.
 pub(super) fn alloc(context: &Context, argument: Argument<uapi::rdma_alloc>) -> Result<usize> {

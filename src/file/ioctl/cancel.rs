@@ -3,7 +3,7 @@
 //! `RDMA_IOC_CANCEL`.
 
 use super::argument::{
-    passed,
+    user_struct,
     Argument, //
 };
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 };
 use kernel::prelude::*;
 
-passed!(input rdma_cancel: 16);
+user_struct!(input rdma_cancel: 16);
 
 /// Cancels requests, as [`Client::cancel`](crate::device::Client::cancel). Returns their number.
 pub(super) fn cancel(context: &Context, argument: Argument<uapi::rdma_cancel>) -> Result<usize> {

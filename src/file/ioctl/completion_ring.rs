@@ -3,7 +3,7 @@
 //! `RDMA_IOC_COMPLETION_RING`.
 
 use super::argument::{
-    passed,
+    user_struct,
     Argument, //
 };
 use crate::{
@@ -17,7 +17,7 @@ use kernel::{
     prelude::*, //
 };
 
-passed!(input rdma_completion_ring: 64);
+user_struct!(input rdma_completion_ring: 64);
 
 /// The properties of each completion ring.
 // CAST: All values are small, except for the offset, which is a `usize`.

@@ -3,7 +3,7 @@
 //! `RDMA_IOC_DEVICE_INFO`.
 
 use super::argument::{
-    passed,
+    user_struct,
     Argument, //
 };
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
 };
 use kernel::prelude::*;
 
-passed!(output rdma_device_info: 80);
+user_struct!(output rdma_device_info: 80);
 
 /// Writes the properties of the device and the driver.
 pub(super) fn device_info(

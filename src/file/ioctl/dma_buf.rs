@@ -3,7 +3,7 @@
 //! `RDMA_IOC_EXPORT` and `RDMA_IOC_IMPORT`.
 
 use super::argument::{
-    passed,
+    user_struct,
     Argument, //
 };
 use crate::{
@@ -17,8 +17,8 @@ use crate::{
 };
 use kernel::prelude::*;
 
-passed!(input rdma_export: 16);
-passed!(input rdma_import: 32);
+user_struct!(input rdma_export: 16);
+user_struct!(input rdma_import: 32);
 
 /// Exports a buffer as a dma-buf.
 pub(super) fn export(

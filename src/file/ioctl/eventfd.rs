@@ -3,7 +3,7 @@
 //! `RDMA_IOC_EVENTFD`.
 
 use super::argument::{
-    passed,
+    user_struct,
     Argument, //
 };
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 };
 use kernel::prelude::*;
 
-passed!(input rdma_eventfd: 16);
+user_struct!(input rdma_eventfd: 16);
 
 /// Sets or removes the eventfd that is signalled when requests are completed.
 pub(super) fn eventfd(context: &Context, argument: Argument<uapi::rdma_eventfd>) -> Result<usize> {

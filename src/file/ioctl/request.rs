@@ -3,7 +3,7 @@
 //! `RDMA_IOC_TRANSFER`, and the decoding of requests.
 
 use super::argument::{
-    passed,
+    user_struct,
     Argument, //
 };
 use crate::{
@@ -22,9 +22,9 @@ use crate::{
 };
 use kernel::prelude::*;
 
-passed!(input rdma_request: 64);
+user_struct!(input rdma_request: 64);
 
-static_assert!(uapi::RDMA_QUEUE_DEPTH as usize == schedule::DEPTH);
+static_assert!(uapi::RDMA_QUEUE_DEPTH as usize == schedule::LANE_DEPTH);
 
 /// Executes a request, and returns when it has ended.
 pub(super) fn transfer(

@@ -4,7 +4,7 @@
 
 use super::{
     argument::{
-        passed,
+        user_struct,
         Argument, //
     },
     request::decode, //
@@ -24,7 +24,7 @@ use crate::{
 };
 use kernel::prelude::*;
 
-passed!(input rdma_submit: 24);
+user_struct!(input rdma_submit: 24);
 
 /// Queues requests from the first one on, until one cannot be accepted. Returns the number of
 /// accepted requests.
@@ -44,7 +44,7 @@ pub(super) fn submit_batch(
 ) -> Result<usize> {
     // CAST: `u32` fits into `usize`.
     let count = submit.count as usize;
-    if count == 0 || count > schedule::DEPTH {
+    if count == 0 || count > schedule::LANE_DEPTH {
         return Err(EINVAL);
     }
     let request = Argument::first_of(submit.requests, submit.request_size)?;

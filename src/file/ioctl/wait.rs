@@ -3,7 +3,7 @@
 //! `RDMA_IOC_WAIT`: collects completions into an array.
 
 use super::argument::{
-    passed,
+    user_struct,
     Argument, //
 };
 use crate::{
@@ -22,8 +22,8 @@ use crate::{
 };
 use kernel::prelude::*;
 
-passed!(input rdma_wait: 40);
-passed!(output rdma_completion: 24);
+user_struct!(input rdma_wait: 40);
+user_struct!(output rdma_completion: 24);
 
 /// Waits for completions. Without a completion ring, writes them to user memory. Returns their
 /// number.
@@ -36,7 +36,7 @@ pub(super) fn wait(
     // CAST: `u32` fits into `usize`.
     let (min, max) = (wait.min as usize, wait.max as usize);
     let for_ring = max == 0 && wait.completions == 0 && wait.completion_size == 0;
-    if min > schedule::DEPTH || !for_ring && (max == 0 || min > max) {
+    if min > schedule::LANE_DEPTH || !for_ring && (max == 0 || min > max) {
         return Err(EINVAL);
     }
     let until = deadline(wait.deadline_ns);

@@ -13,18 +13,18 @@ mod node_driver;
 
 pub(crate) use module::Module;
 pub(crate) use node_driver::{
-    Attach,
     BoundDevice,
     Engines,
     GateOf,
     NodeDriver, //
+    Probed,
 };
 
 use crate::kernel_ext::{
     driver::work::WithWork,
     fs::chrdev::Node,
     mm::mapping::{
-        Closed,
+        ClosedGate,
         Mappings, //
     }, //
 };
@@ -57,25 +57,25 @@ type Irq<'bound, B> = Pin<KBox<irq::Registration<'bound, InterruptHandler<'bound
 #[pin_data(PinnedDrop)]
 pub(crate) struct Attached<'bound, D: NodeDriver> {
     node: Option<Node<D::File>>,
-    irqs: KVec<Irq<'bound, D::Bound>>,
+    irqs: KVec<Irq<'bound, D::Device>>,
     vectors: KBox<IrqVectorRegistration<'bound>>,
-    bound: Engines<'bound, D::Bound>,
+    bound: Engines<'bound, D::Device>,
     mappings: Arc<Mappings>,
 }
 
 impl<'bound, D: NodeDriver> Attached<'bound, D> {
     fn new(
         pdev: &'bound pci::Device<Bound>,
-        gate: GateOf<D::Bound>,
+        gate: GateOf<D::Device>,
         mappings: Arc<Mappings>,
-        attach: Attach<'bound, D>,
+        probed: Probed<'bound, D>,
     ) -> impl PinInit<Self, Error> + 'bound {
-        let Attach {
+        let Probed {
             bound,
             vectors,
             number,
             device,
-        } = attach;
+        } = probed;
         try_pin_init!(Self {
             bound: Self::make_bound(bound)?,
             vectors: KBox::new(vectors, GFP_KERNEL)?,
@@ -103,8 +103,8 @@ impl<'bound, D: NodeDriver> Attached<'bound, D> {
     }
 
     fn make_bound(
-        engines: KVec<<D::Bound as BoundDevice>::Of<'bound>>,
-    ) -> Result<Engines<'bound, D::Bound>> {
+        engines: KVec<<D::Device as BoundDevice>::Engine<'bound>>,
+    ) -> Result<Engines<'bound, D::Device>> {
         let mut bound = KVec::with_capacity(engines.len(), GFP_KERNEL)?;
         for engine in engines {
             let (work_key, timer_key) = (static_lock_class!(), static_lock_class!());
@@ -119,8 +119,8 @@ impl<'bound, D: NodeDriver> Attached<'bound, D> {
     /// Requests the interrupt of each engine.
     fn request_irqs(
         vectors: &KBox<IrqVectorRegistration<'bound>>,
-        engines: &Engines<'bound, D::Bound>,
-    ) -> Result<KVec<Irq<'bound, D::Bound>>> {
+        engines: &Engines<'bound, D::Device>,
+    ) -> Result<KVec<Irq<'bound, D::Device>>> {
         // SAFETY: The vectors are in a box, and the order of the fields of `Attached` ensures that
         // they are dropped after the interrupt handlers, so they are valid during the life of the
         // handlers.
@@ -140,9 +140,9 @@ impl<'bound, D: NodeDriver> Attached<'bound, D> {
     }
 
     /// Closes the gate, and stops the device.
-    fn detach(mappings: &Mappings, bound: &Engines<'bound, D::Bound>) {
+    fn detach(mappings: &Mappings, bound: &Engines<'bound, D::Device>) {
         // SAFETY: By the type invariant, the gate is not opened again.
-        D::Bound::stop(bound, unsafe { Closed::new(mappings) });
+        D::Device::stop(bound, unsafe { ClosedGate::new(mappings) });
     }
 }
 
@@ -156,7 +156,7 @@ impl<D: NodeDriver> PinnedDrop for Attached<'_, D> {
 }
 
 /// The context of the interrupt handler of an engine.
-struct InterruptHandler<'bound, B: BoundDevice>(Arc<WithWork<B::Of<'bound>>>);
+struct InterruptHandler<'bound, B: BoundDevice>(Arc<WithWork<B::Engine<'bound>>>);
 
 impl<B: BoundDevice> irq::Handler for InterruptHandler<'_, B> {
     fn handle(&self) -> IrqReturn {

@@ -6,7 +6,7 @@
 
 mod enabled;
 
-pub(crate) use enabled::Enabled;
+pub(crate) use enabled::EnabledDevice;
 
 use kernel::{
     bindings,

@@ -137,9 +137,9 @@ impl Mappings {
 /// # Invariants
 ///
 /// The gate is closed and stays closed.
-pub(crate) struct Closed<'a>(&'a Mappings);
+pub(crate) struct ClosedGate<'a>(&'a Mappings);
 
-impl<'a> Closed<'a> {
+impl<'a> ClosedGate<'a> {
     /// Closes the gate, and waits until all threads have left it.
     ///
     /// # Safety
@@ -152,12 +152,12 @@ impl<'a> Closed<'a> {
     }
 
     /// Removes all pages from all mappings. Accesses to them raise SIGBUS from then on.
-    pub(crate) fn zap(self) -> Emptied<'a> {
+    pub(crate) fn zap(self) -> Zapped<'a> {
         // SAFETY: By the type invariant, the address space is valid. A length of 0 means the whole
         // range.
         unsafe { bindings::unmap_mapping_range(self.0.address_space(), 0, 0, 1) };
         // INVARIANT: All pages were removed above; by the type invariant, none is inserted again.
-        Emptied(self.0)
+        Zapped(self.0)
     }
 }
 
@@ -167,9 +167,9 @@ impl<'a> Closed<'a> {
 /// # Invariants
 ///
 /// The mappings contain no pages, and no page is inserted.
-pub(crate) struct Emptied<'a>(&'a Mappings);
+pub(crate) struct Zapped<'a>(&'a Mappings);
 
-impl Emptied<'_> {
+impl Zapped<'_> {
     /// Returns whether this is the proof for `mappings`.
     pub(in crate::kernel_ext) fn is_for(&self, mappings: &Mappings) -> bool {
         core::ptr::eq(self.0, mappings)

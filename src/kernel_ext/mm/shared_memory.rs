@@ -14,8 +14,8 @@ use crate::kernel_ext::{
         buffer_memory::BufferMemory,
         layout::Layout,
         mapping::{
-            Emptied,
             Mappings, //
+            Zapped,
         }, //
     }, //
 };
@@ -66,7 +66,7 @@ impl<C: Unpin> RevocableMemory<C> {
     }
 
     /// Asks other drivers to end their accesses to the memory. They have until the deadline.
-    pub(crate) fn revoke_exported(&self, _: &Emptied<'_>, deadline: u64) {
+    pub(crate) fn revoke_exported(&self, _: &Zapped<'_>, deadline: u64) {
         self.exported.revoke(deadline);
     }
 
@@ -75,8 +75,8 @@ impl<C: Unpin> RevocableMemory<C> {
     ///
     /// Returns whether the memory is freed. If other drivers have not ended their accesses at the
     /// deadline, it is leaked.
-    pub(crate) fn revoke(&self, emptied: &Emptied<'_>, deadline: u64) -> bool {
-        if !emptied.is_for(&self.mappings) {
+    pub(crate) fn revoke(&self, zapped: &Zapped<'_>, deadline: u64) -> bool {
+        if !zapped.is_for(&self.mappings) {
             return false;
         }
         let unused = self.exported.is_unused(deadline);

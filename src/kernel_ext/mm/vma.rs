@@ -232,7 +232,7 @@ impl<M: Mappable> VmaOperations<M> {
             let _ = Arc::from(memory).into_foreign();
         }
         // SAFETY: By the safety requirement, `vma` is such a copy.
-        unsafe { Self::empty_parent(vma) };
+        unsafe { Self::zap_parent(vma) };
     }
 
     /// Zaps the parent's mapping of which fork(2) makes this copy, so that no huge page is copied
@@ -245,7 +245,7 @@ impl<M: Mappable> VmaOperations<M> {
     /// # Safety
     ///
     /// As for [`open`](Self::open).
-    unsafe fn empty_parent(copy: *mut bindings::vm_area_struct) {
+    unsafe fn zap_parent(copy: *mut bindings::vm_area_struct) {
         let task = kernel::current!();
         let Some(mm) = task.mm() else { return };
         // SAFETY: By the safety requirement, `copy` is valid.

@@ -6,13 +6,13 @@ use super::*;
 
 #[test]
 fn a_slab_uses_numbers_again_and_grows_apart() {
-    let mut slab = Slab::new();
+    let mut slab = IdMap::new();
     assert!(slab.insert(0).is_err(), "no room was made");
     let mut model = HashMap::new();
     let mut random = Random(2);
     for n in 0..5000 {
         if let Some(capacity) = slab.grow_request() {
-            drop(slab.grow(SlabGrowth::new(capacity).unwrap()));
+            drop(slab.grow(IdMapGrowth::new(capacity).unwrap()));
         }
         if random.below(3) > 0 {
             let number = slab.insert(n).unwrap();

@@ -3,7 +3,7 @@
 //! Engines with several slots, copies without a device memory, several segments a transfer, and transfers that fail or are aborted.
 
 use super::*;
-use engines::plan::{self, Cut, Payload};
+use engines::plan::{self, Cut, SchedulableRequest};
 use schedule::Step;
 
 /// A run of bytes that one transfer copies.
@@ -139,7 +139,7 @@ struct Machine {
     queue: Queue<Deep>,
     depth: usize,
     /// Requests that have begun can be cancelled.
-    cancels_begun: bool,
+    cancels_in_flight: bool,
     lanes: Vec<LaneId>,
     noticed: Vec<Noticed>,
     /// The transfers of the engine, in order: slot, transfer.
@@ -171,7 +171,7 @@ impl Machine {
         Self {
             queue,
             depth,
-            cancels_begun: false,
+            cancels_in_flight: false,
             posted: VecDeque::new(),
             next_slot: None,
             asked: Vec::new(),
@@ -190,8 +190,8 @@ impl Machine {
         let request = Request::new(Operation::Copy(memory(0), memory(1 << 31)), Uid(0));
         let mut job = Job::blank().unwrap();
         match &call {
-            Some(call) => job.submit_waited(request, number as u64, call.clone(), 0),
-            None => job.submit(request, number as u64, linked, 0),
+            Some(call) => job.fill_waited(request, number as u64, call.clone(), 0),
+            None => job.fill(request, number as u64, linked, 0),
         }
         self.asked.push(Asked {
             lane,
@@ -319,7 +319,7 @@ impl Machine {
     /// Checks which requests have ended.
     fn look(&mut self) {
         for lane in 0..self.lanes.len() {
-            let mut completed = self.queue.collect(self.lanes[lane], DEPTH);
+            let mut completed = self.queue.collect(self.lanes[lane], LANE_DEPTH);
             assert_eq!(self.noticed[lane].0.take(), completed.len(), "completions of lane {lane} without a notice");
             drop(self.queue.free_room(self.lanes[lane], completed.len()));
             while let Some(job) = completed.pop_front() {
@@ -358,7 +358,7 @@ impl Machine {
         let live = |asked: &Asked| asked.lane == lane && asked.outcome.is_none();
         let before = self.asked.iter().filter(|asked| live(asked)).count();
         let counted = self.queue.stats.counters.cancelled;
-        let mut scan = self.queue.cancel(self.lanes[lane], cookie, self.cancels_begun).unwrap();
+        let mut scan = self.queue.cancel(self.lanes[lane], cookie, self.cancels_in_flight).unwrap();
         self.in_steps(|queue, lanes| queue.cancel_step(lanes[lane], &mut scan));
         while self.queue.has_failing() {
             deliver(self.queue.fail_links().notice);
@@ -388,7 +388,7 @@ impl Machine {
         let (lane, id) = (self.lanes[asked.lane], *id);
         let has_slot = self.posted.iter().any(|(_, transfer)| Self::number_of(transfer) == number);
         match self.queue.abandon_wait(lane, id) {
-            AbandonedWait::Begun => assert!(has_slot),
+            AbandonedWait::InFlight => assert!(has_slot),
             AbandonedWait::Waiting(_) => assert!(!has_slot),
             AbandonedWait::Ended => panic!("it has no answer"),
         }
@@ -404,13 +404,13 @@ fn direct(segments: usize, overhead: u64) -> Direct {
 #[test]
 fn a_request_without_a_slot_is_cancelled_once() {
     let mut machine = Machine::new(2, direct(1, 0), 1);
-    machine.cancels_begun = true;
+    machine.cancels_in_flight = true;
     machine.batch(0, &[(100, 100, false); 4]);
     machine.post();
     assert!(machine.queue.issue().is_none());
     let mut scan = machine.queue.cancel(machine.lanes[0], Some(2), true).unwrap();
     while machine.queue.cancel_step(machine.lanes[0], &mut scan).more {}
-    assert_eq!((scan.cancelled, scan.begun), (1, false));
+    assert_eq!((scan.cancelled, scan.was_in_flight), (1, false));
     assert_eq!(machine.queue.stats.counters.cancelled, 1);
     assert_eq!(machine.queue.stats.counters.completed, 1);
 }
@@ -424,7 +424,7 @@ fn random_operations_on_engines_of_many_slots() {
         let depth = [1, 2, 3, 8, 64][random.below(5) as usize];
         let plan = direct(1 + random.below(4) as usize, random.below(2) * 512);
         let mut machine = Machine::new(depth, plan, 4);
-        machine.cancels_begun = seed % 2 == 0;
+        machine.cancels_in_flight = seed % 2 == 0;
         for _ in 0..300 {
             let lane = random.below(4) as usize;
             match random.below(16) {
@@ -642,7 +642,7 @@ fn a_failure_has_the_others_issued_anew() {
 #[test]
 fn a_failure_leaves_no_turn_to_the_next_request() {
     let mut machine = Machine::new(4, direct(1, 0), 2);
-    machine.cancels_begun = true;
+    machine.cancels_in_flight = true;
     machine.batch(0, &[(200_000, 200_000, false), (100, 100, false)]);
     machine.batch(1, &[(1 << 20, 1 << 20, false)]);
     machine.post();
@@ -669,7 +669,7 @@ fn a_failure_leaves_no_turn_to_the_next_request() {
 #[test]
 fn a_cancelled_request_fails_no_link_of_another() {
     let mut machine = Machine::new(8, direct(1, 0), 1);
-    machine.cancels_begun = true;
+    machine.cancels_in_flight = true;
     machine.batch(0, &[(1 << 20, 1 << 20, false)]);
     machine.batch(0, &[(100, 100, false), (100, 100, true), (100, 100, true)]);
     machine.post();
@@ -694,7 +694,7 @@ fn a_cancelled_request_fails_no_link_of_another() {
 #[test]
 fn a_command_that_has_begun_is_not_cancelled() {
     let mut machine = Machine::new(1, direct(1, 0), 2);
-    machine.cancels_begun = true;
+    machine.cancels_in_flight = true;
     machine.call(0, 50_000, true);
     machine.call(0, 100, true);
     machine.call(0, 100, false);
@@ -715,7 +715,7 @@ fn a_command_that_has_begun_is_not_cancelled() {
 #[test]
 fn a_command_between_two_turns_is_not_cancelled() {
     let mut machine = Machine::new(1, direct(1, 0), 2);
-    machine.cancels_begun = true;
+    machine.cancels_in_flight = true;
     machine.call(0, 200_000, true);
     machine.batch(1, &[(1 << 20, 1 << 20, false)]);
     machine.one_turn();
@@ -734,7 +734,7 @@ fn a_command_between_two_turns_is_not_cancelled() {
 fn a_request_that_has_a_turn_during_a_scan_is_cancelled() {
     for linked in [false, true] {
         let mut machine = Machine::new(1, direct(1, 0), 2);
-        machine.cancels_begun = true;
+        machine.cancels_in_flight = true;
         machine.batch(0, &[(200_000, 200_000, false), (100, 100, linked), (100, 100, false)]);
         machine.batch(1, &[(1 << 20, 1 << 20, false)]);
         machine.asked[0].to_cancel = true;
@@ -776,7 +776,7 @@ fn what_a_reset_returns_during_a_scan_is_cancelled_once() {
     machine.end(Ok(()));
     machine.end(Ok(()));
     machine.post();
-    assert_eq!(machine.queue.state(lane).running, 4, "the long one, two others, and the next one");
+    assert_eq!(machine.queue.state(lane).in_flight, 4, "the long one, two others, and the next one");
     machine.reset();
     machine.in_steps(|queue, lanes| queue.cancel_step(lanes[0], &mut scan));
     machine.in_steps(|queue, _| queue.fail_links());
@@ -795,7 +795,7 @@ fn what_was_cancelled_is_not_counted_again() {
     let lane = machine.lanes[0];
     let mut scan = machine.queue.cancel(lane, Some(0), true).unwrap();
     machine.in_steps(|queue, lanes| queue.cancel_step(lanes[0], &mut scan));
-    assert_eq!((scan.cancelled, scan.begun), (1, false));
+    assert_eq!((scan.cancelled, scan.was_in_flight), (1, false));
     machine.posted.clear();
     machine.queue.issue_again();
     let mut scan = machine.queue.cancel(lane, Some(0), true).unwrap();
@@ -811,7 +811,7 @@ fn what_was_cancelled_is_not_counted_again() {
 #[test]
 fn a_call_that_fails_does_not_hide_a_cancelled_request() {
     let mut machine = Machine::new(4, direct(1, 0), 1);
-    machine.cancels_begun = true;
+    machine.cancels_in_flight = true;
     machine.call(0, 100, false);
     machine.batch(0, &[(200_000, 200_000, false)]);
     machine.post();
@@ -819,7 +819,7 @@ fn a_call_that_fails_does_not_hide_a_cancelled_request() {
     assert_eq!(machine.asked[1].outcome, None);
     machine.posted.clear();
     let ended = machine.queue.finish(Err(EIO), 0);
-    assert!(matches!(ended, schedule::Ended::Waiter(_)));
+    assert!(matches!(ended, schedule::Recipient::Waiter(_)));
     deliver(machine.queue.notice_of(ended));
     assert_eq!(machine.queue.state(machine.lanes[0]).completed, 0);
     assert!(machine.queue.has_failing());
@@ -832,11 +832,11 @@ fn a_call_that_fails_does_not_hide_a_cancelled_request() {
 #[test]
 fn a_command_without_a_slot_is_cancelled() {
     let mut machine = Machine::new(2, direct(1, 0), 1);
-    machine.cancels_begun = true;
+    machine.cancels_in_flight = true;
     machine.batch(0, &[(100, 100, false); 2]);
     machine.call(0, 100, true);
     machine.post();
-    assert_eq!(machine.queue.state(machine.lanes[0]).running, 3);
+    assert_eq!(machine.queue.state(machine.lanes[0]).in_flight, 3);
     machine.cancel(0, Some(2));
     assert_eq!(machine.asked[2].outcome, Some(Err(ECANCELED)));
     machine.end(Ok(()));
@@ -890,7 +890,7 @@ fn closed_with_many_in_flight() -> Machine {
 #[test]
 fn a_queue_that_closes_with_many_in_flight_answers_all() {
     let mut machine = closed_with_many_in_flight();
-    machine.in_steps(|queue, _| queue.abort_one(0));
+    machine.in_steps(|queue, _| queue.fail_one_active(0));
     machine.look();
     assert!(machine.asked.iter().all(|asked| asked.outcome == Some(Err(ENODEV))));
     assert!(!machine.queue.is_busy() && machine.queue.issue().is_none());

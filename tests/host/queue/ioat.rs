@@ -116,7 +116,7 @@ fn filled_lane(count: usize, length: u64) -> (Queue<Ioat>, LaneId) {
     let mut jobs = Fifo::new();
     for number in 0..count {
         let mut job = Job::blank().unwrap();
-        job.submit(Request::new(copy(0, 1 << 32, length), Uid(0)), number as u64, false, 0);
+        job.fill(Request::new(copy(0, 1 << 32, length), Uid(0)), number as u64, false, 0);
         jobs.push_back(job);
     }
     assert_eq!(queue.reserve(lane, count), count);
@@ -133,7 +133,7 @@ fn completed(queue: &mut Queue<Ioat>, lane: LaneId) -> Vec<(u64, u64, Result)> {
     while queue.has_failing() {
         drop(queue.fail_links().notice);
     }
-    let mut jobs = queue.collect(lane, DEPTH);
+    let mut jobs = queue.collect(lane, LANE_DEPTH);
     drop(queue.free_room(lane, jobs.len()));
     std::iter::from_fn(|| jobs.pop_front()).map(|job| (job.cookie(), job.bytes(), job.outcome())).collect()
 }
@@ -141,7 +141,7 @@ fn completed(queue: &mut Queue<Ioat>, lane: LaneId) -> Vec<(u64, u64, Result)> {
 fn cancel_all(queue: &mut Queue<Ioat>, lane: LaneId, cookie: u64) -> (usize, bool) {
     let mut scan = queue.cancel(lane, Some(cookie), true).unwrap();
     while queue.cancel_step(lane, &mut scan).more {}
-    (scan.cancelled, scan.begun)
+    (scan.cancelled, scan.was_in_flight)
 }
 
 /// What another user waits for is bounded: by the slots, and by the bytes.

@@ -85,7 +85,7 @@ fn random_operations_do_as_the_model_does() {
                         linked = random.below(3) == 0;
                     }
                     let outstanding = models[n].waiting.len() + models[n].completed.len();
-                    if outstanding > DEPTH {
+                    if outstanding > LANE_DEPTH {
                         let waiting = &mut models[n].waiting;
                         waiting.truncate(waiting.len() - requests.len());
                     } else {

@@ -34,7 +34,7 @@ impl Memory {
         Self(Rc::new(Contents {
             head: Cell::new(RING_START),
             tail: Cell::new(RING_START),
-            entries: RefCell::new(vec![(0, 0, Err(EINVAL)); DEPTH]),
+            entries: RefCell::new(vec![(0, 0, Err(EINVAL)); LANE_DEPTH]),
         }))
     }
 
@@ -42,7 +42,7 @@ impl Memory {
     pub fn collect(&self, most: usize) -> Vec<(u64, u64, Result)> {
         let mut collected = Vec::new();
         while self.0.head.get() != self.0.tail.get() && collected.len() < most {
-            collected.push(self.0.entries.borrow()[self.0.head.get() as usize % DEPTH]);
+            collected.push(self.0.entries.borrow()[self.0.head.get() as usize % LANE_DEPTH]);
             self.0.head.set(self.0.head.get().wrapping_add(1));
         }
         collected
@@ -92,9 +92,9 @@ fn completions_are_written_in_their_order() {
         let changes = waker.changes();
         assert_eq!(changes.last(), Some(&(Change::Completed, 900)));
         let expected: Vec<_> = (first..first + 900).map(|n| (n, 1 + n % 4096, Ok(()))).collect();
-        assert_eq!(ring.collect(DEPTH), expected);
+        assert_eq!(ring.collect(LANE_DEPTH), expected);
         assert_eq!(queue.state(a).completed, 0);
-        assert_eq!(queue.state(a).room, DEPTH);
+        assert_eq!(queue.state(a).room, LANE_DEPTH);
     }
     assert!(ring.head() < 12 * 900, "the indices have wrapped around");
     assert_eq!(queue.collectable(a), None);
@@ -106,7 +106,7 @@ fn the_depth_bounds_the_ring() {
     let mut queue = open();
     let (a, waker) = lane(&mut queue);
     let ring = create(&mut queue, a).unwrap();
-    complete(&mut queue, a, 0..DEPTH as u64);
+    complete(&mut queue, a, 0..LANE_DEPTH as u64);
     assert_eq!(queue.state(a).room, 0);
     assert!(queue.free_collected(a).is_none());
     assert_eq!(queue.reserve(a, 1), 0, "nothing is collected");
@@ -114,12 +114,12 @@ fn the_depth_bounds_the_ring() {
     assert_eq!(queue.state(a).room, 3);
     waker.changes();
     deliver(queue.free_collected(a));
-    assert_eq!(waker.changes(), [(Change::Room, DEPTH - 3)], "a full lane has room");
+    assert_eq!(waker.changes(), [(Change::Room, LANE_DEPTH - 3)], "a full lane has room");
     complete(&mut queue, a, 5000..5003);
     assert_eq!(queue.reserve(a, 1), 0);
-    let left = cookies(&ring.collect(DEPTH));
+    let left = cookies(&ring.collect(LANE_DEPTH));
     assert_eq!(left[0], 3);
-    assert_eq!(left[DEPTH - 3..], [5000, 5001, 5002]);
+    assert_eq!(left[LANE_DEPTH - 3..], [5000, 5001, 5002]);
 }
 
 /// A head that is not between the last one and the tail frees no room.
@@ -132,20 +132,20 @@ fn a_wrong_head_is_ignored() {
     ring.collect(40);
     deliver(queue.free_collected(a));
     let (head, tail) = (ring.head(), ring.0.tail.get());
-    let wrong = [head.wrapping_sub(1), tail.wrapping_add(1), head.wrapping_sub(DEPTH as u32), tail ^ 1 << 31, 0, u32::MAX];
+    let wrong = [head.wrapping_sub(1), tail.wrapping_add(1), head.wrapping_sub(LANE_DEPTH as u32), tail ^ 1 << 31, 0, u32::MAX];
     for wrong in wrong {
         ring.0.head.set(wrong);
         ring.0.tail.set(!wrong);
         let state = queue.state(a);
-        assert_eq!((state.completed, state.room), (60, DEPTH - 60), "{wrong:#x}");
+        assert_eq!((state.completed, state.room), (60, LANE_DEPTH - 60), "{wrong:#x}");
         assert!(queue.free_collected(a).is_none());
-        assert_eq!(queue.reserve(a, 2 * DEPTH), DEPTH - 60);
-        free_reserved(&mut queue, a, DEPTH - 60);
+        assert_eq!(queue.reserve(a, 2 * LANE_DEPTH), LANE_DEPTH - 60);
+        free_reserved(&mut queue, a, LANE_DEPTH - 60);
     }
     ring.0.head.set(head);
     complete(&mut queue, a, 100..101);
     assert_eq!(ring.0.tail.get(), tail.wrapping_add(1), "the driver does not read the tail");
-    assert_eq!(cookies(&ring.collect(DEPTH)), (40..101).collect::<Vec<_>>());
+    assert_eq!(cookies(&ring.collect(LANE_DEPTH)), (40..101).collect::<Vec<_>>());
     assert_eq!(queue.reserve(a, 1), 1);
 }
 

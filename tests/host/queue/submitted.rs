@@ -27,11 +27,11 @@ fn what_is_not_collected_takes_room() {
     let mut queue = open();
     let (a, _) = lane(&mut queue);
     let (b, _) = lane(&mut queue);
-    assert_eq!(queue.reserve(a, DEPTH - 10), DEPTH - 10);
-    free_reserved(&mut queue, a, DEPTH - 10);
-    batch(&mut queue, a, (0..DEPTH as u64).map(|n| (to_device(n, 1), n, false))).unwrap();
+    assert_eq!(queue.reserve(a, LANE_DEPTH - 10), LANE_DEPTH - 10);
+    free_reserved(&mut queue, a, LANE_DEPTH - 10);
+    batch(&mut queue, a, (0..LANE_DEPTH as u64).map(|n| (to_device(n, 1), n, false))).unwrap();
     assert_eq!(queue.reserve(a, 1), 0);
-    assert_eq!(queue.reserve(b, 2 * DEPTH), DEPTH, "another lane has room of its own");
+    assert_eq!(queue.reserve(b, 2 * LANE_DEPTH), LANE_DEPTH, "another lane has room of its own");
     drain(&mut queue);
     assert_eq!(queue.reserve(a, 1), 0, "completed is not collected");
     let mut some = queue.collect(a, 5);
@@ -42,8 +42,8 @@ fn what_is_not_collected_takes_room() {
     assert_eq!(queue.reserve(a, 100), 2);
     assert_eq!(queue.state(a).outstanding, 0, "no completion comes of what is reserved");
     free_reserved(&mut queue, a, 2);
-    assert_eq!(collect(&mut queue, a, 2 * DEPTH).len(), DEPTH - 2);
-    assert_eq!(queue.reserve(a, 2 * DEPTH), DEPTH);
+    assert_eq!(collect(&mut queue, a, 2 * LANE_DEPTH).len(), LANE_DEPTH - 2);
+    assert_eq!(queue.reserve(a, 2 * LANE_DEPTH), LANE_DEPTH);
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn what_begins_or_goes_on_during_a_scan_has_begun() {
             finish(&mut queue);
         }
         while cancel_step(&mut queue, a, &mut scan) {}
-        assert_eq!((scan.cancelled, scan.begun), (0, true));
+        assert_eq!((scan.cancelled, scan.was_in_flight), (0, true));
         assert_eq!(cancel(&mut queue, a, Some(7)), (0, queue.state(a).completed == 0));
     }
     assert_eq!(collect(&mut queue, a, 9), [(7, 8192, Ok(()))]);
@@ -317,7 +317,7 @@ fn a_job_that_is_cleared_is_blank() {
     let mut job = queue.collect(a, 1).pop_front().unwrap();
     job.clear();
     assert_eq!((job.cookie(), job.bytes(), job.outcome()), (0, 0, Err(ECANCELED)));
-    job.submit(Request::new(to_device(2, 1), Uid(0)), 8, false, 0);
+    job.fill(Request::new(to_device(2, 1), Uid(0)), 8, false, 0);
     let mut jobs = Fifo::new();
     jobs.push_back(job);
     assert_eq!(queue.reserve(a, 1), 1);

@@ -77,7 +77,7 @@ fn an_abandoned_request_keeps_its_memory_with_the_engine() {
     let operation = Operation::FromDevice(DeviceRange::new(0, 16, SIZE).unwrap(), span);
     let ticket = submit(&mut queue, a, operation);
     queue.start().unwrap();
-    assert!(matches!(queue.abandon_wait(a, ticket.1), AbandonedWait::Begun));
+    assert!(matches!(queue.abandon_wait(a, ticket.1), AbandonedWait::InFlight));
     assert_eq!(memory.holders(), 2);
     assert!(!queue.has_deferred());
     finish(&mut queue);
@@ -118,7 +118,7 @@ fn giving_up_between_the_halves_stops_there() {
     let (a, _) = lane(&mut queue);
     let ticket = submit(&mut queue, a, copy(0x1000, 0x2000, 4096));
     assert_eq!(queue.start().unwrap().address, 0x1000);
-    assert!(matches!(queue.abandon_wait(a, ticket.1), AbandonedWait::Begun));
+    assert!(matches!(queue.abandon_wait(a, ticket.1), AbandonedWait::InFlight));
     finish(&mut queue);
     assert!(queue.start().is_none(), "the second half has no owner");
     assert!(queue.has_deferred());

@@ -45,31 +45,31 @@ impl<D: NodeDriver> pci::Driver for PciDriver<D> {
             let gate = BindGate::new()?;
             // SAFETY: Only `Attached` opens the gate, and closes it before the device is unbound.
             let mappings = unsafe { Mappings::new(pdev.as_ref(), gate.untyped().clone())? };
-            let attach = D::probe(pdev, &gate, &mappings)?;
-            Ok(Attached::new(pdev, gate, mappings, attach))
+            let probed = D::probe(pdev, &gate, &mappings)?;
+            Ok(Attached::new(pdev, gate, mappings, probed))
         })
     }
 }
 
 impl<D: NodeDriver> pci_driver::PowerCallbacks for PciDriver<D> {
     fn suspend(attached: Pin<&Attached<'_, D>>) -> Result {
-        D::Bound::suspend(&attached.bound)
+        D::Device::suspend(&attached.bound)
     }
 
-    fn resume(attached: Pin<&Attached<'_, D>>, kept: bool) -> Result {
-        D::Bound::resume(&attached.bound, kept)
+    fn resume(attached: Pin<&Attached<'_, D>>, memory_kept: bool) -> Result {
+        D::Device::resume(&attached.bound, memory_kept)
     }
 
     fn reset_prepare(attached: Pin<&Attached<'_, D>>) {
-        D::Bound::reset_prepare(&attached.bound);
+        D::Device::reset_prepare(&attached.bound);
     }
 
     fn reset_done(attached: Pin<&Attached<'_, D>>) {
-        D::Bound::reset_done(&attached.bound);
+        D::Device::reset_done(&attached.bound);
     }
 
     fn shutdown(attached: Pin<&Attached<'_, D>>) {
-        D::Bound::shutdown(&attached.bound);
+        D::Device::shutdown(&attached.bound);
     }
 }
 

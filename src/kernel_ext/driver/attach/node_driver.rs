@@ -12,7 +12,7 @@ use crate::kernel_ext::{
         Number, //
     },
     mm::mapping::{
-        Closed,
+        ClosedGate,
         Mappings, //
     },
     sync::gate::BindGate, //
@@ -39,14 +39,14 @@ use kernel::{
 /// of the crate.
 pub(crate) trait BoundDevice: 'static {
     /// An engine, which has an interrupt.
-    type Of<'bound>: Work + Send + Sync + 'bound;
+    type Engine<'bound>: Work + Send + Sync + 'bound;
 
     /// Handles an interrupt. Returns whether this engine has raised it.
-    fn interrupt(engine: &WithWork<Self::Of<'_>>) -> bool;
+    fn interrupt(engine: &WithWork<Self::Engine<'_>>) -> bool;
 
     /// Stops the device for the unbind. The gate is closed; interrupts are still handled. Memory
     /// that can be mapped and that is not revoked here is never freed.
-    fn stop(engines: &Engines<'_, Self>, mappings: Closed<'_>);
+    fn stop(engines: &Engines<'_, Self>, mappings: ClosedGate<'_>);
 
     /// Stops the device for a suspend. System calls continue.
     ///
@@ -56,13 +56,13 @@ pub(crate) trait BoundDevice: 'static {
     /// before.
     fn suspend(engines: &Engines<'_, Self>) -> Result;
 
-    /// Restarts the device after a suspend. If `kept` is false, it may have lost the contents of
+    /// Restarts the device after a suspend. If `memory_kept` is false, it may have lost the contents of
     /// its memory.
     ///
     /// # Errors
     ///
     /// If the device does not work. It is not used any more.
-    fn resume(engines: &Engines<'_, Self>, kept: bool) -> Result;
+    fn resume(engines: &Engines<'_, Self>, memory_kept: bool) -> Result;
 
     /// Stops the device, which the PCI core is about to reset. System calls continue.
     fn reset_prepare(engines: &Engines<'_, Self>);
@@ -76,17 +76,17 @@ pub(crate) trait BoundDevice: 'static {
 }
 
 /// The engines of a device, each with its work.
-pub(crate) type Engines<'bound, B> = KVec<Arc<WithWork<<B as BoundDevice>::Of<'bound>>>>;
+pub(crate) type Engines<'bound, B> = KVec<Arc<WithWork<<B as BoundDevice>::Engine<'bound>>>>;
 
 /// Names the engines of a [`BoundDevice`], for types without a lifetime.
-pub(crate) struct BoundOf<B>(PhantomData<fn() -> B>);
+pub(crate) struct EnginesOf<B>(PhantomData<fn() -> B>);
 
-impl<B: BoundDevice> ForLt for BoundOf<B> {
+impl<B: BoundDevice> ForLt for EnginesOf<B> {
     type Of<'bound> = Engines<'bound, B>;
 }
 
 /// The gate for the engines of a [`BoundDevice`].
-pub(crate) type GateOf<B> = BindGate<BoundOf<B>>;
+pub(crate) type GateOf<B> = BindGate<EnginesOf<B>>;
 
 /// A driver for a PCI device with one node, and one or more engines.
 pub(crate) trait NodeDriver: Sized + Send + Sync + 'static {
@@ -103,7 +103,7 @@ pub(crate) trait NodeDriver: Sized + Send + Sync + 'static {
     const ID_TABLE: pci::IdTable<()>;
 
     /// The data of a device while the driver is bound to it.
-    type Bound: BoundDevice;
+    type Device: BoundDevice;
 
     /// An open file of the node.
     type File: File;
@@ -117,15 +117,15 @@ pub(crate) trait NodeDriver: Sized + Send + Sync + 'static {
     /// `mappings` is the address space for the files of the node.
     fn probe<'bound>(
         pdev: &'bound pci::Device<Core<'_>>,
-        gate: &GateOf<Self::Bound>,
+        gate: &GateOf<Self::Device>,
         mappings: &Arc<Mappings>,
-    ) -> Result<Attach<'bound, Self>>;
+    ) -> Result<Probed<'bound, Self>>;
 }
 
 /// A probed device, ready to be attached.
-pub(crate) struct Attach<'bound, D: NodeDriver> {
+pub(crate) struct Probed<'bound, D: NodeDriver> {
     /// The engines of the device, at least one.
-    pub(crate) bound: KVec<<D::Bound as BoundDevice>::Of<'bound>>,
+    pub(crate) bound: KVec<<D::Device as BoundDevice>::Engine<'bound>>,
     /// The vectors of their interrupts, at least as many.
     pub(crate) vectors: IrqVectorRegistration<'bound>,
     /// The number of its node.

@@ -24,13 +24,13 @@ use kernel::{
 ///
 /// `pci_enable_device_mem` has succeeded for the device, and `pci_disable_device` was not called
 /// after it.
-pub(crate) struct Enabled<'bound> {
+pub(crate) struct EnabledDevice<'bound> {
     pdev: &'bound pci::Device<Bound>,
     /// Bus mastering was enabled, and not disabled since then, by this driver.
-    may_be_master: Atomic<bool>,
+    is_master_by_driver: Atomic<bool>,
 }
 
-impl<'bound> Enabled<'bound> {
+impl<'bound> EnabledDevice<'bound> {
     /// Enables the memory decoding of the device, but not bus mastering.
     ///
     /// # Errors
@@ -41,7 +41,7 @@ impl<'bound> Enabled<'bound> {
         // INVARIANT: `enable_device_mem` has succeeded.
         Ok(Self {
             pdev,
-            may_be_master: Atomic::new(false),
+            is_master_by_driver: Atomic::new(false),
         })
     }
 
@@ -49,12 +49,12 @@ impl<'bound> Enabled<'bound> {
     pub(crate) fn set_master(&self) {
         // SAFETY: The device is valid.
         unsafe { bindings::pci_set_master(raw(self.pdev)) };
-        self.may_be_master.store(true, Relaxed);
+        self.is_master_by_driver.store(true, Relaxed);
     }
 
     /// Returns whether this driver has enabled bus mastering, and not disabled it since then.
-    pub(crate) fn may_be_master(&self) -> bool {
-        self.may_be_master.load(Relaxed)
+    pub(crate) fn is_master_by_driver(&self) -> bool {
+        self.is_master_by_driver.load(Relaxed)
     }
 
     /// Returns whether bus mastering is enabled. Root can disable it with setpci(8), for example.
@@ -77,11 +77,11 @@ impl<'bound> Enabled<'bound> {
     pub(crate) fn clear_master(&self) {
         // SAFETY: The device is valid.
         unsafe { bindings::pci_clear_master(raw(self.pdev)) };
-        self.may_be_master.store(false, Relaxed);
+        self.is_master_by_driver.store(false, Relaxed);
     }
 }
 
-impl Drop for Enabled<'_> {
+impl Drop for EnabledDevice<'_> {
     fn drop(&mut self) {
         self.clear_master();
         // SAFETY: By the type invariant, the device is enabled.

@@ -62,7 +62,7 @@ impl<F: File> FileOperations<F> {
         splice_read: Some(bindings::copy_splice_read),
         splice_write: Some(bindings::iter_file_splice_write),
         fsync: Some(Self::fsync),
-        uring_cmd: Some(uring::CommandOperations::<F>::uring_cmd),
+        uring_cmd: Some(uring::UringOperations::<F>::uring_cmd),
         unlocked_ioctl: Some(Self::ioctl),
         #[cfg(CONFIG_COMPAT)]
         compat_ioctl: bindings::compat_ptr_ioctl,

@@ -136,7 +136,7 @@ impl<F: Commands> NewCommand<'_, F> {
                 self.raw.as_ptr(),
                 self.issue_flags,
                 state,
-                CommandOperations::<F>::end,
+                UringOperations::<F>::end,
             );
         }
         self.queued.set(true);
@@ -175,9 +175,9 @@ impl Drop for Command {
 }
 
 /// The functions that the kernel calls for commands on files with an `F`.
-pub(super) struct CommandOperations<F>(PhantomData<F>);
+pub(super) struct UringOperations<F>(PhantomData<F>);
 
-impl<F: Commands> CommandOperations<F> {
+impl<F: Commands> UringOperations<F> {
     /// # Safety
     ///
     /// Must be called by the kernel only, with a command on an open file with an `F`, and the flags of

@@ -46,7 +46,7 @@ pub(super) unsafe fn create<T: Send + Sync + 'static>(
                 dir,
                 Arc::as_ptr(source).cast_mut().cast(),
                 core::ptr::from_ref(command).cast(),
-                &CommandOperations::<T>::TABLE,
+                &CommandFileOperations::<T>::TABLE,
             )
         };
     }
@@ -54,9 +54,9 @@ pub(super) unsafe fn create<T: Send + Sync + 'static>(
 
 /// The file operations of files that accept commands for a `T`. The private data of the inode is a
 /// `T`, and its auxiliary data is a static `FileCommand<T>`.
-struct CommandOperations<T>(PhantomData<T>);
+struct CommandFileOperations<T>(PhantomData<T>);
 
-impl<T: Send + Sync + 'static> CommandOperations<T> {
+impl<T: Send + Sync + 'static> CommandFileOperations<T> {
     const TABLE: bindings::file_operations = bindings::file_operations {
         owner: kernel::module::this_module::<crate::LocalModule>().as_ptr(),
         open: Some(bindings::simple_open),

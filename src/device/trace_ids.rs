@@ -4,7 +4,7 @@
 
 use crate::{
     engines::{
-        plan::Payload,
+        plan::SchedulableRequest,
         request::{
             Backing,
             Operation,
@@ -25,14 +25,14 @@ use kernel::prelude::*;
 
 /// Identifies a context in the tracepoints.
 #[derive(Clone, Copy)]
-pub(super) struct Traced {
+pub(super) struct TraceIds {
     /// The number of the device's node.
     pub(super) device: u32,
     /// The number of the context. Numbers are not reused.
     pub(super) context: u64,
 }
 
-impl Traced {
+impl TraceIds {
     /// Traces the submission of requests.
     pub(super) fn submitted<B: Backing, T>(self, jobs: &Fifo<Job<T>>)
     where

@@ -2,7 +2,7 @@
 
 //! A slab: maps small, reusable numbers to values.
 //!
-//! All operations are O(1) except [`Slab::grow`]. Memory is allocated separately from insertion, so
+//! All operations are O(1) except [`IdMap::grow`]. Memory is allocated separately from insertion, so
 //! that a slab that a spinlock protects is given memory that was allocated outside of the lock.
 //!
 //! This file uses no bindings; it is also compiled and tested on the host.
@@ -17,10 +17,10 @@ enum SlabEntry<T> {
     Vacant(Option<usize>),
 }
 
-/// Memory for a larger slab; see [`Slab::grow`].
-pub(crate) struct SlabGrowth<T>(KVVec<SlabEntry<T>>);
+/// Memory for a larger slab; see [`IdMap::grow`].
+pub(crate) struct IdMapGrowth<T>(KVVec<SlabEntry<T>>);
 
-impl<T> SlabGrowth<T> {
+impl<T> IdMapGrowth<T> {
     /// Allocates memory for a slab of `capacity` values. May sleep.
     pub(crate) fn new(capacity: usize) -> Result<Self> {
         Ok(Self(KVVec::with_capacity(capacity, GFP_ACCOUNT_MAYFAIL)?))
@@ -32,13 +32,13 @@ impl<T> SlabGrowth<T> {
 /// # Invariants
 ///
 /// `vacant` is the head of a list of all vacant entries; `taken` is the number of the other entries.
-pub(crate) struct Slab<T> {
+pub(crate) struct IdMap<T> {
     entries: KVVec<SlabEntry<T>>,
     vacant: Option<usize>,
     taken: usize,
 }
 
-impl<T> Slab<T> {
+impl<T> IdMap<T> {
     /// Creates an empty slab.
     pub(crate) const fn new() -> Self {
         Self {
@@ -48,7 +48,7 @@ impl<T> Slab<T> {
         }
     }
 
-    /// Returns the capacity of the [`SlabGrowth`] that is needed before the next insertion, or
+    /// Returns the capacity of the [`IdMapGrowth`] that is needed before the next insertion, or
     /// [`None`] if there is a vacant entry.
     pub(crate) fn grow_request(&self) -> Option<usize> {
         let full = self.vacant.is_none() && self.entries.len() == self.entries.capacity();
@@ -57,7 +57,7 @@ impl<T> Slab<T> {
 
     /// Moves the values into the memory of `growth`, if that is larger, and returns the old memory,
     /// which the caller frees after it has released its lock.
-    pub(crate) fn grow(&mut self, mut growth: SlabGrowth<T>) -> SlabGrowth<T> {
+    pub(crate) fn grow(&mut self, mut growth: IdMapGrowth<T>) -> IdMapGrowth<T> {
         if growth.0.capacity() > self.entries.capacity() {
             for entry in self.entries.drain_all() {
                 // The new capacity is larger than the old one, so this cannot fail.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The queue of an engine: its types, and the delivery of its notices.
+//! The types of the queue of an engine, and the delivery of its notices.
 
 use super::{
     notices,
@@ -9,7 +9,7 @@ use super::{
 use crate::{
     engines::{
         request,
-        HardwarePlan, //
+        AnyPlan, //
     },
     kernel_ext::mm::shared_ring::SharedRing,
     memory::hold::BufferHold,
@@ -25,24 +25,24 @@ use kernel::sync::Arc;
 pub(crate) type Request = request::Request<BufferHold>;
 
 /// The types of the queue of an engine.
-pub(crate) struct Types;
+pub(crate) struct DeviceTypes;
 
-impl QueueTypes for Types {
+impl QueueTypes for DeviceTypes {
     type Request = Request;
-    type Plan = HardwarePlan;
+    type Plan = AnyPlan;
     type Owner = notices::Notifier;
     type Ring = Arc<SharedRing>;
     type Waiter = AnyWaiter<Self>;
 }
 
 /// A request in the queue.
-pub(crate) type Job = schedule::Job<Types>;
+pub(crate) type Job = schedule::Job<DeviceTypes>;
 
 /// The queue of an engine, without its lock.
-pub(super) type Queue = schedule::Queue<Types>;
+pub(super) type Queue = schedule::Queue<DeviceTypes>;
 
 /// Delivers a notice. The caller must not hold the queue's lock.
-pub(super) fn deliver(notice: Option<Notice<Types>>) {
+pub(super) fn deliver(notice: Option<Notice<DeviceTypes>>) {
     match notice {
         None => {}
         Some(Notice::Lane(notice)) => notice.deliver(),
