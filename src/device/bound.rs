@@ -3,10 +3,7 @@
 //! The callbacks of the driver core, for all engines of a device: interrupt, unbind, suspend, resume,
 //! reset and shutdown.
 
-use super::engine::{
-    BoundEngine,
-    Stopped, //
-};
+use super::engine::BoundEngine;
 use crate::kernel_ext::{
     driver::{
         attach::{
@@ -57,7 +54,7 @@ impl BoundDevice for BoundEngines {
 
         let mut step = Teardown::Idle;
         for engine in engines {
-            if engine.stop() == Stopped::No {
+            if engine.stop().is_err() {
                 step = Teardown::Stuck;
                 // Before its requests fail: programs may then use registered memory again.
                 engine.clear_master();

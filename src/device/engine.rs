@@ -8,8 +8,6 @@ mod restart;
 mod teardown;
 mod watchdog;
 
-pub(super) use teardown::Stopped;
-
 use super::{
     engine_queue::{
         EngineQueue,

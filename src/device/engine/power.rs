@@ -2,10 +2,7 @@
 
 //! Suspend, resume, a reset by the PCI core, shutdown and kexec.
 
-use super::{
-    BoundEngine,
-    Stopped, //
-};
+use super::BoundEngine;
 use crate::{
     device::{
         failure::Failure,
@@ -223,7 +220,7 @@ impl WithWork<BoundEngine<'_>> {
     pub(in crate::device) fn shut_down(&self) {
         self.engine_queue.close(ENODEV);
         if self.quiesce() == Err(ETIMEDOUT) {
-            if self.info.can_abort && self.stop() == Stopped::Yes {
+            if self.info.can_abort && self.stop().is_ok() {
                 self.fail_requests();
             } else {
                 dev_err!(self.dev, "a transfer does not end: clearing Bus Master\n");

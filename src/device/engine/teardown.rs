@@ -17,15 +17,6 @@ use crate::{
 };
 use kernel::prelude::*;
 
-/// Whether the transfers of an engine have stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::device) enum Stopped {
-    /// No transfer accesses memory any more.
-    Yes,
-    /// A transfer may still access memory.
-    No,
-}
-
 impl WithWork<BoundEngine<'_>> {
     /// Closes the queue, because the device is gone. The caller must abort the requests that the
     /// engine has begun, and fail those that wait.
@@ -52,11 +43,17 @@ impl WithWork<BoundEngine<'_>> {
     }
 
     /// Stops all transfers, or waits for their end.
-    pub(in crate::device) fn stop(&self) -> Stopped {
-        if self.abort().is_ok() || self.hardware.wait_idle(self.info.timeout_ms) != Err(ETIMEDOUT) {
-            Stopped::Yes
-        } else {
-            Stopped::No
+    ///
+    /// # Errors
+    ///
+    /// [`ETIMEDOUT`] if a transfer may still access memory.
+    pub(in crate::device) fn stop(&self) -> Result {
+        if self.abort().is_ok() {
+            return Ok(());
+        }
+        match self.hardware.wait_idle(self.info.timeout_ms) {
+            Err(ETIMEDOUT) => Err(ETIMEDOUT),
+            _ => Ok(()),
         }
     }
 
