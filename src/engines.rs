@@ -16,6 +16,7 @@ pub(crate) mod transfer;
 use edu::Edu;
 use engine::{
     DmaEngine,
+    PostFlags,
     EngineConfig, //
     EngineInfo,
     Progress,
@@ -182,8 +183,8 @@ impl DmaEngine for AnyEngine<'_> {
     }
 
     #[inline]
-    fn post(&self, slot: usize, transfer: Transfer, interrupt: bool) {
-        dispatch!(self, engine => engine.post(slot, transfer, interrupt))
+    fn post(&self, slot: usize, transfer: Transfer, flags: PostFlags) {
+        dispatch!(self, engine => engine.post(slot, transfer, flags))
     }
 
     #[inline]

@@ -21,7 +21,8 @@ use super::{
 use crate::{
     engines::{
         engine::{
-            DmaEngine, //
+            DmaEngine,
+            PostFlags,
             EngineInfo,
         },
         transfer::{
@@ -180,11 +181,12 @@ impl WithWork<BoundEngine<'_>> {
             return;
         }
         let was_idle = !state.queue.is_busy();
-        if let Some(last) = self.post_all_but_one(state) {
+        if let Some(mut last) = self.post_all_but_one(state) {
             let now = now.unwrap_or_else(clock::now);
             // The last transfer always raises an interrupt, because none after it could report its
             // end.
-            self.post(last.slot, last.transfer, true);
+            last.interrupt = true;
+            self.post(last);
             self.hardware.kick();
             if was_idle {
                 state.oldest_since = now;
@@ -203,26 +205,28 @@ impl WithWork<BoundEngine<'_>> {
         let mut last = state.queue.issue()?;
         let (mut posted, mut bytes) = (0, 0);
         while let Some(next) = state.queue.issue() {
-            let Issue {
-                slot,
-                transfer,
-                interrupt,
-            } = core::mem::replace(&mut last, next);
+            let mut issue = core::mem::replace(&mut last, next);
             posted += 1;
-            bytes += transfer.length();
+            bytes += issue.transfer.length();
             let is_half =
                 posted >= self.info.depth / 2 || bytes >= self.info.in_flight_byte_limit / 2;
-            if interrupt || is_half {
+            issue.interrupt |= is_half;
+            if issue.interrupt {
                 (posted, bytes) = (0, 0);
             }
-            self.post(slot, transfer, interrupt || is_half);
+            self.post(issue);
         }
         Some(last)
     }
 
-    fn post(&self, slot: usize, transfer: Transfer, interrupt: bool) {
-        self.hardware.post(slot, transfer, interrupt);
-        self.trace_start(transfer);
+    fn post(&self, issue: Issue<DeviceTypes>) {
+        let flags = PostFlags {
+            interrupt: issue.interrupt,
+            // Requests are executed one after the other; the transfers of one do not overlap.
+            fence: issue.ends_request,
+        };
+        self.hardware.post(issue.slot, issue.transfer, flags);
+        self.trace_start(issue.transfer);
     }
 
     fn trace_start(&self, transfer: Transfer) {

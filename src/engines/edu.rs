@@ -15,6 +15,7 @@ mod regs;
 use super::{
     engine::{
         DmaEngine,
+        PostFlags,
         EngineInfo,
         Progress, //
     },
@@ -203,10 +204,10 @@ impl DmaEngine for Edu<'_> {
 
     /// The transfer begins at once.
     #[inline]
-    fn post(&self, _slot: usize, transfer: Transfer, interrupt: bool) {
+    fn post(&self, _slot: usize, transfer: Transfer, flags: PostFlags) {
         // The plan of `edu` returns no other transfers.
         if let Transfer::Device(transfer) = transfer {
-            self.command(transfer, interrupt);
+            self.command(transfer, flags.interrupt);
         }
     }
 

@@ -39,6 +39,15 @@ pub(crate) struct EngineConfig {
     pub(crate) interrupt_delay_us: u16,
 }
 
+/// How a transfer is posted.
+#[derive(Clone, Copy)]
+pub(crate) struct PostFlags {
+    /// The device raises an interrupt at its end. It may raise one otherwise.
+    pub(crate) interrupt: bool,
+    /// No later transfer reads memory before this one has written it.
+    pub(crate) fence: bool,
+}
+
 /// The progress of a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
@@ -72,9 +81,8 @@ pub(crate) trait DmaEngine {
     /// its registers reads as all ones or as zeros.
     fn responds(&self) -> bool;
 
-    /// Puts a transfer into a free slot. Slots are used in turn. At its end the device raises an
-    /// interrupt if `interrupt` is set; it may raise one otherwise.
-    fn post(&self, slot: usize, transfer: Transfer, interrupt: bool);
+    /// Puts a transfer into a free slot. Slots are used in turn.
+    fn post(&self, slot: usize, transfer: Transfer, flags: PostFlags);
 
     /// Starts the transfers that were posted.
     fn kick(&self);

@@ -15,6 +15,7 @@ mod ring;
 use super::{
     engine::{
         DmaEngine,
+        PostFlags,
         EngineConfig, //
         EngineInfo,
         Progress,
@@ -401,12 +402,12 @@ impl DmaEngine for IoatChannel<'_> {
     }
 
     #[inline]
-    fn post(&self, slot: usize, transfer: Transfer, interrupt: bool) {
+    fn post(&self, slot: usize, transfer: Transfer, flags: PostFlags) {
         // The plan of I/OAT returns no other transfers.
         let Transfer::Direct(transfer) = transfer else {
             return;
         };
-        let address = self.ring.write(slot, transfer, interrupt);
+        let address = self.ring.write(slot, transfer, flags);
         if self.chain.add() {
             let (low, high) = halves(address);
             self.write(regs::CHAIN_ADDRESS_LOW::from(low));

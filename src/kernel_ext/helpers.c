@@ -16,6 +16,7 @@
 #include <linux/fs.h>
 #include <linux/iommu-dma.h>
 #include <linux/mm.h>
+#include <linux/pci.h>
 #include <linux/poison.h>
 #include <linux/rcupdate.h>
 #include <linux/scatterlist.h>
@@ -56,12 +57,20 @@ bool rdma_helper_is_shared(vm_flags_t flags);
 void rdma_helper_set_vma_flags(struct vm_area_desc *desc);
 void rdma_helper_set_ring_vma_flags(struct vm_area_desc *desc);
 void rdma_helper_get_page(struct page *page);
+void rdma_helper_disable_relaxed_ordering(struct pci_dev *pdev);
 void rdma_helper_set_flags_of(struct vm_area_struct *vma);
 bool rdma_helper_has_page_table(const struct vm_fault *vmf);
 bool rdma_helper_has_huge_page(const struct vm_fault *vmf);
 bool rdma_helper_maps_writable(const struct vm_fault *vmf);
 int rdma_helper_insert_pfns(const struct vm_fault *vmf, unsigned long address,
 			    unsigned long pfn, unsigned long pages);
+
+/* enabled.rs */
+void rdma_helper_disable_relaxed_ordering(struct pci_dev *pdev)
+{
+	pcie_capability_clear_word(pdev, PCI_EXP_DEVCTL,
+				   PCI_EXP_DEVCTL_RELAX_EN);
+}
 
 /* coherent.rs */
 unsigned long rdma_helper_sg_pfn(struct scatterlist *sg)

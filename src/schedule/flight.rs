@@ -293,6 +293,8 @@ pub(crate) struct Issue<T: QueueTypes> {
     /// The slot to post it in.
     pub(crate) slot: usize,
     pub(crate) transfer: <PlanOf<T> as Plan<T::Request>>::Transfer,
+    /// Whether it is the last one of its request.
+    pub(crate) ends_request: bool,
     /// Whether its end must raise an interrupt.
     pub(crate) interrupt: bool,
 }

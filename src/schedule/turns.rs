@@ -94,6 +94,7 @@ impl<T: QueueTypes> Queue<T> {
         Some(Issue {
             slot,
             transfer: cut.transfer,
+            ends_request: is_last,
             interrupt,
         })
     }

@@ -195,6 +195,25 @@ TEST_F(ioat_copies, large)
 	copy_large(_metadata, self->fd, 64 << 20);
 }
 
+/* The device must not let the end of a transfer pass its bytes: Enable Relaxed Ordering of the PCI Express capability is off. */
+TEST_F(ioat_copies, writes_in_order)
+{
+	EXPECT_EQ(0, ioat_get(&self->ioat, 0x48 - IOAT_BASE) & 0x10);
+}
+
+/* Each request of a batch copies what the one before it has written: they are executed one after the other. */
+TEST_F(ioat_copies, in_order)
+{
+	for (uint32_t i = 0; i < 100; i++)
+		self->requests[i] = i ? copying(&self->to, i * 1000, &self->to, (i - 1) * 1000, 1000, i) :
+					copying(&self->to, 0, &self->from, 0, 1000, i);
+	ASSERT_EQ(100, submit(self->fd, self->requests, 100));
+	ASSERT_EQ(100, collect(self->fd, self->completions, 100, 100, FOREVER));
+	for (uint32_t i = 0; i < 100; i++) {
+		ASSERT_EQ(0, memcmp(self->from.bytes, self->to.bytes + i * 1000, 1000)) TH_LOG("request %u", i);
+	}
+}
+
 TEST_F(ioat_copies, gigabyte)
 {
 	copy_large(_metadata, self->fd, 1 << 30);

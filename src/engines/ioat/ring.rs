@@ -7,7 +7,10 @@
 
 use super::regs;
 use crate::{
-    engines::transfer::DirectTransfer,
+    engines::{
+        engine::PostFlags,
+        transfer::DirectTransfer, //
+    },
     kernel_ext::mm::coherent::CoherentMemory, //
 };
 use kernel::{
@@ -41,6 +44,9 @@ const NEXT_OFFSET: usize = 24;
 const INTERRUPT: u64 = 1 << 0;
 /// Control field of a descriptor: write the status to the completion address at its end.
 const WRITE_COMPLETION: u64 = 1 << 3;
+/// Control field of a descriptor: the next one is begun when all writes of this one have been done.
+/// Otherwise the channel may read the source of the next one before.
+const FENCE: u64 = 1 << 4;
 
 /// The descriptors of a channel.
 ///
@@ -106,9 +112,11 @@ impl<'bound> DescriptorRing<'bound> {
     }
 
     /// Writes the descriptor of a transfer in this slot, and returns its bus address.
-    pub(super) fn write(&self, slot: usize, copy: DirectTransfer, interrupt: bool) -> u64 {
+    pub(super) fn write(&self, slot: usize, copy: DirectTransfer, flags: PostFlags) -> u64 {
         let number = self.next();
-        let control = WRITE_COMPLETION | if interrupt { INTERRUPT } else { 0 };
+        let control = WRITE_COMPLETION
+            | u64::from(flags.interrupt) * INTERRUPT
+            | u64::from(flags.fence) * FENCE;
         let words = [copy.length | control << 32, copy.from, copy.to];
         self.descriptors
             .write_words(number * DESCRIPTOR_SIZE, &words);

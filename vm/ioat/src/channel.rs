@@ -30,6 +30,8 @@ struct Running {
     address: u64,
     /// Never, if there is none.
     end: Option<Instant>,
+    /// The bytes of the source, if they were read before the descriptor in front of this one has ended.
+    source: Option<Vec<u8>>,
 }
 
 /// What happened in a channel, for the device.
@@ -59,7 +61,7 @@ pub struct Channel {
     state: State,
     pub(crate) control: u16,
     pub(crate) in_use: bool,
-    /// A reset is done only without errors, and `last` is kept.
+    /// A reset is done only without errors, and `last` is kept. The source of the next descriptor is read while one without a fence is executed.
     pub(crate) strict: bool,
     /// The number in `DMACOUNT`, and how many of them have been completed.
     announced: u16,
@@ -72,6 +74,8 @@ pub struct Channel {
     last: u64,
     next: u64,
     running: Option<Running>,
+    /// The bytes of the source of the descriptor behind the running one.
+    read_ahead: Option<Vec<u8>>,
     /// The commands of `CHANCMD` that were written and have not ended.
     pending: u8,
     schedule: Schedule,
@@ -97,6 +101,7 @@ impl Channel {
             last: 0,
             next: 0,
             running: None,
+            read_ahead: None,
             pending: 0,
             schedule: Schedule::default(),
         }
@@ -192,6 +197,7 @@ impl Channel {
 
     fn halt(&mut self) {
         self.running = None;
+        self.read_ahead = None;
         self.pending &= !chancmd::SUSPEND;
         self.state = State::Halted;
     }
@@ -244,18 +250,37 @@ impl Channel {
         let descriptor = Descriptor::parse(&bytes);
         let hangs = faults.strike(Kind::Hang, self.number).is_some();
         let end = self.schedule.end(now, timing.of(descriptor.bytes()));
-        self.running = Some(Running { descriptor, address: self.next, end: (!hangs).then_some(end) });
+        let source = self.read_ahead.take();
+        self.running = Some(Running { descriptor, address: self.next, end: (!hangs).then_some(end), source });
+        if self.strict && !descriptor.fences() && self.announced.wrapping_sub(self.completed) > 1 {
+            self.read_ahead = self.read_source(descriptor.next, memory);
+        }
         Events::default()
     }
 
+    /// The bytes of the source of a copy at this address; [`None`] if it is no copy, or cannot be read, which its execution reports.
+    fn read_source(&self, address: u64, memory: &impl Memory) -> Option<Vec<u8>> {
+        let mut bytes = [0; descriptor::SIZE];
+        memory.read(address, &mut bytes).ok()?;
+        let Ok(Operation::Copy { from, size, .. }) = Descriptor::parse(&bytes).operation(self.largest) else {
+            return None;
+        };
+        let mut source = vec![0; size as usize];
+        memory.read_pages(from, &mut source).ok()?;
+        Some(source)
+    }
+
     fn execute(&mut self, memory: &mut impl Memory, faults: &mut Faults) -> Events {
-        let Some(Running { descriptor, address, .. }) = self.running.take() else { return Events::default() };
+        let Some(Running { descriptor, address, source, .. }) = self.running.take() else { return Events::default() };
         if let Some(errors) = faults.strike(Kind::Error, self.number) {
             return self.failure(u32::try_from(errors).unwrap_or(u32::MAX));
         }
         let done = descriptor.operation(self.largest).and_then(|operation| match operation {
             Operation::Null => Ok(()),
-            Operation::Copy { from, to, size } => memory.copy(from, to, size),
+            Operation::Copy { from, to, size } => match &source {
+                Some(source) => memory.write_pages(to, source),
+                None => memory.copy(from, to, size),
+            },
             Operation::Fill { pattern, to, size } => memory.fill(pattern, to, size),
         });
         if let Err(errors) = done {

@@ -24,6 +24,23 @@ struct Bench {
     events: Vec<Events>,
 }
 
+/// While a strict channel executes a descriptor without a fence, it reads the source of the next one.
+#[test]
+fn a_fence_orders_a_read_after_a_write() {
+    for (strict, fence, is_new) in [(true, true, true), (true, false, false), (false, false, true)] {
+        let mut bench = Bench::new();
+        bench.channel.strict = strict;
+        let first = if fence { build::fence } else { build::copy };
+        bench.put(0, &first(256, SOURCE, DESTINATION, Bench::at(1)));
+        bench.put(1, &build::copy(256, DESTINATION, DESTINATION + 256, Bench::at(2)));
+        bench.channel.set_chain(RING);
+        bench.channel.announce(2);
+        bench.run();
+        let copied = bench.memory.bytes[0x8000..0x8100] == bench.memory.bytes[0xc100..0xc200];
+        assert_eq!(copied, is_new, "strict {strict}, fence {fence}");
+    }
+}
+
 impl Bench {
     /// A channel that was set up as the kernel's driver does it.
     fn new() -> Self {

@@ -21,6 +21,7 @@ const STATUS_CAPABILITIES: u8 = 0x10;
 const EXPRESS: usize = 0x40;
 const DEVICE_CONTROL: usize = EXPRESS + 8;
 const DEVICE_CONTROL_RESET: u8 = 0x80; // of the second byte
+const DEVICE_CONTROL_RELAXED: u8 = 0x10; // set after a reset: writes to memory may pass others
 const MSIX: usize = 0x80;
 const MSIX_CONTROL: usize = MSIX + 2;
 
@@ -73,6 +74,7 @@ impl Config {
         if !options.msix {
             config.put(EXPRESS + 1, &[0]);
         }
+        config.put(DEVICE_CONTROL, &[DEVICE_CONTROL_RELAXED]);
         config.put(MSIX, &[0x11, 0, vectors, 0]);
         let moved = if options.loses_entry() { MSIX_MOVED } else { 0 };
         config.put(MSIX + 4, &(MSIX_TABLE + moved).to_le_bytes());
@@ -90,6 +92,7 @@ impl Config {
         for (at, _) in WRITABLE {
             self.bytes[at] = if at == MSIX_CONTROL { self.bytes[at] } else { 0 };
         }
+        self.bytes[DEVICE_CONTROL] = DEVICE_CONTROL_RELAXED;
         (self.errors, self.error_mask) = (0, 0);
     }
 
@@ -190,7 +193,8 @@ mod tests {
     fn function_level_reset() {
         let mut config = config("");
         assert_eq!(config.write(DEVICE_CONTROL, &[0, 0x80]), Request::Reset);
-        assert_eq!(read(&config, DEVICE_CONTROL), [0, 0]);
+        config.reset();
+        assert_eq!(read(&config, DEVICE_CONTROL), [DEVICE_CONTROL_RELAXED, 0]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub const SIZE: usize = 64;
 mod control {
     pub const INTERRUPT: u32 = 0x01;
     pub const COMPLETION: u32 = 0x08;
+    pub const FENCE: u32 = 0x10;
     pub const NULL: u32 = 0x20;
     pub const OPERATION_SHIFT: u32 = 24;
 }
@@ -75,6 +76,12 @@ impl Descriptor {
         self.control & control::COMPLETION != 0
     }
 
+    /// Whether its writes are done before the source of the next one is read.
+    #[must_use]
+    pub fn fences(&self) -> bool {
+        self.control & control::FENCE != 0
+    }
+
     /// Number of bytes that it moves.
     #[must_use]
     pub fn bytes(&self) -> u32 {
@@ -121,6 +128,11 @@ pub mod build {
         bytes[16..24].copy_from_slice(&destination.to_le_bytes());
         bytes[24..32].copy_from_slice(&next.to_le_bytes());
         bytes
+    }
+
+    /// A copy whose writes are done before the next one begins.
+    pub fn fence(size: u32, source: u64, destination: u64, next: u64) -> [u8; SIZE] {
+        raw(size, control::COMPLETION | control::FENCE, source, destination, next)
     }
 
     /// A copy that writes its completion and causes an interrupt.

@@ -54,6 +54,21 @@ pub trait Memory {
         self.write_pages(to, &bytes)
     }
 
+    /// Read bytes, page by page.
+    ///
+    /// # Errors
+    ///
+    /// If one of them cannot be read.
+    fn read_pages(&self, mut address: u64, mut bytes: &mut [u8]) -> Result<(), Unreachable> {
+        while !bytes.is_empty() {
+            let (piece, rest) = bytes.split_at_mut(in_page(address, bytes.len() as u64));
+            self.read(address, piece)?;
+            address += piece.len() as u64;
+            bytes = rest;
+        }
+        Ok(())
+    }
+
     /// Write bytes, page by page.
     ///
     /// # Errors

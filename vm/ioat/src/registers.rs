@@ -14,6 +14,8 @@
 //! - A Broadwell-DE loses the first entry of its MSI-X table when a channel is reset: `entry.rs`.
 //! - A write of [`CHANCTRL`] is posted: it arrives some milliseconds later, or with the next access to the device. Until then, a descriptor that ends
 //!   raises no interrupt, also later: E7 v2, CHANCTRL, "Interrupt Disable". `dma.c`, `ioat_timer_event` finds these descriptors.
+//! - While a descriptor is executed, the source of the next one is read, unless the first one has a fence: `include/linux/dmaengine.h`,
+//!   `DMA_PREP_FENCE`; `hw.h`, `fence`.
 //! - [`CHANERR`] is 0 at a reset, or it is never done: `dma.c`, `ioat_reset_hw` clears it before.
 //!
 //! What software expects of a register is cited as file and function of the kernel, or of DPDK.

@@ -30,14 +30,23 @@ pub(crate) struct EnabledDevice<'bound> {
     is_master_by_driver: Atomic<bool>,
 }
 
+extern "C" {
+    /// Clears the bit Enable Relaxed Ordering of a PCI Express device. `pdev` is a valid
+    /// `struct pci_dev *`.
+    fn rdma_helper_disable_relaxed_ordering(pdev: *mut c_void);
+}
+
 impl<'bound> EnabledDevice<'bound> {
-    /// Enables the memory decoding of the device, but not bus mastering.
+    /// Enables the memory decoding of the device, but not bus mastering. Its writes to memory arrive in
+    /// their order: what reports the end of a transfer is not seen before its bytes.
     ///
     /// # Errors
     ///
     /// Errors of the kernel.
     pub(crate) fn new(pdev: &'bound pci::Device<Core<'_>>) -> Result<Self> {
         pdev.enable_device_mem()?;
+        // SAFETY: The device is valid.
+        unsafe { rdma_helper_disable_relaxed_ordering(raw(pdev).cast()) };
         // INVARIANT: `enable_device_mem` has succeeded.
         Ok(Self {
             pdev,
