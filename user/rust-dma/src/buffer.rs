@@ -130,7 +130,7 @@ impl Buffer {
             std::hint::black_box(*byte);
         }
         // The pages of a piece do not begin where it does.
-        std::hint::black_box(self.last());
+        std::hint::black_box(self.last().copied());
     }
 }
 

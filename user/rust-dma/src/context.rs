@@ -102,7 +102,9 @@ impl Context {
     /// A context of this file, if it is a node that this library supports.
     fn of(file: File, path: &Path) -> Result<Self, Error> {
         match sys::device_info(file.as_fd()) {
-            Ok(info) if is_supported(info.abi_version) => Ok(Self { shared: Arc::new(Shared::new(file)) }),
+            Ok(info) if is_supported(info.abi_version) => {
+                Ok(Self { shared: Arc::new(Shared::new(file, info.device_memory_size)) })
+            }
             Ok(info) => Err(Error::Version { driver: info.abi_version, library: OLDEST_ABI_VERSION }),
             Err(Errno::NOTTY) => Err(Error::OtherDriver { path: path.to_owned() }),
             Err(errno) => Err(Error::new("DEVICE_INFO", errno)),
@@ -274,6 +276,9 @@ impl Context {
 
     /// Reads device memory from `at` on; returns the number of bytes, 0 at its end. This is one transfer, and waits for it.
     ///
+    /// A signal with a handler interrupts the transfer, which is repeated: with a timer of less than the time of a transfer, it never
+    /// ends. A [`Request`] is not interrupted.
+    ///
     /// # Errors
     ///
     /// [`Error::Gone`], [`Error::Stuck`], [`Error::TimedOut`].
@@ -282,7 +287,8 @@ impl Context {
             .map_err(|error| system("the device memory cannot be read", error))
     }
 
-    /// Writes device memory from `at` on; returns the number of bytes that fit. This is one transfer, and waits for it.
+    /// Writes device memory from `at` on; returns the number of bytes that fit. This is one transfer, and waits for it, as
+    /// [`read_device`](Self::read_device) does.
     ///
     /// # Errors
     ///

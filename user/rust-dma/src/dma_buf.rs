@@ -5,7 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use rustix::{fs::SeekFrom, io::Errno};
+use rustix::{
+    fs::SeekFrom,
+    io::{Errno, retry_on_intr},
+};
 
 use crate::{Error, buffer::Memory, request::Operand, shared::Shared, sys};
 
@@ -48,7 +51,9 @@ impl DmaBuf {
     pub(crate) fn import(context: &Arc<Shared>, fd: OwnedFd) -> Result<Self, Error> {
         let node = context.own_fd().map_err(|errno| Error::new("IMPORT", errno))?;
         context.inbox().tidy(node);
-        let import = sys::import(node, fd.as_fd()).map_err(|errno| not_imported(errno, size_of(fd.as_fd())))?;
+        // A signal interrupts the other driver while it prepares the memory.
+        let import = retry_on_intr(|| sys::import(node, fd.as_fd()));
+        let import = import.map_err(|errno| not_imported(errno, size_of(fd.as_fd())))?;
         let memory = Memory::new(context, import.handle);
         // At most MAX_BUFFER_SIZE, so that it fits.
         Ok(Self { memory, length: usize::try_from(import.size).unwrap_or(0), fd })

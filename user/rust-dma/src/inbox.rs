@@ -28,6 +28,9 @@ use crate::{
 /// The time between two attempts to wait, if WAIT fails for a reason that may last: no memory, or a filter of system calls.
 const PAUSE: Duration = Duration::from_millis(10);
 
+/// The time in which the thread that collects distributes completions for which the kernel has woken it.
+const WAKING: Duration = Duration::from_millis(10);
+
 /// The completions of a context.
 #[derive(Debug)]
 pub(crate) struct Inbox {
@@ -69,9 +72,26 @@ impl Inbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Collects existing completions, if no other thread does; returns their number.
-    pub(crate) fn collect(&self, fd: BorrowedFd<'_>) -> usize {
-        self.with(|state| state.collect(fd))
+    /// Collects existing completions, if no other thread does.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn collect(&self, fd: BorrowedFd<'_>) {
+        self.with(|state| state.collect(fd));
+    }
+
+    /// Number of the completions that were collected.
+    pub(crate) fn collected(&self) -> u64 {
+        self.lock().collected
+    }
+
+    /// Collects existing completions, or waits a moment for the thread that collects; returns whether any were collected since `before`.
+    pub(crate) fn collects_since(&self, before: u64, fd: BorrowedFd<'_>) -> bool {
+        // The kernel may have woken that thread for completions that it has not distributed yet.
+        let is_expected = |state: &mut State| state.collecting && state.collected == before;
+        drop(self.changed.wait_timeout_while(self.lock(), WAKING, is_expected));
+        self.with(|state| {
+            state.collect(fd);
+            state.collected != before
+        })
     }
 
     /// Collects existing completions, if some may be of requests that were dropped.
@@ -223,4 +243,26 @@ fn wake_all(wakers: Vec<Waker>) {
 /// The time that remains; none without a deadline.
 fn time_left(deadline: Option<Instant>) -> Option<Duration> {
     deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, os::fd::AsFd};
+
+    use super::*;
+
+    /// A thread that collects has returned from the kernel, and distributes only now.
+    #[test]
+    fn room_that_another_thread_makes() {
+        let (inbox, file) = (Inbox::new(), File::open("/dev/null").unwrap());
+        inbox.with(|state| state.collecting = true);
+        assert!(!inbox.collects_since(0, file.as_fd()));
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| (0..1000).any(|_| inbox.collects_since(0, file.as_fd())));
+            inbox.with(|state| state.hand_out(&[abi::rdma_completion::default()], Ok(1)));
+            inbox.changed.notify_all();
+            assert!(waiting.join().unwrap());
+        });
+        assert!(!inbox.collects_since(inbox.collected(), file.as_fd()));
+    }
 }

@@ -77,7 +77,7 @@ impl Request<Buffer> {
                 operation: abi::RDMA_OP_TO_DEVICE,
                 source: buffer.handle(),
                 source_offset: start,
-                destination_offset: in_device(at, length)?,
+                destination_offset: in_device(&buffer, at, length)?,
                 length: length as u64,
                 ..Default::default()
             })
@@ -92,7 +92,7 @@ impl Request<Buffer> {
                 operation: abi::RDMA_OP_FROM_DEVICE,
                 destination: buffer.handle(),
                 destination_offset: start,
-                source_offset: in_device(at, length)?,
+                source_offset: in_device(&buffer, at, length)?,
                 length: length as u64,
                 ..Default::default()
             })
@@ -222,12 +222,16 @@ fn bounds(range: impl RangeBounds<usize>, length: usize) -> (usize, usize) {
     (start, end)
 }
 
-/// A range of device memory with this many bytes.
-fn in_device(at: u64, length: usize) -> Result<u64, Wrong> {
-    match at.checked_add(length as u64) {
-        Some(end) if end <= crate::DEVICE_MEMORY_SIZE => Ok(at),
-        _ => Err(Wrong::DeviceRange { at, length }),
+/// The position of a range with this many bytes in the memory of the device of a buffer.
+fn in_device(buffer: &impl Place, at: u64, length: usize) -> Result<u64, Wrong> {
+    match is_within(buffer.context().device_memory(), at, length) {
+        true => Ok(at),
+        false => Err(Wrong::DeviceRange { at, length }),
     }
+}
+
+fn is_within(memory: u64, at: u64, length: usize) -> bool {
+    at.checked_add(length as u64).is_some_and(|end| end <= memory)
 }
 
 #[cfg(test)]
@@ -238,11 +242,17 @@ mod tests {
 
     #[test]
     fn the_device_memory_ends() {
-        assert!(in_device(0, 4096).is_ok());
-        assert!(in_device(4095, 1).is_ok());
-        assert!(in_device(4096, 1).is_err());
-        assert!(in_device(1, 4096).is_err());
-        assert!(in_device(u64::MAX, 1).is_err());
+        for (memory, at, length, fits) in [
+            (4096, 0, 4096, true),
+            (4096, 4095, 1, true),
+            (4096, 4096, 1, false),
+            (4096, 1, 4096, false),
+            (4096, u64::MAX, 1, false),
+            (8192, 4096, 4096, true),
+            (0, 0, 1, false),
+        ] {
+            assert_eq!(is_within(memory, at, length), fits, "{length} bytes from {at} on, of {memory}");
+        }
     }
 
     proptest! {

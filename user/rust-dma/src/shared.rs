@@ -18,11 +18,17 @@ pub(crate) struct Shared {
     inbox: Inbox,
     /// The process that has opened it.
     process: u32,
+    /// Size of the device memory in bytes.
+    device_memory: u64,
 }
 
 impl Shared {
-    pub(crate) fn new(file: File) -> Self {
-        Self { file, inbox: Inbox::new(), process: process::id() }
+    pub(crate) fn new(file: File, device_memory: u64) -> Self {
+        Self { file, inbox: Inbox::new(), process: process::id(), device_memory }
+    }
+
+    pub(crate) fn device_memory(&self) -> u64 {
+        self.device_memory
     }
 
     pub(crate) fn file(&self) -> &File {
@@ -78,9 +84,10 @@ impl Shared {
     /// Submits requests in one call; returns how many were accepted.
     fn submit_part(&self, requests: &[abi::rdma_request]) -> Result<usize, Error> {
         loop {
+            let collected = self.inbox.collected();
             match sys::submit(self.fd(), requests) {
                 // Completions that have not been collected yet have used up the room.
-                Err(Errno::AGAIN) if self.inbox.collect(self.fd()) > 0 => {}
+                Err(Errno::AGAIN) if self.inbox.collects_since(collected, self.fd()) => {}
                 Err(Errno::AGAIN) => return Err(Error::QueueFull),
                 accepted => return accepted.map_err(|errno| Error::new("SUBMIT", errno)),
             }

@@ -38,6 +38,8 @@ pub(crate) struct State {
     pub(crate) collecting: bool,
     /// Number of tasks that collect whenever the file is readable.
     pub(crate) readers: usize,
+    /// Number of the completions that were collected.
+    pub(crate) collected: u64,
     /// To be woken when the lock is free.
     woken: Vec<Waker>,
     source: Source,
@@ -73,6 +75,7 @@ impl State {
             abandoned: 0,
             collecting: false,
             readers: 0,
+            collected: 0,
             woken: Vec::new(),
             source: Source::Unknown,
         }
@@ -103,9 +106,8 @@ impl State {
         usize::try_from(key).ok()
     }
 
-    /// Collects all existing completions, if no thread collects; returns their number.
-    pub(crate) fn collect(&mut self, fd: BorrowedFd<'_>) -> usize {
-        let mut sum = 0;
+    /// Collects all existing completions, if no thread collects.
+    pub(crate) fn collect(&mut self, fd: BorrowedFd<'_>) {
         while !self.collecting {
             let mut completions = [abi::rdma_completion::default(); AT_ONCE];
             let count = match &mut self.source {
@@ -115,12 +117,10 @@ impl State {
                     self.hand_out(&completions, collected)
                 }
             };
-            sum += count;
             if count < AT_ONCE {
                 break;
             }
         }
-        sum
     }
 
     /// Collects completions from the ring, if there is one; returns their number.
@@ -139,6 +139,7 @@ impl State {
     pub(crate) fn hand_out(&mut self, completions: &[abi::rdma_completion], collected: Result<usize, Errno>) -> usize {
         match collected {
             Ok(count) => {
+                self.collected += count as u64;
                 for completion in &completions[..count] {
                     if let Some(key) = self.key(completion.cookie) {
                         let (status, bytes) = (completion.status, completion.bytes);

@@ -1,7 +1,7 @@
 //! Completions that a runtime of tokio collects.
 
 use std::{
-    future, io,
+    io, mem,
     ops::Deref,
     os::fd::{AsFd, OwnedFd},
     sync::{
@@ -12,7 +12,7 @@ use std::{
 
 use ::tokio::{io::unix::AsyncFd, task::JoinHandle};
 
-use crate::{Context, Failed, Pending, Request, shared::Shared, sys};
+use crate::{Context, Error, Failed, Pending, Request, shared::Shared, sys};
 
 /// A context whose completions are collected by a task of a runtime.
 ///
@@ -53,17 +53,19 @@ impl AsyncContext {
     ///
     /// # Errors
     ///
-    /// Errors of epoll(7), and of dup(2).
+    /// Errors of epoll(7), and of dup(2); [`Error::Inherited`].
     ///
     /// # Panics
     ///
     /// Outside of a runtime, or if it has no I/O driver.
     pub fn new(context: Context) -> io::Result<Self> {
-        let file = sys::readiness(context.as_fd())?;
+        if context.shared.is_inherited() {
+            return Err(Error::Inherited.into());
+        }
+        let file = Watched { file: Some(sys::readiness(context.as_fd())?), shared: Arc::clone(&context.shared) };
         let reading = Arc::new(Reading { context: context.clone(), ended: AtomicBool::new(false) });
         context.shared.inbox().reader_begins();
-        let shared = Arc::clone(&context.shared);
-        let reader = ::tokio::spawn(read(file, shared, EndOnDrop(Arc::clone(&reading))));
+        let reader = ::tokio::spawn(read(file, EndOnDrop(Arc::clone(&reading))));
         Ok(Self { context, reading, reader })
     }
 
@@ -86,16 +88,33 @@ impl AsyncContext {
     }
 }
 
+/// The node as a file that the runtime watches.
+struct Watched {
+    /// Always there until it is dropped.
+    file: Option<AsyncFd<OwnedFd>>,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        // A child of fork(2) shares the epoll instance with its parent. Dropping the file would remove it from there, and the parent would
+        // not be woken for it any more.
+        if self.shared.is_inherited() {
+            mem::forget(self.file.take());
+        }
+    }
+}
+
 /// Collects whenever there are completions, until the runtime or the device is gone.
-async fn read(file: AsyncFd<OwnedFd>, shared: Arc<Shared>, _end: EndOnDrop) {
+async fn read(watched: Watched, _end: EndOnDrop) {
+    let Watched { file: Some(file), shared } = &watched else { return };
     while let Ok(mut guard) = file.readable().await {
         let is_gone = guard.ready().is_read_closed();
         // Before collecting: later completions make the file readable again.
         guard.clear_ready();
-        // In a child of fork(2), the completions are the parent's. The task must not end: the two processes share an epoll instance, from
-        // which it would remove the file.
+        // In a child of fork(2), the completions are the parent's.
         if shared.is_inherited() {
-            return future::pending().await;
+            break;
         }
         shared.inbox().collect(shared.fd());
         // The file then is always readable.
@@ -133,8 +152,11 @@ impl Deref for AsyncContext {
 
 impl Drop for AsyncContext {
     fn drop(&mut self) {
-        // The task ends when the runtime runs again.
-        self.reading.end();
-        self.reader.abort();
+        // In a child of fork(2), the task is a copy of the parent's, and ends by itself.
+        if !self.context.shared.is_inherited() {
+            // The task ends when the runtime runs again.
+            self.reading.end();
+            self.reader.abort();
+        }
     }
 }

@@ -117,7 +117,7 @@ fn a_thread_collects_during_fork() {
 #[cfg(feature = "tokio")]
 #[test]
 fn a_child_runs_the_runtime() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = runtime();
     let context = runtime.block_on(async { rust_dma::AsyncContext::new(open()).unwrap() });
     let pending = write(&context);
     in_child(|| {
@@ -130,4 +130,36 @@ fn a_child_runs_the_runtime() {
     });
     assert!(pending.wait_for(Duration::from_secs(2)), "the child has collected it");
     pending.wait().unwrap();
+}
+
+#[cfg(feature = "tokio")]
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// The two processes share the epoll instance of the runtime: the parent is still woken for its completions.
+#[cfg(feature = "tokio")]
+#[test]
+fn a_child_drops_its_copies_of_a_runtime_only() {
+    let runtime = runtime();
+    let context = runtime.block_on(async { rust_dma::AsyncContext::new(open()).unwrap() });
+    let both = ManuallyDrop::new((context, runtime));
+    in_child(|| {
+        // SAFETY: The child's copies, which only the child drops.
+        drop(unsafe { std::ptr::read(&raw const *both) });
+    });
+    let (context, runtime) = ManuallyDrop::into_inner(both);
+    let pending = write(&context);
+    let done = runtime.block_on(async { tokio::time::timeout(Duration::from_secs(10), pending).await });
+    done.expect("the parent is not woken").unwrap();
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+fn a_child_has_no_reader_of_the_parents_context() {
+    let context = open();
+    in_child(|| {
+        let refused = runtime().block_on(async { rust_dma::AsyncContext::new(context.clone()).unwrap_err() });
+        assert!(matches!(refused.get_ref().unwrap().downcast_ref::<Error>(), Some(Error::Inherited)));
+    });
 }

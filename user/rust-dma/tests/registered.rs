@@ -48,6 +48,17 @@ fn sizes() {
     assert_eq!(context.register(5).unwrap().len(), 5);
 }
 
+/// Such a device has no memory: requests on it are refused before they are submitted.
+#[test]
+fn no_device_memory() {
+    let context = open();
+    assert_eq!(context.info().unwrap().device_memory_size, 0);
+    let failed = Request::to_device(context.allocate(1).unwrap(), ..1, 0).submit().unwrap_err();
+    assert!(matches!(failed.error, Error::DeviceRange { at: 0, length: 1 }), "{failed}");
+    let failed = Request::from_device(failed.buffers.unwrap(), ..2, 7).submit().unwrap_err();
+    assert!(matches!(failed.error, Error::DeviceRange { at: 7, length: 2 }), "{failed}");
+}
+
 /// It is pinned until the last piece is dropped, also if a request on it was dropped before it ended.
 #[test]
 fn unpinned_with_the_last_piece() {

@@ -151,7 +151,7 @@ pub(crate) fn buffer_info(fd: BorrowedFd<'_>, handle: u32) -> io::Result<abi::rd
 /// Queues requests; returns how many were accepted, from the first one on.
 pub(crate) fn submit(fd: BorrowedFd<'_>, requests: &[abi::rdma_request]) -> io::Result<usize> {
     let mut submit = abi::rdma_submit {
-        requests: requests.as_ptr().addr() as u64,
+        requests: requests.as_ptr().expose_provenance() as u64,
         count: u32::try_from(requests.len()).map_err(|_| io::Errno::INVAL)?,
         request_size: size::<abi::rdma_request>(),
         ..Default::default()
