@@ -177,11 +177,33 @@ class WithDriver(Case):
         self.assertLess(time.monotonic() - began, 5)
 
     def test_trace_has_the_exit_code_of_its_command(self) -> None:
-        self.run_tool("trace", "--", "sh", "-c", "exit 7", code=7, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, capture_output=False)
-        self.run_tool("trace", "--", "sh", "-c", "kill -TERM $$", code=143, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, capture_output=False)
+        quiet = {"stderr": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "capture_output": False}
+        self.run_tool("trace", "--", "sh", "-c", "exit 7", code=7, **quiet)
+        self.run_tool("trace", "--", "sh", "-c", "kill -TERM $$", code=143, **quiet)
+        length = 'exit "$(printf %s "$1" | wc -c)"'
+        self.run_tool("trace", "--", "sh", "-c", length, "sh", os.fsdecode(b"no text: \xff"), code=10, **quiet)
         self.run_tool("trace", "--", self.directory / "no such", code=127)
         self.run_tool("trace", "--", "/etc/passwd", code=126)
         self.assertEqual(list(INSTANCES.iterdir()), [])
+
+    def test_trace_prints_all_that_was_recorded(self) -> None:
+        """Also more than it reads at once: here, markers are in front of the event."""
+        process = self.start("trace", "-e", "submit", "--", "cat", stdin=subprocess.PIPE)
+        self.wait_until(lambda: list(INSTANCES.iterdir()))
+        (instance,) = INSTANCES.iterdir()
+        enabled = instance / "events/rust_dma/rdma_submit/enable"
+        self.wait_until(lambda: enabled.read_text() == "1\n")
+        process.send_signal(signal.SIGSTOP)
+        (instance / "buffer_size_kb").write_text("16384")
+        with (instance / "trace_marker").open("wb", buffering=0) as marker:
+            for _ in range(10000):
+                marker.write(b"x" * 1000)
+        self.run_tool("read", "-l", 1)
+        process.stdin.close()
+        time.sleep(0.3)
+        process.send_signal(signal.SIGCONT)
+        self.assertEqual(process.wait(60), 0)
+        self.assertIn(b"rdma_submit", process.stdout.read())
 
     def test_trace_ends_by_a_signal(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -264,12 +286,19 @@ class WithDriver(Case):
         self.assertRegex(text, r"(?m)^REQUEST +BYTES +MIN ms")
         self.assertRegex(text, r"(?m)^SUBMIT of 1024 +\d")
         self.run_tool("bench", "-r", 0, code=2)
+        counters = Path("/sys/kernel/debug/rust_dma/rdma0/counters")
+        before = counters.read_text()
         self.run_tool("bench", "-r", 1, "--svg", self.directory / "no such/x.svg", code=1)
+        self.assertEqual(counters.read_text(), before, "it was measured before")
         process = self.start("bench", "-r", 1000)
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
         self.assertEqual(process.wait(20), -signal.SIGINT)
         self.wait_until(self.idle)
+
+    def test_bench_in_little_memory(self) -> None:
+        self.open_to_all()
+        self.run_tool("bench", "-r", 1, prefix=["prlimit", f"--memlock={2 << 20}", *STRANGER])
 
 
 class WithoutDriver(Case):

@@ -58,6 +58,12 @@ class Copy(Case):
             os.lseek(file.fileno(), 1000, os.SEEK_SET)
             self.assertEqual(self.run_tool("copy", "-", stdin=file).stdout, source.read_bytes()[1000:])
 
+    def test_files_without_an_end_to_seek(self) -> None:
+        for source in (Path("/proc/filesystems"), Path("/proc/devices")):
+            copied = self.same(source)
+            self.assertGreater(copied["bytes"], 0)
+            self.assertEqual(copied["moved_bytes"], copied["bytes"])
+
     def test_slow_input_comes_out_as_it_comes(self) -> None:
         process = self.start("copy", "-q", "-", stdin=subprocess.PIPE)
         for line in (b"one\n", b"two\n", b"three\n"):

@@ -74,6 +74,13 @@ class Destinations(Case):
             status = self.to.stat()
             self.assertEqual((status.st_uid, status.st_gid, status.st_mode & 0o7777), (STRANGERS, STRANGERS, mode))
 
+    def test_an_owner_that_a_user_namespace_does_not_map(self) -> None:
+        os.chown(self.to, STRANGERS, STRANGERS)
+        self.to.chmod(0o666)
+        self.copied(prefix=["unshare", "--user", "--map-root-user"])
+        status = self.to.stat()
+        self.assertEqual((status.st_uid, status.st_gid, status.st_mode & 0o7777), (STRANGERS, STRANGERS, 0o666))
+
     def test_attributes(self) -> None:
         os.setxattr(self.to, "user.origin", b"here")
         self.copied()
@@ -124,10 +131,7 @@ class Destinations(Case):
         self.refused(self.source, there / "new", why=b"Read-only")
 
     def test_anothers_file_in_a_sticky_directory(self) -> None:
-        for node in Path("/dev").glob("rdma?"):
-            mode = node.stat().st_mode
-            node.chmod(0o666)
-            self.addCleanup(node.chmod, mode)
+        self.open_to_all()
         self.directory.chmod(0o1777)
         self.to.chmod(0o666)
         self.source.chmod(0o644)

@@ -127,6 +127,17 @@ class Blocked(Case):
                 self.assertTrue(termios.tcgetattr(other)[3] & termios.ICANON, "the terminal is not given back")
             os.close(terminal)
 
+    def test_the_first_process_of_a_container(self) -> None:
+        first = ["unshare", "--pid", "--fork"]
+        script = "kill -TERM 1; while :; do sleep 0.01; done"
+        self.assertEqual(self.run_tool("--json", "trace", "--", "sh", "-c", script, prefix=first, code=128 + signal.SIGTERM).stderr, b"")
+        self.assertEqual(list(INSTANCES.iterdir()), [])
+        out, closed = os.pipe()
+        os.close(out)
+        said = self.run_tool("--json", "hexdump", prefix=first, stdout=closed, stderr=subprocess.PIPE, capture_output=False, code=128 + signal.SIGPIPE)
+        os.close(closed)
+        self.assertEqual(said.stderr, b"")
+
     def test_a_traced_command_gets_the_signal(self) -> None:
         script = "trap 'echo ended >ended; exit' TERM; echo >began; while :; do sleep 0.01; done"
         process = self.start("trace", "--", "sh", "-c", script, cwd=self.directory)

@@ -77,6 +77,26 @@ class Devices(Case):
         top = valid("top", self.run_tool("--json", "top", node, "-n", 1, "-i", 0.2).stdout)
         self.assertEqual([user["pid"] for user in top["users"]], [waits.pid])
 
+    def test_a_relative_node(self) -> None:
+        node = self.node()
+        for word in (node.name, f"./{node.name}"):
+            self.run_tool("write", word, input=word.encode(), cwd=self.directory)
+            self.run_tool("write", "rdma0", input=b"another device")
+            self.assertEqual(self.run_tool("read", word, "-l", len(word), cwd=self.directory).stdout.decode(), word)
+            self.assertEqual(self.run_tool("read", "rdma1", "-l", len(word)).stdout.decode(), word)
+
+    def test_a_node_is_not_taken_for_a_file(self) -> None:
+        # The name of a device is text, which this name is not.
+        node = self.node(os.fsdecode(b"dma\xff"))
+        for name, content in (("rdma0", b"first"), ("rdma1", b"other")):
+            self.run_tool("write", name, input=content)
+        self.assertIn(b"is the device rdma1, not a file: `rdmactl read rdma1", self.run_tool("read", node, code=2).stderr)
+        self.assertIn(b"is the device rdma1, not a file: `rdmactl write rdma1", self.run_tool("write", node, code=2).stderr)
+        self.run_tool("read", node, self.directory / "to", code=3)
+        self.assertEqual(self.files(), [node.name])
+        for name, content in (("rdma0", b"first"), ("rdma1", b"other")):
+            self.assertEqual(self.run_tool("read", name, "-l", 5).stdout, content)
+
     def test_without_sysfs(self) -> None:
         self.run_tool("write", "rdma0", input=b"a container")
         script = 'mount -t tmpfs none /sys && exec "$@"'
@@ -88,6 +108,18 @@ class Devices(Case):
         self.assertEqual(valid("info", self.run_tool("--json", "info", self.node(), prefix=hidden).stdout)["name"], "rdma1")
         report = valid("doctor", self.run_tool("--json", "doctor", prefix=hidden).stdout)
         self.assertTrue(report["works"])
+        self.run_tool("info", "0000:01:00.0", prefix=hidden, code=3)
+
+    def test_an_unreadable_sysfs(self) -> None:
+        self.open_to_all()
+        self.run_tool("write", "rdma0", input=b"a container", prefix=STRANGER)
+        script = 'mount -t tmpfs -o mode=0700 none /sys && exec "$@"'
+        hidden = ["unshare", "--mount", "sh", "-c", script, "sh", *STRANGER]
+        for words in ([], ["/dev/rdma0"], ["rdma0"]):
+            self.assertIn(b"a container", self.run_tool("hexdump", *words, "-l", 16, prefix=hidden).stdout)
+        devices = valid("list", self.run_tool("--json", "list", prefix=hidden).stdout)["devices"]
+        self.assertEqual([(device["name"], device["dma_bits"], device["pci_address"]) for device in devices], [("rdma0", 28, None), ("rdma1", 28, None)])
+        self.assertTrue(valid("doctor", self.run_tool("--json", "doctor", prefix=hidden).stdout)["works"])
         self.run_tool("info", "0000:01:00.0", prefix=hidden, code=3)
 
     def test_only_one_node(self) -> None:
@@ -179,13 +211,6 @@ class Words(Case):
 
 class Doctor(Case):
     """One cause, one message."""
-
-    def open_to_all(self) -> None:
-        """Until the end of the test."""
-        for node in Path("/dev").glob("rdma?"):
-            mode = node.stat().st_mode
-            node.chmod(0o666)
-            self.addCleanup(node.chmod, mode)
 
     @contextlib.contextmanager
     def lockdown(self, modes: str) -> Iterator[None]:

@@ -76,6 +76,13 @@ class Case(unittest.TestCase):
         path.write_bytes(os.urandom(size))
         return path
 
+    def open_to_all(self) -> None:
+        """Until the end of the test, all users may open the devices."""
+        for node in Path("/dev").glob("rdma?"):
+            mode = node.stat().st_mode
+            node.chmod(0o666)
+            self.addCleanup(node.chmod, mode)
+
     def files(self) -> list[str]:
         """The contents of the directory."""
         return sorted(os.listdir(self.directory))

@@ -2,7 +2,11 @@
 
 mod number;
 
-use std::path::{Path, PathBuf};
+use std::{
+    borrow::Cow,
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, Parser, Subcommand, ValueHint, builder::NonEmptyStringValueParser};
 
@@ -115,10 +119,10 @@ pub struct DeviceAndFile {
 }
 
 impl DeviceAndFile {
-    /// The device that was named.
-    pub fn device(&self) -> Option<&str> {
-        let first = self.first.as_deref().and_then(Path::to_str);
-        self.device.as_deref().or_else(|| first.filter(|_| self.begins_with_device()))
+    /// The device that was named. A name that is no text is that of no device.
+    pub fn device(&self) -> Option<Cow<'_, str>> {
+        let first = self.first.as_deref().map(Path::to_string_lossy);
+        self.device.as_deref().map(Cow::from).or_else(|| first.filter(|_| self.begins_with_device()))
     }
 
     /// The file that was named.
@@ -238,7 +242,7 @@ pub struct Trace {
 
     /// Run this command, and stop with it; its exit code is returned, and it gets the signals that end rdmactl
     #[arg(last = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
-    pub command: Vec<String>,
+    pub command: Vec<OsString>,
 }
 
 /// Measure a device.

@@ -1,7 +1,7 @@
 //! The devices, and how they are named on the command line.
 //!
 //! The type of a node is read from its open file, its address from sysfs. A node may have another name than in the kernel, and a container may
-//! have no sysfs.
+//! have no sysfs, or hide it.
 
 use std::{
     ffi::OsStr,
@@ -52,10 +52,10 @@ impl From<rust_dma::Device> for Device {
 }
 
 /// All devices: those in sysfs, or else those that have nodes in /dev.
-fn found() -> Result<Vec<Device>, Failure> {
-    let known = known()?;
+fn found() -> Vec<Device> {
+    let known = known();
     if !known.is_empty() {
-        return Ok(known);
+        return known;
     }
     let names = fs::read_dir("/dev").into_iter().flatten().flatten();
     let mut names: Vec<_> =
@@ -65,12 +65,12 @@ fn found() -> Result<Vec<Device>, Failure> {
         let node = Path::new("/dev").join(&name);
         of_node(&node, &[]).unwrap_or(Device { name, node, pci_address: None, by_path: None })
     };
-    Ok(names.into_iter().map(of_node).collect())
+    names.into_iter().map(of_node).collect()
 }
 
 /// All devices; an error if there is none.
 pub fn all() -> Result<Vec<Device>, Failure> {
-    let devices = found()?;
+    let devices = found();
     match devices.is_empty() {
         true => Err(Failure::Unavailable("there is no device: `rdmactl doctor` finds the reason".into())),
         false => Ok(devices),
@@ -84,7 +84,7 @@ pub fn one(wanted: Option<&str>) -> Result<Device, Failure> {
         let with_node = devices.iter().find(|device| device.node.exists());
         return Ok(with_node.unwrap_or(&devices[0]).clone());
     };
-    let known = known()?;
+    let known = known();
     if let Some(device) = known.iter().find(|device| device.name == wanted || has_address(device, wanted)) {
         return Ok(device.clone());
     }
@@ -115,7 +115,8 @@ pub fn some(wanted: &[String]) -> Result<Vec<Device>, Failure> {
 /// Whether a word of the command line names a device, and not a file.
 pub fn is_meant_by(word: &str) -> bool {
     let path = Path::new(word);
-    is_name(word) || is_address(word) || is_path_of_node(path) || (path.is_absolute() && name_of_node(path).is_ok())
+    // - is a standard stream, also if there is a node of this name.
+    is_name(word) || is_address(word) || is_path_of_node(path) || (word != "-" && name_of_node(path).is_ok())
 }
 
 /// Whether nodes have such a path. A device that is gone has it, too: no file is written in its place.
@@ -130,8 +131,17 @@ pub fn name_of_file(file: impl AsFd) -> Option<String> {
     sysfs::named(&lines).get("rdma-node").cloned()
 }
 
-fn known() -> Result<Vec<Device>, Failure> {
-    Ok(rust_dma::devices()?.into_iter().map(Device::from).collect())
+/// Fails if an open file, which should be an ordinary one, is a device; the advice gets the name of the device.
+pub fn refuse(file: impl AsFd, name: &str, advice: impl FnOnce(&str) -> String) -> Result<(), Failure> {
+    match name_of_file(file) {
+        None => Ok(()),
+        Some(device) => Err(Failure::Usage(format!("{name} is the device {device}, {}", advice(&device)))),
+    }
+}
+
+/// The devices in sysfs; none if it cannot be read, as in a container that hides it.
+fn known() -> Vec<Device> {
+    rust_dma::devices().unwrap_or_default().into_iter().map(Device::from).collect()
 }
 
 fn of_node(node: &Path, known: &[Device]) -> Result<Device, Error> {
@@ -149,6 +159,7 @@ fn of_node(node: &Path, known: &[Device]) -> Result<Device, Error> {
     }
 }
 
+/// The name in the kernel of the device that a node belongs to. Other files than nodes are not opened: a pipe could block.
 fn name_of_node(node: &Path) -> Result<String, Error> {
     let kind = fs::metadata(node).map(|metadata| metadata.file_type());
     if kind.is_ok_and(|kind| !std::os::unix::fs::FileTypeExt::is_char_device(&kind)) {

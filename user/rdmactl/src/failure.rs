@@ -2,9 +2,7 @@
 
 use std::{error::Error as _, io, process::ExitCode};
 
-use signal_hook::low_level::emulate_default_handler;
-
-use crate::output::Output;
+use crate::{interrupt, output::Output};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -74,8 +72,7 @@ impl Failure {
             _ => None,
         };
         if let Some(signal) = signal {
-            // It returns only if that signal does not end programs, which these do.
-            let _ = emulate_default_handler(signal);
+            interrupt::die(signal);
         }
         output.error(&self.to_string(), self.code());
         ExitCode::from(self.code())
@@ -112,7 +109,7 @@ fn plain(error: &io::Error) -> String {
 }
 
 /// With the error of the system, if there is one.
-fn with_reason(error: &rust_dma::Error) -> String {
+pub fn with_reason(error: &rust_dma::Error) -> String {
     match error.source().and_then(|source| source.downcast_ref()) {
         Some(source) => format!("{error}: {}", plain(source)),
         None => error.to_string(),

@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    io,
+    io, process,
     sync::{
         Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -18,7 +18,7 @@ use std::{
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
-    low_level::emulate_default_handler,
+    low_level::{emulate_default_handler, exit},
 };
 
 use crate::{failure::Failure, sysfs};
@@ -121,6 +121,15 @@ fn end(signal: i32) {
         let _ = done.send(());
     });
     let _ = finished.recv_timeout(UNDOING);
+    die(signal);
+}
+
+/// Ends the program by a signal, as if nothing had handled it.
+pub fn die(signal: i32) {
+    // The kernel does not end the first process of a container by a signal that it sends to itself. Shells take this for the same.
+    if process::id() == 1 {
+        exit(128 + signal);
+    }
     // It returns only for signals that do not end programs, which these do.
     let _: io::Result<()> = emulate_default_handler(signal);
 }

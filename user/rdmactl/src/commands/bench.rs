@@ -5,7 +5,10 @@ mod plot;
 
 use serde::Serialize;
 
-use self::measure::{Measured, Series};
+use self::{
+    measure::{Measured, Series},
+    plot::Picture,
+};
 use crate::{cli::Bench, device, failure::Failure, output, output::Output, sysfs};
 
 #[derive(Serialize)]
@@ -21,14 +24,15 @@ struct Report {
 pub fn run(arguments: &Bench, output: &Output) -> Result<(), Failure> {
     let device = device::one(arguments.one.name())?;
     let context = device.open()?;
+    let picture = arguments.svg.as_deref().map(Picture::create).transpose()?;
     let report = Report {
         kernel: sysfs::release(),
         rounds: arguments.rounds,
         measured: measure::all(&context, arguments.rounds, output.shows_progress(), &device.failed())?,
         device: device.name,
     };
-    if let Some(path) = &arguments.svg {
-        plot::draw(path, &format!("{} on Linux {}", report.device, report.kernel), &report.measured.latency)?;
+    if let Some(picture) = picture {
+        picture.draw(&format!("{} on Linux {}", report.device, report.kernel), &report.measured.latency)?;
     }
     output.result(&report, || text(&report))
 }

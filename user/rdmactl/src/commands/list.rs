@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::{
     device::{self, Device},
-    failure::Failure,
+    failure::{self, Failure},
     model::Model,
     output,
     output::Output,
@@ -46,7 +46,7 @@ pub fn run(output: &Output) -> Result<(), Failure> {
 fn entry(device: &Device) -> Entry {
     let (info, error) = match rust_dma::Context::open(&device.node).and_then(|context| context.info()) {
         Ok(info) => (Some(info), None),
-        Err(error) => (None, Some(error.to_string())),
+        Err(error) => (None, Some(failure::with_reason(&error))),
     };
     Entry {
         name: device.name.clone(),

@@ -11,7 +11,7 @@ use rust_dma::Context;
 use serde::Serialize;
 
 use crate::{
-    cli::{Hexdump, Part, Read, Write},
+    cli::{DeviceAndFile, Hexdump, Part, Read, Write},
     device::{self, Device},
     failure::Failure,
     output::{Output, size},
@@ -40,7 +40,7 @@ struct Shown {
 
 /// Reads it into a file.
 pub fn read(arguments: &Read, output: &Output) -> Result<(), Failure> {
-    let (device, context) = open(arguments.names.device())?;
+    let (device, context) = open(arguments.names.device().as_deref())?;
     let offset = arguments.part.offset;
     let to = arguments.names.file().filter(|path| *path != Path::new("-"));
     if arguments.names.file().is_none() && io::stdout().is_terminal() {
@@ -57,11 +57,10 @@ pub fn read(arguments: &Read, output: &Output) -> Result<(), Failure> {
             if output.json() { output.result(&moved, String::new) } else { Ok(()) }
         }
         Some(path) => {
-            let written = File::create(path).and_then(|mut file| {
-                file.write_all(&bytes)?;
-                storage::store(&file)
-            });
-            written.map_err(Failure::system(path.display().to_string()))?;
+            let name = path.display().to_string();
+            let mut file = File::create(path).map_err(Failure::system(&*name))?;
+            refuse_device(&file, &name, &arguments.names, "read")?;
+            file.write_all(&bytes).and_then(|()| storage::store(&file)).map_err(Failure::system(name))?;
             output.result(&moved, || moved.text("read"))
         }
     }
@@ -73,15 +72,18 @@ pub fn write(arguments: &Write, output: &Output) -> Result<(), Failure> {
     if from == Path::new("-") {
         startup::needs_stdin()?;
     }
-    let (device, context) = open(arguments.names.device())?;
+    let (device, context) = open(arguments.names.device().as_deref())?;
     let offset = arguments.offset;
     let room = room(&device, &context, offset)?;
     let name = from.display().to_string();
     let mut bytes = Vec::new();
     // One more than fits, to detect files that are too large.
-    let read = match from {
-        path if path == Path::new("-") => io::stdin().lock().take(room + 1).read_to_end(&mut bytes),
-        path => File::open(path).and_then(|file| file.take(room + 1).read_to_end(&mut bytes)),
+    let read = if from == Path::new("-") {
+        io::stdin().lock().take(room + 1).read_to_end(&mut bytes)
+    } else {
+        let file = File::open(from).map_err(Failure::system(&*name))?;
+        refuse_device(&file, &name, &arguments.names, "write")?;
+        file.take(room + 1).read_to_end(&mut bytes)
     };
     read.map_err(Failure::system(&*name))?;
     if bytes.len() as u64 > room {
@@ -117,6 +119,16 @@ fn open(wanted: Option<&str>) -> Result<(Device, Context), Failure> {
     let device = device::one(wanted)?;
     let context = device.open()?;
     Ok((device, context))
+}
+
+/// Fails if no device was named, and the file is one: its memory was meant, and not that of the default device.
+fn refuse_device(file: &File, name: &str, names: &DeviceAndFile, command: &str) -> Result<(), Failure> {
+    match names.device() {
+        Some(_) => Ok(()),
+        None => device::refuse(file, name, |device| {
+            format!("not a file: `rdmactl {command} {device} FILE` accesses its memory")
+        }),
+    }
 }
 
 /// Bytes from an offset on.

@@ -32,14 +32,17 @@ pub fn run(arguments: &Trace, output: &Output) -> Result<ExitCode, Failure> {
     };
     let deadline = arguments.seconds.map(|seconds| Instant::now() + Duration::from_secs_f64(seconds));
     let mut left = arguments.count.unwrap_or(u64::MAX);
-    let (mut last, mut more) = (false, false);
-    while left > 0 && !last {
+    let (mut signalled, mut ended, mut more) = (false, false, false);
+    while left > 0 && !signalled && (more || !ended) {
         let interval = if more { Duration::ZERO } else { INTERVAL };
         let time =
             deadline.map_or(interval, |deadline| interval.min(deadline.saturating_duration_since(Instant::now())));
-        last = interrupt::sleep(time).is_some() || deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        if let Some(command) = &mut command {
-            last |= command.has_ended()?;
+        // After a signal, there is time for one look only.
+        signalled = interrupt::sleep(time).is_some();
+        if !signalled && !ended && is_over(deadline, command.as_mut())? {
+            // All that was recorded until now is printed, however long that takes.
+            instance.stop()?;
+            ended = true;
         }
         let arrived = instance.lines()?;
         more = arrived.more;
@@ -58,4 +61,10 @@ pub fn run(arguments: &Trace, output: &Output) -> Result<ExitCode, Failure> {
         return Err(Failure::Signal(signal));
     }
     command.map_or(Ok(ExitCode::SUCCESS), |mut command| command.exit_code().map(ExitCode::from))
+}
+
+/// Whether the time has passed, or the command has ended.
+fn is_over(deadline: Option<Instant>, command: Option<&mut Traced>) -> Result<bool, Failure> {
+    let passed = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+    Ok(passed || command.map_or(Ok(false), Traced::has_ended)?)
 }

@@ -161,17 +161,28 @@ impl<F: Fn(Error) -> Failure> Bench<'_, F> {
 
     fn submit(&self, batch: usize) -> Result<Duration, Error> {
         match self.has_memory {
-            true => self.submit_all(batch, || Ok(Request::to_device(self.context.allocate(1)?, ..1, 0))),
-            false => self.submit_all(batch, || {
-                let (from, to) = self.context.allocate(2)?.split_at(1);
-                Ok(Request::copy(from, .., to, 0))
+            true => self.submit_all(batch, 1, |piece| Request::to_device(piece, .., 0)),
+            false => self.submit_all(batch, 2, |piece| {
+                let (from, to) = piece.split_at(1);
+                Request::copy(from, .., to, 0)
             }),
         }
     }
 
-    /// Queues this many, and cancels all but the running one.
-    fn submit_all<T>(&self, batch: usize, make: impl Fn() -> Result<Request<T>, Error>) -> Result<Duration, Error> {
-        let requests = (0..batch).map(|_| make()).collect::<Result<Vec<_>, Error>>()?;
+    /// Queues this many, and cancels all but the running one. Their pieces are of one buffer, which has less memory than one page for each.
+    fn submit_all<T>(
+        &self,
+        batch: usize,
+        piece: usize,
+        make: impl Fn(Buffer) -> Request<T>,
+    ) -> Result<Duration, Error> {
+        let mut rest = self.context.allocate(batch * piece)?;
+        let mut requests = Vec::with_capacity(batch);
+        for _ in 0..batch {
+            let (first, others) = rest.split_at(piece);
+            requests.push(make(first));
+            rest = others;
+        }
         let began = Instant::now();
         let submitted = self.context.submit_all(requests);
         let time = began.elapsed();

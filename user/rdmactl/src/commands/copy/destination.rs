@@ -4,7 +4,7 @@
 //! If its owner, mode, links, attributes or mount would be lost by that, it is written in place, as cp(1) does.
 
 use std::{
-    fs::{self, File, OpenOptions, Permissions},
+    fs::{self, File, Metadata, OpenOptions, Permissions},
     io,
     os::unix::{
         ffi::OsStrExt,
@@ -19,7 +19,10 @@ use rustix::{
 };
 use tempfile::NamedTempFile;
 
-use crate::{failure::Failure, interrupt::Guard, storage};
+use crate::{failure::Failure, interrupt::Guard, storage, sysfs};
+
+/// The number of users and groups that are not mapped, if /proc does not have it. Source: the kernel's include/linux/highuid.h.
+const OVERFLOW: u32 = 65534;
 
 /// A file in the same directory until it is complete; removed if it never is.
 pub struct Whole {
@@ -45,15 +48,26 @@ pub fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).custom_flags(no_terminal).open(path)
 }
 
-/// Whether another file can take the place of this one, with nothing lost: it has one name, is not mounted, and has no special bits or
-/// attributes, such as an ACL.
+/// Whether another file can take the place of this one, with nothing lost: it has one name, a known owner, is not mounted, and has no
+/// special bits or attributes, such as an ACL.
 pub fn can_be_replaced(file: &File, path: &Path) -> bool {
-    let plain = file.metadata().is_ok_and(|metadata| metadata.nlink() == 1 && metadata.mode() & 0o7000 == 0);
+    let plain = file
+        .metadata()
+        .is_ok_and(|metadata| metadata.nlink() == 1 && metadata.mode() & 0o7000 == 0 && !has_unknown_owner(&metadata));
     let unmounted = statx(CWD, path, AtFlags::empty(), StatxFlags::empty()).is_ok_and(|found| {
         found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT)
             && !found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)
     });
     plain && unmounted && matches!(flistxattr_query(file), Ok(0) | Err(Errno::NOTSUP))
+}
+
+/// Whether the owner or the group may be another one than it seems: those that a user namespace does not map all appear as the same one
+/// (`user_namespaces`(7)).
+fn has_unknown_owner(metadata: &Metadata) -> bool {
+    let overflow = |name| sysfs::text(format!("/proc/sys/kernel/{name}")).and_then(|text| text.parse().ok());
+    [("overflowuid", metadata.uid()), ("overflowgid", metadata.gid())]
+        .into_iter()
+        .any(|(name, number)| number == overflow(name).unwrap_or(OVERFLOW))
 }
 
 impl Whole {
@@ -69,17 +83,21 @@ impl Whole {
         Self::create(path.to_owned(), mode.unwrap_or(0o666))
     }
 
-    /// A file that replaces another one, with its owner and mode.
-    pub fn over(old: &File, path: &Path) -> io::Result<Self> {
+    /// A file that replaces another one, with its owner and mode; none if a new file cannot have these.
+    pub fn over(old: &File, path: &Path) -> io::Result<Option<Self>> {
         let old = old.metadata()?;
         // Follows links, so that they stay and point to the new file.
         let whole = Self::create(fs::canonicalize(path)?, old.mode() & 0o777)?;
-        let new = whole.file().metadata()?;
+        let same = whole.takes_owner_and_mode(&old);
+        Ok(same.is_ok().then_some(whole))
+    }
+
+    fn takes_owner_and_mode(&self, old: &Metadata) -> io::Result<()> {
+        let new = self.file().metadata()?;
         if (new.uid(), new.gid()) != (old.uid(), old.gid()) {
-            fchown(whole.file(), Some(old.uid()), Some(old.gid()))?;
+            fchown(self.file(), Some(old.uid()), Some(old.gid()))?;
         }
-        whole.file().set_permissions(old.permissions())?;
-        Ok(whole)
+        self.file().set_permissions(old.permissions())
     }
 
     fn create(path: PathBuf, mode: u32) -> io::Result<Self> {

@@ -50,7 +50,9 @@ impl Sink {
                 source.must_differ_from(&metadata)?;
                 let file = destination::open(&path).map_err(wrong())?;
                 if metadata.file_type().is_char_device() {
-                    refuse_device(&file, &name)?;
+                    device::refuse(&file, &name, |device| {
+                        format!("whose memory each copy overwrites: `rdmactl write {device} FILE` writes its memory")
+                    })?;
                 }
                 match metadata.is_file() {
                     true => over(file, &path).map_err(wrong())?,
@@ -113,22 +115,14 @@ impl Sink {
 fn over(file: File, path: &Path) -> io::Result<Kind> {
     if destination::can_be_replaced(&file, path) {
         match Whole::over(&file, path) {
-            Ok(whole) => return Ok(Kind::Whole(whole)),
-            // There can be no file in this directory, or none of this owner.
+            Ok(Some(whole)) => return Ok(Kind::Whole(whole)),
+            Ok(None) => {}
+            // There can be no file in this directory.
             Err(error) if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => {}
             Err(error) => return Err(error),
         }
     }
     file.set_len(0).map(|()| Kind::Place(file))
-}
-
-fn refuse_device(file: &File, name: &str) -> Result<(), Failure> {
-    match device::name_of_file(file) {
-        None => Ok(()),
-        Some(device) => Err(Failure::Usage(format!(
-            "{name} is the device {device}, whose memory each copy overwrites: `rdmactl write {device} FILE` writes its memory"
-        ))),
-    }
 }
 
 impl Source {

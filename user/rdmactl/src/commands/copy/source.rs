@@ -54,7 +54,10 @@ impl Source {
             let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(Failure::system("standard input"))?;
             (File::from(stdin), "standard input".to_owned())
         };
-        refuse_device(&file, &name)?;
+        // The memory of a device has no end that reading would find, and each copy overwrites it.
+        device::refuse(&file, &name, |device| {
+            format!("not a file: `rdmactl read {device} FILE` copies its memory into a file")
+        })?;
         let metadata = file.metadata().map_err(Failure::system(&*name))?;
         if metadata.is_dir() {
             return Err(Failure::system(name)(io::ErrorKind::IsADirectory.into()));
@@ -135,10 +138,10 @@ impl Source {
 }
 
 /// Finds the next data of a file, and seeks to it; returns the size of the hole before it, up to the end if there is
-/// none. File systems without support for holes report none (lseek(2)).
-fn next_data(file: &File, place: &mut Place) -> Result<u64, Errno> {
+/// none. File systems without support for holes report none (lseek(2)), and files of /proc refuse to look for data or for their end.
+fn next_data(file: &File, place: &mut Place) -> io::Result<u64> {
     // Before the data is looked for: what is appended after that is no hole.
-    let size = seek(file, SeekFrom::End(0))?;
+    let size = file.metadata()?.len();
     let data = match seek(file, SeekFrom::Data(place.now)) {
         Ok(data) => data,
         Err(Errno::NXIO) => {
@@ -147,23 +150,14 @@ fn next_data(file: &File, place: &mut Place) -> Result<u64, Errno> {
             seek(file, SeekFrom::Start(end))?;
             return Ok(end - std::mem::replace(&mut place.now, end));
         }
-        Err(Errno::INVAL | Errno::NOTSUP) => {
+        // It is still at its current position, from which it is read to its end.
+        Err(Errno::INVAL | Errno::NOTSUP | Errno::SPIPE) => {
             place.data_until = u64::MAX;
             return Ok(0);
         }
-        Err(errno) => return Err(errno),
+        Err(errno) => return Err(errno.into()),
     };
     place.data_until = seek(file, SeekFrom::Hole(data))?;
     seek(file, SeekFrom::Start(data))?;
     Ok(data - std::mem::replace(&mut place.now, data))
-}
-
-/// The memory of a device has no end that reading would find, and each copy overwrites it.
-fn refuse_device(file: &File, name: &str) -> Result<(), Failure> {
-    match device::name_of_file(file) {
-        None => Ok(()),
-        Some(device) => Err(Failure::Usage(format!(
-            "{name} is the device {device}, not a file: `rdmactl read {device} FILE` copies its memory into a file"
-        ))),
-    }
 }

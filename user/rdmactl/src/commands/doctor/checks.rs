@@ -7,7 +7,10 @@ mod system;
 use rust_dma::Context;
 use serde::Serialize;
 
-use crate::device::{Device, one};
+use crate::{
+    device::{Device, one},
+    failure::with_reason,
+};
 
 /// The result of a check.
 #[derive(Serialize)]
@@ -57,7 +60,7 @@ pub fn all(wanted: Option<&str>) -> Checks {
 fn of_device(device: &Device, context: &Context) -> Checks {
     let mut checks = vec![("node", good(format!("{} opens", device.node.display()))), ("name", device::name(device))];
     match context.info() {
-        Err(error) => checks.push(("device", wrong(error.to_string(), "`dmesg` has more"))),
+        Err(error) => checks.push(("device", wrong(with_reason(&error), "`dmesg` has more"))),
         Ok(info) => {
             checks.push(("reach", device::reach(device, &info)));
             let memory = device::memory(context);

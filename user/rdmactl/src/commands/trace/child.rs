@@ -1,6 +1,7 @@
 //! The command that is traced.
 
 use std::{
+    ffi::{OsStr, OsString},
     os::unix::process::ExitStatusExt,
     process::{self, Child, ExitStatus},
 };
@@ -21,7 +22,7 @@ pub struct Traced {
 
 impl Traced {
     /// Starts it.
-    pub fn start(program: &str, arguments: &[String]) -> Result<Self, Failure> {
+    pub fn start(program: &OsStr, arguments: &[OsString]) -> Result<Self, Failure> {
         let make = || {
             let child = process::Command::new(program).args(arguments).spawn()?;
             // A descriptor, because its number may be that of another process when it has ended.
@@ -34,8 +35,9 @@ impl Traced {
             };
             Ok((child, pass_on))
         };
+        let command = || program.to_string_lossy().into_owned();
         let (child, ended_by_signals) =
-            Guard::of(make).map_err(|source| Failure::Command { command: program.into(), source })?;
+            Guard::of(make).map_err(|source| Failure::Command { command: command(), source })?;
         Ok(Self { child, ended_by_signals })
     }
 

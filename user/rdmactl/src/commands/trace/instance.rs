@@ -93,6 +93,11 @@ impl Instance {
         Ok(())
     }
 
+    /// Ends it: no further events are recorded, and those that are can all be read.
+    pub fn stop(&self) -> Result<(), Failure> {
+        self.write(&self.path.join("tracing_on"), "0")
+    }
+
     fn write(&self, path: &Path, text: &str) -> Result<(), Failure> {
         fs::write(path, text)
             .map_err(Failure::system(path.strip_prefix(&self.path).unwrap_or(path).display().to_string()))

@@ -6,7 +6,11 @@ use rust_dma::{Context, Error, Info, Request};
 use rustix::process::{Resource, geteuid, getrlimit};
 
 use super::{Finding, good, note, wrong};
-use crate::{device::Device, failure::Failure, sysfs};
+use crate::{
+    device::Device,
+    failure::{Failure, with_reason},
+    sysfs,
+};
 
 /// Why no device could be opened, if the driver has one.
 pub fn unopened(failure: &Failure) -> Finding {
@@ -79,7 +83,7 @@ pub fn memory(context: &Context) -> Finding {
             "raise RLIMIT_MEMLOCK: `ulimit -l` in a shell of root, memlock in /etc/security/limits.conf, LimitMEMLOCK= in a unit of systemd"
                 .to_owned()
         }
-        _ => error.to_string(),
+        _ => with_reason(error),
     }
     };
     match (context.allocate(LARGE), context.allocate(1)) {
@@ -102,7 +106,7 @@ pub fn transfer(context: &Context, info: &Info) -> Finding {
     let time = began.elapsed();
     match done {
         Ok(()) => good(format!("a byte was {what} in {} ms", time.as_millis())),
-        Err(error) => wrong(error.to_string(), "`dmesg` has more; unbind the driver and bind it again"),
+        Err(error) => wrong(with_reason(&error), "`dmesg` has more; unbind the driver and bind it again"),
     }
 }
 
