@@ -175,6 +175,29 @@ class Arguments(Cases):
             with self.subTest(message), self.assertRaisesRegex(ValueError, message):
                 call()
 
+    @with_numpy
+    def test_numbers_can_be_those_of_numpy(self) -> None:
+        for kind in (numpy.int64, numpy.uint8):
+            buffer = self.filled(b"0123456789")
+            self.context.to_device(buffer, kind(5), kind(2), kind(200))
+            self.context.from_device(buffer, kind(3), kind(100), kind(201))
+            self.assertEqual(bytes(buffer[100:103]), b"345")
+            self.context.copy(buffer, buffer, kind(2), kind(4), kind(250))
+            self.assertEqual(bytes(buffer[250:252]), b"45")
+            self.assertEqual(self.context.request_to_device(buffer, offset=kind(1)).length, 4095)
+            request = self.context.request_from_device(buffer, kind(1), kind(0), kind(0), kind(77))
+            self.assertEqual(type(request.cookie), int)
+            self.context.submit([request])
+            self.assertEqual([item.cookie for item in self.context.wait(kind(1), kind(9))], [77])
+            with self.assertRaisesRegex(OSError, "no request with the cookie 77"):
+                self.context.cancel(kind(77))
+            with self.assertRaisesRegex(ValueError, "4096 bytes from 200 on"):
+                self.context.write(bytes(4096), kind(200))
+
+    def test_only_integers_are_numbers_of_bytes(self) -> None:
+        with self.assertRaisesRegex(TypeError, "float"):
+            self.context.request_to_device(self.filled(b""), 5.0)
+
     def test_what_cannot_be_opened_is_named(self) -> None:
         with self.assertRaisesRegex(FileNotFoundError, r"no such device node.*rdmactl doctor.*'/dev/rdma99'"):
             rust_dma.Context("/dev/rdma99")
@@ -364,6 +387,35 @@ class Coroutines(Cases):
             self.context.submit([self.context.request_to_device(self.filled(b""), 1)])
             self.assertEqual(len(await task), 1)
 
+        asyncio.run(main())
+
+    def test_a_child_that_ends_a_coroutine_stops_none_of_its_parent(self) -> None:
+        async def main() -> None:
+            task = asyncio.create_task(self.context.wait_async(timeout=10))
+            await asyncio.sleep(0.01)
+            self.child(task.get_coro().close)
+            self.context.submit([self.context.request_to_device(self.filled(b""), 1)])
+            self.assertEqual(len(await task), 1)
+
+        asyncio.run(main())
+
+    def test_a_child_awaits_requests_of_its_own(self) -> None:
+        async def awaits() -> None:
+            self.assertEqual((await self.context.run(self.context.request_to_device(self.filled(b""), 1))).bytes, 1)
+
+        def in_the_child() -> None:
+            asyncio.run(awaits())
+            asyncio.run(awaits())
+
+        async def main() -> None:
+            task = asyncio.create_task(self.context.wait_async(timeout=10))
+            await asyncio.sleep(0.01)
+            self.child(in_the_child)
+            task.cancel()
+            await asyncio.wait([task])
+
+        asyncio.run(awaits())
+        self.child(in_the_child)
         asyncio.run(main())
 
     def test_closing_ends_what_is_awaited(self) -> None:

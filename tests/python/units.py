@@ -8,7 +8,10 @@ import os
 import signal
 import sys
 import threading
+import types
 from collections import deque
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from unittest import mock
 
@@ -20,7 +23,7 @@ import ktap  # noqa: E402
 import registered_cases  # noqa: E402
 import shared_cases  # noqa: E402
 import rust_dma  # noqa: E402
-from rust_dma import _abi, _registered  # noqa: E402
+from rust_dma import _abi, _awaited, _collected, _registered  # noqa: E402
 
 
 class Faked:
@@ -86,6 +89,79 @@ class Rare(Faked, cases.Cases):
             self.context.wait(2, timeout=60)
         self.assertEqual([item.cookie for item in self.context.wait(1, timeout=0)], [0])
 
+    def test_an_exception_in_the_middle_of_a_delivery_loses_no_completion(self) -> None:
+        deliver = _awaited.Awaited.deliver
+
+        async def main(collects_again: bool) -> None:
+            self.driver.held = True
+            buffer, begun = self.context.allocate(1), []
+
+            def second(awaited: _awaited.Awaited, completion: rust_dma.Completion) -> None:
+                begun.append(completion)
+                if len(begun) == 2:
+                    raise KeyboardInterrupt
+                deliver(awaited, completion)
+
+            self.context.submit([self.context.request_to_device(buffer, 1, cookie=5)])
+            tasks = [asyncio.create_task(self.context.run(self.context.request_to_device(buffer, 1))) for _ in range(3)]
+            await asyncio.sleep(0)
+            for _ in range(4):
+                self.driver.step(self.context.fileno())
+            with mock.patch.object(_awaited.Awaited, "deliver", second):
+                with self.assertRaises(KeyboardInterrupt):
+                    self.context._collect()
+                if collects_again:
+                    self.context._collect()
+            self.assertEqual([item.bytes for item in await asyncio.gather(*tasks)], [1, 1, 1])
+            self.assertEqual([item.cookie for item in await self.context.wait_async(0)], [5])
+
+        for collects_again in (True, False):  # without another call, the event loop continues the delivery
+            asyncio.run(asyncio.wait_for(main(collects_again), 10))
+
+    def interrupt(self, place: int) -> bool:
+        """Wait, with an exception before the line with this number, of those that deliver and return completions. Whether there is one."""
+        lines = count()
+        functions = (self.context._deliver, self.context._take, _collected.Collected.parts, _awaited.Awaited.deliver, _awaited.Awaited.wake)
+        traced = {function.__code__ for function in functions}
+
+        def trace(frame: types.FrameType, event: str, _: object) -> Callable[..., object] | None:
+            if frame.f_code not in traced:
+                return None
+            if event == "line" and next(lines) == place:
+                raise KeyboardInterrupt
+            return trace
+
+        old = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            self.context.wait(4, timeout=0)
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.settrace(old)
+        return False
+
+    def test_no_exception_in_a_delivery_loses_a_completion(self) -> None:
+        async def main(place: int) -> bool:
+            self.driver.held = True
+            buffer = self.context.allocate(1)
+            self.context.submit([self.context.request_to_device(buffer, 1, cookie=cookie) for cookie in range(4)])
+            tasks = [asyncio.create_task(self.context.run(self.context.request_to_device(buffer, 1))) for _ in range(2)]
+            await asyncio.sleep(0)
+            for _ in range(6):
+                self.driver.step(self.context.fileno())
+            raised = self.interrupt(place)
+            if raised:
+                self.assertEqual([item.cookie for item in self.context.wait(4, timeout=0)], list(range(4)), place)
+            self.assertEqual([item.bytes for item in await asyncio.gather(*tasks)], [1, 1], place)
+            self.assertEqual((self.context.wait(0), self.context._collected), ([], []))
+            return raised
+
+        places = 0
+        while asyncio.run(asyncio.wait_for(main(places), 10)):
+            places += 1
+        self.assertGreater(places, 30)
+
     def test_coroutines_share_what_one_of_them_collects(self) -> None:
         async def main() -> None:
             self.driver.held = True
@@ -112,6 +188,38 @@ class Rare(Faked, cases.Cases):
             self.assertNotIn(ending, blocked[0])
         self.assertNotIn(signal.SIGALRM, blocked[1])
         self.assertEqual(self.context.read(5), b"hello")
+
+    def test_what_fails_says_why(self) -> None:
+        reasons = {
+            errno.ECANCELED: "cancelled, or linked to a request that failed",
+            errno.EIO: "an earlier transfer has not ended.*unbind the driver, and bind it again",
+            errno.ENODEV: "has been removed: open it again when it is back",
+            errno.EREMOTEIO: "the engine reported an error.*undefined bytes: repeat the request",
+            errno.ETIMEDOUT: "did not end within a second.*kernel log",
+        }
+
+        def fails(number: int) -> None:
+            raise fake.fail(number)
+
+        buffer = self.context.allocate(1)
+        for number, reason in reasons.items():
+            self.driver.before[_abi.RDMA_IOC_TRANSFER] = deque([lambda number=number: fails(number)])
+            for call in (
+                lambda: self.context.to_device(buffer, 1),
+                lambda number=number: rust_dma.Completion(7, 0, number).check(),
+                self.context.read,
+                lambda: self.context.write(b"1"),
+            ):
+                with (
+                    mock.patch.object(fake._node, "read", lambda *_, number=number: fails(number)),
+                    mock.patch.object(fake._node, "write", lambda *_, number=number: fails(number)),
+                    self.subTest(os.strerror(number)),
+                    self.assertRaisesRegex(OSError, rf"{os.strerror(number)}: .*{reason}") as raised,
+                ):
+                    call()
+                self.assertEqual(raised.exception.errno, number)
+        with self.assertRaisesRegex(TimeoutError, r"^\[Errno 110\] request 7: Connection timed out: the transfer"):
+            rust_dma.Completion(7, 0, errno.ETIMEDOUT).check()
 
     def test_copies_repeat_one_piece(self) -> None:
         source, destination = self.context.allocate(20000), self.context.allocate(20000)
@@ -424,6 +532,33 @@ class Shared(Faked, shared_cases.Shared):
         self.driver.before[fake.DMA_BUF_IOCTL_SYNC] = deque([interrupted] * 2)
         with shared.mapped():
             self.assertEqual(self.driver.synchronized, [3])
+
+    def test_imports_continue_after_signals(self) -> None:
+        blocked = []
+
+        def interrupted() -> None:
+            blocked.append(signal.SIGALRM in signal.pthread_sigmask(signal.SIG_BLOCK, []))
+            raise fake.fail(errno.EINTR)
+
+        shared = self.context.allocate_shared(4096)
+        self.driver.before[_abi.RDMA_IOC_IMPORT] = deque([interrupted] * 3)
+        self.assertEqual(self.context.import_shared(shared).nbytes, 4096)
+        self.assertEqual((self.driver.calls.count(_abi.RDMA_IOC_IMPORT), blocked), (4, [False, True, True]))
+
+    def test_an_exception_of_a_signal_handler_ends_an_import(self) -> None:
+        def handled() -> None:
+            raise InterruptedError
+
+        def interrupted() -> None:
+            raise fake.fail(errno.EINTR)
+
+        shared = self.context.allocate_shared(4096)
+        files = self.descriptors()
+        for calls in ([handled], [interrupted, handled]):
+            self.driver.before[_abi.RDMA_IOC_IMPORT] = deque(calls)
+            with self.assertRaises(InterruptedError):
+                self.context.import_shared(shared)
+        self.assertEqual(self.descriptors(), files)
 
     def test_a_device_that_cannot_access_it(self) -> None:
         for number, calls, message in (

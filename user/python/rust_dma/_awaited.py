@@ -45,7 +45,9 @@ class Awaited:
             self._ignore_if_idle(context)
             raise
         try:
-            return await future
+            completion = await future
+            self._requests.pop(cookie, None)  # `deliver`, in another thread, may not have come to this yet
+            return completion
         except asyncio.CancelledError:
             with suppress(OSError, ValueError):  # it has begun, or the context is closed
                 context._cancel(cookie)
@@ -65,30 +67,38 @@ class Awaited:
 
     def deliver(self, completion: Completion) -> None:
         """Finish the request with this cookie. From any thread."""
-        future, _ = self._requests.pop(completion.cookie, (None, None))
+        # A signal handler may raise an exception before any line: then this is called again, which must find the future.
+        future, _ = self._requests.get(completion.cookie, (None, None))
         if future is not None:
             _soon(future, _finish, completion)
+            self._requests.pop(completion.cookie, None)
 
     def wake(self) -> None:
         """Let all coroutines in `next` continue, because completions have been collected. From any thread."""
         for waiter in list(self._waiters):
             _soon(waiter, _finish, None)
 
+    def deliver_soon(self, context: Context) -> None:
+        """Let the event loop continue a delivery that a signal handler has ended: the node may not become readable again."""
+        if self._loop is not None and self._is_own():
+            with suppress(RuntimeError):  # it is closed
+                self._loop.call_soon_threadsafe(self._deliver, context)
+
     def close(self, context: Context) -> None:
         """Fail all requests that coroutines await, because the context is about to be closed."""
-        if self._process == os.getpid():  # a child of fork(2) shares what its parent's event loop watches
+        if self._is_own():
             self._fail(context, ValueError("the context is closed"))
 
     def _watch(self, context: Context) -> asyncio.AbstractEventLoop:
         """Let the current event loop watch the node."""
         loop = asyncio.get_running_loop()
-        if self._loop is not None and self._loop.is_closed():
+        if self._loop is not None and (self._loop.is_closed() or not self._is_own()):
             self._requests.clear()
             self._waiters.clear()
             self._loop = None
         if self._loop is None:
             loop.add_reader(context.fileno(), self._readable, context)
-            self._loop = loop
+            self._loop, self._process = loop, os.getpid()
         elif self._loop is not loop:
             raise RuntimeError("requests of this context are being awaited in another event loop")
         return loop
@@ -102,8 +112,16 @@ class Awaited:
             return
         self._ignore_if_idle(context)
 
+    def _deliver(self, context: Context) -> None:
+        context._deliver()
+        self._ignore_if_idle(context)
+
+    def _is_own(self) -> bool:
+        """Whether this process watches the node. A child of fork(2) shares what the event loop of its parent watches (epoll)."""
+        return self._process == os.getpid()
+
     def _ignore_if_idle(self, context: Context) -> None:
-        if not self._requests and not self._waiters and self._loop is not None:
+        if not self._requests and not self._waiters and self._loop is not None and self._is_own():
             loop, self._loop = self._loop, None
             if not loop.is_closed():
                 loop.remove_reader(context.fileno())

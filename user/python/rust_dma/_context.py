@@ -12,17 +12,19 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rust_dma import _abi, _node
 from rust_dma._buffer import Buffer, Layout
+from rust_dma._collected import Collected
 from rust_dma._device import Info, info_of
 from rust_dma._dma_buf import DmaBuf
 from rust_dma._handle import Handle
 from rust_dma._memory import Memory
 from rust_dma._registered import Registered, address_of, bytes_of
-from rust_dma._request import FIRST_AWAITED, Completion, Operation, Request
+from rust_dma._request import FAILING, Completion, Operation, Request
 
 if TYPE_CHECKING:
     import numpy.typing
@@ -69,7 +71,8 @@ class Context:
         self.node = Path(node)
         self._coroutines: Awaited | None = None
         self._registered = Registered()
-        self._kept: deque[Completion] = deque()  # collected, but not yet returned
+        self._collected: list[Collected] = []  # those of which not all are delivered
+        self._kept: deque[Completion] = deque()  # delivered, but not yet returned
         try:
             self._file = _node.open_node(node)
         except OSError as error:
@@ -170,7 +173,7 @@ class Context:
         try:
             flags = _abi.RDMA_IMPORT_READ_ONLY if _node.access_mode(descriptor) == os.O_RDONLY else 0
             request = _abi.rdma_import(fd=descriptor, flags=flags)
-            self._call(_abi.RDMA_IOC_IMPORT, request, _IMPORTING)
+            self._call_to_its_end(_abi.RDMA_IOC_IMPORT, request, _IMPORTING)
             return DmaBuf(self, Handle(request.handle, self._free), request.size, descriptor)
         except BaseException:
             os.close(descriptor)
@@ -195,14 +198,14 @@ class Context:
         self, buffer: Memory, length: int | None = None, offset: int = 0, at: int = 0, cookie: int = 0
     ) -> Request:
         """A request for submit and run; without a length, for the rest of the buffer."""
-        length = buffer.nbytes - offset if length is None else length
+        length = buffer.nbytes - operator.index(offset) if length is None else length
         return Request(self, Operation.TO_DEVICE, buffer, None, offset, at, length, cookie)
 
     def request_from_device(
         self, buffer: Memory, length: int | None = None, offset: int = 0, at: int = 0, cookie: int = 0
     ) -> Request:
         """A request for submit and run; without a length, for the rest of the buffer."""
-        length = buffer.nbytes - offset if length is None else length
+        length = buffer.nbytes - operator.index(offset) if length is None else length
         return Request(self, Operation.FROM_DEVICE, None, buffer, at, offset, length, cookie)
 
     def request_copy(
@@ -215,7 +218,7 @@ class Context:
         cookie: int = 0,
     ) -> Request:
         """A request for submit and run; without a length, for the rest of the source."""
-        length = source.nbytes - offset if length is None else length
+        length = source.nbytes - operator.index(offset) if length is None else length
         return Request(self, Operation.COPY, source, destination, offset, at, length, cookie)
 
     def submit(self, requests: Iterable[Request], *, linked: bool = False) -> int:
@@ -237,8 +240,9 @@ class Context:
     def wait(self, minimum: int = 1, maximum: int | None = None, timeout: float | None = None) -> list[Completion]:
         """Collect completions in order: at least `minimum`, at most `maximum` (without one, 64, or `minimum` if that is more), but wait
         for at most `timeout` seconds. There are fewer, too, if the device is gone."""
-        maximum = _maximum(minimum, maximum)
+        minimum, maximum = _numbers(minimum, maximum)
         deadline = _deadline(timeout)
+        self._deliver()  # what is left if a signal handler has raised an exception
         while len(self._kept) < maximum:
             try:
                 self._collect(max(minimum - len(self._kept), 0), maximum - len(self._kept), deadline)
@@ -263,7 +267,7 @@ class Context:
         """The same as `wait`, in asyncio's event loop."""
         import asyncio
 
-        maximum = _maximum(minimum, maximum)
+        minimum, maximum = _numbers(minimum, maximum)
         try:
             if len(self._kept) < maximum:
                 self._collect()
@@ -290,14 +294,20 @@ class Context:
         A signal with a handler interrupts the transfer, which is repeated: with a timer of less than the time of a transfer, it never ends.
         `from_device` does not have this limitation. The same applies to `write` and `to_device`.
         """
-        return _node.read(self.fileno(), self._info.device_memory_size if length is None else length, at)
+        try:
+            return _node.read(self.fileno(), self._info.device_memory_size if length is None else length, at)
+        except OSError as error:
+            raise self._explained(error, FAILING) from None
 
     def write(self, data: bytes | bytearray | memoryview, at: int = 0) -> int:
         """Write device memory, from `at` on, where all of the data must fit; returns their number of bytes."""
-        length, size = memoryview(data).nbytes, self._info.device_memory_size
+        length, at, size = memoryview(data).nbytes, operator.index(at), self._info.device_memory_size
         if at < 0 or at + length > size:
             raise ValueError(f"{length} bytes from {at} on: the device memory has {size}")
-        return _node.write(self.fileno(), data, at)
+        try:
+            return _node.write(self.fileno(), data, at)
+        except OSError as error:
+            raise self._explained(error, FAILING) from None
 
     def _allocate(self, size: int) -> _abi.rdma_alloc:
         limit = self._info.max_buffer_size
@@ -321,23 +331,10 @@ class Context:
             raw = self._raw(request, used)
             used.enter_context(self._registered.transferring())
             try:
-                try:
-                    self._call(_abi.RDMA_IOC_TRANSFER, raw)
-                except InterruptedError:
-                    # Python has called its handler, which has raised no exception (PEP 475). The same bytes are moved again; without most
-                    # signals, because a timer of less than the time of a transfer would interrupt each attempt.
-                    with _signals_blocked():
-                        self._transfer_again(raw)
+                self._call_to_its_end(_abi.RDMA_IOC_TRANSFER, raw, FAILING)
             except TimeoutError as error:
                 self._registered.stuck |= error.errno == errno.ETIMEDOUT  # without a number, it is that of a signal handler
                 raise
-
-    def _transfer_again(self, raw: _abi.rdma_request) -> None:
-        """Repeat a transfer, also after further signals whose handlers raise no exception."""
-        while True:
-            with suppress(InterruptedError):
-                self._call(_abi.RDMA_IOC_TRANSFER, raw)
-                return
 
     def _raw(self, request: Request, used: ExitStack, cookie: int | None = None) -> _abi.rdma_request:
         if request.context is not self:
@@ -349,7 +346,7 @@ class Context:
         size = ctypes.sizeof(_abi.rdma_request)
         submit = _abi.rdma_submit(requests=ctypes.addressof(array), count=len(array), request_size=size)
         full = f"{self._info.queue_depth} requests are queued or not yet collected"
-        return self._call(_abi.RDMA_IOC_SUBMIT, submit, {errno.EAGAIN: full})
+        return self._call(_abi.RDMA_IOC_SUBMIT, submit, {**FAILING, errno.EAGAIN: full})
 
     def _submit_awaited(self, request: Request, cookie: int) -> bool:
         """Queue a request, if there is room."""
@@ -362,13 +359,8 @@ class Context:
     def _collect(self, minimum: int = 0, maximum: int = _BATCH, deadline: int = 0) -> None:
         """Collect completions, by one call that a signal may end, and deliver them to the coroutines that await them, or keep them."""
         depth = self._info.queue_depth
-        array = (_abi.rdma_completion * min(maximum, depth))()
-        size = ctypes.sizeof(_abi.rdma_completion)
-        # The driver writes 0 to `reserved`. If a signal handler raises an exception, its call returns no number, but may have collected.
-        ctypes.memset(array, 0xFF, ctypes.sizeof(array))
-        wait = _abi.rdma_wait(
-            completions=ctypes.addressof(array), min=min(minimum, depth), max=len(array), completion_size=size, deadline_ns=deadline
-        )
+        collected = Collected(min(maximum, depth))
+        wait = collected.wait(min(minimum, depth), deadline)
         try:
             self._call(_abi.RDMA_IOC_WAIT, wait)
         except InterruptedError:
@@ -382,30 +374,45 @@ class Context:
                 self._registered.sweep(self)
             raise
         finally:
-            collected = False
-            for raw in array:
-                if raw.reserved:
-                    break
-                collected = True
-                self._registered.stuck |= raw.status == -errno.ETIMEDOUT
-                completion = Completion(raw.cookie, raw.bytes, -raw.status)
-                if completion.cookie < FIRST_AWAITED:
-                    self._kept.append(completion)
-                elif self._coroutines is not None:
-                    self._coroutines.deliver(completion)
-            if collected and self._coroutines is not None:
-                self._coroutines.wake()
+            self._collected.append(collected)
+            self._deliver()
         self._registered.sweep(self)
+
+    def _deliver(self) -> None:
+        """Deliver what has been collected: to the coroutines that await it, or to `wait`.
+
+        A signal handler may raise an exception before any line, or call this: what is left is delivered the next time. Therefore, each line
+        can be repeated.
+        """
+        try:
+            for collected in list(self._collected):
+                parts = collected.parts()
+                self._registered.stuck |= parts.stuck
+                self._kept.extend(parts.kept)  # this empties the iterator
+                if self._coroutines is not None and parts.is_any:
+                    for completion in parts.awaited:
+                        self._coroutines.deliver(completion)
+                    self._coroutines.wake()
+                with suppress(ValueError):  # a signal handler or another thread has removed it
+                    self._collected.remove(collected)
+        except BaseException:
+            if self._coroutines is not None:
+                self._coroutines.deliver_soon(self)
+            raise
 
     def _take(self, maximum: int) -> list[Completion]:
         found: list[Completion] = []
-        with suppress(IndexError):  # another thread may take them, too
-            while len(found) < maximum:
-                found.append(self._kept.popleft())
-        return found
+        try:
+            with suppress(IndexError):  # there are no more; another thread may take them, too
+                # One call, so that no completion is in neither of the two when a signal handler raises an exception.
+                found.extend(islice(iter(self._kept.popleft, None), maximum))
+            return found
+        except BaseException:
+            self._kept.extendleft(reversed(found))
+            raise
 
     def _cancel(self, cookie: int | None) -> int:
-        cancel = _abi.rdma_cancel(flags=_abi.RDMA_CANCEL_ALL) if cookie is None else _abi.rdma_cancel(cookie=cookie)
+        cancel = _abi.rdma_cancel(flags=_abi.RDMA_CANCEL_ALL) if cookie is None else _abi.rdma_cancel(cookie=operator.index(cookie))
         none = f"no request with the cookie {cookie} is queued or executing"
         return self._call(_abi.RDMA_IOC_CANCEL, cancel, {errno.ENOENT: none, errno.EALREADY: "the engine has begun the request"})
 
@@ -428,15 +435,37 @@ class Context:
         except InterruptedError:
             raise
         except OSError as error:
-            raise _node.explained(error, {errno.ENODEV: f"{self.node} has been removed", **(reasons or {})}) from None
+            raise self._explained(error, reasons or {}) from None
+
+    def _call_to_its_end(self, number: int, argument: ctypes.Structure, reasons: Mapping[int, str]) -> None:
+        """A call that is repeated after signals whose handlers raise no exception (PEP 475)."""
+        try:
+            self._call(number, argument, reasons)
+            return
+        except InterruptedError as error:
+            if error.errno is None:  # that of a signal handler
+                raise
+        # Without most signals, because a timer of less than the time of the call would interrupt each attempt.
+        with _signals_blocked():
+            while True:
+                try:
+                    self._call(number, argument, reasons)
+                    return
+                except InterruptedError as error:
+                    if error.errno is None:
+                        raise
+
+    def _explained(self, error: OSError, reasons: Mapping[int, str]) -> OSError:
+        return _node.explained(error, {**reasons, errno.ENODEV: f"{self.node} has been removed: open it again when it is back"})
 
 
-def _maximum(minimum: int, maximum: int | None) -> int:
-    """The largest number of completions to return."""
-    maximum = max(minimum, _BATCH) if maximum is None else maximum
+def _numbers(minimum: int, maximum: int | None) -> tuple[int, int]:
+    """The smallest and the largest number of completions to return."""
+    minimum = operator.index(minimum)
+    maximum = max(minimum, _BATCH) if maximum is None else operator.index(maximum)
     if minimum < 0 or maximum < max(minimum, 1):
         raise ValueError(f"at least {minimum} and at most {maximum} completions")
-    return maximum
+    return minimum, maximum
 
 
 def _deadline(timeout: float | None) -> int:

@@ -71,6 +71,8 @@ class Registered:
     def sweep(self, context: Context) -> None:
         """Free the handles that wait for the end of requests."""
         self._leave_to_parent()
+        if self._freed:
+            context._deliver()  # which sets `stuck`, if a signal handler has ended it before
         for handle in list(self._freed):
             try:
                 self._freed.remove(handle)  # so that no other thread frees it, too
@@ -86,6 +88,7 @@ class Registered:
     def close(self, context: Context) -> None:
         """Cancel the requests of all buffers, and wait for those that have begun: the context is about to be closed."""
         self._leave_to_parent()
+        context._deliver()
         is_opener = self._opener == self._process  # other requests and completions are those of this process
         if is_opener and any(self._is_used(context, handle) for handle in list(self._memory)):
             with suppress(OSError):  # the device is being removed

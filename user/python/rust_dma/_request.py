@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import operator
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -9,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from rust_dma import _abi
+from rust_dma import _abi, _node
 from rust_dma._memory import Memory
 
 if TYPE_CHECKING:
@@ -17,6 +19,17 @@ if TYPE_CHECKING:
 
 # Cookies from here on are those of requests that coroutines await (_awaited.py).
 FIRST_AWAITED = 1 << 63
+
+# What the errors of transfers and completions mean, in the words of user/rust-dma/src/error.rs.
+FAILING = {
+    errno.ECANCELED: "cancelled, or linked to a request that failed",
+    errno.EIO: "an earlier transfer has not ended, so that the engine cannot be used, or the device was not a bus master: "
+    "unbind the driver, and bind it again",
+    errno.ENODEV: "the device has been removed: open it again when it is back",
+    errno.EREMOTEIO: "the engine reported an error, and the destination contains undefined bytes: repeat the request",
+    errno.ETIMEDOUT: "the transfer did not end within a second, and the device may still access its buffers; "
+    "the kernel log has details (dmesg)",
+}
 
 
 class Operation(IntEnum):
@@ -42,6 +55,9 @@ class Request:
     cookie: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("source_offset", "destination_offset", "length", "cookie"):
+            # Those of NumPy are integers, too, but not for ctypes, and have a limited range.
+            object.__setattr__(self, name, operator.index(getattr(self, name)))
         if not 0 <= self.cookie < FIRST_AWAITED:
             raise ValueError(f"cookie {self.cookie}: it must be 0 to 2**63 - 1")
         if self.length < 1:
@@ -96,5 +112,5 @@ class Completion:
     def check(self) -> Completion:
         """Raise OSError if it has failed."""
         if self.status:
-            raise OSError(self.status, f"request {self.cookie}: {os.strerror(self.status)}")
+            raise _node.explained(OSError(self.status, f"request {self.cookie}: {os.strerror(self.status)}"), FAILING)
         return self
