@@ -14,8 +14,8 @@ use crate::{
         edu,
         engine::{
             DmaEngine,
-            EngineConfig, //
-            EngineInfo,
+            EngineConfig,
+            EngineInfo, //
         },
         ioat,
         AnyEngine,
@@ -25,8 +25,8 @@ use crate::{
     kernel_ext::{
         driver::{
             attach::{
-                NodeDriver, //
-                Probed,
+                NodeDriver,
+                Probed, //
             },
             pci::{
                 device_id,

@@ -16,10 +16,10 @@ pub(crate) mod transfer;
 use edu::Edu;
 use engine::{
     DmaEngine,
-    PostFlags,
-    EngineConfig, //
+    EngineConfig,
     EngineInfo,
-    Progress,
+    PostFlags,
+    Progress, //
 };
 use ioat::IoatChannel;
 use kernel::{

@@ -14,16 +14,16 @@ use super::{
         QueueState, //
     },
     types::{
-        DeviceTypes, //
-        Job,
+        DeviceTypes,
+        Job, //
     }, //
 };
 use crate::{
     engines::{
         engine::{
             DmaEngine,
-            PostFlags,
             EngineInfo,
+            PostFlags, //
         },
         transfer::{
             Direction,

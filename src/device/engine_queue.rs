@@ -9,8 +9,8 @@ use super::{
     failure::Failure,
     types::{
         deliver,
-        DeviceTypes, //
-        Queue,
+        DeviceTypes,
+        Queue, //
     },
     users::Users, //
 };

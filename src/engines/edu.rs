@@ -15,8 +15,8 @@ mod regs;
 use super::{
     engine::{
         DmaEngine,
-        PostFlags,
         EngineInfo,
+        PostFlags,
         Progress, //
     },
     transfer::{

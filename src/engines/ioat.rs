@@ -15,10 +15,10 @@ mod ring;
 use super::{
     engine::{
         DmaEngine,
-        PostFlags,
-        EngineConfig, //
+        EngineConfig,
         EngineInfo,
-        Progress,
+        PostFlags,
+        Progress, //
     },
     transfer::Transfer, //
 };

@@ -17,8 +17,8 @@ use crate::{
             buffer_memory::BufferMemory,
             coherent::CoherentMemory,
             mapping::{
-                Mappings, //
-                Zapped,
+                Mappings,
+                Zapped, //
             },
             pinned::{
                 PinnedMemory,

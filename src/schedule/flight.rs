@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     engines::plan::{
-        Plan, //
-        SchedulableRequest,
+        Plan,
+        SchedulableRequest, //
     },
     kernel_ext::collections::fifo::Entry, //
 };

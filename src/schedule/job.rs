@@ -5,8 +5,8 @@
 use super::completion_ring::RingMemory;
 use crate::{
     engines::plan::{
-        Plan, //
-        SchedulableRequest,
+        Plan,
+        SchedulableRequest, //
     },
     kernel_ext::collections::fifo::{
         Entry,

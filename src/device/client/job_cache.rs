@@ -7,8 +7,8 @@ use crate::{
         thread_waiter::ThreadWaiter,
         trace_ids::TraceIds, //
         types::{
-            DeviceTypes, //
-            Job,
+            DeviceTypes,
+            Job, //
         },
     },
     kernel_ext::collections::fifo::{

@@ -7,9 +7,9 @@ use crate::{
     device::{
         types::{
             deliver,
-            DeviceTypes, //
+            DeviceTypes,
             Job,
-            Request,
+            Request, //
         },
         waiter::AnyWaiter, //
     },

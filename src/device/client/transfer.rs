@@ -7,9 +7,9 @@ use crate::{
     device::{
         thread_waiter::ThreadWaiter,
         types::{
-            DeviceTypes, //
+            DeviceTypes,
             Job,
-            Request,
+            Request, //
         },
         waiter::AnyWaiter, //
     },

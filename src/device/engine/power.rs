@@ -29,16 +29,14 @@ use kernel::{
 const POLL: Delta = Delta::from_millis(1);
 
 impl WithWork<BoundEngine<'_>> {
-    /// Sleeps until the transfers of the engine have ended, and completes their requests. The queue
-    /// must be paused or closed.
+    /// Sleeps until the transfers of the engine have ended, for at most `timeout_ms` milliseconds, and
+    /// completes their requests. The queue must be paused or closed.
     ///
     /// # Errors
     ///
     /// [`ETIMEDOUT`] if a transfer does not end. [`ENODEV`] if the device is gone; all requests
     /// have failed then.
-    fn quiesce(&self) -> Result {
-        // A transfer that does not end is stopped by the watchdog, if the engine can be stopped.
-        let timeout_ms = self.info.timeout_ms + self.info.late_ms;
+    fn quiesce(&self, timeout_ms: u32) -> Result {
         let end = clock::now() + u64::from(timeout_ms) * clock::NSEC_PER_MSEC;
         loop {
             // CAST: `timeout_ms` at most.
@@ -115,7 +113,8 @@ impl WithWork<BoundEngine<'_>> {
     ///
     /// [`EBUSY`] if a transfer does not end.
     pub(in crate::device) fn quiesce_to_suspend(&self) -> Result {
-        if self.quiesce() == Err(ETIMEDOUT) {
+        // The watchdog stops a transfer that does not end, if the engine can be stopped.
+        if self.quiesce(self.info.timeout_ms + self.info.late_ms) == Err(ETIMEDOUT) {
             dev_err!(self.dev, "cannot suspend: a transfer does not end\n");
             return Err(EBUSY);
         }
@@ -128,7 +127,7 @@ impl WithWork<BoundEngine<'_>> {
     ///
     /// As [`quiesce`](Self::quiesce).
     pub(in crate::device) fn quiesce_to_resume(&self) -> Result {
-        self.quiesce()
+        self.quiesce(self.info.timeout_ms)
             .inspect_err(|error| dev_err!(self.dev, "cannot resume: {error:?}\n"))
     }
 
@@ -136,7 +135,7 @@ impl WithWork<BoundEngine<'_>> {
     /// paused. If a transfer does not end by itself, its end is not handled before
     /// [`resume`](Self::resume).
     pub(in crate::device) fn prepare_reset(&self) {
-        if self.quiesce() == Err(ETIMEDOUT) {
+        if self.quiesce(self.info.timeout_ms) == Err(ETIMEDOUT) {
             dev_warn!(self.dev, "a transfer does not end before the reset\n");
         }
         // The engine is not restarted during the reset.
@@ -219,7 +218,7 @@ impl WithWork<BoundEngine<'_>> {
     /// are not freed, and can be allocated and mapped, because programs may still run.
     pub(in crate::device) fn shut_down(&self) {
         self.engine_queue.close(ENODEV);
-        if self.quiesce() == Err(ETIMEDOUT) {
+        if self.quiesce(self.info.timeout_ms) == Err(ETIMEDOUT) {
             if self.info.can_abort && self.stop().is_ok() {
                 self.fail_requests();
             } else {

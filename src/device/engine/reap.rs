@@ -27,8 +27,8 @@ use crate::{
         sync::clock, //
     },
     schedule::{
-        Notice, //
-        Recipient,
+        Notice,
+        Recipient, //
     }, //
 };
 use kernel::prelude::*;

@@ -15,8 +15,8 @@ use crate::{
         },
         types::{
             deliver,
-            DeviceTypes, //
-            Job,
+            DeviceTypes,
+            Job, //
         }, //
     },
     engines::engine::{

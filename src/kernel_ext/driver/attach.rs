@@ -16,8 +16,8 @@ pub(crate) use node_driver::{
     BoundDevice,
     Engines,
     GateOf,
-    NodeDriver, //
-    Probed,
+    NodeDriver,
+    Probed, //
 };
 
 use crate::kernel_ext::{

@@ -14,8 +14,8 @@ use crate::kernel_ext::{
         buffer_memory::BufferMemory,
         layout::Layout,
         mapping::{
-            Mappings, //
-            Zapped,
+            Mappings,
+            Zapped, //
         }, //
     }, //
 };
