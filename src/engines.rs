@@ -148,8 +148,8 @@ impl<'bound> AnyEngine<'bound> {
         Ok(engines)
     }
 
-    /// Prepares an idle engine of a device, which is a bus master, for requests: on `edu`, fills the
-    /// device memory with zeros. Returns the plan that divides requests for it. Sleeps.
+    /// Prepares an idle engine of a device, which is a bus master, for requests: on `edu`, fills
+    /// the device memory with zeros. Returns the plan that divides requests for it. Sleeps.
     ///
     /// # Errors
     ///

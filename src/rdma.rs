@@ -3,18 +3,18 @@
 //! DMA buffers and a DMA engine for userspace.
 //!
 //! A character device, `/dev/rdmaN`, provides programs with coherent DMA buffers and with the DMA
-//! engine of a PCI device (QEMU's `edu`, Intel I/OAT). The buffers are mapped into the process; program and
-//! device share the memory.
+//! engine of a PCI device (QEMU's `edu`, Intel I/OAT). The buffers are mapped into the process;
+//! program and device share the memory.
 //!
 //! Each module imports only from modules below it, in this order: [`driver`], which creates the
 //! others and is imported by this file only; [`file`](mod@file); [`device`]; [`memory`] and
 //! [`schedule`]; [`engines`]; [`uapi`]; [`kernel_ext`], which contains all `unsafe` code.
 //! `tests/documents/architecture.py` checks this order.
 //!
-//! A module calls one above it only through a trait that the latter implements. [`kernel_ext`] calls
-//! the files of the node (`File`, `Commands`, `Mappable`) and the bound device (`BoundDevice`).
-//! [`schedule`] calls the owner of a lane and the waiter of a request (`LaneOwner`,
-//! `RequestWaiter`).
+//! A module calls one above it only through a trait that the latter implements. [`kernel_ext`]
+//! calls the files of the node (`File`, `Commands`, `Mappable`) and the bound device
+//! (`BoundDevice`). [`schedule`] calls the owner of a lane and the waiter of a request
+//! (`LaneOwner`, `RequestWaiter`).
 //!
 //! The interrupt handler is in [`device`], `BoundEngine::interrupt`. It calls [`engines`] and
 //! [`schedule`], and wakes the waiting threads.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The callbacks of the driver core, for all engines of a device: interrupt, unbind, suspend, resume,
-//! reset and shutdown.
+//! The callbacks of the driver core, for all engines of a device: interrupt, unbind, suspend,
+//! resume, reset and shutdown.
 
 use super::engine::BoundEngine;
 use crate::kernel_ext::{
@@ -117,8 +117,8 @@ impl BoundDevice for BoundEngines {
     }
 }
 
-/// Resumes the engines of a device, unless it is gone or was shut down: then it does not become a bus
-/// master again.
+/// Resumes the engines of a device, unless it is gone or was shut down: then it does not become a
+/// bus master again.
 ///
 /// # Errors
 ///

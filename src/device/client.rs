@@ -57,8 +57,8 @@ use membership::Membership;
 /// The number of contexts that have been created.
 static CONTEXTS: Atomic<u64> = Atomic::new(0);
 
-/// The client of a context. It has a lane in the queue of one of the engines. Dropping it removes the lane:
-/// waiting requests are dropped, and requests that the engine has begun are abandoned.
+/// The client of a context. It has a lane in the queue of one of the engines. Dropping it removes
+/// the lane: waiting requests are dropped, and requests that the engine has begun are abandoned.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Client {
     device: Arc<Device>,
@@ -175,8 +175,8 @@ impl Client {
         self.engine_queue
             .in_steps(|queue| queue.cancel_step(self.id, &mut scan));
         if cancels_in_flight {
-            // A request that was cancelled after it had begun may have returned to its lane, where this
-            // completes it.
+            // A request that was cancelled after it had begun may have returned to its lane, where
+            // this completes it.
             self.engine_queue.in_steps(|queue| queue.fail_links());
         }
         // The engine may be idle, because it found no request during the scan.

@@ -199,8 +199,8 @@ impl WithWork<BoundEngine<'_>> {
     }
 
     /// Posts all transfers that can be issued but the last one, which is returned. An interrupt is
-    /// raised at least for each half of the slots, so that others can be posted before the engine is
-    /// idle.
+    /// raised at least for each half of the slots, so that others can be posted before the engine
+    /// is idle.
     fn post_all_but_one(&self, state: &mut QueueState) -> Option<Issue<DeviceTypes>> {
         let mut last = state.queue.issue()?;
         let (mut posted, mut bytes) = (0, 0);

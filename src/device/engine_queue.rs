@@ -47,8 +47,8 @@ pub(super) struct QueueState {
     pub(super) oldest_since: u64,
     /// The time at which the watchdog's timer expires, in nanoseconds; [`None`] if it is not armed.
     pub(super) checked_at: Option<u64>,
-    /// The engine was stopped for an unbind or a shutdown, or until a reset of the device is over. The
-    /// ends of its transfers are not handled meanwhile.
+    /// The engine was stopped for an unbind or a shutdown, or until a reset of the device is over.
+    /// The ends of its transfers are not handled meanwhile.
     pub(super) stopped: bool,
     /// The interrupt handler has left ends of transfers to the work item.
     pub(super) unreaped: bool,
@@ -81,8 +81,8 @@ impl QueueState {
         self.failure.is_some() && !self.stopped
     }
 
-    /// Returns for how long the oldest transfer has been the oldest, in milliseconds. [`None`] if the
-    /// engine is idle, was stopped or must be restarted.
+    /// Returns for how long the oldest transfer has been the oldest, in milliseconds. [`None`] if
+    /// the engine is idle, was stopped or must be restarted.
     pub(super) fn oldest_age_ms(&self, now: u64) -> Option<u32> {
         self.oldest_slot()?;
         let age_ms = now.saturating_sub(self.oldest_since) / clock::NSEC_PER_MSEC;

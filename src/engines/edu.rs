@@ -41,7 +41,8 @@ use plan::EduPlan;
 /// PCI vendor and device. Source: QEMU, `docs/specs/edu.rst`.
 pub(crate) const PCI_ID: (u32, u32) = (0x1234, 0x11e8);
 
-/// The duration of a transfer in milliseconds. Source: `DMA_CYCLES` and `edu_dma_timer` in QEMU, `hw/misc/edu.c`.
+/// The duration of a transfer in milliseconds. Source: `DMA_CYCLES` and `edu_dma_timer` in QEMU,
+/// `hw/misc/edu.c`.
 const TRANSFER_TIME_MS: u32 = 100;
 
 /// The time in milliseconds after which a transfer has failed.
@@ -229,8 +230,8 @@ impl DmaEngine for Edu<'_> {
         true
     }
 
-    /// The device reports no errors. If it no longer decodes its registers, they read as all ones, or as
-    /// zeros, which is the value after the end of a transfer.
+    /// The device reports no errors. If it no longer decodes its registers, they read as all ones,
+    /// or as zeros, which is the value after the end of a transfer.
     #[inline]
     fn progress(&self, _slot: usize) -> Progress {
         #[cfg(CONFIG_FAULT_INJECTION)]

@@ -21,8 +21,8 @@ pub(crate) struct EngineInfo {
     pub(crate) can_abort: bool,
     /// The engine reports transfers that have failed, those without Bus Master included.
     pub(crate) reports_errors: bool,
-    /// Time in milliseconds after which the watchdog checks a transfer, because its interrupt may have
-    /// been lost.
+    /// Time in milliseconds after which the watchdog checks a transfer, because its interrupt may
+    /// have been lost.
     pub(crate) late_ms: u32,
     /// Time in milliseconds after which a transfer that does not end has failed.
     pub(crate) timeout_ms: u32,
@@ -62,8 +62,9 @@ pub(crate) enum Progress {
 
 /// A DMA engine.
 ///
-/// Transfers are executed, and end, in the order in which they are posted. A transfer accesses memory
-/// only between [`post`](Self::post) and its end. It begins at [`kick`](Self::kick) at the latest.
+/// Transfers are executed, and end, in the order in which they are posted. A transfer accesses
+/// memory only between [`post`](Self::post) and its end. It begins at [`kick`](Self::kick) at the
+/// latest.
 ///
 /// [`wait_idle`](Self::wait_idle), [`suspend`](Self::suspend), [`abort`](Self::abort) and
 /// [`restart`](Self::restart) sleep. All other functions can be called in an interrupt handler.
@@ -89,12 +90,13 @@ pub(crate) trait DmaEngine {
 
     /// Acknowledges the interrupt, and returns whether this device had raised it.
     ///
-    /// An MSI is a message and not a level: call [`progress`](Self::progress) after this, not before.
+    /// An MSI is a message and not a level: call [`progress`](Self::progress) after this, not
+    /// before.
     fn acknowledge(&self) -> bool;
 
     /// Waits until the device has received what [`acknowledge`](Self::acknowledge) has written. A
-    /// transfer that ends before this may raise no interrupt. Returns whether it has waited, so that
-    /// [`progress`](Self::progress) must be called again.
+    /// transfer that ends before this may raise no interrupt. Returns whether it has waited, so
+    /// that [`progress`](Self::progress) must be called again.
     fn flush_acknowledge(&self) -> bool {
         false
     }

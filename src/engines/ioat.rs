@@ -60,8 +60,8 @@ pub(crate) const DMA_BITS: u32 = 64;
 /// The versions, as major and minor, whose registers and errors this driver knows.
 const VERSIONS: [(u8, u8); 2] = [(3, 2), (3, 3)];
 
-/// The PCI device of Skylake-SP. It is handled as version 3.2, also if it reports a later one. Source:
-/// Linux, `drivers/dma/ioat/init.c`, `ioat_pci_probe`.
+/// The PCI device of Skylake-SP. It is handled as version 3.2, also if it reports a later one.
+/// Source: Linux, `drivers/dma/ioat/init.c`, `ioat_pci_probe`.
 const SKYLAKE: u16 = 0x2021;
 
 /// The PCI devices of Broadwell-DE.
@@ -70,8 +70,8 @@ const BROADWELL: RangeInclusive<u16> = 0x6f50..=0x6f53;
 /// The largest number of channels of a device: bits of the register ATTENTION.
 const MAX_CHANNELS: usize = 32;
 
-/// No transfers are posted while those in the slots have this many bytes or more. These take 1 ms at
-/// 2 GB/s.
+/// No transfers are posted while those in the slots have this many bytes or more. These take 1 ms
+/// at 2 GB/s.
 const IN_FLIGHT_BYTE_LIMIT: u64 = 2 << 20;
 
 /// The longest delay of interrupts in microseconds.
@@ -145,8 +145,8 @@ impl<'bound> IoatDevice<'bound> {
 ///
 /// # Invariants
 ///
-/// `channel` is less than [`regs::CHANNELS`], and the BAR is aligned to 8 bytes, so that all accesses
-/// to registers of the channel succeed.
+/// `channel` is less than [`regs::CHANNELS`], and the BAR is aligned to 8 bytes, so that all
+/// accesses to registers of the channel succeed.
 pub(crate) struct IoatChannel<'bound> {
     pdev: &'bound pci::Device<Bound>,
     bar: Arc<Bar<'bound>>,
@@ -164,8 +164,8 @@ impl<'bound> IoatChannel<'bound> {
     ///
     /// # Errors
     ///
-    /// [`ENODEV`] if the channel cannot be reset, or there is no memory for the descriptors. The log
-    /// has the reason.
+    /// [`ENODEV`] if the channel cannot be reset, or there is no memory for the descriptors. The
+    /// log has the reason.
     pub(super) fn new(device: &IoatDevice<'bound>, channel: usize) -> Result<Self> {
         let pdev = device.pdev;
         let ring = DescriptorRing::new(pdev.as_ref()).map_err(|e| {

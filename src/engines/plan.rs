@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The interface between the scheduler and the part of an engine that divides requests into transfers.
+//! The interface between the scheduler and the part of an engine that divides requests into
+//! transfers.
 //!
 //! No hardware and no bindings: also compiled and tested on the host.
 

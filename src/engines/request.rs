@@ -29,8 +29,8 @@ pub(crate) trait Backing {
     fn ended(&mut self);
 
     /// Drops the request's reference, after [`ended`](Self::ended). May be called in interrupt
-    /// handlers: a last reference is not dropped but appended to `deferred`, which the caller drops in
-    /// process context.
+    /// handlers: a last reference is not dropped but appended to `deferred`, which the caller drops
+    /// in process context.
     fn release(&mut self, deferred: &mut Fifo<Self::Deferred>);
 }
 

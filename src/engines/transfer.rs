@@ -18,8 +18,8 @@ pub(crate) struct DeviceRange {
 }
 
 impl DeviceRange {
-    /// The `length` bytes at `offset` of the `memory` bytes that a device has; [`EINVAL`] where there
-    /// are no such bytes.
+    /// The `length` bytes at `offset` of the `memory` bytes that a device has; [`EINVAL`] where
+    /// there are no such bytes.
     pub(crate) fn new(offset: u64, length: u64, memory: u64) -> Result<Self> {
         match offset.checked_add(length) {
             // INVARIANT: just checked.
@@ -28,8 +28,8 @@ impl DeviceRange {
         }
     }
 
-    /// The first `length` bytes of the `memory` bytes that a device has; at most all. [`None`] for no
-    /// bytes.
+    /// The first `length` bytes of the `memory` bytes that a device has; at most all. [`None`] for
+    /// no bytes.
     pub(crate) const fn first(length: u64, memory: u64) -> Option<Self> {
         let length = if length < memory { length } else { memory };
         if length == 0 {
@@ -74,8 +74,8 @@ pub(crate) enum Direction {
 
 /// A transfer between a buffer and the device memory.
 ///
-/// The bytes at `address` must be mapped for this device. This is guaranteed by the type that returns
-/// bus addresses, [`Backing`](crate::engines::request::Backing).
+/// The bytes at `address` must be mapped for this device. This is guaranteed by the type that
+/// returns bus addresses, [`Backing`](crate::engines::request::Backing).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DeviceTransfer {
     pub(crate) direction: Direction,

@@ -133,8 +133,9 @@ impl Context {
         self.retry(|| Buffer::new(self.device.pool(), &self.quota, size, handle))
     }
 
-    /// Creates a buffer. If there is no memory for it, frees the buffers that requests were the last
-    /// to refer to, and retries once if buffers were freed meanwhile, here or by a kernel thread.
+    /// Creates a buffer. If there is no memory for it, frees the buffers that requests were the
+    /// last to refer to, and retries once if buffers were freed meanwhile, here or by a kernel
+    /// thread.
     fn retry(&self, new: impl Fn() -> Result<Arc<Buffer>>) -> Result<Arc<Buffer>> {
         let pool = self.device.pool();
         let freed = pool.freed();
@@ -226,8 +227,8 @@ impl Context {
     }
 
     /// Creates the spans of a request that copies within one buffer, which counts one request: the
-    /// span that it reads, and the one that it writes. The handle is looked up once, because another
-    /// thread may free it, and allocate another buffer with it.
+    /// span that it reads, and the one that it writes. The handle is looked up once, because
+    /// another thread may free it, and allocate another buffer with it.
     ///
     /// # Errors
     ///

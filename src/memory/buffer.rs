@@ -176,8 +176,8 @@ impl Buffer {
         self.origin == Origin::Allocated
     }
 
-    /// Returns the dma-buf of the buffer, which other drivers can import. Creates it with this access
-    /// mode if there is none. It holds a reference to the buffer.
+    /// Returns the dma-buf of the buffer, which other drivers can import. Creates it with this
+    /// access mode if there is none. It holds a reference to the buffer.
     ///
     /// # Errors
     ///

@@ -96,7 +96,8 @@ pub(crate) struct Pool {
     freed: Atomic<usize>,
     /// Limits the messages about refused charges.
     refused: Ratelimit,
-    /// Limits the messages about memory that could not be allocated, registered, imported or exported.
+    /// Limits the messages about memory that could not be allocated, registered, imported or
+    /// exported.
     no_memory: Ratelimit,
 }
 

@@ -2,9 +2,9 @@
 
 //! CANCEL: a scan of the requests of a lane, in steps between which the queue's lock is dropped.
 //!
-//! The engine continues between two steps: it can take requests that are not scanned yet, and return
-//! requests to the lane. At the end of the scan, one of which transfers are still to be issued is
-//! cancelled if the engine allows it, and those that were returned are scanned, too.
+//! The engine continues between two steps: it can take requests that are not scanned yet, and
+//! return requests to the lane. At the end of the scan, one of which transfers are still to be
+//! issued is cancelled if the engine allows it, and those that were returned are scanned, too.
 //!
 //! No hardware and no bindings: also compiled and tested on the host.
 
@@ -33,8 +33,8 @@ use crate::kernel_ext::collections::fifo::Fifo;
 use kernel::prelude::*;
 
 impl<T: QueueTypes> Lane<T> {
-    /// Begins a scan of the requests that wait now. `is_in_flight`: the engine has one of those to cancel.
-    /// `cancels_in_flight`: those of which bytes are complete can be cancelled.
+    /// Begins a scan of the requests that wait now. `is_in_flight`: the engine has one of those to
+    /// cancel. `cancels_in_flight`: those of which bytes are complete can be cancelled.
     fn cancel(
         &mut self,
         cookie: Option<u64>,
@@ -65,9 +65,9 @@ impl<T: QueueTypes> Lane<T> {
         core::mem::swap(&mut self.scanned, &mut self.waiting);
     }
 
-    /// Continues a scan, for up to [`STEP`](Self::STEP) requests, and stops after one with a waiter,
-    /// which is returned to be woken. Returns whether there may be more. A lane has one scan at a
-    /// time.
+    /// Continues a scan, for up to [`STEP`](Self::STEP) requests, and stops after one with a
+    /// waiter, which is returned to be woken. Returns whether there may be more. A lane has one
+    /// scan at a time.
     pub(super) fn cancel_step(
         &mut self,
         scan: &mut CancelScan,
@@ -116,8 +116,8 @@ impl<T: QueueTypes> Lane<T> {
         }
     }
 
-    /// Ends a scan of which no requests are left, unless the engine has returned requests: these are
-    /// to be scanned, too. Returns whether there are any.
+    /// Ends a scan of which no requests are left, unless the engine has returned requests: these
+    /// are to be scanned, too. Returns whether there are any.
     pub(super) fn end_scan(&mut self, scan: &mut CancelScan) -> bool {
         let Some(mut own) = self.scan.take() else {
             return false;
@@ -154,10 +154,11 @@ impl<T: QueueTypes> Queue<T> {
         Some(scan)
     }
 
-    /// Cancels the request of a lane of which transfers are still to be issued, if it has this cookie,
-    /// and is not that of a command that has begun. There is at most one, because the requests of a
-    /// lane are executed in order. Returns whether the engine has transfers of it: it is completed
-    /// when these have ended. Otherwise it waits in its lane again, where the scan cancels it.
+    /// Cancels the request of a lane of which transfers are still to be issued, if it has this
+    /// cookie, and is not that of a command that has begun. There is at most one, because the
+    /// requests of a lane are executed in order. Returns whether the engine has transfers of it: it
+    /// is completed when these have ended. Otherwise it waits in its lane again, where the scan
+    /// cancels it.
     fn cancel_in_flight(&mut self, lane: LaneId, cookie: Option<u64>) -> bool {
         let wanted = |active: &Active<T>| {
             active.matches(lane, cookie)

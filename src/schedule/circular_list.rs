@@ -42,8 +42,8 @@ impl CircularList {
         self.next
     }
 
-    /// Puts a value that is in no list in front of `before`, if that is in this list, or else as the
-    /// last one.
+    /// Puts a value that is in no list in front of `before`, if that is in this list, or else as
+    /// the last one.
     pub(super) fn join<V: Linked>(
         &mut self,
         slab: &mut IdMap<V>,

@@ -9,12 +9,12 @@
 
 use kernel::prelude::*;
 
-/// The number of requests that a lane accepts before completions must be collected, and of entries of
-/// its ring: `RDMA_QUEUE_DEPTH`.
+/// The number of requests that a lane accepts before completions must be collected, and of entries
+/// of its ring: `RDMA_QUEUE_DEPTH`.
 pub(crate) const LANE_DEPTH: usize = 1024;
 
-/// The first head and tail. They wrap around soon, so that a program that does not handle this fails
-/// in its first tests, as with the kernel's `INITIAL_JIFFIES`.
+/// The first head and tail. They wrap around soon, so that a program that does not handle this
+/// fails in its first tests, as with the kernel's `INITIAL_JIFFIES`.
 // CAST: a small number.
 pub(crate) const RING_START: u32 = (4 * LANE_DEPTH as u32).wrapping_neg();
 

@@ -107,9 +107,8 @@ pub(super) struct Posted {
 /// # Invariants
 ///
 /// `used` slots are in use, from `oldest` on, modulo their number, and `moves` is the sum of their
-/// sizes. `active` has one entry more than
-/// there are slots: each request uses a slot, except the one that is being divided. `vacant` begins a
-/// chain of the vacant entries.
+/// sizes. `active` has one entry more than there are slots: each request uses a slot, except the
+/// one that is being divided. `vacant` begins a chain of the vacant entries.
 pub(crate) struct Flight<T: QueueTypes> {
     active: KVec<Active<T>>,
     slots: KVec<Option<Posted>>,

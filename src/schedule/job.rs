@@ -51,7 +51,8 @@ pub(crate) enum Change {
     Closed,
 }
 
-/// The owner of a lane. Its functions are called under the queue's lock, also in interrupt handlers.
+/// The owner of a lane. Its functions are called under the queue's lock, also in interrupt
+/// handlers.
 pub(crate) trait LaneOwner<T: QueueTypes> {
     /// What is delivered after the lock is dropped.
     type Notice;
@@ -167,8 +168,8 @@ impl<T: QueueTypes> Job<T> {
         self.submitted_at = 0;
     }
 
-    /// Fills a blank job with a request that is submitted at the time `now`, in nanoseconds, and may be
-    /// linked to the one before it.
+    /// Fills a blank job with a request that is submitted at the time `now`, in nanoseconds, and
+    /// may be linked to the one before it.
     pub(crate) fn fill(&mut self, request: T::Request, cookie: u64, linked: bool, now: u64) {
         self.request = Some(request);
         self.cookie = cookie;
@@ -176,7 +177,8 @@ impl<T: QueueTypes> Job<T> {
         self.submitted_at = now;
     }
 
-    /// Fills a blank job with a request that `waiter` waits for, from the time `now` in nanoseconds.
+    /// Fills a blank job with a request that `waiter` waits for, from the time `now` in
+    /// nanoseconds.
     pub(crate) fn fill_waited(
         &mut self,
         request: T::Request,

@@ -47,8 +47,9 @@ pub(super) enum RunState {
 
 /// The requests of one context.
 pub(crate) struct Lane<T: QueueTypes> {
-    /// `scanned` and `waiting` together are the requests that wait, in this order. A scan for requests to
-    /// cancel takes requests from `waiting`, and moves those that are not cancelled to `scanned`.
+    /// `scanned` and `waiting` together are the requests that wait, in this order. A scan for
+    /// requests to cancel takes requests from `waiting`, and moves those that are not cancelled to
+    /// `scanned`.
     pub(super) scanned: Fifo<Job<T>>,
     pub(super) waiting: Fifo<Job<T>>,
     completed: Fifo<Job<T>>,
@@ -169,13 +170,14 @@ impl<T: QueueTypes> Lane<T> {
         Ok(())
     }
 
-    /// The number of completions to [collect](Self::collect); [`None`] if they are written to a ring.
+    /// The number of completions to [collect](Self::collect); [`None`] if they are written to a
+    /// ring.
     pub(super) fn collectable(&self) -> Option<usize> {
         self.ring.is_none().then_some(self.completed.len())
     }
 
-    /// Frees the room of the completions that the program has collected from the ring. Returns whether
-    /// the lane was full and has room now.
+    /// Frees the room of the completions that the program has collected from the ring. Returns
+    /// whether the lane was full and has room now.
     pub(super) fn free_collected(&mut self) -> bool {
         let freed = self.ring.as_mut().map_or(0, CompletionRing::free_collected);
         self.free_room(freed)
@@ -364,8 +366,8 @@ impl<T: QueueTypes> Lane<T> {
         job
     }
 
-    /// Completes a request: writes it to the ring or appends it to the completions, and releases its
-    /// memory; or answers its waiter, which is returned to be woken.
+    /// Completes a request: writes it to the ring or appends it to the completions, and releases
+    /// its memory; or answers its waiter, which is returned to be woken.
     // Inlined into the loops that complete many requests.
     #[inline(always)]
     #[must_use]

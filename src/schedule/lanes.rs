@@ -220,8 +220,8 @@ impl<T: QueueTypes> Lanes<T> {
         }
     }
 
-    /// Takes the next request of the lane whose turn it is. The next turn is that of another user, and
-    /// this user's next turn that of another lane, if there are any. The lane is
+    /// Takes the next request of the lane whose turn it is. The next turn is that of another user,
+    /// and this user's next turn that of another lane, if there are any. The lane is
     /// [requeued](Self::requeue) at the end of its turn.
     pub(super) fn take_next(&mut self) -> Option<(LaneId, Next<T>)> {
         loop {
@@ -268,8 +268,9 @@ impl<T: QueueTypes> Lanes<T> {
             }
         }
         let waiter = at.complete(job, deferred);
-        // If this has failed all of them, the lane stays in its list, and keeps its position. After a
-        // request with a waiter, the lane gets no notice: the caller of `Queue::fail_links` fails them.
+        // If this has failed all of them, the lane stays in its list, and keeps its position. After
+        // a request with a waiter, the lane gets no notice: the caller of `Queue::fail_links` fails
+        // them.
         let links = if failed && waiter.is_none() {
             at.fail_links(deferred)
         } else {
@@ -310,7 +311,8 @@ impl<T: QueueTypes> Lanes<T> {
         self.failing.next().map(LaneId)
     }
 
-    /// Fails up to [`Lane::STEP`] requests that are linked to a failed one, and returns their number.
+    /// Fails up to [`Lane::STEP`] requests that are linked to a failed one, and returns their
+    /// number.
     pub(super) fn fail_links(&mut self, lane: LaneId, deferred: &mut Fifo<DeferredOf<T>>) -> usize {
         let Some(at) = self.get_mut(lane) else {
             return 0;
@@ -320,9 +322,9 @@ impl<T: QueueTypes> Lanes<T> {
         failed
     }
 
-    /// Fails some of the requests that wait in the lane at the cursor with `error`. The cursor moves on
-    /// when none are left. Returns the lane, if there is one, the number of requests that failed, and a
-    /// waiter to be woken.
+    /// Fails some of the requests that wait in the lane at the cursor with `error`. The cursor
+    /// moves on when none are left. Returns the lane, if there is one, the number of requests that
+    /// failed, and a waiter to be woken.
     pub(super) fn fail_batch(
         &mut self,
         cursor: &mut LaneCursor,
@@ -349,8 +351,8 @@ impl<T: QueueTypes> Lanes<T> {
         cursor.number >= self.lanes.end()
     }
 
-    /// Adds the number of requests that wait in up to [`Lane::STEP`] lanes to `waiting`; returns whether
-    /// there are more lanes.
+    /// Adds the number of requests that wait in up to [`Lane::STEP`] lanes to `waiting`; returns
+    /// whether there are more lanes.
     pub(super) fn count_some(&self, cursor: &mut LaneCursor, waiting: &mut usize) -> bool {
         let end = self.lanes.end().min(cursor.number + Lane::<T>::STEP);
         *waiting += (cursor.number..end)
@@ -361,8 +363,8 @@ impl<T: QueueTypes> Lanes<T> {
     }
 
     /// Continues a scan for requests to cancel. Returns whether there may be more; the number of
-    /// requests that are completed, which includes those linked to one that had failed before; and a
-    /// waiter to be woken.
+    /// requests that are completed, which includes those linked to one that had failed before; and
+    /// a waiter to be woken.
     pub(super) fn cancel_step(
         &mut self,
         lane: LaneId,
@@ -375,7 +377,8 @@ impl<T: QueueTypes> Lanes<T> {
         let before = at.waiting();
         let (more, waiter) = at.cancel_step(scan, deferred);
         let completed = before - at.waiting();
-        // Between two steps, the lane keeps its position, even if its first request cannot be taken.
+        // Between two steps, the lane keeps its position, even if its first request cannot be
+        // taken.
         if more && !self.has_turns(lane) {
             self.requeue(lane, None);
         }
@@ -415,9 +418,9 @@ impl<T: QueueTypes> Lanes<T> {
         }
     }
 
-    /// Moves a lane to the end of its list. If the engine executes requests of the lane `served`, that
-    /// one was rotated to the end for its turn; the other lane is put before it, so that it does not
-    /// wait for one more turn of it. The same applies to the user of the lane.
+    /// Moves a lane to the end of its list. If the engine executes requests of the lane `served`,
+    /// that one was rotated to the end for its turn; the other lane is put before it, so that it
+    /// does not wait for one more turn of it. The same applies to the user of the lane.
     fn move_to(&mut self, lane: LaneId, state: RunState, served: Option<LaneId>) {
         let Some(entry) = self.lanes.get_mut(lane.0) else {
             return;

@@ -3,22 +3,23 @@
 //! The queue of one engine: requests, lanes, completions.
 //!
 //! Each context has a *lane*: its requests, first in, first out. Turns go round the users who have
-//! requests, and within a user round the user's lanes (`lanes.rs`). In a turn, a lane's requests are
-//! divided into transfers up to a quantum of cost (`turns.rs`). Transfers are in the slots of the
-//! engine until they end (`flight.rs`).
+//! requests, and within a user round the user's lanes (`lanes.rs`). In a turn, a lane's requests
+//! are divided into transfers up to a quantum of cost (`turns.rs`). Transfers are in the slots of
+//! the engine until they end (`flight.rs`).
 //!
-//! A [`Job`] is owned by one place at a time: its lane while it waits, [`Flight`] while the engine has
-//! transfers of it, then the lane's list of completions, or the thread that waits for it. A completion
-//! holds no memory. Jobs without an owner, and memory that a completed request was the last to hold, go
-//! to [`Deferred`], and are freed in process context.
+//! A [`Job`] is owned by one place at a time: its lane while it waits, [`Flight`] while the engine
+//! has transfers of it, then the lane's list of completions, or the thread that waits for it. A
+//! completion holds no memory. Jobs without an owner, and memory that a completed request was the
+//! last to hold, go to [`Deferred`], and are freed in process context.
 //!
 //! A function that is called under the queue's lock is one step: it allocates and frees nothing,
 //! handles at most [`Lane::STEP`] requests, and returns at most one [`Notice`], which is delivered
-//! after the lock is dropped. The interrupt handler runs such steps. These functions take longer, and
-//! it does not run them: an [abandoned wait](Queue::abandon_wait) searches its lane, with as many
-//! requests as it accepts and threads wait in it; [growing](Queue::grow) moves all lanes; recovery,
-//! [cancelling](Queue::cancel) and [removing a lane](Queue::remove_lane) search the slots. A transfer
-//! that fails returns the requests of all slots to their lanes, also in the interrupt handler.
+//! after the lock is dropped. The interrupt handler runs such steps. These functions take longer,
+//! and it does not run them: an [abandoned wait](Queue::abandon_wait) searches its lane, with as
+//! many requests as it accepts and threads wait in it; [growing](Queue::grow) moves all lanes;
+//! recovery, [cancelling](Queue::cancel) and [removing a lane](Queue::remove_lane) search the
+//! slots. A transfer that fails returns the requests of all slots to their lanes, also in the
+//! interrupt handler.
 //!
 //! The functions of [`Queue`] are in four files: those for lanes here; those for the engine, which
 //! begin and end transfers, in `turns.rs`; those that cancel requests in `cancel.rs`; those for
@@ -254,13 +255,13 @@ impl<T: QueueTypes> Queue<T> {
         }
     }
 
-    /// Writes the completions of a lane to a ring in `memory`, which is [new](super::RING_START), from
-    /// now on.
+    /// Writes the completions of a lane to a ring in `memory`, which is [new](super::RING_START),
+    /// from now on.
     ///
     /// # Errors
     ///
-    /// `EEXIST` if the lane has a ring; `EBUSY` if it has requests or completions; `ENODEV` if there
-    /// is no such lane. The memory is returned, to be freed in process context.
+    /// `EEXIST` if the lane has a ring; `EBUSY` if it has requests or completions; `ENODEV` if
+    /// there is no such lane. The memory is returned, to be freed in process context.
     pub(crate) fn set_ring(
         &mut self,
         lane: LaneId,
@@ -272,13 +273,14 @@ impl<T: QueueTypes> Queue<T> {
         }
     }
 
-    /// The number of completions to [collect](Self::collect); [`None`] if they are written to a ring.
+    /// The number of completions to [collect](Self::collect); [`None`] if they are written to a
+    /// ring.
     pub(crate) fn collectable(&self, lane: LaneId) -> Option<usize> {
         self.lanes.get(lane).map_or(Some(0), Lane::collectable)
     }
 
-    /// Frees the room of the completions that the program has collected from the ring of the lane, if
-    /// it has one.
+    /// Frees the room of the completions that the program has collected from the ring of the lane,
+    /// if it has one.
     pub(crate) fn free_collected(&mut self, lane: LaneId) -> Option<Notice<T>> {
         let made_room = self.lanes.get_mut(lane)?.free_collected();
         made_room.then(|| self.notice(lane, Change::Room)).flatten()
@@ -299,8 +301,8 @@ impl<T: QueueTypes> Queue<T> {
         }
     }
 
-    /// Whether one [notice](Self::notice_of) suffices for `recipient` and for that of the end of the
-    /// oldest transfer: both are the same lane.
+    /// Whether one [notice](Self::notice_of) suffices for `recipient` and for that of the end of
+    /// the oldest transfer: both are the same lane.
     pub(crate) fn shares_notice_with_next(&self, recipient: &Recipient<T>) -> bool {
         match recipient {
             Recipient::None => !self.flight.is_idle(),
@@ -309,7 +311,8 @@ impl<T: QueueTypes> Queue<T> {
         }
     }
 
-    /// Makes the notice of a change; [`None`] if the lane was removed, because then no thread waits.
+    /// Makes the notice of a change; [`None`] if the lane was removed, because then no thread
+    /// waits.
     pub(super) fn notice(&self, lane: LaneId, change: Change) -> Option<Notice<T>> {
         // No more completions will come: also threads that wait for more than there are must wake.
         let change = if self.closed.is_some() {
@@ -324,8 +327,8 @@ impl<T: QueueTypes> Queue<T> {
     ///
     /// # Errors
     ///
-    /// `EIO` if an earlier request is overdue, or the reason for which the queue is closed. The list
-    /// is left as it is, to be dropped in process context.
+    /// `EIO` if an earlier request is overdue, or the reason for which the queue is closed. The
+    /// list is left as it is, to be dropped in process context.
     pub(crate) fn submit(&mut self, lane: LaneId, jobs: &mut Fifo<Job<T>>) -> Result {
         let count = jobs.len();
         self.push_last(lane, jobs, count)

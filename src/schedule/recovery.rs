@@ -33,8 +33,8 @@ impl<T: QueueTypes> Queue<T> {
     pub(super) fn abandon(&mut self, tag: Tag) -> Option<Entry<Job<T>>> {
         self.stop_turn(tag);
         let active = self.flight.get_mut(tag)?;
-        // This frees nothing: the system call or the command that waits has a reference of its own, and
-        // keeps the file open, so that its lane is not removed before.
+        // This frees nothing: the system call or the command that waits has a reference of its own,
+        // and keeps the file open, so that its lane is not removed before.
         drop(active.job.as_mut().and_then(|job| job.waiter.take()));
         let (lane, slots) = (active.lane.take(), active.slots);
         if let Some(lane) = lane {
@@ -117,9 +117,9 @@ impl<T: QueueTypes> Queue<T> {
         self.stuck
     }
 
-    /// Accepts no more requests. The caller [fails](Self::fail_batch) those that wait. Transfers that
-    /// the engine has can still [end](Self::finish); until then, the engine may access their memory, so
-    /// that their waiters wait, too.
+    /// Accepts no more requests. The caller [fails](Self::fail_batch) those that wait. Transfers
+    /// that the engine has can still [end](Self::finish); until then, the engine may access their
+    /// memory, so that their waiters wait, too.
     pub(crate) fn close(&mut self, error: Error) {
         self.closed = Some(error);
         self.return_turn();
@@ -130,8 +130,8 @@ impl<T: QueueTypes> Queue<T> {
         self.closed.is_some()
     }
 
-    /// Answers one of the waiters whose requests the engine has, if the queue is closed. For requests
-    /// that are never aborted, although the engine may not end them.
+    /// Answers one of the waiters whose requests the engine has, if the queue is closed. For
+    /// requests that are never aborted, although the engine may not end them.
     pub(crate) fn fail_waiter_in_flight(&mut self) -> Step<T> {
         let waiter = self.abandon_waiter_in_flight();
         Step {
@@ -155,8 +155,8 @@ impl<T: QueueTypes> Queue<T> {
         Some(waiter)
     }
 
-    /// Takes one of the requests that the engine has had, for [`fail_taken`](Self::fail_taken). For teardown: no
-    /// transfer is started or ends after this.
+    /// Takes one of the requests that the engine has had, for [`fail_taken`](Self::fail_taken). For
+    /// teardown: no transfer is started or ends after this.
     pub(crate) fn take_active(&mut self) -> Option<Taken<T>> {
         self.turn = None;
         while self.flight.unpost().is_some() {}
@@ -191,15 +191,15 @@ impl<T: QueueTypes> Queue<T> {
         self.paused = false;
     }
 
-    /// Issues all transfers again that the engine has not ended. It was reset: none of them is executed
-    /// any more.
+    /// Issues all transfers again that the engine has not ended. It was reset: none of them is
+    /// executed any more.
     pub(crate) fn issue_again(&mut self) {
         self.restart_others(None);
         self.stuck = false;
     }
 
-    /// Records that the effects of earlier transfers on the device are lost. A piece that has not ended
-    /// is issued again. The engine must have no transfer that can still succeed.
+    /// Records that the effects of earlier transfers on the device are lost. A piece that has not
+    /// ended is issued again. The engine must have no transfer that can still succeed.
     pub(crate) fn invalidate(&mut self) {
         if let Some(plan) = &mut self.plan {
             plan.invalidate();

@@ -56,8 +56,8 @@ impl Counters {
     }
 }
 
-/// A histogram of durations. Bucket `n` counts durations from `2^n` to less than `2^(n+1)` nanoseconds;
-/// bucket 0 also counts 0.
+/// A histogram of durations. Bucket `n` counts durations from `2^n` to less than `2^(n+1)`
+/// nanoseconds; bucket 0 also counts 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Histogram {
     buckets: [u64; Self::BUCKETS],

@@ -88,8 +88,8 @@ impl<T: QueueTypes> Queue<T> {
             Some(turn) if continues => turn.quantum = quantum,
             _ => self.end_turn_after(turn, is_last),
         }
-        // One interrupt for a batch: at the end of the last request that its turn contains. A thread
-        // that waits for one request is not made to wait for the others.
+        // One interrupt for a batch: at the end of the last request that its turn contains. A
+        // thread that waits for one request is not made to wait for the others.
         let interrupt = is_last && (is_thread || self.turn.is_none());
         Some(Issue {
             slot,
@@ -146,8 +146,8 @@ impl<T: QueueTypes> Queue<T> {
     }
 
     /// Handles the end of the oldest transfer at the time `now`, in nanoseconds. The transfer has
-    /// moved all of its bytes if `transferred` is `Ok`. After an error, the engine executes none of the
-    /// later transfers; they are issued again.
+    /// moved all of its bytes if `transferred` is `Ok`. After an error, the engine executes none of
+    /// the later transfers; they are issued again.
     pub(crate) fn finish(&mut self, transferred: Result, now: u64) -> Recipient<T> {
         let Some(posted) = self.flight.reap() else {
             return Recipient::None;

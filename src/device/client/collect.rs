@@ -66,8 +66,8 @@ impl Client {
     }
 
     /// Sleeps until `min` requests may be completed. Returns the event that has ended the sleep
-    /// early. `for_ring`: the completions are written to a ring. Otherwise the thread does not sleep
-    /// if there is a ring: it would not be woken.
+    /// early. `for_ring`: the completions are written to a ring. Otherwise the thread does not
+    /// sleep if there is a ring: it would not be woken.
     #[inline]
     pub(super) fn sleep(&self, min: usize, until: Option<u64>, for_ring: bool) -> WaitEnd {
         let state = self.engine_queue.state.lock();

@@ -107,8 +107,8 @@ impl Client {
         blank
     }
 
-    /// Sleeps until `min` completions are in the ring, or as [`collect`](Self::collect). Returns the
-    /// number of completions in the ring.
+    /// Sleeps until `min` completions are in the ring, or as [`collect`](Self::collect). Returns
+    /// the number of completions in the ring.
     ///
     /// # Errors
     ///

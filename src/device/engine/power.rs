@@ -29,8 +29,8 @@ use kernel::{
 const POLL: Delta = Delta::from_millis(1);
 
 impl WithWork<BoundEngine<'_>> {
-    /// Sleeps until the transfers of the engine have ended, for at most `timeout_ms` milliseconds, and
-    /// completes their requests. The queue must be paused or closed.
+    /// Sleeps until the transfers of the engine have ended, for at most `timeout_ms` milliseconds,
+    /// and completes their requests. The queue must be paused or closed.
     ///
     /// # Errors
     ///
@@ -68,8 +68,8 @@ impl WithWork<BoundEngine<'_>> {
         }
     }
 
-    /// Handles the ends of the transfers of an idle engine, and checks Bus Master. Restarts the engine
-    /// after each one that has failed.
+    /// Handles the ends of the transfers of an idle engine, and checks Bus Master. Restarts the
+    /// engine after each one that has failed.
     fn reap_idle(&self) {
         loop {
             let mut state = self.engine_queue.state.lock();
@@ -191,8 +191,8 @@ impl WithWork<BoundEngine<'_>> {
             .inspect_err(|_| dev_err!(self.dev, "cannot resume: the engine does not stop\n"))
     }
 
-    /// Resumes the queue of an engine that was [restarted](Self::restart_to_resume). If `memory_kept` is
-    /// false, the device memory has lost its contents.
+    /// Resumes the queue of an engine that was [restarted](Self::restart_to_resume). If
+    /// `memory_kept` is false, the device memory has lost its contents.
     pub(in crate::device) fn resume(&self, memory_kept: bool) {
         let mut state = self.engine_queue.state.lock();
         state.stopped = false;
@@ -229,7 +229,8 @@ impl WithWork<BoundEngine<'_>> {
         self.queue_now();
     }
 
-    /// Answers the waiters of transfers that do not end before the shutdown. Bus Master must be off.
+    /// Answers the waiters of transfers that do not end before the shutdown. Bus Master must be
+    /// off.
     pub(in crate::device) fn end_shutdown(&self) {
         self.engine_queue.fail_waiters_in_flight();
     }

@@ -130,8 +130,8 @@ impl WithWork<BoundEngine<'_>> {
         let now = clock::now();
         while let Some(transferred) = self.oldest_outcome(state, &progress) {
             if let Err(error) = transferred {
-                // The engine executes none of the next ones. If it was not restarted, which makes the
-                // queue stuck, the watchdog checks them.
+                // The engine executes none of the next ones. If it was not restarted, which makes
+                // the queue stuck, the watchdog checks them.
                 if !state.queue.is_stuck() {
                     self.fail_oldest(state, Failure::reported(error));
                 }

@@ -2,9 +2,9 @@
 
 //! Restarts an engine after a failed transfer.
 //!
-//! An engine takes up to 300 ms to stop. The thread that finds a failure therefore only records it in
-//! the queue's state, and the work item restarts the engine without the queue's lock. Until then, no
-//! transfer is posted, and no end is handled.
+//! An engine takes up to 300 ms to stop. The thread that finds a failure therefore only records it
+//! in the queue's state, and the work item restarts the engine without the queue's lock. Until
+//! then, no transfer is posted, and no end is handled.
 
 use super::BoundEngine;
 use crate::{
@@ -30,8 +30,8 @@ use crate::{
 };
 
 impl WithWork<BoundEngine<'_>> {
-    /// Records that the oldest transfer has failed. The work item restarts the engine, and completes
-    /// its request.
+    /// Records that the oldest transfer has failed. The work item restarts the engine, and
+    /// completes its request.
     pub(super) fn fail_oldest(&self, state: &mut QueueState, failure: Failure) {
         state.failure = Some(failure);
         self.queue_now();
@@ -75,8 +75,9 @@ impl WithWork<BoundEngine<'_>> {
         self.queue_now();
     }
 
-    /// Suspends the engine, and completes the requests of the transfers that have ended before: they
-    /// must not be executed again. Returns whether the oldest one, which was late, is one of them.
+    /// Suspends the engine, and completes the requests of the transfers that have ended before:
+    /// they must not be executed again. Returns whether the oldest one, which was late, is one of
+    /// them.
     fn suspend(&self) -> bool {
         self.hardware.suspend();
         let mut has_ended = false;

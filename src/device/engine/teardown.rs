@@ -36,8 +36,8 @@ impl WithWork<BoundEngine<'_>> {
         self.queue_now();
     }
 
-    /// Closes the queue, before the device is unbound. The gate must be closed, and no thread may be
-    /// inside.
+    /// Closes the queue, before the device is unbound. The gate must be closed, and no thread may
+    /// be inside.
     pub(in crate::device) fn close(&self) {
         self.engine_queue.close(ENODEV);
     }

@@ -58,8 +58,8 @@ impl WithWork<BoundEngine<'_>> {
     /// Arms the timer for a transfer that begins at the time `now`: the check is between `late_ms`
     /// and twice that time later. A timer that is armed for `late_ms` later or more is not moved,
     /// because moving it for each transfer costs more than the rest of the queue's work. Nor is it
-    /// moved while the engine has earlier transfers, which the check is for; it then checks the next
-    /// ones.
+    /// moved while the engine has earlier transfers, which the check is for; it then checks the
+    /// next ones.
     pub(super) fn watch(&self, state: &mut QueueState, was_idle: bool, now: u64) {
         let late = now + u64::from(self.info.late_ms) * clock::NSEC_PER_MSEC;
         if state.checked_at.is_none_or(|at| was_idle && at < late) {
@@ -191,8 +191,8 @@ impl WithWork<BoundEngine<'_>> {
         checked.fail = true;
     }
 
-    /// Fails the oldest transfer, which has failed or does not end. If the engine cannot be stopped,
-    /// all requests fail.
+    /// Fails the oldest transfer, which has failed or does not end. If the engine cannot be
+    /// stopped, all requests fail.
     fn fail_late(
         &self,
         state: &mut QueueState,

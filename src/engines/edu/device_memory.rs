@@ -2,9 +2,9 @@
 
 //! The owner of the bytes in the device memory, and when the memory must be scrubbed.
 //!
-//! The device memory is never cleared, not even by a reset of the machine, and all users of the node
-//! share it. It belongs to the user who wrote it last. It is scrubbed before another user can read
-//! any of it.
+//! The device memory is never cleared, not even by a reset of the machine, and all users of the
+//! node share it. It belongs to the user who wrote it last. It is scrubbed before another user can
+//! read any of it.
 //!
 //! No hardware and no bindings: also compiled and tested on the host.
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Divides requests into pieces: one transfer, or two for a copy through the device memory. A scrub of
-//! the device memory precedes a piece that would show another user's bytes.
+//! Divides requests into pieces: one transfer, or two for a copy through the device memory. A scrub
+//! of the device memory precedes a piece that would show another user's bytes.
 //!
 //! No hardware and no bindings: also compiled and tested on the host.
 
@@ -102,8 +102,8 @@ pub(crate) struct EduPlan {
 }
 
 impl EduPlan {
-    /// Creates the plan of a device whose memory contains zeros. `zeros` is the bus address of memory of
-    /// the same size that also contains zeros.
+    /// Creates the plan of a device whose memory contains zeros. `zeros` is the bus address of
+    /// memory of the same size that also contains zeros.
     pub(crate) fn new(zeros: u64) -> Self {
         Self {
             contents: Contents::Zeros,
@@ -111,9 +111,9 @@ impl EduPlan {
         }
     }
 
-    /// Returns whether the device memory must be scrubbed before a piece, and records its contents after
-    /// the piece. Transfers are executed in the order in which they are cut, so that each later one finds
-    /// these contents.
+    /// Returns whether the device memory must be scrubbed before a piece, and records its contents
+    /// after the piece. Transfers are executed in the order in which they are cut, so that each
+    /// later one finds these contents.
     fn needs_scrub<B: Backing>(&mut self, request: &Request<B>, piece: Piece) -> bool {
         let (user, access) = (request.user(), piece.access());
         let scrub = self.contents.needs_scrub(user, access);
@@ -141,8 +141,8 @@ impl EduPlan {
         }
     }
 
-    /// Returns the last transfer of a piece. Its cost is the whole quantum, because each transfer takes
-    /// 100 ms, regardless of its length.
+    /// Returns the last transfer of a piece. Its cost is the whole quantum, because each transfer
+    /// takes 100 ms, regardless of its length.
     fn cut_last(transfer: DeviceTransfer) -> Cut<Transfer> {
         Cut {
             transfer: Transfer::Device(transfer),

@@ -16,8 +16,8 @@ const CHANNEL_SIZE: usize = 0x80;
 /// Size of the part of BAR 0 that the driver uses, in bytes: up to [`struct@VECTOR_PENDING`].
 pub(super) const BAR_SIZE: usize = 0x1808;
 
-/// The offset of the channels' errors in PCI configuration space, before version 3.3. Source: Linux,
-/// `drivers/dma/ioat/registers.h`, `IOAT_PCI_CHANERR_INT_OFFSET`.
+/// The offset of the channels' errors in PCI configuration space, before version 3.3. Source:
+/// Linux, `drivers/dma/ioat/registers.h`, `IOAT_PCI_CHANERR_INT_OFFSET`.
 pub(super) const CONFIG_CHANNEL_ERROR: usize = 0x180;
 
 /// Values of the field `state` of [`CHANNEL_STATUS`].

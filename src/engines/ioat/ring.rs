@@ -36,8 +36,8 @@ const DESCRIPTORS: usize = 2 * SLOTS;
 /// Size of a descriptor in bytes.
 const DESCRIPTOR_SIZE: usize = 64;
 
-/// Offset of the bus address of the next descriptor in a descriptor. The words before it are written
-/// for each transfer; those behind it are 0.
+/// Offset of the bus address of the next descriptor in a descriptor. The words before it are
+/// written for each transfer; those behind it are 0.
 const NEXT_OFFSET: usize = 24;
 
 /// Control field of a descriptor: raise an interrupt at its end.
@@ -132,8 +132,8 @@ impl<'bound> DescriptorRing<'bound> {
 
     /// Prepares the ring for a channel that was reset: overwrites the status that the channel has
     /// written, and continues after the descriptor in `status`, its register. A channel may still
-    /// report that one after the reset. Because the ring continues after it, it is not taken for the
-    /// end of a new transfer.
+    /// report that one after the reset. Because the ring continues after it, it is not taken for
+    /// the end of a new transfer.
     pub(super) fn reset(&self, status: regs::CHANNEL_STATUS) {
         self.completion.write_words(0, &[regs::state::ACTIVE]);
         if let Some(last) = self.last_completed(status) {
@@ -158,7 +158,8 @@ impl<'bound> DescriptorRing<'bound> {
         (number < DESCRIPTORS).then_some(number)
     }
 
-    /// Returns whether `status` shows that the oldest transfer, which is in this slot, was completed.
+    /// Returns whether `status` shows that the oldest transfer, which is in this slot, was
+    /// completed.
     ///
     /// The descriptor that was completed last must be one of those between that of the oldest
     /// transfer and the next one to be written.

@@ -121,8 +121,8 @@ impl<T: UserStruct> Argument<T> {
     }
 }
 
-/// Returns `value` if the flags and the reserved fields are valid. `known` are the valid flags of the
-/// call.
+/// Returns `value` if the flags and the reserved fields are valid. `known` are the valid flags of
+/// the call.
 ///
 /// # Errors
 ///

@@ -69,8 +69,8 @@ fn transfer(context: &Context, mode: Mode, command: NewCommand<'_, Context>) -> 
         .submit_command(operation, request.cookie, |state| command.queue(state))
 }
 
-/// Reads the structure of a command: from its address, or if that is 0, from the command area of the
-/// entry.
+/// Reads the structure of a command: from its address, or if that is 0, from the command area of
+/// the entry.
 ///
 /// # Errors
 ///

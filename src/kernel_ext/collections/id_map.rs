@@ -2,8 +2,8 @@
 
 //! A slab: maps small, reusable numbers to values.
 //!
-//! All operations are O(1) except [`IdMap::grow`]. Memory is allocated separately from insertion, so
-//! that a slab that a spinlock protects is given memory that was allocated outside of the lock.
+//! All operations are O(1) except [`IdMap::grow`]. Memory is allocated separately from insertion,
+//! so that a slab that a spinlock protects is given memory that was allocated outside of the lock.
 //!
 //! This file uses no bindings; it is also compiled and tested on the host.
 
@@ -31,7 +31,8 @@ impl<T> IdMapGrowth<T> {
 ///
 /// # Invariants
 ///
-/// `vacant` is the head of a list of all vacant entries; `taken` is the number of the other entries.
+/// `vacant` is the head of a list of all vacant entries; `taken` is the number of the other
+/// entries.
 pub(crate) struct IdMap<T> {
     entries: KVVec<SlabEntry<T>>,
     vacant: Option<usize>,

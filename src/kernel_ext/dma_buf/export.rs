@@ -108,8 +108,8 @@ fn create<M: Exportable>(object: Arc<M>, access: u32) -> Result<DmaBuf> {
     })?;
     // SAFETY: The function has returned a reference to the new dma-buf.
     let dma_buf = unsafe { DmaBuf::from_raw(dma_buf) };
-    // SAFETY: No other thread uses the file yet, except to list it. The object of the dma-buf, which
-    // it holds until `release`, holds the address space.
+    // SAFETY: No other thread uses the file yet, except to list it. The object of the dma-buf,
+    // which it holds until `release`, holds the address space.
     unsafe {
         DmaBufOperations::<M>::object(dma_buf.as_ptr())
             .memory()
@@ -311,8 +311,8 @@ impl<M: Exportable> DmaBufOperations<M> {
 
     fn vmap_object(object: &M) -> Result<*mut c_void> {
         let memory = object.memory();
-        // Not charged to the memory cgroup: the kernel warns if `vmap` fails, and a user could lower
-        // the limit to cause that.
+        // Not charged to the memory cgroup: the kernel warns if `vmap` fails, and a user could
+        // lower the limit to cause that.
         let mut pages = pages(memory.layout(), memory.size(), GFP_KERNEL)?;
         // CAST: The number of pages of a buffer is limited.
         // SAFETY: The array has this number of pages. They are not freed before the access has

@@ -154,7 +154,8 @@ impl Exported {
         };
         dma_buf.locked(|| {
             // SAFETY: The dma-buf is valid. By the contract of `get_or_create`, it may have these
-            // operations. The core also reads the pointer without the lock, so it is written at once.
+            // operations. The core also reads the pointer without the lock, so it is written at
+            // once.
             unsafe { (&raw mut (*dma_buf.as_ptr()).ops).write_volatile(revoked) };
             // A driver may unmap the memory now, before its requests have ended.
             let was_mapped = self.has(DriverAccess::Revocable);

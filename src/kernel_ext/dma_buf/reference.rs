@@ -14,7 +14,8 @@ use kernel::{
 
 extern "C" {
     /// Returns a reference to the file of the dma-buf, or to another file that has its memory now;
-    /// null if it has been released. `dma_buf` is a `struct dma_buf *`, the result a `struct file *`.
+    /// null if it has been released. `dma_buf` is a `struct dma_buf *`, the result a `struct file
+    /// *`.
     fn rdma_helper_dma_buf_file(dma_buf: *mut c_void) -> *mut c_void;
 }
 
@@ -49,10 +50,9 @@ impl DmaBuf {
         // SAFETY: By the safety requirement.
         let file = unsafe { rdma_helper_dma_buf_file(dma_buf.as_ptr().cast()) };
         let file = NonNull::new(file.cast::<bindings::file>())?;
-        // `O_PATH` keeps the dma-buf, but not its file. If the file was freed, another file may have
-        // its memory, and this is a reference to that one.
-        // SAFETY: The reference keeps the file, whichever it is. If it is being opened, the pointer
-        // may be written concurrently.
+        // `O_PATH` keeps the dma-buf, but not its file. If the file was freed, another file may
+        // have its memory, and this is a reference to that one. SAFETY: The reference keeps the
+        // file, whichever it is. If it is being opened, the pointer may be written concurrently.
         let private = unsafe { (&raw const (*file.as_ptr()).private_data).read_volatile() };
         if private != dma_buf.as_ptr().cast() {
             // SAFETY: The reference was taken above, and is not used after this.

@@ -108,8 +108,8 @@ impl<'bound, D: NodeDriver> Attached<'bound, D> {
         let mut bound = KVec::with_capacity(engines.len(), GFP_KERNEL)?;
         for engine in engines {
             let (work_key, timer_key) = (static_lock_class!(), static_lock_class!());
-            // SAFETY: `Attached` owns the result. The driver core owns `Attached` and drops it before
-            // the device is unbound; this also drops the reference in the interrupt handler.
+            // SAFETY: `Attached` owns the result. The driver core owns `Attached` and drops it
+            // before the device is unbound; this also drops the reference in the interrupt handler.
             let engine = unsafe { WithWork::new(engine, work_key, timer_key) };
             bound.push(Arc::pin_init(engine, GFP_KERNEL)?, GFP_KERNEL)?;
         }

@@ -33,8 +33,8 @@ pub(in crate::kernel_ext) trait PowerCallbacks: pci::Driver {
     /// The system is being suspended, or a hibernation image is about to be created.
     fn suspend(data: Pin<&Self::Data<'_>>) -> Result;
 
-    /// The system was resumed. If `memory_kept` is false, the device may have lost the contents of its
-    /// memory.
+    /// The system was resumed. If `memory_kept` is false, the device may have lost the contents of
+    /// its memory.
     fn resume(data: Pin<&Self::Data<'_>>, memory_kept: bool) -> Result;
 
     /// The PCI core is about to reset the device, for example because a program has written to its

@@ -3,8 +3,8 @@
 //! A work item and a timer that are owned by the value that they work on.
 //!
 //! The crate's work items hold a reference to their value, and cannot be cancelled. Dropping a
-//! [`WithWork`] cancels its work, and waits for it if it is running. Thus the work can use data that
-//! exists only while the driver is bound.
+//! [`WithWork`] cancels its work, and waits for it if it is running. Thus the work can use data
+//! that exists only while the driver is bound.
 //!
 //! The timer is separate from the work, unlike in the kernel's `delayed_work`. If there is nothing
 //! to do when it expires, no thread is woken.
@@ -128,8 +128,8 @@ impl<T: Work> WithWork<T> {
         };
     }
 
-    /// Waits until an execution of the work that was queued before this call has finished. Must not be
-    /// called by the work.
+    /// Waits until an execution of the work that was queued before this call has finished. Must not
+    /// be called by the work.
     pub(crate) fn flush(&self) {
         // SAFETY: By the type invariant, `work` is initialised.
         unsafe { bindings::flush_work(self.work.get()) };

@@ -88,8 +88,8 @@ pub(crate) struct CoherentMemory<'bound> {
 // SAFETY: The DMA API and the page allocator accept the memory from any thread.
 unsafe impl Send for CoherentMemory<'_> {}
 // SAFETY: No references to the contents are made, which the device and userspace may change at any
-// time. Shared references access the contents by `rdma_helper_copy`, or as aligned words by volatile
-// accesses, which are as READ_ONCE and WRITE_ONCE; and they set `leaked`, which is atomic.
+// time. Shared references access the contents by `rdma_helper_copy`, or as aligned words by
+// volatile accesses, which are as READ_ONCE and WRITE_ONCE; and they set `leaked`, which is atomic.
 unsafe impl Sync for CoherentMemory<'_> {}
 
 impl<'bound> CoherentMemory<'bound> {
@@ -316,9 +316,9 @@ impl<'bound> CoherentMemory<'bound> {
     pub(crate) fn copy_to(&self, mut to: &mut [u8]) {
         for block in self.blocks() {
             let (part, rest) = to.split_at_mut(to.len().min(block.size));
-            // SAFETY: Both are valid for the length of `part`, which is at most `block.size`, and do
-            // not overlap, because `to` is exclusive. The device or userspace may write concurrently;
-            // any value of the bytes is valid.
+            // SAFETY: Both are valid for the length of `part`, which is at most `block.size`, and
+            // do not overlap, because `to` is exclusive. The device or userspace may write
+            // concurrently; any value of the bytes is valid.
             unsafe { rdma_helper_copy(part.as_mut_ptr(), block.cpu.as_ptr(), part.len()) };
             to = rest;
         }
@@ -328,9 +328,9 @@ impl<'bound> CoherentMemory<'bound> {
     pub(crate) fn copy_from(&self, mut from: &[u8]) {
         for block in self.blocks() {
             let (part, rest) = from.split_at(from.len().min(block.size));
-            // SAFETY: Both are valid for the length of `part`, which is at most `block.size`, and do
-            // not overlap. The device or userspace may read or write concurrently; any value of the
-            // bytes is valid.
+            // SAFETY: Both are valid for the length of `part`, which is at most `block.size`, and
+            // do not overlap. The device or userspace may read or write concurrently; any value of
+            // the bytes is valid.
             unsafe { rdma_helper_copy(block.cpu.as_ptr(), part.as_ptr(), part.len()) };
             from = rest;
         }

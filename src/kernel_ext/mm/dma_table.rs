@@ -69,8 +69,8 @@ impl DmaTable {
     ///
     /// # Safety
     ///
-    /// The pages must be valid, and `dev` must be a device for which memory can be mapped for DMA, as a
-    /// device that is bound to a driver is, until the table is dropped.
+    /// The pages must be valid, and `dev` must be a device for which memory can be mapped for DMA,
+    /// as a device that is bound to a driver is, until the table is dropped.
     pub(in crate::kernel_ext) unsafe fn map(
         dev: &Device,
         bytes: &Bytes<'_>,

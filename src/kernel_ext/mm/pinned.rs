@@ -138,8 +138,8 @@ impl PinnedPages {
         let pinned = match pinned {
             0 => return Err(EFAULT),
             ..0 => {
-                // The kernel does not pin memory of DAX files for long (EOPNOTSUPP), nor that of PCI
-                // devices (EREMOTEIO).
+                // The kernel does not pin memory of DAX files for long (EOPNOTSUPP), nor that of
+                // PCI devices (EREMOTEIO).
                 let error = Error::from_errno(pinned);
                 let is_special = error == EOPNOTSUPP || error == EREMOTEIO;
                 return Err(if is_special { EFAULT } else { error });

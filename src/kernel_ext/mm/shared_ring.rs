@@ -2,8 +2,8 @@
 
 //! A ring of entries in the kernel's own memory, which programs map, read and change at any time.
 //!
-//! The device does not access this memory, so that it outlives the binding of the device. Each page is
-//! reference-counted: a page table, or a system call that has pinned the page, keeps it.
+//! The device does not access this memory, so that it outlives the binding of the device. Each page
+//! is reference-counted: a page table, or a system call that has pinned the page, keeps it.
 //!
 //! C header: `include/linux/vmalloc.h`
 
@@ -43,8 +43,8 @@ struct Index {
     _unused: [Atomic<u32>; 15],
 }
 
-/// The contents of the memory. All fields are atomics, because programs can change them at any time,
-/// and there is no padding.
+/// The contents of the memory. All fields are atomics, because programs can change them at any
+/// time, and there is no padding.
 #[repr(C)]
 struct RingContents {
     head: Index,
@@ -78,8 +78,8 @@ impl SharedRing {
     /// The size in bytes, a multiple of the page size.
     pub(crate) const SIZE: usize = size_of::<RingContents>().next_multiple_of(PAGE_SIZE);
 
-    /// Creates a ring of zeros, whose head and tail are `start`. It is charged to the memory cgroup of
-    /// the caller.
+    /// Creates a ring of zeros, whose head and tail are `start`. It is charged to the memory cgroup
+    /// of the caller.
     ///
     /// # Errors
     ///
@@ -94,8 +94,8 @@ impl SharedRing {
         Ok(Self(contents))
     }
 
-    /// Reads the head. Entries that the program has read before it stored the head can be overwritten
-    /// after this.
+    /// Reads the head. Entries that the program has read before it stored the head can be
+    /// overwritten after this.
     pub(crate) fn head(&self) -> u32 {
         self.0.head.value.load(Acquire)
     }

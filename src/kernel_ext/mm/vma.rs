@@ -305,8 +305,8 @@ impl<M: Mappable> VmaOperations<M> {
         // call.
         if let Some(memory) = unsafe { Self::memory(vma) } {
             memory.memory().remove_mapping();
-            // SAFETY: `mapped`, `open` or `set_up` has set the private data to this reference; by the
-            // safety requirement, it is not borrowed after this call.
+            // SAFETY: `mapped`, `open` or `set_up` has set the private data to this reference; by
+            // the safety requirement, it is not borrowed after this call.
             drop(unsafe { <Arc<M>>::from_foreign((*vma).vm_private_data.cast()) });
         }
     }

@@ -4,10 +4,10 @@
 //!
 //! Open files outlive the device. Each system call enters the gate to access the device. Unbinding
 //! closes the gate: it prevents further entries, and waits for the threads inside. Inside, do not
-//! access user memory, and do not wait for what a program must do. A thread may wait for the driver's
-//! own work, as long as that work does the same. Two waits are not in the driver's hands: the memory
-//! controller delays the allocation of a block in a cgroup above `memory.high`, and an exporter of a
-//! dma-buf waits for its device before it is mapped.
+//! access user memory, and do not wait for what a program must do. A thread may wait for the
+//! driver's own work, as long as that work does the same. Two waits are not in the driver's hands:
+//! the memory controller delays the allocation of a block in a cgroup above `memory.high`, and an
+//! exporter of a dma-buf waits for its device before it is mapped.
 //!
 //! Entering is an SRCU read-side critical section, which takes a few instructions on per-CPU data.
 //! It can be nested: a page fault on a mapping of the driver enters the gate in the context of the
@@ -32,8 +32,8 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// `inside` is null, or is the pointer that was passed to [`BindGate::open`], which is valid until a
-/// call of [`close`](Self::close) has returned.
+/// `inside` is null, or is the pointer that was passed to [`BindGate::open`], which is valid until
+/// a call of [`close`](Self::close) has returned.
 #[pin_data]
 pub(in crate::kernel_ext) struct Gate {
     #[pin]
@@ -77,8 +77,8 @@ impl Gate {
     }
 }
 
-/// A gate for an `F::Of<'bound>`, where `'bound` is the time for which the driver is bound. All clones
-/// share one gate.
+/// A gate for an `F::Of<'bound>`, where `'bound` is the time for which the driver is bound. All
+/// clones share one gate.
 ///
 /// # Invariants
 ///

@@ -157,13 +157,13 @@ impl WaitQueue {
         }
     }
 
-    /// The wake function of a [`WaitEntry`]. Wakes the thread if `key` is null, or if it points to a
-    /// count of at least `min`, from which `min` is then subtracted.
+    /// The wake function of a [`WaitEntry`]. Wakes the thread if `key` is null, or if it points to
+    /// a count of at least `min`, from which `min` is then subtracted.
     ///
     /// # Safety
     ///
-    /// `entry` must be the first field of a [`WaitEntry`] in a locked queue, and `key` must be null or
-    /// valid for reading and writing a `usize`.
+    /// `entry` must be the first field of a [`WaitEntry`] in a locked queue, and `key` must be null
+    /// or valid for reading and writing a `usize`.
     unsafe extern "C" fn wake_if_satisfied(
         entry: *mut bindings::wait_queue_entry,
         mode: c_uint,

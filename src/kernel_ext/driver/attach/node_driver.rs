@@ -56,8 +56,8 @@ pub(crate) trait BoundDevice: 'static {
     /// before.
     fn suspend(engines: &Engines<'_, Self>) -> Result;
 
-    /// Restarts the device after a suspend. If `memory_kept` is false, it may have lost the contents of
-    /// its memory.
+    /// Restarts the device after a suspend. If `memory_kept` is false, it may have lost the
+    /// contents of its memory.
     ///
     /// # Errors
     ///

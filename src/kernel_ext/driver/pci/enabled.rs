@@ -37,8 +37,8 @@ extern "C" {
 }
 
 impl<'bound> EnabledDevice<'bound> {
-    /// Enables the memory decoding of the device, but not bus mastering. Its writes to memory arrive in
-    /// their order: what reports the end of a transfer is not seen before its bytes.
+    /// Enables the memory decoding of the device, but not bus mastering. Its writes to memory
+    /// arrive in their order: what reports the end of a transfer is not seen before its bytes.
     ///
     /// # Errors
     ///

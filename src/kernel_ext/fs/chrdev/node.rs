@@ -48,8 +48,8 @@ pub(in crate::kernel_ext) struct Node<F: File> {
     number: Number<F>,
 }
 
-// SAFETY: Character devices and classes are not tied to a thread, and the kernel's functions for them
-// take the locks that they need.
+// SAFETY: Character devices and classes are not tied to a thread, and the kernel's functions for
+// them take the locks that they need.
 unsafe impl<F: File> Send for Node<F> {}
 
 impl<F: File> Node<F> {

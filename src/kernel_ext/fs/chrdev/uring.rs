@@ -3,7 +3,8 @@
 //! Commands of io_uring on an open file: `IORING_OP_URING_CMD`.
 //!
 //! A command ends at once, or is [queued](NewCommand::queue). The kernel keeps a queued command,
-//! and its file, until it has ended. It ends in its task, after [`Command::end_in_task`] was called.
+//! and its file, until it has ended. It ends in its task, after [`Command::end_in_task`] was
+//! called.
 //!
 //! C header: `include/linux/io_uring/cmd.h`
 
@@ -79,8 +80,8 @@ pub(crate) trait Commands: Sized + 'static {
 ///
 /// # Invariants
 ///
-/// The pointer and the flags are the arguments of the current call of `uring_cmd` for a file with an
-/// `F`, and the command is not queued.
+/// The pointer and the flags are the arguments of the current call of `uring_cmd` for a file with
+/// an `F`, and the command is not queued.
 pub(crate) struct NewCommand<'a, F> {
     raw: NonNull<bindings::io_uring_cmd>,
     issue_flags: c_uint,
@@ -180,8 +181,8 @@ pub(super) struct UringOperations<F>(PhantomData<F>);
 impl<F: Commands> UringOperations<F> {
     /// # Safety
     ///
-    /// Must be called by the kernel only, with a command on an open file with an `F`, and the flags of
-    /// the call.
+    /// Must be called by the kernel only, with a command on an open file with an `F`, and the flags
+    /// of the call.
     pub(super) unsafe extern "C" fn uring_cmd(
         command: *mut bindings::io_uring_cmd,
         issue_flags: c_uint,

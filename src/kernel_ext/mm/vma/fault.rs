@@ -268,9 +268,10 @@ impl<'a> Fault<'a> {
         while done < window.pages() {
             let (pfn, pages) = window.contiguous_frames(layout, done)?;
             let address = window.start + (done << PAGE_SHIFT);
-            // SAFETY: By the type invariant, the mapping is `VM_PFNMAP`, as set by `prepare` or `set_up`, and
-            // its lock is held; by that of `Window`, the range is in the mapping and covered by the
-            // page table for the fault. There is no huge page: see the head of this file.
+            // SAFETY: By the type invariant, the mapping is `VM_PFNMAP`, as set by `prepare` or
+            // `set_up`, and its lock is held; by that of `Window`, the range is in the mapping and
+            // covered by the page table for the fault. There is no huge page: see the head of this
+            // file.
             to_result(unsafe { rdma_helper_insert_pfns(self.0.cast(), address, pfn, pages) })?;
             done += pages;
         }
