@@ -34,7 +34,7 @@ use crate::{
             }, //
         },
         fs::chrdev::Number,
-        mm::mapping::Mappings, //
+        mm::address_space::AddressSpace, //
     },
     memory::{
         pool::Pool,
@@ -138,7 +138,7 @@ impl NodeDriver for RdmaDriver {
     fn probe<'bound>(
         pdev: &'bound pci::Device<Core<'_>>,
         gate: &EngineGate,
-        mappings: &Arc<Mappings>,
+        address_space: &Arc<AddressSpace>,
     ) -> Result<Probed<'bound, Self>> {
         let model = Model::of(pdev);
         let dma_bits = model.dma_bits(module_parameters::dma_bits.value());
@@ -161,7 +161,7 @@ impl NodeDriver for RdmaDriver {
             .map_err(|e| probe_error(pdev, "no free device number", e))?;
         // CAST: The number is less than the maximum number of nodes.
         let node = number.get() as u32;
-        let pool = Pool::new(node, mappings.clone(), dma_bits, limits())?;
+        let pool = Pool::new(node, address_space.clone(), dma_bits, limits())?;
         let info = device_info(&engine_info, dma_bits, interrupt);
         let device = Device::new(node, gate.clone(), pool, hardware.len(), info)?;
 

@@ -26,7 +26,7 @@ use crate::{
             }, //
         },
         mm::{
-            mapping::Mappings,
+            address_space::AddressSpace,
             shared_ring::SharedRing, //
         }, //
     },
@@ -61,8 +61,8 @@ impl chrdev::File for Context {
         self.device().memory_size()
     }
 
-    fn mappings(&self) -> &Mappings {
-        self.device().pool().mappings()
+    fn address_space(&self) -> &AddressSpace {
+        self.device().pool().address_space()
     }
 
     fn ioctl(&self, mode: Mode, command: u32, argument: usize) -> Result<usize> {

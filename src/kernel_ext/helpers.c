@@ -448,7 +448,7 @@ int rdma_helper_insert_pfns(const struct vm_fault *vmf, unsigned long address,
 }
 
 /*
- * mapping.rs. The file operations are those of the kernel, because the last
+ * address_space.rs. The file operations are those of the kernel, because the last
  * reference to the file can be dropped after this module was unloaded.
  */
 struct file *rdma_helper_anon_file(void)

@@ -69,12 +69,13 @@ enum Origin {
 /// exported dma-bufs hold references to it.
 pub(crate) struct Buffer {
     pool: Arc<Pool>,
-    pub(super) memory: SharedMemory<Charge>,
+    pub(super) shared: SharedMemory<Charge>,
     id: u64,
     pub(super) requests: Atomic<u32>,
     handle: Handle,
     origin: Origin,
-    /// For [`release`](Self::release). [`None`] only after that.
+    /// The list entry in which [`release`](Self::release) puts the last reference to this buffer.
+    /// [`None`] only after that.
     entry: Option<Entry<Option<Arc<Buffer>>>>,
 }
 
@@ -140,11 +141,11 @@ impl Buffer {
         memory: impl FnOnce() -> Result<(SharedMemory<Charge>, u64)>,
     ) -> Result<Arc<Self>> {
         let entry = Some(Entry::new(None)?);
-        let (memory, id) = memory()?;
+        let (shared, id) = memory()?;
         // Only dropping a buffer frees the memory, so nothing may fail before this.
         let buffer = Self {
             pool: pool.clone(),
-            memory,
+            shared,
             id,
             requests: Atomic::new(0),
             handle,
@@ -196,17 +197,17 @@ impl Buffer {
 
     /// Returns the size in bytes. That of allocated memory is a multiple of the page size.
     pub(crate) fn size(&self) -> usize {
-        self.memory.size()
+        self.shared.size()
     }
 
     /// Returns the page of the file at which the buffer begins.
     pub(crate) fn first_page(&self) -> usize {
-        self.memory.first_page()
+        self.shared.first_page()
     }
 
     /// Returns the number of mappings.
-    pub(crate) fn mappings(&self) -> u32 {
-        self.memory.count()
+    pub(crate) fn mapping_count(&self) -> u32 {
+        self.shared.mapping_count()
     }
 
     /// Returns the number of requests on the buffer that have not ended.
@@ -225,20 +226,20 @@ impl Buffer {
     }
 
     fn with_coherent(&self, f: impl FnOnce(&CoherentMemory<'_>)) -> Result {
-        let revocable = self.memory.memory();
+        let revocable = self.shared.revocable();
         revocable.with(|memory| memory.coherent().map(f).ok_or(EINVAL))?
     }
 
     /// Leaks the memory, because the device may still write to it.
     pub(super) fn leak(&self) {
-        let _ = self.memory.memory().with(|memory| memory.leak());
+        let _ = self.shared.revocable().with(|memory| memory.leak());
     }
 }
 
 impl Drop for Buffer {
     #[inline]
     fn drop(&mut self) {
-        self.pool.free(&mut self.memory, self.id);
+        self.pool.free(&mut self.shared, self.id);
     }
 }
 
@@ -251,8 +252,8 @@ impl Exportable for Buffer {
 impl Mappable for Buffer {
     type Charge = Charge;
 
-    fn memory(&self) -> &SharedMemory<Charge> {
-        &self.memory
+    fn shared_memory(&self) -> &SharedMemory<Charge> {
+        &self.shared
     }
 
     fn faulted(&self, page: usize, inserted: Result<usize>) {

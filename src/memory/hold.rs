@@ -61,12 +61,12 @@ impl Backing for BufferHold {
     fn size(&self) -> u64 {
         // CAST: `usize` is at most 64 bits.
         self.buffer()
-            .map_or(0, |buffer| buffer.memory.size() as u64)
+            .map_or(0, |buffer| buffer.shared.size() as u64)
     }
 
     fn bus(&self, offset: u64) -> (u64, u64) {
         self.buffer()
-            .map_or((0, 0), |buffer| buffer.memory.bus(offset))
+            .map_or((0, 0), |buffer| buffer.shared.bus(offset))
     }
 
     #[inline]

@@ -14,12 +14,12 @@ use crate::{
             trace, //
         },
         mm::{
-            buffer_memory::BufferMemory,
-            coherent::CoherentMemory,
-            mapping::{
-                Mappings,
+            address_space::{
+                AddressSpace,
                 Zapped, //
             },
+            buffer_memory::BufferMemory,
+            coherent::CoherentMemory,
             pinned::{
                 PinnedMemory,
                 PinnedPages, //
@@ -82,7 +82,7 @@ pub(crate) struct Pool {
     dma_bits: u32,
     /// The mappings of all files of the device. Their gate is open while the device is bound.
     /// Memory is allocated and freed inside it.
-    mappings: Arc<Mappings>,
+    address_space: Arc<AddressSpace>,
     /// The memory of all buffers, from allocation until it is freed.
     #[pin]
     registry: Registry,
@@ -109,7 +109,7 @@ impl Pool {
     /// Creates the pool of the device with the node `number`, without buffers.
     pub(crate) fn new(
         number: u32,
-        mappings: Arc<Mappings>,
+        address_space: Arc<AddressSpace>,
         dma_bits: u32,
         limits: Limits,
     ) -> Result<Arc<Self>> {
@@ -117,7 +117,7 @@ impl Pool {
             try_pin_init!(Self {
                 number,
                 dma_bits,
-                mappings,
+                address_space,
                 registry <- Registry::new(),
                 quota: Quota::new(limits.device)?,
                 context_limit: limits.context,
@@ -145,8 +145,8 @@ impl Pool {
     }
 
     /// Returns the mappings of all files of the device.
-    pub(crate) fn mappings(&self) -> &Mappings {
-        &self.mappings
+    pub(crate) fn address_space(&self) -> &AddressSpace {
+        &self.address_space
     }
 
     /// Returns the number of buffers.
@@ -197,7 +197,7 @@ impl Pool {
     ) -> Result<(SharedMemory<Charge>, u64)> {
         // All steps are inside the gate: memory that is not in the registry would not be freed
         // before the device is unbound.
-        self.mappings.with_device(|dev| {
+        self.address_space.with_device(|dev| {
             let charge = self.charge(dev, quota, size.div_ceil(PAGE_SIZE))?;
             self.add(charge, first_page, || {
                 self.allocate_for(dev, size).map(BufferMemory::Coherent)
@@ -220,11 +220,11 @@ impl Pool {
     ) -> Result<(SharedMemory<Charge>, u64)> {
         let count = PinnedPages::count(range.address, range.size).ok_or(EFAULT)?;
         let charge = self
-            .mappings
+            .address_space
             .with_device(|dev| self.charge(dev, quota, count))??;
         // Outside the gate, because page faults on the memory may take forever.
         let pages = PinnedPages::pin(range.address, range.size, range.writable, || self.proceed())?;
-        self.mappings.with_device(|dev| {
+        self.address_space.with_device(|dev| {
             self.add(charge, first_page, || {
                 self.map_for(dev, pages).map(BufferMemory::Pinned)
             })
@@ -245,7 +245,7 @@ impl Pool {
         writable: bool,
         first_page: usize,
     ) -> Result<(SharedMemory<Charge>, u64)> {
-        self.mappings.with_device(|dev| {
+        self.address_space.with_device(|dev| {
             let charge = self.charge(dev, quota, dma_buf.size().div_ceil(PAGE_SIZE))?;
             self.add(charge, first_page, || {
                 let memory = ImportedMemory::new(dev, dma_buf, writable).inspect_err(|error| {
@@ -271,8 +271,8 @@ impl Pool {
         memory: impl FnOnce() -> Result<BufferMemory<'bound>>,
     ) -> Result<(SharedMemory<Charge>, u64)> {
         let entry = Registry::reserve()?;
-        let memory = SharedMemory::new(&self.mappings, memory()?, charge, first_page)?;
-        let id = self.registry.insert(entry, memory.memory().clone());
+        let memory = SharedMemory::new(&self.address_space, memory()?, charge, first_page)?;
+        let id = self.registry.insert(entry, memory.revocable().clone());
         Ok((memory, id))
     }
 
@@ -303,7 +303,7 @@ impl Pool {
             );
         };
         if self.no_memory.allows() {
-            let _ = self.mappings.with_device(log);
+            let _ = self.address_space.with_device(log);
         }
     }
 
@@ -380,7 +380,7 @@ impl Pool {
     fn proceed(&self) -> Result {
         if signal::fatal_signal_pending() {
             Err(EINTR)
-        } else if self.mappings.is_closed() {
+        } else if self.address_space.is_closed() {
             Err(ENODEV)
         } else {
             Ok(())

@@ -7,7 +7,7 @@ use crate::{
     kernel_ext::{
         gfp::GFP_ACCOUNT_MAYFAIL,
         mm::{
-            mapping::Zapped,
+            address_space::Zapped,
             shared_memory::RevocableMemory, //
         }, //
     },

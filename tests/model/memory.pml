@@ -137,7 +137,7 @@ inline fault(v) {
 #endif
 }
 
-/* kernel: unmap_mapping_range, called by src/kernel_ext/mm/mapping.rs: zap. A copy is behind its original in i_mmap. */
+/* kernel: unmap_mapping_range, called by src/kernel_ext/mm/address_space.rs: zap. A copy is behind its original in i_mmap. */
 inline zap_all() {
 #ifdef G02_NO_ZAP
 	skip

@@ -99,7 +99,7 @@ pub(super) fn buffer_info(
         } else {
             uapi::RDMA_NO_OFFSET
         },
-        mappings: buffer.mappings(),
+        mappings: buffer.mapping_count(),
         requests: buffer.requests(),
         ..Default::default()
     })?;

@@ -75,8 +75,8 @@ pub(crate) trait Exportable: Mappable {
 ///
 /// [`ENODEV`] if the device is gone; [`ENOMEM`], [`ENFILE`].
 pub(crate) fn export<M: Exportable>(object: ArcBorrow<'_, M>, access: u32) -> Result<ARef<File>> {
-    let memory = object.memory();
-    memory.mappings().gate().enter(|| {
+    let memory = object.shared_memory();
+    memory.address_space().gate().enter(|| {
         let revoked = &DmaBufOperations::<M>::REVOKED_TABLE;
         let create = || create(object.into(), access);
         // SAFETY: The operation `release` calls `forget`. The tables of operations differ in one
@@ -87,7 +87,7 @@ pub(crate) fn export<M: Exportable>(object: ArcBorrow<'_, M>, access: u32) -> Re
 }
 
 fn create<M: Exportable>(object: Arc<M>, access: u32) -> Result<DmaBuf> {
-    let size = object.memory().size();
+    let size = object.shared_memory().size();
     let private = object.into_foreign();
     let info = bindings::dma_buf_export_info {
         exp_name: c"rdma".as_char_ptr(),
@@ -112,8 +112,8 @@ fn create<M: Exportable>(object: Arc<M>, access: u32) -> Result<DmaBuf> {
     // which it holds until `release`, holds the address space.
     unsafe {
         DmaBufOperations::<M>::object(dma_buf.as_ptr())
-            .memory()
-            .mappings()
+            .shared_memory()
+            .address_space()
             .adopt(dma_buf.file())
     };
     Ok(dma_buf)
@@ -162,8 +162,8 @@ impl<M: Exportable> DmaBufOperations<M> {
     unsafe fn check_bound(dma_buf: *mut bindings::dma_buf) -> c_int {
         // SAFETY: The safety requirement is the same.
         if unsafe { Self::object(dma_buf) }
-            .memory()
-            .mappings()
+            .shared_memory()
+            .address_space()
             .is_closed()
         {
             ENODEV.to_errno()
@@ -201,7 +201,7 @@ impl<M: Exportable> DmaBufOperations<M> {
         let importer: &Device = unsafe { Device::from_raw((*attachment).dev) };
         // SAFETY: As above.
         let access = unsafe { access(attachment) };
-        let memory = object.memory();
+        let memory = object.shared_memory();
         let mapped = memory.with_layout(|layout| {
             let bytes = Bytes {
                 pages: &pages(layout, memory.size(), GFP_ACCOUNT_MAYFAIL)?,
@@ -241,7 +241,7 @@ impl<M: Exportable> DmaBufOperations<M> {
         drop(unsafe { DmaTable::from_raw(table) });
         // SAFETY: By the safety requirement, the attachment and its dma-buf are valid.
         let (object, access) = unsafe { (Self::object((*attachment).dmabuf), access(attachment)) };
-        object.memory().exported().end(access);
+        object.shared_memory().exported().end(access);
     }
 
     /// Called when the last reference to the dma-buf has been dropped.
@@ -253,7 +253,7 @@ impl<M: Exportable> DmaBufOperations<M> {
         // SAFETY: By the safety requirement, the dma-buf holds the `Arc<M>`, which is not borrowed
         // any more.
         let object = unsafe { <Arc<M>>::from_foreign((*dma_buf).priv_.cast()) };
-        object.memory().exported().forget(dma_buf);
+        object.shared_memory().exported().forget(dma_buf);
     }
 
     /// Called to map the memory into a program.
@@ -297,7 +297,10 @@ impl<M: Exportable> DmaBufOperations<M> {
             Ok(address) => address,
             Err(e) => return e.to_errno(),
         };
-        object.memory().exported().begin(DriverAccess::Lasting);
+        object
+            .shared_memory()
+            .exported()
+            .begin(DriverAccess::Lasting);
         let vaddr = bindings::iosys_map__bindgen_ty_1 { vaddr: address };
         // SAFETY: By the safety requirement, `map` is valid for writing.
         unsafe {
@@ -310,7 +313,7 @@ impl<M: Exportable> DmaBufOperations<M> {
     }
 
     fn vmap_object(object: &M) -> Result<*mut c_void> {
-        let memory = object.memory();
+        let memory = object.shared_memory();
         // Not charged to the memory cgroup: the kernel warns if `vmap` fails, and a user could
         // lower the limit to cause that.
         let mut pages = pages(memory.layout(), memory.size(), GFP_KERNEL)?;
@@ -336,7 +339,7 @@ impl<M: Exportable> DmaBufOperations<M> {
         unsafe { rdma_helper_vunmap((*map).__bindgen_anon_1.vaddr) };
         // SAFETY: By the safety requirement, the dma-buf is valid.
         let object = unsafe { Self::object(dma_buf) };
-        object.memory().exported().end(DriverAccess::Lasting);
+        object.shared_memory().exported().end(DriverAccess::Lasting);
     }
 }
 

@@ -23,9 +23,9 @@ pub(crate) use node_driver::{
 use crate::kernel_ext::{
     driver::work::WithWork,
     fs::chrdev::Node,
-    mm::mapping::{
+    mm::address_space::{
+        AddressSpace, //
         ClosedGate,
-        Mappings, //
     }, //
 };
 use kernel::{
@@ -51,8 +51,8 @@ type Irq<'bound, B> = Pin<KBox<irq::Registration<'bound, InterruptHandler<'bound
 ///
 /// # Invariants
 ///
-/// The gate of `mappings` is open with `bound`, and is opened only once. The only references to an
-/// engine in `bound` are this one and the one in `irqs`, which is registered for a vector of
+/// The gate of `address_space` is open with `bound`, and is opened only once. The only references
+/// to an engine in `bound` are this one and the one in `irqs`, which is registered for a vector of
 /// `vectors`.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Attached<'bound, D: NodeDriver> {
@@ -60,14 +60,14 @@ pub(crate) struct Attached<'bound, D: NodeDriver> {
     irqs: KVec<Irq<'bound, D::Device>>,
     vectors: KBox<IrqVectorRegistration<'bound>>,
     bound: Engines<'bound, D::Device>,
-    mappings: Arc<Mappings>,
+    address_space: Arc<AddressSpace>,
 }
 
 impl<'bound, D: NodeDriver> Attached<'bound, D> {
     fn new(
         pdev: &'bound pci::Device<Bound>,
         gate: GateOf<D::Device>,
-        mappings: Arc<Mappings>,
+        address_space: Arc<AddressSpace>,
         probed: Probed<'bound, D>,
     ) -> impl PinInit<Self, Error> + 'bound {
         let Probed {
@@ -93,12 +93,12 @@ impl<'bound, D: NodeDriver> Attached<'bound, D> {
                 match Node::new(number, D::NODE_NAME, pdev.as_ref(), device, module) {
                     Ok(made) => *node = Some(made),
                     Err(e) => {
-                        Self::detach(&mappings, bound);
+                        Self::detach(&address_space, bound);
                         return Err(e);
                     }
                 }
             },
-            mappings,
+            address_space,
         })
     }
 
@@ -140,9 +140,9 @@ impl<'bound, D: NodeDriver> Attached<'bound, D> {
     }
 
     /// Closes the gate, and stops the device.
-    fn detach(mappings: &Mappings, bound: &Engines<'bound, D::Device>) {
+    fn detach(address_space: &AddressSpace, bound: &Engines<'bound, D::Device>) {
         // SAFETY: By the type invariant, the gate is not opened again.
-        D::Device::stop(bound, unsafe { ClosedGate::new(mappings) });
+        D::Device::stop(bound, unsafe { ClosedGate::new(address_space) });
     }
 }
 
@@ -151,7 +151,7 @@ impl<D: NodeDriver> PinnedDrop for Attached<'_, D> {
     fn drop(self: Pin<&mut Self>) {
         let this = self.project();
         drop(this.node.take());
-        Self::detach(this.mappings, this.bound);
+        Self::detach(this.address_space, this.bound);
     }
 }
 

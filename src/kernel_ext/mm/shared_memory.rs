@@ -11,12 +11,12 @@ use crate::kernel_ext::{
     dma_buf::exported::Exported,
     gfp::GFP_ACCOUNT_MAYFAIL,
     mm::{
-        buffer_memory::BufferMemory,
-        layout::Layout,
-        mapping::{
-            Mappings,
+        address_space::{
+            AddressSpace,
             Zapped, //
         }, //
+        buffer_memory::BufferMemory,
+        layout::Layout,
     }, //
 };
 use kernel::{
@@ -36,11 +36,11 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// The memory was allocated for the device of `mappings`. It is freed inside the gate, or when the
-/// mappings are permanently empty, and otherwise never.
+/// The memory was allocated for the device of `address_space`. It is freed inside the gate, or when
+/// the mappings are permanently empty, and otherwise never.
 #[pin_data(PinnedDrop)]
 pub(crate) struct RevocableMemory<C: Unpin> {
-    mappings: Arc<Mappings>,
+    address_space: Arc<AddressSpace>,
     #[pin]
     memory: Mutex<Option<(BufferMemory<'static>, C)>>,
     /// What other drivers do with the memory.
@@ -76,7 +76,7 @@ impl<C: Unpin> RevocableMemory<C> {
     /// Returns whether the memory is freed. If other drivers have not ended their accesses at the
     /// deadline, it is leaked.
     pub(crate) fn revoke(&self, zapped: &Zapped<'_>, deadline: u64) -> bool {
-        if !zapped.is_for(&self.mappings) {
+        if !zapped.is_for(&self.address_space) {
             return false;
         }
         let unused = self.exported.is_unused(deadline);
@@ -96,7 +96,7 @@ impl<C: Unpin> RevocableMemory<C> {
     /// [`ENODEV`] if the gate is closed. [`revoke`](Self::revoke) must free the memory then.
     fn free(&self) -> Result {
         // INVARIANT: The memory is freed inside the gate.
-        self.mappings.gate().enter(|| drop(self.take()))
+        self.address_space.gate().enter(|| drop(self.take()))
     }
 
     fn take(&self) -> Option<(BufferMemory<'static>, C)> {
@@ -119,14 +119,14 @@ impl<C: Unpin> PinnedDrop for RevocableMemory<C> {
 ///
 /// # Invariants
 ///
-/// `layout` is the layout of `memory`, which only `revoke` frees during the life of this value.
+/// `layout` is the layout of `revocable`, which only `revoke` frees during the life of this value.
 pub(crate) struct SharedMemory<C: Unpin> {
-    memory: Arc<RevocableMemory<C>>,
-    mappings: Arc<Mappings>,
+    revocable: Arc<RevocableMemory<C>>,
+    address_space: Arc<AddressSpace>,
     layout: Layout,
     size: usize,
     first_page: usize,
-    count: Atomic<u32>,
+    mapping_count: Atomic<u32>,
 }
 
 impl<C: Unpin> SharedMemory<C> {
@@ -135,25 +135,25 @@ impl<C: Unpin> SharedMemory<C> {
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] if `memory` belongs to another device than `mappings`; [`ENOMEM`]; [`EIO`] if the
-    /// page frames are unknown.
+    /// [`EINVAL`] if `memory` belongs to another device than `address_space`; [`ENOMEM`]; [`EIO`]
+    /// if the page frames are unknown.
     pub(crate) fn new(
-        mappings: &Arc<Mappings>,
+        address_space: &Arc<AddressSpace>,
         memory: BufferMemory<'_>,
         charge: C,
         first_page: usize,
     ) -> Result<Self> {
-        if !mappings.belong_to(memory.device()) {
+        if !address_space.is_for(memory.device()) {
             return Err(EINVAL);
         }
         let (layout, size) = (memory.layout()?, memory.size());
         // SAFETY: By its invariant, `RevocableMemory` frees the memory inside the gate or when the
         // mappings are permanently empty, which is before the unbind, and leaks it otherwise.
         let memory = unsafe { memory.into_static() };
-        let memory = Arc::pin_init(
+        let revocable = Arc::pin_init(
             // INVARIANT: The devices were compared above.
             pin_init!(RevocableMemory {
-                mappings: mappings.clone(),
+                address_space: address_space.clone(),
                 memory <- new_mutex!(Some((memory, charge)), "rdma::RevocableMemory"),
                 exported <- Exported::new(),
             }),
@@ -161,18 +161,18 @@ impl<C: Unpin> SharedMemory<C> {
         )?;
         // INVARIANT: The layout was read from `memory` above.
         Ok(Self {
-            memory,
-            mappings: mappings.clone(),
+            revocable,
+            address_space: address_space.clone(),
             layout,
             size,
             first_page,
-            count: Atomic::new(0),
+            mapping_count: Atomic::new(0),
         })
     }
 
     /// Returns the revocable memory, for the unbind.
-    pub(crate) fn memory(&self) -> &Arc<RevocableMemory<C>> {
-        &self.memory
+    pub(crate) fn revocable(&self) -> &Arc<RevocableMemory<C>> {
+        &self.revocable
     }
 
     /// Frees the memory.
@@ -182,7 +182,7 @@ impl<C: Unpin> SharedMemory<C> {
     /// [`ENODEV`] if the driver is being unbound. The memory must be revoked then.
     pub(crate) fn free(&mut self) -> Result {
         // `&mut` proves that no mapping holds a reference.
-        self.memory.free()
+        self.revocable.free()
     }
 
     /// Returns the size in bytes.
@@ -202,23 +202,23 @@ impl<C: Unpin> SharedMemory<C> {
     }
 
     /// Returns the number of mappings.
-    pub(crate) fn count(&self) -> u32 {
-        self.count.load(Relaxed)
+    pub(crate) fn mapping_count(&self) -> u32 {
+        self.mapping_count.load(Relaxed)
     }
 
     /// Increments the number of mappings.
     pub(in crate::kernel_ext) fn add_mapping(&self) {
-        self.count.add(1, Relaxed);
+        self.mapping_count.add(1, Relaxed);
     }
 
     /// Decrements the number of mappings.
     pub(in crate::kernel_ext) fn remove_mapping(&self) {
-        self.count.fetch_sub(1, Relaxed);
+        self.mapping_count.fetch_sub(1, Relaxed);
     }
 
     /// Returns the address space that contains the mappings of this memory.
-    pub(in crate::kernel_ext) fn mappings(&self) -> &Mappings {
-        &self.mappings
+    pub(in crate::kernel_ext) fn address_space(&self) -> &AddressSpace {
+        &self.address_space
     }
 
     /// Returns the layout of the memory, without the promise that the memory exists.
@@ -230,7 +230,7 @@ impl<C: Unpin> SharedMemory<C> {
     /// Returns what other drivers do with the memory.
     #[cfg(CONFIG_DMA_SHARED_BUFFER)]
     pub(in crate::kernel_ext) fn exported(&self) -> &Exported {
-        &self.memory.exported
+        &self.revocable.exported
     }
 
     /// Calls `f` with the layout of the memory. The memory is not freed during the call. After it,
@@ -242,6 +242,6 @@ impl<C: Unpin> SharedMemory<C> {
     pub(in crate::kernel_ext) fn with_layout<R>(&self, f: impl FnOnce(&Layout) -> R) -> Result<R> {
         // Inside the gate, because the mappings are zapped after it was closed, and must stay
         // empty.
-        self.mappings.gate().enter(|| f(&self.layout))
+        self.address_space.gate().enter(|| f(&self.layout))
     }
 }

@@ -51,7 +51,7 @@ pub(crate) trait Mappable: Send + Sync + Sized + 'static {
     type Charge: Send + Unpin;
 
     /// Returns the memory.
-    fn memory(&self) -> &SharedMemory<Self::Charge>;
+    fn shared_memory(&self) -> &SharedMemory<Self::Charge>;
 
     /// Called after a page fault, with the page of the memory, and the number of inserted pages or
     /// the error.
@@ -137,7 +137,7 @@ pub(in crate::kernel_ext) unsafe fn set_up<M: Mappable>(
 ) -> Result {
     // SAFETY: By the safety requirement, `vma` is valid.
     check(unsafe { VmaRef::from_raw(vma) }.flags())?;
-    let shared = memory.memory();
+    let shared = memory.shared_memory();
     shared.add_mapping();
     // SAFETY: By the safety requirement, `vma` is valid and is not shared. Pages are inserted by
     // their frame number only. `close` drops the reference.
@@ -180,7 +180,7 @@ impl<F: MappableFiles> FileVmaOperations<F> {
             Ok(memory) => memory,
             Err(e) => return e.to_errno(),
         };
-        memory.memory().add_mapping();
+        memory.shared_memory().add_mapping();
         // SAFETY: By the safety requirement, `data` is valid for writing. `close` drops the
         // reference.
         unsafe { *data = memory.into_foreign().cast() };
@@ -227,7 +227,7 @@ impl<M: Mappable> VmaOperations<M> {
         // SAFETY: By the safety requirement, `vma` has these operations; the original mapping holds
         // a reference during this call.
         if let Some(memory) = unsafe { Self::memory(vma) } {
-            memory.memory().add_mapping();
+            memory.shared_memory().add_mapping();
             // This leaks a reference, which `close` drops.
             let _ = Arc::from(memory).into_foreign();
         }
@@ -239,7 +239,7 @@ impl<M: Mappable> VmaOperations<M> {
     /// to the child. Both processes fault again.
     ///
     /// The kernel reads the entry of a huge page before it takes the locks, and copies what it has
-    /// read (`copy_huge_pmd`, 7.3). A huge page that `Closed::zap` removes between these two steps
+    /// read (`copy_huge_pmd`, 7.3). A huge page that `ClosedGate::zap` removes between these two steps
     /// would remain mapped in the child.
     ///
     /// # Safety
@@ -304,7 +304,7 @@ impl<M: Mappable> VmaOperations<M> {
         // SAFETY: By the safety requirement, `vma` has these operations and is valid during this
         // call.
         if let Some(memory) = unsafe { Self::memory(vma) } {
-            memory.memory().remove_mapping();
+            memory.shared_memory().remove_mapping();
             // SAFETY: `mapped`, `open` or `set_up` has set the private data to this reference; by
             // the safety requirement, it is not borrowed after this call.
             drop(unsafe { <Arc<M>>::from_foreign((*vma).vm_private_data.cast()) });
@@ -323,10 +323,10 @@ impl<M: Mappable> VmaOperations<M> {
         // fault has been handled.
         let memory = unsafe { Self::memory(vma) };
         let loaded = memory.ok_or(ENXIO).and_then(|memory| {
-            let shared = memory.memory();
+            let shared = memory.shared_memory();
             // SAFETY: The mapping keeps its file open.
-            if !unsafe { shared.mappings().contain((*vma).vm_file) } {
-                // `Closed::zap` would not remove the page from this mapping.
+            if !unsafe { shared.address_space().is_of((*vma).vm_file) } {
+                // `ClosedGate::zap` would not remove the page from this mapping.
                 return Err(ENXIO);
             }
             // SAFETY: By the safety requirement, `vmf` is a fault in a mapping by `prepare` or

@@ -16,7 +16,7 @@ use crate::kernel_ext::{
         pci_driver, //
     },
     fs::chrdev,
-    mm::mapping::Mappings,
+    mm::address_space::AddressSpace,
     sync::gate::BindGate, //
 };
 use core::marker::PhantomData;
@@ -44,9 +44,10 @@ impl<D: NodeDriver> pci::Driver for PciDriver<D> {
             dma_mask::set(pdev, D::dma_mask(pdev)?)?;
             let gate = BindGate::new()?;
             // SAFETY: Only `Attached` opens the gate, and closes it before the device is unbound.
-            let mappings = unsafe { Mappings::new(pdev.as_ref(), gate.untyped().clone())? };
-            let probed = D::probe(pdev, &gate, &mappings)?;
-            Ok(Attached::new(pdev, gate, mappings, probed))
+            let address_space =
+                unsafe { AddressSpace::new(pdev.as_ref(), gate.untyped().clone())? };
+            let probed = D::probe(pdev, &gate, &address_space)?;
+            Ok(Attached::new(pdev, gate, address_space, probed))
         })
     }
 }

@@ -11,9 +11,9 @@ use crate::kernel_ext::{
         File,
         Number, //
     },
-    mm::mapping::{
+    mm::address_space::{
+        AddressSpace, //
         ClosedGate,
-        Mappings, //
     },
     sync::gate::BindGate, //
 };
@@ -46,7 +46,7 @@ pub(crate) trait BoundDevice: 'static {
 
     /// Stops the device for the unbind. The gate is closed; interrupts are still handled. Memory
     /// that can be mapped and that is not revoked here is never freed.
-    fn stop(engines: &Engines<'_, Self>, mappings: ClosedGate<'_>);
+    fn stop(engines: &Engines<'_, Self>, gate: ClosedGate<'_>);
 
     /// Stops the device for a suspend. System calls continue.
     ///
@@ -114,11 +114,11 @@ pub(crate) trait NodeDriver: Sized + Send + Sync + 'static {
     /// Probes and initialises a device, whose DMA mask is set. Logs the reason of an error.
     ///
     /// `gate` is closed. It is opened, with the returned data, when the device is attached.
-    /// `mappings` is the address space for the files of the node.
+    /// `address_space` is that of the files of the node.
     fn probe<'bound>(
         pdev: &'bound pci::Device<Core<'_>>,
         gate: &GateOf<Self::Device>,
-        mappings: &Arc<Mappings>,
+        address_space: &Arc<AddressSpace>,
     ) -> Result<Probed<'bound, Self>>;
 }
 

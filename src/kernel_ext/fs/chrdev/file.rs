@@ -16,7 +16,7 @@ use crate::kernel_ext::{
         }, //
     },
     mm::{
-        mapping::Mappings,
+        address_space::AddressSpace,
         shared_ring::SharedRing,
         vma::Mappable, //
     }, //
@@ -53,7 +53,7 @@ pub(crate) trait File:
 
     /// Returns the address space that contains the mappings of the file. It lives at least as long
     /// as the file.
-    fn mappings(&self) -> &Mappings;
+    fn address_space(&self) -> &AddressSpace;
 
     /// ioctl(2). Returns the result of the call, at most [`i32::MAX`].
     fn ioctl(&self, mode: Mode, command: u32, argument: usize) -> Result<usize>;

@@ -94,9 +94,9 @@ impl<F: File> FileOperations<F> {
             Ok(open) => {
                 // SAFETY: `file` is being opened, so there is no active `fdget_pos` region.
                 let kernel_file = unsafe { KernelFile::from_raw_file(file) };
-                // SAFETY: `File::mappings` guarantees that the address space lives as long as the
-                // file.
-                unsafe { open.mappings().adopt(kernel_file) };
+                // SAFETY: `File::address_space` guarantees that the address space lives as long as
+                // the file.
+                unsafe { open.address_space().adopt(kernel_file) };
                 // SAFETY: `file` is being opened, so no other thread uses it.
                 unsafe { (*file).private_data = open.into_foreign().cast() };
                 0

@@ -37,18 +37,18 @@ extern "C" {
 ///
 /// This holds a reference to a file whose inode no other file has. While the gate is open, `device`
 /// is valid and a driver is bound to it.
-pub(crate) struct Mappings {
+pub(crate) struct AddressSpace {
     file: NonNull<bindings::file>,
     gate: Arc<Gate>,
     device: *const bindings::device,
 }
 
 // SAFETY: A reference to a file may be used and dropped by any thread.
-unsafe impl Send for Mappings {}
+unsafe impl Send for AddressSpace {}
 // SAFETY: As above; the address space has internal locks.
-unsafe impl Sync for Mappings {}
+unsafe impl Sync for AddressSpace {}
 
-impl Mappings {
+impl AddressSpace {
     /// Creates an address space without mappings, for memory of `device`.
     ///
     /// # Safety
@@ -62,12 +62,12 @@ impl Mappings {
         let file = from_err_ptr(unsafe { rdma_helper_anon_file() })?;
         // INVARIANT: The file and its inode are new. By the safety requirement, a driver is bound
         // to the device while the gate is open.
-        let mappings = Self {
+        let address_space = Self {
             file: NonNull::new(file.cast()).ok_or(ENOMEM)?,
             gate,
             device: raw(device),
         };
-        Ok(Arc::new(mappings, GFP_KERNEL)?)
+        Ok(Arc::new(address_space, GFP_KERNEL)?)
     }
 
     /// Returns the gate that is closed before the mappings are zapped.
@@ -75,11 +75,8 @@ impl Mappings {
         &self.gate
     }
 
-    /// Returns whether these are the mappings for memory of `device`.
-    pub(in crate::kernel_ext) fn belong_to<Ctx: DeviceContext>(
-        &self,
-        device: &Device<Ctx>,
-    ) -> bool {
+    /// Returns whether the mappings are of memory of `device`.
+    pub(in crate::kernel_ext) fn is_for<Ctx: DeviceContext>(&self, device: &Device<Ctx>) -> bool {
         core::ptr::eq(self.device, raw(device))
     }
 
@@ -112,7 +109,7 @@ impl Mappings {
     pub(in crate::kernel_ext) unsafe fn adopt(&self, file: &File) {
         // SAFETY: `file` is being opened, so no other thread uses it; by the safety requirement,
         // the address space outlives the file.
-        unsafe { (*file.as_ptr()).f_mapping = self.address_space() };
+        unsafe { (*file.as_ptr()).f_mapping = self.raw() };
     }
 
     /// Returns whether this is the address space of `file`.
@@ -120,24 +117,24 @@ impl Mappings {
     /// # Safety
     ///
     /// `file` must be open.
-    pub(in crate::kernel_ext) unsafe fn contain(&self, file: *const bindings::file) -> bool {
+    pub(in crate::kernel_ext) unsafe fn is_of(&self, file: *const bindings::file) -> bool {
         // SAFETY: By the safety requirement, `file` is open; `f_mapping` does not change after
         // `adopt`.
-        core::ptr::eq(unsafe { (*file).f_mapping }, self.address_space())
+        core::ptr::eq(unsafe { (*file).f_mapping }, self.raw())
     }
 
-    fn address_space(&self) -> *mut bindings::address_space {
+    fn raw(&self) -> *mut bindings::address_space {
         // SAFETY: By the type invariant, the file is valid; its `f_mapping` never changes.
         unsafe { (*self.file.as_ptr()).f_mapping }
     }
 }
 
-/// Mappings whose gate is closed, so that no page is inserted any more.
+/// An address space whose gate is closed, so that no page is inserted any more.
 ///
 /// # Invariants
 ///
 /// The gate is closed and stays closed.
-pub(crate) struct ClosedGate<'a>(&'a Mappings);
+pub(crate) struct ClosedGate<'a>(&'a AddressSpace);
 
 impl<'a> ClosedGate<'a> {
     /// Closes the gate, and waits until all threads have left it.
@@ -145,38 +142,38 @@ impl<'a> ClosedGate<'a> {
     /// # Safety
     ///
     /// The gate must not be opened again.
-    pub(in crate::kernel_ext) unsafe fn new(mappings: &'a Mappings) -> Self {
-        mappings.gate.close();
+    pub(in crate::kernel_ext) unsafe fn new(address_space: &'a AddressSpace) -> Self {
+        address_space.gate.close();
         // INVARIANT: The gate was closed above; by the safety requirement, it stays closed.
-        Self(mappings)
+        Self(address_space)
     }
 
     /// Removes all pages from all mappings. Accesses to them raise SIGBUS from then on.
     pub(crate) fn zap(self) -> Zapped<'a> {
         // SAFETY: By the type invariant, the address space is valid. A length of 0 means the whole
         // range.
-        unsafe { bindings::unmap_mapping_range(self.0.address_space(), 0, 0, 1) };
+        unsafe { bindings::unmap_mapping_range(self.0.raw(), 0, 0, 1) };
         // INVARIANT: All pages were removed above; by the type invariant, none is inserted again.
         Zapped(self.0)
     }
 }
 
-/// Proves that mappings are empty and stay empty, so that the memory that they have shown can be
-/// freed.
+/// Proves that the mappings of an address space are empty and stay empty, so that the memory that
+/// they have shown can be freed.
 ///
 /// # Invariants
 ///
 /// The mappings contain no pages, and no page is inserted.
-pub(crate) struct Zapped<'a>(&'a Mappings);
+pub(crate) struct Zapped<'a>(&'a AddressSpace);
 
 impl Zapped<'_> {
-    /// Returns whether this is the proof for `mappings`.
-    pub(in crate::kernel_ext) fn is_for(&self, mappings: &Mappings) -> bool {
-        core::ptr::eq(self.0, mappings)
+    /// Returns whether this is the proof for `address_space`.
+    pub(in crate::kernel_ext) fn is_for(&self, address_space: &AddressSpace) -> bool {
+        core::ptr::eq(self.0, address_space)
     }
 }
 
-impl Drop for Mappings {
+impl Drop for AddressSpace {
     fn drop(&mut self) {
         // SAFETY: By the type invariant, this holds a reference.
         unsafe { bindings::fput(self.file.as_ptr()) };
