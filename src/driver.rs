@@ -99,7 +99,7 @@ pub(crate) fn check_parameters() -> Result {
     ] {
         if !valid.contains(&value) {
             let (min, max) = (valid.start(), valid.end());
-            pr_err!("{name}={value} is not within {min} and {max}\n");
+            pr_err!("{name}={value} is not between {min} and {max}\n");
             return Err(EINVAL);
         }
     }

@@ -78,7 +78,7 @@ impl chrdev::File for Context {
     }
 
     fn read(&self, mode: Mode, position: u64, to: &mut IovIterDest<'_>) -> Result<usize> {
-        let mut bytes = bounce_buffer(self, to.len())?;
+        let mut bytes = call_buffer(self, to.len())?;
         let read = Context::read(self, mode.nonblocking, position, &mut bytes)?;
         let copied = to.copy_to_iter(&bytes[..read]);
         check_copied(copied, read)
@@ -86,7 +86,7 @@ impl chrdev::File for Context {
 
     fn write(&self, mode: Mode, position: u64, from: &mut IovIterSource<'_>) -> Result<usize> {
         let wanted = from.len();
-        let mut bytes = bounce_buffer(self, wanted)?;
+        let mut bytes = call_buffer(self, wanted)?;
         if bytes.is_empty() && wanted > 0 {
             return Err(ENOSPC);
         }
@@ -125,9 +125,9 @@ impl chrdev::File for Context {
     }
 }
 
-/// Allocates a buffer for the data of one call: `wanted` bytes, but no more than the size of the
+/// Allocates memory for the data of one call: `wanted` bytes, but no more than the size of the
 /// device memory.
-fn bounce_buffer(context: &Context, wanted: usize) -> Result<KVec<u8>> {
+fn call_buffer(context: &Context, wanted: usize) -> Result<KVec<u8>> {
     let size = usize::try_from(context.device().memory_size())?;
     Ok(KVec::zeroed(wanted.min(size), GFP_KERNEL)?)
 }

@@ -12,9 +12,10 @@
 //! `tests/documents/architecture.py` checks this order.
 //!
 //! A module calls one above it only through a trait that the latter implements. [`kernel_ext`]
-//! calls the files of the node (`File`, `Commands`, `Mappable`) and the bound device
-//! (`BoundDevice`). [`schedule`] calls the owner of a lane and the waiter of a request
-//! (`LaneOwner`, `RequestWaiter`).
+//! calls the driver (`NodeDriver`), the files of the node (`File`, `Commands`, `Mappable`,
+//! `Exportable`, `DebugFiles`) and the bound device (`BoundDevice`, `Work`). [`engines`] calls the
+//! memory of a request (`Backing`). [`schedule`] calls the owner of a lane, its ring and the waiter
+//! of a request (`LaneOwner`, `RingMemory`, `RequestWaiter`).
 //!
 //! The interrupt handler is in [`device`], `BoundEngine::interrupt`. It calls [`engines`] and
 //! [`schedule`], and wakes the waiting threads.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One transfer, which is validated when it is created.
+//! The transfers of an engine, and ranges of the device memory.
 //!
 //! No hardware and no bindings: also compiled and tested on the host.
 
@@ -74,8 +74,8 @@ pub(crate) enum Direction {
 
 /// A transfer between a buffer and the device memory.
 ///
-/// The bytes at `address` must be mapped for this device. This is guaranteed by the type that
-/// returns bus addresses, [`Backing`](crate::engines::request::Backing).
+/// The bytes at `address` must be mapped for this device. The address is one of a
+/// [`Backing`](crate::engines::request::Backing), or of the engine's own memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DeviceTransfer {
     pub(crate) direction: Direction,

@@ -98,7 +98,7 @@ impl WaiterId {
 pub(crate) struct Tag(pub(super) usize);
 
 /// Whether a request is not started any more, but completed with `ECANCELED`. A job with a waiter
-/// always is started: it is not linked, and is not cancelled after it has begun.
+/// is never in this state: it is not linked, and CANCEL does not cancel it after it has begun.
 // One byte, because clearing a second one for each completion takes time.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cancelled(u8);

@@ -249,7 +249,7 @@ impl<T: QueueTypes> Lane<T> {
         self.waiting.append(jobs);
     }
 
-    /// Issues no more transfers of the request with this tag.
+    /// Gives the request with this tag no other turn.
     pub(super) fn stop_continuing(&mut self, tag: Tag) {
         self.continues.take_if(|continues| *continues == tag);
     }

@@ -47,7 +47,7 @@ impl<T: QueueTypes> Queue<T> {
         None
     }
 
-    /// Issues no more transfers of the request with this tag.
+    /// Ends the turn, if it is that of the request with this tag.
     pub(super) fn stop_turn(&mut self, tag: Tag) {
         if self.turn.is_some_and(|turn| turn.tag == tag) {
             self.end_turn();

@@ -251,9 +251,9 @@ TEST_F(refused, unreachable_memory)
 	ASSERT_TRUE(find("0x1234", "0x11e8", self->address));
 	log_lines(self->log, "");
 	ASSERT_NE(0, load("dma_bits=12 2>&1"));
-	EXPECT_EQ(1, log_lines(self->log, "dma_bits=12 is not within 24 and 64"));
+	EXPECT_EQ(1, log_lines(self->log, "dma_bits=12 is not between 24 and 64"));
 	ASSERT_NE(0, load("dma_bits=23 2>&1"));
-	EXPECT_EQ(1, log_lines(self->log, "dma_bits=23 is not within 24 and 64"));
+	EXPECT_EQ(1, log_lines(self->log, "dma_bits=23 is not between 24 and 64"));
 	expect_undone(_metadata, self->address);
 	ASSERT_EQ(0, load(""));
 	EXPECT_TRUE(is_bound(self->address));

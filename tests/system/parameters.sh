@@ -22,7 +22,7 @@ accepted() { # PARAMETER PATTERN-OF-THE-PROBE-LINE
 
 # With so few bits, there is no memory in range: the driver logs this, and the next load uses all memory.
 too_narrow() {
-	refused dma_bits="$1" && dmesg | tail -n 3 | grep -q "rdma: dma_bits=$1 is not within" && accepted dma_bits=28 '28-bit'
+	refused dma_bits="$1" && dmesg | tail -n 3 | grep -q "rdma: dma_bits=$1 is not between" && accepted dma_bits=28 '28-bit'
 }
 
 bad=(dma_bits=0 dma_bits=11 dma_bits=65 dma_bits=100 dma_bits=4294967324 dma_bits=-1 dma_bits=many dma_bits= msi=perhaps

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An intrusive first-in-first-out list.
+//! A singly linked list of boxed values, which is used as a queue. (The crate's `List` needs a
+//! reference count in each value.)
 //!
 //! Each [`Entry`] is allocated in process context, before it is inserted. Insertion and removal
 //! take a few instructions and cannot fail, so that an interrupt handler can do them under a
