@@ -40,10 +40,7 @@ pub(crate) use client::{
     reservation::Reservation,
     Client, //
 };
-pub(crate) use engine::{
-    BoundEngine,
-    InterruptKind, //
-};
+pub(crate) use engine::BoundEngine;
 pub(crate) use engine_queue::EngineQueue;
 pub(crate) use snapshot::Activity;
 pub(crate) use types::Job;

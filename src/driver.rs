@@ -7,8 +7,7 @@ use crate::{
         BoundEngine,
         BoundEngines,
         Device,
-        EngineGate,
-        InterruptKind, //
+        EngineGate, //
     },
     engines::{
         edu,
@@ -146,32 +145,34 @@ impl NodeDriver for RdmaDriver {
             .map_err(|e| probe_error(pdev, "cannot enable the device", e))?;
         let enabled = Arc::new(enabled, GFP_KERNEL)?;
 
-        let mut hardware = idle_hardware(pdev, model)?;
+        let mut engines = idle_engines(pdev, model)?;
         enabled.set_master();
 
-        let (vectors, interrupt) = VectorType::allocate(pdev, hardware.len())?;
-        hardware.truncate(interrupt.engines(&vectors));
+        let vectors = allocate_vectors(pdev, engines.len())?;
+        let irq_type = vectors.irq_type();
+        let (interrupt_name, interrupt) = describe(irq_type);
+        engines.truncate(usable_engines(&vectors));
         let config = EngineConfig {
-            has_vector: interrupt == VectorType::MsiX,
+            has_vector: matches!(irq_type, IrqType::MsiX),
             // CAST: `check_parameters` has checked that the value is small.
             interrupt_delay_us: module_parameters::interrupt_delay_us.value() as u16,
         };
-        let engine_info = hardware.first().ok_or(ENODEV)?.info();
+        let engine_info = engines.first().ok_or(ENODEV)?.info();
         let number = Number::reserve(pdev.as_ref())
             .map_err(|e| probe_error(pdev, "no free device number", e))?;
         // CAST: The number is less than the maximum number of nodes.
         let node = number.get() as u32;
         let pool = Pool::new(node, address_space.clone(), dma_bits, limits())?;
         let info = device_info(&engine_info, dma_bits, interrupt);
-        let device = Device::new(node, gate.clone(), pool, hardware.len(), info)?;
+        let device = Device::new(node, gate.clone(), pool, engines.len(), info)?;
 
-        let engines = prepare_engines(pdev, hardware, config, &enabled, &device, interrupt.kind())?;
+        let engines = prepare_engines(pdev, engines, config, &enabled, &device, irq_type)?;
         let (major, minor) = engine_info.version;
         dev_info!(
             pdev,
             "{} {major}.{minor}, {}, {dma_bits}-bit DMA: /dev/rdma{node}\n",
             model.name(),
-            interrupt.name()
+            interrupt_name
         );
         if engines.len() > 1 {
             dev_info!(pdev, "{} engines\n", engines.len());
@@ -190,12 +191,12 @@ impl NodeDriver for RdmaDriver {
 /// # Errors
 ///
 /// [`ENODEV`] if a transfer does not end; those of [`AnyEngine::all`].
-fn idle_hardware<'bound>(
+fn idle_engines<'bound>(
     pdev: &'bound pci::Device<Core<'_>>,
     model: Model,
 ) -> Result<KVec<AnyEngine<'bound>>> {
-    let hardware = AnyEngine::all(model, pdev)?;
-    for engine in &hardware {
+    let engines = AnyEngine::all(model, pdev)?;
+    for engine in &engines {
         // A transfer that was started before the probe must not write to memory of this driver.
         let timeout_ms = engine.info().timeout_ms;
         engine.wait_idle(timeout_ms).map_err(|e| {
@@ -206,7 +207,7 @@ fn idle_hardware<'bound>(
             )
         })?;
     }
-    Ok(hardware)
+    Ok(engines)
 }
 
 /// Prepares the engines, one for each queue of `device`, and opens their queues.
@@ -216,106 +217,69 @@ fn idle_hardware<'bound>(
 /// [`ENODEV`] if an engine cannot be prepared; [`ENOMEM`].
 fn prepare_engines<'bound>(
     pdev: &'bound pci::Device<Core<'_>>,
-    hardware: KVec<AnyEngine<'bound>>,
+    engines: KVec<AnyEngine<'bound>>,
     config: EngineConfig,
     enabled: &Arc<EnabledDevice<'bound>>,
     device: &Device,
-    kind: InterruptKind,
+    irq_type: IrqType,
 ) -> Result<KVec<BoundEngine<'bound>>> {
-    let mut engines = KVec::with_capacity(hardware.len(), GFP_KERNEL)?;
-    for (mut hardware, engine_queue) in hardware.into_iter().zip(device.engine_queues()) {
-        let plan = hardware.prepare(config).map_err(|e| {
-            // The device may still access memory of `hardware`, which is freed after this.
+    let mut bound = KVec::with_capacity(engines.len(), GFP_KERNEL)?;
+    for (mut engine, engine_queue) in engines.into_iter().zip(device.engine_queues()) {
+        let plan = engine.prepare(config).map_err(|e| {
+            // The device may still access memory of `engine`, which is freed after this.
             enabled.clear_master();
             probe_error(pdev, "cannot prepare the device", e)
         })?;
         let (dev, enabled, engine_queue) = (pdev.as_ref(), enabled.clone(), engine_queue.clone());
-        let engine = BoundEngine::new(dev, (hardware, plan), enabled, engine_queue, kind)?;
-        engines.push(engine, GFP_KERNEL)?;
+        let engine = BoundEngine::new(dev, (engine, plan), enabled, engine_queue, irq_type)?;
+        bound.push(engine, GFP_KERNEL)?;
     }
-    Ok(engines)
+    Ok(bound)
 }
 
-/// The type of the interrupt vectors of a device.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum VectorType {
-    Line,
-    Msi,
-    MsiX,
+/// Allocates an interrupt vector for each of `engines` engines, or fewer if the device has fewer.
+fn allocate_vectors<'bound>(
+    pdev: &'bound pci::Device<Core<'_>>,
+    engines: usize,
+) -> Result<IrqVectorRegistration<'bound>> {
+    let mut types = IrqTypes::default().with(IrqType::Intx);
+    if module_parameters::msi.value() {
+        types = types.with(IrqType::MsiX);
+        if engines == 1 {
+            types = types.with(IrqType::Msi);
+        }
+    }
+    // CAST: The number is small.
+    pdev.alloc_irq_vectors(1, engines as u32, types)
+        .map_err(|e| probe_error(pdev, "cannot allocate an interrupt vector", e))
 }
 
-impl VectorType {
-    /// Allocates a vector for each of `engines` engines, or fewer if the device has fewer.
-    fn allocate<'bound>(
-        pdev: &'bound pci::Device<Core<'_>>,
-        engines: usize,
-    ) -> Result<(IrqVectorRegistration<'bound>, Self)> {
-        let mut types = IrqTypes::default().with(IrqType::Intx);
-        if module_parameters::msi.value() {
-            types = types.with(IrqType::MsiX);
-            if engines == 1 {
-                types = types.with(IrqType::Msi);
-            }
-        }
-        // CAST: The number is small.
-        let vectors = pdev
-            .alloc_irq_vectors(1, engines as u32, types)
-            .map_err(|e| probe_error(pdev, "cannot allocate an interrupt vector", e))?;
-        let interrupt = match vectors.irq_type() {
-            IrqType::Intx => Self::Line,
-            IrqType::Msi => Self::Msi,
-            IrqType::MsiX => Self::MsiX,
-        };
-        Ok((vectors, interrupt))
+/// Returns the number of engines that can be used with these vectors: one for each.
+fn usable_engines(vectors: &IrqVectorRegistration<'_>) -> usize {
+    match vectors.irq_type() {
+        IrqType::MsiX => vectors.len(),
+        IrqType::Intx | IrqType::Msi => 1,
     }
+}
 
-    /// Returns the number of engines that can be used with these vectors: one for each.
-    fn engines(self, vectors: &IrqVectorRegistration<'_>) -> usize {
-        match self {
-            Self::MsiX => vectors.len(),
-            Self::Line | Self::Msi => 1,
-        }
-    }
-
-    fn kind(self) -> InterruptKind {
-        match self {
-            Self::Line => InterruptKind::Line,
-            Self::Msi | Self::MsiX => InterruptKind::Message,
-        }
-    }
-
-    /// Returns the name for the log.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Line => "INTx",
-            Self::Msi => "MSI",
-            Self::MsiX => "MSI-X",
-        }
-    }
-
-    /// Returns the value in `uapi/rdma.h`.
-    fn in_uapi(self) -> u32 {
-        match self {
-            Self::Line => uapi::RDMA_INTERRUPT_INTX,
-            Self::Msi => uapi::RDMA_INTERRUPT_MSI,
-            Self::MsiX => uapi::RDMA_INTERRUPT_MSIX,
-        }
+/// Returns the name of a type of interrupts for the log, and its value in `uapi/rdma.h`.
+fn describe(irq_type: IrqType) -> (&'static str, u32) {
+    match irq_type {
+        IrqType::Intx => ("INTx", uapi::RDMA_INTERRUPT_INTX),
+        IrqType::Msi => ("MSI", uapi::RDMA_INTERRUPT_MSI),
+        IrqType::MsiX => ("MSI-X", uapi::RDMA_INTERRUPT_MSIX),
     }
 }
 
 /// Returns the properties of a device.
-fn device_info(
-    engine_info: &EngineInfo,
-    dma_bits: u32,
-    interrupt: VectorType,
-) -> uapi::rdma_device_info {
+fn device_info(engine_info: &EngineInfo, dma_bits: u32, interrupt: u32) -> uapi::rdma_device_info {
     let (major, minor) = engine_info.version;
     uapi::rdma_device_info {
         abi_version: uapi::RDMA_ABI_VERSION,
-        operations: operations(engine_info.memory),
+        operations: operations(engine_info.device_memory_size),
         capabilities: capabilities(engine_info),
-        device_memory_size: engine_info.memory,
-        max_transfer_size: engine_info.largest,
+        device_memory_size: engine_info.device_memory_size,
+        max_transfer_size: engine_info.max_transfer_size,
         max_buffer_size: uapi::RDMA_MAX_BUFFER_SIZE.into(),
         queue_depth: uapi::RDMA_QUEUE_DEPTH,
         // CAST: The number is small.
@@ -323,7 +287,7 @@ fn device_info(
         address_alignment: 1,
         length_alignment: 1,
         dma_bits,
-        interrupt: interrupt.in_uapi(),
+        interrupt,
         hardware_version: u32::from(major) << 8 | u32::from(minor),
         ..Default::default()
     }
@@ -341,7 +305,7 @@ fn operations(memory: u64) -> u32 {
 /// Returns the optional features of a device, as bits.
 fn capabilities(engine_info: &EngineInfo) -> u64 {
     let mut bits = 0;
-    if engine_info.memory == 0 {
+    if engine_info.device_memory_size == 0 {
         bits |= uapi::RDMA_CAP_DIRECT_COPY;
     }
     if engine_info.can_abort {

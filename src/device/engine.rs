@@ -59,18 +59,10 @@ use kernel::{
         self,
         Bound, //
     },
+    pci::IrqType,
     prelude::*,
     sync::Arc, //
 };
-
-/// The type of the device's interrupt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum InterruptKind {
-    /// A message-signalled interrupt (MSI).
-    Message,
-    /// An interrupt line (INTx).
-    Line,
-}
 
 /// An engine of a bound device, which executes the requests of a queue.
 pub(crate) struct BoundEngine<'bound> {
@@ -80,7 +72,7 @@ pub(crate) struct BoundEngine<'bound> {
     info: EngineInfo,
     dev: &'bound device::Device<Bound>,
     engine_queue: Arc<EngineQueue>,
-    interrupt_kind: InterruptKind,
+    irq_type: IrqType,
     lost_interrupt: Ratelimit,
 }
 
@@ -96,7 +88,7 @@ impl<'bound> BoundEngine<'bound> {
         (hardware, plan): (AnyEngine<'bound>, AnyPlan),
         enabled: Arc<EnabledDevice<'bound>>,
         engine_queue: Arc<EngineQueue>,
-        interrupt_kind: InterruptKind,
+        irq_type: IrqType,
     ) -> Result<Self> {
         let engine = Self {
             info: hardware.info(),
@@ -104,7 +96,7 @@ impl<'bound> BoundEngine<'bound> {
             enabled,
             dev,
             engine_queue,
-            interrupt_kind,
+            irq_type,
             lost_interrupt: Ratelimit::new(),
         };
         let EngineInfo {

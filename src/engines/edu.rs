@@ -183,8 +183,8 @@ impl<'bound> Edu<'bound> {
 impl DmaEngine for Edu<'_> {
     fn info(&self) -> EngineInfo {
         EngineInfo {
-            memory: device_memory::SIZE,
-            largest: device_memory::SIZE,
+            device_memory_size: device_memory::SIZE,
+            max_transfer_size: device_memory::SIZE,
             depth: 1,
             in_flight_byte_limit: device_memory::SIZE,
             can_abort: false,

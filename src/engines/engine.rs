@@ -9,9 +9,9 @@ use kernel::prelude::*;
 #[derive(Clone, Copy)]
 pub(crate) struct EngineInfo {
     /// Size of the device memory in bytes; 0 if the device has none.
-    pub(crate) memory: u64,
+    pub(crate) device_memory_size: u64,
     /// Size of the largest transfer in bytes.
-    pub(crate) largest: u64,
+    pub(crate) max_transfer_size: u64,
     /// Number of slots, at least 1.
     pub(crate) depth: usize,
     /// No transfers are posted while those in the slots have this many bytes or more. It limits how

@@ -384,8 +384,8 @@ fn halves(address: u64) -> (u32, u32) {
 impl DmaEngine for IoatChannel<'_> {
     fn info(&self) -> EngineInfo {
         EngineInfo {
-            memory: 0,
-            largest: self.largest,
+            device_memory_size: 0,
+            max_transfer_size: self.largest,
             depth: ring::SLOTS,
             in_flight_byte_limit: IN_FLIGHT_BYTE_LIMIT,
             can_abort: true,

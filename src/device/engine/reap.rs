@@ -2,10 +2,7 @@
 
 //! Interrupts, and the ends of transfers.
 
-use super::{
-    BoundEngine,
-    InterruptKind, //
-};
+use super::BoundEngine;
 use crate::{
     device::{
         engine_queue::QueueState,
@@ -31,7 +28,10 @@ use crate::{
         Recipient, //
     }, //
 };
-use kernel::prelude::*;
+use kernel::{
+    pci::IrqType,
+    prelude::*, //
+};
 
 /// The result of a step that handles the ends of transfers.
 #[derive(Default)]
@@ -169,9 +169,9 @@ impl WithWork<BoundEngine<'_>> {
         };
         // A message is a memory write, like the device's transfers: it arrives only if Bus Master
         // is set. An interrupt on a line does not show that.
-        Some(outcome.and_then(|()| match self.interrupt_kind {
-            InterruptKind::Message => Ok(()),
-            InterruptKind::Line => self.check_bus_master(),
+        Some(outcome.and_then(|()| match self.irq_type {
+            IrqType::Msi | IrqType::MsiX => Ok(()),
+            IrqType::Intx => self.check_bus_master(),
         }))
     }
 
