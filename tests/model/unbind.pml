@@ -11,7 +11,9 @@ inline stop_hardware() {
 		:: trouble == STOPPABLE ->
 			runs = false;
 			is_aborted = true
-		:: else -> is_running = runs && !is_gone
+		:: else ->
+			is_running = runs && !is_gone;
+			is_aborted = !is_running
 		fi
 	}
 #endif

@@ -42,7 +42,8 @@ impl WithWork<BoundEngine<'_>> {
         self.engine_queue.close(ENODEV);
     }
 
-    /// Stops all transfers, or waits for their end.
+    /// Stops all transfers, or waits for their end. Ends that were not handled before are not handled
+    /// after this.
     ///
     /// # Errors
     ///
@@ -51,10 +52,12 @@ impl WithWork<BoundEngine<'_>> {
         if self.abort().is_ok() {
             return Ok(());
         }
-        match self.hardware.wait_idle(self.info.timeout_ms) {
-            Err(ETIMEDOUT) => Err(ETIMEDOUT),
-            _ => Ok(()),
+        if self.hardware.wait_idle(self.info.timeout_ms) == Err(ETIMEDOUT) {
+            return Err(ETIMEDOUT);
         }
+        // A late interrupt handler would find Bus Master off, and fail the last request for that.
+        self.engine_queue.state.lock().stopped = true;
+        Ok(())
     }
 
     /// Stops all transfers, if the engine can be stopped. Their ends are not handled after this.
