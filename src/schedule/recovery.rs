@@ -54,8 +54,9 @@ impl<T: QueueTypes> Queue<T> {
         }
     }
 
-    /// Completes one of the engine's requests with `ETIMEDOUT`. The engine keeps the job of the
-    /// request, so that the completion is written to a blank job, `completion`. From now on, all
+    /// Completes one of the engine's requests with `ETIMEDOUT`; if the queue is closed, its waiter gets
+    /// the reason for that. The engine keeps the job of the request, so that the completion is written
+    /// to a blank job, `completion`. From now on, all
     /// requests that wait are [failed](Self::fail_batch). No more steps are needed if all have been
     /// completed, or if there is no blank job.
     pub(crate) fn time_out(&mut self, completion: &mut Option<Entry<Job<T>>>) -> Step<T> {
@@ -87,7 +88,7 @@ impl<T: QueueTypes> Queue<T> {
         let lane = active.lane.take()?;
         self.stats.counters.quarantined += 1;
         if let Some(waiter) = job.waiter.take() {
-            waiter.answer(Answer::Failed(ETIMEDOUT));
+            waiter.answer(Answer::Failed(self.closed.unwrap_or(ETIMEDOUT)));
             self.stop_turn(tag);
             self.lanes.detach(lane, tag);
             return Some(Notice::Waiter(waiter));

@@ -907,6 +907,16 @@ fn waiters_of_a_queue_that_closes_are_answered_without_the_end() {
     assert!(machine.queue.is_busy());
 }
 
+/// The watchdog finds that the engine does not stop while the device is unbound: waiters get the same error as those whose requests wait.
+#[test]
+fn waiters_of_a_closed_queue_are_timed_out_with_its_error() {
+    let mut machine = closed_with_many_in_flight();
+    while time_out(&mut machine.queue) {}
+    machine.look();
+    let outcomes: Vec<_> = machine.asked.iter().map(|asked| asked.outcome).collect();
+    assert_eq!(outcomes, [Some(Err(ETIMEDOUT)), Some(Err(ENODEV)), Some(Err(ENODEV)), Some(Err(ENODEV))]);
+}
+
 /// A request whose turn had begun when the slots were full fails when the queue closes: the engine has no transfer of it that could end.
 #[test]
 fn what_is_to_be_issued_next_fails_when_the_queue_closes() {
