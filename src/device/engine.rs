@@ -247,7 +247,9 @@ impl WithWork<BoundEngine<'_>> {
 impl Work for BoundEngine<'_> {
     fn work(this: &WithWork<Self>) {
         // Freeing memory takes long, and comes after what other requests wait for.
-        this.restart_after_failure();
+        if this.engine_queue.state.lock().failure.is_some() {
+            this.restart_after_failure();
+        }
         this.reap_left();
         this.check_late();
         this.engine_queue.fail_links();

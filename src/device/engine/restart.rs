@@ -53,6 +53,7 @@ impl WithWork<BoundEngine<'_>> {
         };
         if restarted.is_err() {
             state.queue.set_stuck();
+            self.check_after(&mut state, self.info.late_ms, clock::now());
             drop(state);
             return self.time_out_all();
         }
@@ -103,9 +104,6 @@ impl WithWork<BoundEngine<'_>> {
             let mut completion = Job::blank().ok();
             let mut state = self.engine_queue.state.lock();
             let timed_out = state.queue.time_out(&mut completion);
-            if state.queue.is_busy() {
-                self.check_after(&mut state, self.info.late_ms, clock::now());
-            }
             drop(state);
             deliver(timed_out.notice);
             if !timed_out.more {
