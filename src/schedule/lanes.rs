@@ -289,7 +289,8 @@ impl<T: QueueTypes> Lanes<T> {
         }
     }
 
-    /// Gives the request with this tag no other turn, and puts its lane into the list for its state.
+    /// Gives the request with this tag no other turn, and puts its lane into the list for its
+    /// state.
     pub(super) fn stop_continuing(&mut self, lane: LaneId, tag: Tag) {
         if let Some(at) = self.get_mut(lane) {
             at.stop_continuing(tag);

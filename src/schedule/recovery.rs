@@ -54,11 +54,11 @@ impl<T: QueueTypes> Queue<T> {
         }
     }
 
-    /// Completes one of the engine's requests with `ETIMEDOUT`; if the queue is closed, its waiter gets
-    /// the reason for that. The engine keeps the job of the request, so that the completion is written
-    /// to a blank job, `completion`. From now on, all
-    /// requests that wait are [failed](Self::fail_batch). No more steps are needed if all have been
-    /// completed, or if there is no blank job.
+    /// Completes one of the engine's requests with `ETIMEDOUT`; if the queue is closed, its waiter
+    /// gets the reason for that. The engine keeps the job of the request, so that the completion is
+    /// written to a blank job, `completion`. From now on, all requests that wait are
+    /// [failed](Self::fail_batch). No more steps are needed if all have been completed, or if there
+    /// is no blank job.
     pub(crate) fn time_out(&mut self, completion: &mut Option<Entry<Job<T>>>) -> Step<T> {
         let tag = self.find_to_time_out(completion.is_some());
         Step {

@@ -42,8 +42,8 @@ impl WithWork<BoundEngine<'_>> {
         self.engine_queue.close(ENODEV);
     }
 
-    /// Stops all transfers, or waits for their end. Ends that were not handled before are not handled
-    /// after this.
+    /// Stops all transfers, or waits for their end. Ends that were not handled before are not
+    /// handled after this.
     ///
     /// # Errors
     ///

@@ -239,8 +239,8 @@ impl<M: Mappable> VmaOperations<M> {
     /// to the child. Both processes fault again.
     ///
     /// The kernel reads the entry of a huge page before it takes the locks, and copies what it has
-    /// read (`copy_huge_pmd`, 7.3). A huge page that `ClosedGate::zap` removes between these two steps
-    /// would remain mapped in the child.
+    /// read (`copy_huge_pmd`, 7.3). A huge page that `ClosedGate::zap` removes between these two
+    /// steps would remain mapped in the child.
     ///
     /// # Safety
     ///
