@@ -17,7 +17,7 @@ use crate::kernel_ext::{
         },
         work::WithWork, //
     },
-    mm::address_space::ClosedGate, //
+    mm::address_space::ClosedAddressSpace, //
 };
 use kernel::prelude::*;
 
@@ -39,7 +39,7 @@ impl BoundDevice for BoundEngines {
 
     /// Stops the device before it is unbound, and frees the memory of all buffers. No thread may be
     /// inside the gate.
-    fn stop(engines: &Engines<'_>, gate: ClosedGate<'_>) {
+    fn stop(engines: &Engines<'_>, address_space: ClosedAddressSpace<'_>) {
         let Some(first) = engines.first() else {
             return;
         };
@@ -49,7 +49,7 @@ impl BoundDevice for BoundEngines {
         }
         trace::teardown(dev, Teardown::Closed);
         trace::zap(dev);
-        let zapped = gate.zap();
+        let zapped = address_space.zap();
         trace::teardown(dev, Teardown::Zapped);
 
         let mut step = Teardown::Idle;

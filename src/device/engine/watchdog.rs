@@ -149,7 +149,7 @@ impl WithWork<BoundEngine<'_>> {
         match self.hardware.examine(slot) {
             Progress::Gone => self.give_up(state, &mut checked),
             // Another engine of the device may have found that it is gone.
-            _ if !self.hardware.responds() || !self.enabled.is_master_by_driver() => {
+            _ if !self.hardware.responds() || !self.enabled.master_set_by_driver() => {
                 self.give_up(state, &mut checked);
             }
             Progress::Ended(Err(error)) => {

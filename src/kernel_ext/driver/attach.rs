@@ -25,7 +25,7 @@ use crate::kernel_ext::{
     fs::chrdev::Node,
     mm::address_space::{
         AddressSpace, //
-        ClosedGate,
+        ClosedAddressSpace,
     }, //
 };
 use kernel::{
@@ -142,7 +142,7 @@ impl<'bound, D: NodeDriver> Attached<'bound, D> {
     /// Closes the gate, and stops the device.
     fn detach(address_space: &AddressSpace, bound: &Engines<'bound, D::Device>) {
         // SAFETY: By the type invariant, the gate is not opened again.
-        D::Device::stop(bound, unsafe { ClosedGate::new(address_space) });
+        D::Device::stop(bound, unsafe { ClosedAddressSpace::new(address_space) });
     }
 }
 

@@ -134,9 +134,9 @@ impl AddressSpace {
 /// # Invariants
 ///
 /// The gate is closed and stays closed.
-pub(crate) struct ClosedGate<'a>(&'a AddressSpace);
+pub(crate) struct ClosedAddressSpace<'a>(&'a AddressSpace);
 
-impl<'a> ClosedGate<'a> {
+impl<'a> ClosedAddressSpace<'a> {
     /// Closes the gate, and waits until all threads have left it.
     ///
     /// # Safety

@@ -239,8 +239,8 @@ impl<M: Mappable> VmaOperations<M> {
     /// to the child. Both processes fault again.
     ///
     /// The kernel reads the entry of a huge page before it takes the locks, and copies what it has
-    /// read (`copy_huge_pmd`, 7.3). A huge page that `ClosedGate::zap` removes between these two
-    /// steps would remain mapped in the child.
+    /// read (`copy_huge_pmd`, 7.3). A huge page that `ClosedAddressSpace::zap` removes between
+    /// these two steps would remain mapped in the child.
     ///
     /// # Safety
     ///
@@ -326,7 +326,7 @@ impl<M: Mappable> VmaOperations<M> {
             let shared = memory.shared_memory();
             // SAFETY: The mapping keeps its file open.
             if !unsafe { shared.address_space().is_of((*vma).vm_file) } {
-                // `ClosedGate::zap` would not remove the page from this mapping.
+                // `ClosedAddressSpace::zap` would not remove the page from this mapping.
                 return Err(ENXIO);
             }
             // SAFETY: By the safety requirement, `vmf` is a fault in a mapping by `prepare` or

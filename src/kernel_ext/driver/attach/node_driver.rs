@@ -13,7 +13,7 @@ use crate::kernel_ext::{
     },
     mm::address_space::{
         AddressSpace, //
-        ClosedGate,
+        ClosedAddressSpace,
     },
     sync::gate::BindGate, //
 };
@@ -46,7 +46,7 @@ pub(crate) trait BoundDevice: 'static {
 
     /// Stops the device for the unbind. The gate is closed; interrupts are still handled. Memory
     /// that can be mapped and that is not revoked here is never freed.
-    fn stop(engines: &Engines<'_, Self>, gate: ClosedGate<'_>);
+    fn stop(engines: &Engines<'_, Self>, address_space: ClosedAddressSpace<'_>);
 
     /// Stops the device for a suspend. System calls continue.
     ///

@@ -27,7 +27,7 @@ use kernel::{
 pub(crate) struct EnabledDevice<'bound> {
     pdev: &'bound pci::Device<Bound>,
     /// Bus mastering was enabled, and not disabled since then, by this driver.
-    is_master_by_driver: Atomic<bool>,
+    master_set_by_driver: Atomic<bool>,
 }
 
 extern "C" {
@@ -50,7 +50,7 @@ impl<'bound> EnabledDevice<'bound> {
         // INVARIANT: `enable_device_mem` has succeeded.
         Ok(Self {
             pdev,
-            is_master_by_driver: Atomic::new(false),
+            master_set_by_driver: Atomic::new(false),
         })
     }
 
@@ -58,12 +58,12 @@ impl<'bound> EnabledDevice<'bound> {
     pub(crate) fn set_master(&self) {
         // SAFETY: The device is valid.
         unsafe { bindings::pci_set_master(raw(self.pdev)) };
-        self.is_master_by_driver.store(true, Relaxed);
+        self.master_set_by_driver.store(true, Relaxed);
     }
 
     /// Returns whether this driver has enabled bus mastering, and not disabled it since then.
-    pub(crate) fn is_master_by_driver(&self) -> bool {
-        self.is_master_by_driver.load(Relaxed)
+    pub(crate) fn master_set_by_driver(&self) -> bool {
+        self.master_set_by_driver.load(Relaxed)
     }
 
     /// Returns whether bus mastering is enabled. Root can disable it with setpci(8), for example.
@@ -86,7 +86,7 @@ impl<'bound> EnabledDevice<'bound> {
     pub(crate) fn clear_master(&self) {
         // SAFETY: The device is valid.
         unsafe { bindings::pci_clear_master(raw(self.pdev)) };
-        self.is_master_by_driver.store(false, Relaxed);
+        self.master_set_by_driver.store(false, Relaxed);
     }
 }
 
