@@ -8,9 +8,13 @@
 //! Source: Linux, `drivers/dma/ioat`.
 
 mod chain;
+mod device;
 pub(crate) mod plan;
 mod regs;
 mod ring;
+
+pub(super) use device::IoatDevice;
+pub(crate) use device::PCI_IDS;
 
 use super::{
     engine::{
@@ -23,7 +27,11 @@ use super::{
     transfer::Transfer, //
 };
 use chain::Chain;
-use core::ops::RangeInclusive;
+use device::{
+    Bar,
+    BROADWELL,
+    SKYLAKE, //
+};
 use kernel::{
     device::Bound,
     io::{
@@ -44,31 +52,8 @@ use kernel::{
 use plan::IoatPlan;
 use ring::DescriptorRing;
 
-/// PCI vendor and device of the devices of this kind: Broadwell-DE, Skylake-SP. Source: Linux,
-/// `drivers/dma/ioat/hw.h`.
-pub(crate) const PCI_IDS: [(u32, u32); 5] = [
-    (0x8086, 0x6f50),
-    (0x8086, 0x6f51),
-    (0x8086, 0x6f52),
-    (0x8086, 0x6f53),
-    (0x8086, 0x2021),
-];
-
 /// Width of bus addresses, in bits.
 pub(crate) const DMA_BITS: u32 = 64;
-
-/// The versions, as major and minor, whose registers and errors this driver knows.
-const VERSIONS: [(u8, u8); 2] = [(3, 2), (3, 3)];
-
-/// The PCI device of Skylake-SP. It is handled as version 3.2, also if it reports a later one.
-/// Source: Linux, `drivers/dma/ioat/init.c`, `ioat_pci_probe`.
-const SKYLAKE: u16 = 0x2021;
-
-/// The PCI devices of Broadwell-DE.
-const BROADWELL: RangeInclusive<u16> = 0x6f50..=0x6f53;
-
-/// The largest number of channels of a device: bits of the register ATTENTION.
-const MAX_CHANNELS: usize = 32;
 
 /// No transfers are posted while those in the slots have this many bytes or more. These take 1 ms
 /// at 2 GB/s.
@@ -86,60 +71,12 @@ const TIMEOUT_MS: u32 = 1000;
 /// Interval in microseconds at which a register is read until it changes.
 const POLL_US: i64 = 10;
 
-/// Time in milliseconds after which a channel is not waited for that ends the transfer which it
-/// executes, and after which a reset has failed. Source: Linux, `drivers/dma/ioat/dma.c`,
-/// `ioat_reset_hw`.
+/// Time in milliseconds for a channel to end the transfer that it executes. Source: Linux,
+/// `drivers/dma/ioat/dma.c`, `ioat_reset_hw`.
 const SUSPEND_MS: i64 = 100;
+
+/// Time in milliseconds for the reset of a channel. Source: as above.
 const RESET_MS: i64 = 200;
-
-/// The registers of an I/OAT device.
-type Bar<'bound> = pci::Bar<'bound, { regs::BAR_SIZE }>;
-
-/// An I/OAT device, whose channels are engines.
-pub(super) struct IoatDevice<'bound> {
-    pdev: &'bound pci::Device<Bound>,
-    bar: Arc<Bar<'bound>>,
-    version: (u8, u8),
-    channels: usize,
-}
-
-impl<'bound> IoatDevice<'bound> {
-    /// Maps the device, and checks its identification.
-    ///
-    /// # Errors
-    ///
-    /// [`ENODEV`] if the device is not as expected. The log has the reason.
-    pub(super) fn new(pdev: &'bound pci::Device<Bound>) -> Result<Self> {
-        let bar = pdev
-            .iomap_region_sized::<{ regs::BAR_SIZE }>(0, c"rdma")
-            .inspect_err(|e| dev_err!(pdev, "cannot map BAR 0: {e:?}\n"))?;
-        let version = bar.read(regs::VERSION);
-        let version = (version.major().get(), version.minor().get());
-        // CAST: The number has 8 bits.
-        let channels = u8::from(bar.read(regs::CHANNEL_COUNT)) as usize;
-        let is_known = VERSIONS.contains(&version)
-            || (pdev.device_id() == SKYLAKE && version.0 == 3 && version.1 >= 2);
-        if !is_known || !(1..=MAX_CHANNELS).contains(&channels) {
-            let (major, minor) = version;
-            dev_err!(
-                pdev,
-                "version {major}.{minor} with {channels} channels is not I/OAT 3.2 or 3.3\n"
-            );
-            return Err(ENODEV);
-        }
-        Ok(Self {
-            pdev,
-            bar: Arc::new(bar, GFP_KERNEL)?,
-            version,
-            channels,
-        })
-    }
-
-    /// Returns the number of channels that the driver uses.
-    pub(super) fn channels(&self) -> usize {
-        self.channels.min(regs::CHANNELS)
-    }
-}
 
 /// A channel of an I/OAT device.
 ///
