@@ -26,45 +26,6 @@
 #include <linux/vmalloc.h>
 #include <linux/wait.h>
 
-unsigned long rdma_helper_sg_pfn(struct scatterlist *sg);
-bool rdma_helper_uses_dma_iommu(struct device *dev);
-void rdma_helper_copy(void *to, const void *from, size_t size);
-struct file *rdma_helper_dma_buf_file(struct dma_buf *dma_buf);
-bool rdma_helper_device_reaches(struct device *dev, struct sg_table *table);
-unsigned int rdma_helper_max_segment(struct device *dev);
-bool rdma_helper_reaches_all_memory(struct device *dev);
-struct page *rdma_helper_page(unsigned long pfn);
-void *rdma_helper_vmap(struct page **pages, unsigned int count);
-void rdma_helper_vunmap(const void *address);
-bool rdma_helper_memory_is_encrypted(void);
-bool rdma_helper_dma_is_coherent(struct device *dev);
-void rdma_helper_wait_for_async_probes(void);
-struct file *rdma_helper_anon_file(void);
-struct user_struct *rdma_helper_current_user(void);
-unsigned long rdma_helper_memlock_limit(void);
-bool rdma_helper_fatal_signal_pending(void);
-int rdma_helper_pending_signal(void);
-unsigned long rdma_helper_jiffies(void);
-bool rdma_helper_has_sleeper(struct wait_queue_head *head);
-unsigned int rdma_helper_defer_notifications(void);
-void rdma_helper_restore_notifications(unsigned int cleared);
-int rdma_helper_copy_struct_from_user(void *to, size_t to_size,
-				      const void __user *from, size_t from_size);
-int rdma_helper_copy_struct_to_user(void __user *to, size_t to_size,
-				    const void *from, size_t from_size);
-vm_flags_t rdma_helper_get_vma_flags(const struct vm_area_desc *desc);
-bool rdma_helper_is_shared(vm_flags_t flags);
-void rdma_helper_set_vma_flags(struct vm_area_desc *desc);
-void rdma_helper_set_ring_vma_flags(struct vm_area_desc *desc);
-void rdma_helper_get_page(struct page *page);
-void rdma_helper_disable_relaxed_ordering(struct pci_dev *pdev);
-void rdma_helper_set_flags_of(struct vm_area_struct *vma);
-bool rdma_helper_has_page_table(const struct vm_fault *vmf);
-bool rdma_helper_has_huge_page(const struct vm_fault *vmf);
-bool rdma_helper_maps_writable(const struct vm_fault *vmf);
-int rdma_helper_insert_pfns(const struct vm_fault *vmf, unsigned long address,
-			    unsigned long pfn, unsigned long pages);
-
 /* enabled.rs */
 void rdma_helper_disable_relaxed_ordering(struct pci_dev *pdev)
 {

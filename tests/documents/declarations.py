@@ -1,4 +1,4 @@
-"""Declarations of C functions in Rust, and whether they are those of C. The compiler cannot compare them. A part of safety.py."""
+"""Declarations of C functions in Rust, and whether they agree with the definitions in C. The compiler cannot compare them. A part of safety.py."""
 
 import re
 from pathlib import Path
@@ -45,16 +45,16 @@ def in_rust(text: str) -> dict[str, Signature]:
 
 
 def in_c(text: str) -> dict[str, Signature]:
-    """The functions that a file in C declares."""
+    """The functions that a file in C defines for Rust. They have no prototypes: only Rust calls them."""
     found = {}
-    for returned, name, taken in re.findall(r"^([\w ]+?[ *]+)(rdma_\w+)\(([^{;]*?)\);", text, re.MULTILINE | re.DOTALL):
+    for returned, name, taken in re.findall(r"^(?!static )([\w ]+?[ *]+)(rdma_\w+)\(([^{;]*?)\)\n\{", text, re.MULTILINE | re.DOTALL):
         named = [] if taken.strip() == "void" else arguments(taken)
         found[name] = (c_type(returned, named=False), *(c_type(part, named=True) for part in named))
     return found
 
 
 def wrong(sources: Path) -> list[str]:
-    """Functions whose declarations differ, or that only one language declares."""
+    """Functions whose declarations in Rust differ from their definitions in C, or that only one language has."""
     rust = {name: signature for path in sorted(sources.glob("**/*.rs")) for name, signature in in_rust(path.read_text()).items()}
     c = {name: signature for path in sorted(sources.glob("**/*.c")) for name, signature in in_c(path.read_text()).items()}
     return [f"{name}: {rust.get(name)} in Rust, {c.get(name)} in C" for name in sorted(rust | c) if rust.get(name) != c.get(name)]

@@ -11,18 +11,6 @@
 #include "trace.h"
 
 void rdma_trace_submit(u32 dev, u64 context, u64 cookie, u32 operation,
-		       u64 length);
-void rdma_trace_start(u32 dev, u32 operation, u64 device_offset, u64 bytes);
-void rdma_trace_interrupt(u32 dev, bool ours);
-void rdma_trace_complete(u32 dev, u64 context, u64 cookie, int status,
-			 u64 bytes, u64 submitted);
-bool rdma_trace_submit_enabled(void);
-void rdma_trace_map(u32 dev, u32 handle, u64 offset, u64 pages);
-void rdma_trace_fault(u32 dev, u32 handle, u64 page, u64 loaded, int result);
-void rdma_trace_zap(u32 dev);
-void rdma_trace_teardown(u32 dev, u32 step);
-
-void rdma_trace_submit(u32 dev, u64 context, u64 cookie, u32 operation,
 		       u64 length)
 {
 	trace_rdma_submit(dev, context, cookie, operation, length);

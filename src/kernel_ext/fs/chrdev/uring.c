@@ -8,25 +8,6 @@
 typedef void (*rdma_uring_end_t)(struct io_uring_cmd *cmd,
 				 unsigned int issue_flags);
 
-bool rdma_uring_is_cancel(unsigned int issue_flags);
-struct file *rdma_uring_file(const struct io_uring_cmd *cmd);
-void *rdma_uring_state(struct io_uring_cmd *cmd);
-u32 rdma_uring_operation(const struct io_uring_cmd *cmd);
-u32 rdma_uring_flags(const struct io_uring_cmd *cmd);
-u64 rdma_uring_address(const struct io_uring_cmd *cmd);
-size_t rdma_uring_read(const struct io_uring_cmd *cmd, unsigned int issue_flags,
-		       void *to, size_t size);
-void rdma_uring_queue(struct io_uring_cmd *cmd, unsigned int issue_flags,
-		      void *state, rdma_uring_end_t end);
-/*
- * Each call results in exactly one completion. Therefore a task that waits for a
- * number of completions (IORING_SETUP_DEFER_TASKRUN) is not woken before there
- * have been as many calls.
- */
-void rdma_uring_end_in_task(struct io_uring_cmd *cmd);
-void rdma_uring_done(struct io_uring_cmd *cmd, s32 result,
-		     unsigned int issue_flags);
-
 /* What the driver stores in a command that it has queued. */
 struct rdma_uring {
 	void *state;
@@ -104,6 +85,11 @@ static void rdma_uring_task_work(struct io_tw_req request, io_tw_token_t token)
 	rdma_uring_of(cmd)->end(cmd, IO_URING_CMD_TASK_WORK_ISSUE_FLAGS);
 }
 
+/*
+ * Each call results in exactly one completion. Therefore a task that waits for a
+ * number of completions (IORING_SETUP_DEFER_TASKRUN) is not woken before there
+ * have been as many calls.
+ */
 void rdma_uring_end_in_task(struct io_uring_cmd *cmd)
 {
 	io_uring_cmd_do_in_task_lazy(cmd, rdma_uring_task_work);
