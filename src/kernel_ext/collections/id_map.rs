@@ -1,27 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A slab: maps small, reusable numbers to values.
+//! A map from small, reusable numbers to values. (The crate's `IdPool` has no values.)
 //!
 //! All operations are O(1) except [`IdMap::grow`]. Memory is allocated separately from insertion,
-//! so that a slab that a spinlock protects is given memory that was allocated outside of the lock.
+//! so that a map that a spinlock protects is given memory that was allocated outside of the lock.
 //!
 //! This file uses no bindings; it is also compiled and tested on the host.
 
 use crate::kernel_ext::gfp::GFP_ACCOUNT_MAYFAIL;
 use kernel::prelude::*;
 
-/// A number of a slab.
-enum SlabEntry<T> {
+/// An entry of a map.
+enum MapEntry<T> {
     Taken(T),
     /// Contains the number of the next vacant entry.
     Vacant(Option<usize>),
 }
 
-/// Memory for a larger slab; see [`IdMap::grow`].
-pub(crate) struct IdMapGrowth<T>(KVVec<SlabEntry<T>>);
+/// Memory for a larger map; see [`IdMap::grow`].
+pub(crate) struct IdMapGrowth<T>(KVVec<MapEntry<T>>);
 
 impl<T> IdMapGrowth<T> {
-    /// Allocates memory for a slab of `capacity` values. May sleep.
+    /// Allocates memory for a map of `capacity` values. May sleep.
     pub(crate) fn new(capacity: usize) -> Result<Self> {
         Ok(Self(KVVec::with_capacity(capacity, GFP_ACCOUNT_MAYFAIL)?))
     }
@@ -34,13 +34,13 @@ impl<T> IdMapGrowth<T> {
 /// `vacant` is the head of a list of all vacant entries; `taken` is the number of the other
 /// entries.
 pub(crate) struct IdMap<T> {
-    entries: KVVec<SlabEntry<T>>,
+    entries: KVVec<MapEntry<T>>,
     vacant: Option<usize>,
     taken: usize,
 }
 
 impl<T> IdMap<T> {
-    /// Creates an empty slab.
+    /// Creates an empty map.
     pub(crate) const fn new() -> Self {
         Self {
             entries: KVVec::new(),
@@ -69,7 +69,7 @@ impl<T> IdMap<T> {
         growth
     }
 
-    /// Inserts `value` and returns its number. Returns `value` as the error if the slab is full.
+    /// Inserts `value` and returns its number. Returns `value` as the error if the map is full.
     pub(crate) fn insert(&mut self, value: T) -> Result<usize, T> {
         let Some(number) = self.vacant else {
             if self.grow_request().is_some() {
@@ -77,14 +77,13 @@ impl<T> IdMap<T> {
             }
             // INVARIANT: The capacity was just checked, so this cannot fail and adds a taken entry.
             self.taken += 1;
-            let _ = self.entries.push_within_capacity(SlabEntry::Taken(value));
+            let _ = self.entries.push_within_capacity(MapEntry::Taken(value));
             return Ok(self.entries.len() - 1);
         };
         match self.entries.get_mut(number) {
             Some(entry) => {
                 // INVARIANT: The list continues with the entry after the one that is now taken.
-                if let SlabEntry::Vacant(next) = core::mem::replace(entry, SlabEntry::Taken(value))
-                {
+                if let MapEntry::Vacant(next) = core::mem::replace(entry, MapEntry::Taken(value)) {
                     self.vacant = next;
                     self.taken += 1;
                 }
@@ -97,30 +96,30 @@ impl<T> IdMap<T> {
     /// Removes the value with this number and returns it.
     pub(crate) fn remove(&mut self, number: usize) -> Option<T> {
         let entry = self.entries.get_mut(number)?;
-        if matches!(entry, SlabEntry::Vacant(_)) {
+        if matches!(entry, MapEntry::Vacant(_)) {
             return None;
         }
         // INVARIANT: The entry is now vacant and is the head of the list.
         self.taken -= 1;
-        match core::mem::replace(entry, SlabEntry::Vacant(self.vacant.replace(number))) {
-            SlabEntry::Taken(value) => Some(value),
-            SlabEntry::Vacant(_) => None,
+        match core::mem::replace(entry, MapEntry::Vacant(self.vacant.replace(number))) {
+            MapEntry::Taken(value) => Some(value),
+            MapEntry::Vacant(_) => None,
         }
     }
 
     /// Returns the value with this number.
     pub(crate) fn get(&self, number: usize) -> Option<&T> {
         match self.entries.get(number)? {
-            SlabEntry::Taken(value) => Some(value),
-            SlabEntry::Vacant(_) => None,
+            MapEntry::Taken(value) => Some(value),
+            MapEntry::Vacant(_) => None,
         }
     }
 
     /// Returns a mutable reference to the value with this number.
     pub(crate) fn get_mut(&mut self, number: usize) -> Option<&mut T> {
         match self.entries.get_mut(number)? {
-            SlabEntry::Taken(value) => Some(value),
-            SlabEntry::Vacant(_) => None,
+            MapEntry::Taken(value) => Some(value),
+            MapEntry::Vacant(_) => None,
         }
     }
 

@@ -40,7 +40,10 @@ use kernel::{
     alloc::Flags,
     bindings,
     device::Device,
-    error::from_err_ptr,
+    error::{
+        from_err_ptr,
+        from_result, //
+    },
     fs::File,
     page::PAGE_SHIFT,
     prelude::*,
@@ -274,14 +277,12 @@ impl<M: Exportable> DmaBufOperations<M> {
         // SAFETY: As above.
         let object = unsafe { Self::object(dma_buf) };
         // SAFETY: By the safety requirement, `vma` is such a mapping.
-        match unsafe { vma::set_up(vma, object.into()) } {
-            Ok(()) => 0,
-            Err(e) => e.to_errno(),
-        }
+        let set_up = unsafe { vma::set_up(vma, object.into()) };
+        from_result(|| set_up.map(|()| 0))
     }
 
-    /// Called to map the memory into the kernel, when it is not mapped yet. The device is not gone
-    /// yet: it waits for the lock, and then removes this operation.
+    /// Called to map the memory into the kernel, when it is not mapped yet. The device is bound: an
+    /// unbind takes the lock of the dma-buf before it removes this operation.
     ///
     /// # Safety
     ///

@@ -162,7 +162,8 @@ impl Exported {
             // SAFETY: The dma-buf is valid, and its lock is held.
             unsafe { bindings::dma_buf_invalidate_mappings(dma_buf.as_ptr()) };
             if was_mapped && !Self::wait_for_fences(&dma_buf, deadline) {
-                self.begin(DriverAccess::Lasting);
+                // Its requests may still access the memory, which is leaked.
+                self.count(DriverAccess::Lasting).add(1, Relaxed);
             }
         });
     }

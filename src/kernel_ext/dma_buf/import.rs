@@ -26,7 +26,6 @@ use kernel::{
         Bound,
         Device, //
     },
-    dma::DataDirection,
     error::from_err_ptr,
     fs::file::flags,
     prelude::*,
@@ -126,12 +125,7 @@ impl<'bound> ImportedMemory<'bound> {
         // SAFETY: The dma-buf and the device are valid.
         let attachment = unsafe { bindings::dma_buf_attach(dma_buf.0.as_ptr(), raw(dev)) };
         let attachment = NonNull::new(from_err_ptr(attachment)?).ok_or(ENOMEM)?;
-        // The type of the C constants is not the same in all releases of the kernel crate.
-        let direction: bindings::dma_data_direction = if writable {
-            DataDirection::Bidirectional.into()
-        } else {
-            DataDirection::ToDevice.into()
-        };
+        let direction = dma_table::direction(writable);
         // SAFETY: The attachment is valid, and the lock is not held.
         let table = from_err_ptr(unsafe {
             bindings::dma_buf_map_attachment_unlocked(attachment.as_ptr(), direction)

@@ -51,8 +51,9 @@ impl DmaBuf {
         let file = unsafe { rdma_helper_dma_buf_file(dma_buf.as_ptr().cast()) };
         let file = NonNull::new(file.cast::<bindings::file>())?;
         // `O_PATH` keeps the dma-buf, but not its file. If the file was freed, another file may
-        // have its memory, and this is a reference to that one. SAFETY: The reference keeps the
-        // file, whichever it is. If it is being opened, the pointer may be written concurrently.
+        // have its memory, and this is a reference to that one.
+        // SAFETY: The reference keeps the file, also if it is another one. That one may be being
+        // opened, so that the pointer may be written concurrently.
         let private = unsafe { (&raw const (*file.as_ptr()).private_data).read_volatile() };
         if private != dma_buf.as_ptr().cast() {
             // SAFETY: The reference was taken above, and is not used after this.

@@ -77,9 +77,12 @@ impl<'bound, D: NodeDriver> Attached<'bound, D> {
             device,
         } = probed;
         try_pin_init!(Self {
-            bound: Self::make_bound(bound)?,
+            // SAFETY: `Attached` owns these.
+            bound: unsafe { Self::make_bound(bound) }?,
             vectors: KBox::new(vectors, GFP_KERNEL)?,
-            irqs: Self::request_irqs(vectors, bound)?,
+            // SAFETY: `Attached` owns these, and drops them before the vectors, which are the field
+            // after them.
+            irqs: unsafe { Self::request_irqs(vectors, bound) }?,
             node: None,
             _: {
                 // SAFETY: If creating the node fails below, `detach` closes the gate; nothing can
@@ -93,7 +96,8 @@ impl<'bound, D: NodeDriver> Attached<'bound, D> {
                 match Node::new(number, D::NODE_NAME, pdev.as_ref(), device, module) {
                     Ok(made) => *node = Some(made),
                     Err(e) => {
-                        Self::detach(&address_space, bound);
+                        // SAFETY: The gate was opened above, and is not opened again.
+                        unsafe { Self::detach(&address_space, bound) };
                         return Err(e);
                     }
                 }
@@ -102,14 +106,18 @@ impl<'bound, D: NodeDriver> Attached<'bound, D> {
         })
     }
 
-    fn make_bound(
+    /// # Safety
+    ///
+    /// The result must be a field of [`Attached`].
+    unsafe fn make_bound(
         engines: KVec<<D::Device as BoundDevice>::Engine<'bound>>,
     ) -> Result<Engines<'bound, D::Device>> {
         let mut bound = KVec::with_capacity(engines.len(), GFP_KERNEL)?;
         for engine in engines {
             let (work_key, timer_key) = (static_lock_class!(), static_lock_class!());
-            // SAFETY: `Attached` owns the result. The driver core owns `Attached` and drops it
-            // before the device is unbound; this also drops the reference in the interrupt handler.
+            // SAFETY: By the safety requirement, `Attached` owns the result. The driver core owns
+            // `Attached` and drops it before the device is unbound; this also drops the reference
+            // in the interrupt handler.
             let engine = unsafe { WithWork::new(engine, work_key, timer_key) };
             bound.push(Arc::pin_init(engine, GFP_KERNEL)?, GFP_KERNEL)?;
         }
@@ -117,21 +125,24 @@ impl<'bound, D: NodeDriver> Attached<'bound, D> {
     }
 
     /// Requests the interrupt of each engine.
-    fn request_irqs(
+    ///
+    /// # Safety
+    ///
+    /// The result must be a field of [`Attached`], which is dropped before `vectors`.
+    unsafe fn request_irqs(
         vectors: &KBox<IrqVectorRegistration<'bound>>,
         engines: &Engines<'bound, D::Device>,
     ) -> Result<KVec<Irq<'bound, D::Device>>> {
-        // SAFETY: The vectors are in a box, and the order of the fields of `Attached` ensures that
-        // they are dropped after the interrupt handlers, so they are valid during the life of the
-        // handlers.
+        // SAFETY: The vectors are in a box, and by the safety requirement, they are dropped after
+        // the interrupt handlers, so they are valid during the life of the handlers.
         let vectors: &'bound IrqVectorRegistration<'bound> =
             unsafe { &*core::ptr::from_ref(&**vectors) };
         let mut irqs = KVec::with_capacity(engines.len(), GFP_KERNEL)?;
         for (index, engine) in engines.iter().enumerate() {
             let request = vectors.index(index)?.into();
             let handler = Ok(InterruptHandler(engine.clone()));
-            // SAFETY: `Attached` owns the registration, and the driver core owns and drops
-            // `Attached`.
+            // SAFETY: By the safety requirement, `Attached` owns the registration; the driver core
+            // owns and drops `Attached`.
             let registration =
                 unsafe { irq::Registration::new(request, Flags::SHARED, D::NAME, handler) };
             irqs.push(KBox::pin_init(registration, GFP_KERNEL)?, GFP_KERNEL)?;
@@ -140,8 +151,12 @@ impl<'bound, D: NodeDriver> Attached<'bound, D> {
     }
 
     /// Closes the gate, and stops the device.
-    fn detach(address_space: &AddressSpace, bound: &Engines<'bound, D::Device>) {
-        // SAFETY: By the type invariant, the gate is not opened again.
+    ///
+    /// # Safety
+    ///
+    /// The gate must not be opened again.
+    unsafe fn detach(address_space: &AddressSpace, bound: &Engines<'bound, D::Device>) {
+        // SAFETY: By the safety requirement.
         D::Device::stop(bound, unsafe { ClosedAddressSpace::new(address_space) });
     }
 }
@@ -151,7 +166,8 @@ impl<D: NodeDriver> PinnedDrop for Attached<'_, D> {
     fn drop(self: Pin<&mut Self>) {
         let this = self.project();
         drop(this.node.take());
-        Self::detach(this.address_space, this.bound);
+        // SAFETY: By the type invariant, the gate is not opened again.
+        unsafe { Self::detach(this.address_space, this.bound) };
     }
 }
 

@@ -15,7 +15,8 @@ use kernel::{
     types::ScopeGuard, //
 };
 
-/// Returns an entry of a PCI id table for a vendor id and a device id.
+/// Returns an entry of a PCI id table for a vendor id and a device id. `DeviceId::from_id` of the
+/// crate takes a `Vendor`, which cannot be made of a number.
 pub(crate) const fn device_id((vendor, device): (u32, u32)) -> pci::DeviceId {
     let any = bindings::PCI_ANY_ID as u32;
     let id = bindings::pci_device_id {

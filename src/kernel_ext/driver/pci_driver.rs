@@ -106,16 +106,14 @@ impl<T: PowerCallbacks> PowerAdapter<T> {
         resume: Some(Self::resume),
         thaw: Some(Self::resume),
         restore: Some(Self::restore),
-        // SAFETY: All other fields are function pointers, which may be null.
-        ..unsafe { core::mem::zeroed() }
+        ..pin_init::zeroed()
     };
 
     /// The callbacks for a reset by the PCI core. There are none for errors of the bus.
     const RESET: bindings::pci_error_handlers = bindings::pci_error_handlers {
         reset_prepare: Some(Self::reset_prepare),
         reset_done: Some(Self::reset_done),
-        // SAFETY: All other fields are function pointers, which may be null.
-        ..unsafe { core::mem::zeroed() }
+        ..pin_init::zeroed()
     };
 
     /// Calls `f` with the driver data of a device, if the driver is bound to it.

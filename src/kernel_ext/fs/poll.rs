@@ -71,8 +71,8 @@ impl PollQueue {
         }
         // CAST: The kernel passes the bits of events as a pointer (`poll_to_key`).
         let key = core::ptr::without_provenance_mut(events.0 as usize);
-        // SAFETY: The queue is initialised. The wake functions of poll(2) and epoll(7) accept such
-        // a key.
+        // SAFETY: The queue is initialised. Only poll(2) and epoll(7) add entries to it, because
+        // `PollQueue` provides no function to sleep, and their wake functions accept such a key.
         unsafe { bindings::__wake_up(self.queue.as_ptr(), TASK_NORMAL, 1, key) };
     }
 

@@ -101,14 +101,14 @@ impl AddressSpace {
         self.gate.is_closed()
     }
 
-    /// Sets the address space of `file`, which is being opened.
+    /// Sets the address space of `file`, which is being opened or created.
     ///
     /// # Safety
     ///
-    /// `self` must live for as long as the file.
+    /// `self` must live for as long as the file, and no other thread may read its `f_mapping` yet.
     pub(in crate::kernel_ext) unsafe fn adopt(&self, file: &File) {
-        // SAFETY: `file` is being opened, so no other thread uses it; by the safety requirement,
-        // the address space outlives the file.
+        // SAFETY: By the safety requirement, no other thread reads this, and the address space
+        // outlives the file.
         unsafe { (*file.as_ptr()).f_mapping = self.raw() };
     }
 

@@ -196,11 +196,7 @@ impl<'bound> CoherentMemory<'bound> {
 
     fn add(&mut self, dev: &Device<Bound>, size: usize) -> Result {
         if self.first.is_some() {
-            let flags = match self.flags {
-                bindings::GFP_KERNEL_ACCOUNT => GFP_ACCOUNT_MAYFAIL,
-                _ => GFP_KERNEL,
-            };
-            self.others.reserve(1, flags)?;
+            self.others.reserve(1, GFP_ACCOUNT_MAYFAIL)?;
         }
         let flags = self.flags | Self::retry_flags(size);
         let mut bus = 0;

@@ -12,9 +12,11 @@ use crate::kernel_ext::{
 use kernel::{
     bindings,
     device::Device,
+    dma::DataDirection,
     error::to_result,
     page::PAGE_SIZE,
     prelude::*,
+    scatterlist::SGTable,
     sync::aref::ARef,
     types::ScopeGuard, //
 };
@@ -34,6 +36,17 @@ pub(in crate::kernel_ext) struct Bytes<'a> {
     pub(in crate::kernel_ext) offset: usize,
     /// The number of bytes, all of which are in the pages.
     pub(in crate::kernel_ext) size: usize,
+}
+
+/// Returns the direction of the transfers with memory that the device reads, and may write to if it
+/// is `writable`.
+pub(in crate::kernel_ext) fn direction(writable: bool) -> bindings::dma_data_direction {
+    // The type of the C constants is not the same in all releases of the kernel crate.
+    if writable {
+        DataDirection::Bidirectional.into()
+    } else {
+        DataDirection::ToDevice.into()
+    }
 }
 
 /// A table of pages that is mapped for DMA of a device. Dropping it unmaps them.
@@ -179,14 +192,11 @@ impl Drop for DmaTable {
 ///
 /// The table must be mapped for a device.
 pub(in crate::kernel_ext) unsafe fn bus(table: &bindings::sg_table) -> Result<Extents> {
+    // SAFETY: The table is valid, and is not modified during the call.
+    let table = unsafe { SGTable::from_raw(core::ptr::from_ref(table).cast_mut()) };
     let mut bus = Extents::new();
-    let mut sg = table.sgl;
-    for _ in 0..table.nents {
-        // SAFETY: `sg` is one of the `nents` mapped entries of the table.
-        let (address, length) = unsafe { (bindings::sg_dma_address(sg), bindings::sg_dma_len(sg)) };
-        bus.push(address, length.into())?;
-        // SAFETY: As above; the result for the last entry is not dereferenced.
-        sg = unsafe { bindings::sg_next(sg) };
+    for entry in table.iter() {
+        bus.push(entry.dma_address(), entry.dma_len())?;
     }
     Ok(bus)
 }

@@ -13,6 +13,7 @@ use crate::kernel_ext::{
     gfp::GFP_ACCOUNT_MAYFAIL,
     mm::{
         dma_table::{
+            self,
             Bytes,
             DmaTable, //
         },
@@ -30,7 +31,6 @@ use kernel::{
         Bound,
         Device, //
     },
-    dma::DataDirection,
     mm::Mm,
     page::PAGE_SIZE,
     prelude::*,
@@ -207,12 +207,7 @@ impl<'bound> PinnedMemory<'bound> {
             offset: pages.offset,
             size: pages.size,
         };
-        // The type of the C constants is not the same in all releases of the kernel crate.
-        let direction: bindings::dma_data_direction = if pages.writable {
-            DataDirection::Bidirectional.into()
-        } else {
-            DataDirection::ToDevice.into()
-        };
+        let direction = dma_table::direction(pages.writable);
         // SAFETY: The pages are pinned for as long as `self` exists, and the device is bound during
         // `'bound`.
         let table = unsafe { DmaTable::map(dev, &bytes, direction)? };

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The monotonic clock.
-//!
-//! C header: `include/linux/timekeeping.h`
 
-use kernel::bindings;
+use kernel::time::{
+    ClockSource,
+    Monotonic, //
+};
 
 /// Nanoseconds in a millisecond.
 pub(crate) const NSEC_PER_MSEC: u64 = 1_000_000;
@@ -12,6 +13,5 @@ pub(crate) const NSEC_PER_MSEC: u64 = 1_000_000;
 /// Returns the time of `CLOCK_MONOTONIC` in nanoseconds.
 pub(crate) fn now() -> u64 {
     // CAST: The time is never negative.
-    // SAFETY: `ktime_get` may be called in any context but NMI.
-    unsafe { bindings::ktime_get() as u64 }
+    Monotonic::ktime_get() as u64
 }

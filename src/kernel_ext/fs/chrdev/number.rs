@@ -52,7 +52,8 @@ impl<F: File> Number<F> {
         states: &mut KVec<NumberState<Arc<F::Device>>>,
         device: *const bindings::device,
     ) -> Result<usize> {
-        let kept = |state: &NumberState<_>| matches!(state, NumberState::Kept(of) if *of == device);
+        let kept =
+            |state: &NumberState<_>| matches!(state, NumberState::Kept(owner) if *owner == device);
         let free = |state: &NumberState<_>| matches!(state, NumberState::Free);
         let number = states.iter().position(kept);
         match number.or_else(|| states.iter().position(free)) {
@@ -76,8 +77,8 @@ impl<F: File> Number<F> {
     /// Sets the state of the number.
     pub(super) fn set(&self, state: NumberState<Arc<F::Device>>) {
         let old = region::with::<F, _>(|region| {
-            let at = region.states.get_mut(self.number);
-            at.map(|at| core::mem::replace(at, state))
+            let current = region.states.get_mut(self.number);
+            current.map(|current| core::mem::replace(current, state))
         });
         // Dropped outside of the lock.
         drop(old);

@@ -53,7 +53,7 @@ impl Mode {
 /// # Safety
 ///
 /// `file` must be a file of a node of `F` that is open during `'a`.
-pub(super) unsafe fn of<'a, F: 'static>(file: *mut bindings::file) -> ArcBorrow<'a, F> {
+pub(super) unsafe fn private_data<'a, F: 'static>(file: *mut bindings::file) -> ArcBorrow<'a, F> {
     // SAFETY: By the safety requirement, the file is open; `open` has set its private data to an
     // `Arc<F>`.
     unsafe { <Arc<F>>::borrow((*file).private_data.cast()) }

@@ -24,6 +24,7 @@ use crate::kernel_ext::mm::{
 use core::marker::PhantomData;
 use kernel::{
     bindings,
+    error::from_result,
     fs::{
         file::LocalFile,
         File as KernelFile,
@@ -90,19 +91,17 @@ impl<F: File> FileOperations<F> {
             });
             F::open(device.ok().flatten().ok_or(ENXIO)?)
         };
-        match opened() {
-            Ok(open) => {
-                // SAFETY: `file` is being opened, so there is no active `fdget_pos` region.
-                let kernel_file = unsafe { KernelFile::from_raw_file(file) };
-                // SAFETY: `File::address_space` guarantees that the address space lives as long as
-                // the file.
-                unsafe { open.address_space().adopt(kernel_file) };
-                // SAFETY: `file` is being opened, so no other thread uses it.
-                unsafe { (*file).private_data = open.into_foreign().cast() };
-                0
-            }
-            Err(e) => e.to_errno(),
-        }
+        from_result(|| {
+            let open = opened()?;
+            // SAFETY: `file` is being opened, so there is no active `fdget_pos` region.
+            let kernel_file = unsafe { KernelFile::from_raw_file(file) };
+            // SAFETY: `File::address_space` guarantees that the address space lives as long as the
+            // file.
+            unsafe { open.address_space().adopt(kernel_file) };
+            // SAFETY: `file` is being opened, so no other thread uses it.
+            unsafe { (*file).private_data = open.into_foreign().cast() };
+            Ok(0)
+        })
     }
 
     /// # Safety
@@ -125,7 +124,7 @@ impl<F: File> FileOperations<F> {
         whence: c_int,
     ) -> bindings::loff_t {
         // SAFETY: By the safety requirement, `file` is open.
-        let size = unsafe { open::of::<F>(file) }.size();
+        let size = unsafe { open::private_data::<F>(file) }.size();
         // CAST: A size is at most `i64::MAX`.
         // SAFETY: By the safety requirement, `file` is open.
         unsafe { bindings::fixed_size_llseek(file, offset, whence, size as bindings::loff_t) }
@@ -180,15 +179,12 @@ impl<F: File> FileOperations<F> {
         let done = u64::try_from(kiocb.ki_pos())
             .map_err(|_| EINVAL)
             .and_then(|position| f(kiocb.file(), mode, position));
-        match done {
-            Ok(bytes) => {
-                // CAST: The number of bytes is at most the size of a buffer.
-                *kiocb.ki_pos_mut() += bytes as i64;
-                bytes as isize
-            }
-            // CAST: An errno is small.
-            Err(e) => e.to_errno() as isize,
-        }
+        from_result(|| {
+            let bytes = done?;
+            // CAST: The number of bytes is at most the size of a buffer.
+            *kiocb.ki_pos_mut() += bytes as i64;
+            Ok(bytes as isize)
+        })
     }
 
     /// # Safety
@@ -201,11 +197,8 @@ impl<F: File> FileOperations<F> {
         _data_only: c_int,
     ) -> c_int {
         // SAFETY: By the safety requirement, `file` is open.
-        let open = unsafe { open::of::<F>(file) };
-        match open.sync() {
-            Ok(()) => 0,
-            Err(e) => e.to_errno(),
-        }
+        let open = unsafe { open::private_data::<F>(file) };
+        from_result(|| open.sync().map(|()| 0))
     }
 
     /// # Safety
@@ -217,15 +210,11 @@ impl<F: File> FileOperations<F> {
         argument: c_ulong,
     ) -> c_long {
         // SAFETY: By the safety requirement, `file` is open.
-        let open = unsafe { open::of::<F>(file) };
+        let open = unsafe { open::private_data::<F>(file) };
         // SAFETY: By the safety requirement, `file` is open; ioctl(2) has no `fdget_pos` region.
         let mode = Mode::of(unsafe { KernelFile::from_raw_file(file) });
-        match open.ioctl(mode, command, argument) {
-            // CAST: The result is at most `i32::MAX`, by the contract of `File::ioctl`.
-            Ok(answer) => answer as c_long,
-            // CAST: An errno is small.
-            Err(e) => e.to_errno() as c_long,
-        }
+        // CAST: The result is at most `i32::MAX`, by the contract of `File::ioctl`.
+        from_result(|| Ok(open.ioctl(mode, command, argument)? as c_long))
     }
 
     /// Returns an address for a mapping, with the alignment of its offset, for huge pages.
@@ -261,10 +250,7 @@ impl<F: File> FileOperations<F> {
             // SAFETY: As above.
             unsafe { vma::prepare::<Self>(desc) }
         };
-        match prepared {
-            Ok(()) => 0,
-            Err(e) => e.to_errno(),
-        }
+        from_result(|| prepared.map(|()| 0))
     }
 
     /// # Safety
@@ -276,7 +262,7 @@ impl<F: File> FileOperations<F> {
         table: *mut bindings::poll_table_struct,
     ) -> bindings::__poll_t {
         // SAFETY: By the safety requirement, `file` is open.
-        let open = unsafe { open::of::<F>(file) };
+        let open = unsafe { open::private_data::<F>(file) };
         // SAFETY: By the safety requirement, `file` and `table` are valid; `File::poll_queue`
         // guarantees that the queue lives as long as the file, which a poller keeps open.
         unsafe { bindings::poll_wait(file, open.poll_queue().as_ptr(), table) };
@@ -289,7 +275,7 @@ impl<F: File> FileOperations<F> {
     /// uses.
     unsafe extern "C" fn show_fdinfo(to: *mut bindings::seq_file, file: *mut bindings::file) {
         // SAFETY: By the safety requirement, `file` is open.
-        let open = unsafe { open::of::<F>(file) };
+        let open = unsafe { open::private_data::<F>(file) };
         // SAFETY: By the safety requirement, `to` is valid and used by this call only.
         open.show_fdinfo(unsafe { SeqFile::from_raw(to) });
     }
@@ -304,7 +290,7 @@ impl<F: File> vma::MappableFiles for FileOperations<F> {
         pages: usize,
     ) -> Result<Arc<F::Memory>> {
         // SAFETY: By the safety requirement, `file` is open.
-        unsafe { open::of::<F>(file) }.map(first_page, pages)
+        unsafe { open::private_data::<F>(file) }.map(first_page, pages)
     }
 }
 
@@ -313,7 +299,7 @@ impl<F: File> shared_ring::RingFiles for FileOperations<F> {
 
     unsafe fn ring<'a>(file: *mut bindings::file) -> Option<&'a SharedRing> {
         // SAFETY: By the safety requirement, `file` is open.
-        let open = unsafe { open::of::<'a, F>(file) };
+        let open = unsafe { open::private_data::<'a, F>(file) };
         let ring = core::ptr::from_ref(open.ring()?);
         // SAFETY: The file holds a reference to `open`, which has the ring as long as it lives.
         Some(unsafe { &*ring })

@@ -124,19 +124,15 @@ pub(super) fn init<F: HasRegion>() -> Result {
     }
     // SAFETY: `ONCE` ensures that this is executed once; `lock` returns the lock only after
     // `INITIALISED` is set below.
-    unsafe { raw::<F>().init() };
+    unsafe { F::lock().init() };
     INITIALISED.store(address::<F>(), Release);
     Ok(())
 }
 
 fn address<F: HasRegion>() -> *mut c_void {
-    core::ptr::from_ref(raw::<F>()).cast_mut().cast()
-}
-
-fn raw<F: HasRegion>() -> &'static GlobalLock<F::Lock> {
-    // SAFETY: Only `init` and `lock` use the result to initialise or lock it; `lock` checks
-    // `INITIALISED`.
-    unsafe { F::lock() }
+    // SAFETY: This does not lock it.
+    let lock = unsafe { F::lock() };
+    core::ptr::from_ref(lock).cast_mut().cast()
 }
 
 /// Calls `f` with the region, under its lock.
@@ -158,7 +154,8 @@ pub(super) fn replace<F: HasRegion>(region: Option<Region<F::Published>>) -> Res
 
 fn lock<F: HasRegion>() -> Result<&'static GlobalLock<F::Lock>> {
     if INITIALISED.load(Acquire) == address::<F>() {
-        Ok(raw::<F>())
+        // SAFETY: `init` has initialised this lock, before it set `INITIALISED`.
+        Ok(unsafe { F::lock() })
     } else {
         Err(ENODEV)
     }

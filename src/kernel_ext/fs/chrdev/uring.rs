@@ -191,7 +191,7 @@ impl<F: Commands> UringOperations<F> {
         let (open, mode) = unsafe {
             let file = rdma_uring_file(command).cast();
             let mode = Mode::of(LocalFile::from_raw_file(file));
-            (open::of::<F>(file), mode)
+            (open::private_data::<F>(file), mode)
         };
         // SAFETY: The function accepts any flags.
         if unsafe { rdma_uring_is_cancel(issue_flags) } {
@@ -234,7 +234,7 @@ impl<F: Commands> UringOperations<F> {
         // state is that of `NewCommand::queue`, and is not used after this.
         let (open, state) = unsafe {
             (
-                open::of::<F>(rdma_uring_file(command).cast()),
+                open::private_data::<F>(rdma_uring_file(command).cast()),
                 <Arc<F::State>>::from_foreign(rdma_uring_state(command)),
             )
         };

@@ -5,6 +5,7 @@
 use core::marker::PhantomData;
 use kernel::{
     bindings,
+    error::from_result,
     prelude::*,
     sync::Arc,
     uaccess::{
@@ -81,15 +82,13 @@ impl<T: Send + Sync + 'static> CommandFileOperations<T> {
         let command = unsafe { bindings::debugfs_get_aux(file) };
         // SAFETY: `create` has set the auxiliary data to a static `FileCommand<T>`.
         let command = unsafe { &*command.cast::<FileCommand<T>>() };
-        match Self::read(text, length).and_then(|bytes| {
+        from_result(|| {
+            let bytes = Self::read(text, length)?;
             let text = core::str::from_utf8(&bytes).map_err(|_| EINVAL)?;
-            (command.run)(source, text)
-        }) {
+            (command.run)(source, text)?;
             // CAST: The length is at most `MAX_LENGTH`.
-            Ok(()) => length as isize,
-            // CAST: An errno is small.
-            Err(e) => e.to_errno() as isize,
-        }
+            Ok(length as isize)
+        })
     }
 
     fn read(text: *const c_char, length: usize) -> Result<KVec<u8>> {
