@@ -219,8 +219,8 @@ impl DmaEngine for AnyEngine<'_> {
         dispatch!(self, engine => engine.wait_idle(timeout_ms))
     }
 
-    fn suspend(&self) {
-        dispatch!(self, engine => engine.suspend())
+    fn suspend_transfers(&self) {
+        dispatch!(self, engine => engine.suspend_transfers())
     }
 
     fn abort(&self) -> Result {

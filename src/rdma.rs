@@ -17,7 +17,7 @@
 //! memory of a request (`Backing`). [`schedule`] calls the owner of a lane, its ring and the waiter
 //! of a request (`LaneOwner`, `RingMemory`, `RequestWaiter`).
 //!
-//! The interrupt handler is in [`device`], `BoundEngine::interrupt`. It calls [`engines`] and
+//! The interrupt handler is `interrupt` in `device/engine/reap.rs`. It calls [`engines`] and
 //! [`schedule`], and wakes the waiting threads.
 
 #![deny(unsafe_code)]

@@ -52,5 +52,5 @@ pub(crate) use queue::{
     Recipient,
     Step, //
 };
-pub(crate) use scan::CancelScan;
+pub(crate) use scan::Cancellation;
 pub(crate) use stats::Stats;

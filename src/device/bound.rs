@@ -58,7 +58,7 @@ impl BoundDevice for BoundEngines {
                 step = Teardown::Stuck;
                 // Before its requests fail: programs may then use registered memory again.
                 engine.clear_master();
-                engine.leak_memory();
+                engine.leak_and_fail();
             }
         }
         first.clear_master();

@@ -31,7 +31,7 @@ use crate::{
     },
     schedule::{
         self,
-        CancelScan,
+        Cancellation,
         LaneId,
         LaneState,
         UserId, //
@@ -94,7 +94,7 @@ impl Client {
                 context: CONTEXTS.fetch_add(1, Relaxed) + 1,
             };
             let engine_queue = device.next_engine_queue()?;
-            let user = Membership::new(&engine_queue)?;
+            let user = Membership::new(&engine_queue, Self::uid().0)?;
             let id = Self::add(&engine_queue, user.id(), trace_ids, &waiters)?;
             Ok(try_pin_init!(Self {
                 engine_queue,
@@ -165,19 +165,20 @@ impl Client {
     pub(crate) fn cancel(&self, cookie: Option<u64>) -> Result<usize> {
         let _one_at_a_time = self.cancel.lock();
         let cancels_in_flight = self.device.cancels_in_flight();
-        let scan = self
-            .engine_queue
-            .state
-            .lock()
-            .queue
-            .cancel(self.id, cookie, cancels_in_flight);
-        let mut scan: CancelScan = scan.ok_or(ENODEV)?;
+        let scan =
+            self.engine_queue
+                .state
+                .lock()
+                .queue
+                .begin_cancel(self.id, cookie, cancels_in_flight);
+        let mut scan: Cancellation = scan.ok_or(ENODEV)?;
         self.engine_queue
             .in_steps(|queue| queue.cancel_step(self.id, &mut scan));
         if cancels_in_flight {
             // A request that was cancelled after it had begun may have returned to its lane, where
             // this completes it.
-            self.engine_queue.in_steps(|queue| queue.fail_links());
+            self.engine_queue
+                .in_steps(|queue| queue.complete_cancelled());
         }
         // The engine may be idle, because it found no request during the scan.
         let _ = self

@@ -85,7 +85,7 @@ impl<T: QueueTypes> CommandWaiter<T> {
     }
 
     /// Records that the request is in the queue. Returns whether the command was cancelled.
-    pub(super) fn submitted(&self, id: WaiterId) -> bool {
+    pub(super) fn set_submitted(&self, id: WaiterId) -> bool {
         let mut state = self.state.lock();
         let cancelled = matches!(state.submission, Submission::Cancelled);
         state.submission = Submission::Submitted(id);
@@ -93,7 +93,7 @@ impl<T: QueueTypes> CommandWaiter<T> {
     }
 
     /// Returns the id of the request that is to be cancelled. If it is not in the queue yet,
-    /// [`submitted`](Self::submitted) returns that the command was cancelled.
+    /// [`set_submitted`](Self::set_submitted) returns that the command was cancelled.
     pub(super) fn cancel(&self) -> Option<WaiterId> {
         let mut state = self.state.lock();
         match state.submission {

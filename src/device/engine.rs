@@ -185,7 +185,7 @@ impl WithWork<BoundEngine<'_>> {
             }
             self.watch(state, was_idle, now);
         }
-        if state.queue.has_deferred() || state.queue.has_failing() {
+        if state.queue.has_deferred() || state.queue.has_cancelled() {
             self.queue_now();
         }
     }
@@ -252,7 +252,7 @@ impl Work for BoundEngine<'_> {
         }
         this.reap_left();
         this.check_late();
-        this.engine_queue.fail_links();
+        this.engine_queue.complete_cancelled();
         this.engine_queue.fail_waiting();
         this.start_next();
         this.engine_queue.drop_deferred();

@@ -180,9 +180,9 @@ impl EngineQueue {
         self.state.lock().queue.abandon_wait(lane, id)
     }
 
-    /// Closes the queue: waiting and new requests fail with `error`.
-    pub(super) fn close(&self, error: Error) {
-        self.state.lock().queue.close(error);
+    /// Closes the queue: waiting and new requests fail with [`ENODEV`].
+    pub(super) fn close(&self) {
+        self.state.lock().queue.close();
         self.fail_waiting();
     }
 
@@ -210,9 +210,9 @@ impl EngineQueue {
         drop(deferred);
     }
 
-    /// Fails the requests that are linked to a failed one.
-    pub(super) fn fail_links(&self) {
-        self.in_steps(Queue::fail_links);
+    /// Completes the requests that are cancelled.
+    pub(super) fn complete_cancelled(&self) {
+        self.in_steps(Queue::complete_cancelled);
     }
 
     /// Repeats `step` until nothing is left to do. The queue's lock is released after each step.

@@ -66,8 +66,9 @@ pub(crate) enum Progress {
 /// memory only between [`post`](Self::post) and its end. It begins at [`kick`](Self::kick) at the
 /// latest.
 ///
-/// [`wait_idle`](Self::wait_idle), [`suspend`](Self::suspend), [`abort`](Self::abort) and
-/// [`restart`](Self::restart) sleep. All other functions can be called in an interrupt handler.
+/// [`wait_idle`](Self::wait_idle), [`suspend_transfers`](Self::suspend_transfers),
+/// [`abort`](Self::abort) and [`restart`](Self::restart) sleep. All other functions can be called in
+/// an interrupt handler.
 ///
 /// [`acknowledge`](Self::acknowledge), [`flush_acknowledge`](Self::flush_acknowledge),
 /// [`info`](Self::info), [`responds`](Self::responds), `wait_idle` and
@@ -123,7 +124,7 @@ pub(crate) trait DmaEngine {
 
     /// Ends the transfer that the engine executes, and begins no other, if the engine can be
     /// suspended. Waits for this, but not for a transfer that does not end.
-    fn suspend(&self) {}
+    fn suspend_transfers(&self) {}
 
     /// Stops all transfers. None of them accesses memory after this.
     ///

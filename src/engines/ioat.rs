@@ -425,14 +425,14 @@ impl DmaEngine for IoatChannel<'_> {
         self.status().map(drop).ok_or(ENODEV)
     }
 
-    fn suspend(&self) {
+    fn suspend_transfers(&self) {
         let suspend = regs::CHANNEL_COMMAND::zeroed().with_suspend(true);
         // A transfer that does not end is stopped by a reset.
         let _ = self.command(suspend, SUSPEND_MS, |ioat| !ioat.is_active());
     }
 
     fn abort(&self) -> Result {
-        self.suspend();
+        self.suspend_transfers();
         self.reset()
     }
 

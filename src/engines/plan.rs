@@ -7,7 +7,7 @@
 
 use crate::kernel_ext::collections::fifo::Fifo;
 
-/// The data that a request moves.
+/// A request, as the scheduler and the plan see it.
 pub(crate) trait SchedulableRequest {
     /// Bytes, at least 1.
     fn length(&self) -> u64;

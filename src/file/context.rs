@@ -154,7 +154,7 @@ impl Context {
     /// Reserves a handle. It is not valid until a buffer is [published](Handles::publish) for it.
     fn reserve(&self) -> Result<Handle> {
         let mut handles = self.handles.lock();
-        // The slab grows without the lock, so that another thread may use the new entries.
+        // The map grows without the lock, so that another thread may use the new entries.
         while let Some(capacity) = handles.others.grow_request() {
             drop(handles);
             let growth = IdMapGrowth::new(capacity)?;
@@ -172,7 +172,7 @@ impl Context {
         Handle::of_index(index)
     }
 
-    /// Frees a handle. The buffer is freed when its mappings and requests have ended, too.
+    /// Frees a handle. The buffer is freed when its mappings, its requests and its dma-buf have ended, too.
     ///
     /// # Errors
     ///

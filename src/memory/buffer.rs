@@ -3,7 +3,8 @@
 //! Buffers: coherent memory of the driver, registered memory of a program, or imported memory of
 //! another driver.
 //!
-//! The handle, each mapping and each request hold a reference to the buffer. The last one frees it.
+//! The handle, each mapping, each request and the exported dma-buf hold a reference to the buffer.
+//! The last one frees it.
 //! If the device is unbound earlier, the memory of the buffer is freed then, because memory of a
 //! device must not outlive the binding. The remaining references are to a buffer without memory.
 

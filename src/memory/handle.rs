@@ -21,17 +21,17 @@ impl Handle {
     // INVARIANT: asserted below.
     pub(crate) const FIRST: Self = Self(uapi::RDMA_FIRST_BUFFER);
 
-    /// The handle of the first buffer in the slab.
-    const FIRST_IN_SLAB: u32 = uapi::RDMA_FIRST_BUFFER + 1;
+    /// The handle of the first buffer in the map.
+    const FIRST_IN_MAP: u32 = uapi::RDMA_FIRST_BUFFER + 1;
 
-    /// The index in the slab at which there is no buffer: its part of the file has the completion
+    /// The index in the map at which there is no buffer: its part of the file has the completion
     /// ring. It is the last one that 32-bit programs can map, whose offsets have 44 bits.
     pub(crate) const RING: usize = (1 << 44) / uapi::RDMA_MAX_BUFFER_SIZE as usize - 2;
 
     /// The first page of the completion ring in the file.
     // CAST: The index is small.
     // INVARIANT: The number is not 0.
-    pub(crate) const RING_PAGE: usize = Self(Self::FIRST_IN_SLAB + Self::RING as u32).first_page();
+    pub(crate) const RING_PAGE: usize = Self(Self::FIRST_IN_MAP + Self::RING as u32).first_page();
 
     /// The number of pages of the file that belong to each handle. The file is divided into ranges
     /// of the size of the largest buffer.
@@ -67,17 +67,17 @@ impl Handle {
         (self.0 - Self::FIRST.0) as usize * Self::PAGES
     }
 
-    /// Returns the handle of the buffer at this index of the slab.
+    /// Returns the handle of the buffer at this index of the map.
     pub(crate) fn of_index(index: usize) -> Result<Self> {
         // CAST: `u32` fits into `usize`.
-        Self::new(u32::try_from(index + Self::FIRST_IN_SLAB as usize)?)
+        Self::new(u32::try_from(index + Self::FIRST_IN_MAP as usize)?)
     }
 
-    /// Returns the index of the buffer in the slab, or [`None`] for the first buffer, which is not
+    /// Returns the index of the buffer in the map, or [`None`] for the first buffer, which is not
     /// in it.
     pub(crate) fn index(self) -> Option<usize> {
         // CAST: `u32` fits into `usize`.
-        Some(self.0.checked_sub(Self::FIRST_IN_SLAB)? as usize)
+        Some(self.0.checked_sub(Self::FIRST_IN_MAP)? as usize)
     }
 }
 

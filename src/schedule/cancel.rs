@@ -25,8 +25,8 @@ use super::{
         Step, //
     },
     scan::{
-        CancelScan,
-        Scan, //
+        Cancellation,
+        LaneScan, //
     }, //
 };
 use crate::kernel_ext::collections::fifo::Fifo;
@@ -35,21 +35,21 @@ use kernel::prelude::*;
 impl<T: QueueTypes> Lane<T> {
     /// Begins a scan of the requests that wait now. `is_in_flight`: the engine has one of those to
     /// cancel. `cancels_in_flight`: those of which bytes are complete can be cancelled.
-    fn cancel(
+    fn begin_cancel(
         &mut self,
         cookie: Option<u64>,
         is_in_flight: bool,
         cancels_in_flight: bool,
-    ) -> CancelScan {
+    ) -> Cancellation {
         self.unscan();
-        self.scan = Some(Scan {
+        self.scan = Some(LaneScan {
             cookie,
             left: self.waiting.len(),
             returned: 0,
             was_in_flight: is_in_flight,
             cancels_links: false,
         });
-        CancelScan {
+        Cancellation {
             cookie,
             cancels_in_flight,
             cancelled: 0,
@@ -70,11 +70,11 @@ impl<T: QueueTypes> Lane<T> {
     /// scan at a time.
     pub(super) fn cancel_step(
         &mut self,
-        scan: &mut CancelScan,
+        scan: &mut Cancellation,
         deferred: &mut Fifo<DeferredOf<T>>,
     ) -> (bool, Option<T::Waiter>) {
-        let own = self.scan.as_ref();
-        let mut cancels_links = own.is_some_and(|own| own.cancels_links);
+        let lane_scan = self.scan.as_ref();
+        let mut cancels_links = lane_scan.is_some_and(|scan| scan.cancels_links);
         for _ in 0..Self::STEP {
             let left = self.scan.as_ref().is_some_and(|scan| scan.left > 0);
             let job = left.then(|| self.pop_unscanned()).flatten();
@@ -118,18 +118,18 @@ impl<T: QueueTypes> Lane<T> {
 
     /// Ends a scan of which no requests are left, unless the engine has returned requests: these
     /// are to be scanned, too. Returns whether there are any.
-    pub(super) fn end_scan(&mut self, scan: &mut CancelScan) -> bool {
-        let Some(mut own) = self.scan.take() else {
+    pub(super) fn end_scan(&mut self, scan: &mut Cancellation) -> bool {
+        let Some(mut lane_scan) = self.scan.take() else {
             return false;
         };
-        if own.returned == 0 {
-            scan.was_in_flight |= own.was_in_flight;
+        if lane_scan.returned == 0 {
+            scan.was_in_flight |= lane_scan.was_in_flight;
             return false;
         }
         self.unscan();
-        own.left = core::mem::take(&mut own.returned);
-        own.cancels_links = false;
-        self.scan = Some(own);
+        lane_scan.left = core::mem::take(&mut lane_scan.returned);
+        lane_scan.cancels_links = false;
+        self.scan = Some(lane_scan);
         true
     }
 }
@@ -138,18 +138,18 @@ impl<T: QueueTypes> Queue<T> {
     /// Begins to cancel the requests of a lane with this cookie ([`None`]: all requests).
     /// `cancels_in_flight`: also one that the engine has begun, if transfers of it are still to be
     /// issued. It is completed when those that the engine has have ended.
-    pub(crate) fn cancel(
+    pub(crate) fn begin_cancel(
         &mut self,
         lane: LaneId,
         cookie: Option<u64>,
         cancels_in_flight: bool,
-    ) -> Option<CancelScan> {
+    ) -> Option<Cancellation> {
         let cancelled = cancels_in_flight && self.cancel_in_flight(lane, cookie);
         self.stats.counters.cancelled += u64::from(cancelled);
         let is_in_flight = self.flight.find(|active| active.matches(lane, cookie));
         let is_in_flight = !cancelled && is_in_flight.is_some();
-        let at = self.lanes.get_mut(lane)?;
-        let mut scan = at.cancel(cookie, is_in_flight, cancels_in_flight);
+        let lane = self.lanes.get_mut(lane)?;
+        let mut scan = lane.begin_cancel(cookie, is_in_flight, cancels_in_flight);
         scan.cancelled += usize::from(cancelled);
         Some(scan)
     }
@@ -183,7 +183,7 @@ impl<T: QueueTypes> Queue<T> {
     }
 
     /// Continues to cancel.
-    pub(crate) fn cancel_step(&mut self, lane: LaneId, scan: &mut CancelScan) -> Step<T> {
+    pub(crate) fn cancel_step(&mut self, lane: LaneId, scan: &mut Cancellation) -> Step<T> {
         let cancelled = scan.cancelled;
         let (more, completed, waiter) =
             self.lanes
@@ -203,7 +203,7 @@ impl<T: QueueTypes> Queue<T> {
     }
 
     /// Ends a scan, unless requests were returned during it. Cancels one that the engine has begun.
-    fn end_scan(&mut self, lane: LaneId, scan: &mut CancelScan) -> bool {
+    fn end_scan(&mut self, lane: LaneId, scan: &mut Cancellation) -> bool {
         if scan.cancels_in_flight
             && self.lanes.has_in_flight(lane)
             && self.cancel_in_flight(lane, scan.cookie)

@@ -46,32 +46,32 @@ impl CircularList {
     /// the last one.
     pub(super) fn join<V: Linked>(
         &mut self,
-        slab: &mut IdMap<V>,
+        map: &mut IdMap<V>,
         number: usize,
         before: Option<usize>,
     ) {
         if self.next.is_none() {
             // INVARIANT: the list leads from the value to itself.
-            Self::put(slab, number, number, number);
+            Self::put(map, number, number, number);
             self.next = Some(number);
             return;
         }
-        let at = before.filter(|at| Self::link_of(slab, *at).is_some());
-        let after = at.or(self.next).unwrap_or(number);
-        let last = Self::link_of(slab, after).map_or(after, |link| link.before);
+        let before = before.filter(|before| Self::link_of(map, *before).is_some());
+        let after = before.or(self.next).unwrap_or(number);
+        let last = Self::link_of(map, after).map_or(after, |link| link.before);
         // INVARIANT: the list leads from `last` through `number` to `after`, which were
         // neighbours.
-        Self::set(slab, last, |link| link.after = number);
-        Self::set(slab, after, |link| link.before = number);
-        Self::put(slab, number, last, after);
-        if self.next == at {
+        Self::set(map, last, |link| link.after = number);
+        Self::set(map, after, |link| link.before = number);
+        Self::put(map, number, last, after);
+        if self.next == before {
             self.next = Some(number);
         }
     }
 
     /// Takes a value out that is in this list.
-    pub(super) fn leave<V: Linked>(&mut self, slab: &mut IdMap<V>, number: usize) {
-        let Some(link) = slab.get_mut(number).and_then(|value| value.link().take()) else {
+    pub(super) fn leave<V: Linked>(&mut self, map: &mut IdMap<V>, number: usize) {
+        let Some(link) = map.get_mut(number).and_then(|value| value.link().take()) else {
             return;
         };
         if link.after == number {
@@ -80,33 +80,33 @@ impl CircularList {
             return;
         }
         // INVARIANT: the list is closed around the value.
-        Self::set(slab, link.before, |before| before.after = link.after);
-        Self::set(slab, link.after, |after| after.before = link.before);
+        Self::set(map, link.before, |before| before.after = link.after);
+        Self::set(map, link.after, |after| after.before = link.before);
         if self.next == Some(number) {
             self.next = Some(link.after);
         }
     }
 
     /// Makes the next value the last one.
-    pub(super) fn rotate<V: Linked>(&mut self, slab: &mut IdMap<V>) {
-        let link = self.next.and_then(|next| Self::link_of(slab, next));
+    pub(super) fn rotate<V: Linked>(&mut self, map: &mut IdMap<V>) {
+        let link = self.next.and_then(|next| Self::link_of(map, next));
         if let Some(link) = link {
             self.next = Some(link.after);
         }
     }
 
-    fn put<V: Linked>(slab: &mut IdMap<V>, number: usize, before: usize, after: usize) {
-        if let Some(value) = slab.get_mut(number) {
+    fn put<V: Linked>(map: &mut IdMap<V>, number: usize, before: usize, after: usize) {
+        if let Some(value) = map.get_mut(number) {
             *value.link() = Some(Link { before, after });
         }
     }
 
-    fn link_of<V: Linked>(slab: &mut IdMap<V>, number: usize) -> Option<Link> {
-        *slab.get_mut(number)?.link()
+    fn link_of<V: Linked>(map: &mut IdMap<V>, number: usize) -> Option<Link> {
+        *map.get_mut(number)?.link()
     }
 
-    fn set<V: Linked>(slab: &mut IdMap<V>, number: usize, change: impl FnOnce(&mut Link)) {
-        let link = slab.get_mut(number).and_then(|value| value.link().as_mut());
+    fn set<V: Linked>(map: &mut IdMap<V>, number: usize, change: impl FnOnce(&mut Link)) {
+        let link = map.get_mut(number).and_then(|value| value.link().as_mut());
         if let Some(link) = link {
             change(link);
         }

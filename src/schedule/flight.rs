@@ -106,8 +106,8 @@ pub(super) struct Posted {
 ///
 /// # Invariants
 ///
-/// `used` slots are in use, from `oldest` on, modulo their number, and `moves` is the sum of their
-/// sizes. `active` has one entry more than there are slots: each request uses a slot, except the
+/// `used` slots are in use, from `oldest` on, modulo their number, and `in_flight_bytes` is the sum of
+/// their sizes. `active` has one entry more than there are slots: each request uses a slot, except the
 /// one that is being divided. `vacant` begins a chain of the vacant entries.
 pub(crate) struct Flight<T: QueueTypes> {
     active: KVec<Active<T>>,
@@ -115,7 +115,7 @@ pub(crate) struct Flight<T: QueueTypes> {
     oldest: usize,
     used: usize,
     /// Bytes that the transfers in the slots move.
-    moves: u64,
+    in_flight_bytes: u64,
     /// Bytes at which no more transfers are accepted.
     in_flight_byte_limit: u64,
     vacant: usize,
@@ -130,7 +130,7 @@ impl<T: QueueTypes> Flight<T> {
             slots: KVec::new(),
             oldest: 0,
             used: 0,
-            moves: 0,
+            in_flight_bytes: 0,
             in_flight_byte_limit: 0,
             vacant: 0,
         }
@@ -168,7 +168,7 @@ impl<T: QueueTypes> Flight<T> {
 
     /// Whether no more transfers are accepted.
     pub(super) fn is_full(&self) -> bool {
-        self.used == self.slots.len() || self.moves >= self.in_flight_byte_limit
+        self.used == self.slots.len() || self.in_flight_bytes >= self.in_flight_byte_limit
     }
 
     /// Adds a request whose transfers are to be issued; returns its tag.
@@ -239,13 +239,18 @@ impl<T: QueueTypes> Flight<T> {
         *self.slots.get_mut(number)? = Some(posted);
         // INVARIANT: the slot behind the last one is used now.
         self.used += 1;
-        self.moves += moves;
+        self.in_flight_bytes += moves;
         Some(number)
     }
 
     /// The slot of the transfer that ends next.
     pub(super) fn oldest(&self) -> Option<usize> {
         (self.used > 0).then_some(self.oldest)
+    }
+
+    /// The slot of the transfer that was posted last.
+    fn newest(&self) -> Option<usize> {
+        Some((self.oldest + self.used.checked_sub(1)?) % self.slots.len())
     }
 
     /// Whether the transfer that ends next is one of this lane, without a waiter.
@@ -257,8 +262,8 @@ impl<T: QueueTypes> Flight<T> {
 
     /// The lane of the transfer that was posted last, if it has not ended.
     pub(super) fn newest_lane(&self) -> Option<LaneId> {
-        let last = (self.oldest + self.used.checked_sub(1)?) % self.slots.len();
-        self.get(self.slots.get(last)?.as_ref()?.tag)?.lane
+        let newest = self.newest()?;
+        self.get(self.slots.get(newest)?.as_ref()?.tag)?.lane
     }
 
     /// Removes the transfer that ends next.
@@ -266,7 +271,7 @@ impl<T: QueueTypes> Flight<T> {
         let posted = self.slots.get_mut(self.oldest)?.take()?;
         // INVARIANT: the first slot in use is vacant now.
         self.used -= 1;
-        self.moves -= posted.moves;
+        self.in_flight_bytes -= posted.moves;
         self.oldest += 1;
         if self.oldest == self.slots.len() {
             self.oldest = 0;
@@ -277,11 +282,11 @@ impl<T: QueueTypes> Flight<T> {
 
     /// Removes the transfer that was posted last; returns the tag of its request.
     pub(super) fn unpost(&mut self) -> Option<Tag> {
-        let last = (self.oldest + self.used.checked_sub(1)?) % self.slots.len();
-        let posted = self.slots.get_mut(last)?.take()?;
+        let newest = self.newest()?;
+        let posted = self.slots.get_mut(newest)?.take()?;
         // INVARIANT: the last slot in use is vacant now.
         self.used -= 1;
-        self.moves -= posted.moves;
+        self.in_flight_bytes -= posted.moves;
         self.get_mut(posted.tag)?.slots -= 1;
         Some(posted.tag)
     }

@@ -83,6 +83,21 @@ pub(crate) enum Answer<T: QueueTypes> {
     Failed(Error),
 }
 
+impl<T: QueueTypes> Answer<T> {
+    /// Returns the outcome of the request, and its job, which is blank, if the engine does not have
+    /// it.
+    pub(crate) fn into_outcome(self) -> (Result, Option<Entry<Job<T>>>) {
+        match self {
+            Self::Ended(mut job) => {
+                let outcome = job.outcome();
+                job.clear();
+                (outcome, Some(job))
+            }
+            Self::Failed(error) => (Err(error), None),
+        }
+    }
+}
+
 /// Identifies a request with a waiter, within its queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WaiterId(pub(super) u64);
@@ -104,7 +119,7 @@ pub(crate) struct Tag(pub(super) usize);
 pub(super) struct Cancelled(u8);
 
 impl Cancelled {
-    /// It is started.
+    /// It can be started.
     pub(super) const NONE: Self = Self(0);
     /// The request that it is linked to has failed.
     const LINK: Self = Self(1);

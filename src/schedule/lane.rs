@@ -18,7 +18,7 @@ use super::{
         Tag,
         WaiterId, //
     },
-    scan::Scan, //
+    scan::LaneScan, //
 };
 use crate::kernel_ext::collections::fifo::{
     Entry,
@@ -41,8 +41,8 @@ pub(super) enum RunState {
     Idle,
     /// Its first request can be started.
     Runnable,
-    /// Its first request is linked to a failed one.
-    Failing,
+    /// Its first request is cancelled, and is to be completed.
+    Cancelled,
 }
 
 /// The requests of one context.
@@ -58,7 +58,7 @@ pub(crate) struct Lane<T: QueueTypes> {
     /// The jobs of completions in the ring, which are blank.
     blank: Fifo<Job<T>>,
     /// The scan of `waiting`, if one is in progress.
-    pub(super) scan: Option<Scan>,
+    pub(super) scan: Option<LaneScan>,
     /// Requests that are accepted, and whose completions are not collected.
     accepted: usize,
     /// Room without a completion to come: for requests that are not submitted yet, and of commands
@@ -199,7 +199,7 @@ impl<T: QueueTypes> Lane<T> {
             Some(front) if !front.is_cancelled() => RunState::Runnable,
             // The scan fails it, or requeues the lane at its end.
             Some(_) if self.scan.is_some() => RunState::Idle,
-            Some(_) => RunState::Failing,
+            Some(_) => RunState::Cancelled,
         }
     }
 
@@ -325,12 +325,11 @@ impl<T: QueueTypes> Lane<T> {
         }
     }
 
-    /// Fails up to [`STEP`](Self::STEP) requests that are linked to a failed one, and returns their
-    /// number.
-    pub(super) fn fail_links(&mut self, deferred: &mut Fifo<DeferredOf<T>>) -> usize {
-        for failed in 0..Self::STEP {
-            if self.run_state() != RunState::Failing {
-                return failed;
+    /// Completes up to [`STEP`](Self::STEP) requests that are cancelled, and returns their number.
+    pub(super) fn complete_cancelled(&mut self, deferred: &mut Fifo<DeferredOf<T>>) -> usize {
+        for completed in 0..Self::STEP {
+            if self.run_state() != RunState::Cancelled {
+                return completed;
             }
             if let Some(mut job) = self.pop() {
                 self.fail_next_link();

@@ -23,7 +23,7 @@ use super::{
         RunState,
         UserId, //
     },
-    scan::CancelScan, //
+    scan::Cancellation, //
 };
 use crate::kernel_ext::collections::{
     fifo::{
@@ -78,12 +78,13 @@ impl<T: QueueTypes> Linked for LaneEntry<T> {
 /// # Invariants
 ///
 /// `turns` is a list of the users who have a [runnable](RunState::Runnable) lane, and each of these
-/// has a list of those lanes. `failing` is a list of the [failing](RunState::Failing) lanes.
+/// has a list of those lanes. `cancelled` is a list of the lanes whose first request is
+/// [cancelled](RunState::Cancelled).
 pub(super) struct Lanes<T: QueueTypes> {
     lanes: IdMap<LaneEntry<T>>,
     users: IdMap<LaneUser>,
     turns: CircularList,
-    failing: CircularList,
+    cancelled: CircularList,
 }
 
 /// A position in a walk through all lanes.
@@ -92,6 +93,15 @@ pub(crate) struct LaneCursor {
     number: usize,
     /// A lane that has completions without a notice.
     pub(super) unnotified: Option<LaneId>,
+}
+
+/// Requests of a lane that have failed in one step.
+pub(super) struct FailedBatch<T: QueueTypes> {
+    pub(super) lane: LaneId,
+    /// Their number.
+    pub(super) failed: usize,
+    /// The waiter of one of them, to be woken.
+    pub(super) waiter: Option<T::Waiter>,
 }
 
 /// Memory for more lanes and users. [`Lanes::grow`] exchanges it for the old memory.
@@ -125,7 +135,7 @@ impl<T: QueueTypes> Lanes<T> {
             lanes: IdMap::new(),
             users: IdMap::new(),
             turns: CircularList::new(),
-            failing: CircularList::new(),
+            cancelled: CircularList::new(),
         }
     }
 
@@ -176,9 +186,9 @@ impl<T: QueueTypes> Lanes<T> {
     }
 
     /// Removes a lane with its requests.
-    pub(super) fn remove(&mut self, lane: LaneId) -> Option<KBox<Lane<T>>> {
-        self.move_to(lane, RunState::Idle, None);
-        Some(self.lanes.remove(lane.0)?.lane)
+    pub(super) fn remove(&mut self, id: LaneId) -> Option<KBox<Lane<T>>> {
+        self.move_to(id, RunState::Idle, None);
+        Some(self.lanes.remove(id.0)?.lane)
     }
 
     /// The number of lanes.
@@ -186,37 +196,37 @@ impl<T: QueueTypes> Lanes<T> {
         self.lanes.len()
     }
 
-    pub(super) fn get(&self, lane: LaneId) -> Option<&Lane<T>> {
-        Some(&*self.lanes.get(lane.0)?.lane)
+    pub(super) fn get(&self, id: LaneId) -> Option<&Lane<T>> {
+        Some(&*self.lanes.get(id.0)?.lane)
     }
 
     /// A lane. Changes of its waiting requests need [`requeue`](Self::requeue).
-    pub(super) fn get_mut(&mut self, lane: LaneId) -> Option<&mut Lane<T>> {
-        Some(&mut *self.lanes.get_mut(lane.0)?.lane)
+    pub(super) fn get_mut(&mut self, id: LaneId) -> Option<&mut Lane<T>> {
+        Some(&mut *self.lanes.get_mut(id.0)?.lane)
     }
 
     /// Puts requests at the end of a lane, which will have completions for this number of them. The
     /// engine is serving `served`.
     pub(super) fn push_last(
         &mut self,
-        lane: LaneId,
+        id: LaneId,
         jobs: &mut Fifo<Job<T>>,
         completions: usize,
         served: Option<LaneId>,
     ) {
-        if let Some(at) = self.get_mut(lane) {
-            at.accept(completions);
-            at.push_last(jobs);
-            self.requeue(lane, served);
+        if let Some(lane) = self.get_mut(id) {
+            lane.accept(completions);
+            lane.push_last(jobs);
+            self.requeue(id, served);
         }
     }
 
     /// Puts the request with this tag, which the engine has had, at the head of its lane.
-    pub(super) fn push_first(&mut self, lane: LaneId, tag: Tag, job: Entry<Job<T>>) {
-        if let Some(at) = self.get_mut(lane) {
-            at.stop_continuing(tag);
-            at.push_first(job);
-            self.requeue(lane, None);
+    pub(super) fn push_first(&mut self, id: LaneId, tag: Tag, job: Entry<Job<T>>) {
+        if let Some(lane) = self.get_mut(id) {
+            lane.stop_continuing(tag);
+            lane.push_first(job);
+            self.requeue(id, None);
         }
     }
 
@@ -226,21 +236,21 @@ impl<T: QueueTypes> Lanes<T> {
     pub(super) fn take_next(&mut self) -> Option<(LaneId, Next<T>)> {
         loop {
             let user = self.users.get_mut(self.turns.next()?)?;
-            let lane = LaneId(user.turns.next()?);
+            let id = LaneId(user.turns.next()?);
             user.turns.rotate(&mut self.lanes);
             self.turns.rotate(&mut self.users);
-            if let Some(next) = self.get_mut(lane)?.next() {
-                return Some((lane, next));
+            if let Some(next) = self.get_mut(id)?.next() {
+                return Some((id, next));
             }
             // Its first request is being cancelled. The scan requeues the lane.
-            self.move_to(lane, RunState::Idle, None);
+            self.move_to(id, RunState::Idle, None);
         }
     }
 
     /// Takes a request that waits.
-    pub(super) fn take_waiting(&mut self, lane: LaneId, id: WaiterId) -> Option<Entry<Job<T>>> {
-        let job = self.get_mut(lane)?.take(id);
-        self.requeue(lane, None);
+    pub(super) fn take_waiting(&mut self, id: LaneId, waiter: WaiterId) -> Option<Entry<Job<T>>> {
+        let job = self.get_mut(id)?.take(waiter);
+        self.requeue(id, None);
         job
     }
 
@@ -248,103 +258,109 @@ impl<T: QueueTypes> Lanes<T> {
     /// such lane. Requests that are linked to a failed one fail, too.
     pub(super) fn complete(
         &mut self,
-        lane: LaneId,
+        id: LaneId,
         tag: Tag,
         job: Entry<Job<T>>,
         deferred: &mut Fifo<DeferredOf<T>>,
     ) -> Result<Completed<T>, Entry<Job<T>>> {
-        let Some(at) = self.get_mut(lane) else {
+        let Some(lane) = self.get_mut(id) else {
             return Err(job);
         };
-        at.in_flight -= 1;
+        lane.in_flight -= 1;
         let failed = job.outcome.is_err();
         if failed {
             // It may have failed before all of it was issued.
-            at.stop_continuing(tag);
+            lane.stop_continuing(tag);
             // The first request that waits is linked to the last one that has begun. A cancelled
             // request may end before that one.
-            if at.in_flight == 0 {
-                at.fail_next_link();
+            if lane.in_flight == 0 {
+                lane.fail_next_link();
             }
         }
-        let waiter = at.complete(job, deferred);
+        let waiter = lane.complete(job, deferred);
         // If this has failed all of them, the lane stays in its list, and keeps its position. After
-        // a request with a waiter, the lane gets no notice: the caller of `Queue::fail_links` fails
+        // a request with a waiter, the lane gets no notice: the caller of `Queue::complete_cancelled` fails
         // them.
         let links = if failed && waiter.is_none() {
-            at.fail_links(deferred)
+            lane.complete_cancelled(deferred)
         } else {
             0
         };
-        if failed || at.begins_with_link() {
-            self.requeue(lane, None);
+        if failed || lane.begins_with_link() {
+            self.requeue(id, None);
         }
         Ok(Completed { waiter, links })
     }
 
     /// Records that the request with this tag, which the engine has, continues in another turn.
-    pub(super) fn continue_later(&mut self, lane: LaneId, tag: Tag) {
-        if let Some(at) = self.get_mut(lane) {
-            at.continues = Some(tag);
+    pub(super) fn continue_later(&mut self, id: LaneId, tag: Tag) {
+        if let Some(lane) = self.get_mut(id) {
+            lane.continues = Some(tag);
         }
     }
 
     /// Gives the request with this tag no other turn, and puts its lane into the list for its
     /// state.
-    pub(super) fn stop_continuing(&mut self, lane: LaneId, tag: Tag) {
-        if let Some(at) = self.get_mut(lane) {
-            at.stop_continuing(tag);
-            self.requeue(lane, None);
+    pub(super) fn stop_continuing(&mut self, id: LaneId, tag: Tag) {
+        if let Some(lane) = self.get_mut(id) {
+            lane.stop_continuing(tag);
+            self.requeue(id, None);
         }
     }
 
     /// Separates the request with this tag, which the engine has, from its lane.
-    pub(super) fn detach(&mut self, lane: LaneId, tag: Tag) {
-        if let Some(at) = self.get_mut(lane) {
-            at.in_flight -= 1;
-            at.stop_continuing(tag);
-            self.requeue(lane, None);
+    pub(super) fn detach(&mut self, id: LaneId, tag: Tag) {
+        if let Some(lane) = self.get_mut(id) {
+            lane.in_flight -= 1;
+            lane.stop_continuing(tag);
+            self.requeue(id, None);
         }
     }
 
-    /// A lane whose first requests are linked to a failed one.
-    pub(super) fn failing(&self) -> Option<LaneId> {
-        self.failing.next().map(LaneId)
+    /// A lane whose first request is cancelled.
+    pub(super) fn first_cancelled(&self) -> Option<LaneId> {
+        self.cancelled.next().map(LaneId)
     }
 
-    /// Fails up to [`Lane::STEP`] requests that are linked to a failed one, and returns their
-    /// number.
-    pub(super) fn fail_links(&mut self, lane: LaneId, deferred: &mut Fifo<DeferredOf<T>>) -> usize {
-        let Some(at) = self.get_mut(lane) else {
+    /// Completes up to [`Lane::STEP`] requests that are cancelled, and returns their number.
+    pub(super) fn complete_cancelled(
+        &mut self,
+        id: LaneId,
+        deferred: &mut Fifo<DeferredOf<T>>,
+    ) -> usize {
+        let Some(lane) = self.get_mut(id) else {
             return 0;
         };
-        let failed = at.fail_links(deferred);
-        self.requeue(lane, None);
-        failed
+        let completed = lane.complete_cancelled(deferred);
+        self.requeue(id, None);
+        completed
     }
 
-    /// Fails some of the requests that wait in the lane at the cursor with `error`. The cursor
-    /// moves on when none are left. Returns the lane, if there is one, the number of requests that
-    /// failed, and a waiter to be woken.
+    /// Fails some of the requests that wait in the lane at the cursor with `error`; [`None`] if
+    /// there is no lane. The cursor moves on when none are left.
     pub(super) fn fail_batch(
         &mut self,
         cursor: &mut LaneCursor,
         error: Error,
         deferred: &mut Fifo<DeferredOf<T>>,
-    ) -> Option<(LaneId, usize, Option<T::Waiter>)> {
-        let lane = LaneId(cursor.number);
-        let Some(at) = self.get_mut(lane) else {
+    ) -> Option<FailedBatch<T>> {
+        let id = LaneId(cursor.number);
+        let Some(lane) = self.get_mut(id) else {
             cursor.number += 1;
             return None;
         };
-        let before = at.waiting();
-        let (more, waiter) = at.fail_batch(error, deferred);
-        let failed = before - at.waiting();
+        let before = lane.waiting();
+        let (more, waiter) = lane.fail_batch(error, deferred);
+        let failed = before - lane.waiting();
         if !more {
             cursor.number += 1;
         }
-        self.requeue(lane, None);
-        Some((lane, failed, waiter))
+        self.requeue(id, None);
+        Some(FailedBatch {
+            lane: id,
+            failed,
+            waiter,
+        })
     }
 
     /// Whether the cursor is behind the last lane.
@@ -368,62 +384,62 @@ impl<T: QueueTypes> Lanes<T> {
     /// a waiter to be woken.
     pub(super) fn cancel_step(
         &mut self,
-        lane: LaneId,
-        scan: &mut CancelScan,
+        id: LaneId,
+        scan: &mut Cancellation,
         deferred: &mut Fifo<DeferredOf<T>>,
     ) -> (bool, usize, Option<T::Waiter>) {
-        let Some(at) = self.get_mut(lane) else {
+        let Some(lane) = self.get_mut(id) else {
             return (false, 0, None);
         };
-        let before = at.waiting();
-        let (more, waiter) = at.cancel_step(scan, deferred);
-        let completed = before - at.waiting();
+        let before = lane.waiting();
+        let (more, waiter) = lane.cancel_step(scan, deferred);
+        let completed = before - lane.waiting();
         // Between two steps, the lane keeps its position, even if its first request cannot be
         // taken.
-        if more && !self.has_turns(lane) {
-            self.requeue(lane, None);
+        if more && !self.has_turns(id) {
+            self.requeue(id, None);
         }
         (more, completed, waiter)
     }
 
     /// Whether the engine has taken a request that a scan of the lane was to cancel.
-    pub(super) fn has_in_flight(&self, lane: LaneId) -> bool {
-        let scan = self.get(lane).and_then(|at| at.scan.as_ref());
+    pub(super) fn has_in_flight(&self, id: LaneId) -> bool {
+        let scan = self.get(id).and_then(|lane| lane.scan.as_ref());
         scan.is_some_and(|scan| scan.was_in_flight)
     }
 
     /// Ends a scan, unless there are requests to be scanned again. Returns whether there are.
-    pub(super) fn end_scan(&mut self, lane: LaneId, scan: &mut CancelScan) -> bool {
-        let Some(at) = self.get_mut(lane) else {
+    pub(super) fn end_scan(&mut self, id: LaneId, scan: &mut Cancellation) -> bool {
+        let Some(lane) = self.get_mut(id) else {
             return false;
         };
-        let again = at.end_scan(scan);
-        self.requeue(lane, None);
+        let again = lane.end_scan(scan);
+        self.requeue(id, None);
         again
     }
 
     /// Returns whether a lane is in a list of lanes that get turns.
-    fn has_turns(&self, lane: LaneId) -> bool {
-        let entry = self.lanes.get(lane.0);
+    fn has_turns(&self, id: LaneId) -> bool {
+        let entry = self.lanes.get(id.0);
         entry.is_some_and(|entry| entry.state == RunState::Runnable)
     }
 
     /// Puts a lane into the list that it belongs to.
-    pub(super) fn requeue(&mut self, lane: LaneId, served: Option<LaneId>) {
-        let Some(entry) = self.lanes.get(lane.0) else {
+    pub(super) fn requeue(&mut self, id: LaneId, served: Option<LaneId>) {
+        let Some(entry) = self.lanes.get(id.0) else {
             return;
         };
         let state = entry.lane.run_state();
         if state != entry.state {
-            self.move_to(lane, state, served);
+            self.move_to(id, state, served);
         }
     }
 
     /// Moves a lane to the end of its list. If the engine executes requests of the lane `served`,
     /// that one was rotated to the end for its turn; the other lane is put before it, so that it
     /// does not wait for one more turn of it. The same applies to the user of the lane.
-    fn move_to(&mut self, lane: LaneId, state: RunState, served: Option<LaneId>) {
-        let Some(entry) = self.lanes.get_mut(lane.0) else {
+    fn move_to(&mut self, id: LaneId, state: RunState, served: Option<LaneId>) {
+        let Some(entry) = self.lanes.get_mut(id.0) else {
             return;
         };
         let before = core::mem::replace(&mut entry.state, state);
@@ -433,39 +449,39 @@ impl<T: QueueTypes> Lanes<T> {
         }
         match before {
             RunState::Idle => {}
-            RunState::Runnable => self.leave_turns(lane, user),
-            RunState::Failing => self.failing.leave(&mut self.lanes, lane.0),
+            RunState::Runnable => self.leave_turns(id, user),
+            RunState::Cancelled => self.cancelled.leave(&mut self.lanes, id.0),
         }
         match state {
             RunState::Idle => {}
-            RunState::Runnable => self.join_turns(lane, user, served),
-            RunState::Failing => self.failing.join(&mut self.lanes, lane.0, None),
+            RunState::Runnable => self.join_turns(id, user, served),
+            RunState::Cancelled => self.cancelled.join(&mut self.lanes, id.0, None),
         }
     }
 
-    fn join_turns(&mut self, lane: LaneId, user: UserId, served: Option<LaneId>) {
+    fn join_turns(&mut self, id: LaneId, user_id: UserId, served: Option<LaneId>) {
         let served = served.and_then(|served| Some((served, self.lanes.get(served.0)?)));
         let served_user = served.as_ref().map(|(_, entry)| entry.user.0);
         let sibling = served
-            .filter(|(_, entry)| entry.user == user && entry.state == RunState::Runnable)
+            .filter(|(_, entry)| entry.user == user_id && entry.state == RunState::Runnable)
             .map(|(served, _)| served.0);
-        let Some(of) = self.users.get_mut(user.0) else {
+        let Some(user) = self.users.get_mut(user_id.0) else {
             return;
         };
-        let first = of.turns.next().is_none();
-        of.turns.join(&mut self.lanes, lane.0, sibling);
+        let first = user.turns.next().is_none();
+        user.turns.join(&mut self.lanes, id.0, sibling);
         if first {
-            self.turns.join(&mut self.users, user.0, served_user);
+            self.turns.join(&mut self.users, user_id.0, served_user);
         }
     }
 
-    fn leave_turns(&mut self, lane: LaneId, user: UserId) {
-        let Some(of) = self.users.get_mut(user.0) else {
+    fn leave_turns(&mut self, id: LaneId, user_id: UserId) {
+        let Some(user) = self.users.get_mut(user_id.0) else {
             return;
         };
-        of.turns.leave(&mut self.lanes, lane.0);
-        if of.turns.next().is_none() {
-            self.turns.leave(&mut self.users, user.0);
+        user.turns.leave(&mut self.lanes, id.0);
+        if user.turns.next().is_none() {
+            self.turns.leave(&mut self.users, user_id.0);
         }
     }
 }

@@ -17,9 +17,9 @@
 //! after the lock is dropped. The interrupt handler runs such steps. These functions take longer,
 //! and it does not run them: an [abandoned wait](Queue::abandon_wait) searches its lane, with as
 //! many requests as it accepts and threads wait in it; [growing](Queue::grow) moves all lanes;
-//! recovery, [cancelling](Queue::cancel) and [removing a lane](Queue::remove_lane) search the
-//! slots. A transfer that fails returns the requests of all slots to their lanes, also in the
-//! interrupt handler.
+//! recovery, [cancelling](Queue::begin_cancel) and [removing a lane](Queue::remove_lane) search the
+//! slots. A transfer that fails returns the requests of all slots to their lanes, in the work item or
+//! in the thread that quiesces the engine.
 //!
 //! The functions of [`Queue`] are in four files: those for lanes here; those for the engine, which
 //! begin and end transfers, in `turns.rs`; those that cancel requests in `cancel.rs`; those for
@@ -127,11 +127,11 @@ pub(crate) struct Queue<T: QueueTypes> {
     pub(super) plan: Option<T::Plan>,
     pub(super) deferred: Deferred<T>,
     last_waiter: u64,
-    /// The reason for which no requests are accepted.
-    pub(super) closed: Option<Error>,
+    /// No requests are accepted: the device is gone, or was shut down.
+    pub(super) closed: bool,
     /// No transfer is started.
     pub(super) paused: bool,
-    /// A transfer is overdue.
+    /// A transfer does not end, or the engine does not stop.
     pub(super) stuck: bool,
     /// Statistics.
     pub(crate) stats: Stats,
@@ -157,7 +157,7 @@ impl<T: QueueTypes> Queue<T> {
             plan: None,
             deferred: Deferred::new(),
             last_waiter: 0,
-            closed: Some(ENODEV),
+            closed: true,
             paused: false,
             stuck: false,
             stats: Stats::new(),
@@ -168,7 +168,7 @@ impl<T: QueueTypes> Queue<T> {
     pub(crate) fn open(&mut self, plan: T::Plan, flight: Flight<T>) {
         self.plan = Some(plan);
         self.flight = flight;
-        self.closed = None;
+        self.closed = false;
     }
 
     /// What to allocate for [`grow`](Self::grow) before the next user or lane is added; [`None`] if
@@ -226,13 +226,14 @@ impl<T: QueueTypes> Queue<T> {
     #[inline]
     pub(crate) fn state(&self, lane: LaneId) -> LaneState {
         let mut state = self.lanes.get(lane).map(Lane::state).unwrap_or_default();
-        state.closed = self.closed.is_some();
+        state.closed = self.closed;
         state
     }
 
     /// Reserves room for at most `max` requests in a lane, and returns for how many.
     pub(crate) fn reserve(&mut self, lane: LaneId, max: usize) -> usize {
-        self.lanes.get_mut(lane).map_or(0, |at| at.reserve(max))
+        let lane = self.lanes.get_mut(lane);
+        lane.map_or(0, |lane| lane.reserve(max))
     }
 
     /// Releases the room of completions that were delivered.
@@ -248,7 +249,7 @@ impl<T: QueueTypes> Queue<T> {
     }
 
     fn notice_of_room(&self, lane: LaneId, was_full: bool) -> Option<Notice<T>> {
-        if was_full || self.closed.is_some() {
+        if was_full || self.closed {
             self.notice(lane, Change::Room)
         } else {
             None
@@ -268,7 +269,7 @@ impl<T: QueueTypes> Queue<T> {
         memory: T::Ring,
     ) -> Result<(), (Error, T::Ring)> {
         match self.lanes.get_mut(lane) {
-            Some(at) => at.set_ring(memory),
+            Some(lane) => lane.set_ring(memory),
             None => Err((ENODEV, memory)),
         }
     }
@@ -288,8 +289,8 @@ impl<T: QueueTypes> Queue<T> {
 
     /// Takes jobs that are blank, because their completions were written to the ring of the lane.
     pub(crate) fn take_blank(&mut self, lane: LaneId) -> Fifo<Job<T>> {
-        let at = self.lanes.get_mut(lane);
-        at.map_or(Fifo::new(), Lane::take_blank)
+        let lane = self.lanes.get_mut(lane);
+        lane.map_or(Fifo::new(), Lane::take_blank)
     }
 
     /// Makes the notice for the end of a transfer.
@@ -315,11 +316,7 @@ impl<T: QueueTypes> Queue<T> {
     /// waits.
     pub(super) fn notice(&self, lane: LaneId, change: Change) -> Option<Notice<T>> {
         // No more completions will come: also threads that wait for more than there are must wake.
-        let change = if self.closed.is_some() {
-            Change::Closed
-        } else {
-            change
-        };
+        let change = if self.closed { Change::Closed } else { change };
         Some(Notice::Lane(self.lanes.get(lane)?.notice(change)))
     }
 
@@ -327,8 +324,8 @@ impl<T: QueueTypes> Queue<T> {
     ///
     /// # Errors
     ///
-    /// `EIO` if an earlier request is overdue, or the reason for which the queue is closed. The
-    /// list is left as it is, to be dropped in process context.
+    /// `ENODEV` if the queue is closed; `EIO` if the engine is stuck. The list is left as it is, to
+    /// be dropped in process context.
     pub(crate) fn submit(&mut self, lane: LaneId, jobs: &mut Fifo<Job<T>>) -> Result {
         let count = jobs.len();
         self.push_last(lane, jobs, count)
@@ -367,14 +364,18 @@ impl<T: QueueTypes> Queue<T> {
 
     /// The error for new requests, if none are accepted.
     pub(crate) fn refuses(&self) -> Option<Error> {
-        self.closed.or(self.stuck.then_some(EIO))
+        if self.closed {
+            Some(ENODEV)
+        } else {
+            self.stuck.then_some(EIO)
+        }
     }
 
     /// Takes completions from a lane: all, or a few if there are more than `max`. The caller
     /// [frees](Self::free_room) their room after delivery.
     pub(crate) fn collect(&mut self, lane: LaneId, max: usize) -> Fifo<Job<T>> {
-        let at = self.lanes.get_mut(lane);
-        at.map_or(Fifo::new(), |at| at.collect(max))
+        let lane = self.lanes.get_mut(lane);
+        lane.map_or(Fifo::new(), |lane| lane.collect(max))
     }
 
     /// Puts completions back that could not be delivered, before all others.
@@ -404,25 +405,28 @@ impl<T: QueueTypes> Queue<T> {
         }
     }
 
-    /// Whether requests that are linked to a failed one are still to be [failed](Self::fail_links).
-    pub(crate) fn has_failing(&self) -> bool {
-        self.lanes.failing().is_some()
+    /// Whether [`complete_cancelled`](Self::complete_cancelled) is needed.
+    pub(crate) fn has_cancelled(&self) -> bool {
+        self.lanes.first_cancelled().is_some()
     }
 
-    /// Fails some of the requests that are linked to one that has failed.
-    pub(crate) fn fail_links(&mut self) -> Step<T> {
-        let Some(lane) = self.lanes.failing() else {
+    /// Completes some of the requests that are cancelled: those linked to one that has failed, and
+    /// those that were cancelled after they had begun.
+    pub(crate) fn complete_cancelled(&mut self) -> Step<T> {
+        let Some(lane) = self.lanes.first_cancelled() else {
             return Step {
                 more: false,
                 notice: None,
             };
         };
-        let failed = self.lanes.fail_links(lane, &mut self.deferred.memory);
+        let completed = self
+            .lanes
+            .complete_cancelled(lane, &mut self.deferred.memory);
         // CAST: a small number.
-        self.stats.counters.completed += failed as u64;
+        self.stats.counters.completed += completed as u64;
         Step {
-            more: failed > 0 && self.has_failing(),
-            notice: (failed > 0)
+            more: completed > 0 && self.has_cancelled(),
+            notice: (completed > 0)
                 .then(|| self.notice(lane, Change::Completed))
                 .flatten(),
         }
@@ -436,25 +440,23 @@ impl<T: QueueTypes> Queue<T> {
                 notice: self.notice(lane, Change::Completed),
             };
         }
-        let failed = self.refuses().and_then(|error| {
+        let batch = self.refuses().and_then(|error| {
             self.lanes
                 .fail_batch(cursor, error, &mut self.deferred.memory)
         });
-        if let Some((_, failed, _)) = &failed {
+        let notice = batch.and_then(|batch| {
             // CAST: a small number.
-            self.stats.counters.completed += *failed as u64;
-        }
-        let notice = match failed {
-            Some((lane, failed, Some(waiter))) => {
+            self.stats.counters.completed += batch.failed as u64;
+            if let Some(waiter) = batch.waiter {
                 // The next step makes the notice of the completions.
-                cursor.unnotified = (failed > 1).then_some(lane);
-                Some(Notice::Waiter(waiter))
+                cursor.unnotified = (batch.failed > 1).then_some(batch.lane);
+                return Some(Notice::Waiter(waiter));
             }
-            Some((lane, failed, None)) if failed > 0 || self.closed.is_some() => {
-                self.notice(lane, Change::Completed)
-            }
-            _ => None,
-        };
+            // Threads that wait for more completions than will come must also wake.
+            (batch.failed > 0 || self.closed)
+                .then(|| self.notice(batch.lane, Change::Completed))
+                .flatten()
+        });
         Step {
             more: cursor.unnotified.is_some()
                 || (self.refuses().is_some() && !self.lanes.is_end(cursor)),

@@ -31,20 +31,25 @@ impl<T: QueueTypes> Queue<T> {
     /// Separates the request with this tag from its owner. Returns it if the engine has no transfer
     /// of it. Otherwise the engine keeps it until its transfers have ended.
     pub(super) fn abandon(&mut self, tag: Tag) -> Option<Entry<Job<T>>> {
-        self.stop_turn(tag);
-        let active = self.flight.get_mut(tag)?;
         // This frees nothing: the system call or the command that waits has a reference of its own,
         // and keeps the file open, so that its lane is not removed before.
-        drop(active.job.as_mut().and_then(|job| job.waiter.take()));
-        let (lane, slots) = (active.lane.take(), active.slots);
-        if let Some(lane) = lane {
-            self.lanes.detach(lane, tag);
-        }
-        if slots == 0 {
+        drop(self.detach(tag));
+        if self.flight.get_mut(tag)?.slots == 0 {
             return self.flight.remove(tag).map(|taken| taken.job);
         }
         self.stats.counters.quarantined += 1;
         None
+    }
+
+    /// Separates the request with this tag from its lane and its waiter, and returns the latter.
+    fn detach(&mut self, tag: Tag) -> Option<T::Waiter> {
+        self.stop_turn(tag);
+        let active = self.flight.get_mut(tag)?;
+        let waiter = active.job.as_mut().and_then(|job| job.waiter.take());
+        if let Some(lane) = active.lane.take() {
+            self.lanes.detach(lane, tag);
+        }
+        waiter
     }
 
     /// Ends the turn, if it is that of the request with this tag.
@@ -84,15 +89,12 @@ impl<T: QueueTypes> Queue<T> {
         self.set_stuck();
         let active = self.flight.get_mut(tag)?;
         active.timed_out = true;
+        if active.lane.is_some() && active.waited_for() {
+            return self.fail_waiter(tag, ETIMEDOUT).map(Notice::Waiter);
+        }
         let job = active.job.as_mut()?;
         let lane = active.lane.take()?;
         self.stats.counters.quarantined += 1;
-        if let Some(waiter) = job.waiter.take() {
-            waiter.answer(Answer::Failed(self.closed.unwrap_or(ETIMEDOUT)));
-            self.stop_turn(tag);
-            self.lanes.detach(lane, tag);
-            return Some(Notice::Waiter(waiter));
-        }
         if let Some(mut completed) = completion.take() {
             completed.fill_completion(job, Err(ETIMEDOUT));
             self.stop_turn(tag);
@@ -106,6 +108,15 @@ impl<T: QueueTypes> Queue<T> {
         self.notice(lane, Change::Completed)
     }
 
+    /// Separates a request from its lane, and answers its waiter with an error: `ENODEV` if the
+    /// queue is closed, otherwise this one. Returns the waiter.
+    fn fail_waiter(&mut self, tag: Tag, error: Error) -> Option<T::Waiter> {
+        let waiter = self.detach(tag)?;
+        self.stats.counters.quarantined += 1;
+        waiter.answer(Answer::Failed(if self.closed { ENODEV } else { error }));
+        Some(waiter)
+    }
+
     /// Issues no more transfers, because the engine does not stop. The caller [times
     /// out](Self::time_out) the requests that it has.
     pub(crate) fn set_stuck(&mut self) {
@@ -113,47 +124,35 @@ impl<T: QueueTypes> Queue<T> {
         self.return_turn();
     }
 
-    /// Whether a request was [timed out](Self::time_out), and the engine still has it.
+    /// Whether a transfer does not end, or the engine does not stop.
     pub(crate) fn is_stuck(&self) -> bool {
         self.stuck
     }
 
-    /// Accepts no more requests. The caller [fails](Self::fail_batch) those that wait. Transfers
+    /// Accepts no more requests, because the device is gone or was shut down. The caller [fails](Self::fail_batch) those that wait. Transfers
     /// that the engine has can still [end](Self::finish); until then, the engine may access their
     /// memory, so that their waiters wait, too.
-    pub(crate) fn close(&mut self, error: Error) {
-        self.closed = Some(error);
+    pub(crate) fn close(&mut self) {
+        self.closed = true;
         self.return_turn();
     }
 
     /// Whether the queue was [closed](Self::close).
     pub(crate) fn is_closed(&self) -> bool {
-        self.closed.is_some()
+        self.closed
     }
 
     /// Answers one of the waiters whose requests the engine has, if the queue is closed. For
     /// requests that are never aborted, although the engine may not end them.
     pub(crate) fn fail_waiter_in_flight(&mut self) -> Step<T> {
-        let waiter = self.abandon_waiter_in_flight();
+        let tag = self.flight.find(|active| active.waited_for());
+        let waiter = tag
+            .filter(|_| self.closed)
+            .and_then(|tag| self.fail_waiter(tag, ENODEV));
         Step {
             more: waiter.is_some(),
             notice: waiter.map(Notice::Waiter),
         }
-    }
-
-    fn abandon_waiter_in_flight(&mut self) -> Option<T::Waiter> {
-        let error = self.closed?;
-        let tag = self.flight.find(|active| active.waited_for())?;
-        self.stop_turn(tag);
-        let active = self.flight.get_mut(tag)?;
-        let waiter = active.job.as_mut()?.waiter.take()?;
-        waiter.answer(Answer::Failed(error));
-        let lane = active.lane.take();
-        self.stats.counters.quarantined += 1;
-        if let Some(lane) = lane {
-            self.lanes.detach(lane, tag);
-        }
-        Some(waiter)
     }
 
     /// Takes one of the requests that the engine has had, for [`fail_taken`](Self::fail_taken). For
@@ -167,8 +166,7 @@ impl<T: QueueTypes> Queue<T> {
 
     /// Ends a request that was taken from the engine, at the time `now` in nanoseconds.
     pub(crate) fn fail_taken(&mut self, taken: Taken<T>, now: u64) -> Option<Notice<T>> {
-        let error = self.closed.unwrap_or(ECANCELED);
-        let recipient = self.complete(taken, Err(error), now);
+        let recipient = self.complete(taken, Err(ENODEV), now);
         self.notice_of(recipient)
     }
 
@@ -195,7 +193,7 @@ impl<T: QueueTypes> Queue<T> {
     /// Issues all transfers again that the engine has not ended. It was reset: none of them is
     /// executed any more.
     pub(crate) fn issue_again(&mut self) {
-        self.restart_others(None);
+        self.return_all_but(None);
         self.stuck = false;
     }
 

@@ -10,7 +10,7 @@ use super::job::{
 };
 
 /// What a scan cancels, and its result.
-pub(crate) struct CancelScan {
+pub(crate) struct Cancellation {
     /// The cookie of the requests; [`None`]: all requests.
     pub(super) cookie: Option<u64>,
     /// Requests that have begun can be cancelled.
@@ -23,7 +23,7 @@ pub(crate) struct CancelScan {
     pub(crate) was_in_flight: bool,
 }
 
-impl CancelScan {
+impl Cancellation {
     /// Whether a request that waits is not cancelled, although it has the cookie: it has begun, and
     /// such requests are not cancelled, or a command waits for it.
     #[inline]
@@ -33,7 +33,7 @@ impl CancelScan {
 }
 
 /// The state of a scan in its lane.
-pub(super) struct Scan {
+pub(super) struct LaneScan {
     pub(super) cookie: Option<u64>,
     /// Requests that are not scanned yet.
     pub(super) left: usize,
@@ -45,7 +45,7 @@ pub(super) struct Scan {
     pub(super) cancels_links: bool,
 }
 
-impl Scan {
+impl LaneScan {
     /// Records that the first request of `waiting` is taken, which is not scanned.
     #[inline]
     pub(super) fn skip(&mut self) {

@@ -28,7 +28,7 @@ impl<T: QueueTypes> Queue<T> {
     /// Issues the next transfer, which the caller posts; [`None`] if there is none or no free slot.
     #[inline]
     pub(crate) fn issue(&mut self) -> Option<Issue<T>> {
-        if self.flight.is_full() || self.paused || self.stuck || self.closed.is_some() {
+        if self.flight.is_full() || self.paused || self.stuck || self.closed {
             return None;
         }
         self.issue_next()
@@ -119,7 +119,7 @@ impl<T: QueueTypes> Queue<T> {
         self.end_turn();
     }
 
-    /// Ends the turn, if there is one. The lane goes to the end of its list.
+    /// Ends the turn, if there is one. Its lane goes to the list that its state needs.
     pub(super) fn end_turn(&mut self) {
         if let Some(turn) = self.turn.take() {
             self.lanes.requeue(turn.lane, None);
@@ -158,7 +158,7 @@ impl<T: QueueTypes> Queue<T> {
             self.stats.counters.bytes += posted.moves;
         }
         if transferred.is_err() {
-            self.restart_others(Some(tag));
+            self.return_all_but(Some(tag));
             return self.end(tag, transferred, now);
         }
         let Some(active) = self.flight.get_mut(tag) else {
@@ -178,8 +178,8 @@ impl<T: QueueTypes> Queue<T> {
         if active.lane.is_none() || is_whole {
             return self.end(tag, Ok(()), now);
         }
-        if let Some(error) = self.closed {
-            return self.end(tag, Err(error), now);
+        if self.closed {
+            return self.end(tag, Err(ENODEV), now);
         }
         if active.cancelled {
             return self.end(tag, Err(ECANCELED), now);
@@ -203,7 +203,7 @@ impl<T: QueueTypes> Queue<T> {
     }
 
     /// Returns a request that uses no slot to its lane, unless its turn continues. One that is
-    /// cancelled is completed by [`fail_links`](Self::fail_links).
+    /// cancelled is completed by [`complete_cancelled`](Self::complete_cancelled).
     pub(super) fn return_to_lane(&mut self, tag: Tag) {
         if self.turn.is_some_and(|turn| turn.tag == tag) {
             return;
@@ -221,8 +221,9 @@ impl<T: QueueTypes> Queue<T> {
         }
     }
 
-    /// Removes all transfers, and issues the requests again, except that with this tag.
-    pub(super) fn restart_others(&mut self, tag: Option<Tag>) {
+    /// Takes all transfers out of the slots, and returns their requests to their lanes, except that
+    /// with this tag.
+    pub(super) fn return_all_but(&mut self, tag: Option<Tag>) {
         if let Some(plan) = &mut self.plan {
             plan.invalidate();
         }

@@ -331,8 +331,9 @@ struct rdma_import {
  * @reserved: in: 0
  *
  * The handle becomes invalid at once. The memory is freed when the buffer has no
- * mappings and no requests any more: mappings stay valid until munmap(2), and
- * requests continue to their end.
+ * mappings, no requests and no dma-buf any more: mappings stay valid until
+ * munmap(2), requests continue to their end, and a dma-buf holds the buffer until
+ * its last descriptor is closed and the last driver has detached from it.
  *
  * EINVAL  no buffer has this handle
  */

@@ -59,7 +59,7 @@ use engines::edu::{
 use kernel::prelude::*;
 use kernel_ext::collections::fifo::{Entry, Fifo};
 use schedule::{
-    Answer, CancelScan, RequestWaiter, Change, Flight, AbandonedWait, Growth, Job, Lane, LaneCursor, LaneId, Notice, LaneOwner, Queue, QueueTypes, WaiterId, UserId,
+    Answer, Cancellation, RequestWaiter, Change, Flight, AbandonedWait, Growth, Job, Lane, LaneCursor, LaneId, Notice, LaneOwner, Queue, QueueTypes, WaiterId, UserId,
     LANE_DEPTH,
 };
 use engines::request::{Backing, Operation, Request, Span, Uid};
@@ -209,7 +209,7 @@ fn device(transfer: Transfer) -> DeviceTransfer {
 
 fn finish(queue: &mut TestQueue) {
     finish_with(queue, Ok(()));
-    fail_links(queue);
+    complete_cancelled(queue);
 }
 
 fn finish_with(queue: &mut TestQueue, transferred: Result) {
@@ -218,9 +218,9 @@ fn finish_with(queue: &mut TestQueue, transferred: Result) {
 }
 
 /// What a kernel thread does after a request with linked requests has failed.
-fn fail_links(queue: &mut TestQueue) {
-    while queue.has_failing() {
-        deliver(queue.fail_links().notice);
+fn complete_cancelled(queue: &mut TestQueue) {
+    while queue.has_cancelled() {
+        deliver(queue.complete_cancelled().notice);
     }
 }
 
@@ -308,8 +308,8 @@ fn try_submit(
 }
 
 /// Closes the queue, and fails what waits.
-fn close(queue: &mut TestQueue, error: Error) {
-    queue.close(error);
+fn close(queue: &mut TestQueue) {
+    queue.close();
     fail_waiting(queue);
 }
 
@@ -400,13 +400,13 @@ fn collect(queue: &mut TestQueue, lane: LaneId, most: usize) -> Vec<(u64, u64, R
 }
 
 fn cancel(queue: &mut TestQueue, lane: LaneId, cookie: Option<u64>) -> (usize, bool) {
-    let mut scan = queue.cancel(lane, cookie, false).unwrap();
+    let mut scan = queue.begin_cancel(lane, cookie, false).unwrap();
     while cancel_step(queue, lane, &mut scan) {}
-    fail_links(queue);
+    complete_cancelled(queue);
     (scan.cancelled, scan.was_in_flight)
 }
 
-fn cancel_step(queue: &mut TestQueue, lane: LaneId, scan: &mut CancelScan) -> bool {
+fn cancel_step(queue: &mut TestQueue, lane: LaneId, scan: &mut Cancellation) -> bool {
     let step = queue.cancel_step(lane, scan);
     deliver(step.notice);
     step.more

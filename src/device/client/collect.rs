@@ -104,19 +104,21 @@ impl Client {
     fn take(&self, min: usize, max: usize, ended: WaitEnd) -> Result<Option<Fifo<Job>>> {
         let _one_at_a_time = self.collect.lock();
         let mut taken = Fifo::new();
-        let mut enough = Ok(true);
-        let mut left = max;
-        while left > 0 && enough == Ok(true) && taken.len() < max {
-            let mut state = self.engine_queue.state.lock();
-            if taken.is_empty() {
-                enough = self.is_enough(&state, min, ended);
-            }
+        let mut state = self.engine_queue.state.lock();
+        let enough = self.is_enough(&state, min, ended);
+        let left = loop {
             if enough == Ok(true) {
                 taken.append(&mut state.queue.collect(self.id, max - taken.len()));
             }
             // If there is a ring, nothing was taken: it is created only if nothing is collected.
-            left = state.queue.collectable(self.id).ok_or(EINVAL)?;
-        }
+            let left = state.queue.collectable(self.id).ok_or(EINVAL)?;
+            drop(state);
+            if enough != Ok(true) || left == 0 || taken.len() >= max {
+                break left;
+            }
+            // The lock was released between two steps, so that other threads can take it.
+            state = self.engine_queue.state.lock();
+        };
         if left > 0 {
             // Completions are left: there may be enough for other threads.
             self.waiters.collectors.wake_satisfied(left);

@@ -21,7 +21,6 @@ use crate::{
     memory::hold::BufferHold,
     schedule::{
         AbandonedWait,
-        Answer,
         WaiterId, //
     }, //
 };
@@ -34,7 +33,7 @@ use kernel::{
 pub(crate) type CommandState = CommandWaiter<DeviceTypes>;
 
 impl Client {
-    /// Submits an operation for a command, which `queue` queues. The command ends when the request
+    /// Submits an operation for a command, which `queue_command` queues. The command ends when the request
     /// has ended. The request takes room in the lane, as those of SUBMIT do.
     ///
     /// # Errors
@@ -44,18 +43,18 @@ impl Client {
         &self,
         operation: Operation<BufferHold>,
         cookie: u64,
-        queue: impl FnOnce(Arc<CommandState>) -> Command,
+        queue_command: impl FnOnce(Arc<CommandState>) -> Command,
     ) -> Result {
         let mut room = self.reserve(1)?;
         let waiter = CommandWaiter::new(self.trace_ids, cookie, clock::now())?;
         let job = room.job_for(operation, cookie, AnyWaiter::Command(waiter.clone()))?;
         // From now on, `command_result` releases the room.
         room.keep();
-        waiter.set_command(queue(waiter.clone()));
+        waiter.set_command(queue_command(waiter.clone()));
         let mut jobs = Fifo::new();
         jobs.push_back(job);
         match self.submit_one(&mut jobs) {
-            Ok(id) if waiter.submitted(id) => self.abandon_command(&waiter, id),
+            Ok(id) if waiter.set_submitted(id) => self.abandon_command(&waiter, id),
             Ok(_) => {}
             Err(error) => waiter.fail(error),
         }
@@ -81,19 +80,16 @@ impl Client {
 
     /// Returns the result of a command, and releases the room of its request.
     pub(crate) fn command_result(&self, waiter: &CommandState) -> Result {
-        let result = match waiter.take_answer() {
-            Some(Answer::Ended(mut job)) => {
-                let outcome = job.outcome();
-                job.clear();
-                let mut blank = Fifo::new();
-                blank.push_back(job);
-                self.jobs.put(blank);
-                outcome
-            }
-            Some(Answer::Failed(error)) => Err(error),
+        let (outcome, job) = match waiter.take_answer() {
+            Some(answer) => answer.into_outcome(),
             // Not reached: only an answer ends a command.
-            None => Err(ECANCELED),
+            None => (Err(ECANCELED), None),
         };
+        if let Some(job) = job {
+            let mut blank = Fifo::new();
+            blank.push_back(job);
+            self.jobs.put(blank);
+        }
         let notice = self
             .engine_queue
             .state
@@ -101,6 +97,6 @@ impl Client {
             .queue
             .free_reserved(self.id, 1);
         deliver(notice);
-        result
+        outcome
     }
 }

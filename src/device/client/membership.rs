@@ -8,8 +8,7 @@ use crate::{
 };
 use kernel::{
     prelude::*,
-    sync::Arc,
-    task::Kuid, //
+    sync::Arc, //
 };
 
 /// The user of a client, in the queue of an engine. Dropping the membership of a user's last client
@@ -25,13 +24,13 @@ pub(super) struct Membership {
 }
 
 impl Membership {
-    /// Adds a client of the caller's user to the users of `engine_queue`.
+    /// Adds a client of the user with this uid to the users of `engine_queue`. (The user of a request
+    /// is the one that submits it.)
     ///
     /// # Errors
     ///
     /// [`ENOMEM`].
-    pub(super) fn new(engine_queue: &Arc<EngineQueue>) -> Result<Self> {
-        let uid = Kuid::current_euid().into_raw().val;
+    pub(super) fn new(engine_queue: &Arc<EngineQueue>, uid: u32) -> Result<Self> {
         let id = engine_queue.users.join(uid, || engine_queue.add_user())?;
         // INVARIANT: just counted.
         Ok(Self {

@@ -35,7 +35,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As in `uapi/rdma.h`, `struct rdma_request`, from `EINTR` on.
+    /// [`EINTR`] and [`EIO`] to [`ETIMEDOUT`] as in `uapi/rdma.h`, `struct rdma_request`; [`ENODEV`]
+    /// if the device is gone.
     pub(crate) fn transfer(&self, operation: Operation<BufferHold>) -> Result {
         let now = clock::now();
         let (mut job, waiter) = self.jobs.take_with_waiter(self.trace_ids)?;
@@ -74,15 +75,11 @@ impl Client {
         answer: Answer<DeviceTypes>,
         waiter: Arc<ThreadWaiter<DeviceTypes>>,
     ) -> Result {
-        match answer {
-            Answer::Ended(mut job) => {
-                let outcome = job.outcome();
-                job.clear();
-                self.jobs.put_with_waiter(job, waiter);
-                outcome
-            }
-            Answer::Failed(error) => Err(error),
+        let (outcome, job) = answer.into_outcome();
+        if let Some(job) = job {
+            self.jobs.put_with_waiter(job, waiter);
         }
+        outcome
     }
 
     /// Stops waiting for a request because of a signal. Returns the result of the call.

@@ -133,7 +133,7 @@ impl WithWork<BoundEngine<'_>> {
 
     /// Quiesces the engine for a reset of the device, which cannot be refused. The queue must be
     /// paused. If a transfer does not end by itself, its end is not handled before
-    /// [`resume`](Self::resume).
+    /// [`restart_to_resume`](Self::restart_to_resume).
     pub(in crate::device) fn prepare_reset(&self) {
         if self.quiesce(self.info.timeout_ms) == Err(ETIMEDOUT) {
             dev_warn!(self.dev, "a transfer does not end before the reset\n");
@@ -217,7 +217,7 @@ impl WithWork<BoundEngine<'_>> {
     /// stopped, if the engine can be stopped. Requests fail with [`ENODEV`] from then on. Buffers
     /// are not freed, and can be allocated and mapped, because programs may still run.
     pub(in crate::device) fn shut_down(&self) {
-        self.engine_queue.close(ENODEV);
+        self.engine_queue.close();
         if self.quiesce(self.info.timeout_ms) == Err(ETIMEDOUT) {
             if self.info.can_abort && self.stop().is_ok() {
                 self.fail_requests();

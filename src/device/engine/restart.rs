@@ -4,7 +4,8 @@
 //!
 //! An engine takes up to 300 ms to stop. The thread that finds a failure therefore only records it
 //! in the queue's state, and the work item restarts the engine without the queue's lock. Until
-//! then, no transfer is posted, and no end is handled.
+//! then, no transfer is posted, and no end is handled except by
+//! `reap_before_restart`.
 
 use super::BoundEngine;
 use crate::{
@@ -44,7 +45,7 @@ impl WithWork<BoundEngine<'_>> {
         if !self.engine_queue.state.lock().must_restart() {
             return;
         }
-        let has_ended = self.info.can_abort && self.suspend();
+        let has_ended = self.info.can_abort && self.reap_before_restart();
         let restarted = self.hardware.restart();
 
         let mut state = self.engine_queue.state.lock();
@@ -79,8 +80,8 @@ impl WithWork<BoundEngine<'_>> {
     /// Suspends the engine, and completes the requests of the transfers that have ended before:
     /// they must not be executed again. Returns whether the oldest one, which was late, is one of
     /// them.
-    fn suspend(&self) -> bool {
-        self.hardware.suspend();
+    fn reap_before_restart(&self) -> bool {
+        self.hardware.suspend_transfers();
         let mut has_ended = false;
         loop {
             let mut state = self.engine_queue.state.lock();

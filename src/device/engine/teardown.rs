@@ -23,7 +23,7 @@ impl WithWork<BoundEngine<'_>> {
     pub(super) fn mark_gone(&self, state: &mut QueueState) {
         // A device that only seems to be gone must not access memory that is freed after this.
         self.enabled.clear_master();
-        state.queue.close(ENODEV);
+        state.queue.close();
         state.failure = None;
     }
 
@@ -39,7 +39,7 @@ impl WithWork<BoundEngine<'_>> {
     /// Closes the queue, before the device is unbound. The gate must be closed, and no thread may
     /// be inside.
     pub(in crate::device) fn close(&self) {
-        self.engine_queue.close(ENODEV);
+        self.engine_queue.close();
     }
 
     /// Stops all transfers, or waits for their end. Ends that were not handled before are not
@@ -83,7 +83,7 @@ impl WithWork<BoundEngine<'_>> {
     }
 
     /// Fails all requests. The engine must have been [stopped](Self::stop), or its memory
-    /// [leaked](Self::leak_memory).
+    /// [leaked](Self::leak_and_fail).
     pub(in crate::device) fn fail_requests(&self) {
         self.engine_queue.fail_active();
         self.engine_queue.fail_waiting();
@@ -98,8 +98,8 @@ impl WithWork<BoundEngine<'_>> {
         );
     }
 
-    /// Leaks the memory that the device may still write to.
-    pub(in crate::device) fn leak_memory(&self) {
+    /// Leaks the memory that the device may still write to, and fails the requests that use it.
+    pub(in crate::device) fn leak_and_fail(&self) {
         dev_err!(
             self.dev,
             "a transfer does not end; its memory is never freed\n"

@@ -35,23 +35,21 @@ use kernel::{
     time::msecs_to_jiffies, //
 };
 
-/// The result of a check.
-#[derive(Default)]
-struct Checked {
+/// What is left to do after a check, without the queue's lock.
+enum Recovery {
+    /// Nothing.
+    None,
+    /// Transfers have ended without an interrupt.
+    Reaped(Reaped),
     /// The engine must be restarted.
-    restart: bool,
-    /// The waiting requests must be failed.
-    fail: bool,
-    /// The device is gone, and the requests that the engine has begun must be aborted.
-    gone: bool,
-    /// Another transfer must be checked.
-    again: bool,
-    /// A notice to deliver without the lock.
-    notice: Option<Notice<DeviceTypes>>,
-    /// Transfers that have ended without an interrupt.
-    reaped: Reaped,
-    /// A message to log without the lock.
-    message: Option<Message>,
+    Restart,
+    /// A transfer does not end, and the requests that wait must be failed.
+    TimedOut {
+        notice: Option<Notice<DeviceTypes>>,
+        message: Option<Message>,
+    },
+    /// The device is gone, and all requests must be failed.
+    Gone,
 }
 
 impl WithWork<BoundEngine<'_>> {
@@ -102,34 +100,35 @@ impl WithWork<BoundEngine<'_>> {
             // If this allocation fails, the next check retries.
             let mut completion = Job::blank().ok();
             let mut state = self.engine_queue.state.lock();
-            let checked = match self.late_age_ms(&state) {
+            let recovery = match self.late_age_ms(&state) {
                 Some(age_ms) => self.recover(&mut state, age_ms, &mut completion),
-                None => Checked::default(),
+                None => Recovery::None,
             };
             drop(state);
-            deliver(checked.notice);
-            let mut reaped = checked.reaped;
-            while reaped.deliver() {
-                reaped = self.reap(&mut self.engine_queue.state.lock(), examine);
-            }
-            if let Some(message) = checked.message {
-                self.log(message);
-            }
-            if checked.restart {
-                self.restart_after_failure();
-            }
-            if checked.gone {
-                self.engine_queue.fail_active();
-            }
-            if checked.fail {
-                self.engine_queue.fail_waiting();
-            }
-            if checked.gone || checked.fail {
-                // The work item drops what these have deferred.
-                self.queue_now();
-            }
-            if !checked.again {
-                return;
+            match recovery {
+                Recovery::None => return,
+                Recovery::Reaped(mut reaped) => {
+                    while reaped.deliver() {
+                        reaped = self.reap(&mut self.engine_queue.state.lock(), examine);
+                    }
+                    self.log(Message::LostInterrupt);
+                }
+                Recovery::Restart => self.restart_after_failure(),
+                Recovery::TimedOut { notice, message } => {
+                    deliver(notice);
+                    if let Some(message) = message {
+                        self.log(message);
+                    }
+                    self.engine_queue.fail_waiting();
+                    // The work item drops what this has deferred.
+                    self.queue_now();
+                }
+                Recovery::Gone => {
+                    self.engine_queue.fail_active();
+                    self.engine_queue.fail_waiting();
+                    self.queue_now();
+                    return;
+                }
             }
         }
     }
@@ -141,54 +140,42 @@ impl WithWork<BoundEngine<'_>> {
         state: &mut QueueState,
         age_ms: u32,
         completion: &mut Option<Entry<Job>>,
-    ) -> Checked {
-        let mut checked = Checked::default();
+    ) -> Recovery {
         let Some(slot) = state.oldest_slot() else {
-            return checked;
+            return Recovery::None;
         };
-        match self.hardware.examine(slot) {
-            Progress::Gone => self.give_up(state, &mut checked),
+        let recovery = match self.hardware.examine(slot) {
+            Progress::Gone => self.give_up(state),
             // Another engine of the device may have found that it is gone.
             _ if !self.hardware.responds() || !self.enabled.master_set_by_driver() => {
-                self.give_up(state, &mut checked);
+                self.give_up(state)
             }
             Progress::Ended(Err(error)) => {
-                self.fail_late(
-                    state,
-                    error,
-                    Message::LostInterrupt,
-                    completion,
-                    &mut checked,
-                );
+                self.fail_late(state, error, Message::LostInterrupt, completion)
             }
             Progress::Ended(Ok(())) => match self.check_bus_master() {
                 Ok(()) => {
                     state.queue.stats.counters.watchdog_recoveries += 1;
-                    checked.message = Some(Message::LostInterrupt);
                     self.hardware.rearm();
-                    checked.reaped = self.reap(state, |slot| self.hardware.examine(slot));
-                    checked.again = true;
+                    Recovery::Reaped(self.reap(state, |slot| self.hardware.examine(slot)))
                 }
-                Err(error) => {
-                    self.fail_late(state, error, Message::NoBusMaster, completion, &mut checked);
-                }
+                Err(error) => self.fail_late(state, error, Message::NoBusMaster, completion),
             },
             Progress::Running if age_ms >= self.info.timeout_ms => {
-                self.fail_late(state, ETIMEDOUT, Message::Aborted, completion, &mut checked);
+                self.fail_late(state, ETIMEDOUT, Message::Aborted, completion)
             }
-            Progress::Running => {}
-        }
+            Progress::Running => Recovery::None,
+        };
         if state.queue.is_busy() {
             self.check_after(state, self.info.late_ms / 2, clock::now());
         }
-        checked
+        recovery
     }
 
     /// Closes the queue, because the device is gone.
-    fn give_up(&self, state: &mut QueueState, checked: &mut Checked) {
+    fn give_up(&self, state: &mut QueueState) -> Recovery {
         self.mark_gone(state);
-        checked.gone = true;
-        checked.fail = true;
+        Recovery::Gone
     }
 
     /// Fails the oldest transfer, which has failed or does not end. If the engine cannot be
@@ -199,8 +186,7 @@ impl WithWork<BoundEngine<'_>> {
         error: Error,
         message: Message,
         completion: &mut Option<Entry<Job>>,
-        checked: &mut Checked,
-    ) {
+    ) -> Recovery {
         let was_stuck = state.queue.is_stuck();
         let may_restart = if self.info.can_abort {
             // Not again while the queue is stuck.
@@ -211,16 +197,15 @@ impl WithWork<BoundEngine<'_>> {
         if may_restart {
             let message = Some(message);
             self.fail_oldest(state, Failure { error, message });
-            checked.restart = true;
-            checked.again = true;
-            return;
+            return Recovery::Restart;
         }
         let timed_out = state.queue.time_out(completion);
-        if timed_out.more {
-            checked.message = (!was_stuck).then_some(Message::NoEnd);
-            checked.notice = timed_out.notice;
-            checked.fail = true;
-            checked.again = true;
+        if !timed_out.more {
+            return Recovery::None;
+        }
+        Recovery::TimedOut {
+            notice: timed_out.notice,
+            message: (!was_stuck).then_some(Message::NoEnd),
         }
     }
 

@@ -16,10 +16,10 @@ use crate::engines::{
     }, //
 };
 
-/// Bytes of it. Source: QEMU, `docs/specs/edu.rst`, "DMA".
+/// Size of the device memory in bytes. Source: QEMU, `docs/specs/edu.rst`, "DMA".
 pub(crate) const SIZE: u64 = 4096;
 
-/// All of it.
+/// The whole device memory.
 pub(crate) const WHOLE: DeviceRange = match DeviceRange::first(SIZE, SIZE) {
     Some(whole) => whole,
     None => panic!(),

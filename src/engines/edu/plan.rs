@@ -91,7 +91,7 @@ pub(crate) enum Stage {
     /// The one after the scrub.
     Scrubbed(Piece),
     /// The second one of a copy.
-    Staged(Piece),
+    Staged { to: u64, through: DeviceRange },
 }
 
 /// Divides requests for one `edu` device.
@@ -156,8 +156,8 @@ impl EduPlan {
     fn cut_first(piece: Piece, stage: &mut Stage) -> Cut<Transfer> {
         match piece {
             Piece::One(transfer) => Self::cut_last(transfer),
-            Piece::Copy { from, through, .. } => {
-                *stage = Stage::Staged(piece);
+            Piece::Copy { from, to, through } => {
+                *stage = Stage::Staged { to, through };
                 Self::cut_inner(DeviceTransfer {
                     direction: Direction::ToDevice,
                     address: from,
@@ -167,15 +167,12 @@ impl EduPlan {
         }
     }
 
-    fn cut_second(piece: Piece) -> Cut<Transfer> {
-        match piece {
-            Piece::One(transfer) => Self::cut_last(transfer),
-            Piece::Copy { to, through, .. } => Self::cut_last(DeviceTransfer {
-                direction: Direction::FromDevice,
-                address: to,
-                device: through,
-            }),
-        }
+    fn cut_second(to: u64, through: DeviceRange) -> Cut<Transfer> {
+        Self::cut_last(DeviceTransfer {
+            direction: Direction::FromDevice,
+            address: to,
+            device: through,
+        })
     }
 }
 
@@ -208,9 +205,9 @@ impl<B: Backing> Plan<Request<B>> for EduPlan {
                 *stage = Stage::Begin;
                 Some(Self::cut_first(piece, stage))
             }
-            Stage::Staged(piece) => {
+            Stage::Staged { to, through } => {
                 *stage = Stage::Begin;
-                Some(Self::cut_second(piece))
+                Some(Self::cut_second(to, through))
             }
         }
     }

@@ -12,7 +12,8 @@ use kernel::{
 
 /// The chain that a channel executes.
 ///
-/// All functions but [`new`](Self::new) are called under the queue's lock.
+/// All functions but [`new`](Self::new) are called under the queue's lock, or when the channel is
+/// started, while no transfer is posted and no end is handled.
 pub(super) struct Chain {
     /// The next descriptor begins the chain.
     is_empty: Atomic<bool>,

@@ -35,6 +35,7 @@ impl Context {
         if nonblocking {
             return Err(EAGAIN);
         }
+        // It is not in `Handles`: only this call uses the buffer.
         let buffer = self.new_buffer(bytes, Handle::FIRST)?;
         let span = Span::new(BufferHold::new(buffer.clone()), 0, range.length())?;
         self.client.transfer(Operation::FromDevice(range, span))?;
@@ -57,6 +58,7 @@ impl Context {
         if nonblocking {
             return Err(EAGAIN);
         }
+        // It is not in `Handles`: only this call uses the buffer.
         let buffer = self.new_buffer(bytes, Handle::FIRST)?;
         buffer.copy_from(&from[..bytes])?;
         let span = Span::new(BufferHold::new(buffer), 0, range.length())?;

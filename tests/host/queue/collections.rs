@@ -1,31 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The slab and the FIFO that the queue is built from.
+//! The map and the FIFO that the queue is built from.
 
 use super::*;
 
 #[test]
 fn a_slab_uses_numbers_again_and_grows_apart() {
-    let mut slab = IdMap::new();
-    assert!(slab.insert(0).is_err(), "no room was made");
+    let mut map = IdMap::new();
+    assert!(map.insert(0).is_err(), "no room was made");
     let mut model = HashMap::new();
     let mut random = Random(2);
     for n in 0..5000 {
-        if let Some(capacity) = slab.grow_request() {
-            drop(slab.grow(IdMapGrowth::new(capacity).unwrap()));
+        if let Some(capacity) = map.grow_request() {
+            drop(map.grow(IdMapGrowth::new(capacity).unwrap()));
         }
         if random.below(3) > 0 {
-            let number = slab.insert(n).unwrap();
-            assert!(number < slab.end());
+            let number = map.insert(n).unwrap();
+            assert!(number < map.end());
             assert!(model.insert(number, n).is_none());
         } else {
             let number = random.below(100) as usize;
-            assert_eq!(slab.remove(number), model.remove(&number));
+            assert_eq!(map.remove(number), model.remove(&number));
         }
         let number = random.below(2000) as usize;
-        assert_eq!(slab.get(number), model.get(&number));
+        assert_eq!(map.get(number), model.get(&number));
     }
-    assert_eq!(slab.len(), model.len());
+    assert_eq!(map.len(), model.len());
 }
 
 #[test]

@@ -298,8 +298,8 @@ impl Machine {
         }
         let ended = self.queue.finish(outcome, 0);
         deliver(self.queue.notice_of(ended));
-        while self.queue.has_failing() {
-            deliver(self.queue.fail_links().notice);
+        while self.queue.has_cancelled() {
+            deliver(self.queue.complete_cancelled().notice);
         }
         self.look();
     }
@@ -310,8 +310,8 @@ impl Machine {
         self.next_slot = None;
         self.queue.issue_again();
         assert!(!self.queue.is_busy() && !self.queue.is_stuck());
-        while self.queue.has_failing() {
-            deliver(self.queue.fail_links().notice);
+        while self.queue.has_cancelled() {
+            deliver(self.queue.complete_cancelled().notice);
         }
         self.look();
     }
@@ -358,10 +358,10 @@ impl Machine {
         let live = |asked: &Asked| asked.lane == lane && asked.outcome.is_none();
         let before = self.asked.iter().filter(|asked| live(asked)).count();
         let counted = self.queue.stats.counters.cancelled;
-        let mut scan = self.queue.cancel(self.lanes[lane], cookie, self.cancels_in_flight).unwrap();
+        let mut scan = self.queue.begin_cancel(self.lanes[lane], cookie, self.cancels_in_flight).unwrap();
         self.in_steps(|queue, lanes| queue.cancel_step(lanes[lane], &mut scan));
-        while self.queue.has_failing() {
-            deliver(self.queue.fail_links().notice);
+        while self.queue.has_cancelled() {
+            deliver(self.queue.complete_cancelled().notice);
         }
         self.look();
         assert_eq!(scan.cancelled as u64, self.queue.stats.counters.cancelled - counted);
@@ -408,7 +408,7 @@ fn a_request_without_a_slot_is_cancelled_once() {
     machine.batch(0, &[(100, 100, false); 4]);
     machine.post();
     assert!(machine.queue.issue().is_none());
-    let mut scan = machine.queue.cancel(machine.lanes[0], Some(2), true).unwrap();
+    let mut scan = machine.queue.begin_cancel(machine.lanes[0], Some(2), true).unwrap();
     while machine.queue.cancel_step(machine.lanes[0], &mut scan).more {}
     assert_eq!((scan.cancelled, scan.was_in_flight), (1, false));
     assert_eq!(machine.queue.stats.counters.cancelled, 1);
@@ -468,7 +468,7 @@ fn random_operations_on_engines_of_many_slots() {
         }
         if seed % 3 == 0 {
             // A shutdown: the transfers of the engine end.
-            machine.queue.close(ENODEV);
+            machine.queue.close();
             let mut cursor = LaneCursor::default();
             machine.in_steps(|queue, _| queue.fail_batch(&mut cursor));
             machine.look();
@@ -521,7 +521,7 @@ fn random_operations_during_a_scan() {
             asked.to_cancel = true;
         }
         let lane = machine.lanes[0];
-        let mut scan = machine.queue.cancel(lane, None, true).unwrap();
+        let mut scan = machine.queue.begin_cancel(lane, None, true).unwrap();
         loop {
             let step = machine.queue.cancel_step(lane, &mut scan);
             deliver(step.notice);
@@ -532,7 +532,7 @@ fn random_operations_during_a_scan() {
                 act(&mut machine);
             }
         }
-        machine.in_steps(|queue, _| queue.fail_links());
+        machine.in_steps(|queue, _| queue.complete_cancelled());
         assert!(machine.queue.issue().is_none(), "seed {seed}: one is left");
         while !machine.posted.is_empty() {
             machine.end(Ok(()));
@@ -738,11 +738,11 @@ fn a_request_that_has_a_turn_during_a_scan_is_cancelled() {
         machine.batch(0, &[(200_000, 200_000, false), (100, 100, linked), (100, 100, false)]);
         machine.batch(1, &[(1 << 20, 1 << 20, false)]);
         machine.asked[0].to_cancel = true;
-        let mut scan = machine.queue.cancel(machine.lanes[0], Some(0), true).unwrap();
+        let mut scan = machine.queue.begin_cancel(machine.lanes[0], Some(0), true).unwrap();
         machine.one_turn();
         machine.in_steps(|queue, lanes| queue.cancel_step(lanes[0], &mut scan));
         assert_eq!(scan.cancelled, 1);
-        machine.in_steps(|queue, _| queue.fail_links());
+        machine.in_steps(|queue, _| queue.complete_cancelled());
         machine.look();
         assert_eq!((machine.asked[0].outcome, machine.asked[0].moved), (Some(Err(ECANCELED)), 64 << 10));
         assert_eq!(machine.asked[1].outcome, linked.then_some(Err(ECANCELED)));
@@ -767,7 +767,7 @@ fn what_a_reset_returns_during_a_scan_is_cancelled_once() {
         asked.to_cancel = true;
     }
     let lane = machine.lanes[0];
-    let mut scan = machine.queue.cancel(lane, None, true).unwrap();
+    let mut scan = machine.queue.begin_cancel(lane, None, true).unwrap();
     assert_eq!(scan.cancelled, 1);
     machine.asked[0].cancelled = true;
     let step = machine.queue.cancel_step(lane, &mut scan);
@@ -779,7 +779,7 @@ fn what_a_reset_returns_during_a_scan_is_cancelled_once() {
     assert_eq!(machine.queue.state(lane).in_flight, 4, "the long one, two others, and the next one");
     machine.reset();
     machine.in_steps(|queue, lanes| queue.cancel_step(lanes[0], &mut scan));
-    machine.in_steps(|queue, _| queue.fail_links());
+    machine.in_steps(|queue, _| queue.complete_cancelled());
     machine.look();
     assert_eq!((scan.cancelled, machine.queue.stats.counters.cancelled), (41, 41));
     assert!(machine.asked.iter().all(|asked| asked.outcome == Some(Err(ECANCELED))));
@@ -793,12 +793,12 @@ fn what_was_cancelled_is_not_counted_again() {
     machine.post();
     machine.asked[0].to_cancel = true;
     let lane = machine.lanes[0];
-    let mut scan = machine.queue.cancel(lane, Some(0), true).unwrap();
+    let mut scan = machine.queue.begin_cancel(lane, Some(0), true).unwrap();
     machine.in_steps(|queue, lanes| queue.cancel_step(lanes[0], &mut scan));
     assert_eq!((scan.cancelled, scan.was_in_flight), (1, false));
     machine.posted.clear();
     machine.queue.issue_again();
-    let mut scan = machine.queue.cancel(lane, Some(0), true).unwrap();
+    let mut scan = machine.queue.begin_cancel(lane, Some(0), true).unwrap();
     machine.in_steps(|queue, lanes| queue.cancel_step(lanes[0], &mut scan));
     assert_eq!(scan.cancelled, 0);
     machine.look();
@@ -822,8 +822,8 @@ fn a_call_that_fails_does_not_hide_a_cancelled_request() {
     assert!(matches!(ended, schedule::Recipient::Waiter(_)));
     deliver(machine.queue.notice_of(ended));
     assert_eq!(machine.queue.state(machine.lanes[0]).completed, 0);
-    assert!(machine.queue.has_failing());
-    machine.in_steps(|queue, _| queue.fail_links());
+    assert!(machine.queue.has_cancelled());
+    machine.in_steps(|queue, _| queue.complete_cancelled());
     machine.look();
     assert_eq!(machine.asked[1].outcome, Some(Err(ECANCELED)));
 }
@@ -855,7 +855,7 @@ fn an_abandoned_call_ends_a_scan() {
         asked.to_cancel = true;
     }
     let lane = machine.lanes[0];
-    let mut scan = machine.queue.cancel(lane, None, true).unwrap();
+    let mut scan = machine.queue.begin_cancel(lane, None, true).unwrap();
     machine.one_turn();
     let step = machine.queue.cancel_step(lane, &mut scan);
     deliver(step.notice);
@@ -876,7 +876,7 @@ fn closed_with_many_in_flight() -> Machine {
     machine.call(2, 50_000, true);
     machine.post();
     assert_eq!(machine.posted.len(), 8);
-    machine.queue.close(ENODEV);
+    machine.queue.close();
     let mut cursor = LaneCursor::default();
     machine.in_steps(|queue, _| queue.fail_batch(&mut cursor));
     machine.look();
@@ -924,7 +924,7 @@ fn what_is_to_be_issued_next_fails_when_the_queue_closes() {
     machine.batch(0, &[(100, 100, false); 4]);
     machine.post();
     assert!(machine.queue.issue().is_none());
-    machine.queue.close(ENODEV);
+    machine.queue.close();
     let mut cursor = LaneCursor::default();
     machine.in_steps(|queue, _| queue.fail_batch(&mut cursor));
     while !machine.posted.is_empty() {

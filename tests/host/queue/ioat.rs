@@ -130,8 +130,8 @@ fn post(queue: &mut Queue<Ioat>) -> usize {
 
 /// The completions of a lane: cookie, bytes, outcome.
 fn completed(queue: &mut Queue<Ioat>, lane: LaneId) -> Vec<(u64, u64, Result)> {
-    while queue.has_failing() {
-        drop(queue.fail_links().notice);
+    while queue.has_cancelled() {
+        drop(queue.complete_cancelled().notice);
     }
     let mut jobs = queue.collect(lane, LANE_DEPTH);
     drop(queue.free_room(lane, jobs.len()));
@@ -139,7 +139,7 @@ fn completed(queue: &mut Queue<Ioat>, lane: LaneId) -> Vec<(u64, u64, Result)> {
 }
 
 fn cancel_all(queue: &mut Queue<Ioat>, lane: LaneId, cookie: u64) -> (usize, bool) {
-    let mut scan = queue.cancel(lane, Some(cookie), true).unwrap();
+    let mut scan = queue.begin_cancel(lane, Some(cookie), true).unwrap();
     while queue.cancel_step(lane, &mut scan).more {}
     (scan.cancelled, scan.was_in_flight)
 }

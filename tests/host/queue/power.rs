@@ -58,7 +58,7 @@ fn a_queue_that_closes_while_paused_starts_nothing_any_more() {
     queue.start().unwrap();
     queue.pause();
     finish(&mut queue);
-    close(&mut queue, ENODEV);
+    close(&mut queue);
     queue.unpause();
     assert!(queue.start().is_none(), "not even the second half");
     assert!(queue.take_active().is_none(), "the engine has no transfer of it");

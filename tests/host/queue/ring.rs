@@ -167,7 +167,7 @@ fn failures_are_written_too() {
     finish(&mut queue);
     batch(&mut queue, a, requests()).unwrap();
     queue.start().unwrap();
-    close(&mut queue, ENODEV);
+    close(&mut queue);
     abort(&mut queue);
     let mut left = ring.collect(9);
     left.sort_by_key(|completion| completion.0);

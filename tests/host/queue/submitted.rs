@@ -106,7 +106,7 @@ fn the_engine_does_not_get_what_is_being_cancelled() {
     let (b, _) = lane(&mut queue);
     batch(&mut queue, a, (0..1000).map(|n| (to_device(n, 1), n, n > 0))).unwrap();
     batch(&mut queue, a, [(to_device(5000, 1), 5000, false)]).unwrap();
-    let mut scan = queue.cancel(a, Some(0), false).unwrap();
+    let mut scan = queue.begin_cancel(a, Some(0), false).unwrap();
     assert!(cancel_step(&mut queue, a, &mut scan));
     let told = waker.completed();
     assert!(queue.start().is_none());
@@ -128,7 +128,7 @@ fn what_a_lost_device_was_doing_has_not_succeeded() {
     let (a, _) = lane(&mut queue);
     batch(&mut queue, a, [(to_device(1, 8), 7, false)]).unwrap();
     queue.start().unwrap();
-    queue.close(ENODEV);
+    queue.close();
     abort(&mut queue);
     assert_eq!(collect(&mut queue, a, 9), [(7, 0, Err(ENODEV))]);
 }
@@ -153,7 +153,7 @@ fn what_runs_when_the_queue_closes_is_completed_at_the_end() {
     let (a, waker) = lane(&mut queue);
     batch(&mut queue, a, (0..3).map(|n| (to_device(n, 1), n, false))).unwrap();
     queue.start().unwrap();
-    close(&mut queue, ENODEV);
+    close(&mut queue);
     assert_eq!(queue.state(a).outstanding, 1);
     assert_eq!(batch(&mut queue, a, [(to_device(9, 1), 9, false)]), Err(ENODEV));
     waker.changes();
@@ -174,7 +174,7 @@ fn what_begins_or_goes_on_during_a_scan_has_begun() {
     let (a, _) = lane(&mut queue);
     batch(&mut queue, a, [(copy(0x1_0000, 0x2_0000, 8192), 7, false)]).unwrap();
     for _ in 0..2 {
-        let mut scan = queue.cancel(a, Some(7), false).unwrap();
+        let mut scan = queue.begin_cancel(a, Some(7), false).unwrap();
         for _ in 0..2 {
             queue.start().unwrap();
             finish(&mut queue);
@@ -207,8 +207,8 @@ fn a_step_is_bounded_and_notifies_once() {
     assert!(queue.start().is_none());
     // What a kernel thread does.
     let mut completed = 33;
-    while queue.has_failing() {
-        deliver(queue.fail_links().notice);
+    while queue.has_cancelled() {
+        deliver(queue.complete_cancelled().notice);
         assert!(waker.completed() <= completed + 32);
         completed = waker.completed();
         assert_eq!(waker.changes(), [(Change::Completed, completed)]);
@@ -220,7 +220,7 @@ fn a_step_is_bounded_and_notifies_once() {
 
     waker.changes();
     batch(&mut queue, a, (0..1000).map(|n| (to_device(n, 1), n, false))).unwrap();
-    let mut scan = queue.cancel(a, None, false).unwrap();
+    let mut scan = queue.begin_cancel(a, None, false).unwrap();
     let mut more = true;
     while more {
         let before = waker.completed();
@@ -284,10 +284,10 @@ fn a_scan_of_failing_links_stops_the_steps() {
     batch(&mut queue, a, (0..100).map(|n| (to_device(n, 1), n, n > 0))).unwrap();
     queue.start().unwrap();
     finish_with(&mut queue, Err(EIO));
-    assert!(queue.has_failing());
-    let mut scan = queue.cancel(a, None, false).unwrap();
+    assert!(queue.has_cancelled());
+    let mut scan = queue.begin_cancel(a, None, false).unwrap();
     waker.changes();
-    let step = queue.fail_links();
+    let step = queue.complete_cancelled();
     assert!(!step.more);
     deliver(step.notice);
     assert_eq!(waker.changes(), []);
@@ -298,8 +298,8 @@ fn a_scan_of_failing_links_stops_the_steps() {
             break;
         }
     }
-    while queue.has_failing() {
-        deliver(queue.fail_links().notice);
+    while queue.has_cancelled() {
+        deliver(queue.complete_cancelled().notice);
     }
     assert_eq!(queue.state(a).completed, 100);
 }
@@ -390,7 +390,7 @@ fn a_scan_does_not_count_links_that_have_failed() {
     batch(&mut queue, a, (0..40).map(|number| (to_device(number, 1), number, number > 0))).unwrap();
     queue.start().unwrap();
     finish_with(&mut queue, Err(EIO));
-    assert!(queue.has_failing());
+    assert!(queue.has_cancelled());
     assert_eq!(cancel(&mut queue, a, Some(100)), (0, false));
     assert_eq!(queue.stats.counters.cancelled, 0);
     assert_eq!(queue.stats.counters.completed, 40);
@@ -408,13 +408,13 @@ fn a_scan_does_not_count_links_of_what_begins_meanwhile() {
     let (a, _) = lane(&mut queue);
     let cookies = (0..34).map(|number| (to_device(number, 1), if number < 32 { 1 } else { 2 }, number == 33));
     batch(&mut queue, a, cookies).unwrap();
-    let mut scan = queue.cancel(a, Some(1), false).unwrap();
+    let mut scan = queue.begin_cancel(a, Some(1), false).unwrap();
     assert!(cancel_step(&mut queue, a, &mut scan));
     assert_eq!(scan.cancelled, 32);
     queue.start().unwrap();
     finish_with(&mut queue, Err(EIO));
     while cancel_step(&mut queue, a, &mut scan) {}
-    fail_links(&mut queue);
+    complete_cancelled(&mut queue);
     assert_eq!(scan.cancelled, 32);
     assert_eq!(collect(&mut queue, a, 64).len(), 34);
 }

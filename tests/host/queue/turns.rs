@@ -159,7 +159,7 @@ fn a_closed_queue_answers_everyone() {
     let running = submit(&mut queue, a, copy(0x1000, 0x2000, 4096));
     let waiting = submit(&mut queue, b, to_device(0xb, 1));
     queue.start().unwrap();
-    close(&mut queue, ENODEV);
+    close(&mut queue);
     for woken in [woken_a, woken_b] {
         assert!(woken.changes().iter().any(|(change, _)| *change == Change::Closed));
     }
@@ -181,7 +181,7 @@ fn closing_between_the_pieces_starts_no_other() {
     queue.start().unwrap();
     finish(&mut queue);
     queue.start().unwrap();
-    close(&mut queue, ENODEV);
+    close(&mut queue);
     finish(&mut queue);
     assert!(queue.start().is_none());
     assert_eq!(done(&ticket), Some(Err(ENODEV)));

@@ -140,7 +140,7 @@ fn users_of_many_slots_never_see_each_others_bytes() {
                         posted.clear();
                     }
                     finish_with(&mut queue, if failed { Err(EIO) } else { Ok(()) });
-                    fail_links(&mut queue);
+                    complete_cancelled(&mut queue);
                 }
             }
         }
