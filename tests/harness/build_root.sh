@@ -1,5 +1,6 @@
 #!/bin/bash
-# tests/harness/build_root.sh : the build root still works after an interrupted installation, and where KVM is not available. Runs in the build root.
+# tests/harness/build_root.sh : the build root still works after an interrupted installation, in another network, and where KVM is not available. Runs in
+# the build root.
 # shellcheck disable=SC2317 # the functions are called by name
 set -u
 . "${BASH_SOURCE[0]%/*}/../system/clean_machine.sh"
@@ -25,6 +26,14 @@ interrupted_installation() {
 	[[ $(status_of first) == installed && $(status_of second) == installed ]]
 }
 
+# The root was made in another network. What is installed later has the name servers and the proxy of this one.
+another_network() {
+	echo "nameserver 192.0.2.1" >/tmp/servers
+	{ cat /tmp/servers && echo http://192.0.2.2:3128; } >/tmp/expected
+	http_proxy=http://192.0.2.2:3128 unshare --mount bash -c '. "$0" && root=$1 && mount --bind /tmp/servers /etc/resolv.conf &&
+		inside sh -c "cat /etc/resolv.conf && printenv http_proxy"' tests/system/clean_machine.sh "$root" | diff /tmp/expected -
+}
+
 # The root was made where KVM works.
 without_kvm() {
 	echo kvm >/tmp/accel
@@ -48,4 +57,4 @@ two_builds() {
 	[[ $(grep -v 'Another' /tmp/builds | xargs) == "begin end begin end" ]]
 }
 
-run_tests build_root interrupted_installation without_kvm two_builds
+run_tests build_root interrupted_installation another_network without_kvm two_builds
