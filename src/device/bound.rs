@@ -54,14 +54,14 @@ impl BoundDevice for BoundEngines {
 
         let mut step = Teardown::Idle;
         for engine in engines {
-            if engine.stop().is_err() {
-                step = Teardown::Stuck;
-                // Before its requests fail: programs may then use registered memory again.
-                engine.clear_master();
-                engine.leak_and_fail();
-            }
+            engine.stop_for_unbind();
         }
+        // Before requests fail: programs may then use registered memory again.
         first.clear_master();
+        for engine in engines.iter().filter(|engine| engine.must_leak()) {
+            step = Teardown::Stuck;
+            engine.leak_and_fail();
+        }
         trace::teardown(dev, step);
 
         for engine in engines {

@@ -50,6 +50,8 @@ pub(super) struct QueueState {
     /// The engine was stopped for an unbind or a shutdown, or until a reset of the device is over.
     /// The ends of its transfers are not handled meanwhile.
     pub(super) stopped: bool,
+    /// The engine did not stop for an unbind, and may still access memory.
+    pub(super) must_leak: bool,
     /// The interrupt handler has left ends of transfers to the work item.
     pub(super) unreaped: bool,
     /// The oldest transfer has failed, and the engine must be restarted.
@@ -64,6 +66,7 @@ impl QueueState {
             oldest_since: clock::now(),
             checked_at: None,
             stopped: false,
+            must_leak: false,
             unreaped: false,
             failure: None,
         }

@@ -177,7 +177,7 @@ inline abandon_wait() {
 			place[me] = NOWHERE;
 			abandon(me);
 			drop_hold(me)
-		:: else -> has_left[me] = true	/* leak_memory() has the request */
+		:: else -> has_left[me] = true	/* leak_and_fail() has the request */
 		fi
 	}
 }

@@ -108,15 +108,15 @@ inline recover() {
 	assert(is_mapped);	/* src/engines/engine.rs: examine */
 	age = (age == 0 -> 1 : age);
 	if
-	:: is_gone ->	/* src/device/engine/watchdog.rs: give_up, and src/device/engine/teardown.rs: mark_gone */
+	:: is_gone || !is_master ->	/* src/device/engine/watchdog.rs: give_up, and src/device/engine/teardown.rs: mark_gone */
 		is_master = false;
 		is_closed = true;
 		vanished = true;
 		fails = true
-	:: !is_gone && !runs ->
+	:: !is_gone && is_master && !runs ->
 		finish(true);
 		again = true
-	:: !is_gone && runs && age == 2 -> fail_late()
+	:: !is_gone && is_master && runs && age == 2 -> fail_late()
 	:: else
 	fi;
 	is_armed = is_armed || (flight != NO_REQUEST && !again)
@@ -137,7 +137,7 @@ inline fail_late() {
 /*
  * src/device/engine/restart.rs: restart_after_failure
  *
- * The transfer may have ended before the engine was suspended (src/device/engine/restart.rs: suspend). That the engine does not stop is not modelled.
+ * The transfer may have ended before the engine was suspended (src/device/engine/restart.rs: reap_before_restart). That the engine does not stop is not modelled.
  */
 inline restart_after_failure() {
 	if

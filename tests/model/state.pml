@@ -111,7 +111,7 @@ byte age;		/* of the transfer, as far as it was noticed: 0, 1 (late) or 2 (overd
 /* --- The unbind: src/device/bound.rs */
 
 bool is_stopped;	/* it has closed the queue */
-bool is_running;	/* Stopped::No */
+bool is_running;	/* QueueState::must_leak */
 bool is_aborted;	/* QueueState::stopped */
 bool has_failed;	/* QueueState::failure is Some */
 bool is_restarting;	/* EngineQueue::restarting is held */

@@ -1,6 +1,6 @@
 /* The unbind of the device, and the probe after it. */
 
-/* src/device/engine/teardown.rs: stop and abort, with src/engines/engine.rs: abort and src/engines/engine.rs: wait_idle */
+/* src/device/engine/teardown.rs: stop and src/device/engine/teardown.rs: abort, with src/engines/engine.rs: abort and src/engines/engine.rs: wait_idle */
 inline stop_hardware() {
 #ifdef G01_NOBODY_WAITS
 	skip
@@ -19,8 +19,8 @@ inline stop_hardware() {
 #endif
 }
 
-/* src/device/engine/teardown.rs: leak_memory */
-inline leak_memory() {
+/* src/device/engine/teardown.rs: leak_and_fail */
+inline leak_and_fail() {
 	d_step {	/* src/schedule/recovery.rs: take_active */
 		taken = flight;
 		flight = NO_REQUEST;
@@ -63,13 +63,14 @@ inline stop() {
 	zap_all();
 #endif
 	stop_hardware();
+#ifndef WATCHDOG_NOT_STOPPED
+	is_aborted = true;	/* src/device/engine/teardown.rs: stop_for_unbind */
+#endif
+	is_master = false;	/* src/device/engine/teardown.rs: clear_master */
 	if
-	:: is_running ->
-		is_master = false;	/* src/device/engine/teardown.rs: clear_master */
-		leak_memory()
+	:: is_running -> leak_and_fail()
 	:: else
 	fi;
-	is_master = false;	/* src/device/engine/teardown.rs: clear_master */
 	fail_active();		/* src/device/engine/teardown.rs: fail_requests */
 	fail_waiting();
 	d_step {

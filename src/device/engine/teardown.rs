@@ -48,7 +48,7 @@ impl WithWork<BoundEngine<'_>> {
     /// # Errors
     ///
     /// [`ETIMEDOUT`] if a transfer may still access memory.
-    pub(in crate::device) fn stop(&self) -> Result {
+    pub(super) fn stop(&self) -> Result {
         if self.abort().is_ok() {
             return Ok(());
         }
@@ -58,6 +58,22 @@ impl WithWork<BoundEngine<'_>> {
         // A late interrupt handler would find Bus Master off, and fail the last request for that.
         self.engine_queue.state.lock().stopped = true;
         Ok(())
+    }
+
+    /// Stops all transfers for an unbind, as [`stop`](Self::stop). If one may still access memory,
+    /// [`must_leak`](Self::must_leak) returns true after this. The watchdog does nothing more: it
+    /// would take a cleared Bus Master for a device that is gone, and fail requests whose memory
+    /// must be leaked.
+    pub(in crate::device) fn stop_for_unbind(&self) {
+        let stopped = self.stop();
+        let mut state = self.engine_queue.state.lock();
+        state.stopped = true;
+        state.must_leak = stopped.is_err();
+    }
+
+    /// Returns whether the engine did not [stop](Self::stop_for_unbind).
+    pub(in crate::device) fn must_leak(&self) -> bool {
+        self.engine_queue.state.lock().must_leak
     }
 
     /// Stops all transfers, if the engine can be stopped. Their ends are not handled after this.
@@ -82,7 +98,7 @@ impl WithWork<BoundEngine<'_>> {
         self.enabled.clear_master();
     }
 
-    /// Fails all requests. The engine must have been [stopped](Self::stop), or its memory
+    /// Fails all requests. The engine must have stopped, or its memory been
     /// [leaked](Self::leak_and_fail).
     pub(in crate::device) fn fail_requests(&self) {
         self.engine_queue.fail_active();
