@@ -214,8 +214,10 @@ impl WithWork<BoundEngine<'_>> {
     fn post(&self, issue: Issue<DeviceTypes>) {
         let flags = PostFlags {
             interrupt: issue.interrupt,
-            // Requests are executed one after the other; the transfers of one do not overlap.
-            fence: issue.ends_request,
+            // Requests are executed one after the other; the transfers of one do not overlap. The
+            // last transfer of a batch, which raises an interrupt, can become the last one of its
+            // request, if that is cancelled.
+            fence: issue.ends_request || issue.interrupt,
         };
         self.hardware.post(issue.slot, issue.transfer, flags);
         self.trace_start(issue.transfer);
