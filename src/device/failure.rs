@@ -31,6 +31,8 @@ pub(super) enum Message {
     NoBusMaster,
     /// The transfer does not end.
     NoEnd,
+    /// The engine has no transfer, but it does not stop.
+    NoStop,
     /// The transfer did not end in time, and was stopped.
     Aborted,
 }

@@ -244,6 +244,35 @@ TEST_F(ioat_gone, address_not_stored)
 	comes_back(_metadata, self);
 }
 
+/*
+ * A copy that takes longer than a second ends while the channel is being stopped for that, and the channel cannot be reset. A reset of the device
+ * makes it usable again.
+ */
+TEST_F(ioat_gone, ends_while_it_is_stopped)
+{
+	int ended = 0;
+
+	for (int i = 0; i < 10 && !ended; i++) {
+		int log = open_log();
+
+		ioat_timing(&self->ioat, 1070000000, 0);
+		ioat_fault(&self->ioat, STUCK_RESET, 1, true, 0);
+		ASSERT_EQ(0, start(self, 1));
+		ASSERT_EQ(1, collect(self->fd, self->completions, 1, 1, 10000 * MS));
+		/* On a busy host, it may be found too late. */
+		pause_us(400000);
+		ended = !self->completions[0].status && log_lines(log, "the engine does not stop");
+		if (ended)
+			EXPECT_EQ(-EIO, copy(self->fd, &self->to, 0, &self->from, 0, 1));
+		close(log);
+		ioat_clear(&self->ioat);
+		ioat_timing(&self->ioat, 0, 0);
+		ASSERT_EQ(0, reset_device(self->ioat.address));
+		EXPECT_EQ(0, copy(self->fd, &self->to, 0, &self->from, 0, PAGE));
+	}
+	EXPECT_TRUE(ended);
+}
+
 /* A channel that cannot be reset, but the copies only take long: they end after the driver has given up. */
 TEST_F(ioat_gone, cannot_be_stopped_and_ends_later)
 {

@@ -196,7 +196,8 @@ impl WithWork<BoundEngine<'_>> {
     pub(in crate::device) fn resume(&self, memory_kept: bool) {
         let mut state = self.engine_queue.state.lock();
         state.stopped = false;
-        if self.info.can_abort && state.queue.is_busy() {
+        if self.info.can_abort {
+            // Also an idle engine, which can be stuck.
             state.queue.issue_again();
             // If the queue was closed, the work item fails them.
             self.queue_now();

@@ -53,9 +53,19 @@ impl WithWork<BoundEngine<'_>> {
             return;
         };
         if restarted.is_err() {
+            if !self.hardware.responds() {
+                drop(state);
+                return self.set_gone();
+            }
+            let message = if state.queue.is_busy() {
+                Message::NoEnd
+            } else {
+                Message::NoStop
+            };
             state.queue.set_stuck();
             self.check_after(&mut state, self.info.late_ms, clock::now());
             drop(state);
+            self.log(message);
             return self.time_out_all();
         }
         if failure.message.is_some() {
@@ -99,7 +109,6 @@ impl WithWork<BoundEngine<'_>> {
 
     /// Fails all requests of an engine that does not stop.
     fn time_out_all(&self) {
-        self.log(Message::NoEnd);
         loop {
             // If this allocation fails, the watchdog completes the request.
             let mut completion = Job::blank().ok();

@@ -216,6 +216,10 @@ impl WithWork<BoundEngine<'_>> {
                 self.dev,
                 "a transfer does not end; the device keeps its memory\n"
             ),
+            Message::NoStop => dev_err!(
+                self.dev,
+                "the engine does not stop; it can be used again after a reset of the device\n"
+            ),
             Message::Aborted => dev_err!(self.dev, "a transfer did not end, and was stopped\n"),
             _ if !self.lost_interrupt.allows() => {}
             Message::LostInterrupt => {
