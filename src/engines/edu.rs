@@ -191,6 +191,7 @@ impl DmaEngine for Edu<'_> {
             reports_errors: false,
             late_ms: 2 * TRANSFER_TIME_MS,
             timeout_ms: TIMEOUT_MS,
+            stop_ms: 0,
             version: self.version,
         }
     }

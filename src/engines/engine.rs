@@ -26,6 +26,8 @@ pub(crate) struct EngineInfo {
     pub(crate) late_ms: u32,
     /// Time in milliseconds after which a transfer that does not end has failed.
     pub(crate) timeout_ms: u32,
+    /// Time in milliseconds that the engine takes to stop and to restart at most.
+    pub(crate) stop_ms: u32,
     /// The hardware's version, as major and minor.
     pub(crate) version: (u8, u8),
 }

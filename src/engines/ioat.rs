@@ -329,6 +329,8 @@ impl DmaEngine for IoatChannel<'_> {
             reports_errors: true,
             late_ms: LATE_MS,
             timeout_ms: TIMEOUT_MS,
+            // CAST: The constants are small.
+            stop_ms: (SUSPEND_MS + RESET_MS) as u32,
             version: self.version,
         }
     }

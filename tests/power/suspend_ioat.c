@@ -68,4 +68,19 @@ TEST_F(suspend_ioat, goes_on_after_real_sleep)
 		sleep_at_work(_metadata, self, "none", 1000 + round);
 }
 
+/* A copy hangs that was started shortly before. The watchdog stops it, and the suspend waits for this. */
+TEST_F(suspend_ioat, waits_for_the_watchdog)
+{
+	for (int round = 0; round < 3; round++) {
+		ioat_fault(&self->ioat, HANG, 1, false, 0);
+		ASSERT_EQ(COPIES, submit(self->fd, self->requests, COPIES));
+		ASSERT_EQ(0, go_to_sleep("mem", "devices")) TH_LOG("round %d", round);
+		ASSERT_EQ(COPIES, collect(self->fd, self->completions, COPIES, COPIES, FOREVER));
+		for (int i = 0; i < COPIES; i++) {
+			ASSERT_EQ(i ? 0 : -ETIMEDOUT, self->completions[i].status) TH_LOG("copy %d of round %d", i, round);
+		}
+	}
+	ioat_clear(&self->ioat);
+}
+
 TEST_HARNESS_MAIN

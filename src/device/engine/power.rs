@@ -10,6 +10,7 @@ use crate::{
     },
     engines::engine::{
         DmaEngine,
+        EngineInfo,
         Progress, //
     },
     kernel_ext::{
@@ -54,11 +55,13 @@ impl WithWork<BoundEngine<'_>> {
                 }
             }
             // An engine can look idle before it begins what was posted.
-            let (is_busy, is_stuck) = {
+            let (is_idle, is_stuck) = {
                 let state = self.engine_queue.state.lock();
-                (state.queue.is_busy(), state.queue.is_stuck())
+                // The work item may be restarting an engine whose transfers have all ended.
+                let is_idle = !state.queue.is_busy() && !state.must_restart();
+                (is_idle, state.queue.is_stuck())
             };
-            if !is_busy {
+            if is_idle {
                 return Ok(());
             }
             if is_stuck || clock::now() >= end {
@@ -114,7 +117,13 @@ impl WithWork<BoundEngine<'_>> {
     /// [`EBUSY`] if a transfer does not end.
     pub(in crate::device) fn quiesce_to_suspend(&self) -> Result {
         // The watchdog stops a transfer that does not end, if the engine can be stopped.
-        if self.quiesce(self.info.timeout_ms + self.info.late_ms) == Err(ETIMEDOUT) {
+        let EngineInfo {
+            timeout_ms,
+            late_ms,
+            stop_ms,
+            ..
+        } = self.info;
+        if self.quiesce(timeout_ms + late_ms + stop_ms) == Err(ETIMEDOUT) {
             dev_err!(self.dev, "cannot suspend: a transfer does not end\n");
             return Err(EBUSY);
         }
