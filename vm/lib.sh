@@ -136,6 +136,15 @@ lock_build() {
 	}
 }
 
+# One setup at a time in the cache, in the same way.
+lock_cache() {
+	exec 9>"$cache/lock"
+	flock --nonblock 9 || {
+		say "Another setup is running; waiting for it."
+		flock 9
+	}
+}
+
 say() { printf '%s\n' "$*" >&2; }
 die() {
 	say "error: $*"
