@@ -8,8 +8,9 @@ suite=trixie # the Debian release of the build root; the kernel comes from its b
 
 # The project on the host, or /rdma in the build root and in the guest.
 project=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
+home_directory() { echo "${HOME:-$(getent passwd "$UID" | cut -d : -f 6)}"; }
 cache=${XDG_CACHE_HOME-}
-[[ $cache == /* ]] || cache=${HOME:-$(getent passwd "$UID" | cut -d : -f 6)}/.cache
+[[ $cache == /* ]] || cache=$(home_directory)/.cache
 cache+=/rdma
 
 # The name of the build root depends on everything that affects its contents: packages, scripts, mirror, kernel. Comments do not.
