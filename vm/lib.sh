@@ -91,7 +91,10 @@ of_suite() { [[ $1 == [0-9]*.* || $1 == cloud ]]; }
 # Whether the kernel of this release has 9p, by which the guest's file systems are shared with it. Those for clouds do not. In the build root.
 has_9p() { ! grep -qsx '# CONFIG_NET_9P is not set' "/lib/modules/$1/config"; }
 
-# Its version in the package indexes when these were last read (vm/suites/list), or nothing.
+# Read the package indexes of Debian's suites again, for version_of and others. The caller has the lock of the cache.
+list_kernels() { "$project/vm/enter" --network vm/suites/list >"$cache/kernels.part" && mv "$cache/kernels.part" "$cache/kernels"; }
+
+# Its version in the package indexes when these were last read, or nothing.
 version_of() { awk -v kernel="$1" '$3 == kernel { print $4 }' "$cache/kernels" 2>/dev/null || true; }
 
 # Whether a kernel is in the build root; one of a development suite keeps its name when it gets a new version.
