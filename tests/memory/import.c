@@ -246,6 +246,8 @@ TEST_F(imported, removed_in_use)
 {
 	int log = open_log();
 
+	if (variant->create == from_other_device)
+		SKIP(return, "what is leaked is a dma-buf of the driver, which could not be unloaded after this");
 	if (write_text(DEVICE_DEBUGFS "inject", "hang"))
 		SKIP(return, "this kernel has no fault injection");
 	ASSERT_EQ(1, submit_one(self->fd, reading(&self->buffer, 0, 0, DEVICE_MEMORY, 0)));
