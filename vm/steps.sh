@@ -50,6 +50,7 @@ require_space() {
 # What the setup needs on the host. It is installed if the user is root; otherwise a message lists it.
 require_tools() {
 	local missing=() keys=(/usr/share/keyrings/debian-archive-"$suite"-*)
+	((EUID)) || require_privileges
 	command -v mmdebstrap >/dev/null || missing+=(mmdebstrap)
 	[[ -e ${keys[0]} ]] || missing+=(debian-archive-keyring)
 	((EUID == 0)) || command -v newuidmap >/dev/null || missing+=(uidmap)
@@ -68,6 +69,13 @@ install() {
 	DEBIAN_FRONTEND=noninteractive
 	export DEBIAN_FRONTEND
 	apt-get update && apt-get install --yes --no-install-recommends "$@"
+}
+
+# Root in a container may lack them.
+require_privileges() {
+	unshare --mount --pid --fork --mount-proc true 2>"$cache/namespace.log" ||
+		die "root cannot create namespaces and mounts here ($(head -n 1 "$cache/namespace.log"))." \
+			"If this is a container, start it with more privileges: docker run --privileged, or podman run --privileged"
 }
 
 require_namespaces() {

@@ -56,5 +56,21 @@ class Distclean(Scripts):
         self.assertEqual((self.cache / "lock").stat().st_ino, lock)
 
 
+class Privileges(Scripts):
+    """What root needs before anything is installed."""
+
+    SOURCE = ". vm/lib.sh && . vm/steps.sh && "
+
+    def test_root_has_them(self) -> None:
+        self.assertEqual(self.run_script("bash", "-c", self.SOURCE + "require_privileges"), (0, ""))
+
+    def test_root_of_a_container_lacks_them(self) -> None:
+        self.replace("unshare", "echo 'unshare: unshare failed: Operation not permitted' >&2; exit 1")
+        status, printed = self.run_script("bash", "-c", self.SOURCE + "require_tools")
+        self.assertEqual(status, 1)
+        self.assertRegex(printed, r"^error: root cannot create namespaces .*unshare failed: Operation not permitted.* docker run --privileged")
+        self.assertEqual(len(printed.splitlines()), 1)
+
+
 if __name__ == "__main__":
-    sys.exit(ktap.main(Distclean))
+    sys.exit(ktap.main(Distclean, Privileges))
