@@ -30,9 +30,12 @@ arm64_root_key() {
 	} | sha256sum | cut -c 1-12
 }
 
-# The same for the build root of another suite (vm/suites), which builds the module for the suite's kernels.
+# The same for the build root of another suite (vm/suites), which builds the module for the suite's kernels. These have their metadata there.
 suite_root_key() {
-	cat "$project"/vm/suites/{packages,root} | sed -E '/^\s*#( |$)/d' | sha256sum | cut -c 1-12
+	{
+		echo "${MIRROR:-}"
+		cat "$project"/vm/suites/{packages,root} "$project/packaging/dkms/rust-metadata" | sed -E '/^\s*#( |$)/d'
+	} | sha256sum | cut -c 1-12
 }
 
 # ARCH=arm64: for arm64, with a build root and a directory for what is built of its own. In that root, the directory is at /rdma/build.
@@ -54,9 +57,13 @@ flavour=${FLAVOUR:-stock}
 [[ $flavour == [0-9]*.* ]] || { flavour=${flavour#"$arch-"} flavour=${flavour%-"$arch"}; }
 [[ $flavour != "$arch" ]] || flavour=stock
 
-# The guest's first file system for a kernel of this release, in the build root; created by vm/image.
+# The guest's first file system for a kernel of this release, in the build root; created by vm/image. It has modules of the kernel: one of a
+# development suite keeps its release when it gets a new version.
 image_of() {
-	echo "/boot/initramfs-$1-$(cat "$project"/vm/image "$project"/vm/guest/{init,hold-clock.c} | sha256sum | cut -c 1-12)"
+	local version
+	version=$root$(kernel_directory "$1")/version
+	[[ -e $version ]] || version=
+	echo "/boot/initramfs-$1-$(cat "$project"/vm/image "$project"/vm/guest/{init,hold-clock.c} ${version:+"$version"} | sha256sum | cut -c 1-12)"
 }
 
 # The root of arm64 guests (vm/arm64/guest), in the build root for arm64.
@@ -73,12 +80,13 @@ kernel_directory() {
 	[[ $1 == [0-9]*.* || " ${kernels[*]} " == *" $1 "* ]] || die "there is no kernel $1, but: ${kernels[*]}"
 	local parts=("$project/vm/kernel")
 	if of_suite "$1"; then
-		parts=("$project"/vm/suites/{kernel,lib.sh})
+		# With what the root of the suite is made from, which builds its module.
+		parts=("$project"/vm/suites/{kernel,lib.sh,packages,root} "$project/packaging/dkms/rust-metadata")
 	elif [[ $arch == arm64 ]]; then
 		parts=("$project"/vm/arm64/{kernel,metadata})
 	elif [[ $1 == upstream ]]; then
 		# It is made from what is built of the debug kernel.
-		parts+=("$project"/vm/kernels/{common,debug,upstream}.config "$project/vm/upstream-kernel" "$project"/upstream/*/000[1-9]-*.patch)
+		parts+=("$project"/vm/kernels/{common,debug,upstream}.config "$project"/{vm/upstream-kernel,upstream/apply} "$project"/upstream/*/000[1-9]-*.patch)
 	elif [[ $1 != rt ]]; then
 		parts+=("$project"/vm/kernels/{common,"$1"}.config)
 	fi
@@ -110,7 +118,7 @@ has_kernel() {
 # Programs beside the root's packages, in the build root: the second QEMU (vm/qemu), DPDK's test program (vm/dpdk), Spin (vm/spin), a browser
 # (vm/chromium).
 unpacked_directory() {
-	echo "/opt/$1-$(sha256sum <"$project/vm/$1" | cut -c 1-12)"
+	echo "/opt/$1-$(cat "$project"/vm/{"$1",unpack.sh} | sha256sum | cut -c 1-12)"
 }
 
 # Choose a kernel, the stock one or another one: `release` as in uname -r, and in the build root `vmlinuz` and `headers`. If those headers are in
