@@ -47,6 +47,15 @@ require_space() {
 	((free >= $1)) || die "the cache, $cache, needs $1 GB, and $free GB are free there; XDG_CACHE_HOME= changes its place"
 }
 
+# Roots of earlier versions, or for another KERNEL= or MIRROR=, stay: another work tree may use them.
+name_other_roots() {
+	local path others=()
+	for path in "$cache"/root-*; do
+		[[ $path == "$root" || $path == *-"$(suite_root_key)" || $path == *.removed ]] || others+=("${path##*/}")
+	done
+	[[ ! ${others[*]} ]] || say "  Other build roots stay in $cache until 'make distclean': ${others[*]}"
+}
+
 # What the setup needs on the host. It is installed if the user is root; otherwise a message lists it.
 require_tools() {
 	local missing=() keys=(/usr/share/keyrings/debian-archive-"$suite"-*)

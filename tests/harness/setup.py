@@ -56,21 +56,39 @@ class Distclean(Scripts):
         self.assertEqual((self.cache / "lock").stat().st_ino, lock)
 
 
+SOURCE = ". vm/lib.sh && . vm/steps.sh && "
+
+
+class OtherRoots(Scripts):
+    """What is said of build roots that stay."""
+
+    def said(self, *names: str) -> str:
+        """What is said if these are there."""
+        for name in names:
+            (self.cache / name).mkdir()
+        return self.run_script("bash", "-c", SOURCE + 'root=$cache/root-1 && mkdir "$cache/root-unstable-$(suite_root_key)" && name_other_roots')[1]
+
+    def test_they_are_named(self) -> None:
+        expected = f"  Other build roots stay in {self.cache} until 'make distclean': root-2 root-unstable-3\n"
+        self.assertEqual(self.said("root-1", "root-2", "root-2.removed", "root-unstable-3"), expected)
+
+    def test_none(self) -> None:
+        self.assertEqual(self.said("root-1", "cargo"), "")
+
+
 class Privileges(Scripts):
     """What root needs before anything is installed."""
 
-    SOURCE = ". vm/lib.sh && . vm/steps.sh && "
-
     def test_root_has_them(self) -> None:
-        self.assertEqual(self.run_script("bash", "-c", self.SOURCE + "require_privileges"), (0, ""))
+        self.assertEqual(self.run_script("bash", "-c", SOURCE + "require_privileges"), (0, ""))
 
     def test_root_of_a_container_lacks_them(self) -> None:
         self.replace("unshare", "echo 'unshare: unshare failed: Operation not permitted' >&2; exit 1")
-        status, printed = self.run_script("bash", "-c", self.SOURCE + "require_tools")
+        status, printed = self.run_script("bash", "-c", SOURCE + "require_tools")
         self.assertEqual(status, 1)
         self.assertRegex(printed, r"^error: root cannot create namespaces .*unshare failed: Operation not permitted.* docker run --privileged")
         self.assertEqual(len(printed.splitlines()), 1)
 
 
 if __name__ == "__main__":
-    sys.exit(ktap.main(Distclean, Privileges))
+    sys.exit(ktap.main(Distclean, OtherRoots, Privileges))
