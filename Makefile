@@ -105,7 +105,7 @@ rust-analyzer: setup ## write rust-project.json, for editors with rust-analyzer
 	@vm/rust-analyzer
 
 clean: ## remove built files
-	rm -rf build rust-project.json user/target user/python/build user/python/src/*.egg-info user/python/*.egg-info
+	rm -rf build rust-project.json rust-project.json.part user/target user/python/build user/python/src/*.egg-info user/python/*.egg-info
 
 distclean: clean ## remove the cache with the build root, too
 	@vm/distclean
