@@ -4,11 +4,12 @@
 Runs in the build root, with a cache of its own. Programs that would need a network or privileges are replaced by others.
 """
 
+import re
 import sys
 import time
 
 import ktap
-from scripts import Scripts
+from scripts import PROJECT, Scripts
 
 
 class Distclean(Scripts):
@@ -90,5 +91,17 @@ class Privileges(Scripts):
         self.assertEqual(len(printed.splitlines()), 1)
 
 
+class Source(Scripts):
+    """The kernel's source, which three scripts unpack; that of DKMS is installed without vm/."""
+
+    def test_all_leave_out_the_same_files(self) -> None:
+        left_out = [
+            re.findall(r"--exclude='(\*/[^']+)'", (PROJECT / path).read_text())
+            for path in ("vm/suites/kernel", "vm/arm64/metadata", "packaging/dkms/pre-build")
+        ]
+        self.assertGreater(len(left_out[0]), 3)
+        self.assertEqual(left_out, [left_out[0]] * 3)
+
+
 if __name__ == "__main__":
-    sys.exit(ktap.main(Distclean, OtherRoots, Privileges))
+    sys.exit(ktap.main(Distclean, OtherRoots, Privileges, Source))
