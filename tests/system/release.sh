@@ -5,7 +5,9 @@ set -u
 . /usr/src/linux/tools/testing/selftests/kselftest/ktap_helpers.sh
 
 work=$(mktemp -d)
-mkdir "$work/built"
+earlier=build/cargo/package/rust-dma-0.0.0.crate
+mkdir -p "$work/built" "${earlier%/*}"
+trap 'rm -f "$earlier"' EXIT
 
 one_version() { version=$(packaging/version) && [[ $version =~ ^[0-9]+\.[0-9]+\.[0-9]+$ ]]; }
 another_version_is_found() {
@@ -14,7 +16,10 @@ another_version_is_found() {
 	sed -i '1s/(.*)/(9.9.9)/' "$work/copy/packaging/debian/changelog"
 	"$work/copy/packaging/version" 2>&1 | grep -x 'packaging/debian/changelog 9.9.9'
 }
-crate_and_wheel_build_without_warnings() { packaging/build-libraries "$work/built"; }
+crate_and_wheel_build_without_warnings() {
+	touch "$earlier" && packaging/build-libraries "$work/built"
+}
+no_crate_of_an_earlier_version() { [[ $(ls "$work/built"/*.crate) == "$work/built/rust-dma-$version.crate" ]]; }
 contains() { # FILES NAME... : a list of files contains these
 	local name
 	for name in "${@:2}"; do grep -qE "(^|/)$name\$" <<<"$1" || { echo "# no $name"; return 1; }; done
@@ -28,7 +33,7 @@ wheel_is_complete() {
 }
 sdist_is_complete() { contains "$(tar -tf "$work/built/rust_dma-$version.tar.gz")" README.md LICENSE-MIT LICENSE-APACHE pyproject.toml; }
 
-tests=(one_version another_version_is_found crate_and_wheel_build_without_warnings crate_is_complete wheel_is_complete sdist_is_complete)
+tests=(one_version another_version_is_found crate_and_wheel_build_without_warnings no_crate_of_an_earlier_version crate_is_complete wheel_is_complete sdist_is_complete)
 ktap_print_header
 ktap_set_plan ${#tests[@]}
 for name in "${tests[@]}"; do ktap_test_result "$name" "$name"; done
