@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
+BROWSER_SECONDS = 400  # for all pages, by vm/patience.py
 sys.path[:0] = [str(PROJECT / "tests/harness"), str(PROJECT / "docs/site")]
 import ktap  # noqa: E402
 import links  # noqa: E402
@@ -108,7 +109,8 @@ class Site(unittest.TestCase):
             visitor = Path(directory) / "visitor.html"
             visitor.write_text(VISITOR % {"width": width, "pages": json.dumps([path.as_uri() for path in pages])})
             options = ["--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--enable-logging=stderr", "--virtual-time-budget=600000"]
-            shown = subprocess.run([CHROMIUM, *options, "--dump-dom", visitor.as_uri()], capture_output=True, text=True, timeout=400, check=True)
+            command = [CHROMIUM, *options, "--dump-dom", visitor.as_uri()]
+            shown = subprocess.run([PROJECT / "vm/patience.py", str(BROWSER_SECONDS), *command], capture_output=True, text=True, check=True)
         answer = re.search(r'<pre id="answer">(.+)</pre>', shown.stdout)
         uncaught = re.findall(".*Uncaught.*", shown.stderr)
         if not answer or uncaught:
