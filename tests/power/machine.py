@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TypeVar
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(PROJECT / "tests/harness"))
+sys.path[:0] = [str(PROJECT / "vm"), str(PROJECT / "tests/harness")]  # patience is in both
+import patience  # noqa: E402
 from results import Case, cases, complaints  # noqa: E402
 
 BUILT = PROJECT / "build/tests/power"
@@ -29,6 +30,7 @@ CONFIGURATION, BUS = 0xB0000000, 1 << 20
 COMMAND, BAR0 = 0x04, 0x10
 MEMORY, BUS_MASTER = 1 << 1, 1 << 2
 
+MONITOR_SECONDS = 30  # maximum time until QEMU has its monitor, by patience.Clock
 FAREWELL = "reboot: Restarting system"
 
 Sight = TypeVar("Sight")
@@ -37,14 +39,17 @@ Sight = TypeVar("Sight")
 class Monitor:
     """QEMU's monitor, and its events."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, process: "subprocess.Popen[str]") -> None:
         self.socket = socket.socket(socket.AF_UNIX)
-        for _ in range(600):
+        clock = patience.Clock(process.pid)
+        while True:
             try:
                 self.socket.connect(path)
                 break
             except OSError:
-                time.sleep(0.05)
+                if process.poll() is not None or clock.look() > MONITOR_SECONDS:
+                    raise
+                time.sleep(0.2)
         self.lines = self.socket.makefile("r")
         self.events: list[dict[str, object]] = []
         self.lines.readline()  # the greeting
@@ -112,7 +117,7 @@ class Machine:
         )
         self.reader = threading.Thread(target=self.read, daemon=True)
         self.reader.start()
-        self.monitor = Monitor(str(socket_path))
+        self.monitor = Monitor(str(socket_path), self.process)
 
     def read(self) -> None:
         """Store the guest's output."""
