@@ -25,7 +25,10 @@ use super::{
         Transfer, //
     }, //
 };
-use crate::kernel_ext::mm::coherent::CoherentMemory;
+use crate::kernel_ext::mm::{
+    coherent::CoherentMemory,
+    leakable::Leakable, //
+};
 use kernel::{
     device::Bound,
     io::{
@@ -67,7 +70,7 @@ pub(crate) struct Edu<'bound> {
     /// Major and minor.
     version: (u8, u8),
     /// As many zeros as there is device memory.
-    zeros: CoherentMemory<'bound>,
+    zeros: Leakable<CoherentMemory<'bound>>,
     #[cfg(CONFIG_FAULT_INJECTION)]
     faults: faults::Faults,
 }
@@ -133,7 +136,7 @@ impl<'bound> Edu<'bound> {
                 identification.major().cast::<u8>().get(),
                 identification.minor().cast::<u8>().get(),
             ),
-            zeros,
+            zeros: Leakable::new(zeros),
             #[cfg(CONFIG_FAULT_INJECTION)]
             faults: faults::Faults::new(),
         })

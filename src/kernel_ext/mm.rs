@@ -8,6 +8,7 @@ pub(crate) mod coherent;
 pub(in crate::kernel_ext) mod dma_table;
 pub(in crate::kernel_ext) mod extents;
 pub(in crate::kernel_ext) mod layout;
+pub(crate) mod leakable;
 pub(crate) mod memlock;
 pub(crate) mod pinned;
 pub(crate) mod shared_memory;

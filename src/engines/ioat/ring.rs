@@ -11,7 +11,10 @@ use crate::{
         engine::PostFlags,
         transfer::DirectTransfer, //
     },
-    kernel_ext::mm::coherent::CoherentMemory, //
+    kernel_ext::mm::{
+        coherent::CoherentMemory,
+        leakable::Leakable, //
+    }, //
 };
 use kernel::{
     device::{
@@ -53,8 +56,8 @@ const FENCE: u64 = 1 << 4;
 /// All functions but [`new`](Self::new) and [`leak`](Self::leak) are called under the queue's lock, or
 /// when the channel is started, while no transfer is posted and no end is handled.
 pub(super) struct DescriptorRing<'bound> {
-    descriptors: CoherentMemory<'bound>,
-    completion: CoherentMemory<'bound>,
+    descriptors: Leakable<CoherentMemory<'bound>>,
+    completion: Leakable<CoherentMemory<'bound>>,
     /// The number of the next descriptor.
     next: Atomic<u32>,
     /// The numbers of the descriptors in the slots.
@@ -69,8 +72,8 @@ impl<'bound> DescriptorRing<'bound> {
     /// [`ENOMEM`].
     pub(super) fn new(dev: &'bound Device<Bound>) -> Result<Self> {
         let ring = Self {
-            descriptors: CoherentMemory::new_contiguous(dev, DESCRIPTORS * DESCRIPTOR_SIZE)?,
-            completion: CoherentMemory::new_contiguous(dev, PAGE_SIZE)?,
+            descriptors: Self::allocate(dev, DESCRIPTORS * DESCRIPTOR_SIZE)?,
+            completion: Self::allocate(dev, PAGE_SIZE)?,
             next: Atomic::new(0),
             numbers: [const { Atomic::new(0) }; SLOTS],
         };
@@ -80,6 +83,13 @@ impl<'bound> DescriptorRing<'bound> {
             ring.descriptors.write_words(at, &[next]);
         }
         Ok(ring)
+    }
+
+    fn allocate(
+        dev: &'bound Device<Bound>,
+        size: usize,
+    ) -> Result<Leakable<CoherentMemory<'bound>>> {
+        CoherentMemory::new_contiguous(dev, size).map(Leakable::new)
     }
 
     /// Leaks the memory, because the device may still access it.

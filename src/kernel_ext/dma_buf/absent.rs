@@ -122,10 +122,5 @@ pub(crate) mod import {
         pub(in crate::kernel_ext) fn size(&self) -> usize {
             match self.0 {}
         }
-
-        /// Never called.
-        pub(in crate::kernel_ext) fn leak(&self) {
-            match self.0 {}
-        }
     }
 }

@@ -29,13 +29,7 @@ use kernel::{
     error::from_err_ptr,
     fs::file::flags,
     prelude::*,
-    sync::{
-        aref::ARef,
-        atomic::{
-            Atomic,
-            Relaxed, //
-        }, //
-    }, //
+    sync::aref::ARef, //
 };
 
 extern "C" {
@@ -90,18 +84,16 @@ impl Importable {
 pub(crate) struct ImportedMemory<'bound> {
     dev: ARef<Device>,
     _bound: PhantomData<&'bound Device<Bound>>,
-    /// [`None`] only in `drop`.
-    dma_buf: Option<Importable>,
+    dma_buf: Importable,
     attachment: NonNull<bindings::dma_buf_attachment>,
     table: NonNull<bindings::sg_table>,
     direction: bindings::dma_data_direction,
     size: usize,
-    leaked: Atomic<bool>,
 }
 
 // SAFETY: The memory may be unmapped by any thread.
 unsafe impl Send for ImportedMemory<'_> {}
-// SAFETY: Shared references only read the table, and set `leaked`, which is atomic.
+// SAFETY: Shared references only read the table.
 unsafe impl Sync for ImportedMemory<'_> {}
 
 impl<'bound> ImportedMemory<'bound> {
@@ -141,11 +133,10 @@ impl<'bound> ImportedMemory<'bound> {
             dev: dev.into(),
             _bound: PhantomData,
             size: dma_buf.size(),
-            dma_buf: Some(dma_buf),
+            dma_buf,
             attachment,
             table,
             direction,
-            leaked: Atomic::new(false),
         })
     }
 
@@ -153,7 +144,7 @@ impl<'bound> ImportedMemory<'bound> {
     ///
     /// # Safety
     ///
-    /// The memory must be dropped while the device is bound, or be [leaked](Self::leak).
+    /// The memory must be dropped while the device is bound, or never.
     pub(in crate::kernel_ext) unsafe fn into_static(self) -> ImportedMemory<'static> {
         // SAFETY: A lifetime does not change the layout; by the safety requirement, the memory is
         // not unmapped after the device was unbound.
@@ -184,24 +175,10 @@ impl<'bound> ImportedMemory<'bound> {
     pub(in crate::kernel_ext) fn size(&self) -> usize {
         self.size
     }
-
-    /// Prevents the memory from being unmapped when this is dropped, because the device may still
-    /// write to it. The references to the dma-buf and to the device are leaked on purpose.
-    pub(in crate::kernel_ext) fn leak(&self) {
-        self.leaked.store(true, Relaxed);
-    }
 }
 
 impl Drop for ImportedMemory<'_> {
     fn drop(&mut self) {
-        let Some(dma_buf) = self.dma_buf.take() else {
-            return;
-        };
-        if self.leaked.load(Relaxed) {
-            // The attachment, which is leaked, too, refers to the device.
-            core::mem::forget((dma_buf, self.dev.clone()));
-            return;
-        }
         // SAFETY: By the type invariants, the attachment is mapped, for a device that is bound. It
         // is unmapped and detached once, and the reference to the dma-buf is dropped after it.
         unsafe {
@@ -210,7 +187,7 @@ impl Drop for ImportedMemory<'_> {
                 self.table.as_ptr(),
                 self.direction,
             );
-            bindings::dma_buf_detach(dma_buf.0.as_ptr(), self.attachment.as_ptr());
+            bindings::dma_buf_detach(self.dma_buf.0.as_ptr(), self.attachment.as_ptr());
         }
     }
 }

@@ -40,21 +40,11 @@ impl BufferMemory<'_> {
         matches!(self, Self::Imported(_))
     }
 
-    /// Prevents the memory from being freed, unpinned or unmapped when this is dropped, because the
-    /// device may still write to it. The memory is leaked on purpose.
-    pub(crate) fn leak(&self) {
-        match self {
-            Self::Coherent(memory) => memory.leak(),
-            Self::Pinned(memory) => memory.leak(),
-            Self::Imported(memory) => memory.leak(),
-        }
-    }
-
     /// Removes the lifetime of the memory.
     ///
     /// # Safety
     ///
-    /// The memory must be dropped while the device is bound, or be [leaked](Self::leak).
+    /// The memory must be dropped while the device is bound, or never.
     pub(super) unsafe fn into_static(self) -> BufferMemory<'static> {
         // SAFETY: The safety requirement is the same.
         unsafe {

@@ -34,10 +34,6 @@ use kernel::{
     prelude::*,
     sync::{
         aref::ARef,
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
         barrier::{
             dma_mb,
             Read, //
@@ -82,14 +78,13 @@ pub(crate) struct CoherentMemory<'bound> {
     first: Option<Block>,
     others: KVVec<Block>,
     flags: bindings::gfp_t,
-    leaked: Atomic<bool>,
 }
 
 // SAFETY: The DMA API and the page allocator accept the memory from any thread.
 unsafe impl Send for CoherentMemory<'_> {}
 // SAFETY: No references to the contents are made, which the device and userspace may change at any
 // time. Shared references access the contents by `rdma_helper_copy`, or as aligned words by
-// volatile accesses, which are as READ_ONCE and WRITE_ONCE; and they set `leaked`, which is atomic.
+// volatile accesses, which are as READ_ONCE and WRITE_ONCE.
 unsafe impl Sync for CoherentMemory<'_> {}
 
 impl<'bound> CoherentMemory<'bound> {
@@ -149,7 +144,6 @@ impl<'bound> CoherentMemory<'bound> {
             first: None,
             others: KVVec::new(),
             flags,
-            leaked: Atomic::new(false),
         }
     }
 
@@ -237,7 +231,7 @@ impl<'bound> CoherentMemory<'bound> {
     ///
     /// # Safety
     ///
-    /// The memory must be dropped while the device is bound, or be [leaked](Self::leak).
+    /// The memory must be dropped while the device is bound, or never.
     pub(in crate::kernel_ext) unsafe fn into_static(self) -> CoherentMemory<'static> {
         // SAFETY: A lifetime does not change the layout; by the safety requirement, the memory is
         // not freed after the device was unbound.
@@ -373,19 +367,10 @@ impl<'bound> CoherentMemory<'bound> {
         // `wrapping_add` stays within the block.
         is_valid.then(|| first.cpu.as_ptr().wrapping_add(offset).cast())
     }
-
-    /// Prevents the memory from being freed when this is dropped, because the device may still
-    /// write to it. The memory is leaked on purpose.
-    pub(crate) fn leak(&self) {
-        self.leaked.store(true, Relaxed);
-    }
 }
 
 impl Drop for CoherentMemory<'_> {
     fn drop(&mut self) {
-        if self.leaked.load(Relaxed) {
-            return;
-        }
         for block in self.blocks() {
             // SAFETY: By the type invariants, these are the values of an allocation for the device,
             // which has not been freed.

@@ -21,10 +21,7 @@ use crate::kernel_ext::{
         layout::Layout, //
     }, //
 };
-use core::{
-    marker::PhantomData,
-    mem::ManuallyDrop, //
-};
+use core::marker::PhantomData;
 use kernel::{
     bindings,
     device::{
@@ -188,10 +185,9 @@ impl Drop for PinnedPages {
 /// `table` consists of `pages`. Its device is bound during `'bound`.
 pub(crate) struct PinnedMemory<'bound> {
     _bound: PhantomData<&'bound Device<Bound>>,
-    /// Not dropped if the memory is leaked, like `pages`.
-    table: ManuallyDrop<DmaTable>,
-    pages: ManuallyDrop<PinnedPages>,
-    leaked: Atomic<bool>,
+    // Dropped before `pages`: unmapped, then unpinned.
+    table: DmaTable,
+    pages: PinnedPages,
 }
 
 impl<'bound> PinnedMemory<'bound> {
@@ -214,9 +210,8 @@ impl<'bound> PinnedMemory<'bound> {
         // INVARIANT: The table was made of these pages.
         Ok(Self {
             _bound: PhantomData,
-            table: ManuallyDrop::new(table),
-            pages: ManuallyDrop::new(pages),
-            leaked: Atomic::new(false),
+            table,
+            pages,
         })
     }
 
@@ -224,7 +219,7 @@ impl<'bound> PinnedMemory<'bound> {
     ///
     /// # Safety
     ///
-    /// The memory must be dropped while the device is bound, or be [leaked](Self::leak).
+    /// The memory must be dropped while the device is bound, or never.
     pub(in crate::kernel_ext) unsafe fn into_static(self) -> PinnedMemory<'static> {
         // SAFETY: A lifetime does not change the layout; by the safety requirement, the memory is
         // not unmapped after the device was unbound.
@@ -253,24 +248,5 @@ impl<'bound> PinnedMemory<'bound> {
     /// Returns the size in bytes.
     pub(in crate::kernel_ext) fn size(&self) -> usize {
         self.pages.size
-    }
-
-    /// Prevents the pages from being unpinned when this is dropped, because the device may still
-    /// write to them. The memory is leaked on purpose.
-    pub(in crate::kernel_ext) fn leak(&self) {
-        self.leaked.store(true, Relaxed);
-    }
-}
-
-impl Drop for PinnedMemory<'_> {
-    fn drop(&mut self) {
-        if self.leaked.load(Relaxed) {
-            return;
-        }
-        // SAFETY: Both are dropped once, the pages after the table of them.
-        unsafe {
-            ManuallyDrop::drop(&mut self.table);
-            ManuallyDrop::drop(&mut self.pages);
-        }
     }
 }

@@ -17,6 +17,7 @@ use crate::kernel_ext::{
         }, //
         buffer_memory::BufferMemory,
         layout::Layout,
+        leakable::Leakable, //
     }, //
 };
 use kernel::{
@@ -42,7 +43,7 @@ use kernel::{
 pub(crate) struct RevocableMemory<C: Unpin> {
     address_space: Arc<AddressSpace>,
     #[pin]
-    memory: Mutex<Option<(BufferMemory<'static>, C)>>,
+    memory: Mutex<Option<(Leakable<BufferMemory<'static>>, C)>>,
     /// What other drivers do with the memory.
     #[pin]
     exported: Exported,
@@ -54,7 +55,7 @@ impl<C: Unpin> RevocableMemory<C> {
     /// # Errors
     ///
     /// [`ENODEV`] if it was revoked.
-    pub(crate) fn with<R>(&self, f: impl FnOnce(&BufferMemory<'_>) -> R) -> Result<R> {
+    pub(crate) fn with<R>(&self, f: impl FnOnce(&Leakable<BufferMemory<'_>>) -> R) -> Result<R> {
         let memory = self.memory.lock();
         let (memory, _) = memory.as_ref().ok_or(ENODEV)?;
         Ok(f(memory))
@@ -99,7 +100,7 @@ impl<C: Unpin> RevocableMemory<C> {
         self.address_space.gate().enter(|| drop(self.take()))
     }
 
-    fn take(&self) -> Option<(BufferMemory<'static>, C)> {
+    fn take(&self) -> Option<(Leakable<BufferMemory<'static>>, C)> {
         self.memory.lock().take()
     }
 }
@@ -154,7 +155,7 @@ impl<C: Unpin> SharedMemory<C> {
             // INVARIANT: The devices were compared above.
             pin_init!(RevocableMemory {
                 address_space: address_space.clone(),
-                memory <- new_mutex!(Some((memory, charge)), "rdma::RevocableMemory"),
+                memory <- new_mutex!(Some((Leakable::new(memory), charge)), "rdma::RevocableMemory"),
                 exported <- Exported::new(),
             }),
             GFP_ACCOUNT_MAYFAIL,
