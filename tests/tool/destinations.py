@@ -29,11 +29,11 @@ class Destinations(Case):
         self.assertTrue((to or self.to).read_bytes() == self.source.read_bytes(), "the copy differs")
         self.assertEqual([name for name in set(self.files()) - before if name.startswith(".")], [])
 
-    def refused(self, *words: object, why: bytes, code: int = 1) -> None:
+    def refused(self, *words: object, why: bytes, code: int = 1, **options: object) -> None:
         """Refused before the first byte: no piece is moved."""
         counters = Path("/sys/kernel/debug/rust_dma/rdma0/counters")
         before = counters.read_text()
-        self.assertIn(why, self.run_tool("copy", "-q", *words, code=code).stderr)
+        self.assertIn(why, self.run_tool("copy", "-q", *words, code=code, **options).stderr)
         self.assertEqual(counters.read_text(), before)
 
     def mount(self, what: Path, where: Path, *options: str) -> None:
@@ -160,6 +160,9 @@ class Destinations(Case):
             self.refused(self.source, node, why=b"`rdmactl write rdma0 FILE`", code=2)
         with open("/dev/rdma0", "rb", buffering=0) as device:
             self.run_tool("copy", "-", stdin=device, code=2)
+        with open("/dev/rdma0", "wb", buffering=0) as device:
+            options = {"stdout": device, "stderr": subprocess.PIPE, "capture_output": False}
+            self.refused(self.source, "-", why=b"standard output is the device rdma0, whose memory each copy overwrites", code=2, **options)
 
 
 if __name__ == "__main__":

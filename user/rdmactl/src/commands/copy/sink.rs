@@ -3,10 +3,7 @@
 use std::{
     fs::File,
     io::{self, ErrorKind, Seek, SeekFrom, Write},
-    os::{
-        fd::AsFd,
-        unix::fs::{FileTypeExt, MetadataExt},
-    },
+    os::{fd::AsFd, unix::fs::MetadataExt},
     path::Path,
 };
 
@@ -39,6 +36,7 @@ impl Sink {
             let wrong = || Failure::system("standard output");
             let stdout = File::from(io::stdout().as_fd().try_clone_to_owned().map_err(wrong())?);
             source.must_differ_from(&stdout.metadata().map_err(wrong())?)?;
+            refuse_device(&stdout, "standard output")?;
             return Ok(Self { file: Kind::Stream(stdout), name: "standard output".into() });
         }
         let path = destination::path(to, source.path())?;
@@ -49,11 +47,7 @@ impl Sink {
             Ok(metadata) => {
                 source.must_differ_from(&metadata)?;
                 let file = destination::open(&path).map_err(wrong())?;
-                if metadata.file_type().is_char_device() {
-                    device::refuse(&file, &name, |device| {
-                        format!("whose memory each copy overwrites: `rdmactl write {device} FILE` writes its memory")
-                    })?;
-                }
+                refuse_device(&file, &name)?;
                 match metadata.is_file() {
                     true => over(file, &path).map_err(wrong())?,
                     false => Kind::Stream(file),
@@ -109,6 +103,13 @@ impl Sink {
             Kind::Place(file) | Kind::Stream(file) => file,
         }
     }
+}
+
+/// Fails if the destination is a device.
+fn refuse_device(file: &File, name: &str) -> Result<(), Failure> {
+    device::refuse(file, name, |device| {
+        format!("whose memory each copy overwrites: `rdmactl write {device} FILE` writes its memory")
+    })
 }
 
 /// Replaces a file, or writes it in place, from its start.
