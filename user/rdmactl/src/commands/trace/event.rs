@@ -26,9 +26,10 @@ pub enum Value<'a> {
 }
 
 impl<'a> Event<'a> {
-    /// Parses a line `task-pid [cpu] flags time: event: name=value ...`.
+    /// Parses a line `task-pid [cpu] flags time: event: name=value ...`. A task can have any name, also one like an event; therefore
+    /// it is divided from its end.
     pub fn parse(line: &'a str) -> Option<Self> {
-        let (before, after) = line.split_once(": rdma_")?;
+        let (before, after) = line.rsplit_once(": rdma_")?;
         let (event, fields) = after.split_once(':')?;
         let (task, rest) = before.rsplit_once(" [")?;
         let (cpu, rest) = rest.split_once(']')?;
@@ -48,7 +49,7 @@ impl<'a> Event<'a> {
 
 /// What the kernel says of events that are not in the trace, because its buffer was full.
 pub fn lost(line: &str) -> Option<&str> {
-    line.contains(" EVENTS]").then(|| line.trim()).filter(|line| line.starts_with("CPU:"))
+    Some(line.trim()).filter(|line| line.starts_with("CPU:") && line.ends_with(" EVENTS]"))
 }
 
 #[cfg(test)]
@@ -65,6 +66,20 @@ mod tests {
         );
         assert_eq!(event.fields["status"], Value::Number(-125));
         assert_eq!(event.fields["operation"], Value::Word("copy"));
+    }
+
+    #[test]
+    fn tasks_that_are_named_like_events() {
+        for task in ["a: rdma_b-123", "x [0]1: rdma_a:-7"] {
+            let line = format!("  {task} [002] d..1.  4711.000123: rdma_start: dev=1 operation=copy");
+            let event = Event::parse(&line).unwrap();
+            assert_eq!((event.task, event.cpu, event.time, event.event), (task, 2, "4711.000123", "start"));
+            assert_eq!(
+                event.fields.into_iter().collect::<Vec<_>>(),
+                [("dev", Value::Number(1)), ("operation", Value::Word("copy"))]
+            );
+        }
+        assert_eq!(lost("CPU: EVENTS]-123 [002] d..1.  4711.000123: rdma_start: dev=1"), None);
     }
 
     #[test]
