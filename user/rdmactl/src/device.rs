@@ -184,9 +184,9 @@ fn has_address(device: &Device, wanted: &str) -> bool {
 
 /// \[DOMAIN:\]BUS:DEVICE.FUNCTION, in hexadecimal.
 fn is_address(word: &str) -> bool {
-    let parts: Vec<_> = word.split([':', '.']).collect();
+    let Some((slot, function)) = word.rsplit_once('.') else { return false };
+    let parts: Vec<_> = slot.split(':').chain([function]).collect();
     (3..=4).contains(&parts.len())
-        && word.contains('.')
         && parts.iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
@@ -199,7 +199,20 @@ mod tests {
         for word in ["rdma0", "rdma12", "0000:01:00.0", "01:00.0"] {
             assert!(is_meant_by(word), "{word}");
         }
-        for word in ["rdma", "rdmactl", "./rdma0", "data.1", "/dev/null", "-", "1:2"] {
+        for word in [
+            "rdma",
+            "rdmactl",
+            "./rdma0",
+            "data.1",
+            "/dev/null",
+            "-",
+            "1:2",
+            "2026.11.30",
+            "1.2.3",
+            "10.0.0.1",
+            "01.00:0",
+            "01:00.0.1",
+        ] {
             assert!(!is_meant_by(word), "{word}");
         }
     }
