@@ -149,6 +149,7 @@ impl Channel {
             return self.failure(chanerr::CHAIN_ADDRESS);
         }
         self.next = address;
+        self.read_ahead = None;
         (self.announced, self.completed) = (0, 0);
         self.pending &= !chancmd::SUSPEND;
         if self.errors == 0 {
@@ -172,7 +173,9 @@ impl Channel {
     pub fn command(&mut self, command: u8, faults: &mut Faults) -> Events {
         match command {
             chancmd::RESET if faults.strike(Kind::StuckReset, self.number).is_some() => self.pending |= chancmd::RESET,
-            chancmd::RESET if self.strict && self.errors != 0 => self.pending |= chancmd::RESET,
+            chancmd::RESET if self.strict && (self.errors != 0 || self.is_not_suspended()) => {
+                self.pending |= chancmd::RESET;
+            }
             chancmd::RESET => self.reset_by_command(),
             chancmd::ABORT => self.halt(),
             chancmd::SUSPEND if self.running.is_some() => self.pending |= chancmd::SUSPEND,
@@ -188,7 +191,13 @@ impl Channel {
         self.pending &= !chancmd::SUSPEND;
         if self.state == State::Suspended {
             self.state = self.busy_or_idle();
+            self.schedule.pause();
         }
+    }
+
+    /// The kernel's driver suspends a channel before it resets it, and waits for at most 100 ms until it is not active any more (`ioat_reset_hw`).
+    fn is_not_suspended(&self) -> bool {
+        self.state == State::Active && self.pending & chancmd::SUSPEND == 0
     }
 
     fn busy_or_idle(&self) -> State {

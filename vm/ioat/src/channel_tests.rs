@@ -41,6 +41,46 @@ fn a_fence_orders_a_read_after_a_write() {
     }
 }
 
+/// What was read ahead is not used for another chain.
+#[test]
+fn a_new_chain_reads_its_own_source() {
+    let mut bench = Bench::new();
+    bench.channel.strict = true;
+    bench.timing.nanoseconds = 1000;
+    bench.ring(4);
+    bench.channel.announce(2);
+    bench.run();
+    bench.command(chancmd::SUSPEND);
+    bench.now += Duration::from_secs(1);
+    bench.run();
+    bench.put(2, &build::copy(256, SOURCE + 512, DESTINATION + 512, Bench::at(3)));
+    bench.channel.set_chain(Bench::at(2));
+    bench.channel.announce(1);
+    bench.now += Duration::from_secs(1);
+    bench.run();
+    bench.now += Duration::from_secs(1);
+    bench.run();
+    assert!(bench.copied(2));
+}
+
+/// A strict channel is suspended before it is reset.
+#[test]
+fn a_strict_channel_is_not_reset_while_it_is_active() {
+    for suspend in [false, true] {
+        let mut bench = Bench::new();
+        bench.channel.strict = true;
+        bench.ring(4);
+        bench.fault(Kind::Hang, 1, 0);
+        bench.channel.announce(3);
+        bench.run();
+        if suspend {
+            bench.command(chancmd::SUSPEND);
+        }
+        bench.command(chancmd::RESET);
+        assert_eq!(bench.channel.pending_command() == 0, suspend);
+    }
+}
+
 impl Bench {
     /// A channel that was set up as the kernel's driver does it.
     fn new() -> Self {
@@ -195,6 +235,8 @@ fn suspend_stops_behind_the_descriptor_and_resume_goes_on() {
     bench.channel.announce(4);
     assert_eq!(bench.state(), State::Suspended);
     bench.command(chancmd::RESUME);
+    bench.run();
+    assert!(!bench.copied(1), "the time that it was suspended does not count");
     bench.now += Duration::from_nanos(5000);
     bench.run();
     assert_eq!(bench.channel.status(), Bench::at(3) | State::Idle as u64);

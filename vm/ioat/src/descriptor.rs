@@ -95,7 +95,8 @@ impl Descriptor {
     /// Bits of `CHANERR`, if a channel whose largest transfer is `largest` bytes cannot execute it.
     pub fn operation(&self, largest: u32) -> Result<Operation, u32> {
         if self.control & control::NULL != 0 {
-            return Ok(Operation::Null);
+            // As the kernel's driver has it (`__ioat_start_null_desc`).
+            return if self.size == 0 { Err(chanerr::LENGTH) } else { Ok(Operation::Null) };
         }
         let operation = self.control >> control::OPERATION_SHIFT;
         if operation > FILL {
@@ -173,6 +174,9 @@ mod tests {
         assert_eq!(operation(&build::copy((1 << 20) + 1, 0, 0, 0)), Err(chanerr::LENGTH));
         assert!(operation(&build::copy(1 << 20, 0, 0, 0)).is_ok());
         assert_eq!(operation(&build::null(0)), Ok(Operation::Null));
+        let mut empty = build::null(0);
+        empty[..4].fill(0);
+        assert_eq!(operation(&empty), Err(chanerr::LENGTH));
         assert_eq!(Descriptor::parse(&build::null(0)).bytes(), 0);
     }
 

@@ -10,7 +10,7 @@ use crate::{
     control::Control,
     entry::Entry,
     faults::Kind,
-    interrupts::Interrupts,
+    interrupts::{Command, Interrupts},
     memory::{Gate, Memory},
     options::Options,
     registers::{
@@ -101,7 +101,8 @@ impl<M: Memory> Device<M> {
         if self.config.write(offset, data) == Request::Reset {
             self.reset();
         }
-        self.interrupts.disable_line(self.config.line_disabled());
+        let (master, line_disabled) = (self.config.master(), self.config.line_disabled());
+        self.interrupts.set_command(Command { master, line_disabled });
     }
 
     /// Read registers.
@@ -110,10 +111,10 @@ impl<M: Memory> Device<M> {
         if self.control.faults.all_ones() || offset + data.len() > BAR_SIZE {
             return data.fill(0xff);
         }
+        self.interrupts.arrive();
         if self.entry.as_ref().is_some_and(|entry| entry.read(offset, data)) {
             return;
         }
-        self.interrupts.arrive();
         let access = Access::new(offset % CHANNEL_SIZE, data.len());
         let image = match (offset / CHANNEL_SIZE).checked_sub(1) {
             None => self.device_registers(access),

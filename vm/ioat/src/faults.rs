@@ -60,14 +60,20 @@ pub struct Fault {
     pub argument: u64,
 }
 
+/// The largest number of faults that have not happened.
+const MAX: usize = 4096;
+
 /// The faults that will happen.
 #[derive(Debug, Default)]
 pub struct Faults(Vec<Fault>);
 
 impl Faults {
-    /// One more. As they have no time of their own, [`Kind::AllOnes`] and [`Kind::ChannelOnes`] begin at once.
+    /// One more, of which the guest can add any number: those beyond [`MAX`] are ignored. As they have no time of their own, [`Kind::AllOnes`] and
+    /// [`Kind::ChannelOnes`] begin at once.
     pub fn add(&mut self, fault: Fault) {
-        self.0.push(fault);
+        if self.0.len() < MAX {
+            self.0.push(fault);
+        }
     }
 
     /// None any more.

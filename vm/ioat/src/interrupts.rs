@@ -27,6 +27,15 @@ struct Source {
 /// How long a posted write takes, unless another access to the device comes before. It takes less in hardware; a test has to hit it.
 const POSTED: Duration = Duration::from_millis(5);
 
+/// What the command register allows.
+#[derive(Clone, Copy, Default)]
+pub struct Command {
+    /// Bit 2, Bus Master: a message is a memory write.
+    pub master: bool,
+    /// Bit 10: no interrupts by the line.
+    pub line_disabled: bool,
+}
+
 /// The interrupts of a device.
 pub struct Interrupts {
     sources: Vec<Source>,
@@ -34,8 +43,7 @@ pub struct Interrupts {
     control: u8,
     attention: u32,
     delay: u16,
-    /// Bit 10 of the command register: no interrupts by the line.
-    line_disabled: bool,
+    command: Command,
     vectors: Vec<Option<Wire>>,
     line: Option<Wire>,
     asserted: bool,
@@ -54,7 +62,7 @@ impl Interrupts {
             control: 0,
             attention: 0,
             delay: 0,
-            line_disabled: false,
+            command: Command::default(),
             vectors: Vec::new(),
             line: None,
             asserted: false,
@@ -67,7 +75,7 @@ impl Interrupts {
     pub fn reset(&mut self) {
         self.sources.fill(Source::default());
         (self.control, self.attention, self.delay) = (0, 0, 0);
-        self.line_disabled = false;
+        self.command = Command::default();
         self.update_line();
     }
 
@@ -101,9 +109,9 @@ impl Interrupts {
         self.refresh_line();
     }
 
-    /// Bit 10 of the command register was written.
-    pub fn disable_line(&mut self, disabled: bool) {
-        self.line_disabled = disabled;
+    /// The command register was written.
+    pub fn set_command(&mut self, command: Command) {
+        self.command = command;
         self.update_line();
     }
 
@@ -195,6 +203,9 @@ impl Interrupts {
     }
 
     fn pulse(&mut self, vector: usize) {
+        if !self.command.master {
+            return;
+        }
         self.sent = self.sent.wrapping_add(1);
         if let Some(Some(wire)) = self.vectors.get_mut(vector) {
             let _ = wire.write_all(&1u64.to_le_bytes());
@@ -205,7 +216,7 @@ impl Interrupts {
     fn update_line(&mut self) {
         let level = self.attention != 0
             && self.control & intrctrl::MASTER != 0
-            && !self.line_disabled
+            && !self.command.line_disabled
             && self.vectors.is_empty();
         if level && !self.asserted {
             self.sent = self.sent.wrapping_add(1);

@@ -35,6 +35,7 @@ impl Write for Counter {
 /// Two channels with MSI-X.
 fn vectors(control: u8) -> (Interrupts, [Counter; 2]) {
     let mut interrupts = Interrupts::new(2);
+    interrupts.set_command(Command { master: true, line_disabled: false });
     let counters = [Counter::default(), Counter::default()];
     for (vector, counter) in counters.iter().enumerate() {
         interrupts.set_vector(vector, Some(Box::new(counter.clone())));
@@ -145,7 +146,15 @@ fn the_line_can_be_disabled() {
     let (mut interrupts, line) = (Interrupts::new(1), Counter::default());
     interrupts.set_line(Some(Box::new(line.clone())));
     interrupts.write_control(intrctrl::MASTER);
-    interrupts.disable_line(true);
+    interrupts.set_command(Command { master: true, line_disabled: true });
     interrupts.raise(0, Instant::now());
     assert_eq!((line.take(), interrupts.line_pending()), (0, true));
+}
+
+#[test]
+fn a_message_needs_bus_master() {
+    let (mut interrupts, counters) = vectors(intrctrl::MASTER | intrctrl::VECTORS);
+    interrupts.set_command(Command::default());
+    interrupts.raise(0, Instant::now());
+    assert_eq!((counters[0].take(), interrupts.sent), (0, 0));
 }
