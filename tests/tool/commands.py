@@ -2,9 +2,11 @@
 """tests/tool/commands.py [iommu|itself] : the commands of rdmactl except copy, with right and wrong arguments. Runs in the guest; loads the driver itself.
 iommu: what differs behind an IOMMU. itself: help and completions, which need no device."""
 
+import fcntl
 import json
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -358,6 +360,16 @@ class AboutItself(Case):
         zsh = f"autoload -Uz compinit; compinit -u -d {self.directory}/dump; fpath=({self.directory} $fpath); autoload -Uz _rdmactl; _rdmactl 2>&1 | head -1; whence -w _rdmactl"
         said = subprocess.run(["zsh", "-f", "-c", zsh], capture_output=True, text=True, check=True)
         self.assertIn("_rdmactl: function", said.stdout)
+
+    def test_a_signal_ends_it_also_if_there_can_be_no_thread(self) -> None:
+        process = self.start("generate", "man", "-")
+        fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)
+        self.assertTrue(process.stdout.peek(1))
+        # There is no room for the stack of a thread.
+        resource.prlimit(process.pid, resource.RLIMIT_AS, (1, 1))
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(process.wait(20), -signal.SIGTERM)
+        self.assertEqual(process.stderr.read(), b"")
 
 
 class BehindIommu(Case):

@@ -109,9 +109,8 @@ fn end(signal: i32) {
     if ENDS_ITSELF.load(Ordering::Relaxed) {
         thread::sleep(GRACE);
     }
-    // In a thread, because this may block as well: on a terminal whose output is stopped.
     let (done, finished) = mpsc::channel();
-    thread::spawn(move || {
+    let undo_all = move || {
         let mut all = lock(&UNDO);
         while let Some((_, undo)) = all.pop_last() {
             undo();
@@ -119,8 +118,12 @@ fn end(signal: i32) {
         // Never unlocked: from now on, nothing is made and nothing becomes permanent.
         std::mem::forget(all);
         let _ = done.send(());
-    });
-    let _ = finished.recv_timeout(UNDOING);
+    };
+    // In a thread, because this may block as well: on a terminal whose output is stopped. If there are too many threads, the program still
+    // ends, and leaves what should be undone.
+    if thread::Builder::new().name("undo".into()).spawn(undo_all).is_ok() {
+        let _ = finished.recv_timeout(UNDOING);
+    }
     die(signal);
 }
 
