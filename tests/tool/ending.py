@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import termios
+import textwrap
 import time
 from pathlib import Path
 
@@ -147,6 +148,26 @@ class Blocked(Case):
         self.assertEqual(process.wait(20), -signal.SIGTERM)
         self.assertLess(time.monotonic() - began, 0.1)
         self.wait_until(lambda: (self.directory / "ended").exists())
+        self.assertEqual(list(INSTANCES.iterdir()), [])
+
+    def test_a_traced_command_gets_ctrl_c_once(self) -> None:
+        """The terminal sends it to both. The command outlives the trace, which ends the session (SIGHUP)."""
+        count = self.directory / "count"
+        script = f"""
+            import os, signal
+            signals = [signal.SIGINT]
+            signal.pthread_sigmask(signal.SIG_BLOCK, [*signals, signal.SIGHUP])
+            print("begun", flush=True)
+            came = 0
+            while signal.sigtimedwait(signals, 1 if came else 20):
+                came += 1
+            open("{count}.part", "w").write(str(came))
+            os.rename("{count}.part", "{count}")
+        """
+        code, _ = self.on_terminal("trace", "--", sys.executable, "-c", textwrap.dedent(script), when=b"begun", keys=b"\x03")
+        self.assertEqual(code, -signal.SIGINT)
+        self.wait_until(count.exists)
+        self.assertEqual(count.read_text(), "1")
         self.assertEqual(list(INSTANCES.iterdir()), [])
 
 

@@ -17,7 +17,7 @@ use std::{
 
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
-    iterator::Signals,
+    iterator::{SignalsInfo, exfiltrator::WithRawSiginfo},
     low_level::{emulate_default_handler, exit},
 };
 
@@ -29,25 +29,35 @@ const GRACE: Duration = Duration::from_millis(40);
 /// For removing what must not be left behind.
 const UNDOING: Duration = Duration::from_millis(40);
 
+/// Of a signal whose origin is the kernel. Source: the kernel's include/uapi/asm-generic/siginfo.h.
+const SI_KERNEL: i32 = 0x80;
+
 type Undo = Box<dyn FnOnce() + Send>;
 
 /// What is still to be undone, in the order of its creation.
 static UNDO: Mutex<BTreeMap<u64, Undo>> = Mutex::new(BTreeMap::new());
 
 /// The signal that was received.
-static CAME: Mutex<Option<i32>> = Mutex::new(None);
+static CAME: Mutex<Option<Received>> = Mutex::new(None);
 static ARRIVED: Condvar = Condvar::new();
 
 static ENDS_ITSELF: AtomicBool = AtomicBool::new(false);
+
+#[derive(Clone, Copy)]
+struct Received {
+    signal: i32,
+    /// Its origin is the kernel.
+    by_kernel: bool,
+}
 
 /// From now on, SIGINT, SIGTERM and SIGHUP end the program within 100 ms. Those that are ignored from the start (nohup) stay ignored.
 pub fn install() -> Result<(), Failure> {
     let ignored = ignored();
     let signals = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| (ignored >> (signal - 1)) & 1 == 0);
-    let mut signals = Signals::new(signals).map_err(Failure::system("signals"))?;
+    let mut signals = SignalsInfo::<WithRawSiginfo>::new(signals).map_err(Failure::system("signals"))?;
     let waits = move || {
-        if let Some(signal) = signals.forever().next() {
-            end(signal);
+        if let Some(info) = signals.forever().next() {
+            end(Received { signal: info.si_signo, by_kernel: info.si_code == SI_KERNEL });
         }
     };
     thread::Builder::new().name("signals".into()).spawn(waits).map(drop).map_err(Failure::system("a thread"))
@@ -60,13 +70,18 @@ pub fn ends_itself() {
 
 /// The signal that was received, if any.
 pub fn came() -> Option<i32> {
-    *lock(&CAME)
+    lock(&CAME).map(|came| came.signal)
+}
+
+/// The same, but for a signal of the kernel, as after Ctrl-C: the terminal's whole foreground process group gets it.
+pub fn came_to_this_only() -> Option<i32> {
+    lock(&CAME).filter(|came| !came.by_kernel).map(|came| came.signal)
 }
 
 /// Sleeps for this time, or until a signal; returns the signal.
 pub fn sleep(time: Duration) -> Option<i32> {
     let waited = ARRIVED.wait_timeout_while(lock(&CAME), time, |came| came.is_none());
-    *waited.unwrap_or_else(PoisonError::into_inner).0
+    waited.unwrap_or_else(PoisonError::into_inner).0.map(|came| came.signal)
 }
 
 /// Something that is undone when it is dropped, or when a signal ends the program.
@@ -103,8 +118,8 @@ impl Drop for Guard {
     }
 }
 
-fn end(signal: i32) {
-    *lock(&CAME) = Some(signal);
+fn end(received: Received) {
+    *lock(&CAME) = Some(received);
     ARRIVED.notify_all();
     if ENDS_ITSELF.load(Ordering::Relaxed) {
         thread::sleep(GRACE);
@@ -124,7 +139,7 @@ fn end(signal: i32) {
     if thread::Builder::new().name("undo".into()).spawn(undo_all).is_ok() {
         let _ = finished.recv_timeout(UNDOING);
     }
-    die(signal);
+    die(received.signal);
 }
 
 /// Ends the program by a signal, as if nothing had handled it.

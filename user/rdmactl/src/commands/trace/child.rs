@@ -13,7 +13,7 @@ use crate::{
     interrupt::{self, Guard},
 };
 
-/// A command that runs. It gets the signal that ends this program.
+/// A command that runs. It gets the signal that ends this program, unless the terminal has sent it to both.
 pub struct Traced {
     child: Child,
     #[expect(dead_code, reason = "for its Drop")]
@@ -28,7 +28,7 @@ impl Traced {
             // A descriptor, because its number may be that of another process when it has ended.
             let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
             let pass_on = move || {
-                if let Some(signal) = interrupt::came().and_then(Signal::from_named_raw) {
+                if let Some(signal) = interrupt::came_to_this_only().and_then(Signal::from_named_raw) {
                     // It may have ended.
                     let _ = pidfd_send_signal(&process, signal);
                 }
