@@ -170,7 +170,8 @@ struct rdma_device_info {
  * The memory is charged to the user (RLIMIT_MEMLOCK, unless the caller has
  * CAP_IPC_LOCK), to the context, to the device and to the memory cgroup of the
  * caller, until it is freed. The kernel log has the reason of EDQUOT, and of ENOMEM
- * for the memory itself; it gets at most one message in 5 seconds.
+ * for the memory itself; it gets at most one message on limits and one on memory
+ * in 5 seconds for each device.
  *
  * EDQUOT  the limit of the context or the device would be exceeded (the parameters
  *         context_mib and device_mib of the module)
