@@ -361,6 +361,10 @@ class AboutItself(Case):
         said = subprocess.run(["zsh", "-f", "-c", zsh], capture_output=True, text=True, check=True)
         self.assertIn("_rdmactl: function", said.stdout)
 
+    def test_another_device_is_named(self) -> None:
+        for node in ("/dev/null", "/dev/urandom"):
+            self.assertIn(f"{node} is not a node of the driver rdma".encode(), self.run_tool("info", "-d", node, code=3).stderr)
+
     def test_a_signal_ends_it_also_if_there_can_be_no_thread(self) -> None:
         process = self.start("generate", "man", "-")
         fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)

@@ -106,7 +106,8 @@ impl Context {
                 Ok(Self { shared: Arc::new(Shared::new(file, info.device_memory_size)) })
             }
             Ok(info) => Err(Error::Version { driver: info.abi_version, library: OLDEST_ABI_VERSION }),
-            Err(Errno::NOTTY) => Err(Error::OtherDriver { path: path.to_owned() }),
+            // Drivers of character devices return either for a call that they do not have.
+            Err(Errno::NOTTY | Errno::INVAL) => Err(Error::OtherDriver { path: path.to_owned() }),
             Err(errno) => Err(Error::new("DEVICE_INFO", errno)),
         }
     }
@@ -348,5 +349,13 @@ mod tests {
         assert!(is_supported(abi::RDMA_ABI_VERSION));
         assert!(is_supported(abi::RDMA_ABI_VERSION + 1));
         assert!(!is_supported(OLDEST_ABI_VERSION - 1));
+    }
+
+    #[test]
+    fn nodes_of_other_drivers() {
+        for path in ["/dev/null", "/dev/urandom"] {
+            let error = Context::open_read_only(path).unwrap_err();
+            assert!(matches!(error, Error::OtherDriver { .. }), "{path}: {error}");
+        }
     }
 }

@@ -25,7 +25,7 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// The file is not a node of this driver (ENOTTY).
+    /// The file is not a node of this driver (ENOTTY, EINVAL).
     #[error("{} is not a node of the driver rdma", path.display())]
     OtherDriver {
         /// The file.

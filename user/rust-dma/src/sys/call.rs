@@ -59,7 +59,7 @@ unsafe impl<T> Ioctl for Call<'_, T> {
 fn call<T>(fd: BorrowedFd<'_>, number: u32, argument: &mut T) -> io::Result<u32> {
     let call = Call::new(number, argument);
     // SAFETY: A number of the interface, with the structure that belongs to it, by the invariant of `Call`. A file that is
-    // not a node of this driver returns ENOTTY, since no other driver has these numbers (ioctl-number.rst). Arrays that a
+    // not a node of this driver returns an error, since no other driver has these numbers (ioctl-number.rst). Arrays that a
     // structure points to are borrowed by the callers below.
     unsafe { ioctl::ioctl(fd, call) }
 }
