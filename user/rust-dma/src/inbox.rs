@@ -148,17 +148,21 @@ impl Inbox {
                 sys::wait(fd, &mut completions, time_left(deadline))
             };
             let over = self.with(|state| {
-                state.hand_out(&completions, collected);
-                state.gather();
-                self.changed.notify_all();
-                let result = end(state);
+                let count = state.hand_out(&completions, collected) + state.gather();
+                let mut result = end(state);
                 let over = result.is_some() || time_left(deadline) == Some(Duration::ZERO);
                 if over {
-                    // The next collector is one of the threads that have just been woken, or a task whose waker is called.
+                    // The next collector is one of the threads that are woken, or a task whose waker is called.
                     state.collecting = false;
+                    // Without time for another round, all that have been completed are collected in this one.
+                    if result.is_none() && count == AT_ONCE {
+                        state.collect(fd);
+                        result = end(state);
+                    }
                     state.wake_all();
                     successor.is_needed = false;
                 }
+                self.changed.notify_all();
                 over.then_some(result)
             });
             if let Some(result) = over {
@@ -250,6 +254,7 @@ mod tests {
     use std::{fs::File, os::fd::AsFd};
 
     use super::*;
+    use crate::sys::Ring;
 
     /// A thread that collects has returned from the kernel, and distributes only now.
     #[test]
@@ -264,5 +269,19 @@ mod tests {
             assert!(waiting.join().unwrap());
         });
         assert!(!inbox.collects_since(inbox.collected(), file.as_fd()));
+    }
+
+    #[test]
+    fn more_than_are_collected_at_once_and_no_time() {
+        let (inbox, file) = (Inbox::new(), File::open("/dev/null").unwrap());
+        for count in [1, AT_ONCE, AT_ONCE + 1, 3 * AT_ONCE] {
+            let last = inbox.with(|state| {
+                let keys: Vec<_> = (0..count).map(|_| state.slots.insert(Slot::Waiting(None))).collect();
+                state.collect_from(Ring::of(keys.iter().map(|&key| state.cookie(key))));
+                keys[count - 1]
+            });
+            let outcome = inbox.wait(file.as_fd(), Some(Instant::now()), |state| state.outcome(last));
+            assert!(outcome.is_some(), "{count} completions");
+        }
     }
 }

@@ -89,6 +89,12 @@ impl State {
         Ok(())
     }
 
+    /// From now on, completions are collected from this ring.
+    #[cfg(test)]
+    pub(crate) fn collect_from(&mut self, ring: sys::Ring) {
+        self.source = Source::Ring(ring);
+    }
+
     /// Whether there is a completion ring.
     pub(crate) fn has_ring(&self) -> bool {
         matches!(self.source, Source::Ring(_))

@@ -123,6 +123,14 @@ impl Drop for Ring {
 }
 
 #[cfg(test)]
+impl Ring {
+    /// A ring without a driver, in which requests with these cookies are completed.
+    pub(crate) fn of(cookies: impl Iterator<Item = u64>) -> Self {
+        tests::filled(cookies)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::{fs::File, os::fd::AsFd};
 
@@ -145,16 +153,23 @@ mod tests {
     }
 
     /// A file that the kernel maps as it does a ring.
-    fn file() -> File {
+    fn file(properties: &abi::rdma_completion_ring) -> File {
         let fd = memfd_create("ring", MemfdFlags::CLOEXEC).unwrap();
-        ftruncate(&fd, 4096).unwrap();
+        ftruncate(&fd, properties.size).unwrap();
         fd.into()
+    }
+
+    pub(super) fn filled(cookies: impl Iterator<Item = u64>) -> Ring {
+        let properties = abi::rdma_completion_ring { size: 12288, entries: 256, ..properties() };
+        let ring = Ring::map(file(&properties).as_fd(), &properties).unwrap();
+        cookies.for_each(|cookie| complete(&ring, cookie));
+        ring
     }
 
     /// What the driver does.
     fn complete(ring: &Ring, cookie: u64) {
         let tail = ring.index(ring.tail).load(Ordering::Relaxed);
-        let at = ring.completions + (tail % ENTRIES) as usize * ring.stride;
+        let at = ring.completions + (tail % ring.entries) as usize * ring.stride;
         let completion = abi::rdma_completion { cookie, ..Default::default() };
         // SAFETY: The entry is within the mapping.
         let entry = unsafe { ring.address.as_ptr().add(at) };
@@ -165,7 +180,7 @@ mod tests {
 
     #[test]
     fn indices_wrap_around() {
-        let mut ring = Ring::map(file().as_fd(), &properties()).unwrap();
+        let mut ring = Ring::map(file(&properties()).as_fd(), &properties()).unwrap();
         ring.index(ring.head).store(u32::MAX - 20, Ordering::Relaxed);
         ring.index(ring.tail).store(u32::MAX - 20, Ordering::Relaxed);
         let mut completions = [abi::rdma_completion::default(); 5];
@@ -197,7 +212,7 @@ mod tests {
             abi::rdma_completion_ring { tail_offset: 4096, ..properties() },
         ];
         for wrong in wrong {
-            assert_eq!(Ring::map(file().as_fd(), &wrong).unwrap_err(), io::Errno::PROTO);
+            assert_eq!(Ring::map(file(&properties()).as_fd(), &wrong).unwrap_err(), io::Errno::PROTO);
         }
     }
 }
