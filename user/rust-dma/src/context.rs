@@ -103,7 +103,10 @@ impl Context {
     fn of(file: File, path: &Path) -> Result<Self, Error> {
         match sys::device_info(file.as_fd()) {
             Ok(info) if is_supported(info.abi_version) => {
-                Ok(Self { shared: Arc::new(Shared::new(file, info.device_memory_size)) })
+                let shared = Shared::new(file, info.device_memory_size);
+                let shared =
+                    shared.map_err(|errno| Error::new("children of this process cannot be detected", errno))?;
+                Ok(Self { shared: Arc::new(shared) })
             }
             Ok(info) => Err(Error::Version { driver: info.abi_version, library: OLDEST_ABI_VERSION }),
             // Drivers of character devices return either for a call that they do not have.

@@ -3,7 +3,6 @@
 use std::{
     fs::File,
     os::fd::{AsFd, BorrowedFd},
-    process,
     sync::Arc,
 };
 
@@ -17,14 +16,14 @@ pub(crate) struct Shared {
     file: File,
     inbox: Inbox,
     /// The process that has opened it.
-    process: u32,
+    process: sys::Process,
     /// Size of the device memory in bytes.
     device_memory: u64,
 }
 
 impl Shared {
-    pub(crate) fn new(file: File, device_memory: u64) -> Self {
-        Self { file, inbox: Inbox::new(), process: process::id(), device_memory }
+    pub(crate) fn new(file: File, device_memory: u64) -> Result<Self, Errno> {
+        Ok(Self { file, inbox: Inbox::new(), process: sys::Process::current()?, device_memory })
     }
 
     pub(crate) fn device_memory(&self) -> u64 {
@@ -45,7 +44,7 @@ impl Shared {
 
     /// Whether this process has it by fork(2): handles, requests and completions are the parent's, which still uses them.
     pub(crate) fn is_inherited(&self) -> bool {
-        self.process != process::id()
+        !self.process.is_current()
     }
 
     /// The file, for calls that change handles and requests.

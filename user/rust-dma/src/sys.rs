@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 mod call;
+mod process;
 #[cfg(feature = "tokio")]
 mod readiness;
 mod ring;
@@ -14,6 +15,7 @@ pub(crate) use self::{
         Allocated, alloc, buffer_info, cancel, cancel_all, device_info, export, free, import, set_eventfd, submit,
         wait, wait_for_ring,
     },
+    process::Process,
     ring::Ring,
     span::Span,
 };

@@ -35,6 +35,12 @@ fn in_child(act: impl FnOnce()) {
     }
 }
 
+/// The children of this process then are in another PID namespace; returns whether it succeeded.
+fn unshare() -> bool {
+    // SAFETY: It changes no memory.
+    unsafe { libc::unshare(libc::CLONE_NEWPID) == 0 }
+}
+
 /// Whether the driver still knows its handle.
 fn is_known(buffer: &Buffer) -> bool {
     buffer.info().is_ok()
@@ -82,6 +88,28 @@ fn a_child_cannot_use_the_parents_requests() {
     running.wait().unwrap();
     waiting.wait().unwrap();
     assert!(is_known(&buffer));
+}
+
+/// Both are the first process of a PID namespace.
+#[test]
+fn a_child_with_the_number_of_its_parent() {
+    in_child(|| {
+        assert!(unshare());
+        in_child(|| {
+            let context = open();
+            let mut dropped = Some(context.allocate(4096).unwrap());
+            let running = write(&context);
+            assert!(std::process::id() == 1 && unshare());
+            in_child(|| {
+                assert_eq!(std::process::id(), 1);
+                assert!(matches!(context.allocate(1), Err(Error::Inherited)));
+                assert!(matches!(running.cancel(), Err(Error::Inherited)));
+                drop(dropped.take());
+            });
+            assert!(is_known(dropped.as_ref().unwrap()));
+            running.wait().unwrap();
+        });
+    });
 }
 
 #[test]
