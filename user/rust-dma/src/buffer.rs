@@ -108,9 +108,10 @@ impl Buffer {
     ///
     /// # Errors
     ///
-    /// [`Error::Gone`].
+    /// [`Error::Gone`], [`Error::Inherited`].
     pub fn info(&self) -> Result<BufferInfo, Error> {
-        let info = sys::buffer_info(self.context().fd(), self.handle());
+        // In a child of fork, the handle is the parent's, who may have freed it, and got another buffer with this number.
+        let info = self.context().own_fd().and_then(|fd| sys::buffer_info(fd, self.handle()));
         info.map(BufferInfo::from).map_err(|errno| Error::new("BUFFER_INFO", errno))
     }
 

@@ -79,6 +79,7 @@ fn a_child_cannot_use_the_parents_requests() {
         assert!(matches!(context.cancel_all(), Err(Error::Inherited)));
         assert!(matches!(context.set_eventfd(None), Err(Error::Inherited)));
         assert!(running.wait_for(Duration::from_millis(1)) && waiting.is_done());
+        assert!(matches!(buffer.info(), Err(Error::Inherited)));
         // The bytes are shared, the device can be read, and a context of its own works.
         assert_eq!(buffer[0], 0);
         context.read_device(0, &mut [0]).unwrap();
