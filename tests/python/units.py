@@ -482,6 +482,23 @@ class Registered(Faked, registered_cases.Registered):
         self.assertFalse(self.is_kept(memory))
 
 
+class FirstProcesses:
+    """Each process is the first one of its PID namespace, also a child."""
+
+    def setUp(self) -> None:
+        patch = mock.patch.object(os, "getpid", lambda: 1)
+        patch.start()
+        self.addCleanup(patch.stop)
+        super().setUp()
+
+
+def in_namespaces(case: type[cases.Cases]) -> type[cases.Cases]:
+    """The tests of a class that have a child, with such processes."""
+    tests = [name for name in dir(case) if name.startswith("test_")]
+    again = {f"{name}_in_namespaces": getattr(case, name) for name in tests if "child" in name}
+    return type(f"{case.__name__}InNamespaces", (FirstProcesses, case), dict.fromkeys(tests) | again)
+
+
 class Shared(Faked, shared_cases.Shared):
     """Memory of others: which calls are made."""
 
@@ -584,4 +601,5 @@ class Shared(Faked, shared_cases.Shared):
 
 
 if __name__ == "__main__":
-    sys.exit(ktap.main(Rare, Registered, Shared, *(type(case.__name__, (Faked, case), {}) for case in cases.CASES)))
+    faked = [type(case.__name__, (Faked, case), {}) for case in cases.CASES]
+    sys.exit(ktap.main(Rare, Registered, Shared, *faked, *map(in_namespaces, (Registered, *faked))))

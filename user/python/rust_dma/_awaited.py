@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
+from rust_dma import _process
 from rust_dma._request import FIRST_AWAITED, Completion, Request
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Awaited:
         self._requests: dict[int, tuple[asyncio.Future[Completion], Request]] = {}
         self._waiters: set[asyncio.Future[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._process = os.getpid()
+        self._process = _process.current()
 
     async def run(self, context: Context, request: Request) -> Completion:
         """Submit a request and wait for its completion. If this is cancelled, so is the request, unless the engine has begun it."""
@@ -98,7 +98,7 @@ class Awaited:
             self._loop = None
         if self._loop is None:
             loop.add_reader(context.fileno(), self._readable, context)
-            self._loop, self._process = loop, os.getpid()
+            self._loop, self._process = loop, _process.current()
         elif self._loop is not loop:
             raise RuntimeError("requests of this context are being awaited in another event loop")
         return loop
@@ -118,7 +118,7 @@ class Awaited:
 
     def _is_own(self) -> bool:
         """Whether this process watches the node. A child of fork(2) shares what the event loop of its parent watches (epoll)."""
-        return self._process == os.getpid()
+        return self._process == _process.current()
 
     def _ignore_if_idle(self, context: Context) -> None:
         if not self._requests and not self._waiters and self._loop is not None and self._is_own():

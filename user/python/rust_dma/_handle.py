@@ -1,8 +1,9 @@
 """Handles: the numbers that identify buffers."""
 
-import os
 import threading
 from collections.abc import Callable
+
+from rust_dma import _process
 
 FREED = "the buffer has been freed"
 
@@ -19,7 +20,7 @@ class Handle:
         self._release = release
         self._freed = False
         self._uses = 0
-        self._process = os.getpid()
+        self._process = _process.current()
         # A signal handler may free the buffer while its own thread holds the lock.
         self._lock = threading.RLock()
 
@@ -49,5 +50,5 @@ class Handle:
     def _release_if_unused(self) -> None:
         if self._freed and self._uses == 0 and self._number is not None:
             number, self._number = self._number, None
-            if self._process == os.getpid():
+            if self._process == _process.current():
                 self._release(number)

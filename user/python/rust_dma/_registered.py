@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from rust_dma import _abi
+from rust_dma import _abi, _process
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -39,7 +38,7 @@ class Registered:
         self._transfers: set[object] = set()  # the calls of TRANSFER that have not ended
         self._memory: dict[int, memoryview] = {}
         self._freed: set[int] = set()
-        self._opener = self._process = os.getpid()
+        self._opener = self._process = _process.current()
 
     def add(self, handle: int, memory: memoryview) -> None:
         """Keep this memory."""
@@ -110,15 +109,15 @@ class Registered:
 
     def abandon(self) -> None:
         """Keep memory that `close` has not released, because it raised an exception: requests may still access it."""
-        if self._memory and self._process == os.getpid():
+        if self._memory and self._process == _process.current():
             _for_ever.extend(self._memory.values())
         self._memory.clear()
         self._freed.clear()
 
     def _leave_to_parent(self) -> None:
         """In a child of fork(2), forget the registrations of its parent."""
-        if self._process != os.getpid():
-            self._process = os.getpid()
+        if self._process != _process.current():
+            self._process = _process.current()
             self._memory.clear()
             self._freed.clear()
             self._transfers.clear()
