@@ -161,6 +161,9 @@ class Arguments(Cases):
             "a request moves at least 1 byte, not 0": lambda: context.request_to_device(buffer, 0),
             "they overlap": lambda: context.copy(large, large, 100, at=99),
             "cookie -1": lambda: context.request_to_device(buffer, cookie=-1),
+            "cookie -2: it must be 0 to": lambda: context.cancel(-2),
+            "cookie 9223372036854775808: it must be": lambda: context.cancel(1 << 63),  # that of a coroutine
+            "cookie 18446744073709551617": lambda: context.cancel((1 << 64) + 1),
             "5 bytes from 4093 on: the device memory has 4096": lambda: context.write(b"again", at=4093),
             "6 bytes for a slice of 5": lambda: operator.setitem(buffer, slice(5), b"123456"),
             "a buffer of 0 bytes": lambda: context.allocate(0),
@@ -305,7 +308,8 @@ class Waiting(Cases):
     def test_timeouts_can_be_any_number(self) -> None:
         self.context.submit([self.context.request_to_device(self.filled(b""), 1)])
         self.assertEqual(len(self.context.wait(timeout=float("inf"))), 1)
-        self.assertEqual(self.context.wait(timeout=-1), [])
+        for timeout in (-1, -1.5e10, float("-inf")):
+            self.assertEqual(self.context.wait(timeout=timeout), [])
         began = time.monotonic()
         self.assertEqual(self.context.wait(timeout=0.3), [])
         self.assertAlmostEqual(time.monotonic() - began, 0.3, delta=0.25)

@@ -24,7 +24,7 @@ from rust_dma._dma_buf import DmaBuf
 from rust_dma._handle import Handle
 from rust_dma._memory import Memory
 from rust_dma._registered import Registered, address_of, bytes_of
-from rust_dma._request import FAILING, Completion, Operation, Request
+from rust_dma._request import FAILING, Completion, Operation, Request, cookie_of
 
 if TYPE_CHECKING:
     import numpy.typing
@@ -286,7 +286,7 @@ class Context:
 
         With RDMA_CAP_ABORT, also one that has started, unless all of its transfers have begun.
         """
-        return self._cancel(cookie)
+        return self._cancel(None if cookie is None else cookie_of(cookie))
 
     def read(self, length: int | None = None, at: int = 0) -> bytes:
         """Read device memory, from `at` on; fewer bytes than `length` at its end.
@@ -412,7 +412,7 @@ class Context:
             raise
 
     def _cancel(self, cookie: int | None) -> int:
-        cancel = _abi.rdma_cancel(flags=_abi.RDMA_CANCEL_ALL) if cookie is None else _abi.rdma_cancel(cookie=operator.index(cookie))
+        cancel = _abi.rdma_cancel(flags=_abi.RDMA_CANCEL_ALL) if cookie is None else _abi.rdma_cancel(cookie=cookie)
         none = f"no request with the cookie {cookie} is queued or executing"
         return self._call(_abi.RDMA_IOC_CANCEL, cancel, {errno.ENOENT: none, errno.EALREADY: "the engine has begun the request"})
 
@@ -472,7 +472,7 @@ def _deadline(timeout: float | None) -> int:
     """The time of CLOCK_MONOTONIC, in nanoseconds, at which a timeout that begins now ends."""
     if timeout is None:
         return _abi.RDMA_WAIT_FOREVER
-    return int(min(time.monotonic_ns() + timeout * 1e9, _abi.RDMA_WAIT_FOREVER))
+    return int(min(max(time.monotonic_ns() + timeout * 1e9, 0), _abi.RDMA_WAIT_FOREVER))
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, SupportsIndex
 
 from rust_dma import _abi, _node
 from rust_dma._memory import Memory
@@ -30,6 +30,14 @@ FAILING = {
     errno.ETIMEDOUT: "the transfer did not end within a second, and the device may still access its buffers; "
     "the kernel log has details (dmesg)",
 }
+
+
+def cookie_of(number: SupportsIndex) -> int:
+    """A cookie of a request that no coroutine awaits. ctypes would take the number modulo 2**64."""
+    cookie = operator.index(number)
+    if not 0 <= cookie < FIRST_AWAITED:
+        raise ValueError(f"cookie {cookie}: it must be 0 to 2**63 - 1")
+    return cookie
 
 
 class Operation(IntEnum):
@@ -55,11 +63,10 @@ class Request:
     cookie: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("source_offset", "destination_offset", "length", "cookie"):
+        for name in ("source_offset", "destination_offset", "length"):
             # Those of NumPy are integers, too, but not for ctypes, and have a limited range.
             object.__setattr__(self, name, operator.index(getattr(self, name)))
-        if not 0 <= self.cookie < FIRST_AWAITED:
-            raise ValueError(f"cookie {self.cookie}: it must be 0 to 2**63 - 1")
+        object.__setattr__(self, "cookie", cookie_of(self.cookie))
         if self.length < 1:
             raise ValueError(f"a request moves at least 1 byte, not {self.length}")
         self._check(self.source, self.source_offset)
