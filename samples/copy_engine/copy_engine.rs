@@ -23,7 +23,7 @@ use rustix::{
 /// The same copy by the CPU and by a DMA engine, and the CPU time of each.
 #[derive(Parser)]
 struct Options {
-    /// Number of MiB that are copied, for each size and each way.
+    /// Number of MiB that are copied, for each size and each way: rounded down to an even number, and at least 2.
     #[arg(short = 'n', default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
     mebibytes: u32,
     /// The device. It must copy from buffer to buffer.
@@ -68,17 +68,22 @@ fn main() -> anyhow::Result<()> {
     for size in SIZES {
         let mut batches = batches(&context, size)?;
         for way in [Way::Cpu, Way::Engine] {
-            let total = u64::from(options.mebibytes) << 20;
-            // The first round is not counted, because the buffers are mapped in it.
-            way.measured(&context, &mut batches, BATCH as u64)?;
-            let cost = way.measured(&context, &mut batches, total)?;
-            cost.print(size, way, total);
+            let count = batches_in(options.mebibytes);
+            // The first round, of all batches, is not counted, because the buffers are mapped in it.
+            way.measured(&context, &mut batches, BATCHES as u64)?;
+            let cost = way.measured(&context, &mut batches, count)?;
+            cost.print(size, way, count);
         }
         for (from, to) in batches.iter().flatten() {
             ensure!(from[..] == to[..], "the copy differs");
         }
     }
     Ok(())
+}
+
+/// Whole batches, one at least.
+fn batches_in(mebibytes: u32) -> u64 {
+    ((u64::from(mebibytes) << 20) / BATCH as u64).max(1)
 }
 
 /// Buffers for copies of this size, with random contents at the sources.
@@ -99,10 +104,10 @@ fn batches(context: &Context, size: usize) -> anyhow::Result<VecDeque<Vec<Pair>>
 
 impl Cost {
     #[expect(clippy::cast_precision_loss, reason = "a rate, for people")]
-    fn print(&self, size: usize, way: Way, total: u64) {
+    fn print(&self, size: usize, way: Way, count: u64) {
         let (size, way) = (format!("{} KiB", size >> 10), way.name());
         let (elapsed, cpu) = (milliseconds(self.elapsed), milliseconds(self.cpu));
-        let rate = total as f64 / self.elapsed.as_secs_f64() / 1e6;
+        let rate = (count * BATCH as u64) as f64 / self.elapsed.as_secs_f64() / 1e6;
         let left = self.left.as_secs_f64() / self.elapsed.as_secs_f64() * 100.0;
         println!("{size:>8} {way:6} {elapsed:12.1} {cpu:12.1} {rate:8.0} {left:18.0}");
     }
@@ -116,8 +121,8 @@ impl Way {
         }
     }
 
-    /// Copies `total` bytes, and computes at the same time.
-    fn measured(self, context: &Context, batches: &mut VecDeque<Vec<Pair>>, total: u64) -> anyhow::Result<Cost> {
+    /// Copies this many batches, and computes at the same time.
+    fn measured(self, context: &Context, batches: &mut VecDeque<Vec<Pair>>, count: u64) -> anyhow::Result<Cost> {
         let over = AtomicBool::new(false);
         thread::scope(|scope| {
             let computing = scope.spawn(|| {
@@ -129,8 +134,8 @@ impl Way {
             });
             let (begin, before) = (Instant::now(), cpu_time());
             let copied = match self {
-                Self::Cpu => copy_by_cpu(batches, total),
-                Self::Engine => copy_by_engine(context, batches, total),
+                Self::Cpu => copy_by_cpu(batches, count),
+                Self::Engine => copy_by_engine(context, batches, count),
             };
             let (elapsed, cpu) = (begin.elapsed(), cpu_time().saturating_sub(before));
             over.store(true, Relaxed);
@@ -142,8 +147,8 @@ impl Way {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "as the other way")]
-fn copy_by_cpu(batches: &mut VecDeque<Vec<Pair>>, total: u64) -> anyhow::Result<()> {
-    for _ in 0..total / BATCH as u64 {
+fn copy_by_cpu(batches: &mut VecDeque<Vec<Pair>>, count: u64) -> anyhow::Result<()> {
+    for _ in 0..count {
         batches.rotate_left(1);
         for (from, to) in &mut batches[0] {
             to.copy_from_slice(from);
@@ -152,9 +157,9 @@ fn copy_by_cpu(batches: &mut VecDeque<Vec<Pair>>, total: u64) -> anyhow::Result<
     Ok(())
 }
 
-fn copy_by_engine(context: &Context, batches: &mut VecDeque<Vec<Pair>>, total: u64) -> anyhow::Result<()> {
+fn copy_by_engine(context: &Context, batches: &mut VecDeque<Vec<Pair>>, count: u64) -> anyhow::Result<()> {
     let mut flights: VecDeque<Vec<Pending<Pair>>> = VecDeque::new();
-    for _ in 0..total / BATCH as u64 {
+    for _ in 0..count {
         if batches.is_empty() {
             land(&mut flights, batches)?;
         }

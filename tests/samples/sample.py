@@ -31,7 +31,12 @@ class Sample(unittest.TestCase):
                 print("# |", line, end="", flush=True)
                 cls.said += line
         cls.status = sample.returncode
+        cls.further()
         subprocess.run(["rmmod", "rdma"], check=True)
+
+    @classmethod
+    def further(cls) -> None:
+        """What a test needs while the driver is still loaded."""
 
     def test_ends_well(self) -> None:
         self.assertEqual(self.status, 0)
@@ -258,6 +263,20 @@ class Camera(Sample):
 
 class CopyEngine(Sample):
     name = "copy_engine"
+    odd = ""
+
+    @classmethod
+    def further(cls) -> None:
+        for count in ("1", "3"):
+            program = [PROJECT / "build/samples/copy_engine", "-n", count]
+            cls.odd += subprocess.run(program, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+    def test_the_rate_is_that_of_what_was_copied(self) -> None:
+        """Both odd numbers of MiB are one batch of 2 MiB. The time is rounded to 0.1 ms."""
+        figures = [line.split() for line in self.odd.splitlines() if " KiB " in line]
+        self.assertEqual(len(figures), 2 * 8)
+        for _, _, _, elapsed, _, rate, _ in figures:
+            self.assertAlmostEqual(float(elapsed) * float(rate) * 1e3, 2 << 20, delta=float(rate) * 60 + float(elapsed) * 600)
 
     def costs(self, way: str) -> list[tuple[float, ...]]:
         """For each size in KiB: elapsed ms, ms of CPU time of the thread, and what is left to others in percent."""
