@@ -56,7 +56,7 @@ impl Process {
 
 /// The number of this process, which is 0 if it has none yet; none before the page is mapped.
 fn number() -> Option<&'static AtomicU64> {
-    // SAFETY: By the invariant, a page is mapped there for ever, which only this function gives access to.
+    // SAFETY: By the invariant, a page is mapped there forever, which only this function gives access to.
     unsafe { NUMBER.load(Ordering::Acquire).as_ref() }
 }
 
