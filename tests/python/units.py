@@ -176,6 +176,23 @@ class Rare(Faked, cases.Cases):
 
         asyncio.run(main())
 
+    def test_no_time_is_enough_for_what_is_completed(self) -> None:
+        async def main() -> None:
+            self.driver.held = True
+            buffer = self.context.allocate(1)
+            tasks = [asyncio.create_task(self.context.run(self.context.request_to_device(buffer, 1))) for _ in range(70)]
+            await asyncio.sleep(0)
+            self.context.submit([self.context.request_to_device(buffer, 1)] * 10)
+            for _ in range(80):
+                self.driver.step(self.context.fileno())
+            self.assertEqual(len(self.context.wait(10, timeout=0)), 10)
+            await asyncio.gather(*tasks)
+            self.driver.held = False
+            self.submitted(200)
+            self.assertEqual(len(await self.context.wait_async(200, timeout=0)), 200)
+
+        asyncio.run(asyncio.wait_for(main(), 10))
+
     def test_interrupted_transfers_are_repeated_without_most_signals(self) -> None:
         blocked = []
         look = lambda: blocked.append(signal.pthread_sigmask(signal.SIG_BLOCK, []))  # noqa: E731

@@ -245,12 +245,12 @@ class Context:
         self._deliver()  # what is left if a signal handler has raised an exception
         while len(self._kept) < maximum:
             try:
-                self._collect(max(minimum - len(self._kept), 0), maximum - len(self._kept), deadline)
+                more = self._collect(max(minimum - len(self._kept), 0), maximum - len(self._kept), deadline)
             except OSError as error:
                 if not self._kept or error.errno is None:  # that of a signal handler
                     raise
                 break
-            if len(self._kept) >= minimum or time.monotonic_ns() >= deadline:
+            if len(self._kept) >= minimum or (time.monotonic_ns() >= deadline and not more):
                 break
         return self._take(maximum)
 
@@ -269,8 +269,8 @@ class Context:
 
         minimum, maximum = _numbers(minimum, maximum)
         try:
-            if len(self._kept) < maximum:
-                self._collect()
+            while len(self._kept) < maximum and self._collect():
+                pass
             async with asyncio.timeout(timeout):
                 while len(self._kept) < minimum:
                     await self._awaited().next(self)
@@ -356,13 +356,17 @@ class Context:
         except BlockingIOError:
             return False
 
-    def _collect(self, minimum: int = 0, maximum: int = _BATCH, deadline: int = 0) -> None:
-        """Collect completions, by one call that a signal may end, and deliver them to the coroutines that await them, or keep them."""
+    def _collect(self, minimum: int = 0, maximum: int = _BATCH, deadline: int = 0) -> bool:
+        """Collect completions, by one call that a signal may end, and deliver them to the coroutines that await them, or keep them.
+
+        Returns whether there may be more: the call has returned as many as it may.
+        """
         depth = self._info.queue_depth
         collected = Collected(min(maximum, depth))
         wait = collected.wait(min(minimum, depth), deadline)
+        more = False
         try:
-            self._call(_abi.RDMA_IOC_WAIT, wait)
+            more = self._call(_abi.RDMA_IOC_WAIT, wait) == wait.max
         except InterruptedError:
             pass
         except BlockingIOError:  # the file has O_NONBLOCK, and there are none
@@ -377,6 +381,7 @@ class Context:
             self._collected.append(collected)
             self._deliver()
         self._registered.sweep(self)
+        return more
 
     def _deliver(self) -> None:
         """Deliver what has been collected: to the coroutines that await it, or to `wait`.
