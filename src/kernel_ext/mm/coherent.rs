@@ -392,7 +392,11 @@ mod tests {
     use super::*;
     use kernel::{
         dma::DmaMask,
-        faux, //
+        faux,
+        sync::atomic::{
+            Atomic,
+            Relaxed, //
+        }, //
     };
 
     /// A device with a DMA mask.
