@@ -257,7 +257,12 @@ TEST_F(ioat_copies, in_order_after_a_cancelled_one)
 		memset(to.bytes, 0, PAGES * PAGE);
 		memset(self->to.bytes, 0, PAGE);
 		ASSERT_EQ(1, submit_one(self->fd, copying(&to, 0, &from, 0, PAGES * PAGE, 1)));
-		ASSERT_EQ(1, cancel(self->fd, 1));
+		if (cancel(self->fd, 1) != 1) {
+			/* On a busy host, all of it may have been posted. */
+			ASSERT_EQ(1, collect(self->fd, self->completions, 1, 1, FOREVER));
+			ASSERT_EQ(0, self->completions[0].status);
+			continue;
+		}
 		ASSERT_EQ(1, submit_one(self->fd, copying(&self->to, 0, &to, last, PAGE, 2)));
 		ASSERT_EQ(2, collect(self->fd, self->completions, 2, 2, FOREVER));
 		ASSERT_EQ(-ECANCELED, self->completions[0].status);
