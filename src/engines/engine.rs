@@ -69,8 +69,8 @@ pub(crate) enum Progress {
 /// latest.
 ///
 /// [`wait_idle`](Self::wait_idle), [`suspend_transfers`](Self::suspend_transfers),
-/// [`abort`](Self::abort) and [`restart`](Self::restart) sleep. All other functions can be called in
-/// an interrupt handler.
+/// [`abort`](Self::abort) and [`restart`](Self::restart) sleep. All other functions can be called
+/// in an interrupt handler.
 ///
 /// [`acknowledge`](Self::acknowledge), [`flush_acknowledge`](Self::flush_acknowledge),
 /// [`info`](Self::info), [`responds`](Self::responds), `wait_idle` and

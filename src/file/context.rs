@@ -172,7 +172,8 @@ impl Context {
         Handle::of_index(index)
     }
 
-    /// Frees a handle. The buffer is freed when its mappings, its requests and its dma-buf have ended, too.
+    /// Frees a handle. The buffer is freed when its mappings, its requests and its dma-buf have
+    /// ended, too.
     ///
     /// # Errors
     ///

@@ -18,7 +18,7 @@ pub(in crate::kernel_ext) const RAW_GFP_ACCOUNT_MAYFAIL: bindings::gfp_t =
 /// or the cgroup has reached its limit, the allocation fails. Without `__GFP_RETRY_MAYFAIL`, which
 /// the crate does not have, the OOM killer would kill a process.
 pub(crate) const GFP_ACCOUNT_MAYFAIL: Flags = {
-    // SAFETY: `Flags` is a structure whose only field is a `u32`, of which all values are valid. The
-    // compiler checks that they have the same size.
+    // SAFETY: `Flags` is a structure whose only field is a `u32`, of which all values are valid.
+    // The compiler checks that they have the same size.
     unsafe { core::mem::transmute::<u32, Flags>(RAW_GFP_ACCOUNT_MAYFAIL) }
 };

@@ -4,9 +4,9 @@
 //! another driver.
 //!
 //! The handle, each mapping, each request and the exported dma-buf hold a reference to the buffer.
-//! The last one frees it.
-//! If the device is unbound earlier, the memory of the buffer is freed then, because memory of a
-//! device must not outlive the binding. The remaining references are to a buffer without memory.
+//! The last one frees it. If the device is unbound earlier, the memory of the buffer is freed then,
+//! because memory of a device must not outlive the binding. The remaining references are to a buffer
+//! without memory.
 
 use crate::{
     kernel_ext::{

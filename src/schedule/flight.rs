@@ -106,9 +106,9 @@ pub(super) struct Posted {
 ///
 /// # Invariants
 ///
-/// `used` slots are in use, from `oldest` on, modulo their number, and `in_flight_bytes` is the sum of
-/// their sizes. `active` has one entry more than there are slots: each request uses a slot, except the
-/// one that is being divided. `vacant` begins a chain of the vacant entries.
+/// `used` slots are in use, from `oldest` on, modulo their number, and `in_flight_bytes` is the sum
+/// of their sizes. `active` has one entry more than there are slots: each request uses a slot,
+/// except the one that is being divided. `vacant` begins a chain of the vacant entries.
 pub(crate) struct Flight<T: QueueTypes> {
     active: KVec<Active<T>>,
     slots: KVec<Option<Posted>>,

@@ -279,8 +279,8 @@ impl<T: QueueTypes> Lanes<T> {
         }
         let waiter = lane.complete(job, deferred);
         // If this has failed all of them, the lane stays in its list, and keeps its position. After
-        // a request with a waiter, the lane gets no notice: the caller of `Queue::complete_cancelled` fails
-        // them.
+        // a request with a waiter, the lane gets no notice: the caller of
+        // `Queue::complete_cancelled` fails them.
         let links = if failed && waiter.is_none() {
             lane.complete_cancelled(deferred)
         } else {

@@ -18,8 +18,8 @@
 //! and it does not run them: an [abandoned wait](Queue::abandon_wait) searches its lane, with as
 //! many requests as it accepts and threads wait in it; [growing](Queue::grow) moves all lanes;
 //! recovery, [cancelling](Queue::begin_cancel) and [removing a lane](Queue::remove_lane) search the
-//! slots. A transfer that fails returns the requests of all slots to their lanes, in the work item or
-//! in the thread that quiesces the engine.
+//! slots. A transfer that fails returns the requests of all slots to their lanes, in the work item
+//! or in the thread that quiesces the engine.
 //!
 //! The functions of [`Queue`] are in four files: those for lanes here; those for the engine, which
 //! begin and end transfers, in `turns.rs`; those that cancel requests in `cancel.rs`; those for

@@ -129,9 +129,10 @@ impl<T: QueueTypes> Queue<T> {
         self.stuck
     }
 
-    /// Accepts no more requests, because the device is gone or was shut down. The caller [fails](Self::fail_batch) those that wait. Transfers
-    /// that the engine has can still [end](Self::finish); until then, the engine may access their
-    /// memory, so that their waiters wait, too.
+    /// Accepts no more requests, because the device is gone or was shut down. The caller
+    /// [fails](Self::fail_batch) those that wait. Transfers that the engine has can still
+    /// [end](Self::finish); until then, the engine may access their memory, so that their waiters
+    /// wait, too.
     pub(crate) fn close(&mut self) {
         self.closed = true;
         self.return_turn();

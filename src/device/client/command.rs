@@ -33,8 +33,8 @@ use kernel::{
 pub(crate) type CommandState = CommandWaiter<DeviceTypes>;
 
 impl Client {
-    /// Submits an operation for a command, which `queue_command` queues. The command ends when the request
-    /// has ended. The request takes room in the lane, as those of SUBMIT do.
+    /// Submits an operation for a command, which `queue_command` queues. The command ends when the
+    /// request has ended. The request takes room in the lane, as those of SUBMIT do.
     ///
     /// # Errors
     ///

@@ -24,8 +24,8 @@ pub(super) struct Membership {
 }
 
 impl Membership {
-    /// Adds a client of the user with this uid to the users of `engine_queue`. (The user of a request
-    /// is the one that submits it.)
+    /// Adds a client of the user with this uid to the users of `engine_queue`. (The user of a
+    /// request is the one that submits it.)
     ///
     /// # Errors
     ///

@@ -35,8 +35,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`EINTR`] and [`EIO`] to [`ETIMEDOUT`] as in `uapi/rdma.h`, `struct rdma_request`; [`ENODEV`]
-    /// if the device is gone.
+    /// [`EINTR`] and [`EIO`] to [`ETIMEDOUT`] as in `uapi/rdma.h`, `struct rdma_request`;
+    /// [`ENODEV`] if the device is gone.
     pub(crate) fn transfer(&self, operation: Operation<BufferHold>) -> Result {
         let now = clock::now();
         let (mut job, waiter) = self.jobs.take_with_waiter(self.trace_ids)?;

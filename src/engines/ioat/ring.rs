@@ -53,8 +53,8 @@ const FENCE: u64 = 1 << 4;
 
 /// The descriptors of a channel.
 ///
-/// All functions but [`new`](Self::new) and [`leak`](Self::leak) are called under the queue's lock, or
-/// when the channel is started, while no transfer is posted and no end is handled.
+/// All functions but [`new`](Self::new) and [`leak`](Self::leak) are called under the queue's lock,
+/// or when the channel is started, while no transfer is posted and no end is handled.
 pub(super) struct DescriptorRing<'bound> {
     descriptors: Leakable<CoherentMemory<'bound>>,
     completion: Leakable<CoherentMemory<'bound>>,

@@ -155,7 +155,10 @@ impl<C: Unpin> SharedMemory<C> {
             // INVARIANT: The devices were compared above.
             pin_init!(RevocableMemory {
                 address_space: address_space.clone(),
-                memory <- new_mutex!(Some((Leakable::new(memory), charge)), "rdma::RevocableMemory"),
+                memory <- new_mutex!(
+                    Some((Leakable::new(memory), charge)),
+                    "rdma::RevocableMemory"
+                ),
                 exported <- Exported::new(),
             }),
             GFP_ACCOUNT_MAYFAIL,
