@@ -38,7 +38,7 @@ type Undo = Box<dyn FnOnce() + Send>;
 static UNDO: Mutex<BTreeMap<u64, Undo>> = Mutex::new(BTreeMap::new());
 
 /// The signal that was received.
-static CAME: Mutex<Option<Received>> = Mutex::new(None);
+static RECEIVED: Mutex<Option<Received>> = Mutex::new(None);
 static ARRIVED: Condvar = Condvar::new();
 
 static ENDS_ITSELF: AtomicBool = AtomicBool::new(false);
@@ -69,19 +69,20 @@ pub fn ends_itself() {
 }
 
 /// The signal that was received, if any.
-pub fn came() -> Option<i32> {
-    lock(&CAME).map(|came| came.signal)
+pub fn received() -> Option<i32> {
+    lock(&RECEIVED).map(|received| received.signal)
 }
 
-/// The same, but for a signal of the kernel, as after Ctrl-C: the terminal's whole foreground process group gets it.
-pub fn came_to_this_only() -> Option<i32> {
-    lock(&CAME).filter(|came| !came.by_kernel).map(|came| came.signal)
+/// The signal that was received, if another process has sent it to this one. After Ctrl-C, the kernel sends it to the terminal's whole foreground
+/// process group.
+pub fn sent_to_this_process() -> Option<i32> {
+    lock(&RECEIVED).filter(|received| !received.by_kernel).map(|received| received.signal)
 }
 
 /// Sleeps for this time, or until a signal; returns the signal.
 pub fn sleep(time: Duration) -> Option<i32> {
-    let waited = ARRIVED.wait_timeout_while(lock(&CAME), time, |came| came.is_none());
-    waited.unwrap_or_else(PoisonError::into_inner).0.map(|came| came.signal)
+    let waited = ARRIVED.wait_timeout_while(lock(&RECEIVED), time, |received| received.is_none());
+    waited.unwrap_or_else(PoisonError::into_inner).0.map(|received| received.signal)
 }
 
 /// Something that is undone when it is dropped, or when a signal ends the program.
@@ -119,7 +120,7 @@ impl Drop for Guard {
 }
 
 fn end(received: Received) {
-    *lock(&CAME) = Some(received);
+    *lock(&RECEIVED) = Some(received);
     ARRIVED.notify_all();
     if ENDS_ITSELF.load(Ordering::Relaxed) {
         thread::sleep(GRACE);

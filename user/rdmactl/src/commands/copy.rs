@@ -234,9 +234,9 @@ fn scratch() -> Result<File, Failure> {
 }
 
 /// The first position at which two pieces differ.
-fn difference(scratch: &File, sent: &[u8], came: &[u8]) -> io::Result<Option<usize>> {
-    let (sent, came) = (ours(scratch, sent)?, ours(scratch, came)?);
-    Ok(sent.iter().zip(&came).position(|(sent, came)| sent != came))
+fn difference(scratch: &File, sent: &[u8], received: &[u8]) -> io::Result<Option<usize>> {
+    let (sent, received) = (ours(scratch, sent)?, ours(scratch, received)?);
+    Ok(sent.iter().zip(&received).position(|(sent, received)| sent != received))
 }
 
 /// A copy of bytes that may be revoked at any time, by write(2).

@@ -57,7 +57,7 @@ pub fn run(arguments: &Trace, output: &Output) -> Result<ExitCode, Failure> {
         }
     }
     drop(instance);
-    if let Some(signal) = interrupt::came() {
+    if let Some(signal) = interrupt::received() {
         return Err(Failure::Signal(signal));
     }
     command.map_or(Ok(ExitCode::SUCCESS), |mut command| command.exit_code().map(ExitCode::from))

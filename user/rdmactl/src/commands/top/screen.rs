@@ -42,7 +42,7 @@ fn restore() {
     let mut screen = io::stdout().lock();
     // A terminal that has gone needs no restoring.
     let _ = execute!(screen, LeaveAlternateScreen, Show);
-    if interrupt::came().is_some() {
+    if interrupt::received().is_some() {
         std::mem::forget(screen);
     }
 }

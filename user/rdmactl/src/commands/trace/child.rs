@@ -28,7 +28,7 @@ impl Traced {
             // A descriptor, because its number may be that of another process when it has ended.
             let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
             let pass_on = move || {
-                if let Some(signal) = interrupt::came_to_this_only().and_then(Signal::from_named_raw) {
+                if let Some(signal) = interrupt::sent_to_this_process().and_then(Signal::from_named_raw) {
                     // It may have ended.
                     let _ = pidfd_send_signal(&process, signal);
                 }
