@@ -8,6 +8,7 @@
 #   FLAVOUR=arm64-16k         this one of Debian's kernels: arm64-16k, rt-arm64, cloud-arm64; rt-amd64, cloud-amd64; or one of any suite (docs/kernels.md)
 #   SMMU=no                   `make run ARCH=arm64` without an IOMMU
 #   T=name                    this test only                            M=name      this seeded bug only
+#   UNTIL=SECONDS             no test begins after this time (`date +%s`); those left are skipped
 #   S=name                    this sample                           K=7.3-*     these kernels, for test-kernels
 #   V=1                       print all commands
 
@@ -24,6 +25,8 @@ output := build$(if $(arm64),/arm64)
 no_smmu := $(if $(arm64),$(filter no,$(SMMU)))
 tour_guest := $(if $(no_smmu),--no-iommu --edu-opts dma_mask=0xffffffff)
 tour := $(if $(no_smmu),env RDMA_PARAMETERS=dma_bits=32) samples/tour
+
+run_tests = vm/enter tests/run $(UNTIL:%=--until %)
 
 # Additional kernels, created the first time, and the module for each.
 kernels = vm/setup $(1) && for kernel in $(1); do vm/modules --kernel $$kernel || exit; done
@@ -49,26 +52,26 @@ sample: $(if $(and $(S),$(wildcard samples/$(S)/run)),modules samples) $(if $(sh
 	@samples/boot $(S)
 
 test: modules samples tests-built deb ## run the tests; T=name runs one, T=g01 those of a promise
-	@vm/enter tests/run $(T)
+	@$(run_tests) $(T)
 
 test-arm64: ## run the tour and the memory tests on arm64
 	@$(MAKE) --no-print-directory ARCH=arm64 modules samples-c tests-c
-	@ARCH=arm64 vm/enter tests/run '*@arm64'
+	@ARCH=arm64 $(run_tests) '*@arm64'
 
 test-debug: modules samples tests-built ## run the tests on the sanitizer kernel (built the first time, 8 minutes); T=name
 	@$(call kernels,debug)
-	@vm/enter tests/run --lane debug $(T)
+	@$(run_tests) --lane debug $(T)
 
 test-race: modules samples tests-built ## run the tests for races, on three kernels (40 minutes); T=name
 	@$(call kernels,debug kcsan rt)
-	@vm/enter tests/run --lane race $(T)
+	@$(run_tests) --lane race $(T)
 
 test-kernels: setup ## build, load and test the driver on each kernel of Debian's suites, and write docs/kernels.md; K=release for some
 	@tests/kernels/run $(K:%='%')
 
 test-long: modules samples tests-built ## run the tests that can run for hours, for hours; T=name
 	@$(call kernels,debug kcsan rt)
-	@vm/enter tests/run --lane long $(T)
+	@$(run_tests) --lane long $(T)
 
 upstream: setup ## build the sanitizer kernel with the patches of upstream/, and run their tests (15 minutes the first time); T=name
 	@vm/setup upstream

@@ -10,6 +10,7 @@ import importlib.machinery
 import importlib.util
 import io
 import json
+import math
 import os
 import subprocess
 import sys
@@ -42,8 +43,8 @@ def ended(name: str, output: str, status: int) -> str:
 
 
 class Guests(unittest.TestCase):
-    def results(self, printed: str, *names: str) -> dict[str, str]:
-        """The result of each test, if the guest prints this and ends."""
+    def results(self, printed: str, *names: str, until: float = math.inf) -> dict[str, str]:
+        """The result of each test, if the guest prints this and ends, and no test begins after this time."""
         report = run.Report()
         tests = [Test(name, "guest", "true") for name in names]
 
@@ -53,6 +54,7 @@ class Guests(unittest.TestCase):
                 self.tests = {test.name: test for test in tests}
                 self.directory = Path(directory)
                 self.late, self.offsets = False, {"console.log": 0, "qemu.log": 0}
+                self.until = until
                 self.console, self.unlabelled = [], []
                 self.process = subprocess.Popen(["printf", "%s", "" if run_before else printed], stdout=subprocess.PIPE, text=True, start_new_session=True)
                 run_before.append(name)
@@ -64,12 +66,13 @@ class Guests(unittest.TestCase):
         run_before: list[str] = []
         said = io.StringIO()
         with tempfile.TemporaryDirectory() as directory, mock.patch.object(run, "Boot", Boot), contextlib.redirect_stdout(said):
-            run.run_guest("guest", Guest([]), tests, types.SimpleNamespace(), report)
-            run.fail_those_not_run(tests, report)
+            arguments = types.SimpleNamespace(until=until)
+            run.run_guest("guest", Guest([]), tests, arguments, report)
+            run.report_those_not_run(tests, arguments, report)
         found: dict[str, str] = {}
         for result in report.results:
             self.assertNotIn(result["test"], found)
-            found[str(result["test"]).removesuffix("@guest")] = "failed" if result["failed"] else "passed"
+            found[str(result["test"]).removesuffix("@guest")] = next(word for word in ("failed", "skipped", "passed") if result[word])
         return found
 
     def test_status(self) -> None:
@@ -94,8 +97,22 @@ class Guests(unittest.TestCase):
         report = run.Report()
         with contextlib.redirect_stdout(io.StringIO()):
             report.end("one@guest", [Case("", "passed")], Test("one", "guest", "true"))
-            run.fail_those_not_run([Test("one", "guest", "true"), Test("two", "guest", "true")], report)
+            tests = [Test("one", "guest", "true"), Test("two", "guest", "true")]
+            run.report_those_not_run(tests, types.SimpleNamespace(until=math.inf), report)
         self.assertEqual(report.counts, {"passed": 1, "failed": 1})
+
+    def test_no_time_left(self) -> None:
+        self.assertEqual(self.results(ended("good", "", 0), "good", "later", until=0), {"good": "skipped", "later": "skipped"})
+
+        def time_passes() -> float:
+            return float(bool(begun))
+
+        begun: list[str] = []
+        with mock.patch.object(run.time, "time", time_passes), mock.patch.object(run.Report, "begin", lambda _, label: begun.append(label)):
+            for name, status, result in (("good", 0, "passed"), ("bad", 1, "failed")):
+                begun.clear()
+                printed = ended(name, "", status) + ended("later", "", 0)
+                self.assertEqual(self.results(printed, name, "later", until=1), {name: result, "later": "skipped"})
 
 
 class Saved(unittest.TestCase):
