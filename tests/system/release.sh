@@ -32,8 +32,27 @@ wheel_is_complete() {
 		LICENSE-MIT LICENSE-APACHE rust_dma/__init__.py rust_dma/py.typed
 }
 sdist_is_complete() { contains "$(tar -tf "$work/built/rust_dma-$version.tar.gz")" README.md LICENSE-MIT LICENSE-APACHE pyproject.toml; }
+# Those of the crates.
+wheel_has_authors_and_address() {
+	local authors repository metadata=$work/wheel/rust_dma-$version.dist-info/METADATA
+	authors=$(sed -n 's/^authors = \["\(.*\)"\]/\1/p' user/Cargo.toml)
+	repository=$(sed -n 's/^repository = "\(.*\)"/\1/p' user/Cargo.toml)
+	python3 -m zipfile --extract "$work/built/rust_dma-$version"-*.whl "$work/wheel" && [[ $authors && $repository ]] &&
+		grep -xF "Author-email: $authors" "$metadata" && grep -xF "Project-URL: Repository, $repository" "$metadata"
+}
+# The recipe for a release names each file with an address that must be replaced.
+placeholders_are_named() {
+	local recipe file found=0
+	recipe=$(sed -n '/^## Make a release/,$p' docs/CONTRIBUTING.md)
+	while read -r file; do
+		found=$((found + 1))
+		grep -qF "\`$file\`" <<<"$recipe" || { echo "# not named: $file" && return 1; }
+	done < <(git -c safe.directory='*' grep -lF example.org -- ':!tests' ':!docs/CONTRIBUTING.md')
+	((found)) || ! grep -F example.org <<<"$recipe"
+}
 
-tests=(one_version another_version_is_found crate_and_wheel_build_without_warnings no_crate_of_an_earlier_version crate_is_complete wheel_is_complete sdist_is_complete)
+tests=(one_version another_version_is_found crate_and_wheel_build_without_warnings no_crate_of_an_earlier_version crate_is_complete wheel_is_complete
+	sdist_is_complete wheel_has_authors_and_address placeholders_are_named)
 ktap_print_header
 ktap_set_plan ${#tests[@]}
 for name in "${tests[@]}"; do ktap_test_result "$name" "$name"; done
