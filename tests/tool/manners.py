@@ -158,6 +158,12 @@ class Words(Case):
         # Here, standard output is for data, and results are on standard error.
         said = self.run_tool("--json", "copy", "/no such", code=1)
         self.assertEqual((said.stdout, valid("error", said.stderr)["exit_code"]), (b"", 1))
+        # And here, whether it is for data cannot be known.
+        wrong = (["read", "-o", "1x"], ["copy", "--wrong"], ["copy", "x", "y", "--wrong"], ["-d", "rdma0", "read"], ["generate", "nonsense"])
+        for words in (*wrong, ["generate", "completions"]):
+            said = self.run_tool("--json", *words, code=2)
+            self.assertEqual(said.stdout, b"", words)
+            self.assertEqual(valid("error", said.stderr)["exit_code"], 2)
 
     def test_exit_codes_agree(self) -> None:
         for words in (["top", "-n", 1], ["trace", "-n", 1], ["read"], ["info"], ["bench"]):

@@ -22,6 +22,9 @@ use crate::device;
 #[command(name = "rdmactl", version, max_term_width = 100)]
 pub struct Cli {
     /// Print results and errors as JSON: an object, or one per line for continuous output
+    ///
+    /// They go to standard output, or to standard error if standard output is for data. What is wrong with the arguments of copy, read
+    /// and generate always goes to standard error.
     #[arg(long, global = true)]
     pub json: bool,
 
@@ -293,6 +296,7 @@ impl Command {
         match self {
             Self::Copy(copy) => is_stdout(&copy.to),
             Self::Read(read) => read.names.file().is_none_or(is_stdout),
+            Self::Generate(generate) => is_stdout(&generate.to),
             _ => false,
         }
     }
@@ -301,16 +305,35 @@ impl Command {
     pub fn prints_results(&self) -> bool {
         match self {
             Self::Copy(copy) => !copy.quiet || self.prints_data(),
-            Self::Generate(generate) => generate.to == Path::new("-"),
+            Self::Generate(_) => self.prints_data(),
             _ => true,
         }
     }
 }
 
+/// Whether this command can print data on standard output. Whether it does, only its arguments say, which may be wrong.
+pub fn may_print_data(command: &str) -> bool {
+    ["copy", "read", "generate"].contains(&command)
+}
+
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
+    use super::{Cli, may_print_data};
+
     #[test]
     fn is_consistent() {
         crate::help::command().debug_assert();
+    }
+
+    #[test]
+    fn data_is_printed_by_these_only() {
+        for words in
+            ["list", "info", "copy x", "read", "write", "hexdump", "top", "trace", "doctor", "bench", "generate man"]
+        {
+            let cli = Cli::try_parse_from(["rdmactl"].into_iter().chain(words.split(' '))).ok().unwrap();
+            assert_eq!(cli.command.prints_data(), may_print_data(words.split(' ').next().unwrap()), "{words}");
+        }
     }
 }

@@ -16,6 +16,7 @@ mod sysfs;
 
 use std::{
     env,
+    ffi::OsString,
     io::{self, Write},
     process::ExitCode,
 };
@@ -43,8 +44,11 @@ fn main() -> ExitCode {
 
 /// Prints the help or the version, or what is wrong with the arguments.
 fn explain(error: &clap::Error) -> ExitCode {
-    let json = env::args_os().skip(1).take_while(|word| word != "--").any(|word| word == "--json");
-    let output = Output::new(json, false);
+    let words: Vec<OsString> = env::args_os().skip(1).take_while(|word| word != "--").collect();
+    let json = words.iter().any(|word| word == "--json");
+    let tool = help::command();
+    let command = words.iter().find_map(|word| tool.find_subcommand(word));
+    let output = Output::new(json, command.is_some_and(|command| cli::may_print_data(command.get_name())));
     if !error.use_stderr() {
         let printed = error.print().and_then(|()| io::stdout().flush()).map_err(Failure::system("standard output"));
         return match startup::needs_stdout().and(printed) {
