@@ -285,7 +285,8 @@ class WithDriver(Case):
 
     def test_bench_for_people(self) -> None:
         text = self.run_tool("bench", "-r", 1).stdout.decode()
-        self.assertRegex(text, r"(?m)^REQUEST +BYTES +MIN ms")
+        self.assertRegex(text, r"(?m)^REQUEST +SIZE +MIN ms")
+        self.assertRegex(text, r"(?m)^to_device +1 byte .*\n.* +64 bytes .*\n.* +1 KiB .*\n.* +4 KiB ")
         self.assertRegex(text, r"(?m)^SUBMIT of 1024 +\d")
         self.run_tool("bench", "-r", 0, code=2)
         counters = Path("/sys/kernel/debug/rust_dma/rdma0/counters")

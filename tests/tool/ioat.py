@@ -129,7 +129,7 @@ class Ioat(Case):
         # The time of a copy, and not of the allocation of its buffers.
         self.assertLess(copy["points"][0]["min_us"], 10 * self.least_time_of_copies(copy["points"][0]["bytes"]))
         self.assertIn("svg", picture.read_text())
-        self.assertRegex(self.run_tool("bench", "-r", 1).stdout.decode(), r"(?m)^copy +4194304 ")
+        self.assertRegex(self.run_tool("bench", "-r", 1).stdout.decode(), r"(?m)^copy +4 MiB ")
         self.wait_until(self.idle)
 
     def test_doctor(self) -> None:

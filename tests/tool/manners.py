@@ -139,6 +139,9 @@ class Words(Case):
             self.assertEqual(self.run_tool("read", "-o", offset, "-l", length).stdout, expected)
         self.assertIn(b"like 4096, 0x1000 or 4KiB", self.run_tool("read", "-o", "1x", code=2).stderr)
         self.run_tool("top", "-n", "0x1", "-i", "100ms")
+        self.assertEqual(valid("bench", self.run_tool("--json", "bench", "-r", "0x1").stdout)["rounds"], 1)
+        for wrong in ("0", "1KiB"):
+            self.assertIn(b"from 1 to 1000", self.run_tool("bench", "-r", wrong, code=2).stderr)
 
     def test_sizes(self) -> None:
         self.assertIn("device memory  4 KiB\n", self.run_tool("info").stdout.decode())

@@ -10,7 +10,7 @@ use std::{
 
 use clap::{Args, Parser, Subcommand, ValueHint, builder::NonEmptyStringValueParser};
 
-use self::number::{count, number, seconds};
+use self::number::{count, number, rounds, seconds};
 use crate::device;
 
 /// The tool for /dev/rdma0: DMA buffers and a DMA engine for programs
@@ -255,7 +255,7 @@ pub struct Bench {
     pub one: One,
 
     /// Number of repetitions
-    #[arg(short, long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(short, long, default_value = "10", value_parser = rounds)]
     pub rounds: u32,
 
     /// Draw the latencies into this file

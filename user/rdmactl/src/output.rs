@@ -83,6 +83,9 @@ pub fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Stri
 
 /// A number of bytes, for people: 4 KiB, 8.79 KiB.
 pub fn size(bytes: u64) -> String {
+    if bytes == 1 {
+        return "1 byte".into();
+    }
     BinaryBytes(bytes).to_string().replace(".00 ", " ").replace(" B", " bytes")
 }
 
@@ -92,9 +95,14 @@ mod tests {
 
     #[test]
     fn sizes() {
-        for (bytes, text) in
-            [(0, "0 bytes"), (1023, "1023 bytes"), (4096, "4 KiB"), (9000, "8.79 KiB"), (1 << 30, "1 GiB")]
-        {
+        for (bytes, text) in [
+            (0, "0 bytes"),
+            (1, "1 byte"),
+            (1023, "1023 bytes"),
+            (4096, "4 KiB"),
+            (9000, "8.79 KiB"),
+            (1 << 30, "1 GiB"),
+        ] {
             assert_eq!(size(bytes), text);
         }
     }

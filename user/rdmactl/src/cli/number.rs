@@ -23,6 +23,12 @@ pub fn count(text: &str) -> Result<u64, String> {
     }
 }
 
+/// The number of repetitions of a measurement.
+pub fn rounds(text: &str) -> Result<u32, String> {
+    let rounds = u32::try_from(number(text)?).ok().filter(|rounds| (1..=1000).contains(rounds));
+    rounds.ok_or_else(|| "it must be from 1 to 1000".into())
+}
+
 fn factor(unit: &str) -> Option<u64> {
     Some(match unit.to_ascii_lowercase().as_str() {
         "" | "b" => 1,
@@ -71,6 +77,12 @@ mod tests {
             assert!(number(wrong).is_err(), "{wrong}");
         }
         assert!(count("0").is_err());
+        for (text, value) in [("1", 1), ("0x10", 16), ("1kB", 1000)] {
+            assert_eq!(rounds(text), Ok(value), "{text}");
+        }
+        for wrong in ["0", "1001", "1KiB", "8GiB", "x"] {
+            assert!(rounds(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -44,14 +44,14 @@ fn text(report: &Report) -> String {
         let ms = |us: f64| if us < 10_000.0 { format!("{:.3}", us / 1000.0) } else { format!("{:.1}", us / 1000.0) };
         vec![
             (*operation).to_owned(),
-            point.bytes.to_string(),
+            output::size(point.bytes as u64),
             ms(point.min_us),
             ms(point.median_us),
             ms(point.max_us),
             rate(point.bytes_per_second),
         ]
     });
-    let latencies = output::table(&["REQUEST", "BYTES", "MIN ms", "MEDIAN ms", "MAX ms", "RATE"], rows);
+    let latencies = output::table(&["REQUEST", "SIZE", "MIN ms", "MEDIAN ms", "MAX ms", "RATE"], rows);
     let rows = measured.calls.iter().map(|call| {
         vec![
             call.call.to_owned(),
