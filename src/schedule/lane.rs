@@ -365,8 +365,8 @@ impl<T: QueueTypes> Lane<T> {
         job
     }
 
-    /// Completes a request: writes it to the ring or appends it to the completions, and releases
-    /// its memory; or answers its waiter, which is returned to be woken.
+    /// Completes a request: writes it to the ring or appends it to the completions, or answers its
+    /// waiter, which is returned to be woken. Releases its memory, unless a thread waits for it.
     // Inlined into the loops that complete many requests.
     #[inline(always)]
     #[must_use]
@@ -376,6 +376,11 @@ impl<T: QueueTypes> Lane<T> {
         deferred: &mut Fifo<DeferredOf<T>>,
     ) -> Option<T::Waiter> {
         if let Some(waiter) = job.waiter.take() {
+            // A thread drops the memory itself, soon. A command is answered when its task calls
+            // the kernel, which may be never.
+            if !waiter.is_thread() {
+                job.release(deferred);
+            }
             waiter.answer(Answer::Ended(job));
             return Some(waiter);
         }

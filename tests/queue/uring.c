@@ -288,6 +288,26 @@ TEST_F(uring, begun)
 	EXPECT_EQ(0, uring_wait(&self->ring, NULL));
 }
 
+/* A request that has ended holds no memory, although the ring is not entered, and the command does not end. */
+TEST_F(uring, ended_and_not_entered)
+{
+	long before = fdinfo(self->fd, "rdma-memory");
+	struct rdma_request request;
+	struct buffer other;
+
+	if (variant->entry_flags || variant->flags & IORING_SETUP_SQPOLL)
+		SKIP(return, "a thread of the kernel submits it, at any time");
+	ASSERT_EQ(0, allocate(self->fd, 16 * PAGE, &other));
+	request = copying(&other, PAGE, &self->buffer, 0, 1, 0);
+	transfer(self, variant, &request, 0);
+	ASSERT_EQ(1, uring_submit(&self->ring, 0));
+	ASSERT_EQ(0, release(self->fd, &other));
+	for (int i = 0; i < 1000 && fdinfo(self->fd, "rdma-memory") != before; i++)
+		pause_us(1000);
+	EXPECT_EQ(before, fdinfo(self->fd, "rdma-memory"));
+	EXPECT_EQ(0, uring_wait(&self->ring, NULL));
+}
+
 /* SUBMIT ends at once. Its completions are those of the file. */
 TEST_F(uring, submits)
 {
