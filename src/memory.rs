@@ -4,6 +4,7 @@
 //! device from which they come.
 
 pub(crate) mod buffer;
+mod charge;
 pub(crate) mod handle;
 pub(crate) mod hold;
 pub(crate) mod pages;

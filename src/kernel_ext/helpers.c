@@ -107,6 +107,18 @@ bool rdma_helper_reaches_all_memory(struct device *dev)
 	return !dma_addressing_limited(dev) && !is_swiotlb_force_bounce(dev);
 }
 
+/*
+ * pinned.rs. Returns the number of pages of the compound page to which a pinned page
+ * belongs, and the frame of the first one; 1 if it belongs to none.
+ */
+unsigned long rdma_helper_compound_pages(struct page *page, unsigned long *pfn)
+{
+	struct folio *folio = page_folio(page);
+
+	*pfn = folio_pfn(folio);
+	return folio_nr_pages(folio);
+}
+
 /* export.rs. Returns NULL if the frame has no struct page. */
 struct page *rdma_helper_page(unsigned long pfn)
 {

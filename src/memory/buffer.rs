@@ -29,15 +29,13 @@ use crate::{
         }, //
     },
     memory::{
+        charge::BufferCharge,
         handle::Handle,
         pool::{
             Pool,
             UserRange, //
         },
-        quota::{
-            Charge,
-            Quota, //
-        }, //
+        quota::Quota, //
     }, //
 };
 use kernel::{
@@ -70,7 +68,7 @@ enum Origin {
 /// exported dma-bufs hold references to it.
 pub(crate) struct Buffer {
     pool: Arc<Pool>,
-    pub(super) shared: SharedMemory<Charge>,
+    pub(super) shared: SharedMemory<BufferCharge>,
     id: u64,
     pub(super) requests: Atomic<u32>,
     handle: Handle,
@@ -139,7 +137,7 @@ impl Buffer {
         pool: &Arc<Pool>,
         handle: Handle,
         origin: Origin,
-        memory: impl FnOnce() -> Result<(SharedMemory<Charge>, u64)>,
+        memory: impl FnOnce() -> Result<(SharedMemory<BufferCharge>, u64)>,
     ) -> Result<Arc<Self>> {
         let entry = Some(Entry::new(None)?);
         let (shared, id) = memory()?;
@@ -251,9 +249,9 @@ impl Exportable for Buffer {
 }
 
 impl Mappable for Buffer {
-    type Charge = Charge;
+    type Charge = BufferCharge;
 
-    fn shared_memory(&self) -> &SharedMemory<Charge> {
+    fn shared_memory(&self) -> &SharedMemory<BufferCharge> {
         &self.shared
     }
 

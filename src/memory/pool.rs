@@ -35,6 +35,10 @@ use crate::{
         }, //
     },
     memory::{
+        charge::{
+            BufferCharge,
+            CompoundCharges, //
+        },
         handle::Handle,
         pages::bytes,
         quota::{
@@ -90,6 +94,8 @@ pub(crate) struct Pool {
     quota: Arc<Quota>,
     /// The limit of each context, in pages.
     context_limit: usize,
+    /// The compound pages that the contexts are charged for.
+    compound: Arc<CompoundCharges>,
     /// The number of page faults on mappings since the device was bound.
     page_faults: Atomic<u64>,
     /// The number of buffers that were freed.
@@ -121,6 +127,7 @@ impl Pool {
                 registry <- Registry::new(),
                 quota: Quota::new(limits.device)?,
                 context_limit: limits.context,
+                compound: CompoundCharges::new()?,
                 page_faults: Atomic::new(0),
                 freed: Atomic::new(0),
                 refused: Ratelimit::new(),
@@ -194,19 +201,20 @@ impl Pool {
         quota: &Arc<Quota>,
         size: usize,
         first_page: usize,
-    ) -> Result<(SharedMemory<Charge>, u64)> {
+    ) -> Result<(SharedMemory<BufferCharge>, u64)> {
         // All steps are inside the gate: memory that is not in the registry would not be freed
         // before the device is unbound.
         self.address_space.with_device(|dev| {
             let charge = self.charge(dev, quota, size.div_ceil(PAGE_SIZE))?;
-            self.add(charge, first_page, || {
+            self.add(charge.into(), first_page, || {
                 self.allocate_for(dev, size).map(BufferMemory::Coherent)
             })
         })?
     }
 
     /// Pins memory of the calling process for a buffer with the range of the file that begins at
-    /// `first_page`, and charges it to this quota. Returns what [`allocate`](Self::allocate) does.
+    /// `first_page`, and charges it to this quota, with all of each compound page of which it pins
+    /// a part. Returns what [`allocate`](Self::allocate) does.
     ///
     /// # Errors
     ///
@@ -217,14 +225,25 @@ impl Pool {
         quota: &Arc<Quota>,
         range: &UserRange,
         first_page: usize,
-    ) -> Result<(SharedMemory<Charge>, u64)> {
+    ) -> Result<(SharedMemory<BufferCharge>, u64)> {
         let count = PinnedPages::count(range.address, range.size).ok_or(EFAULT)?;
         let charge = self
             .address_space
             .with_device(|dev| self.charge(dev, quota, count))??;
         // Outside the gate, because page faults on the memory may take forever.
         let pages = PinnedPages::pin(range.address, range.size, range.writable, || self.proceed())?;
+        let (compound, single) = pages.compound_pages()?;
         self.address_space.with_device(|dev| {
+            let charge = if compound.is_empty() {
+                charge.into()
+            } else {
+                // Pinned pages are not charged between these two lines, as in io_uring, which
+                // charges after pinning.
+                drop(charge);
+                let charge = |pages| self.charge(dev, quota, pages);
+                let shares = CompoundCharges::charge(&self.compound, quota, compound, charge)?;
+                BufferCharge::with_compound(charge(single)?, shares)
+            };
             self.add(charge, first_page, || {
                 self.map_for(dev, pages).map(BufferMemory::Pinned)
             })
@@ -244,10 +263,10 @@ impl Pool {
         dma_buf: Importable,
         writable: bool,
         first_page: usize,
-    ) -> Result<(SharedMemory<Charge>, u64)> {
+    ) -> Result<(SharedMemory<BufferCharge>, u64)> {
         self.address_space.with_device(|dev| {
             let charge = self.charge(dev, quota, dma_buf.size().div_ceil(PAGE_SIZE))?;
-            self.add(charge, first_page, || {
+            self.add(charge.into(), first_page, || {
                 let memory = ImportedMemory::new(dev, dma_buf, writable).inspect_err(|error| {
                     if *error == EOPNOTSUPP && self.no_memory.allows() {
                         dev_warn!(
@@ -266,10 +285,10 @@ impl Pool {
     /// Creates the memory of a buffer, and adds it to the registry. Must be called inside the gate.
     fn add<'bound>(
         &self,
-        charge: Charge,
+        charge: BufferCharge,
         first_page: usize,
         memory: impl FnOnce() -> Result<BufferMemory<'bound>>,
-    ) -> Result<(SharedMemory<Charge>, u64)> {
+    ) -> Result<(SharedMemory<BufferCharge>, u64)> {
         let entry = Registry::reserve()?;
         let memory = SharedMemory::new(&self.address_space, memory()?, charge, first_page)?;
         let id = self.registry.insert(entry, memory.revocable().clone());
@@ -279,7 +298,7 @@ impl Pool {
     /// Frees the memory of a buffer. If the gate is closed, the memory stays in the registry, and
     /// [`revoke_all`](Self::revoke_all) frees it.
     #[inline]
-    pub(super) fn free(&self, memory: &mut SharedMemory<Charge>, id: u64) {
+    pub(super) fn free(&self, memory: &mut SharedMemory<BufferCharge>, id: u64) {
         if memory.free().is_ok() {
             self.freed.add(1, Relaxed);
             self.registry.remove(id);

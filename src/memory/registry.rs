@@ -11,7 +11,7 @@ use crate::{
             shared_memory::RevocableMemory, //
         }, //
     },
-    memory::quota::Charge, //
+    memory::charge::BufferCharge, //
 };
 use kernel::{
     prelude::*,
@@ -34,10 +34,10 @@ pub(super) struct Registry {
 }
 
 /// Room for the memory of a buffer.
-type RegistryEntry = RBTreeNodeReservation<u64, Arc<RevocableMemory<Charge>>>;
+type RegistryEntry = RBTreeNodeReservation<u64, Arc<RevocableMemory<BufferCharge>>>;
 
 struct Live {
-    memories: RBTree<u64, Arc<RevocableMemory<Charge>>>,
+    memories: RBTree<u64, Arc<RevocableMemory<BufferCharge>>>,
     count: usize,
     last_id: u64,
 }
@@ -68,7 +68,11 @@ impl Registry {
     }
 
     /// Adds the memory of a buffer, and returns its id, which [`remove`](Self::remove) takes.
-    pub(super) fn insert(&self, entry: RegistryEntry, memory: Arc<RevocableMemory<Charge>>) -> u64 {
+    pub(super) fn insert(
+        &self,
+        entry: RegistryEntry,
+        memory: Arc<RevocableMemory<BufferCharge>>,
+    ) -> u64 {
         let mut live = self.live.lock();
         let id = live.last_id + 1;
         live.memories.insert(entry.into_node(id, memory));
@@ -79,7 +83,7 @@ impl Registry {
 
     /// Removes the memory of a buffer, and returns it. Returns [`None`] if all memory was
     /// [revoked](Self::revoke_all).
-    pub(super) fn remove(&self, id: u64) -> Option<Arc<RevocableMemory<Charge>>> {
+    pub(super) fn remove(&self, id: u64) -> Option<Arc<RevocableMemory<BufferCharge>>> {
         let mut live = self.live.lock();
         let memory = live.memories.remove(&id)?;
         live.count -= 1;

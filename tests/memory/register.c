@@ -122,6 +122,7 @@ TEST_F(registered, huge_page)
 	size_t huge = PAGE / 8 * PAGE;
 	unsigned char *bytes;
 	struct buffer buffer;
+	long uncharged = charged(self->fd);
 	char before[32];
 
 	ASSERT_EQ(0, read_text("/proc/sys/vm/nr_hugepages", before, sizeof(before)));
@@ -131,14 +132,92 @@ TEST_F(registered, huge_page)
 		SKIP(goto out, "no huge page is free");
 	memset(bytes, 0x3c, huge);
 	EXPECT_EQ(0, register_memory(self->fd, bytes + PAGE + 1, PAGE, 0, &buffer));
+	EXPECT_EQ(uncharged + (long)huge, charged(self->fd));
 	EXPECT_EQ(0, copy(self->fd, &buffer, 0, &self->coherent, 0, PAGE));
 	EXPECT_EQ(0, memcmp(bytes + PAGE + 1, self->coherent.bytes, PAGE));
 	EXPECT_EQ(0, differing(bytes, 0x3c, PAGE + 1));
 	EXPECT_EQ(0, differing(bytes + 2 * PAGE + 1, 0x3c, huge - 2 * PAGE - 1));
 	EXPECT_EQ(0, free_handle(self->fd, buffer.handle));
+	EXPECT_EQ(uncharged, charged(self->fd));
 	munmap(bytes, huge);
 out:
 	write_text("/proc/sys/vm/nr_hugepages", before);
+}
+
+/* Size of the transparent huge pages of the process. Source: Documentation/filesystems/proc.rst, smaps_rollup */
+static long anonymous_huge(void)
+{
+	char rollup[4096], *line;
+
+	if (read_text("/proc/self/smaps_rollup", rollup, sizeof(rollup)))
+		return -1;
+	line = strstr(rollup, "AnonHugePages:");
+	return line ? atol(line + 14) * 1024 : -1;
+}
+
+/* A transparent huge page; NULL if the kernel gives none. */
+static unsigned char *transparent_huge_page(size_t huge)
+{
+	unsigned char *bytes = memory_at(NULL, 2 * huge, PROT_READ | PROT_WRITE, ANYWHERE);
+	long before = anonymous_huge();
+
+	if (!bytes)
+		return NULL;
+	bytes += -(uintptr_t)bytes % huge;
+	madvise(bytes, huge, MADV_HUGEPAGE);
+	memset(bytes, 1, huge);
+	return anonymous_huge() == before + (long)huge ? bytes : NULL;
+}
+
+/* A part keeps all of a huge page. It is charged once, for as long as a buffer has a part, also when the program has unmapped it. */
+TEST_F(registered, parts_of_a_huge_page)
+{
+	size_t huge = PAGE / 8 * PAGE;
+	unsigned char *bytes = transparent_huge_page(huge);
+	long before = charged(self->fd);
+	struct buffer one, other, both;
+
+	if (!bytes)
+		SKIP(return, "no transparent huge page is free");
+	ASSERT_EQ(0, register_memory(self->fd, bytes + 5, 1, 0, &one));
+	EXPECT_EQ(before + (long)huge, charged(self->fd));
+	ASSERT_EQ(0, register_memory(self->fd, bytes + huge - PAGE, PAGE, 0, &other));
+	/* And small pages, which are charged apart. */
+	memset(self->bytes, 2, SIZE);
+	ASSERT_EQ(bytes + huge, mremap(self->bytes, SIZE, SIZE, MREMAP_MAYMOVE | MREMAP_FIXED, bytes + huge));
+	self->bytes = bytes + huge;
+	ASSERT_EQ(0, register_memory(self->fd, bytes + huge - PAGE, 3 * PAGE, 0, &both));
+	EXPECT_EQ(before + (long)(huge + 2 * PAGE), charged(self->fd));
+	munmap(bytes, huge);
+	EXPECT_EQ(0, free_handle(self->fd, one.handle));
+	EXPECT_EQ(0, free_handle(self->fd, other.handle));
+	EXPECT_EQ(before + (long)(huge + 2 * PAGE), charged(self->fd));
+	EXPECT_EQ(0, free_handle(self->fd, both.handle));
+	EXPECT_EQ(before, charged(self->fd));
+}
+
+/* Each context is charged for a huge page; the end of one context does not change what another one is charged. */
+TEST_F(registered, huge_page_of_two_contexts)
+{
+	size_t huge = PAGE / 8 * PAGE;
+	unsigned char *bytes = transparent_huge_page(huge);
+	int second = open_node(O_RDWR);
+	long before = charged(second);
+	struct buffer buffer;
+
+	ASSERT_LE(0, second);
+	if (!bytes)
+		SKIP(return, "no transparent huge page is free");
+	ASSERT_EQ(0, register_memory(self->fd, bytes, PAGE, 0, &buffer));
+	ASSERT_EQ(0, register_memory(second, bytes, PAGE, 0, &buffer));
+	EXPECT_EQ(before + (long)huge, charged(second));
+	close(self->fd);
+	self->fd = open_node(O_RDWR);
+	ASSERT_LE(0, self->fd);
+	EXPECT_EQ(before + (long)huge, charged(second));
+	ASSERT_EQ(0, free_handle(second, buffer.handle));
+	EXPECT_EQ(before, charged(second));
+	close(second);
 }
 
 /* Memory that is read-only for the program, or for the device. */
@@ -344,6 +423,36 @@ TEST_F(registered, memlock)
 		_exit(0);
 	}
 	ASSERT_LT(0, wait(&status));
+	EXPECT_EQ(0, status);
+}
+
+/* A byte of a huge page counts as all of it. A call also needs room for its own pages. */
+TEST_F(registered, memlock_of_a_huge_page)
+{
+	size_t huge = PAGE / 8 * PAGE;
+	struct rlimit limit = { huge + PAGE, huge + PAGE };
+	unsigned char *bytes;
+	struct buffer buffer;
+	int status;
+
+	if (!fork()) {
+		if (setrlimit(RLIMIT_MEMLOCK, &limit) || setuid(12345))
+			_exit(1);
+		bytes = transparent_huge_page(huge);
+		if (!bytes)
+			_exit(KSFT_SKIP);
+		if (register_memory(self->fd, bytes + 5, 1, 0, &buffer) || register_memory(self->fd, bytes + huge - 1, 1, 0, &buffer))
+			_exit(2);
+		if (register_memory(self->fd, self->bytes, 2 * PAGE, 0, &buffer) != -ENOMEM)
+			_exit(3);
+		bytes = transparent_huge_page(huge);
+		if (bytes && register_memory(self->fd, bytes, 1, 0, &buffer) != -ENOMEM)
+			_exit(4);
+		_exit(0);
+	}
+	ASSERT_LT(0, wait(&status));
+	if (WIFEXITED(status) && WEXITSTATUS(status) == KSFT_SKIP)
+		SKIP(return, "no transparent huge page is free");
 	EXPECT_EQ(0, status);
 }
 

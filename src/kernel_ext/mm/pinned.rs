@@ -40,6 +40,26 @@ use kernel::{
     }, //
 };
 
+extern "C" {
+    /// Returns the number of pages of the compound page to which `page` belongs, and stores the
+    /// frame of the first one. `page` is a `struct page *`.
+    fn rdma_helper_compound_pages(page: *mut c_void, pfn: *mut c_ulong) -> c_ulong;
+}
+
+/// A compound page, such as a huge page. Pinning one page of it keeps all of it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct CompoundPage {
+    pfn: usize,
+    pages: usize,
+}
+
+impl CompoundPage {
+    /// Returns the number of pages that it consists of.
+    pub(crate) fn pages(&self) -> usize {
+        self.pages
+    }
+}
+
 /// Pinned pages of a program. Dropping it unpins them, which may sleep.
 ///
 /// # Invariants
@@ -109,6 +129,31 @@ impl PinnedPages {
             .checked_add(size)?
             .checked_next_multiple_of(PAGE_SIZE)?;
         Some((whole - (address - address % PAGE_SIZE)) / PAGE_SIZE)
+    }
+
+    /// Returns the compound pages of which a part is pinned, and the number of pinned pages that
+    /// belong to none. A compound page occurs once for each contiguous part of it.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(crate) fn compound_pages(&self) -> Result<(KVVec<CompoundPage>, usize)> {
+        let (mut compound, mut single) = (KVVec::new(), 0);
+        for &page in self.pages.iter() {
+            let mut pfn = 0;
+            // SAFETY: By the type invariants, `page` is pinned, so that its compound page is not
+            // split or freed.
+            let pages = unsafe { rdma_helper_compound_pages(page.cast(), &mut pfn) };
+            // CAST: `unsigned long` has the size of `usize`.
+            let (pfn, pages) = (pfn as usize, pages as usize);
+            let found = CompoundPage { pfn, pages };
+            if pages == 1 {
+                single += 1;
+            } else if compound.last() != Some(&found) {
+                compound.push(found, GFP_ACCOUNT_MAYFAIL)?;
+            }
+        }
+        Ok((compound, single))
     }
 
     /// Pins up to `max` more pages from `address` on, at least one. `max` must not exceed the
