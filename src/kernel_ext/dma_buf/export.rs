@@ -2,8 +2,9 @@
 
 //! Exports memory as a dma-buf, which other drivers import.
 //!
-//! The dma-buf holds a reference to its object, and to the module. Its mappings are revoked with
-//! those of the node, whose address space its file has. Other drivers' accesses are counted inside
+//! The dma-buf holds references to its object, to the memory that the object had when the dma-buf was
+//! created, and to the module. Its mappings are revoked with those of the node, whose address space
+//! its file has. Other drivers' accesses are counted inside
 //! the gate, and the memory is not freed before they have ended ([`Exported`]).
 //!
 //! The lock of the reservation is held when other drivers begin and end accesses, and the gate is
@@ -15,7 +16,10 @@
 //! C header: `include/linux/dma-buf.h`
 
 use super::{
-    exported::DriverAccess,
+    exported::{
+        DriverAccess,
+        Exported, //
+    },
     reference::DmaBuf, //
 };
 use crate::kernel_ext::{
@@ -26,6 +30,10 @@ use crate::kernel_ext::{
             DmaTable, //
         },
         layout::Layout,
+        shared_memory::{
+            RevocableMemory,
+            SharedMemory, //
+        },
         vma::{
             self,
             Mappable, //
@@ -81,17 +89,55 @@ pub(crate) fn export<M: Exportable>(object: ArcBorrow<'_, M>, access: u32) -> Re
     let memory = object.shared_memory();
     memory.address_space().gate().enter(|| {
         let revoked = &DmaBufOperations::<M>::REVOKED_TABLE;
-        let create = || create(object.into(), access);
-        // SAFETY: The operation `release` calls `forget`. The tables of operations differ in one
-        // only, which is called with the lock held.
+        let create = || create(object.into(), memory, access);
+        // SAFETY: The operation `release` calls `forget` of the same memory. The tables of
+        // operations differ in one only, which is called with the lock held.
         let dma_buf = unsafe { memory.exported().get_or_create(revoked, create)? };
         Ok(dma_buf.to_file())
     })?
 }
 
-fn create<M: Exportable>(object: Arc<M>, access: u32) -> Result<DmaBuf> {
-    let size = object.shared_memory().size();
-    let private = object.into_foreign();
+/// What a dma-buf holds.
+struct Private<M: Exportable> {
+    object: Arc<M>,
+    /// The memory of the object, which the dma-buf is registered in. An object whose memory is
+    /// another one later is an error of its implementation, and must not do harm.
+    memory: Arc<RevocableMemory<M::Charge>>,
+}
+
+impl<M: Exportable> Private<M> {
+    /// Returns the memory of the object.
+    ///
+    /// # Errors
+    ///
+    /// [`EIO`] if it is not the one that the dma-buf is registered in.
+    fn shared_memory(&self) -> Result<&SharedMemory<M::Charge>> {
+        let memory = self.object.shared_memory();
+        if Arc::ptr_eq(memory.revocable(), &self.memory) {
+            Ok(memory)
+        } else {
+            Err(EIO)
+        }
+    }
+
+    /// Returns what other drivers do with the memory.
+    fn exported(&self) -> &Exported {
+        self.memory.exported()
+    }
+}
+
+/// Creates the dma-buf of an object with this memory.
+fn create<M: Exportable>(
+    object: Arc<M>,
+    memory: &SharedMemory<M::Charge>,
+    access: u32,
+) -> Result<DmaBuf> {
+    let size = memory.size();
+    let private = Private {
+        object,
+        memory: memory.revocable().clone(),
+    };
+    let private = KBox::new(private, GFP_ACCOUNT_MAYFAIL)?.into_foreign();
     let info = bindings::dma_buf_export_info {
         exp_name: c"rdma".as_char_ptr(),
         owner: kernel::module::this_module::<crate::LocalModule>().as_ptr(),
@@ -106,23 +152,19 @@ fn create<M: Exportable>(object: Arc<M>, access: u32) -> Result<DmaBuf> {
     let created = from_err_ptr(unsafe { bindings::dma_buf_export(&info) });
     let dma_buf = created.and_then(|dma_buf| NonNull::new(dma_buf).ok_or(ENOMEM));
     let dma_buf = dma_buf.inspect_err(|_| {
-        // SAFETY: No dma-buf has the reference.
-        drop(unsafe { <Arc<M>>::from_foreign(private) });
+        // SAFETY: No dma-buf has the data.
+        drop(unsafe { <KBox<Private<M>>>::from_foreign(private) });
     })?;
     // SAFETY: The function has returned a reference to the new dma-buf.
     let dma_buf = unsafe { DmaBuf::from_raw(dma_buf) };
-    // SAFETY: No other thread uses the file yet, except to list it. The object of the dma-buf,
-    // which it holds until `release`, holds the address space.
-    unsafe {
-        DmaBufOperations::<M>::object(dma_buf.as_ptr())
-            .shared_memory()
-            .address_space()
-            .adopt(dma_buf.file())
-    };
+    // SAFETY: No other thread uses the file yet, except to list it. The memory, which the dma-buf
+    // holds until `release`, holds the address space.
+    unsafe { memory.address_space().adopt(dma_buf.file()) };
     Ok(dma_buf)
 }
 
-/// The operations of a dma-buf. Its private data is an `Arc<M>`, until [`release`](Self::release).
+/// The operations of a dma-buf. Its private data is a `KBox<Private<M>>`, until
+/// [`release`](Self::release).
 ///
 /// There is no `attach`: what cannot be imported is refused by [`map_dma_buf`](Self::map_dma_buf).
 /// If `attach` fails, videobuf2 never drops its reference to the dma-buf (`__prepare_dmabuf`, 7.3).
@@ -146,32 +188,29 @@ impl<M: Exportable> DmaBufOperations<M> {
         ..pin_init::zeroed()
     };
 
-    /// Returns the object of a dma-buf.
+    /// Returns what a dma-buf holds.
     ///
     /// # Safety
     ///
     /// `dma_buf` must have these operations, and be valid for `'a`.
-    unsafe fn object<'a>(dma_buf: *mut bindings::dma_buf) -> ArcBorrow<'a, M> {
-        // SAFETY: By the safety requirement, the private data is an `Arc<M>`, which the dma-buf
-        // holds.
-        unsafe { <Arc<M>>::borrow((*dma_buf).priv_.cast()) }
+    unsafe fn private<'a>(dma_buf: *mut bindings::dma_buf) -> &'a Private<M> {
+        // SAFETY: By the safety requirement, the private data is a `KBox<Private<M>>`, which the
+        // dma-buf holds.
+        unsafe { <KBox<Private<M>>>::borrow((*dma_buf).priv_.cast()) }
     }
 
     /// Returns an error if the device is gone.
     ///
     /// # Safety
     ///
-    /// As for [`object`](Self::object).
-    unsafe fn check_bound(dma_buf: *mut bindings::dma_buf) -> c_int {
+    /// As for [`private`](Self::private).
+    unsafe fn check_bound(dma_buf: *mut bindings::dma_buf) -> Result {
         // SAFETY: The safety requirement is the same.
-        if unsafe { Self::object(dma_buf) }
-            .shared_memory()
-            .address_space()
-            .is_closed()
-        {
-            ENODEV.to_errno()
+        let memory = unsafe { Self::private(dma_buf) }.shared_memory()?;
+        if memory.address_space().is_closed() {
+            Err(ENODEV)
         } else {
-            0
+            Ok(())
         }
     }
 
@@ -185,7 +224,7 @@ impl<M: Exportable> DmaBufOperations<M> {
         _: bindings::dma_data_direction,
     ) -> c_int {
         // SAFETY: The safety requirement is the same.
-        unsafe { Self::check_bound(dma_buf) }
+        from_result(|| unsafe { Self::check_bound(dma_buf) }.map(|()| 0))
     }
 
     /// Called to map the memory for a device.
@@ -199,13 +238,12 @@ impl<M: Exportable> DmaBufOperations<M> {
         direction: bindings::dma_data_direction,
     ) -> *mut bindings::sg_table {
         // SAFETY: By the safety requirement, the attachment and its dma-buf are valid.
-        let object = unsafe { Self::object((*attachment).dmabuf) };
+        let private = unsafe { Self::private((*attachment).dmabuf) };
         // SAFETY: As above. The driver that imports keeps its device.
         let importer: &Device = unsafe { Device::from_raw((*attachment).dev) };
         // SAFETY: As above.
         let access = unsafe { access(attachment) };
-        let memory = object.shared_memory();
-        let mapped = memory.with_layout(|layout| {
+        let map = |memory: &SharedMemory<M::Charge>, layout: &Layout| {
             let bytes = Bytes {
                 pages: &pages(layout, memory.size(), GFP_ACCOUNT_MAYFAIL)?,
                 offset: 0,
@@ -215,14 +253,16 @@ impl<M: Exportable> DmaBufOperations<M> {
             // device that it does DMA with, and unmaps the memory before it releases the device.
             let table = unsafe { DmaTable::map(importer, &bytes, direction)? };
             let table = KBox::new(table, GFP_KERNEL)?;
-            memory.exported().begin(access);
+            private.exported().begin(access);
             Ok(table)
-        });
-        match mapped.and_then(|mapped| mapped) {
+        };
+        let memory = private.shared_memory();
+        let mapped = memory.and_then(|memory| memory.with_layout(|layout| map(memory, layout))?);
+        match mapped {
             Ok(table) => table.into_raw(),
             Err(e) => {
                 if e == EOPNOTSUPP {
-                    object.log_unreachable(importer.name());
+                    private.object.log_unreachable(importer.name());
                 }
                 e.to_ptr()
             }
@@ -243,8 +283,9 @@ impl<M: Exportable> DmaBufOperations<M> {
         // SAFETY: By the safety requirement, `map_dma_buf` has returned this table.
         drop(unsafe { DmaTable::from_raw(table) });
         // SAFETY: By the safety requirement, the attachment and its dma-buf are valid.
-        let (object, access) = unsafe { (Self::object((*attachment).dmabuf), access(attachment)) };
-        object.shared_memory().exported().end(access);
+        let private = unsafe { Self::private((*attachment).dmabuf) };
+        // SAFETY: As above.
+        private.exported().end(unsafe { access(attachment) });
     }
 
     /// Called when the last reference to the dma-buf has been dropped.
@@ -253,10 +294,10 @@ impl<M: Exportable> DmaBufOperations<M> {
     ///
     /// Must be called by the kernel only, as the last operation.
     unsafe extern "C" fn release(dma_buf: *mut bindings::dma_buf) {
-        // SAFETY: By the safety requirement, the dma-buf holds the `Arc<M>`, which is not borrowed
-        // any more.
-        let object = unsafe { <Arc<M>>::from_foreign((*dma_buf).priv_.cast()) };
-        object.shared_memory().exported().forget(dma_buf);
+        // SAFETY: By the safety requirement, the dma-buf holds the data, which is not borrowed any
+        // more.
+        let private = unsafe { <KBox<Private<M>>>::from_foreign((*dma_buf).priv_.cast()) };
+        private.exported().forget(dma_buf);
     }
 
     /// Called to map the memory into a program.
@@ -269,16 +310,15 @@ impl<M: Exportable> DmaBufOperations<M> {
         dma_buf: *mut bindings::dma_buf,
         vma: *mut bindings::vm_area_struct,
     ) -> c_int {
-        // SAFETY: By the safety requirement, the dma-buf is valid.
-        let error = unsafe { Self::check_bound(dma_buf) };
-        if error != 0 {
-            return error;
-        }
-        // SAFETY: As above.
-        let object = unsafe { Self::object(dma_buf) };
-        // SAFETY: By the safety requirement, `vma` is such a mapping.
-        let set_up = unsafe { vma::set_up(vma, object.into()) };
-        from_result(|| set_up.map(|()| 0))
+        from_result(|| {
+            // SAFETY: By the safety requirement, the dma-buf is valid.
+            unsafe { Self::check_bound(dma_buf)? };
+            // SAFETY: As above.
+            let object = unsafe { Self::private(dma_buf) }.object.clone();
+            // SAFETY: By the safety requirement, `vma` is such a mapping.
+            unsafe { vma::set_up(vma, object)? };
+            Ok(0)
+        })
     }
 
     /// Called to map the memory into the kernel, when it is not mapped yet. The device is bound: an
@@ -293,15 +333,12 @@ impl<M: Exportable> DmaBufOperations<M> {
         map: *mut bindings::iosys_map,
     ) -> c_int {
         // SAFETY: By the safety requirement, the dma-buf is valid.
-        let object = unsafe { Self::object(dma_buf) };
-        let address = match Self::vmap_object(&object) {
+        let private = unsafe { Self::private(dma_buf) };
+        let address = match private.shared_memory().and_then(Self::vmap_memory) {
             Ok(address) => address,
             Err(e) => return e.to_errno(),
         };
-        object
-            .shared_memory()
-            .exported()
-            .begin(DriverAccess::Lasting);
+        private.exported().begin(DriverAccess::Lasting);
         let vaddr = bindings::iosys_map__bindgen_ty_1 { vaddr: address };
         // SAFETY: By the safety requirement, `map` is valid for writing.
         unsafe {
@@ -313,8 +350,7 @@ impl<M: Exportable> DmaBufOperations<M> {
         0
     }
 
-    fn vmap_object(object: &M) -> Result<*mut c_void> {
-        let memory = object.shared_memory();
+    fn vmap_memory(memory: &SharedMemory<M::Charge>) -> Result<*mut c_void> {
         // Not charged to the memory cgroup: the kernel warns if `vmap` fails, and a user could
         // lower the limit to cause that.
         let mut pages = pages(memory.layout(), memory.size(), GFP_KERNEL)?;
@@ -339,8 +375,8 @@ impl<M: Exportable> DmaBufOperations<M> {
         // SAFETY: By the safety requirement, `vmap` has mapped this address.
         unsafe { rdma_helper_vunmap((*map).__bindgen_anon_1.vaddr) };
         // SAFETY: By the safety requirement, the dma-buf is valid.
-        let object = unsafe { Self::object(dma_buf) };
-        object.shared_memory().exported().end(DriverAccess::Lasting);
+        let private = unsafe { Self::private(dma_buf) };
+        private.exported().end(DriverAccess::Lasting);
     }
 }
 

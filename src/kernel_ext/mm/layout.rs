@@ -19,6 +19,11 @@ impl Layout {
         Self { bus, frames }
     }
 
+    /// Creates the layout of no memory.
+    pub(in crate::kernel_ext) fn empty() -> Self {
+        Self::new(Extents::new(), Extents::new())
+    }
+
     /// Creates a layout from extents of frames: the first frame, and the number of pages.
     #[cfg(CONFIG_KUNIT = "y")]
     pub(in crate::kernel_ext) fn from_frames(extents: &[(usize, usize)]) -> Result<Self> {

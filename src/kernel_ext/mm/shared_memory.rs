@@ -66,6 +66,12 @@ impl<C: Unpin> RevocableMemory<C> {
         self.with(|memory| memory.is_imported()) == Ok(true)
     }
 
+    /// Returns what other drivers do with the memory.
+    #[cfg(CONFIG_DMA_SHARED_BUFFER)]
+    pub(in crate::kernel_ext) fn exported(&self) -> &Exported {
+        &self.exported
+    }
+
     /// Asks other drivers to end their accesses to the memory. They have until the deadline.
     pub(crate) fn revoke_exported(&self, _: &Zapped<'_>, deadline: u64) {
         self.exported.revoke(deadline);
@@ -120,7 +126,8 @@ impl<C: Unpin> PinnedDrop for RevocableMemory<C> {
 ///
 /// # Invariants
 ///
-/// `layout` is the layout of `revocable`, which only `revoke` frees during the life of this value.
+/// `layout` and `size` are those of `revocable`, which only `revoke` frees as long as they are not
+/// empty.
 pub(crate) struct SharedMemory<C: Unpin> {
     revocable: Arc<RevocableMemory<C>>,
     address_space: Arc<AddressSpace>,
@@ -186,7 +193,11 @@ impl<C: Unpin> SharedMemory<C> {
     /// [`ENODEV`] if the driver is being unbound. The memory must be revoked then.
     pub(crate) fn free(&mut self) -> Result {
         // `&mut` proves that no mapping holds a reference.
-        self.revocable.free()
+        self.revocable.free()?;
+        // INVARIANT: They are empty. The value can be used further, and has no memory to map.
+        self.layout = Layout::empty();
+        self.size = 0;
+        Ok(())
     }
 
     /// Returns the size in bytes.
@@ -234,7 +245,7 @@ impl<C: Unpin> SharedMemory<C> {
     /// Returns what other drivers do with the memory.
     #[cfg(CONFIG_DMA_SHARED_BUFFER)]
     pub(in crate::kernel_ext) fn exported(&self) -> &Exported {
-        &self.revocable.exported
+        self.revocable.exported()
     }
 
     /// Calls `f` with the layout of the memory. The memory is not freed during the call. After it,
