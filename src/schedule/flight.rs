@@ -175,7 +175,7 @@ impl<T: QueueTypes> Flight<T> {
     pub(super) fn add(&mut self, job: Entry<Job<T>>, lane: LaneId) -> Option<Tag> {
         let tag = Tag(self.vacant);
         let active = self.active.get_mut(tag.0)?;
-        // INVARIANT: the chain goes on behind the one that is taken now.
+        // INVARIANT: the chain continues behind the one that is taken now.
         self.vacant = active.next_vacant;
         active.length = job.request.as_ref().map_or(0, SchedulableRequest::length);
         active.issued = job.bytes;

@@ -171,7 +171,7 @@ TEST_F(ioat_gone, pulled_out)
 }
 
 /*
- * A copy that does not end, in a channel that cannot be reset: its request times out, the others fail, and the driver lets go of the device. The
+ * A copy that does not end, in a channel that cannot be reset: its request times out, the others fail, and the driver releases the device. The
  * memory stays what it was, because the channel may still write to it.
  */
 TEST_F(ioat_gone, cannot_be_stopped)
@@ -273,7 +273,7 @@ TEST_F(ioat_gone, ends_while_it_is_stopped)
 	EXPECT_TRUE(ended);
 }
 
-/* A channel that cannot be reset, but the copies only take long: they end after the driver has given up. */
+/* A channel that cannot be reset, but the copies only take long: they end after the driver has stopped waiting. */
 TEST_F(ioat_gone, cannot_be_stopped_and_ends_later)
 {
 	struct crop crop;
@@ -302,7 +302,7 @@ TEST_F(ioat_gone, cannot_be_stopped_and_ends_later)
 	close(fd);
 }
 
-/* Unplugged: QEMU can do this only without MSI-X. The last test, because the model's process ends with its device. */
+/* Unplugged: QEMU can do this only without MSI-X. The last test, because the device is not plugged in again. */
 TEST_F(ioat_gone, unplugged)
 {
 	struct rdma_device_info info;

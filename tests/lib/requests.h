@@ -205,7 +205,7 @@ static inline bool works(void)
 	return good;
 }
 
-/* Bytes of the copies that are all an engine of I/OAT has at a time: MAX_IN_FLIGHT in src/engines/ioat.rs. */
+/* Bytes of the copies that are all an engine of I/OAT has at a time: IN_FLIGHT_BYTE_LIMIT in src/engines/ioat.rs. */
 #define WINDOW (2UL << 20)
 
 /* What a buffer must have behind its other bytes, so that its requests are as moving() describes. */

@@ -575,7 +575,7 @@ FIXTURE_VARIANT_ADD(ending, exits) { .end = EXITS };
 FIXTURE_VARIANT_ADD(ending, executes) { .end = EXECUTES };
 FIXTURE_VARIANT_ADD(ending, keeps_file) { .end = KEEPS_FILE };
 
-/* A process that leaves its memory with requests: its pages are used by others only after the device has let go of them. */
+/* A process that leaves its memory with requests: its pages are used by others only after the device has released them. */
 TEST_F(ending, with_requests)
 {
 	int rounds = scale(variant->end == KILLED ? 20 : 10, 500);

@@ -54,7 +54,7 @@ def reboot(arguments: argparse.Namespace) -> list[Case]:
     with Machine(arguments, "/leave_ioat reboot 0", files, ["-action", "shutdown=pause"], []) as machine:
         seen = at_each_reset(machine, count, look)
         at_rest = seen.count(Sight(busy=False, master=False))
-        print(f"# figure: {count} reboots while an I/OAT device copies | {at_rest} with the engine at rest and Bus Master off")
+        print(f"# figure: {count} reboots while an I/OAT device copies | {at_rest} with the engine idle and Bus Master off")
         return [verdict("at_rest_when_the_machine_is_reset", at_rest == len(seen) == count, list(map(str, seen))), *machine.complaints([])]
 
 

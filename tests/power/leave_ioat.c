@@ -3,7 +3,7 @@
  * leave_ioat reboot|kexec LAST : leave this kernel while an I/OAT device copies. Every other time, its copies take so long that the driver must
  * stop them.
  *
- * The next kernel runs this again (next_kernel.h): the engine must be at rest, and must not write to memory, even if another driver lets it. It powers off
+ * The next kernel runs this again (next_kernel.h): the engine must be idle, and must not write to memory, even if another driver lets it. It powers off
  * if it is the one of round LAST of a kexec.
  */
 #include "ioat.h"

@@ -1,5 +1,5 @@
 #!/usr/bin/python3 -B
-"""tests/tool/manners.py : how rdmactl is told which device, numbers and formats, and what it says. Runs in the guest, with the driver and two devices."""
+"""tests/tool/manners.py : how rdmactl is given which device, numbers and formats, and what it says. Runs in the guest, with the driver and two devices."""
 
 import contextlib
 import json

@@ -99,7 +99,7 @@ call!(/// RDMA_IOC_SUBMIT; `copies`: the array is as many times as long; `elemen
     Submit { file: u8 = values::file, requests: Vec<Request> = requests, copies: u16 = copies,
         count: Option<u32> = wrong_count, element: Option<u32> = element, flags: u32 = values::zero32, reserved: u32 = values::zero32,
         array: Pointer = values::pointer, pointer: Pointer = values::pointer });
-call!(/// RDMA_IOC_WAIT; `timeout_ns`: how long from now, for ever if less than 0; `element`: bytes of a completion, if it has others.
+call!(/// RDMA_IOC_WAIT; `timeout_ns`: how long from now, forever if less than 0; `element`: bytes of a completion, if it has others.
     Wait { file: u8 = values::file, min: u32 = values::count, max: u32 = values::count,
         timeout_ns: i64 = values::timeout, element: Option<u32> = element, flags: u32 = values::zero32, reserved: u64 = values::zero,
         array: Pointer = values::pointer, pointer: Pointer = values::pointer });

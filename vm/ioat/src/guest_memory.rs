@@ -133,7 +133,7 @@ impl Memory for GuestMemory {
     fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), Unreachable> {
         let from = self.find(address, bytes.len(), |range| range.readable)?;
         fence(Ordering::SeqCst);
-        // SAFETY: `find` has checked that so many bytes are mapped, and they are not in `bytes`. The guest may change them meanwhile, as it
+        // SAFETY: `find` has checked that that many bytes are mapped, and they are not in `bytes`. The guest may change them meanwhile, as it
         // may under a real device: they are only copied.
         unsafe { ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), bytes.len()) };
         Ok(())
