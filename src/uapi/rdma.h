@@ -108,7 +108,7 @@
  * them, I/OAT has both.
  */
 #define RDMA_CAP_DIRECT_COPY 0x1 /* copies do not change the device memory */
-#define RDMA_CAP_ABORT 0x2       /* a request that has begun can be cancelled */
+#define RDMA_CAP_ABORT 0x2       /* transfers can be stopped; see RDMA_IOC_CANCEL */
 
 /* The type of the device's interrupt; rdma_device_info.interrupt. */
 #define RDMA_INTERRUPT_INTX 1 /* an interrupt line, which other devices may share */
