@@ -26,11 +26,11 @@ def missing_files() -> list[str]:
 
 
 def missing_functions() -> list[str]:
-    """Functions of the first column in memory-ordering.md that do not exist, and files with atomics that it does not name."""
+    """Functions and types, named after their files, that do not exist, and files with atomics that memory-ordering.md does not name."""
     wrong = []
-    for path, names in re.findall(r"`(src/[\w./]+)`((?:, `\w+`)+)", ORDERING):
+    for path, names in re.findall(r"`(src/[\w./]+)`((?:, `\w+`)+)", DOCUMENT + ORDERING):
         text = (PROJECT / path).read_text()
-        wrong += [f"{path}: no {name}" for name in re.findall(r"`(\w+)`", names) if not re.search(rf"\b(fn|int|bool) {name}\b", text)]
+        wrong += [f"{path}: no {name}" for name in re.findall(r"`(\w+)`", names) if not re.search(rf"\b(fn|int|bool|struct|enum|trait) {name}\b", text)]
     ordered = {str(path.relative_to(PROJECT)) for path in PROJECT.glob("src/**/*.rs") if is_ordered(path)}
     return wrong + [f"{path} is not named" for path in sorted(ordered) if f"`{path}`" not in ORDERING]
 
