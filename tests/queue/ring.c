@@ -18,10 +18,16 @@ FIXTURE_SETUP(ring)
 {
 	self->fd = open_node(O_RDWR);
 	ASSERT_LE(0, self->fd);
-	ASSERT_EQ(0, allocate(self->fd, PAGE, &self->buffer));
+	ASSERT_EQ(0, allocate(self->fd, 2 * PAGE, &self->buffer));
 	/* Waits for transfers of an earlier test. */
-	ASSERT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, 1));
+	ASSERT_EQ(0, transfer_some(self->fd, &self->buffer, 1));
 	ASSERT_EQ(0, open_ring(self->fd, &self->ring));
+}
+
+/* A request for this many bytes: to the device memory, if there is any, otherwise to the buffer's second page. */
+static struct rdma_request some(const FIXTURE_DATA(ring) *self, uint64_t length, uint64_t cookie)
+{
+	return has_memory(self->fd) ? writing(&self->buffer, 0, 0, length, cookie) : copying(&self->buffer, PAGE, &self->buffer, 0, length, cookie);
 }
 
 FIXTURE_TEARDOWN(ring)
@@ -69,7 +75,7 @@ TEST_F(ring, completions)
 	struct rdma_request requests[3];
 
 	for (int i = 0; i < 3; i++)
-		requests[i] = writing(&self->buffer, 0, 0, 1 + i, 70 + i);
+		requests[i] = some(self, 1 + i, 70 + i);
 	ASSERT_EQ(3, submit(self->fd, requests, 3));
 	EXPECT_EQ(3, await_ring(self->fd, 3, FOREVER));
 	EXPECT_EQ(POLLIN | POLLRDNORM, polled(self->fd));
@@ -84,19 +90,21 @@ TEST_F(ring, completions)
 	EXPECT_EQ(0, await_ring(self->fd, 0, FOREVER));
 	EXPECT_EQ(0, gather(&self->ring, self->completions, DEPTH));
 	/* A blocking transfer has no completion. */
-	EXPECT_EQ(0, to_device(self->fd, &self->buffer, 0, 0, 1));
+	EXPECT_EQ(0, transfer_some(self->fd, &self->buffer, 1));
 	EXPECT_EQ(0, ready(&self->ring));
 }
 
 TEST_F(ring, links_and_cancelling)
 {
 	struct rdma_request requests[] = {
-		writing(&self->buffer, 0, 0, DEVICE_MEMORY, 1),
-		linked(writing(&self->buffer, 0, 0, 1, 2)),
-		writing(&self->buffer, 0, 0, 1, 3),
-		writing(&self->buffer, 0, 0, 1, 4),
+		some(self, DEVICE_MEMORY, 1),
+		linked(some(self, 1, 2)),
+		some(self, 1, 3),
+		some(self, 1, 4),
 	};
 
+	if (!has_memory(self->fd))
+		SKIP(return, "requests end too soon on this device");
 	ASSERT_EQ(4, submit(self->fd, requests, 4));
 	EXPECT_EQ(2, cancel(self->fd, 2));
 	EXPECT_EQ(4, await_ring(self->fd, 4, FOREVER));
@@ -189,6 +197,8 @@ TEST_F(ring, wait_sleeps)
 {
 	int64_t began;
 
+	if (!has_memory(self->fd))
+		SKIP(return, "requests end too soon on this device");
 	/* Until the deadline. */
 	began = now();
 	EXPECT_EQ(0, await_ring(self->fd, 1, 50 * MS));
@@ -280,6 +290,8 @@ TEST_F(ring, eventfd_and_epoll)
 {
 	int event = eventfd(0, EFD_CLOEXEC);
 
+	if (!has_memory(self->fd))
+		SKIP(return, "requests end too soon on this device");
 	ASSERT_LE(0, event);
 	ASSERT_EQ(0, tell(self->fd, event));
 	ASSERT_EQ(2, submit_many(self->fd, &self->buffer, 2, 0));
@@ -496,7 +508,7 @@ TEST_F(ring, is_no_buffer)
 {
 	uint32_t handle = RDMA_FIRST_BUFFER + self->ring.properties.mmap_offset / RDMA_MAX_BUFFER_SIZE;
 	struct rdma_buffer_info info = { .handle = handle };
-	struct rdma_request request = writing(&self->buffer, 0, 0, 1, 0);
+	struct rdma_request request = some(self, 1, 0);
 
 	EXPECT_EQ(0, self->ring.properties.mmap_offset % RDMA_MAX_BUFFER_SIZE);
 	EXPECT_EQ(-EINVAL, free_handle(self->fd, handle));
