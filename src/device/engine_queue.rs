@@ -79,7 +79,7 @@ impl QueueState {
         slot.filter(|_| !self.stopped && self.failure.is_none())
     }
 
-    /// Whether the engine must be restarted, and was not stopped.
+    /// Returns whether the engine must be restarted, and was not stopped.
     pub(super) fn must_restart(&self) -> bool {
         self.failure.is_some() && !self.stopped
     }

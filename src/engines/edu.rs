@@ -207,7 +207,7 @@ impl DmaEngine for Edu<'_> {
         self.bar.read(regs::IDENTIFICATION).magic().get() == regs::MAGIC
     }
 
-    /// The transfer begins at once.
+    /// Starts the transfer at once.
     #[inline]
     fn post(&self, _slot: usize, transfer: Transfer, flags: PostFlags) {
         // The plan of `edu` returns no other transfers.
@@ -234,8 +234,9 @@ impl DmaEngine for Edu<'_> {
         true
     }
 
-    /// The device reports no errors. If it no longer decodes its registers, they read as all ones,
-    /// or as zeros, which is the value after the end of a transfer.
+    /// Reads the command register. The device reports no errors. If it no longer decodes its
+    /// registers, they read as all ones, or as zeros, which is the value after the end of a
+    /// transfer.
     #[inline]
     fn progress(&self, _slot: usize) -> Progress {
         #[cfg(CONFIG_FAULT_INJECTION)]

@@ -111,8 +111,8 @@ pub(crate) trait DmaEngine {
     /// Returns the progress of the oldest transfer, which is in this slot.
     fn progress(&self, slot: usize) -> Progress;
 
-    /// As [`progress`](Self::progress), but also detects the end or the failure of a transfer that
-    /// the device has not reported.
+    /// Returns the same as [`progress`](Self::progress), but also detects the end or the failure of
+    /// a transfer that the device has not reported.
     fn examine(&self, slot: usize) -> Progress {
         self.progress(slot)
     }

@@ -9,7 +9,7 @@ use crate::kernel_ext::collections::fifo::Fifo;
 
 /// A request, as the scheduler and the plan see it.
 pub(crate) trait SchedulableRequest {
-    /// Bytes, at least 1.
+    /// Returns the number of bytes, at least 1.
     fn length(&self) -> u64;
 
     /// Memory that can be freed in process context only.
@@ -49,7 +49,7 @@ pub(crate) trait Plan<R> {
     /// The position within a piece; by default its first transfer.
     type Stage: Default;
 
-    /// The cost that a turn may have.
+    /// Returns the cost that a turn may have.
     fn quantum(&self) -> u64;
 
     /// Returns the transfer of `request` that follows its first `issued` bytes. Its cost is at most

@@ -16,8 +16,8 @@ pub(crate) trait Backing {
     /// Returns the size in bytes.
     fn size(&self) -> u64;
 
-    /// Bus address of the byte at `offset`, and how many bytes follow it without a gap on the bus,
-    /// itself included.
+    /// Returns the bus address of the byte at `offset`, and how many bytes follow it without a gap
+    /// on the bus, itself included.
     ///
     /// `offset` is less than [`size`](Self::size).
     fn bus(&self, offset: u64) -> (u64, u64);
@@ -25,7 +25,7 @@ pub(crate) trait Backing {
     /// Memory that can be freed in process context only.
     type Deferred;
 
-    /// Called when a request on it has ended. The request still holds it.
+    /// Records that a request on it has ended. The request still holds it.
     fn ended(&mut self);
 
     /// Drops the request's reference, after [`ended`](Self::ended). May be called in interrupt
@@ -46,7 +46,8 @@ pub(crate) struct Span<B> {
 }
 
 impl<B: Backing> Span<B> {
-    /// The `length` bytes at `offset` of `memory`; [`EINVAL`] where there are no such bytes.
+    /// Creates the span of the `length` bytes at `offset` of `memory`; [`EINVAL`] if there are no
+    /// such bytes.
     pub(crate) fn new(memory: B, offset: u64, length: u64) -> Result<Self> {
         match offset.checked_add(length) {
             // INVARIANT: just checked.
@@ -59,17 +60,18 @@ impl<B: Backing> Span<B> {
         }
     }
 
-    /// Whether two parts of the same memory overlap.
+    /// Returns whether two parts of the same memory overlap.
     pub(crate) fn overlap(one: &Self, other: &Self) -> bool {
         one.offset < other.offset + other.length && other.offset < one.offset + one.length
     }
 
-    /// Bytes, at least 1.
+    /// Returns the number of bytes, at least 1.
     fn length(&self) -> u64 {
         self.length
     }
 
-    /// Bus address of the byte after `done` bytes, and how many bytes can be moved from there.
+    /// Returns the bus address of the byte after `done` bytes, and how many bytes can be moved from
+    /// there.
     pub(crate) fn bus(&self, done: u64) -> (u64, u64) {
         let (address, run) = self.memory.bus(self.offset + done);
         (address, run.min(self.length - done))
@@ -97,12 +99,12 @@ pub(crate) struct Request<B> {
 }
 
 impl<B: Backing> Request<B> {
-    /// A request of `user`.
+    /// Creates a request of `user`.
     pub(crate) fn new(operation: Operation<B>, user: Uid) -> Self {
         Self { operation, user }
     }
 
-    /// The memory that it reads or writes.
+    /// Returns the memory that it reads or writes.
     pub(crate) fn memories(&self) -> impl Iterator<Item = &B> {
         let (one, other) = match &self.operation {
             Operation::ToDevice(span, _) | Operation::FromDevice(_, span) => (&span.memory, None),
@@ -111,12 +113,12 @@ impl<B: Backing> Request<B> {
         [Some(one), other].into_iter().flatten()
     }
 
-    /// What is moved, from where to where.
+    /// Returns what is moved, from where to where.
     pub(crate) fn operation(&self) -> &Operation<B> {
         &self.operation
     }
 
-    /// The user who submitted it.
+    /// Returns the user who submitted it.
     pub(crate) fn user(&self) -> Uid {
         self.user
     }

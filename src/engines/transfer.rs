@@ -18,8 +18,8 @@ pub(crate) struct DeviceRange {
 }
 
 impl DeviceRange {
-    /// The `length` bytes at `offset` of the `memory` bytes that a device has; [`EINVAL`] where
-    /// there are no such bytes.
+    /// Creates the range of the `length` bytes at `offset` of the `memory` bytes that a device has;
+    /// [`EINVAL`] if there are no such bytes.
     pub(crate) fn new(offset: u64, length: u64, memory: u64) -> Result<Self> {
         match offset.checked_add(length) {
             // INVARIANT: just checked.
@@ -28,8 +28,8 @@ impl DeviceRange {
         }
     }
 
-    /// The first `length` bytes of the `memory` bytes that a device has; at most all. [`None`] for
-    /// no bytes.
+    /// Returns the first `length` bytes of the `memory` bytes that a device has; at most all.
+    /// [`None`] for no bytes.
     pub(crate) const fn first(length: u64, memory: u64) -> Option<Self> {
         let length = if length < memory { length } else { memory };
         if length == 0 {
@@ -39,7 +39,7 @@ impl DeviceRange {
         Some(Self { offset: 0, length })
     }
 
-    /// The range without its first `done` bytes, cut to at most `max` bytes.
+    /// Returns the range without its first `done` bytes, cut to at most `max` bytes.
     ///
     /// Returns [`None`] if nothing is left.
     pub(crate) fn remainder(self, done: u64, max: u64) -> Option<Self> {
@@ -52,12 +52,12 @@ impl DeviceRange {
         })
     }
 
-    /// Bytes from the start of the device memory.
+    /// Returns the number of bytes before it in the device memory.
     pub(crate) fn offset(self) -> u64 {
         self.offset
     }
 
-    /// Bytes, at least 1.
+    /// Returns the number of bytes, at least 1.
     pub(crate) fn length(self) -> u64 {
         self.length
     }

@@ -16,7 +16,7 @@ pub(super) struct Link {
 
 /// A value that can be in a list.
 pub(super) trait Linked {
-    /// Its neighbours; [`None`] if it is in no list.
+    /// Returns its neighbours; [`None`] if it is in no list.
     fn link(&mut self) -> &mut Option<Link>;
 }
 
@@ -31,13 +31,13 @@ pub(super) struct CircularList {
 }
 
 impl CircularList {
-    /// An empty list.
+    /// Creates an empty list.
     pub(super) const fn new() -> Self {
         // INVARIANT: empty.
         Self { next: None }
     }
 
-    /// The number of the next value.
+    /// Returns the number of the next value.
     pub(super) fn next(&self) -> Option<usize> {
         self.next
     }

@@ -49,7 +49,7 @@ pub(super) struct CompletionRing<M> {
 }
 
 impl<M: RingMemory> CompletionRing<M> {
-    /// A ring in memory whose head and tail are [`RING_START`].
+    /// Creates a ring in memory whose head and tail are [`RING_START`].
     pub(super) fn new(memory: M) -> Self {
         // INVARIANT: empty.
         Self {
@@ -68,8 +68,8 @@ impl<M: RingMemory> CompletionRing<M> {
         self.memory.publish(self.tail);
     }
 
-    /// The number of completions that the program has not collected, and of those whose room is not
-    /// freed.
+    /// Returns the number of completions that the program has not collected, and of those whose
+    /// room is not freed.
     // Cold, so that lanes without a ring do not pay for it.
     #[cold]
     pub(super) fn counts(&self) -> (usize, usize) {

@@ -44,29 +44,29 @@ pub(super) struct Active<T: QueueTypes> {
 }
 
 impl<T: QueueTypes> Active<T> {
-    /// Whether CANCEL may address it: a request of SUBMIT or of a command, of this lane, with this
-    /// cookie ([`None`]: any cookie).
+    /// Returns whether CANCEL may address it: a request of SUBMIT or of a command, of this lane,
+    /// with this cookie ([`None`]: any cookie).
     pub(super) fn matches(&self, lane: LaneId, cookie: Option<u64>) -> bool {
         let job = self.job.as_ref();
         self.lane == Some(lane) && job.is_some_and(|job| job.matches(cookie))
     }
 
-    /// Whether transfers of it are still to be issued.
+    /// Returns whether transfers of it are still to be issued.
     pub(super) fn is_partly_issued(&self) -> bool {
         !self.cancelled && self.issued < self.length
     }
 
-    /// Whether it has this id.
+    /// Returns whether it has this id.
     pub(super) fn has_waiter_id(&self, id: WaiterId) -> bool {
         self.job.as_ref().is_some_and(|job| job.waiter_id == id)
     }
 
-    /// Whether the engine has not begun it.
+    /// Returns whether the engine has not begun it.
     pub(super) fn is_untouched(&self) -> bool {
         self.slots == 0 && !self.job.as_ref().is_some_and(|job| job.has_progress())
     }
 
-    /// Whether it has a waiter.
+    /// Returns whether it has a waiter.
     pub(super) fn waited_for(&self) -> bool {
         self.job.as_ref().is_some_and(|job| job.waiter.is_some())
     }
@@ -88,7 +88,7 @@ pub(crate) struct Taken<T: QueueTypes> {
 }
 
 impl<T: QueueTypes> Taken<T> {
-    /// The request, whose memory the engine may still access.
+    /// Returns the request, whose memory the engine may still access.
     pub(crate) fn request(&self) -> Option<&T::Request> {
         self.job.request()
     }
@@ -122,7 +122,7 @@ pub(crate) struct Flight<T: QueueTypes> {
 }
 
 impl<T: QueueTypes> Flight<T> {
-    /// No slots.
+    /// Creates a value without slots, which accepts no transfers.
     pub(super) const fn none() -> Self {
         // INVARIANT: no slots.
         Self {
@@ -136,7 +136,8 @@ impl<T: QueueTypes> Flight<T> {
         }
     }
 
-    /// `depth` slots, which accept transfers until they move `in_flight_byte_limit` bytes. Sleeps.
+    /// Creates `depth` slots, which accept transfers until they move `in_flight_byte_limit` bytes.
+    /// Sleeps.
     pub(crate) fn new(depth: usize, in_flight_byte_limit: u64) -> Result<Self> {
         let mut flight = Self::none();
         flight.in_flight_byte_limit = in_flight_byte_limit;
@@ -161,12 +162,12 @@ impl<T: QueueTypes> Flight<T> {
         Ok(flight)
     }
 
-    /// Whether the engine has no transfer.
+    /// Returns whether the engine has no transfer.
     pub(super) fn is_idle(&self) -> bool {
         self.used == 0
     }
 
-    /// Whether no more transfers are accepted.
+    /// Returns whether no more transfers are accepted.
     pub(super) fn is_full(&self) -> bool {
         self.used == self.slots.len() || self.in_flight_bytes >= self.in_flight_byte_limit
     }
@@ -192,13 +193,13 @@ impl<T: QueueTypes> Flight<T> {
         self.active.get_mut(tag.0)
     }
 
-    /// Whether the request with this tag has no owner.
+    /// Returns whether the request with this tag has no owner.
     pub(super) fn is_abandoned(&self, tag: Tag) -> bool {
         let active = self.get(tag);
         active.is_none_or(|active| active.lane.is_none())
     }
 
-    /// Whether the request with this tag is cancelled.
+    /// Returns whether the request with this tag is cancelled.
     pub(super) fn is_cancelled(&self, tag: Tag) -> bool {
         let active = self.get(tag);
         active.is_some_and(|active| active.cancelled)
@@ -218,7 +219,7 @@ impl<T: QueueTypes> Flight<T> {
         Some(Taken { job, tag, lane })
     }
 
-    /// The first request for which `wanted` is true.
+    /// Returns the tag of the first request for which `wanted` is true.
     pub(super) fn find(&self, wanted: impl Fn(&Active<T>) -> bool) -> Option<Tag> {
         let mut all = self.active.iter();
         let found = all.position(|active| active.job.is_some() && wanted(active));
@@ -243,24 +244,24 @@ impl<T: QueueTypes> Flight<T> {
         Some(number)
     }
 
-    /// The slot of the transfer that ends next.
+    /// Returns the slot of the transfer that ends next.
     pub(super) fn oldest(&self) -> Option<usize> {
         (self.used > 0).then_some(self.oldest)
     }
 
-    /// The slot of the transfer that was posted last.
+    /// Returns the slot of the transfer that was posted last.
     fn newest(&self) -> Option<usize> {
         Some((self.oldest + self.used.checked_sub(1)?) % self.slots.len())
     }
 
-    /// Whether the transfer that ends next is one of this lane, without a waiter.
+    /// Returns whether the transfer that ends next is one of this lane, without a waiter.
     pub(super) fn oldest_is_of(&self, lane: LaneId) -> bool {
         let posted = self.slots.get(self.oldest).and_then(Option::as_ref);
         let active = posted.and_then(|posted| self.get(posted.tag));
         active.is_some_and(|active| active.lane == Some(lane) && !active.waited_for())
     }
 
-    /// The lane of the transfer that was posted last, if it has not ended.
+    /// Returns the lane of the transfer that was posted last, if it has not ended.
     pub(super) fn newest_lane(&self) -> Option<LaneId> {
         let newest = self.newest()?;
         self.get(self.slots.get(newest)?.as_ref()?.tag)?.lane

@@ -57,7 +57,7 @@ pub(crate) trait LaneOwner<T: QueueTypes> {
     /// What is delivered after the lock is dropped.
     type Notice;
 
-    /// A request of the lane is completed.
+    /// Records that a request of the lane is completed.
     fn completed(&self, job: &Job<T>);
 
     /// Makes the notice of a change of the lane, which has `completed` completions.
@@ -213,55 +213,56 @@ impl<T: QueueTypes> Job<T> {
         self.outcome = outcome;
     }
 
-    /// [`None`] in a blank job, and in the completion of a request that the engine still has.
+    /// Returns the request; [`None`] in a blank job, and in the completion of a request that the
+    /// engine still has.
     pub(crate) fn request(&self) -> Option<&T::Request> {
         self.request.as_ref()
     }
 
-    /// The number by which the program identifies the request.
+    /// Returns the number by which the program identifies the request.
     pub(crate) fn cookie(&self) -> u64 {
         self.cookie
     }
 
-    /// `ECANCELED` until the job has run.
+    /// Returns the result; `ECANCELED` until the job has run.
     pub(crate) fn outcome(&self) -> Result {
         self.outcome
     }
 
-    /// Bytes that are complete.
+    /// Returns the number of bytes that are complete.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Whether any of its bytes are complete.
+    /// Returns whether any of its bytes are complete.
     pub(crate) fn has_progress(&self) -> bool {
         self.bytes > 0
     }
 
-    /// When it was submitted, in nanoseconds.
+    /// Returns the time at which it was submitted, in nanoseconds.
     pub(crate) fn submitted_at(&self) -> u64 {
         self.submitted_at
     }
 
-    /// Time in the queue, in nanoseconds.
+    /// Returns for how long it has been in the queue at the time `now`, both in nanoseconds.
     pub(crate) fn age(&self, now: u64) -> u64 {
         now.saturating_sub(self.submitted_at)
     }
 
-    /// Whether it can be cancelled, and has this cookie ([`None`]: any cookie).
+    /// Returns whether it can be cancelled, and has this cookie ([`None`]: any cookie).
     pub(super) fn matches(&self, cookie: Option<u64>) -> bool {
         let waiter = self.waiter.as_ref();
         !waiter.is_some_and(RequestWaiter::is_thread)
             && cookie.is_none_or(|cookie| cookie == self.cookie)
     }
 
-    /// Whether it is completed with `ECANCELED`, and not started.
+    /// Returns whether it is completed with `ECANCELED`, and not started.
     #[inline]
     pub(super) fn is_cancelled(&self) -> bool {
         self.cancelled != Cancelled::NONE
     }
 
-    /// Whether it was cancelled after it had begun, and was counted.
+    /// Returns whether it was cancelled after it had begun, and was counted.
     #[inline]
     pub(super) fn was_counted(&self) -> bool {
         self.cancelled.0 & Cancelled::COUNTED.0 != 0

@@ -103,7 +103,7 @@ impl<T: QueueTypes> Lane<T> {
     /// The number of requests that a step handles.
     pub(super) const STEP: usize = 32;
 
-    /// An empty lane.
+    /// Creates an empty lane.
     pub(crate) fn new(owner: T::Owner) -> Self {
         Self {
             scanned: Fifo::new(),
@@ -138,13 +138,13 @@ impl<T: QueueTypes> Lane<T> {
         }
     }
 
-    /// The number of requests that wait.
+    /// Returns the number of requests that wait.
     #[inline]
     pub(super) fn waiting(&self) -> usize {
         self.scanned.len() + self.waiting.len()
     }
 
-    /// The number of completions that are not collected.
+    /// Returns the number of completions that are not collected.
     #[inline]
     fn uncollected(&self) -> usize {
         match &self.ring {
@@ -170,8 +170,8 @@ impl<T: QueueTypes> Lane<T> {
         Ok(())
     }
 
-    /// The number of completions to [collect](Self::collect); [`None`] if they are written to a
-    /// ring.
+    /// Returns the number of completions to [collect](Self::collect); [`None`] if they are written
+    /// to a ring.
     pub(super) fn collectable(&self) -> Option<usize> {
         self.ring.is_none().then_some(self.completed.len())
     }
@@ -203,7 +203,7 @@ impl<T: QueueTypes> Lane<T> {
         }
     }
 
-    /// Whether the first request is linked to one that the engine has.
+    /// Returns whether the first request, `front`, is linked to one that the engine has.
     fn waits_for_link(&self, front: &Job<T>) -> bool {
         front.linked && self.in_flight > 0
     }
@@ -220,7 +220,7 @@ impl<T: QueueTypes> Lane<T> {
         granted
     }
 
-    /// The room that is taken.
+    /// Returns the room that is taken, as a number of requests.
     fn taken(&self) -> usize {
         self.accepted + self.reserved
     }
@@ -263,7 +263,7 @@ impl<T: QueueTypes> Lane<T> {
         self.scanned.push_front(job);
     }
 
-    /// Whether the first request is linked to the one before it.
+    /// Returns whether the first request is linked to the one before it.
     pub(super) fn begins_with_link(&self) -> bool {
         self.front().is_some_and(|front| front.linked)
     }

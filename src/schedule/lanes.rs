@@ -118,7 +118,7 @@ pub(crate) struct GrowRequest {
 }
 
 impl<T: QueueTypes> Growth<T> {
-    /// Allocates. Sleeps.
+    /// Allocates the memory. Sleeps.
     pub(crate) fn new(request: GrowRequest) -> Result<Self> {
         Ok(Self {
             lanes: request.lanes.map(IdMapGrowth::new).transpose()?,
@@ -128,7 +128,7 @@ impl<T: QueueTypes> Growth<T> {
 }
 
 impl<T: QueueTypes> Lanes<T> {
-    /// No lanes.
+    /// Creates a value without lanes.
     pub(super) const fn new() -> Self {
         // INVARIANT: no lanes.
         Self {
@@ -139,7 +139,7 @@ impl<T: QueueTypes> Lanes<T> {
         }
     }
 
-    /// What to allocate before the next user or lane is added; [`None`] if there is room.
+    /// Returns what to allocate before the next user or lane is added; [`None`] if there is room.
     pub(super) fn grow_request(&self) -> Option<GrowRequest> {
         let (lanes, users) = (self.lanes.grow_request(), self.users.grow_request());
         (lanes.is_some() || users.is_some()).then_some(GrowRequest { lanes, users })
@@ -191,7 +191,7 @@ impl<T: QueueTypes> Lanes<T> {
         Some(self.lanes.remove(id.0)?.lane)
     }
 
-    /// The number of lanes.
+    /// Returns the number of lanes.
     pub(super) fn len(&self) -> usize {
         self.lanes.len()
     }
@@ -200,7 +200,7 @@ impl<T: QueueTypes> Lanes<T> {
         Some(&*self.lanes.get(id.0)?.lane)
     }
 
-    /// A lane. Changes of its waiting requests need [`requeue`](Self::requeue).
+    /// Returns a lane. Changes of its waiting requests need [`requeue`](Self::requeue).
     pub(super) fn get_mut(&mut self, id: LaneId) -> Option<&mut Lane<T>> {
         Some(&mut *self.lanes.get_mut(id.0)?.lane)
     }
@@ -317,7 +317,7 @@ impl<T: QueueTypes> Lanes<T> {
         }
     }
 
-    /// A lane whose first request is cancelled.
+    /// Returns a lane whose first request is cancelled.
     pub(super) fn first_cancelled(&self) -> Option<LaneId> {
         self.cancelled.next().map(LaneId)
     }
@@ -363,7 +363,7 @@ impl<T: QueueTypes> Lanes<T> {
         })
     }
 
-    /// Whether the cursor is behind the last lane.
+    /// Returns whether the cursor is behind the last lane.
     pub(super) fn is_end(&self, cursor: &LaneCursor) -> bool {
         cursor.number >= self.lanes.end()
     }
@@ -402,7 +402,7 @@ impl<T: QueueTypes> Lanes<T> {
         (more, completed, waiter)
     }
 
-    /// Whether the engine has taken a request that a scan of the lane was to cancel.
+    /// Returns whether the engine has taken a request that a scan of the lane was to cancel.
     pub(super) fn has_in_flight(&self, id: LaneId) -> bool {
         let scan = self.get(id).and_then(|lane| lane.scan.as_ref());
         scan.is_some_and(|scan| scan.was_in_flight)

@@ -103,7 +103,7 @@ impl<T: QueueTypes> Deferred<T> {
         }
     }
 
-    /// Whether there is nothing to drop.
+    /// Returns whether there is nothing to drop.
     pub(crate) fn is_empty(&self) -> bool {
         self.jobs.is_empty() && self.memory.is_empty()
     }
@@ -148,7 +148,7 @@ pub(super) struct Turn {
 }
 
 impl<T: QueueTypes> Queue<T> {
-    /// A closed queue without lanes.
+    /// Creates a closed queue without lanes.
     pub(crate) fn new() -> Self {
         Self {
             lanes: Lanes::new(),
@@ -171,8 +171,8 @@ impl<T: QueueTypes> Queue<T> {
         self.closed = false;
     }
 
-    /// What to allocate for [`grow`](Self::grow) before the next user or lane is added; [`None`] if
-    /// there is room.
+    /// Returns what to allocate for [`grow`](Self::grow) before the next user or lane is added;
+    /// [`None`] if there is room.
     pub(crate) fn grow_request(&self) -> Option<GrowRequest> {
         self.lanes.grow_request()
     }
@@ -212,17 +212,17 @@ impl<T: QueueTypes> Queue<T> {
         self.lanes.remove(lane)
     }
 
-    /// The number of lanes.
+    /// Returns the number of lanes.
     pub(crate) fn lanes(&self) -> usize {
         self.lanes.len()
     }
 
-    /// The owner of a lane.
+    /// Returns the owner of a lane.
     pub(crate) fn owner_mut(&mut self, lane: LaneId) -> Option<&mut T::Owner> {
         Some(&mut self.lanes.get_mut(lane)?.owner)
     }
 
-    /// The state of a lane.
+    /// Returns the state of a lane.
     #[inline]
     pub(crate) fn state(&self, lane: LaneId) -> LaneState {
         let mut state = self.lanes.get(lane).map(Lane::state).unwrap_or_default();
@@ -274,8 +274,8 @@ impl<T: QueueTypes> Queue<T> {
         }
     }
 
-    /// The number of completions to [collect](Self::collect); [`None`] if they are written to a
-    /// ring.
+    /// Returns the number of completions to [collect](Self::collect); [`None`] if they are written
+    /// to a ring.
     pub(crate) fn collectable(&self, lane: LaneId) -> Option<usize> {
         self.lanes.get(lane).map_or(Some(0), Lane::collectable)
     }
@@ -302,8 +302,8 @@ impl<T: QueueTypes> Queue<T> {
         }
     }
 
-    /// Whether one [notice](Self::notice_of) suffices for `recipient` and for that of the end of
-    /// the oldest transfer: both are the same lane.
+    /// Returns whether one [notice](Self::notice_of) suffices for `recipient` and for that of the
+    /// end of the oldest transfer: both are the same lane.
     pub(crate) fn shares_notice_with_next(&self, recipient: &Recipient<T>) -> bool {
         match recipient {
             Recipient::None => !self.flight.is_idle(),
@@ -362,7 +362,7 @@ impl<T: QueueTypes> Queue<T> {
         Ok(id)
     }
 
-    /// The error for new requests, if none are accepted.
+    /// Returns the error for new requests, if none are accepted.
     pub(crate) fn refuses(&self) -> Option<Error> {
         if self.closed {
             Some(ENODEV)
@@ -405,7 +405,7 @@ impl<T: QueueTypes> Queue<T> {
         }
     }
 
-    /// Whether [`complete_cancelled`](Self::complete_cancelled) is needed.
+    /// Returns whether [`complete_cancelled`](Self::complete_cancelled) is needed.
     pub(crate) fn has_cancelled(&self) -> bool {
         self.lanes.first_cancelled().is_some()
     }
@@ -475,7 +475,7 @@ impl<T: QueueTypes> Queue<T> {
         core::mem::replace(&mut self.deferred, Deferred::new())
     }
 
-    /// Whether there is anything to [drop](Self::take_deferred) in process context.
+    /// Returns whether there is anything to [drop](Self::take_deferred) in process context.
     pub(crate) fn has_deferred(&self) -> bool {
         !self.deferred.is_empty()
     }

@@ -72,7 +72,7 @@ impl<T: QueueTypes> Queue<T> {
         }
     }
 
-    /// The tag of a request that the engine does not end, and that was not timed out.
+    /// Returns the tag of a request that the engine does not end, and that was not timed out.
     /// `has_completion`: it can be one that needs a completion.
     fn find_to_time_out(&self, has_completion: bool) -> Option<Tag> {
         let is_running = |active: &Active<T>| active.slots > 0 && !active.timed_out;
@@ -124,7 +124,7 @@ impl<T: QueueTypes> Queue<T> {
         self.return_turn();
     }
 
-    /// Whether a transfer does not end, or the engine does not stop.
+    /// Returns whether a transfer does not end, or the engine does not stop.
     pub(crate) fn is_stuck(&self) -> bool {
         self.stuck
     }
@@ -138,7 +138,7 @@ impl<T: QueueTypes> Queue<T> {
         self.return_turn();
     }
 
-    /// Whether the queue was [closed](Self::close).
+    /// Returns whether the queue was [closed](Self::close).
     pub(crate) fn is_closed(&self) -> bool {
         self.closed
     }

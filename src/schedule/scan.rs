@@ -24,8 +24,8 @@ pub(crate) struct Cancellation {
 }
 
 impl Cancellation {
-    /// Whether a request that waits is not cancelled, although it has the cookie: it has begun, and
-    /// such requests are not cancelled, or a command waits for it.
+    /// Returns whether a request that waits is not cancelled, although it has the cookie: it has
+    /// begun, and such requests are not cancelled, or a command waits for it.
     #[inline]
     pub(super) fn cannot_cancel<T: QueueTypes>(&self, job: &Job<T>) -> bool {
         job.has_progress() && (!self.cancels_in_flight || job.waiter.is_some())

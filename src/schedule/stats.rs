@@ -41,7 +41,7 @@ impl Counters {
         self.completed += other.completed;
     }
 
-    /// All counters with their names.
+    /// Returns all counters with their names.
     pub(crate) fn named(&self) -> [(&'static str, u64); 8] {
         [
             ("transfers", self.transfers),
@@ -67,7 +67,7 @@ impl Histogram {
     // CAST: 64.
     const BUCKETS: usize = u64::BITS as usize;
 
-    /// An empty histogram.
+    /// Creates an empty histogram.
     pub(crate) const fn new() -> Self {
         Self {
             buckets: [0; Self::BUCKETS],
@@ -88,7 +88,7 @@ impl Histogram {
         }
     }
 
-    /// The lower bound in nanoseconds and the count of each bucket that is not empty.
+    /// Returns the lower bound in nanoseconds and the count of each bucket that is not empty.
     pub(crate) fn non_empty(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         let buckets = self.buckets.iter().enumerate();
         buckets
@@ -110,7 +110,7 @@ pub(crate) struct Stats {
 }
 
 impl Stats {
-    /// All zeros.
+    /// Creates statistics that are all 0.
     pub(crate) fn new() -> Self {
         Self {
             counters: Counters::default(),

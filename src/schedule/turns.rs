@@ -135,12 +135,12 @@ impl<T: QueueTypes> Queue<T> {
         }
     }
 
-    /// Whether the engine has a transfer.
+    /// Returns whether the engine has a transfer.
     pub(crate) fn is_busy(&self) -> bool {
         !self.flight.is_idle()
     }
 
-    /// The slot of the transfer that ends next.
+    /// Returns the slot of the transfer that ends next.
     pub(crate) fn oldest_slot(&self) -> Option<usize> {
         self.flight.oldest()
     }
@@ -188,7 +188,7 @@ impl<T: QueueTypes> Queue<T> {
         Recipient::None
     }
 
-    /// A transfer of an overdue request has ended. The engine continues with the others.
+    /// Handles the end of a transfer of an overdue request. The engine continues with the others.
     fn finish_timed_out(&mut self, tag: Tag, now: u64) -> Recipient<T> {
         // Its late effects on the device are unknown.
         if let Some(plan) = &mut self.plan {

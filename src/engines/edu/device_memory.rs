@@ -46,7 +46,7 @@ pub(crate) enum Contents {
 }
 
 impl Contents {
-    /// Whether the device memory must be scrubbed before `user` gets `access`.
+    /// Returns whether the device memory must be scrubbed before `user` gets `access`.
     ///
     /// A partial write needs a scrub, too, because the user can read the rest afterwards.
     pub(crate) fn needs_scrub(self, user: Uid, access: Access) -> bool {
@@ -63,7 +63,7 @@ impl Contents {
         foreign && shows
     }
 
-    /// The contents after `user` had `access`, and after the scrub if one was needed.
+    /// Returns the contents after `user` had `access`, and after the scrub if one was needed.
     pub(crate) fn after(self, user: Uid, access: Access) -> Self {
         let before = if self.needs_scrub(user, access) {
             Self::Zeros

@@ -31,7 +31,7 @@ pub(super) struct Faults {
 }
 
 impl Faults {
-    /// No faults.
+    /// Creates a value without faults.
     pub(super) const fn new() -> Self {
         Self {
             shows: Atomic::new(Shows::Itself as u32),
@@ -53,7 +53,7 @@ impl Faults {
         what as u32 == if begun { stored } else { Shows::Itself as u32 }
     }
 
-    /// The simulated progress of the transfer; [`None`] without a fault.
+    /// Returns the simulated progress of the transfer; [`None`] without a fault.
     pub(super) fn progress(&self) -> Option<Progress> {
         if self.is_gone() {
             Some(Progress::Gone)
@@ -62,12 +62,12 @@ impl Faults {
         }
     }
 
-    /// Whether the device is simulated to be gone.
+    /// Returns whether the device is simulated to be gone.
     pub(super) fn is_gone(&self) -> bool {
         self.shows(Shows::AllOnes)
     }
 
-    /// Whether the interrupt that was raised is to be lost.
+    /// Returns whether the interrupt that was raised is to be lost.
     pub(super) fn loses_interrupt(&self) -> bool {
         if !self.shows(Shows::Itself) {
             return true;

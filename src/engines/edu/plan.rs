@@ -43,7 +43,8 @@ pub(crate) enum Piece {
 }
 
 impl Piece {
-    /// The piece of a request that comes after `issued` bytes of it. [`None`] if nothing is left.
+    /// Returns the piece of a request that comes after `issued` bytes of it; [`None`] if nothing is
+    /// left.
     fn of<B: Backing>(request: &Request<B>, issued: u64) -> Option<Self> {
         match request.operation() {
             Operation::ToDevice(source, device) => {

@@ -22,7 +22,7 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    /// An empty chain.
+    /// Creates an empty chain.
     pub(super) const fn new() -> Self {
         Self {
             is_empty: Atomic::new(true),
