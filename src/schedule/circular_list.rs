@@ -1,31 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Circular lists of values in a [`IdMap`], each linked to its neighbours by their numbers.
+//! Circular lists of values in a [`IdMap`], each with the numbers of its neighbours.
 //!
-//! Everything is O(1), and nothing is allocated: each value has room for its own [`Link`]. A value
-//! is in one list at most.
+//! Everything is O(1), and nothing is allocated: each value has room for its own [`Neighbours`]. A
+//! value is in one list at most.
 
 use crate::kernel_ext::collections::id_map::IdMap;
 
 /// The neighbours of a value in a list.
 #[derive(Clone, Copy)]
-pub(super) struct Link {
+pub(super) struct Neighbours {
     before: usize,
     after: usize,
 }
 
 /// A value that can be in a list.
-pub(super) trait Linked {
+pub(super) trait Listed {
     /// Returns its neighbours; [`None`] if it is in no list.
-    fn link(&mut self) -> &mut Option<Link>;
+    fn neighbours(&mut self) -> &mut Option<Neighbours>;
 }
 
 /// A list, and which of its values comes next.
 ///
 /// # Invariants
 ///
-/// `next` is [`None`], or the number of a value from which following [`Link::after`] leads through
-/// all values of the list and back; [`Link::before`] leads the other way.
+/// `next` is [`None`], or the number of a value from which following [`Neighbours::after`] leads
+/// through all values of the list and back; [`Neighbours::before`] leads the other way.
 pub(super) struct CircularList {
     next: Option<usize>,
 }
@@ -44,7 +44,7 @@ impl CircularList {
 
     /// Puts a value that is in no list in front of `before`, if that is in this list, or else as
     /// the last one.
-    pub(super) fn join<V: Linked>(
+    pub(super) fn join<V: Listed>(
         &mut self,
         map: &mut IdMap<V>,
         number: usize,
@@ -56,13 +56,13 @@ impl CircularList {
             self.next = Some(number);
             return;
         }
-        let before = before.filter(|before| Self::link_of(map, *before).is_some());
+        let before = before.filter(|before| Self::neighbours_of(map, *before).is_some());
         let after = before.or(self.next).unwrap_or(number);
-        let last = Self::link_of(map, after).map_or(after, |link| link.before);
+        let last = Self::neighbours_of(map, after).map_or(after, |neighbours| neighbours.before);
         // INVARIANT: the list leads from `last` through `number` to `after`, which were
         // neighbours.
-        Self::set(map, last, |link| link.after = number);
-        Self::set(map, after, |link| link.before = number);
+        Self::set(map, last, |neighbours| neighbours.after = number);
+        Self::set(map, after, |neighbours| neighbours.before = number);
         Self::put(map, number, last, after);
         if self.next == before {
             self.next = Some(number);
@@ -70,45 +70,50 @@ impl CircularList {
     }
 
     /// Takes a value out that is in this list.
-    pub(super) fn leave<V: Linked>(&mut self, map: &mut IdMap<V>, number: usize) {
-        let Some(link) = map.get_mut(number).and_then(|value| value.link().take()) else {
+    pub(super) fn leave<V: Listed>(&mut self, map: &mut IdMap<V>, number: usize) {
+        let neighbours = map
+            .get_mut(number)
+            .and_then(|value| value.neighbours().take());
+        let Some(Neighbours { before, after }) = neighbours else {
             return;
         };
-        if link.after == number {
+        if after == number {
             // INVARIANT: it was the only one.
             self.next = None;
             return;
         }
         // INVARIANT: the list is closed around the value.
-        Self::set(map, link.before, |before| before.after = link.after);
-        Self::set(map, link.after, |after| after.before = link.before);
+        Self::set(map, before, |neighbours| neighbours.after = after);
+        Self::set(map, after, |neighbours| neighbours.before = before);
         if self.next == Some(number) {
-            self.next = Some(link.after);
+            self.next = Some(after);
         }
     }
 
     /// Makes the next value the last one.
-    pub(super) fn rotate<V: Linked>(&mut self, map: &mut IdMap<V>) {
-        let link = self.next.and_then(|next| Self::link_of(map, next));
-        if let Some(link) = link {
-            self.next = Some(link.after);
+    pub(super) fn rotate<V: Listed>(&mut self, map: &mut IdMap<V>) {
+        let neighbours = self.next.and_then(|next| Self::neighbours_of(map, next));
+        if let Some(neighbours) = neighbours {
+            self.next = Some(neighbours.after);
         }
     }
 
-    fn put<V: Linked>(map: &mut IdMap<V>, number: usize, before: usize, after: usize) {
+    fn put<V: Listed>(map: &mut IdMap<V>, number: usize, before: usize, after: usize) {
         if let Some(value) = map.get_mut(number) {
-            *value.link() = Some(Link { before, after });
+            *value.neighbours() = Some(Neighbours { before, after });
         }
     }
 
-    fn link_of<V: Linked>(map: &mut IdMap<V>, number: usize) -> Option<Link> {
-        *map.get_mut(number)?.link()
+    fn neighbours_of<V: Listed>(map: &mut IdMap<V>, number: usize) -> Option<Neighbours> {
+        *map.get_mut(number)?.neighbours()
     }
 
-    fn set<V: Linked>(map: &mut IdMap<V>, number: usize, change: impl FnOnce(&mut Link)) {
-        let link = map.get_mut(number).and_then(|value| value.link().as_mut());
-        if let Some(link) = link {
-            change(link);
+    fn set<V: Listed>(map: &mut IdMap<V>, number: usize, change: impl FnOnce(&mut Neighbours)) {
+        let neighbours = map
+            .get_mut(number)
+            .and_then(|value| value.neighbours().as_mut());
+        if let Some(neighbours) = neighbours {
+            change(neighbours);
         }
     }
 }

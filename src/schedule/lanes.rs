@@ -6,8 +6,8 @@
 use super::{
     circular_list::{
         CircularList,
-        Link,
-        Linked, //
+        Listed,
+        Neighbours, //
     },
     job::{
         DeferredOf,
@@ -50,12 +50,12 @@ pub(crate) struct LaneUser {
     /// The lanes of the user that wait for a turn.
     turns: CircularList,
     /// The neighbours among the users who wait for a turn.
-    link: Option<Link>,
+    neighbours: Option<Neighbours>,
 }
 
-impl Linked for LaneUser {
-    fn link(&mut self) -> &mut Option<Link> {
-        &mut self.link
+impl Listed for LaneUser {
+    fn neighbours(&mut self) -> &mut Option<Neighbours> {
+        &mut self.neighbours
     }
 }
 
@@ -64,12 +64,12 @@ pub(crate) struct LaneEntry<T: QueueTypes> {
     lane: KBox<Lane<T>>,
     user: UserId,
     state: RunState,
-    link: Option<Link>,
+    neighbours: Option<Neighbours>,
 }
 
-impl<T: QueueTypes> Linked for LaneEntry<T> {
-    fn link(&mut self) -> &mut Option<Link> {
-        &mut self.link
+impl<T: QueueTypes> Listed for LaneEntry<T> {
+    fn neighbours(&mut self) -> &mut Option<Neighbours> {
+        &mut self.neighbours
     }
 }
 
@@ -157,7 +157,7 @@ impl<T: QueueTypes> Lanes<T> {
     pub(super) fn add_user(&mut self) -> Option<UserId> {
         let user = LaneUser {
             turns: CircularList::new(),
-            link: None,
+            neighbours: None,
         };
         self.users.insert(user).ok().map(UserId)
     }
@@ -177,7 +177,7 @@ impl<T: QueueTypes> Lanes<T> {
             lane,
             user,
             state: RunState::Idle,
-            link: None,
+            neighbours: None,
         };
         self.lanes
             .insert(entry)
