@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! ioctl(2), as described in `uapi/rdma.h`. Each submodule handles one request, or a few related
-//! ones.
+//! ioctl(2), as described in `uapi/rdma.h`. Each submodule handles one call, or a few related ones.
 
 mod argument;
 mod buffer;
@@ -31,7 +30,7 @@ use kernel::{
     prelude::*, //
 };
 
-/// Calls the handler of a request. Handlers are selected by direction, type and number; they check
+/// Runs the handler of a call. Handlers are selected by direction, type and number; they check
 /// the size of the structure themselves.
 macro_rules! dispatch {
     ($command:expr, { $($name:ident => $call:expr,)* }) => {{
@@ -43,11 +42,11 @@ macro_rules! dispatch {
     }};
 }
 
-/// Handles a request. Returns the result for userspace, which is a number or 0.
+/// Handles a call. Returns the result for userspace, which is a number or 0.
 ///
 /// # Errors
 ///
-/// [`ENOTTY`] if the request is unknown; otherwise as in `uapi/rdma.h`.
+/// [`ENOTTY`] if the call is unknown; otherwise as in `uapi/rdma.h`.
 pub(super) fn ioctl(context: &Context, mode: Mode, command: u32, address: usize) -> Result<usize> {
     let size = _IOC_SIZE(command);
     dispatch!(command, {
@@ -67,7 +66,7 @@ pub(super) fn ioctl(context: &Context, mode: Mode, command: u32, address: usize)
     })
 }
 
-/// Returns the direction, type and number of a request.
+/// Returns the direction, type and number of a call.
 const fn without_size(command: u32) -> (u32, u32, u32) {
     (_IOC_DIR(command), _IOC_TYPE(command), _IOC_NR(command))
 }

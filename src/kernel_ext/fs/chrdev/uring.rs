@@ -67,9 +67,9 @@ pub(crate) trait Commands: Sized + 'static {
     /// Executes a command, or queues it. The result of a command that was queued is not used.
     fn command(&self, mode: Mode, command: NewCommand<'_, Self>) -> Result<usize>;
 
-    /// Ends a queued command early, because its ring is removed or its thread exits. Can be called
-    /// several times, while [`command`](Self::command) is still being called, and while the
-    /// command ends.
+    /// Ends a queued command early, because its io_uring instance is removed or its thread exits.
+    /// Can be called several times, while [`command`](Self::command) is still being called, and
+    /// while the command ends.
     fn cancel(&self, state: ArcBorrow<'_, Self::State>);
 
     /// Returns the result of a queued command that ends.
