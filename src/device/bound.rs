@@ -43,14 +43,14 @@ impl BoundDevice for BoundEngines {
         let Some(first) = engines.first() else {
             return;
         };
-        let dev = first.number();
+        let node = first.number();
         for engine in engines {
             engine.close();
         }
-        trace::teardown(dev, Teardown::Closed);
-        trace::zap(dev);
+        trace::teardown(node, Teardown::Closed);
+        trace::zap(node);
         let zapped = address_space.zap();
-        trace::teardown(dev, Teardown::Zapped);
+        trace::teardown(node, Teardown::Zapped);
 
         let mut step = Teardown::Idle;
         for engine in engines {
@@ -62,7 +62,7 @@ impl BoundDevice for BoundEngines {
             step = Teardown::Stuck;
             engine.leak_and_fail();
         }
-        trace::teardown(dev, step);
+        trace::teardown(node, step);
 
         for engine in engines {
             engine.fail_requests();
@@ -71,7 +71,7 @@ impl BoundDevice for BoundEngines {
             0 => (),
             buffers => first.report_leaked(buffers),
         }
-        trace::teardown(dev, Teardown::Freed);
+        trace::teardown(node, Teardown::Freed);
     }
 
     fn suspend(engines: &Engines<'_>) -> Result {

@@ -108,7 +108,7 @@ inline recover() {
 	assert(is_mapped);	/* src/engines/engine.rs: examine */
 	age = (age == 0 -> 1 : age);
 	if
-	:: is_gone || !is_master ->	/* src/device/engine/watchdog.rs: give_up, and src/device/engine/teardown.rs: mark_gone */
+	:: is_gone || !is_master ->	/* src/device/engine/watchdog.rs: close_gone, and src/device/engine/teardown.rs: mark_gone */
 		is_master = false;
 		is_closed = true;
 		vanished = true;

@@ -36,13 +36,13 @@ pub(crate) fn completion(cookie: u64, bytes: u64, outcome: Result) -> uapi::rdma
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum WaitEnd {
     /// No such event.
-    NotYet,
+    Waiting,
     /// The deadline has passed.
-    ByTime,
+    TimedOut,
     /// A signal is delivered.
-    BySignal,
+    Signal,
     /// Another event has interrupted the sleep, after which the call is restarted.
-    ToRestart,
+    Restart,
 }
 
 impl Client {
@@ -56,7 +56,7 @@ impl Client {
     /// requests are left. [`ERESTARTSYS`] if a signal is delivered and no request is completed, and
     /// after an event that is no signal. A restarted call waits for the same `until`.
     pub(crate) fn collect(&self, min: usize, max: usize, until: Option<u64>) -> Result<Fifo<Job>> {
-        let mut ended = WaitEnd::NotYet;
+        let mut ended = WaitEnd::Waiting;
         loop {
             if let Some(taken) = self.take(min, max, ended)? {
                 return Ok(taken);
@@ -72,15 +72,15 @@ impl Client {
     pub(super) fn sleep(&self, min: usize, until: Option<u64>, for_ring: bool) -> WaitEnd {
         let state = self.engine_queue.state.lock();
         if state.queue.collectable(self.id).is_none() != for_ring
-            || self.is_enough(&state, min, WaitEnd::NotYet) != Ok(false)
+            || self.is_enough(&state, min, WaitEnd::Waiting) != Ok(false)
         {
-            return WaitEnd::NotYet;
+            return WaitEnd::Waiting;
         }
         match self.waiters.collectors.sleep_for(state, min, until) {
-            Woken::Changed => WaitEnd::NotYet,
-            Woken::TimedOut => WaitEnd::ByTime,
-            Woken::Interrupted if Pending::now() == Pending::Signal => WaitEnd::BySignal,
-            Woken::Interrupted => WaitEnd::ToRestart,
+            Woken::Changed => WaitEnd::Waiting,
+            Woken::TimedOut => WaitEnd::TimedOut,
+            Woken::Interrupted if Pending::now() == Pending::Signal => WaitEnd::Signal,
+            Woken::Interrupted => WaitEnd::Restart,
         }
     }
 
@@ -91,11 +91,11 @@ impl Client {
         let over = lane.closed && lane.outstanding == 0;
         match (lane.completed, ended) {
             (0, _) if over => Err(ENODEV),
-            (0, WaitEnd::BySignal) => Err(ERESTARTSYS),
+            (0, WaitEnd::Signal) => Err(ERESTARTSYS),
             (completed, _) if completed >= min || over => Ok(true),
-            (_, WaitEnd::NotYet) => Ok(false),
-            (_, WaitEnd::ByTime | WaitEnd::BySignal) => Ok(true),
-            (_, WaitEnd::ToRestart) => Err(ERESTARTSYS),
+            (_, WaitEnd::Waiting) => Ok(false),
+            (_, WaitEnd::TimedOut | WaitEnd::Signal) => Ok(true),
+            (_, WaitEnd::Restart) => Err(ERESTARTSYS),
         }
     }
 

@@ -119,7 +119,7 @@ impl Client {
         if self.ring().is_none() {
             return Err(EINVAL);
         }
-        let mut ended = WaitEnd::NotYet;
+        let mut ended = WaitEnd::Waiting;
         loop {
             let mut state = self.engine_queue.state.lock();
             let enough = self.is_enough(&state, min, ended);

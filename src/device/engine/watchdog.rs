@@ -145,10 +145,10 @@ impl WithWork<BoundEngine<'_>> {
             return Recovery::None;
         };
         let recovery = match self.hardware.examine(slot) {
-            Progress::Gone => self.give_up(state),
+            Progress::Gone => self.close_gone(state),
             // Another engine of the device may have found that it is gone.
             _ if !self.hardware.responds() || !self.enabled.master_set_by_driver() => {
-                self.give_up(state)
+                self.close_gone(state)
             }
             Progress::Ended(Err(error)) => {
                 self.fail_late(state, error, Message::LostInterrupt, completion)
@@ -173,7 +173,7 @@ impl WithWork<BoundEngine<'_>> {
     }
 
     /// Closes the queue, because the device is gone.
-    fn give_up(&self, state: &mut QueueState) -> Recovery {
+    fn close_gone(&self, state: &mut QueueState) -> Recovery {
         self.mark_gone(state);
         Recovery::Gone
     }

@@ -90,7 +90,7 @@ pub(crate) fn export<M: Exportable>(object: ArcBorrow<'_, M>, access: u32) -> Re
     memory.address_space().gate().enter(|| {
         let revoked = &DmaBufOperations::<M>::REVOKED_TABLE;
         let create = || create(object.into(), memory, access);
-        // SAFETY: The operation `release` calls `forget` of the same memory. The tables of
+        // SAFETY: The operation `release` calls `clear` of the same memory. The tables of
         // operations differ in one only, which is called with the lock held.
         let dma_buf = unsafe { memory.exported().get_or_create(revoked, create)? };
         Ok(dma_buf.to_file())
@@ -297,7 +297,7 @@ impl<M: Exportable> DmaBufOperations<M> {
         // SAFETY: By the safety requirement, the dma-buf holds the data, which is not borrowed any
         // more.
         let private = unsafe { <KBox<Private<M>>>::from_foreign((*dma_buf).priv_.cast()) };
-        private.exported().forget(dma_buf);
+        private.exported().clear(dma_buf);
     }
 
     /// Called to map the memory into a program.

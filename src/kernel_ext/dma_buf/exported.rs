@@ -50,7 +50,7 @@ pub(super) enum DriverAccess {
 ///
 /// # Invariants
 ///
-/// A pointer in `dma_buf` is valid: the dma-buf calls [`forget`](Self::forget) before it is freed.
+/// A pointer in `dma_buf` is valid: the dma-buf calls [`clear`](Self::clear) before it is freed.
 #[pin_data]
 pub(in crate::kernel_ext) struct Exported {
     #[pin]
@@ -84,7 +84,7 @@ impl Exported {
     ///
     /// # Safety
     ///
-    /// The dma-buf that `create` returns must call [`forget`](Self::forget) before it is freed. It
+    /// The dma-buf that `create` returns must call [`clear`](Self::clear) before it is freed. It
     /// must be able to have the operations `revoked` from any time on.
     pub(super) unsafe fn get_or_create(
         &self,
@@ -102,7 +102,7 @@ impl Exported {
     }
 
     /// Clears the pointer to a dma-buf that is being freed.
-    pub(super) fn forget(&self, dma_buf: *mut bindings::dma_buf) {
+    pub(super) fn clear(&self, dma_buf: *mut bindings::dma_buf) {
         let mut pointer = self.dma_buf.lock();
         // Another one may have been created since the last reference to this one was dropped.
         if pointer.is_some_and(|Pointer(it, _)| it.as_ptr() == dma_buf) {
