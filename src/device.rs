@@ -65,6 +65,7 @@ use kernel::{
 pub(crate) struct Device {
     /// The gate of the engines. It is open while the device is bound.
     gate: EngineGate,
+    /// The N of the node `/dev/rdmaN`.
     number: u32,
     pool: Arc<Pool>,
     /// The queues of the engines, at least one.

@@ -62,10 +62,14 @@ static CONTEXTS: Atomic<u64> = Atomic::new(0);
 #[pin_data(PinnedDrop)]
 pub(crate) struct Client {
     device: Arc<Device>,
+    /// The queue of the engine that serves the context.
     engine_queue: Arc<EngineQueue>,
+    /// The lane in this queue.
     id: LaneId,
     trace_ids: TraceIds,
+    /// The threads in WAIT and `poll`. The lane's owner shares them.
     waiters: Arc<LaneWaitQueues>,
+    /// Blank jobs for the next requests.
     #[pin]
     jobs: JobCache,
     /// Held during a scan for requests to cancel.

@@ -69,10 +69,14 @@ pub(crate) struct BoundEngine<'bound> {
     // Dropped before `enabled`: the BAR is unmapped, then the device is disabled.
     hardware: AnyEngine<'bound>,
     enabled: Arc<EnabledDevice<'bound>>,
+    /// What [`DmaEngine::info`] has returned. It never changes.
     info: EngineInfo,
+    /// The device, for the log.
     dev: &'bound device::Device<Bound>,
+    /// The queue that the engine works on. It outlives the engine.
     engine_queue: Arc<EngineQueue>,
     irq_type: IrqType,
+    /// Limits the messages about lost interrupts, and about Bus Master that is off.
     lost_interrupt: Ratelimit,
 }
 

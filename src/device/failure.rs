@@ -6,6 +6,7 @@ use kernel::prelude::*;
 
 /// The failure of the oldest transfer of an engine that must be restarted.
 pub(super) struct Failure {
+    /// The error for the request, unless the transfer ends before the engine is restarted.
     pub(super) error: Error,
     /// What the watchdog has found; [`None`] if the engine has reported the failure.
     pub(super) message: Option<Message>,

@@ -59,7 +59,9 @@ impl LaneWaitQueues {
 /// The owner of a lane: the client's tracepoints, waiting threads and eventfd.
 pub(crate) struct Notifier {
     pub(super) trace_ids: TraceIds,
+    /// The threads to wake. The client shares them.
     pub(super) waiters: Arc<LaneWaitQueues>,
+    /// The eventfd to signal, which the program has set.
     pub(super) eventfd: Option<Arc<EventFd>>,
 }
 
@@ -67,6 +69,7 @@ pub(crate) struct Notifier {
 /// queue's lock, and delivered without it, because many threads may be waiting.
 pub(crate) struct LaneNotice {
     change: Change,
+    /// The number of completions that are not collected.
     completed: usize,
     waiters: Arc<LaneWaitQueues>,
     eventfd: Option<Arc<EventFd>>,

@@ -45,6 +45,7 @@ pub(crate) struct ThreadWaiter<T: QueueTypes> {
     /// The result of the request, until the thread takes it.
     #[pin]
     answer: SpinLockIrq<Option<Answer<T>>>,
+    /// Where the thread sleeps until there is an answer.
     #[pin]
     answered: WaitQueue,
 }

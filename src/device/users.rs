@@ -30,6 +30,7 @@ pub(super) struct Users {
 
 /// The clients of a user.
 struct Clients {
+    /// The number of the user in the queue.
     user: UserId,
     /// The number of clients, which is not 0.
     count: usize,

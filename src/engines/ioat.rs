@@ -86,12 +86,16 @@ const RESET_MS: i64 = 200;
 /// accesses to registers of the channel succeed.
 pub(crate) struct IoatChannel<'bound> {
     pdev: &'bound pci::Device<Bound>,
+    /// BAR 0, which the channels of the device share.
     bar: Arc<Bar<'bound>>,
+    /// The index of the channel in the device.
     channel: usize,
+    /// Major and minor.
     version: (u8, u8),
     /// Size of the largest transfer in bytes.
     largest: u64,
     ring: DescriptorRing<'bound>,
+    /// How the channel is used, after [`prepare`](Self::prepare).
     config: EngineConfig,
     chain: Chain,
 }

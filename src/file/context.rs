@@ -41,12 +41,14 @@ use kernel::{
 #[pin_data]
 pub(crate) struct Context {
     device: Arc<Device>,
+    /// The quota that the buffers are charged to.
     quota: Arc<Quota>,
     #[pin]
     client: Client,
     /// Held while the first buffer is created.
     #[pin]
     first_buffer: Mutex<()>,
+    /// No buffer is created or freed under this lock.
     #[pin]
     handles: Mutex<Handles>,
 }

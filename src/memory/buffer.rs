@@ -69,8 +69,11 @@ enum Origin {
 pub(crate) struct Buffer {
     pool: Arc<Pool>,
     pub(super) shared: SharedMemory<BufferCharge>,
+    /// The id of the memory in the registry of the pool.
     id: u64,
+    /// The number of requests on the buffer that have not ended.
     pub(super) requests: Atomic<u32>,
+    /// The handle that the buffer was created with. It may be that of another buffer now.
     handle: Handle,
     origin: Origin,
     /// The list entry in which [`release`](Self::release) puts the last reference to this buffer.

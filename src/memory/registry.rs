@@ -37,8 +37,11 @@ pub(super) struct Registry {
 type RegistryEntry = RBTreeNodeReservation<u64, Arc<RevocableMemory<BufferCharge>>>;
 
 struct Live {
+    /// The memory of each buffer, by its id.
     memories: RBTree<u64, Arc<RevocableMemory<BufferCharge>>>,
+    /// The number of buffers.
     count: usize,
+    /// The id that was assigned last.
     last_id: u64,
 }
 

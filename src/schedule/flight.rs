@@ -98,7 +98,9 @@ impl<T: QueueTypes> Taken<T> {
 pub(super) struct Posted {
     /// Its request.
     pub(super) tag: Tag,
+    /// Bytes that it moves.
     pub(super) moves: u64,
+    /// Bytes of the request that are complete when it has ended.
     pub(super) completes: u64,
 }
 
@@ -110,6 +112,7 @@ pub(super) struct Posted {
 /// of their sizes. `active` has one entry more than there are slots: each request uses a slot,
 /// except the one that is being divided. `vacant` begins a chain of the vacant entries.
 pub(crate) struct Flight<T: QueueTypes> {
+    /// The requests, by tag.
     active: KVec<Active<T>>,
     slots: KVec<Option<Posted>>,
     oldest: usize,

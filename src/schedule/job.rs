@@ -139,14 +139,18 @@ pub(crate) struct Job<T: QueueTypes> {
     /// The thread or command that waits for this request; [`None`] for a request of SUBMIT, whose
     /// completion WAIT collects.
     pub(super) waiter: Option<T::Waiter>,
+    /// [`WaiterId::NONE`] without a waiter.
     pub(super) waiter_id: WaiterId,
+    /// The number by which the program identifies the request.
     pub(super) cookie: u64,
     /// Starts only if the request before it has succeeded.
     pub(super) linked: bool,
     pub(super) cancelled: Cancelled,
     /// `ECANCELED` until the job has run.
     pub(super) outcome: Result,
+    /// Bytes that are complete.
     pub(super) bytes: u64,
+    /// The time of submission, in nanoseconds.
     submitted_at: u64,
 }
 

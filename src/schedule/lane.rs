@@ -52,6 +52,7 @@ pub(crate) struct Lane<T: QueueTypes> {
     /// `scanned`.
     pub(super) scanned: Fifo<Job<T>>,
     pub(super) waiting: Fifo<Job<T>>,
+    /// Completions that are not collected, the oldest first.
     completed: Fifo<Job<T>>,
     /// The ring that completions are written to, instead of being appended to `completed`.
     ring: Option<CompletionRing<T::Ring>>,

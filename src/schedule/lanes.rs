@@ -63,7 +63,9 @@ impl Listed for LaneUser {
 pub(crate) struct LaneEntry<T: QueueTypes> {
     lane: KBox<Lane<T>>,
     user: UserId,
+    /// The list that the lane is in.
     state: RunState,
+    /// The neighbours in this list.
     neighbours: Option<Neighbours>,
 }
 
@@ -90,6 +92,7 @@ pub(super) struct Lanes<T: QueueTypes> {
 /// A position in a walk through all lanes.
 #[derive(Default)]
 pub(crate) struct LaneCursor {
+    /// The number of the next lane.
     number: usize,
     /// A lane that has completions without a notice.
     pub(super) unnotified: Option<LaneId>,
@@ -113,7 +116,9 @@ pub(crate) struct Growth<T: QueueTypes> {
 /// The size of a [`Growth`].
 #[derive(Clone, Copy)]
 pub(crate) struct GrowRequest {
+    /// The number of lanes to allocate memory for; [`None`] if there is room.
     lanes: Option<usize>,
+    /// The number of users, likewise.
     users: Option<usize>,
 }
 

@@ -123,9 +123,12 @@ pub(crate) enum AbandonedWait<T: QueueTypes> {
 pub(crate) struct Queue<T: QueueTypes> {
     pub(super) lanes: Lanes<T>,
     pub(super) flight: Flight<T>,
+    /// The turn that the next transfer belongs to; [`None`] between two turns.
     pub(super) turn: Option<Turn>,
+    /// [`None`] before the queue is [opened](Self::open).
     pub(super) plan: Option<T::Plan>,
     pub(super) deferred: Deferred<T>,
+    /// The number in the last [`WaiterId`].
     last_waiter: u64,
     /// No requests are accepted: the device is gone, or was shut down.
     pub(super) closed: bool,

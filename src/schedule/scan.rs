@@ -34,6 +34,7 @@ impl Cancellation {
 
 /// The state of a scan in its lane.
 pub(super) struct LaneScan {
+    /// The cookie of the requests to cancel; [`None`]: all requests.
     pub(super) cookie: Option<u64>,
     /// Requests that are not scanned yet.
     pub(super) left: usize,

@@ -19,7 +19,9 @@ use kernel::{
 /// The users of the engine count one client of `uid` for this membership.
 pub(super) struct Membership {
     engine_queue: Arc<EngineQueue>,
+    /// The effective uid that opened the file.
     uid: u32,
+    /// The number of the user in the queue.
     id: UserId,
 }
 

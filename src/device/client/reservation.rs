@@ -31,9 +31,13 @@ use kernel::prelude::*;
 /// Room for requests in a client's lane. Dropping it releases the unused room.
 pub(crate) struct Reservation<'a> {
     client: &'a Client,
+    /// The number of requests for which room is reserved.
     room: usize,
+    /// Jobs for these requests. If they do not suffice, others are allocated.
     blank: Fifo<Job>,
+    /// The caller.
     user: Uid,
+    /// The time of submission of all these requests, in nanoseconds.
     now: u64,
 }
 

@@ -23,6 +23,7 @@ pub(super) enum Shows {
 
 /// The injected faults of a device.
 pub(super) struct Faults {
+    /// What the registers show from `since` on: one of [`Shows`].
     shows: Atomic<u32>,
     /// The time at which the fault begins, in nanoseconds.
     since: Atomic<u64>,

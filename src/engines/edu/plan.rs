@@ -97,6 +97,7 @@ pub(crate) enum Stage {
 
 /// Divides requests for one `edu` device.
 pub(crate) struct EduPlan {
+    /// The contents of the device memory after the transfers that were cut.
     contents: Contents,
     /// Bus address of zeros, as many as there is device memory.
     zeros: u64,

@@ -42,7 +42,9 @@ pub(super) type Bar<'bound> = pci::Bar<'bound, { regs::BAR_SIZE }>;
 pub(crate) struct IoatDevice<'bound> {
     pub(super) pdev: &'bound pci::Device<Bound>,
     pub(super) bar: Arc<Bar<'bound>>,
+    /// Major and minor.
     pub(super) version: (u8, u8),
+    /// The number of channels that the device has, of which the driver may use fewer.
     channels: usize,
 }
 

@@ -56,7 +56,9 @@ const FENCE: u64 = 1 << 4;
 /// All functions but [`new`](Self::new) and [`leak`](Self::leak) are called under the queue's lock,
 /// or when the channel is started, while no transfer is posted and no end is handled.
 pub(super) struct DescriptorRing<'bound> {
+    /// [`DESCRIPTORS`] descriptors, each with the bus address of the next one.
     descriptors: Leakable<CoherentMemory<'bound>>,
+    /// A page, of which the first word is the status that the channel has written.
     completion: Leakable<CoherentMemory<'bound>>,
     /// The number of the next descriptor.
     next: Atomic<u32>,

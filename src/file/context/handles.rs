@@ -13,6 +13,7 @@ use kernel::sync::Arc;
 
 /// The buffers of a context, by handle.
 pub(super) struct Handles {
+    /// The buffer with the handle [`Handle::FIRST`].
     pub(super) first: Option<Arc<Buffer>>,
     /// All buffers but the first one. [`None`]: the handle is [reserved](super::Context::reserve).
     pub(super) others: IdMap<Option<Arc<Buffer>>>,

@@ -68,6 +68,7 @@ struct Batch<'a, 'b> {
     room: &'a mut Reservation<'b>,
     /// The next request to read.
     request: Argument<uapi::rdma_request>,
+    /// Requests that can be accepted.
     accepted: Fifo<Job>,
     /// The last requests, which are linked. They are accepted all or not at all.
     chain: Fifo<Job>,

@@ -56,10 +56,14 @@ type Irq<'bound, B> = Pin<KBox<irq::Registration<'bound, InterruptHandler<'bound
 /// `vectors`.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Attached<'bound, D: NodeDriver> {
+    /// [`None`] only after the teardown has begun, or while the device is being attached.
     node: Option<Node<D::File>>,
+    /// The interrupt handler of each engine.
     irqs: KVec<Irq<'bound, D::Device>>,
     vectors: KBox<IrqVectorRegistration<'bound>>,
+    /// The engines.
     bound: Engines<'bound, D::Device>,
+    /// The mappings of all files of the device.
     address_space: Arc<AddressSpace>,
 }
 

@@ -42,6 +42,7 @@ use kernel::{
 #[pin_data(PinnedDrop)]
 pub(crate) struct RevocableMemory<C: Unpin> {
     address_space: Arc<AddressSpace>,
+    /// [`None`] after the memory was freed or revoked.
     #[pin]
     memory: Mutex<Option<(Leakable<BufferMemory<'static>>, C)>>,
     /// What other drivers do with the memory.
@@ -132,7 +133,9 @@ pub(crate) struct SharedMemory<C: Unpin> {
     revocable: Arc<RevocableMemory<C>>,
     address_space: Arc<AddressSpace>,
     layout: Layout,
+    /// In bytes.
     size: usize,
+    /// The page of the file at which the buffer begins.
     first_page: usize,
     mapping_count: Atomic<u32>,
 }
