@@ -3,6 +3,16 @@
 //! The interface between the scheduler and the part of an engine that divides requests into
 //! transfers.
 //!
+//! Where is a request divided into transfers? One transfer at a time, when the engine accepts one:
+//! nothing is divided in advance. `advance` in `device/engine.rs` calls `issue` in
+//! `schedule/turns.rs` until the slots are full or no requests are left. When a turn begins,
+//! `issue` takes the next request of the lane whose turn it is, by `take_next` in
+//! `schedule/lanes.rs`. Then `cut` in `turns.rs` calls [`Plan::cut`] of the engine (`edu/plan.rs`,
+//! `ioat/plan.rs`) with the number of bytes that were issued before, which returns the transfer
+//! after these. `post` in `schedule/flight.rs` assigns a slot to it, and `advance` gives it to the
+//! hardware, by `post` and `kick` of `engine.rs`. If the quantum of the turn is used up before the
+//! end of the request, `continue_later` in `lanes.rs` leaves the rest to the lane's next turn.
+//!
 //! No hardware and no bindings: also compiled and tested on the host.
 
 use crate::kernel_ext::collections::fifo::Fifo;

@@ -3,10 +3,17 @@
 //! Buffers: coherent memory of the driver, registered memory of a program, or imported memory of
 //! another driver.
 //!
-//! The handle, each mapping, each request and the exported dma-buf hold a reference to the buffer.
-//! The last one frees it. If the device is unbound earlier, the memory of the buffer is freed then,
-//! because memory of a device must not outlive the binding. The remaining references are to a buffer
-//! without memory.
+//! What frees the memory of a buffer? The handle, each mapping, each request and the exported
+//! dma-buf hold a reference to the buffer. Dropping the last one calls `drop` here, and that `free`
+//! in `pool.rs` and in `kernel_ext/mm/shared_memory.rs`. A request may be the last to hold one when
+//! it ends, in an interrupt handler, which must not free memory: `release`, which is called from
+//! `schedule/job.rs` through `hold.rs`, puts the buffer into a list of the queue. `drop_deferred`
+//! in `device/engine_queue.rs` drops it in process context, for the work item (`work` in
+//! `device/engine.rs`) or for a thread that needs memory (`free_released`). If the device is
+//! unbound earlier, `stop` in `device/bound.rs` calls `revoke_all` in `pool.rs` and in
+//! `registry.rs`, which frees the memory of all buffers: memory of a device must not outlive the
+//! binding. The remaining references are to a buffer without memory. Memory that a device may still
+//! access is never freed (`leak`).
 
 use crate::{
     kernel_ext::{

@@ -1,6 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Interrupts, and the ends of transfers.
+//!
+//! What does an interrupt do? The kernel calls `handle` in `kernel_ext/driver/attach.rs`, and that
+//! `interrupt` here, by way of `device/bound.rs`. If [`DmaEngine::acknowledge`] returns that the
+//! device has raised it, `reap_round` calls `reap` in steps, each under the queue's lock. A step
+//! asks [`DmaEngine::progress`] whether the oldest transfer has ended. If so, `finish` in
+//! `schedule/turns.rs` completes its request, unless other transfers of it are left, and the step
+//! continues with the next transfer. At the end of a step, `advance` in `device/engine.rs` posts
+//! new transfers, and after the lock is released, `deliver` wakes threads and commands and signals
+//! the eventfd (`device/notices.rs`, `device/waiter.rs`). A transfer that has failed is left to the
+//! work item, by `fail_oldest` in `restart.rs`; so are transfers that end after this interrupt has
+//! handled as many as there are slots (`reap_left`).
 
 use super::BoundEngine;
 use crate::{
