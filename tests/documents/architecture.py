@@ -70,6 +70,10 @@ class Source:
                 self.passes_on += [path] if public else []
         first = "|".join(["crate", "super", *children])
         self.uses += [path.split("::") for path in re.findall(rf"(?<!::)\b(?:{first})(?:::\w+)+", code)]
+        while (plain := re.sub(r"<[^<>\n]*>", "", code)) != code:
+            code = plain  # without the arguments of types
+        self.traits = set(re.findall(r"\btrait (\w+)", code))
+        self.implements = set(re.findall(r"^impl (?:\w+::)*(\w+) for\b", code, re.MULTILINE))
 
     def absolute(self, path: list[str]) -> list[str] | None:
         """A path from the crate's root; None if it leads out of the crate."""
@@ -155,13 +159,26 @@ def imports_of_the_driver(_: dict[str, Source], edges: set[Import]) -> list[str]
     return [f"{a} imports {b}" for a, b in sorted(edges) if b == "driver" and a != TOP]
 
 
+def head() -> str:
+    """The text at the head of src/rdma.rs."""
+    return " ".join(re.findall(r"^//! ?(.*)$", (SOURCES / "rdma.rs").read_text(), re.MULTILINE))
+
+
 def order_in_words(_: dict[str, Source], __: set[Import]) -> list[str]:
     """Rooms that the head of src/rdma.rs does not name in this order."""
-    head = " ".join(re.findall(r"^//! ?(.*)$", (SOURCES / "rdma.rs").read_text(), re.MULTILINE))
-    sentence = re.search(r"in this order: (.*?)\. ", head)
+    sentence = re.search(r"in this order: (.*?)\. ", head())
     said = re.findall(r"\[`(\w+)`\]", sentence[1]) if sentence else []
     order = [name for rooms in reversed(FLOORS[:-1]) for name in rooms]
     return [] if said == order else [f"said: {said}, checked: {order}"]
+
+
+def calls_upwards_in_words(sources: dict[str, Source], _: set[Import]) -> list[str]:
+    """Traits that a room calls a higher one through, and that the head of src/rdma.rs does not name."""
+    floor = {name: number for number, rooms in enumerate(FLOORS) for name in rooms}
+    pairs = [(low, high, name) for low in sources.values() for high in sources.values() for name in low.traits & high.implements]
+    said = set(re.findall(r"`(\w+)`", head()))
+    unsaid = {(room(high.name), name) for low, high, name in pairs if floor[room(low.name)] < floor[room(high.name)] and name not in said}
+    return [f"{name} is implemented in {where}" for where, name in sorted(unsaid)]
 
 
 def main() -> int:
@@ -171,7 +188,7 @@ def main() -> int:
     if sys.argv[1:] == ["--list"]:
         print("\n".join(f"{a} -> {b}" for a, b in sorted(edges)))
         return 0
-    checks = [rooms_without_a_floor, uphill, circles, imports_of_the_driver, order_in_words]
+    checks = [rooms_without_a_floor, uphill, circles, imports_of_the_driver, order_in_words, calls_upwards_in_words]
     print(f"TAP version 13\n1..{len(checks)}")
     failed = 0
     for number, check in enumerate(checks, 1):
