@@ -68,7 +68,7 @@ class Guests(unittest.TestCase):
         with tempfile.TemporaryDirectory() as directory, mock.patch.object(run, "Boot", Boot), contextlib.redirect_stdout(said):
             arguments = types.SimpleNamespace(until=until)
             run.run_guest("guest", Guest([]), tests, arguments, report)
-            run.report_those_not_run(tests, arguments, report)
+            run.fail_those_not_run(tests, report)
         found: dict[str, str] = {}
         for result in report.results:
             self.assertNotIn(result["test"], found)
@@ -97,8 +97,7 @@ class Guests(unittest.TestCase):
         report = run.Report()
         with contextlib.redirect_stdout(io.StringIO()):
             report.end("one@guest", [Case("", "passed")], Test("one", "guest", "true"))
-            tests = [Test("one", "guest", "true"), Test("two", "guest", "true")]
-            run.report_those_not_run(tests, types.SimpleNamespace(until=math.inf), report)
+            run.fail_those_not_run([Test("one", "guest", "true"), Test("two", "guest", "true")], report)
         self.assertEqual(report.counts, {"passed": 1, "failed": 1})
 
     def test_no_time_left(self) -> None:
