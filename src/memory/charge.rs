@@ -14,7 +14,8 @@ use crate::{
     },
     memory::quota::{
         Charge,
-        Quota, //
+        Quota,
+        Refused, //
     }, //
 };
 use kernel::{
@@ -33,15 +34,16 @@ use kernel::{
 /// The charge for the memory of a buffer. Dropping it ends the charge.
 pub(crate) struct BufferCharge {
     _pages: Charge,
+    /// [`None`] if the buffer pins no part of a compound page.
     _compound: Option<CompoundShares>,
 }
 
 impl BufferCharge {
-    /// Creates the charge for registered memory that has parts of compound pages.
-    pub(super) fn with_compound(pages: Charge, compound: CompoundShares) -> Self {
+    /// Creates the charge for pages and compound pages.
+    pub(super) fn new(pages: Charge, compound: CompoundShares) -> Self {
         Self {
             _pages: pages,
-            _compound: Some(compound),
+            _compound: (!compound.pages.is_empty()).then_some(compound),
         }
     }
 }
@@ -75,6 +77,7 @@ struct Counted {
 /// The compound pages that all contexts of a device are charged for.
 #[pin_data]
 pub(super) struct CompoundCharges {
+    /// Its lock is taken in the gate, and no other one is taken while it is held.
     #[pin]
     by_page: Mutex<RBTree<Key, Counted>>,
 }
@@ -90,55 +93,40 @@ impl CompoundCharges {
         )
     }
 
-    /// Charges a context for the compound pages of one buffer, each of which may occur several
-    /// times. `charge` charges the context for a number of pages; it is called for each compound
-    /// page that the context is not charged for yet.
+    /// Adds a part of a page. If the context is not charged for the page yet, `charge` charges it
+    /// for this number of pages.
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`], and the errors of `charge`.
-    pub(super) fn charge(
-        this: &Arc<Self>,
-        context: &Arc<Quota>,
-        pages: KVVec<CompoundPage>,
-        charge: impl Fn(usize) -> Result<Charge>,
-    ) -> Result<CompoundShares> {
-        let mut shares = CompoundShares {
-            charges: this.clone(),
-            context: context.clone(),
-            pages,
-            count: 0,
-        };
-        for index in 0..shares.pages.len() {
-            this.add(shares.key(index), &charge)?;
-            shares.count += 1;
+    /// [`ENOMEM`]; the limit that `charge` would exceed.
+    fn add(
+        &self,
+        key: Key,
+        charge: impl FnOnce(usize) -> Result<Charge, Refused>,
+    ) -> Result<Result<(), Refused>> {
+        if Self::add_again(&mut self.by_page.lock(), key) {
+            return Ok(Ok(()));
         }
-        Ok(shares)
-    }
-
-    fn add(&self, key: Key, charge: impl Fn(usize) -> Result<Charge>) -> Result {
-        if self.add_again(key) {
-            return Ok(());
-        }
+        // Not under the lock, because it may sleep for long.
         let node = RBTreeNodeReservation::new(GFP_ACCOUNT_MAYFAIL)?;
-        let charge = charge(key.page.pages())?;
         let mut by_page = self.by_page.lock();
         // Another thread may have added the page meanwhile.
-        if let Some(counted) = by_page.get_mut(&key) {
-            counted.parts += 1;
-        } else {
-            let counted = Counted {
+        if Self::add_again(&mut by_page, key) {
+            return Ok(Ok(()));
+        }
+        let counted = match charge(key.page.pages()) {
+            Ok(charge) => Counted {
                 _charge: charge,
                 parts: 1,
-            };
-            by_page.insert(node.into_node(key, counted));
-        }
-        Ok(())
+            },
+            Err(refused) => return Ok(Err(refused)),
+        };
+        by_page.insert(node.into_node(key, counted));
+        Ok(Ok(()))
     }
 
-    /// Adds a part of a buffer to a page that the context is charged for. Returns whether it is.
-    fn add_again(&self, key: Key) -> bool {
-        let mut by_page = self.by_page.lock();
+    /// Adds a part of a page for which the context is charged. Returns whether it is.
+    fn add_again(by_page: &mut RBTree<Key, Counted>, key: Key) -> bool {
         let counted = by_page.get_mut(&key);
         counted.map(|counted| counted.parts += 1).is_some()
     }
@@ -158,26 +146,51 @@ impl CompoundCharges {
 /// that no other buffer of the context shares.
 pub(super) struct CompoundShares {
     charges: Arc<CompoundCharges>,
-    // Its address names the context, for as long as there are shares.
+    /// Its address names the context, for as long as there are shares.
     context: Arc<Quota>,
     pages: KVVec<CompoundPage>,
-    /// The number of pages, from the first on, that the context is charged for.
-    count: usize,
 }
 
 impl CompoundShares {
-    fn key(&self, index: usize) -> Key {
+    /// Creates the shares of a buffer of the context with this quota, without any page.
+    pub(super) fn new(charges: &Arc<CompoundCharges>, context: &Arc<Quota>) -> Self {
+        Self {
+            charges: charges.clone(),
+            context: context.clone(),
+            pages: KVVec::new(),
+        }
+    }
+
+    /// Adds a part of a page, for which `charge` charges the context if it is not charged yet.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`]; the limit that `charge` would exceed.
+    pub(super) fn add(
+        &mut self,
+        page: CompoundPage,
+        charge: impl FnOnce(usize) -> Result<Charge, Refused>,
+    ) -> Result<Result<(), Refused>> {
+        self.pages.push(page, GFP_ACCOUNT_MAYFAIL)?;
+        let added = self.charges.add(self.key(page), charge);
+        if !matches!(added, Ok(Ok(()))) {
+            self.pages.pop();
+        }
+        added
+    }
+
+    fn key(&self, page: CompoundPage) -> Key {
         Key {
             context: core::ptr::from_ref::<Quota>(&self.context).addr(),
-            page: self.pages[index],
+            page,
         }
     }
 }
 
 impl Drop for CompoundShares {
     fn drop(&mut self) {
-        for index in 0..self.count {
-            self.charges.remove(self.key(index));
+        for page in self.pages.iter() {
+            self.charges.remove(self.key(*page));
         }
     }
 }

@@ -21,6 +21,7 @@ use crate::{
             buffer_memory::BufferMemory,
             coherent::CoherentMemory,
             pinned::{
+                CompoundPage,
                 PinnedMemory,
                 PinnedPages, //
             },
@@ -37,7 +38,8 @@ use crate::{
     memory::{
         charge::{
             BufferCharge,
-            CompoundCharges, //
+            CompoundCharges,
+            CompoundShares, //
         },
         handle::Handle,
         pages::bytes,
@@ -227,24 +229,27 @@ impl Pool {
         first_page: usize,
     ) -> Result<(SharedMemory<BufferCharge>, u64)> {
         let count = PinnedPages::count(range.address, range.size).ok_or(EFAULT)?;
-        let charge = self
+        let mut charge = self
             .address_space
             .with_device(|dev| self.charge(dev, quota, count))??;
+        let mut compound = CompoundShares::new(&self.compound, quota);
+        let charge_compound = |page: CompoundPage, pinned| {
+            // All of it is charged, so that the part is not.
+            charge.release(pinned);
+            compound
+                .add(page, |pages| Charge::new(quota, &self.quota, pages))?
+                .map_err(|refused| self.refuse(refused, page.pages()))
+        };
         // Outside the gate, because page faults on the memory may take forever.
-        let pages = PinnedPages::pin(range.address, range.size, range.writable, || self.proceed())?;
-        let (compound, single) = pages.compound_pages()?;
+        let pages = PinnedPages::pin(
+            range.address,
+            range.size,
+            range.writable,
+            || self.proceed(),
+            charge_compound,
+        )?;
         self.address_space.with_device(|dev| {
-            let charge = if compound.is_empty() {
-                charge.into()
-            } else {
-                // Pinned pages are not charged between these two lines, as in io_uring, which
-                // charges after pinning.
-                drop(charge);
-                let charge = |pages| self.charge(dev, quota, pages);
-                let shares = CompoundCharges::charge(&self.compound, quota, compound, charge)?;
-                BufferCharge::with_compound(charge(single)?, shares)
-            };
-            self.add(charge, first_page, || {
+            self.add(BufferCharge::new(charge, compound), first_page, || {
                 self.map_for(dev, pages).map(BufferMemory::Pinned)
             })
         })?
@@ -329,17 +334,28 @@ impl Pool {
     /// Charges `pages` pages to a context, the device and the caller. Logs the reason of a failure.
     fn charge(&self, dev: &Device<Bound>, context: &Arc<Quota>, pages: usize) -> Result<Charge> {
         Charge::new(context, &self.quota, pages).map_err(|refused| {
-            if self.refused.allows() {
-                let limit = match refused {
-                    Refused::Memlock => "RLIMIT_MEMLOCK (ulimit -l)",
-                    Refused::Context => "the limit of a context (context_mib)",
-                    Refused::Device => "the limit of the device (device_mib)",
-                };
-                let kib = bytes(pages) / 1024;
-                dev_warn!(dev, "{kib} KiB more would exceed {limit}\n");
-            }
+            self.log_refused(dev, refused, pages);
             refused.into()
         })
+    }
+
+    /// Logs that a charge of `pages` pages is refused, and returns the error.
+    fn refuse(&self, refused: Refused, pages: usize) -> Error {
+        let log = |dev: &Device<Bound>| self.log_refused(dev, refused, pages);
+        let _ = self.address_space.with_device(log);
+        refused.into()
+    }
+
+    fn log_refused(&self, dev: &Device<Bound>, refused: Refused, pages: usize) {
+        if self.refused.allows() {
+            let limit = match refused {
+                Refused::Memlock => "RLIMIT_MEMLOCK (ulimit -l)",
+                Refused::Context => "the limit of a context (context_mib)",
+                Refused::Device => "the limit of the device (device_mib)",
+            };
+            let kib = bytes(pages) / 1024;
+            dev_warn!(dev, "{kib} KiB more would exceed {limit}\n");
+        }
     }
 
     /// Allocates coherent memory for the device. Logs the reason of a failure.

@@ -151,6 +151,16 @@ impl<A: Account> Share<A> {
     }
 }
 
+impl<A: Account> Share<A> {
+    /// Uncharges `pages` pages, or all if there are fewer.
+    fn release(&mut self, pages: usize) {
+        let pages = pages.min(self.pages);
+        // INVARIANT: The account counts fewer pages for this share after the next line.
+        self.pages -= pages;
+        self.account.count().fetch_sub(pages, Relaxed);
+    }
+}
+
 impl<A: Account> Drop for Share<A> {
     fn drop(&mut self) {
         self.account.count().fetch_sub(self.pages, Relaxed);
@@ -159,11 +169,11 @@ impl<A: Account> Drop for Share<A> {
 
 /// The charge for a buffer. Dropping it uncharges all pages, which is allowed in any context.
 pub(crate) struct Charge {
-    // Dropped before `_context`, so that a quota has no more locked pages than used ones.
+    // Dropped before `context`, so that a quota has no more locked pages than used ones.
     /// [`None`] if the user has no limit.
-    _memlock: Option<(Share<MemlockUser>, Share<Locked>)>,
-    _context: Share<Arc<Quota>>,
-    _device: Share<Arc<Quota>>,
+    memlock: Option<(Share<MemlockUser>, Share<Locked>)>,
+    context: Share<Arc<Quota>>,
+    device: Share<Arc<Quota>>,
 }
 
 impl Charge {
@@ -179,17 +189,27 @@ impl Charge {
     ) -> Result<Self, Refused> {
         // If a charge fails, the earlier ones are dropped.
         Ok(Self {
-            _context: Share::new(context.clone(), context.limit, pages).ok_or(Refused::Context)?,
-            _device: Share::new(device.clone(), device.limit, pages).ok_or(Refused::Device)?,
-            _memlock: match MemlockUser::limited() {
+            context: Share::new(context.clone(), context.limit, pages).ok_or(Refused::Context)?,
+            device: Share::new(device.clone(), device.limit, pages).ok_or(Refused::Device)?,
+            memlock: match MemlockUser::limited() {
                 None => None,
                 Some((user, limit)) => {
                     let user = Share::new(user, limit, pages).ok_or(Refused::Memlock)?;
                     let locked = Locked(context.clone());
-                    // INVARIANT: `_context` has charged the same number of pages.
+                    // INVARIANT: `context` has charged the same number of pages.
                     Share::new(locked, usize::MAX, pages).map(|locked| (user, locked))
                 }
             },
         })
+    }
+
+    /// Uncharges `pages` pages, or all if there are fewer.
+    pub(crate) fn release(&mut self, pages: usize) {
+        if let Some((user, locked)) = &mut self.memlock {
+            user.release(pages);
+            locked.release(pages);
+        }
+        self.context.release(pages);
+        self.device.release(pages);
     }
 }

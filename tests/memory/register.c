@@ -652,6 +652,46 @@ TEST_F(registered, fault_that_never_ends)
 	ASSERT_EQ(0, come_back(address, UNBIND));
 }
 
+/* As register_for_ever(), behind a page of a huge page whose other pages are unmapped. */
+static void register_behind_a_huge_page(int fd)
+{
+	size_t huge = PAGE / 8 * PAGE;
+	unsigned char *bytes = memory_at(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, ANYWHERE), *from = transparent_huge_page(huge);
+	int fault = syscall(SYS_userfaultfd, O_CLOEXEC);
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register range = { .range = { (uintptr_t)bytes + PAGE, PAGE }, .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct buffer buffer;
+
+	if (!from)
+		_exit(KSFT_SKIP);
+	if (fault < 0 || ioctl(fault, UFFDIO_API, &api) || ioctl(fault, UFFDIO_REGISTER, &range))
+		_exit(1);
+	if (mremap(from, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, bytes) != bytes || munmap(from + PAGE, huge - PAGE))
+		_exit(2);
+	register_memory(fd, bytes, 2 * PAGE, 0, &buffer);
+	_exit(3);
+}
+
+/* What is pinned is charged before a page fault that never ends, not only afterwards. */
+TEST_F(registered, charged_before_a_fault)
+{
+	long before = charged(self->fd), huge = PAGE / 8 * PAGE;
+	pid_t child = fork();
+	int status;
+
+	if (!child)
+		register_behind_a_huge_page(self->fd);
+	pause_us(300000);
+	if (waitpid(child, &status, WNOHANG)) {
+		ASSERT_EQ(KSFT_SKIP, WEXITSTATUS(status)) TH_LOG("status %#x", status);
+		SKIP(return, "no transparent huge page is free");
+	}
+	EXPECT_EQ(before + huge + (long)PAGE, charged(self->fd));
+	kill(child, SIGKILL);
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	EXPECT_EQ(before, charged(self->fd));
+}
+
 /* With requests, the device goes away: the program keeps its memory, which is pinned no longer. */
 static void lose(struct __test_metadata *_metadata, FIXTURE_DATA(registered) *self, const char *address, enum way way)
 {

@@ -87,18 +87,21 @@ impl PinnedPages {
     /// Pins the pages of the `size` bytes at `address` in the calling process, and loads them if
     /// necessary. A page fault of it may take forever, for example with userfaultfd(2).
     ///
-    /// `proceed` is called before each chunk; an error of it ends the call.
+    /// `proceed` is called before each chunk. `charge_compound` is called for each compound page
+    /// that is pinned, and the number of pages in the chunk that belong to it, before another page
+    /// fault. An error of either ends the call.
     ///
     /// # Errors
     ///
     /// [`EFAULT`] if the memory does not exist, or is read-only and `writable` is true, or must not
     /// be pinned for long (a file in a filesystem, memory of a device); [`ENOMEM`]; [`EINTR`] if
-    /// the process is being killed; the error of `proceed`.
+    /// the process is being killed; the errors of `proceed` and `charge_compound`.
     pub(crate) fn pin(
         address: usize,
         size: usize,
         writable: bool,
         proceed: impl Fn() -> Result,
+        mut charge_compound: impl FnMut(CompoundPage, usize) -> Result,
     ) -> Result<Self> {
         let offset = address % PAGE_SIZE;
         let count = Self::count(address, size).ok_or(EFAULT)?;
@@ -117,7 +120,14 @@ impl PinnedPages {
             let done = pinned.pages.len();
             // The sum does not overflow, because the end of the last page does not.
             let next = address - offset + done * PAGE_SIZE;
-            pinned.pin_chunk(next, Self::CHUNK.min(count - done))?;
+            let max = Self::CHUNK.min(count - done);
+            match pinned.pin_chunk(next, max, bindings::FOLL_NOFAULT) {
+                // The first page has to be loaded. It is loaded alone, because the pages before it
+                // would be pinned, and not charged, for as long as that takes.
+                Err(e) if e == EFAULT => pinned.pin_chunk(next, 1, 0)?,
+                result => result?,
+            }
+            pinned.charge_compound(done, &mut charge_compound)?;
         }
         Ok(pinned)
     }
@@ -131,38 +141,40 @@ impl PinnedPages {
         Some((whole - (address - address % PAGE_SIZE)) / PAGE_SIZE)
     }
 
-    /// Returns the compound pages of which a part is pinned, and the number of pinned pages that
-    /// belong to none. A compound page occurs once for each contiguous part of it.
-    ///
-    /// # Errors
-    ///
-    /// [`ENOMEM`].
-    pub(crate) fn compound_pages(&self) -> Result<(KVVec<CompoundPage>, usize)> {
-        let (mut compound, mut single) = (KVVec::new(), 0);
-        for &page in self.pages.iter() {
+    /// Calls `charge` for each compound page among the pinned pages from number `begin` on, with
+    /// the number of these that belong to it. Calls it once for each contiguous part.
+    fn charge_compound(
+        &self,
+        begin: usize,
+        mut charge: impl FnMut(CompoundPage, usize) -> Result,
+    ) -> Result {
+        let mut part: Option<(CompoundPage, usize)> = None;
+        for &page in &self.pages[begin..] {
             let mut pfn = 0;
             // SAFETY: By the type invariants, `page` is pinned, so that its compound page is not
             // split or freed.
             let pages = unsafe { rdma_helper_compound_pages(page.cast(), &mut pfn) };
-            // CAST: `unsigned long` has the size of `usize`.
-            let (pfn, pages) = (pfn as usize, pages as usize);
             let found = CompoundPage { pfn, pages };
-            if pages == 1 {
-                single += 1;
-            } else if compound.last() != Some(&found) {
-                compound.push(found, GFP_ACCOUNT_MAYFAIL)?;
+            match &mut part {
+                Some((compound, count)) if *compound == found => *count += 1,
+                _ => {
+                    if let Some((compound, count)) = part.take() {
+                        charge(compound, count)?;
+                    }
+                    part = (pages > 1).then_some((found, 1));
+                }
             }
         }
-        Ok((compound, single))
+        part.map_or(Ok(()), |(compound, count)| charge(compound, count))
     }
 
-    /// Pins up to `max` more pages from `address` on, at least one. `max` must not exceed the
-    /// spare capacity.
-    fn pin_chunk(&mut self, address: usize, max: usize) -> Result {
+    /// Pins up to `max` more pages from `address` on, at least one, with these additional flags.
+    /// `max` must not exceed the spare capacity.
+    fn pin_chunk(&mut self, address: usize, max: usize, flags: c_uint) -> Result {
         let flags = if self.writable {
-            bindings::FOLL_LONGTERM | bindings::FOLL_WRITE
+            flags | bindings::FOLL_LONGTERM | bindings::FOLL_WRITE
         } else {
-            bindings::FOLL_LONGTERM
+            flags | bindings::FOLL_LONGTERM
         };
         let spare = self.pages.spare_capacity_mut();
         let max = max.min(spare.len());
