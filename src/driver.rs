@@ -61,8 +61,9 @@ use kernel::{
 
 /// The valid values of the parameter `dma_bits`. x86 rejects masks of fewer than 24 bits, because
 /// no zone is below `ZONE_DMA`. With an IOMMU it accepts them. But after an allocation has failed
-/// for lack of bus addresses, the following ones fail with any mask until a bus address is freed.
-/// With 12 bits there is no bus address that could be freed (`max32_alloc_size` in
+/// for lack of bus addresses, the following ones of that size or more fail below 4 GiB until a bus
+/// address is freed. With 12 bits there is no bus address that could be freed (`max32_alloc_size`
+/// in
 /// `drivers/iommu/iova.c`).
 const DMA_BITS: core::ops::RangeInclusive<u32> = 24..=64;
 

@@ -3,8 +3,8 @@
 //! The supported engines, and the choice of one for a device.
 //!
 //! To add an engine: a folder beside `edu`, a variant of [`Model`], [`AnyEngine`] and
-//! [`AnyPlan`], with their arms in this file, and its PCI ids in [`Model::of`] (in
-//! `driver.rs`, if the driver binds to it without `driver_override`).
+//! [`AnyPlan`], with their arms in this file, and its PCI ids in [`Model::of`] and, unless
+//! `driver_override` binds it, in `PCI_TABLE` of `driver.rs`.
 
 pub(crate) mod edu;
 pub(crate) mod engine;

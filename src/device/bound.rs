@@ -81,7 +81,7 @@ impl BoundDevice for BoundEngines {
                 engines.iter().for_each(|engine| engine.unpause());
             })?;
         }
-        engines.iter().for_each(|engine| engine.clear_master());
+        clear_master(engines);
         Ok(())
     }
 
@@ -101,7 +101,7 @@ impl BoundDevice for BoundEngines {
     fn reset_prepare(engines: &Engines<'_>) {
         engines.iter().for_each(|engine| engine.pause());
         engines.iter().for_each(|engine| engine.prepare_reset());
-        engines.iter().for_each(|engine| engine.clear_master());
+        clear_master(engines);
     }
 
     fn reset_done(engines: &Engines<'_>) {
@@ -112,8 +112,15 @@ impl BoundDevice for BoundEngines {
 
     fn shutdown(engines: &Engines<'_>) {
         engines.iter().for_each(|engine| engine.shut_down());
-        engines.iter().for_each(|engine| engine.clear_master());
+        clear_master(engines);
         engines.iter().for_each(|engine| engine.end_shutdown());
+    }
+}
+
+/// Disables bus mastering of the device, which its engines share.
+fn clear_master(engines: &Engines<'_>) {
+    if let Some(first) = engines.first() {
+        first.clear_master();
     }
 }
 

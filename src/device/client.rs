@@ -65,10 +65,10 @@ pub(crate) struct Client {
     /// The queue of the engine that serves the context.
     engine_queue: Arc<EngineQueue>,
     /// The lane in this queue.
-    id: LaneId,
+    lane: LaneId,
     trace_ids: TraceIds,
     /// The threads in WAIT and `poll`. The lane's owner shares them.
-    waiters: Arc<LaneWaitQueues>,
+    wait_queues: Arc<LaneWaitQueues>,
     /// Blank jobs for the next requests.
     #[pin]
     jobs: JobCache,
@@ -92,20 +92,20 @@ impl Client {
     /// [`ENOMEM`].
     pub(crate) fn new(device: Arc<Device>) -> impl PinInit<Self, Error> {
         pin_init::pin_init_scope(move || {
-            let waiters = LaneWaitQueues::new()?;
+            let wait_queues = LaneWaitQueues::new()?;
             let trace_ids = TraceIds {
                 device: device.number(),
                 context: CONTEXTS.fetch_add(1, Relaxed) + 1,
             };
             let engine_queue = device.next_engine_queue()?;
             let user = Membership::new(&engine_queue, Self::uid().0)?;
-            let id = Self::add(&engine_queue, user.id(), trace_ids, &waiters)?;
+            let lane = Self::add(&engine_queue, user.id(), trace_ids, &wait_queues)?;
             Ok(try_pin_init!(Self {
                 engine_queue,
                 device,
-                id,
+                lane,
                 trace_ids,
-                waiters,
+                wait_queues,
                 jobs <- JobCache::new(),
                 cancel <- new_mutex!((), "rdma::Client::cancel"),
                 collect <- new_mutex!((), "rdma::Client::collect"),
@@ -119,11 +119,11 @@ impl Client {
         engine_queue: &EngineQueue,
         user: UserId,
         trace_ids: TraceIds,
-        waiters: &Arc<LaneWaitQueues>,
+        wait_queues: &Arc<LaneWaitQueues>,
     ) -> Result<LaneId> {
         let owner = Notifier {
             trace_ids,
-            waiters: waiters.clone(),
+            wait_queues: wait_queues.clone(),
             eventfd: None,
         };
         let mut lane = KBox::new(schedule::Lane::new(owner), GFP_ACCOUNT_MAYFAIL)?;
@@ -145,12 +145,12 @@ impl Client {
 
     /// Returns the threads that poll the context.
     pub(crate) fn poll_queue(&self) -> &PollQueue {
-        &self.waiters.pollers
+        &self.wait_queues.pollers
     }
 
     /// Returns the state of the lane.
     pub(crate) fn state(&self) -> LaneState {
-        self.engine_queue.state.lock().queue.state(self.id)
+        self.engine_queue.state.lock().queue.state(self.lane)
     }
 
     /// Returns the effective uid of the caller, as the user of a request.
@@ -174,10 +174,10 @@ impl Client {
                 .state
                 .lock()
                 .queue
-                .begin_cancel(self.id, cookie, cancels_in_flight);
+                .begin_cancel(self.lane, cookie, cancels_in_flight);
         let mut scan: Cancellation = scan.ok_or(ENODEV)?;
         self.engine_queue
-            .in_steps(|queue| queue.cancel_step(self.id, &mut scan));
+            .in_steps(|queue| queue.cancel_step(self.lane, &mut scan));
         if cancels_in_flight {
             // A request that was cancelled after it had begun may have returned to its lane, where
             // this completes it.
@@ -206,7 +206,7 @@ impl Client {
             .map(|eventfd| Arc::new(eventfd, GFP_ACCOUNT_MAYFAIL))
             .transpose()?;
         let mut state = self.engine_queue.state.lock();
-        let owner = state.queue.owner_mut(self.id);
+        let owner = state.queue.owner_mut(self.lane);
         let old = owner.map(|owner| core::mem::replace(&mut owner.eventfd, eventfd));
         drop(state);
         // Not under the lock, because the eventfd may be freed.
@@ -219,7 +219,7 @@ impl Client {
 #[allow(unsafe_code, reason = "required by the macro of the crate")]
 impl PinnedDrop for Client {
     fn drop(self: Pin<&mut Self>) {
-        let left = self.engine_queue.state.lock().queue.remove_lane(self.id);
+        let left = self.engine_queue.state.lock().queue.remove_lane(self.lane);
         drop(left);
     }
 }

@@ -48,7 +48,7 @@ pub(super) struct QueueState {
     /// The time at which the watchdog's timer expires, in nanoseconds; [`None`] if it is not armed.
     pub(super) checked_at: Option<u64>,
     /// The engine was stopped for an unbind or a shutdown, or until a reset of the device is over.
-    /// The ends of its transfers are not handled meanwhile.
+    /// Meanwhile, only `reap_after_reset` handles the ends of its transfers.
     pub(super) stopped: bool,
     /// The engine did not stop for an unbind, and may still access memory.
     pub(super) must_leak: bool,

@@ -60,7 +60,7 @@ impl LaneWaitQueues {
 pub(crate) struct Notifier {
     pub(super) trace_ids: TraceIds,
     /// The threads to wake. The client shares them.
-    pub(super) waiters: Arc<LaneWaitQueues>,
+    pub(super) wait_queues: Arc<LaneWaitQueues>,
     /// The eventfd to signal, which the program has set.
     pub(super) eventfd: Option<Arc<EventFd>>,
 }
@@ -71,7 +71,7 @@ pub(crate) struct LaneNotice {
     change: Change,
     /// The number of completions that are not collected.
     completed: usize,
-    waiters: Arc<LaneWaitQueues>,
+    wait_queues: Arc<LaneWaitQueues>,
     eventfd: Option<Arc<EventFd>>,
 }
 
@@ -86,7 +86,7 @@ impl<T: QueueTypes> LaneOwner<T> for Notifier {
         LaneNotice {
             change,
             completed,
-            waiters: self.waiters.clone(),
+            wait_queues: self.wait_queues.clone(),
             eventfd: self.eventfd.clone(),
         }
     }
@@ -95,16 +95,16 @@ impl<T: QueueTypes> LaneOwner<T> for Notifier {
 impl LaneNotice {
     /// Wakes the threads, and signals the eventfd.
     pub(super) fn deliver(self) {
-        let waiters = &*self.waiters;
+        let wait_queues = &*self.wait_queues;
         match self.change {
             Change::Completed | Change::PutBack => {
-                waiters.collectors.wake_satisfied(self.completed);
-                waiters.pollers.notify(Events::READABLE);
+                wait_queues.collectors.wake_satisfied(self.completed);
+                wait_queues.pollers.notify(Events::READABLE);
             }
-            Change::Room => waiters.pollers.notify(Events::WRITABLE),
+            Change::Room => wait_queues.pollers.notify(Events::WRITABLE),
             Change::Closed => {
-                waiters.collectors.wake_all();
-                waiters.pollers.notify(Events::READABLE | Events::GONE);
+                wait_queues.collectors.wake_all();
+                wait_queues.pollers.notify(Events::READABLE | Events::GONE);
             }
         }
         if let (Change::Completed | Change::Closed, Some(eventfd)) = (self.change, self.eventfd) {

@@ -65,8 +65,8 @@ pub(crate) enum Progress {
 /// A DMA engine.
 ///
 /// Transfers are executed, and end, in the order in which they are posted. A transfer accesses
-/// memory only between [`post`](Self::post) and its end. It begins at [`kick`](Self::kick) at the
-/// latest.
+/// memory only between [`post`](Self::post) and its end. It may begin before
+/// [`kick`](Self::kick), and begins some time after it at the latest.
 ///
 /// [`wait_idle`](Self::wait_idle), [`suspend_transfers`](Self::suspend_transfers),
 /// [`abort`](Self::abort) and [`restart`](Self::restart) sleep. All other functions can be called
@@ -117,11 +117,12 @@ pub(crate) trait DmaEngine {
         self.progress(slot)
     }
 
-    /// Waits until the engine has no transfer, for at most `timeout_ms` milliseconds.
+    /// Waits until the engine executes no transfer, for at most `timeout_ms` milliseconds. It may
+    /// not have begun one that was posted.
     ///
     /// # Errors
     ///
-    /// [`ETIMEDOUT`] if it still has a transfer, [`ENODEV`] if the device is gone.
+    /// [`ETIMEDOUT`] if it still executes one, [`ENODEV`] if the device is gone.
     fn wait_idle(&self, timeout_ms: u32) -> Result;
 
     /// Ends the transfer that the engine executes, and begins no other, if the engine can be

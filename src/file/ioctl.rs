@@ -30,8 +30,8 @@ use kernel::{
     prelude::*, //
 };
 
-/// Runs the handler of a call. Handlers are selected by direction, type and number; they check
-/// the size of the structure themselves.
+/// Runs the handler of a call, by direction, type and number. [`Argument`] checks the size of the
+/// structure.
 macro_rules! dispatch {
     ($command:expr, { $($name:ident => $call:expr,)* }) => {{
         $(const $name: (u32, u32, u32) = without_size(uapi::$name);)*

@@ -4,8 +4,8 @@
 //! of which it pins a part, such as huge pages.
 //!
 //! A pin of one page of a compound page keeps all of it, also when the program has unmapped the
-//! rest. A context is charged for all of it, once, for as long as any of its buffers pins a part, as
-//! io_uring does (`io_buffer_account_pin`).
+//! rest. A context is charged for all of it, once, for as long as any of its buffers pins a part,
+//! as io_uring does (`io_buffer_account_pin`).
 
 use crate::{
     kernel_ext::{
@@ -31,7 +31,7 @@ use kernel::{
     }, //
 };
 
-/// The charge for the memory of a buffer. Dropping it ends the charge.
+/// The charge for the memory of a buffer. Dropping it ends the charge, and may sleep.
 pub(crate) struct BufferCharge {
     _pages: Charge,
     /// [`None`] if the buffer pins no part of a compound page.
@@ -77,7 +77,8 @@ struct Counted {
 /// The compound pages that all contexts of a device are charged for.
 #[pin_data]
 pub(super) struct CompoundCharges {
-    /// Its lock is taken in the gate, and no other one is taken while it is held.
+    /// Its lock is taken inside and outside of the gate. Only the kernel's lock of its users is
+    /// taken under it.
     #[pin]
     by_page: Mutex<RBTree<Key, Counted>>,
 }

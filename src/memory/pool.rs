@@ -79,7 +79,7 @@ pub(crate) struct UserRange {
 }
 
 /// The state that the buffers of a device share. It exists while the device is bound, a file of it
-/// is open, or a buffer of it is mapped.
+/// is open, or a buffer of it is exported.
 #[pin_data]
 pub(crate) struct Pool {
     /// The number of the device's node, for the tracepoints.

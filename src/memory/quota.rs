@@ -167,7 +167,8 @@ impl<A: Account> Drop for Share<A> {
     }
 }
 
-/// The charge for a buffer. Dropping it uncharges all pages, which is allowed in any context.
+/// A charge of pages to a context, its device and its user. Dropping it uncharges them, which is
+/// allowed in any context.
 pub(crate) struct Charge {
     // Dropped before `context`, so that a quota has no more locked pages than used ones.
     /// [`None`] if the user has no limit.

@@ -3,8 +3,8 @@
 //! CANCEL: a scan of the requests of a lane, in steps between which the queue's lock is dropped.
 //!
 //! The engine continues between two steps: it can take requests that are not scanned yet, and
-//! return requests to the lane. At the end of the scan, one of which transfers are still to be
-//! issued is cancelled if the engine allows it, and those that were returned are scanned, too.
+//! return requests to the lane. At the end, the request whose transfers are partly issued is
+//! cancelled, if the engine can be aborted, and requests that were returned are scanned, too.
 //!
 //! No hardware and no bindings: also compiled and tested on the host.
 
@@ -44,7 +44,7 @@ impl<T: QueueTypes> Lane<T> {
         self.unscan();
         self.scan = Some(LaneScan {
             cookie,
-            left: self.waiting.len(),
+            left: self.unscanned.len(),
             returned: 0,
             was_in_flight: is_in_flight,
             cancels_links: false,
@@ -58,11 +58,11 @@ impl<T: QueueTypes> Lane<T> {
         }
     }
 
-    /// Moves the requests of `scanned` to `waiting`.
+    /// Moves the requests of `scanned` to `unscanned`.
     fn unscan(&mut self) {
-        let mut waiting = core::mem::replace(&mut self.waiting, Fifo::new());
+        let mut waiting = core::mem::replace(&mut self.unscanned, Fifo::new());
         self.scanned.append(&mut waiting);
-        core::mem::swap(&mut self.scanned, &mut self.waiting);
+        core::mem::swap(&mut self.scanned, &mut self.unscanned);
     }
 
     /// Continues a scan, for up to [`STEP`](Self::STEP) requests, and stops after one with a
@@ -93,7 +93,7 @@ impl<T: QueueTypes> Lane<T> {
             // One that was cancelled before has been counted.
             let counts = cancels_links && !job.was_counted();
             // The engine may take the next request before the scan continues.
-            if let Some(next) = self.waiting.front_mut() {
+            if let Some(next) = self.unscanned.front_mut() {
                 next.fail_link();
             }
             job.end(Err(ECANCELED));

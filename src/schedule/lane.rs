@@ -47,18 +47,18 @@ pub(super) enum RunState {
 
 /// The requests of one context.
 pub(crate) struct Lane<T: QueueTypes> {
-    /// `scanned` and `waiting` together are the requests that wait, in this order. A scan for
-    /// requests to cancel takes requests from `waiting`, and moves those that are not cancelled to
+    /// `scanned` and `unscanned` together are the requests that wait, in this order. A scan for
+    /// requests to cancel takes requests from `unscanned`, and moves those that are not cancelled to
     /// `scanned`.
     pub(super) scanned: Fifo<Job<T>>,
-    pub(super) waiting: Fifo<Job<T>>,
+    pub(super) unscanned: Fifo<Job<T>>,
     /// Completions that are not collected, the oldest first.
     completed: Fifo<Job<T>>,
     /// The ring that completions are written to, instead of being appended to `completed`.
     ring: Option<CompletionRing<T::Ring>>,
     /// The jobs of completions in the ring, which are blank.
     blank: Fifo<Job<T>>,
-    /// The scan of `waiting`, if one is in progress.
+    /// The scan of `unscanned`, if one is in progress.
     pub(super) scan: Option<LaneScan>,
     /// Requests that are accepted, and whose completions are not collected.
     accepted: usize,
@@ -108,7 +108,7 @@ impl<T: QueueTypes> Lane<T> {
     pub(crate) fn new(owner: T::Owner) -> Self {
         Self {
             scanned: Fifo::new(),
-            waiting: Fifo::new(),
+            unscanned: Fifo::new(),
             completed: Fifo::new(),
             ring: None,
             blank: Fifo::new(),
@@ -142,7 +142,7 @@ impl<T: QueueTypes> Lane<T> {
     /// Returns the number of requests that wait.
     #[inline]
     pub(super) fn waiting(&self) -> usize {
-        self.scanned.len() + self.waiting.len()
+        self.scanned.len() + self.unscanned.len()
     }
 
     /// Returns the number of completions that are not collected.
@@ -247,7 +247,7 @@ impl<T: QueueTypes> Lane<T> {
     }
 
     pub(super) fn push_last(&mut self, jobs: &mut Fifo<Job<T>>) {
-        self.waiting.append(jobs);
+        self.unscanned.append(jobs);
     }
 
     /// Gives the request with this tag no other turn.
@@ -287,17 +287,17 @@ impl<T: QueueTypes> Lane<T> {
         if let Some(scan) = &mut self.scan {
             scan.skip();
         }
-        self.waiting.pop_front()
+        self.unscanned.pop_front()
     }
 
     fn front(&self) -> Option<&Job<T>> {
-        self.scanned.front().or_else(|| self.waiting.front())
+        self.scanned.front().or_else(|| self.unscanned.front())
     }
 
     fn front_mut(&mut self) -> Option<&mut Job<T>> {
         match self.scanned.front_mut() {
             Some(front) => Some(front),
-            None => self.waiting.front_mut(),
+            None => self.unscanned.front_mut(),
         }
     }
 
@@ -356,7 +356,7 @@ impl<T: QueueTypes> Lane<T> {
             return Some(job);
         }
         let mut position = 0;
-        let job = self.waiting.take(|job| {
+        let job = self.unscanned.take(|job| {
             position += 1;
             job.waiter_id == id
         });

@@ -19,7 +19,8 @@
 //! many requests as it accepts and threads wait in it; [growing](Queue::grow) moves all lanes;
 //! recovery, [cancelling](Queue::begin_cancel) and [removing a lane](Queue::remove_lane) search the
 //! slots. A transfer that fails returns the requests of all slots to their lanes, in the work item
-//! or in the thread that quiesces the engine.
+//! or in the thread that quiesces the engine. While the queue is stuck, the end of a request
+//! searches the slots, too, also in the interrupt handler.
 //!
 //! The functions of [`Queue`] are in four files: those for lanes here; those for the engine, which
 //! begin and end transfers, in `turns.rs`; those that cancel requests in `cancel.rs`; those for

@@ -47,13 +47,13 @@ pub(super) struct LaneScan {
 }
 
 impl LaneScan {
-    /// Records that the first request of `waiting` is taken, which is not scanned.
+    /// Records that the first request of `unscanned` is taken, which is not scanned.
     #[inline]
     pub(super) fn skip(&mut self) {
         self.left = self.left.saturating_sub(1);
     }
 
-    /// Records that the request at this position of `waiting`, from 1 on, is taken.
+    /// Records that the request at this position of `unscanned`, from 1 on, is taken.
     pub(super) fn skip_at(&mut self, position: usize) {
         self.left -= usize::from(position <= self.left);
     }

@@ -102,9 +102,11 @@ impl<T: QueueTypes> Queue<T> {
     /// Continues a turn with the next request of its lane, if there is one.
     fn begin_next(&mut self, turn: Turn) -> bool {
         let next = self.lanes.get_mut(turn.lane).and_then(|lane| lane.next());
+        // Never `Next::Continue`, which the turn has taken.
         let Some(Next::Begin(job)) = next else {
             return false;
         };
+        // Does not fail: each request before this one uses a slot (`Flight`).
         let tag = self.flight.add(job, turn.lane);
         if let (Some(turn), Some(tag)) = (&mut self.turn, tag) {
             turn.tag = tag;

@@ -71,12 +71,12 @@ impl Client {
     #[inline]
     pub(super) fn sleep(&self, min: usize, until: Option<u64>, for_ring: bool) -> WaitEnd {
         let state = self.engine_queue.state.lock();
-        if state.queue.collectable(self.id).is_none() != for_ring
+        if state.queue.collectable(self.lane).is_none() != for_ring
             || self.is_enough(&state, min, WaitEnd::Waiting) != Ok(false)
         {
             return WaitEnd::Waiting;
         }
-        match self.waiters.collectors.sleep_for(state, min, until) {
+        match self.wait_queues.collectors.sleep_for(state, min, until) {
             Woken::Changed => WaitEnd::Waiting,
             Woken::TimedOut => WaitEnd::TimedOut,
             Woken::Interrupted if Pending::now() == Pending::Signal => WaitEnd::Signal,
@@ -87,7 +87,7 @@ impl Client {
     /// Returns whether a thread that waits for `min` completions can stop waiting.
     #[inline(always)]
     pub(super) fn is_enough(&self, state: &QueueState, min: usize, ended: WaitEnd) -> Result<bool> {
-        let lane = state.queue.state(self.id);
+        let lane = state.queue.state(self.lane);
         let over = lane.closed && lane.outstanding == 0;
         match (lane.completed, ended) {
             (0, _) if over => Err(ENODEV),
@@ -108,10 +108,10 @@ impl Client {
         let enough = self.is_enough(&state, min, ended);
         let left = loop {
             if enough == Ok(true) {
-                taken.append(&mut state.queue.collect(self.id, max - taken.len()));
+                taken.append(&mut state.queue.collect(self.lane, max - taken.len()));
             }
             // If there is a ring, nothing was taken: it is created only if nothing is collected.
-            let left = state.queue.collectable(self.id).ok_or(EINVAL)?;
+            let left = state.queue.collectable(self.lane).ok_or(EINVAL)?;
             drop(state);
             if enough != Ok(true) || left == 0 || taken.len() >= max {
                 break left;
@@ -121,7 +121,7 @@ impl Client {
         };
         if left > 0 {
             // Completions are left: there may be enough for other threads.
-            self.waiters.collectors.wake_satisfied(left);
+            self.wait_queues.collectors.wake_satisfied(left);
         }
         enough.map(|enough| enough.then_some(taken))
     }
@@ -135,9 +135,9 @@ impl Client {
         let put_back = if undelivered.is_empty() {
             None
         } else {
-            state.queue.put_back(self.id, undelivered)
+            state.queue.put_back(self.lane, undelivered)
         };
-        let released = state.queue.free_room(self.id, count);
+        let released = state.queue.free_room(self.lane, count);
         drop(state);
         deliver(put_back);
         deliver(released);

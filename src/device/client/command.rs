@@ -70,7 +70,7 @@ impl Client {
     }
 
     fn abandon_command(&self, waiter: &CommandState, id: WaiterId) {
-        let abandoned = self.engine_queue.abandon_wait(self.id, id);
+        let abandoned = self.engine_queue.abandon_wait(self.lane, id);
         match abandoned {
             // The answer ends the command.
             AbandonedWait::Ended => {}
@@ -95,7 +95,7 @@ impl Client {
             .state
             .lock()
             .queue
-            .free_reserved(self.id, 1);
+            .free_reserved(self.lane, 1);
         deliver(notice);
         outcome
     }

@@ -78,14 +78,14 @@ impl Client {
         let ring = Arc::new(SharedRing::new(schedule::RING_START)?, GFP_ACCOUNT_MAYFAIL)?;
         report()?;
         let mut state = self.engine_queue.state.lock();
-        let set = state.queue.set_ring(self.id, ring.clone());
+        let set = state.queue.set_ring(self.lane, ring.clone());
         drop(state);
         // Not under the lock, because a memory that was not accepted is freed.
         set.map_err(|(error, _)| error)?;
         // The lane accepts one ring only, so that this is the first.
         self.ring.populate(ring);
         // Threads that wait to collect without a ring must not wait any longer.
-        self.waiters.collectors.wake_all();
+        self.wait_queues.collectors.wake_all();
         Ok(())
     }
 
@@ -93,7 +93,12 @@ impl Client {
     // Cold, so that contexts without a ring do not pay for it.
     #[cold]
     pub(super) fn free_collected(&self) {
-        let made_room = self.engine_queue.state.lock().queue.free_collected(self.id);
+        let made_room = self
+            .engine_queue
+            .state
+            .lock()
+            .queue
+            .free_collected(self.lane);
         deliver(made_room);
     }
 
@@ -101,7 +106,7 @@ impl Client {
     /// others up to `max` in total.
     #[cold]
     pub(super) fn take_blank(&self, max: usize) -> Fifo<Job> {
-        let mut blank = self.engine_queue.state.lock().queue.take_blank(self.id);
+        let mut blank = self.engine_queue.state.lock().queue.take_blank(self.lane);
         if let Some(more) = max.checked_sub(blank.len()) {
             blank.append(&mut self.jobs.take(more));
         }
@@ -123,14 +128,14 @@ impl Client {
         loop {
             let mut state = self.engine_queue.state.lock();
             let enough = self.is_enough(&state, min, ended);
-            let completed = state.queue.state(self.id).completed;
-            let made_room = state.queue.free_collected(self.id);
+            let completed = state.queue.state(self.lane).completed;
+            let made_room = state.queue.free_collected(self.lane);
             drop(state);
             deliver(made_room);
             if completed > 0 {
                 // This call collects none of them, and the program may have collected some since it
                 // was woken: there may be enough for other threads.
-                self.waiters.collectors.wake_satisfied(completed);
+                self.wait_queues.collectors.wake_satisfied(completed);
             }
             if enough? {
                 return Ok(completed);

@@ -59,7 +59,7 @@ impl Client {
         if let Some(error) = state.queue.refuses() {
             return Err(error);
         }
-        let room = state.queue.reserve(self.id, max);
+        let room = state.queue.reserve(self.lane, max);
         drop(state);
         if room == 0 {
             return Err(EAGAIN);
@@ -141,7 +141,7 @@ impl Reservation<'_> {
         client
             .device
             .enter(&client.engine_queue, |engine| {
-                engine.submit(client.id, &mut jobs)
+                engine.submit(client.lane, &mut jobs)
             })
             .and_then(|accepted| accepted)
             .inspect_err(|error| client.trace_ids.refused(&jobs, *error))?;
@@ -158,7 +158,7 @@ impl Drop for Reservation<'_> {
         }
         if self.room > 0 {
             let mut state = self.client.engine_queue.state.lock();
-            let notice = state.queue.free_reserved(self.client.id, self.room);
+            let notice = state.queue.free_reserved(self.client.lane, self.room);
             drop(state);
             deliver(notice);
         }

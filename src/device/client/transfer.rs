@@ -64,7 +64,7 @@ impl Client {
         self.trace_ids.submitted(jobs);
         self.device
             .enter(&self.engine_queue, |engine| {
-                engine.submit_waited(self.id, jobs)
+                engine.submit_waited(self.lane, jobs)
             })
             .and_then(|accepted| accepted)
     }
@@ -84,7 +84,7 @@ impl Client {
 
     /// Stops waiting for a request because of a signal. Returns the result of the call.
     fn abandon_wait(&self, waiter: Arc<ThreadWaiter<DeviceTypes>>, id: WaiterId) -> Result {
-        let abandoned = self.engine_queue.abandon_wait(self.id, id);
+        let abandoned = self.engine_queue.abandon_wait(self.lane, id);
         match abandoned {
             AbandonedWait::Ended => match waiter.take_answer() {
                 Some(answer) => self.outcome(answer, waiter),

@@ -167,7 +167,8 @@ impl WithWork<BoundEngine<'_>> {
             let Progress::Ended(outcome) = self.hardware.progress(slot) else {
                 return;
             };
-            // Without Bus Master, a transfer ends that has moved no bytes.
+            // After Bus Master was cleared, a transfer ends but moves nothing, which an engine that
+            // reports no errors does not tell.
             let transferred = if self.info.reports_errors {
                 outcome
             } else {

@@ -201,7 +201,7 @@ impl WithWork<BoundEngine<'_>> {
     }
 
     /// Handles the end of the oldest transfer, and starts the next ones. If it has failed, the
-    /// engine must have been restarted.
+    /// engine must have been restarted, or the queue be paused.
     pub(super) fn finish(
         &self,
         state: &mut QueueState,

@@ -4,8 +4,7 @@
 //!
 //! An engine takes up to 300 ms to stop. The thread that finds a failure therefore only records it
 //! in the queue's state, and the work item restarts the engine without the queue's lock. Until
-//! then, no transfer is posted, and no end is handled except by
-//! `reap_before_restart`.
+//! then, no transfer is posted, and no end is handled except by `reap_before_restart`.
 
 use super::BoundEngine;
 use crate::{

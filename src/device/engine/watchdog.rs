@@ -178,8 +178,8 @@ impl WithWork<BoundEngine<'_>> {
         Recovery::Gone
     }
 
-    /// Fails the oldest transfer, which has failed or does not end. If the engine cannot be
-    /// stopped, all requests fail.
+    /// Fails the oldest transfer, which has failed or does not end. If it does not
+    /// end, and the engine cannot be stopped, all requests fail.
     fn fail_late(
         &self,
         state: &mut QueueState,

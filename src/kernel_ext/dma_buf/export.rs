@@ -2,10 +2,10 @@
 
 //! Exports memory as a dma-buf, which other drivers import.
 //!
-//! The dma-buf holds references to its object, to the memory that the object had when the dma-buf was
-//! created, and to the module. Its mappings are revoked with those of the node, whose address space
-//! its file has. Other drivers' accesses are counted inside
-//! the gate, and the memory is not freed before they have ended ([`Exported`]).
+//! The dma-buf holds references to its object, to the memory that the object had when the dma-buf
+//! was created, and to the module. Its mappings are revoked with those of the node, whose address
+//! space its file has. Other drivers' accesses are counted inside the gate, or, by `vmap`, under
+//! the lock of the reservation. The memory is not freed before they have ended ([`Exported`]).
 //!
 //! The lock of the reservation is held when other drivers begin and end accesses, and the gate is
 //! entered under it. An import takes this lock inside the gate. This is no deadlock: entering the

@@ -122,8 +122,8 @@ impl PinnedPages {
             let next = address - offset + done * PAGE_SIZE;
             let max = Self::CHUNK.min(count - done);
             match pinned.pin_chunk(next, max, bindings::FOLL_NOFAULT) {
-                // The first page has to be loaded. It is loaded alone, because the pages before it
-                // would be pinned, and not charged, for as long as that takes.
+                // The first page has to be loaded. It is loaded alone: otherwise, it would be
+                // pinned, and not charged, while the next one is loaded.
                 Err(e) if e == EFAULT => pinned.pin_chunk(next, 1, 0)?,
                 result => result?,
             }

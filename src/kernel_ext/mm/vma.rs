@@ -55,7 +55,7 @@ pub(crate) trait Mappable: Send + Sync + Sized + 'static {
 
     /// Called after a page fault, with the page of the memory, and the number of inserted pages or
     /// the error.
-    fn faulted(&self, page: usize, loaded: Result<usize>);
+    fn faulted(&self, page: usize, inserted: Result<usize>);
 }
 
 /// The files of a node, which can be mapped: the object that a mapping shows depends on its offset.
