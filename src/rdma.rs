@@ -8,16 +8,16 @@
 //!
 //! Each module imports only from modules below it, in this order: [`driver`], which creates the
 //! others and is imported by this file only; [`file`](mod@file); [`device`]; [`memory`] and
-//! [`schedule`]; [`engines`]; [`uapi`]; [`kernel_ext`], which contains all `unsafe` code. (Apart
-//! from what `module!` makes in this file.)
-//! `tests/documents/architecture.py` checks this order, and that no trait below is missing.
+//! [`schedule`]; [`engines`]; [`uapi`]; [`kernel_ext`], which contains all `unsafe` code. They also
+//! use what `module!` makes in this file. `tests/documents/architecture.py` checks this order, and
+//! that no trait below is missing.
 //!
-//! A module calls one above it only through a closure that it is passed, or a trait that the latter
-//! implements. [`kernel_ext`]
-//! calls the driver (`NodeDriver`), the files of the node (`File`, `Commands`, `Mappable`,
-//! `Exportable`, `DebugFiles`) and the bound device (`BoundDevice`, `Work`). [`engines`] calls the
-//! memory of a request (`Backing`). [`schedule`] calls the owner of a lane, its ring and the waiter
-//! of a request (`LaneOwner`, `RingMemory`, `RequestWaiter`), which `QueueTypes` names.
+//! A module calls one above it only by a closure that it is given, or by a trait that the latter
+//! implements. [`kernel_ext`] calls the driver (`NodeDriver`), the files of the node (`File`,
+//! `Commands`, `Mappable`, `Exportable`, `DebugFiles`) and the bound device (`BoundDevice`,
+//! `Work`). [`engines`] calls the memory of a request (`Backing`). [`schedule`] calls the owner of a
+//! lane, its ring and the waiter of a request (`LaneOwner`, `RingMemory`, `RequestWaiter`), which
+//! `QueueTypes` names.
 //!
 //! The interrupt handler is `interrupt` in `device/engine/reap.rs`. It calls [`engines`] and
 //! [`schedule`], and wakes the waiting threads.
