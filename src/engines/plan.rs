@@ -10,8 +10,9 @@
 //! `schedule/lanes.rs`. Then `cut` in `turns.rs` calls [`Plan::cut`] of the engine (`edu/plan.rs`,
 //! `ioat/plan.rs`) with the number of bytes that were issued before, which returns the transfer
 //! after these. `post` in `schedule/flight.rs` assigns a slot to it, and `advance` gives it to the
-//! hardware, by `post` and `kick` of `engines/engine.rs`. If the quantum of the turn is used up before the
-//! end of the request, `continue_later` in `lanes.rs` leaves the rest to the lane's next turn.
+//! hardware, by `post` and `kick` of `engines/engine.rs`. If the quantum of the turn is used up
+//! before the end of the request, `continue_later` in `lanes.rs` leaves the rest to the lane's next
+//! turn. Otherwise, the turn continues with the next request of the lane, by `begin_next`.
 //!
 //! No hardware and no bindings: also compiled and tested on the host.
 

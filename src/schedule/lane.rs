@@ -48,8 +48,8 @@ pub(super) enum RunState {
 /// The requests of one context.
 pub(crate) struct Lane<T: QueueTypes> {
     /// `scanned` and `unscanned` together are the requests that wait, in this order. A scan for
-    /// requests to cancel takes requests from `unscanned`, and moves those that are not cancelled to
-    /// `scanned`.
+    /// requests to cancel takes requests from `unscanned`, and moves those that are not cancelled
+    /// to `scanned`.
     pub(super) scanned: Fifo<Job<T>>,
     pub(super) unscanned: Fifo<Job<T>>,
     /// Completions that are not collected, the oldest first.

@@ -11,7 +11,9 @@
 //! new transfers, and after the lock is released, `deliver` wakes threads and commands and signals
 //! the eventfd (`device/notices.rs`, `device/waiter.rs`). A transfer that has failed is left to the
 //! work item, by `fail_oldest` in `restart.rs`; so are transfers that end after this interrupt has
-//! handled as many as there are slots (`reap_left`).
+//! handled as many as there are slots (`reap_left`). When no more have ended, but the engine has
+//! others, [`DmaEngine::flush_acknowledge`] makes sure that the end of the next one raises an
+//! interrupt, and the handler looks once more.
 
 use super::BoundEngine;
 use crate::{
