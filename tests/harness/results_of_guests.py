@@ -114,6 +114,17 @@ class Guests(unittest.TestCase):
                 self.assertEqual(self.results(printed, name, "later", until=1), {name: result, "later": "skipped"})
 
 
+    def test_exit_status(self) -> None:
+        for counts, until, status in (
+            ({"passed": 1}, math.inf, 0),
+            ({"passed": 1, "failed": 1}, math.inf, 1),
+            ({"skipped": 1}, math.inf, 1),
+            ({"skipped": 1}, 0, 0),
+            ({"skipped": 1, "failed": 1}, 0, 1),
+        ):
+            self.assertEqual(run.status(run.Counter(counts), until), status, counts)
+
+
 class Saved(unittest.TestCase):
     """The file of results after a run of one of three tests."""
 
