@@ -14,8 +14,7 @@ use crate::{
     },
     memory::quota::{
         Charge,
-        Quota,
-        Refused, //
+        Quota, //
     }, //
 };
 use kernel::{
@@ -95,35 +94,28 @@ impl CompoundCharges {
     }
 
     /// Adds a part of a page. If the context is not charged for the page yet, `charge` charges it
-    /// for this number of pages.
+    /// for this number of pages. It is called under the lock, and must not sleep or print.
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`]; the limit that `charge` would exceed.
-    fn add(
-        &self,
-        key: Key,
-        charge: impl FnOnce(usize) -> Result<Charge, Refused>,
-    ) -> Result<Result<(), Refused>> {
+    /// [`ENOMEM`]; the error of `charge`.
+    fn add(&self, key: Key, charge: impl FnOnce(usize) -> Result<Charge>) -> Result {
         if Self::add_again(&mut self.by_page.lock(), key) {
-            return Ok(Ok(()));
+            return Ok(());
         }
         // Not under the lock, because it may sleep for long.
         let node = RBTreeNodeReservation::new(GFP_ACCOUNT_MAYFAIL)?;
         let mut by_page = self.by_page.lock();
         // Another thread may have added the page meanwhile.
         if Self::add_again(&mut by_page, key) {
-            return Ok(Ok(()));
+            return Ok(());
         }
-        let counted = match charge(key.page.pages()) {
-            Ok(charge) => Counted {
-                _charge: charge,
-                parts: 1,
-            },
-            Err(refused) => return Ok(Err(refused)),
+        let counted = Counted {
+            _charge: charge(key.page.pages())?,
+            parts: 1,
         };
         by_page.insert(node.into_node(key, counted));
-        Ok(Ok(()))
+        Ok(())
     }
 
     /// Adds a part of a page for which the context is charged. Returns whether it is.
@@ -162,22 +154,21 @@ impl CompoundShares {
         }
     }
 
-    /// Adds a part of a page, for which `charge` charges the context if it is not charged yet.
+    /// Adds a part of a page, for which `charge` charges the context if it is not charged yet. It
+    /// must not sleep or print.
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`]; the limit that `charge` would exceed.
+    /// [`ENOMEM`]; the error of `charge`.
     pub(super) fn add(
         &mut self,
         page: CompoundPage,
-        charge: impl FnOnce(usize) -> Result<Charge, Refused>,
-    ) -> Result<Result<(), Refused>> {
-        self.pages.push(page, GFP_ACCOUNT_MAYFAIL)?;
-        let added = self.charges.add(self.key(page), charge);
-        if !matches!(added, Ok(Ok(()))) {
-            self.pages.pop();
-        }
-        added
+        charge: impl FnOnce(usize) -> Result<Charge>,
+    ) -> Result {
+        self.pages.reserve(1, GFP_ACCOUNT_MAYFAIL)?;
+        self.charges.add(self.key(page), charge)?;
+        // The capacity was reserved above, so this does not fail.
+        Ok(self.pages.push(page, GFP_KERNEL)?)
     }
 
     fn key(&self, page: CompoundPage) -> Key {

@@ -236,9 +236,16 @@ impl Pool {
         let charge_compound = |page: CompoundPage, pinned| {
             // All of it is charged, so that the part is not.
             charge.release(pinned);
-            compound
-                .add(page, |pages| Charge::new(quota, &self.quota, pages))?
-                .map_err(|refused| self.refuse(refused, page.pages()))
+            let mut refused = None;
+            let added = compound.add(page, |pages| {
+                Charge::new(quota, &self.quota, pages)
+                    .map_err(|limit| (*refused.insert(limit)).into())
+            });
+            if let Some(limit) = refused {
+                let log = |dev: &Device<Bound>| self.log_refused(dev, limit, page.pages());
+                let _ = self.address_space.with_device(log);
+            }
+            added
         };
         // Outside the gate, because page faults on the memory may take forever.
         let pages = PinnedPages::pin(
@@ -337,13 +344,6 @@ impl Pool {
             self.log_refused(dev, refused, pages);
             refused.into()
         })
-    }
-
-    /// Logs that a charge of `pages` pages is refused, and returns the error.
-    fn refuse(&self, refused: Refused, pages: usize) -> Error {
-        let log = |dev: &Device<Bound>| self.log_refused(dev, refused, pages);
-        let _ = self.address_space.with_device(log);
-        refused.into()
     }
 
     fn log_refused(&self, dev: &Device<Bound>, refused: Refused, pages: usize) {

@@ -149,13 +149,11 @@ impl<A: Account> Share<A> {
         }
         None
     }
-}
 
-impl<A: Account> Share<A> {
     /// Uncharges `pages` pages, or all if there are fewer.
     fn release(&mut self, pages: usize) {
         let pages = pages.min(self.pages);
-        // INVARIANT: The account counts fewer pages for this share after the next line.
+        // INVARIANT: The next line uncharges as many.
         self.pages -= pages;
         self.account.count().fetch_sub(pages, Relaxed);
     }
@@ -163,7 +161,7 @@ impl<A: Account> Share<A> {
 
 impl<A: Account> Drop for Share<A> {
     fn drop(&mut self) {
-        self.account.count().fetch_sub(self.pages, Relaxed);
+        self.release(self.pages);
     }
 }
 
