@@ -133,8 +133,8 @@ impl Memory for GuestMemory {
     fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), Unreachable> {
         let from = self.find(address, bytes.len(), |range| range.readable)?;
         fence(Ordering::SeqCst);
-        // SAFETY: `find` has checked that that many bytes are mapped, and they are not in `bytes`. The guest may change them meanwhile, as it
-        // may under a real device: they are only copied.
+        // SAFETY: `find` has checked that memory of this length is mapped, and it is not `bytes`. The guest may change it meanwhile, as it
+        // may under a real device: it is only copied.
         unsafe { ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), bytes.len()) };
         Ok(())
     }
