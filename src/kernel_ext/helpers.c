@@ -108,15 +108,28 @@ bool rdma_helper_reaches_all_memory(struct device *dev)
 }
 
 /*
- * pinned.rs. Returns the number of pages of the compound page to which a pinned page
- * belongs, and the frame of the first one; 1 if it belongs to none.
+ * pinned.rs. Returns how many of the first pinned pages are a contiguous part of the
+ * same compound page, or belong to none, and stores the frame of its first page and its number of pages,
+ * which is 1 for none. A loop in C, because its functions are inline.
  */
-unsigned long rdma_helper_compound_pages(struct page *page, unsigned long *pfn)
+unsigned long rdma_helper_compound_part(struct page **pages, unsigned long count,
+					unsigned long *pfn, unsigned long *size)
 {
-	struct folio *folio = page_folio(page);
+	struct folio *folio = page_folio(pages[0]);
+	unsigned long index, part = 1;
 
 	*pfn = folio_pfn(folio);
-	return folio_nr_pages(folio);
+	*size = folio_nr_pages(folio);
+	if (*size == 1) {
+		while (part < count && !PageCompound(pages[part]))
+			part++;
+	} else {
+		index = folio_page_idx(folio, pages[0]);
+		count = min(count, *size - index);
+		while (part < count && pages[part] == folio_page(folio, index + part))
+			part++;
+	}
+	return part;
 }
 
 /* export.rs. Returns NULL if the frame has no struct page. */

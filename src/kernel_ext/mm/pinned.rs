@@ -41,9 +41,15 @@ use kernel::{
 };
 
 extern "C" {
-    /// Returns the number of pages of the compound page to which `page` belongs, and stores the
-    /// frame of the first one. `page` is a `struct page *`.
-    fn rdma_helper_compound_pages(page: *mut c_void, pfn: *mut c_ulong) -> c_ulong;
+    /// Returns how many of the first `count` pages, at least 1, are a contiguous part of the same
+    /// compound page, or belong to none. Stores the frame of its first page, and its number of pages, which is 1 for none.
+    /// `pages` is an array of `struct page *`.
+    fn rdma_helper_compound_part(
+        pages: *const *mut c_void,
+        count: c_ulong,
+        pfn: *mut c_ulong,
+        size: *mut c_ulong,
+    ) -> c_ulong;
 }
 
 /// A compound page, such as a huge page. Pinning one page of it keeps all of it.
@@ -148,24 +154,21 @@ impl PinnedPages {
         begin: usize,
         mut charge: impl FnMut(CompoundPage, usize) -> Result,
     ) -> Result {
-        let mut part: Option<(CompoundPage, usize)> = None;
-        for &page in &self.pages[begin..] {
-            let mut pfn = 0;
-            // SAFETY: By the type invariants, `page` is pinned, so that its compound page is not
-            // split or freed.
-            let pages = unsafe { rdma_helper_compound_pages(page.cast(), &mut pfn) };
-            let found = CompoundPage { pfn, pages };
-            match &mut part {
-                Some((compound, count)) if *compound == found => *count += 1,
-                _ => {
-                    if let Some((compound, count)) = part.take() {
-                        charge(compound, count)?;
-                    }
-                    part = (pages > 1).then_some((found, 1));
-                }
+        let mut rest = &self.pages[begin..];
+        while !rest.is_empty() {
+            let (mut pfn, mut pages) = (0, 0);
+            // SAFETY: By the type invariants, the pages are pinned, so that their compound pages
+            // are not split or freed.
+            let part = unsafe {
+                let first = rest.as_ptr().cast();
+                rdma_helper_compound_part(first, rest.len(), &mut pfn, &mut pages)
+            };
+            if pages > 1 {
+                charge(CompoundPage { pfn, pages }, part)?;
             }
+            rest = &rest[part..];
         }
-        part.map_or(Ok(()), |(compound, count)| charge(compound, count))
+        Ok(())
     }
 
     /// Pins up to `max` more pages from `address` on, at least one, with these additional flags.
