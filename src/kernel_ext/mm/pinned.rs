@@ -42,10 +42,10 @@ use kernel::{
 
 extern "C" {
     /// Returns how many of the first `count` pages, at least 1, are a contiguous part of the same
-    /// compound page, or belong to none. Stores the frame of its first page, and its number of pages, which is 1 for none.
-    /// `pages` is an array of `struct page *`.
+    /// compound page, or belong to none. Stores the frame of its first page, and its number of
+    /// pages, which is 1 for none. `pages` is an array of `struct page *`, which is not changed.
     fn rdma_helper_compound_part(
-        pages: *const *mut c_void,
+        pages: *mut c_void,
         count: c_ulong,
         pfn: *mut c_ulong,
         size: *mut c_ulong,
@@ -160,7 +160,7 @@ impl PinnedPages {
             // SAFETY: By the type invariants, the pages are pinned, so that their compound pages
             // are not split or freed.
             let part = unsafe {
-                let first = rest.as_ptr().cast();
+                let first = rest.as_ptr().cast_mut().cast();
                 rdma_helper_compound_part(first, rest.len(), &mut pfn, &mut pages)
             };
             if pages > 1 {
