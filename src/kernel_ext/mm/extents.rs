@@ -36,6 +36,13 @@ impl Extents {
         }
     }
 
+    /// Makes the range empty.
+    pub(in crate::kernel_ext) fn clear(&mut self) {
+        // INVARIANT: There are no other extents. `first` does not change.
+        self.others.clear();
+        self.end = 0;
+    }
+
     /// Appends `length` positions, which must not be 0, and maps them to the values from `base` on.
     pub(in crate::kernel_ext) fn push(&mut self, base: u64, length: u64) -> Result {
         let last = self.others.last().unwrap_or(&self.first);
@@ -96,6 +103,20 @@ mod tests {
         assert_eq!(extents.end(), 0);
         assert_eq!(extents.find(0).1, 0);
         assert_eq!(extents.find(u64::MAX).1, 0);
+    }
+
+    #[test]
+    fn cleared_range() -> Result {
+        let mut extents = Extents::new();
+        extents.push(100, 5)?;
+        extents.push(106, 2)?;
+        extents.clear();
+        assert_eq!(extents.end(), 0);
+        assert_eq!(extents.find(0).1, 0);
+        assert_eq!(extents.find(6).1, 0);
+        extents.push(7, 1)?;
+        assert_eq!(extents.find(0), (7, 1));
+        Ok(())
     }
 
     #[test]

@@ -19,9 +19,10 @@ impl Layout {
         Self { bus, frames }
     }
 
-    /// Creates the layout of no memory.
-    pub(in crate::kernel_ext) fn empty() -> Self {
-        Self::new(Extents::new(), Extents::new())
+    /// Makes this the layout of no memory.
+    pub(in crate::kernel_ext) fn clear(&mut self) {
+        self.bus.clear();
+        self.frames.clear();
     }
 
     /// Creates a layout from extents of frames: the first frame, and the number of pages.

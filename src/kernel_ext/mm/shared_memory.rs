@@ -198,7 +198,7 @@ impl<C: Unpin> SharedMemory<C> {
         // `&mut` proves that no mapping holds a reference.
         self.revocable.free()?;
         // INVARIANT: They are empty. The value can be used further, and has no memory to map.
-        self.layout = Layout::empty();
+        self.layout.clear();
         self.size = 0;
         Ok(())
     }
