@@ -33,17 +33,27 @@ use kernel::{
 /// The charge for the memory of a buffer. Dropping it ends the charge, and may sleep.
 pub(crate) struct BufferCharge {
     _pages: Charge,
-    /// [`None`] if the buffer pins no part of a compound page.
-    _compound: Option<CompoundShares>,
+    /// [`None`] if the buffer pins no part of a compound page. Boxed, because most do not, and the
+    /// charge is a part of each buffer.
+    _compound: Option<KBox<CompoundShares>>,
 }
 
 impl BufferCharge {
     /// Creates the charge for pages and compound pages.
-    pub(super) fn new(pages: Charge, compound: CompoundShares) -> Self {
-        Self {
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(super) fn new(pages: Charge, compound: CompoundShares) -> Result<Self> {
+        let compound = if compound.pages.is_empty() {
+            None
+        } else {
+            Some(KBox::new(compound, GFP_ACCOUNT_MAYFAIL)?)
+        };
+        Ok(Self {
             _pages: pages,
-            _compound: (!compound.pages.is_empty()).then_some(compound),
-        }
+            _compound: compound,
+        })
     }
 }
 

@@ -255,8 +255,9 @@ impl Pool {
             || self.proceed(),
             charge_compound,
         )?;
+        let charge = BufferCharge::new(charge, compound)?;
         self.address_space.with_device(|dev| {
-            self.add(BufferCharge::new(charge, compound), first_page, || {
+            self.add(charge, first_page, || {
                 self.map_for(dev, pages).map(BufferMemory::Pinned)
             })
         })?
