@@ -370,7 +370,8 @@ class AboutItself(Case):
         process = self.start("generate", "man", "-")
         fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)
         self.assertTrue(process.stdout.peek(1))
-        # There is no room for the stack of a thread.
+        # It needs no memory now, and there is no room for the stack of a thread.
+        self.wait_until_blocked(process.pid)
         resource.prlimit(process.pid, resource.RLIMIT_AS, (1, 1))
         process.send_signal(signal.SIGTERM)
         self.assertEqual(process.wait(20), -signal.SIGTERM)

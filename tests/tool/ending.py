@@ -18,9 +18,6 @@ from rdmactl import TOOL, Case  # noqa: E402
 INSTANCES = Path("/sys/kernel/tracing/instances")
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-# The numbers of the system calls that block: read, write, openat. Source: the kernel's arch/x86/entry/syscalls/syscall_64.tbl, scripts/syscall.tbl.
-BLOCKING = {"x86_64": {"0", "1", "257"}, "aarch64": {"63", "64", "56"}}[os.uname().machine]
-
 
 class Blocked(Case):
     """A pipe blocks it."""
@@ -39,20 +36,6 @@ class Blocked(Case):
         except BlockingIOError:
             os.set_blocking(full, True)
         self.full = full
-
-    def wait_until_blocked(self, pid: int) -> None:
-        """Its main thread waits in one of these calls, and stays there."""
-        call = Path(f"/proc/{pid}/syscall")
-        until = [0.0]
-
-        def stays() -> bool:
-            if call.read_text().split()[0] not in BLOCKING:
-                until[0] = 0
-                return False
-            until[0] = until[0] or time.monotonic() + 0.1
-            return time.monotonic() > until[0]
-
-        self.wait_until(stays, 60)
 
     def ends(self, *words: object, active: bool = False, **options: object) -> None:
         """Each signal ends it within 100 ms, and it leaves nothing."""

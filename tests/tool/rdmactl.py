@@ -20,6 +20,9 @@ SCHEMA = json.loads((PROJECT / "user/rdmactl/schema.json").read_text())
 MODULE = PROJECT / "build" / os.uname().release / "rdma.ko"
 DRIVER = Path("/sys/bus/pci/drivers/rdma")
 
+# The numbers of the system calls that block: read, write, openat. Source: the kernel's arch/x86/entry/syscalls/syscall_64.tbl, scripts/syscall.tbl.
+BLOCKING = {"x86_64": {"0", "1", "257"}, "aarch64": {"63", "64", "56"}}[os.uname().machine]
+
 # An unprivileged user: in no group of this system, and not root.
 STRANGER = ["setpriv", "--reuid=1001", "--regid=1001", "--clear-groups"]
 
@@ -93,6 +96,20 @@ class Case(unittest.TestCase):
         while not condition():
             self.assertLess(time.monotonic(), deadline, "it did not come")
             time.sleep(0.01)
+
+    def wait_until_blocked(self, pid: int) -> None:
+        """Its main thread waits in one of these calls, and stays there."""
+        call = Path(f"/proc/{pid}/syscall")
+        until = [0.0]
+
+        def stays() -> bool:
+            if call.read_text().split()[0] not in BLOCKING:
+                until[0] = 0
+                return False
+            until[0] = until[0] or time.monotonic() + 0.1
+            return time.monotonic() > until[0]
+
+        self.wait_until(stays, 60)
 
     def idle(self) -> bool:
         """Whether no buffer and no request is left on the first device."""
