@@ -5,7 +5,8 @@
 //!
 //! A pin of one page of a compound page keeps all of it, also when the program has unmapped the
 //! rest. A context is charged for all of it, once, for as long as any of its buffers pins a part,
-//! as io_uring does (`io_buffer_account_pin`).
+//! as io_uring does (`io_buffer_account_pin`). Parts are charged in addition when together they
+//! have more pages than the compound page: each registration takes bus addresses.
 
 use crate::{
     kernel_ext::{
@@ -45,7 +46,7 @@ impl BufferCharge {
     ///
     /// [`ENOMEM`].
     pub(super) fn new(pages: Charge, compound: CompoundShares) -> Result<Self> {
-        let compound = if compound.pages.is_empty() {
+        let compound = if compound.parts.is_empty() {
             None
         } else {
             Some(KBox::new(compound, GFP_ACCOUNT_MAYFAIL)?)
@@ -81,6 +82,15 @@ struct Counted {
     _charge: Charge,
     /// The number of parts of buffers that pin the page, which is not 0.
     parts: usize,
+    /// The pages of these parts that are not charged in addition.
+    covered: usize,
+}
+
+/// A part of a compound page that a buffer pins.
+struct Part {
+    page: CompoundPage,
+    /// The pages of the part that are not charged in addition.
+    covered: usize,
 }
 
 /// The compound pages that all contexts of a device are charged for.
@@ -103,41 +113,65 @@ impl CompoundCharges {
         )
     }
 
-    /// Adds a part of a page. If the context is not charged for the page yet, `charge` charges it
-    /// for this number of pages. It is called under the lock, and must not sleep or print.
+    /// Adds a part of a page, which has `pinned` pages. If the context is not charged for the page
+    /// yet, `charge` charges it for this number of pages. It is called under the lock, and must not
+    /// sleep or print. Releases those pages of the part from `charged` that the charge for the page
+    /// covers, and returns their number.
     ///
     /// # Errors
     ///
     /// [`ENOMEM`]; the error of `charge`.
-    fn add(&self, key: Key, charge: impl FnOnce(usize) -> Result<Charge>) -> Result {
-        if Self::add_again(&mut self.by_page.lock(), key) {
-            return Ok(());
+    fn add(
+        &self,
+        key: Key,
+        charged: &mut Charge,
+        pinned: usize,
+        charge: impl FnOnce(usize) -> Result<Charge>,
+    ) -> Result<usize> {
+        let again = Self::add_again(&mut self.by_page.lock(), key, charged, pinned);
+        if let Some(covered) = again {
+            return Ok(covered);
         }
         // Not under the lock, because it may sleep for long.
         let node = RBTreeNodeReservation::new(GFP_ACCOUNT_MAYFAIL)?;
         let mut by_page = self.by_page.lock();
         // Another thread may have added the page meanwhile.
-        if Self::add_again(&mut by_page, key) {
-            return Ok(());
+        if let Some(covered) = Self::add_again(&mut by_page, key, charged, pinned) {
+            return Ok(covered);
         }
+        let covered = pinned.min(key.page.pages());
+        // First, so that the limits need no room for both.
+        charged.release(covered);
         let counted = Counted {
             _charge: charge(key.page.pages())?,
             parts: 1,
+            covered,
         };
         by_page.insert(node.into_node(key, counted));
-        Ok(())
+        Ok(covered)
     }
 
-    /// Adds a part of a page for which the context is charged. Returns whether it is.
-    fn add_again(by_page: &mut RBTree<Key, Counted>, key: Key) -> bool {
-        let counted = by_page.get_mut(&key);
-        counted.map(|counted| counted.parts += 1).is_some()
+    /// Adds a part of a page for which the context is charged, as [`add`](Self::add); [`None`] if it
+    /// is not charged.
+    fn add_again(
+        by_page: &mut RBTree<Key, Counted>,
+        key: Key,
+        charged: &mut Charge,
+        pinned: usize,
+    ) -> Option<usize> {
+        let counted = by_page.get_mut(&key)?;
+        let covered = pinned.min(key.page.pages().saturating_sub(counted.covered));
+        counted.parts += 1;
+        counted.covered += covered;
+        charged.release(covered);
+        Some(covered)
     }
 
-    fn remove(&self, key: Key) {
+    fn remove(&self, key: Key, covered: usize) {
         let mut by_page = self.by_page.lock();
         if let Some(counted) = by_page.get_mut(&key) {
             counted.parts -= 1;
+            counted.covered -= covered;
             if counted.parts == 0 {
                 by_page.remove(&key);
             }
@@ -151,7 +185,7 @@ pub(super) struct CompoundShares {
     charges: Arc<CompoundCharges>,
     /// Its address names the context, for as long as there are shares.
     context: Arc<Quota>,
-    pages: KVVec<CompoundPage>,
+    parts: KVVec<Part>,
 }
 
 impl CompoundShares {
@@ -160,12 +194,13 @@ impl CompoundShares {
         Self {
             charges: charges.clone(),
             context: context.clone(),
-            pages: KVVec::new(),
+            parts: KVVec::new(),
         }
     }
 
-    /// Adds a part of a page, for which `charge` charges the context if it is not charged yet. It
-    /// must not sleep or print.
+    /// Adds a part of a page, which has `pinned` pages, all of which `charged` includes. Those that
+    /// the charge for the page covers are released from it. `charge` charges the context for the
+    /// page if it is not charged yet. It must not sleep or print.
     ///
     /// # Errors
     ///
@@ -173,12 +208,14 @@ impl CompoundShares {
     pub(super) fn add(
         &mut self,
         page: CompoundPage,
+        charged: &mut Charge,
+        pinned: usize,
         charge: impl FnOnce(usize) -> Result<Charge>,
     ) -> Result {
-        self.pages.reserve(1, GFP_ACCOUNT_MAYFAIL)?;
-        self.charges.add(self.key(page), charge)?;
+        self.parts.reserve(1, GFP_ACCOUNT_MAYFAIL)?;
+        let covered = self.charges.add(self.key(page), charged, pinned, charge)?;
         // The capacity was reserved above, so this does not fail.
-        Ok(self.pages.push(page, GFP_KERNEL)?)
+        Ok(self.parts.push(Part { page, covered }, GFP_KERNEL)?)
     }
 
     fn key(&self, page: CompoundPage) -> Key {
@@ -191,8 +228,8 @@ impl CompoundShares {
 
 impl Drop for CompoundShares {
     fn drop(&mut self) {
-        for page in self.pages.iter() {
-            self.charges.remove(self.key(*page));
+        for part in self.parts.iter() {
+            self.charges.remove(self.key(part.page), part.covered);
         }
     }
 }

@@ -234,10 +234,8 @@ impl Pool {
             .with_device(|dev| self.charge(dev, quota, count))??;
         let mut compound = CompoundShares::new(&self.compound, quota);
         let charge_compound = |page: CompoundPage, pinned| {
-            // All of it is charged, so that the part is not.
-            charge.release(pinned);
             let mut refused = None;
-            let added = compound.add(page, |pages| {
+            let added = compound.add(page, &mut charge, pinned, |pages| {
                 Charge::new(quota, &self.quota, pages)
                     .map_err(|limit| (*refused.insert(limit)).into())
             });

@@ -207,11 +207,12 @@ struct rdma_alloc {
  * (pin_user_pages(9), FOLL_LONGTERM), and charged as that of RDMA_IOC_ALLOC, in
  * whole pages, except to the memory cgroup, which has been charged for it already.
  * If a page is a part of a compound page, such as a huge page, pinning it keeps all
- * of the compound page, and all of it is charged: once for each context, however
- * many parts of it are registered. During the call, the limits must have room for
- * the range itself in addition. The memory stays pinned until the handle is freed,
- * or the context ends, and the requests of the buffer have ended. Private anonymous
- * memory, shared memory, memfd_create(2) and huge pages can be registered.
+ * of the compound page, and all of it is charged: once for each context, for parts
+ * that together have at most as many pages; further ones are charged in addition.
+ * During the call, the limits must have room for the range itself in addition. The
+ * memory stays pinned until the handle is freed, or the context ends, and the
+ * requests of the buffer have ended. Private anonymous memory, shared memory,
+ * memfd_create(2) and huge pages can be registered.
  *
  * The buffer consists of the pages that the program has at these addresses now. If
  * it unmaps them, or maps others there, requests continue to access the old ones,
