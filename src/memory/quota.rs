@@ -186,10 +186,10 @@ impl Charge {
         device: &Arc<Quota>,
         pages: usize,
     ) -> Result<Self, Refused> {
-        // If a charge fails, the earlier ones are dropped.
+        // If a charge fails, the earlier ones are dropped. The device comes last, so that one that
+        // fails is never visible to other users.
         Ok(Self {
             context: Share::new(context.clone(), context.limit, pages).ok_or(Refused::Context)?,
-            device: Share::new(device.clone(), device.limit, pages).ok_or(Refused::Device)?,
             memlock: match MemlockUser::limited() {
                 None => None,
                 Some((user, limit)) => {
@@ -199,6 +199,7 @@ impl Charge {
                     Share::new(locked, usize::MAX, pages).map(|locked| (user, locked))
                 }
             },
+            device: Share::new(device.clone(), device.limit, pages).ok_or(Refused::Device)?,
         })
     }
 

@@ -61,7 +61,13 @@ use kernel::{
 };
 use kernel_ext::mm::memlock::MemlockUser;
 use src::memory::quota::{Charge, Quota, Refused};
-use std::{sync::Barrier, thread};
+use std::{
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        Barrier,
+    },
+    thread,
+};
 
 fn quota(limit: usize) -> Arc<Quota> {
     Quota::new(limit).unwrap()
@@ -221,4 +227,23 @@ fn races() {
     assert_eq!(user.locked().load(Relaxed), 0);
     assert_eq!((contexts[0].used(), contexts[1].used(), device.used()), (0, 0, 0));
     assert_eq!((contexts[0].locked(), contexts[1].locked()), (0, 0));
+}
+
+#[test]
+fn a_refused_charge_is_not_visible_to_other_users() {
+    let device = quota(10);
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            MemlockUser::new(0).calls(0);
+            let context = quota(10);
+            while !over.load(Ordering::Relaxed) {
+                assert_eq!(refused(Charge::new(&context, &device, 10)), Some(Refused::Memlock));
+            }
+        });
+        let context = quota(10);
+        let refused = (0..300_000).filter(|_| Charge::new(&context, &device, 1).is_err()).count();
+        over.store(true, Ordering::Relaxed);
+        assert_eq!(refused, 0);
+    });
 }
