@@ -29,6 +29,7 @@
 //! No hardware and no bindings: also compiled and tested on the host.
 
 use super::{
+    completion_ring::LANE_DEPTH,
     flight::Flight,
     job::{
         Change,
@@ -58,6 +59,9 @@ use crate::kernel_ext::collections::fifo::{
     Fifo, //
 };
 use kernel::prelude::*;
+
+/// The number of requests that can wait in a lane: as many with a waiter as without one.
+const MAX_WAITING: usize = 2 * LANE_DEPTH;
 
 /// To be delivered when the queue's lock is dropped.
 #[must_use]
@@ -351,12 +355,17 @@ impl<T: QueueTypes> Queue<T> {
     ///
     /// # Errors
     ///
-    /// As [`submit`](Self::submit).
+    /// As [`submit`](Self::submit); `ENOMEM` if [`MAX_WAITING`] requests wait in the lane.
     pub(crate) fn submit_waited(
         &mut self,
         lane: LaneId,
         jobs: &mut Fifo<Job<T>>,
     ) -> Result<WaiterId> {
+        // Removing a request from its lane searches the lane.
+        let waiting = self.lanes.get(lane).map_or(0, Lane::waiting);
+        if waiting >= MAX_WAITING {
+            return Err(ENOMEM);
+        }
         let id = WaiterId(self.last_waiter + 1);
         if let Some(job) = jobs.front_mut() {
             job.waiter_id = id;

@@ -427,7 +427,8 @@ struct rdma_buffer_info {
  *           ranges overlap
  * EIO       an earlier transfer has not ended, and the engine cannot be used; or
  *           the device was not a bus master, and moved no bytes
- * ENOMEM    no memory is available for the request itself
+ * ENOMEM    no memory is available for the request itself, or twice
+ *           RDMA_QUEUE_DEPTH requests of the context wait
  * EREMOTEIO the engine reported an error; the contents of the destination range are
  *           undefined. All other requests continue.
  * ETIMEDOUT the transfer did not end within a second. With RDMA_CAP_ABORT it was

@@ -34,6 +34,20 @@ fn a_request_waits_runs_and_is_done() {
 }
 
 #[test]
+fn so_many_wait_and_no_more() {
+    let mut queue = open();
+    let (a, _) = lane(&mut queue);
+    let (b, _) = lane(&mut queue);
+    let calls: Vec<_> = (0..2048).map(|_| submit(&mut queue, a, to_device(0x1000, 16))).collect();
+    let refused = try_submit(&mut queue, a, to_device(0x1000, 16), 0);
+    assert!(matches!(refused, Err(ENOMEM)));
+    submit(&mut queue, b, to_device(0x1000, 16));
+    queue.start().unwrap();
+    submit(&mut queue, a, to_device(0x1000, 16));
+    assert!(calls.iter().all(|call| done(call).is_none()));
+}
+
+#[test]
 fn finish_without_a_transfer_is_nothing() {
     let mut queue = open();
     finish(&mut queue);
