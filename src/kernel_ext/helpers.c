@@ -22,6 +22,7 @@
 #include <linux/scatterlist.h>
 #include <linux/sched/signal.h>
 #include <linux/swiotlb.h>
+#include <linux/time_namespace.h>
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
 #include <linux/wait.h>
@@ -453,4 +454,10 @@ struct user_struct *rdma_helper_current_user(void)
 unsigned long rdma_helper_memlock_limit(void)
 {
 	return rlimit(RLIMIT_MEMLOCK);
+}
+
+/* clock.rs */
+s64 rdma_helper_monotonic_to_host(s64 ns)
+{
+	return timens_ktime_to_host(CLOCK_MONOTONIC, ns);
 }

@@ -5,9 +5,9 @@ from pathlib import Path
 
 # What both languages call a type: its kind and bits. Pointers are compared by what they may do with the target, and not by its type, which the
 # kernel's bindings often do not have.
-RUST = {"bool": "bool", "u32": "u32", "c_uint": "u32", "i32": "s32", "c_int": "s32", "u64": "u64", "usize": "u64", "c_ulong": "u64", "": "void"}
+RUST = {"bool": "bool", "u32": "u32", "c_uint": "u32", "i32": "s32", "c_int": "s32", "u64": "u64", "i64": "s64", "usize": "u64", "c_ulong": "u64", "": "void"}
 RUST |= {"bindings::vm_flags_t": "u64", "bindings::vm_fault_t": "u32", "End": "function"}
-C = {"bool": "bool", "u32": "u32", "unsigned int": "u32", "int": "s32", "s32": "s32", "u64": "u64", "unsigned long": "u64", "size_t": "u64", "void": "void"}
+C = {"bool": "bool", "u32": "u32", "unsigned int": "u32", "int": "s32", "s32": "s32", "u64": "u64", "s64": "s64", "unsigned long": "u64", "size_t": "u64", "void": "void"}
 C |= {"vm_flags_t": "u64", "vm_fault_t": "u32", "rdma_uring_end_t": "function"}
 
 Signature = tuple[str, ...]  # the type that is returned, and those of the arguments

@@ -2,7 +2,9 @@
 /* WAIT: minimum, maximum, timeout, signals; several collectors; and no completion is lost or returned twice. */
 #include "pace.h"
 
+#include <sched.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 
 enum { EARLY_US = 20000 };
 #define SLACK_US slack_us(2000)
@@ -41,6 +43,32 @@ TEST_F(wait, nothing_there)
 	EXPECT_EQ(0, collect(self->fd, self->completions, DEPTH, DEPTH, 0));
 	EXPECT_GE(AT_ONCE_US, now() - began);
 	EXPECT_EQ(0, differing(self->completions, 0xa5, sizeof(self->completions)));
+}
+
+/* In a time namespace, the deadline is a time of the program's clock. */
+TEST_F(wait, time_namespace)
+{
+	static const char *const offsets[] = { "monotonic 86400 0\n", "monotonic -1 0\n" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(offsets); i++) {
+		int status, children = open("/proc/self/ns/time_for_children", O_RDONLY | O_CLOEXEC);
+		pid_t child;
+
+		ASSERT_LE(0, children);
+		ASSERT_EQ(0, unshare(CLONE_NEWTIME));
+		ASSERT_EQ(0, write_text("/proc/self/timens_offsets", offsets[i]));
+		child = fork();
+		if (!child) {
+			int64_t began = now();
+			int answer = collect(self->fd, self->completions, 1, 1, 100 * MS);
+
+			_exit(answer ? 1 : now() - began < 100000 ? 2 : now() - began > 100000 + SLACK_US ? 3 : 0);
+		}
+		ASSERT_EQ(0, setns(children, CLONE_NEWTIME));
+		close(children);
+		ASSERT_EQ(child, waitpid(child, &status, 0));
+		EXPECT_EQ(0, status) TH_LOG("%s: %#x", offsets[i], status);
+	}
 }
 
 #define WAIT_FOR_ONE(array) .completions = (uintptr_t)(array), .max = 1, .completion_size = sizeof(struct rdma_completion)

@@ -64,12 +64,13 @@ fn not_none(mode: Mode, completions: usize) -> Result<usize> {
     Ok(completions)
 }
 
-/// Returns the deadline in nanoseconds, or [`None`] if there is none.
+/// Returns the deadline in nanoseconds, as a time of the kernel, or [`None`] if there is none.
 fn deadline(deadline_ns: i64) -> Option<u64> {
     match u64::try_from(deadline_ns) {
         Ok(uapi::RDMA_WAIT_FOREVER) => None,
         // A negative time is in the past.
-        deadline => Some(deadline.unwrap_or(0)),
+        Err(_) => Some(0),
+        Ok(_) => Some(u64::try_from(clock::from_program(deadline_ns)).unwrap_or(0)),
     }
 }
 
