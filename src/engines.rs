@@ -202,6 +202,10 @@ impl DmaEngine for AnyEngine<'_> {
         dispatch!(self, engine => engine.flush_acknowledge())
     }
 
+    fn raises_interrupt(&self, slot: usize) -> bool {
+        dispatch!(self, engine => engine.raises_interrupt(slot))
+    }
+
     fn rearm(&self) {
         dispatch!(self, engine => engine.rearm())
     }
@@ -229,6 +233,10 @@ impl DmaEngine for AnyEngine<'_> {
 
     fn restart(&self) -> Result {
         dispatch!(self, engine => engine.restart())
+    }
+
+    fn disable_interrupts(&self) {
+        dispatch!(self, engine => engine.disable_interrupts())
     }
 
     fn leak_memory(&self) {

@@ -56,6 +56,7 @@ impl BoundDevice for BoundEngines {
         for engine in engines {
             engine.stop_for_unbind();
         }
+        first.disable_interrupts();
         // Before requests fail: programs may then use registered memory again.
         first.clear_master();
         for engine in engines.iter().filter(|engine| engine.must_leak()) {
@@ -112,6 +113,10 @@ impl BoundDevice for BoundEngines {
 
     fn shutdown(engines: &Engines<'_>) {
         engines.iter().for_each(|engine| engine.shut_down());
+        if let Some(first) = engines.first() {
+            // The next kernel may not expect them.
+            first.disable_interrupts();
+        }
         clear_master(engines);
         engines.iter().for_each(|engine| engine.end_shutdown());
     }

@@ -132,6 +132,8 @@ impl<'bound> BoundEngine<'bound> {
 
 impl Drop for BoundEngine<'_> {
     fn drop(&mut self) {
+        // For a probe that has failed. An unbind has done it before.
+        self.hardware.disable_interrupts();
         // The device must not access memory of `hardware`, which is freed after this.
         self.enabled.clear_master();
     }

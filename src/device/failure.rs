@@ -4,10 +4,11 @@
 
 use kernel::prelude::*;
 
-/// The failure of the oldest transfer of an engine that must be restarted.
+/// Why an engine must be restarted.
 pub(super) struct Failure {
-    /// The error for the request, unless the transfer ends before the engine is restarted.
-    pub(super) error: Error,
+    /// The error for the request of the oldest transfer, unless the transfer ends before the engine
+    /// is restarted; [`None`] if it has not failed.
+    pub(super) error: Option<Error>,
     /// What the watchdog has found; [`None`] if the engine has reported the failure.
     pub(super) message: Option<Message>,
 }
@@ -16,7 +17,15 @@ impl Failure {
     /// A failure that the engine has reported, by an interrupt or in its registers.
     pub(super) fn reported(error: Error) -> Self {
         Self {
-            error,
+            error: Some(error),
+            message: None,
+        }
+    }
+
+    /// An earlier restart that has failed: the engine may be suspended.
+    pub(super) fn of_restart() -> Self {
+        Self {
+            error: None,
             message: None,
         }
     }
@@ -25,7 +34,7 @@ impl Failure {
 /// A message for the log.
 #[derive(Clone, Copy)]
 pub(super) enum Message {
-    /// The transfer ended without an interrupt.
+    /// The watchdog has found an end or an error that no interrupt had reported.
     LostInterrupt,
     /// The transfer ended without an interrupt, and it failed because the device is not a bus
     /// master.

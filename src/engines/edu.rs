@@ -234,6 +234,11 @@ impl DmaEngine for Edu<'_> {
         true
     }
 
+    /// There is one slot, so that each transfer is the last one of a batch.
+    fn raises_interrupt(&self, _slot: usize) -> bool {
+        true
+    }
+
     /// Reads the command register. The device reports no errors. If it no longer decodes its
     /// registers, they read as all ones, or as zeros, which is the value after the end of a
     /// transfer.

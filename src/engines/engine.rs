@@ -44,7 +44,7 @@ pub(crate) struct EngineConfig {
 /// How a transfer is posted.
 #[derive(Clone, Copy)]
 pub(crate) struct PostFlags {
-    /// The device raises an interrupt at its end. It may raise one otherwise.
+    /// The device raises an interrupt at its end. If false, it may raise one all the same.
     pub(crate) interrupt: bool,
     /// No later transfer reads memory before this one has written it.
     pub(crate) fence: bool,
@@ -104,6 +104,10 @@ pub(crate) trait DmaEngine {
         false
     }
 
+    /// Returns whether the transfer in this slot was posted with
+    /// [`interrupt`](PostFlags::interrupt).
+    fn raises_interrupt(&self, slot: usize) -> bool;
+
     /// Makes the device raise the next interrupt, after the message of the last one may have been
     /// lost.
     fn rearm(&self) {}
@@ -143,6 +147,10 @@ pub(crate) trait DmaEngine {
     ///
     /// [`EIO`] if the engine does not stop. It must not be used.
     fn restart(&self) -> Result;
+
+    /// Disables the interrupts of the device, which its engines share, for good. An interrupt that
+    /// is pending is acknowledged.
+    fn disable_interrupts(&self) {}
 
     /// Leaks the memory of the engine, because the device may still access it.
     fn leak_memory(&self);

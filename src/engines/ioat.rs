@@ -26,6 +26,7 @@ use super::{
     },
     transfer::Transfer, //
 };
+use crate::kernel_ext::driver::ratelimit::Ratelimit;
 use chain::Chain;
 use device::{
     Bar,
@@ -98,6 +99,8 @@ pub(crate) struct IoatChannel<'bound> {
     /// How the channel is used, after [`prepare`](Self::prepare).
     config: EngineConfig,
     chain: Chain,
+    /// Limits the messages about errors.
+    error_log: Ratelimit,
 }
 
 impl<'bound> IoatChannel<'bound> {
@@ -128,6 +131,7 @@ impl<'bound> IoatChannel<'bound> {
                 interrupt_delay_us: 0,
             },
             chain: Chain::new(),
+            error_log: Ratelimit::new(),
         };
         ioat.abort().map_err(|e| {
             dev_err!(pdev, "channel {channel} cannot be reset: {e:?}\n");
@@ -182,6 +186,12 @@ impl<'bound> IoatChannel<'bound> {
     /// memory of others.
     fn enable(&self) -> Result {
         self.clear_errors();
+        // Another driver may have masked errors, or have enabled the prefetch of descriptors, for a
+        // ring of another size.
+        self.write(regs::CHANNEL_ERROR_MASK::zeroed());
+        if self.bar.read(regs::CAPABILITIES).prefetch() {
+            self.write(regs::PREFETCH_CONTROL::zeroed());
+        }
         self.ring.reset(self.read::<regs::CHANNEL_STATUS>());
         let (low, high) = halves(self.ring.completion_address());
         self.write(regs::COMPLETION_ADDRESS_LOW::from(low));
@@ -209,6 +219,18 @@ impl<'bound> IoatChannel<'bound> {
 
     fn has_errors(&self) -> bool {
         u32::from(self.read::<regs::CHANNEL_ERROR>()) != 0
+    }
+
+    /// Logs the errors that the channel has reported.
+    fn log_errors(&self) {
+        let errors = u32::from(self.read::<regs::CHANNEL_ERROR>());
+        if errors != 0 && self.status().is_some() && self.error_log.allows() {
+            let channel = self.channel;
+            dev_warn!(
+                self.pdev,
+                "channel {channel} reports errors {errors:#x} (CHANERR)\n"
+            );
+        }
     }
 
     fn clear_errors(&self) {
@@ -368,13 +390,14 @@ impl DmaEngine for IoatChannel<'_> {
     fn acknowledge(&self) -> bool {
         if !self.config.has_vector {
             let control = self.bar.read(regs::INTERRUPT_CONTROL);
-            if u8::from(control) == u8::MAX {
-                // The device is gone, or is being reset.
+            if u8::from(control) == u8::MAX || !control.enable() {
+                // The device is gone, or its interrupts are disabled: by a reset, for good, or by
+                // another thread in this function, which handles this one.
                 return false;
             }
             let enable = regs::INTERRUPT_CONTROL::zeroed().with_enable(true);
             if !control.pending() {
-                // Reading has cleared `enable`, for another thread in this function, too.
+                // Reading has cleared `enable`.
                 self.bar.write_reg(enable);
                 return false;
             }
@@ -391,6 +414,10 @@ impl DmaEngine for IoatChannel<'_> {
     fn flush_acknowledge(&self) -> bool {
         let _ = self.read::<regs::CHANNEL_CONTROL>();
         true
+    }
+
+    fn raises_interrupt(&self, slot: usize) -> bool {
+        self.ring.raises_interrupt(slot)
     }
 
     fn rearm(&self) {
@@ -443,8 +470,15 @@ impl DmaEngine for IoatChannel<'_> {
     }
 
     fn restart(&self) -> Result {
+        self.log_errors();
         self.reset()?;
         self.enable()
+    }
+
+    fn disable_interrupts(&self) {
+        self.bar.write_reg(regs::INTERRUPT_CONTROL::zeroed());
+        // Reading clears it.
+        let _ = self.bar.read(regs::ATTENTION);
     }
 
     fn leak_memory(&self) {

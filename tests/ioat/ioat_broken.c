@@ -139,8 +139,8 @@ static uint64_t flips(unsigned int *seed)
 
 static void break_it(const struct ioat *ioat, unsigned int *seed, bool lies, bool hangs)
 {
-	static const enum fault kinds[] = { LOST_INTERRUPT, LOST_COMPLETION, ERROR, ERROR, WRONG_COMPLETION, WRONG_COMPLETION };
-	enum fault kind = kinds[rand_r(seed) % (lies ? 6 : 4)];
+	static const enum fault kinds[] = { LOST_INTERRUPT, LOST_COMPLETION, ERROR, ERROR, WRONG_COMPLETION, WRONG_COMPLETION, CHANGING_STATUS };
+	enum fault kind = kinds[rand_r(seed) % (lies ? 7 : 4)];
 	uint16_t nth = 1 + rand_r(seed) % 40;
 
 	/* Each of these takes a second: few, but at least one. */

@@ -86,6 +86,53 @@ TEST_F(ioat_faults, error_of_transfer)
 	EXPECT_EQ(0, copy(self->fd, &self->to, 0, &self->from, 0, 4096));
 }
 
+/* The log has what the engine reported. */
+TEST_F(ioat_faults, errors_are_logged)
+{
+	int log = open_log();
+
+	/* At most one message in five seconds. */
+	pause_us(5100000);
+	ioat_fault(&self->ioat, ERROR, 1, false, READ_ERROR);
+	EXPECT_EQ(-EREMOTEIO, copy(self->fd, &self->to, 0, &self->from, 0, 4096));
+	EXPECT_EQ(1, log_lines(log, "reports errors 0x100"));
+	close(log);
+}
+
+/* An error whose completion cannot be written is found by its interrupt. */
+TEST_F(ioat_faults, error_without_completion)
+{
+	long recoveries = counter("watchdog_recoveries"), spurious = counter("spurious_interrupts");
+	int64_t least = INT64_MAX;
+
+	for (int i = 0; i < 10; i++) {
+		int64_t began = now();
+
+		ioat_fault(&self->ioat, ERROR, 1, false, WRITE_ERROR);
+		ioat_fault(&self->ioat, LOST_COMPLETION, 1, false, 0);
+		EXPECT_EQ(-EREMOTEIO, copy(self->fd, &self->to, 0, &self->from, 0, 4096));
+		least = now() - began < least ? now() - began : least;
+	}
+	EXPECT_GT(50000, least);
+	EXPECT_EQ(recoveries, counter("watchdog_recoveries"));
+	EXPECT_EQ(spurious, counter("spurious_interrupts"));
+}
+
+/* A device that contradicts itself delays no timeout: that a copy has ended, and that it has not. */
+TEST_F(ioat_faults, contradicts_itself)
+{
+	int64_t began = now();
+	int status;
+
+	ioat_fault(&self->ioat, HANG, 1, false, 0);
+	ioat_fault(&self->ioat, CHANGING_STATUS, 1, true, 0);
+	status = copy(self->fd, &self->to, 0, &self->from, 0, 4096);
+	EXPECT_TRUE(!status || status == -ETIMEDOUT) TH_LOG("%d", status);
+	EXPECT_GT(3000000, now() - began);
+	ioat_clear(&self->ioat);
+	batch(_metadata, self, 0, 0);
+}
+
 /* What is linked to a request that fails is cancelled, and the rest is executed. */
 TEST_F(ioat_faults, links)
 {
@@ -199,6 +246,48 @@ TEST_F(ioat_faults, lost_interrupts)
 	EXPECT_LT(0, recoveries);
 	batch(_metadata, self, 0, 0);
 	EXPECT_EQ(recoveries, counter("watchdog_recoveries"));
+}
+
+/* Interrupts are lost one by one, and each time the watchdog finds the end of the copy. */
+TEST_F(ioat_faults, lost_one_by_one)
+{
+	long recoveries = counter("watchdog_recoveries");
+	int times = scale(100, 1000), recovered = 0;
+
+	for (int i = 0; i < times; i++) {
+		fill(self->from.bytes, 4096, i);
+		ioat_fault(&self->ioat, LOST_INTERRUPT, 1, false, 0);
+		ASSERT_EQ(0, copy(self->fd, &self->to, 0, &self->from, 0, 4096));
+		recovered += !memcmp(self->to.bytes, self->from.bytes, 4096);
+	}
+	EXPECT_EQ(times, recovered);
+	EXPECT_LE(times, counter("watchdog_recoveries") - recoveries);
+	FIGURE("%d lost interrupts (I/OAT)", "%d recovered", times, recovered);
+}
+
+/*
+ * A reset that has failed: copies that only take long have timed out then, and end in a channel that is suspended. The channel is reset before it
+ * is used again, and also if others of them never end, because of that.
+ */
+TEST_F(ioat_faults, reset_again)
+{
+	for (int count = 1; count <= 10; count += 9) {
+		struct rdma_request requests[10];
+		int64_t began = now();
+
+		for (int i = 0; i < count; i++)
+			requests[i] = copying(&self->to, i * 4096, &self->from, i * 4096, 4096, i);
+		ioat_timing(&self->ioat, 1500000000, 0);
+		ioat_fault(&self->ioat, STUCK_RESET, 1, false, 0);
+		ASSERT_EQ(count, submit(self->fd, requests, count));
+		ASSERT_EQ(count, collect(self->fd, self->completions, count, count, 5000 * MS));
+		EXPECT_EQ(-ETIMEDOUT, self->completions[0].status);
+		ioat_timing(&self->ioat, 1000, 0);
+		while (copy(self->fd, &self->to, 0, &self->from, 0, 4096) == -EIO && now() - began < 10000000)
+			pause_us(100000);
+		batch(_metadata, self, 0, 0);
+		TH_LOG("%d copies: %lld ms", count, (long long)(now() - began) / 1000);
+	}
 }
 
 /* A transfer that never ends is stopped in time also if others are posted meanwhile. */

@@ -273,6 +273,26 @@ TEST_F(ioat_gone, ends_while_it_is_stopped)
 	EXPECT_TRUE(ended);
 }
 
+/* A copy that ends while its channel is being suspended, because it was late, has lost no interrupt. */
+TEST_F(ioat_gone, ends_while_it_is_suspended)
+{
+	int ended = 0;
+
+	for (int i = 0; i < 10 && !ended; i++) {
+		int log = open_log();
+
+		ioat_timing(&self->ioat, 1070000000, 0);
+		ASSERT_EQ(0, start(self, 1));
+		ASSERT_EQ(1, collect(self->fd, self->completions, 1, 1, 10000 * MS));
+		ended = !self->completions[0].status;
+		EXPECT_EQ(0, log_lines(log, "lost interrupt"));
+		close(log);
+		ioat_timing(&self->ioat, 0, 0);
+		EXPECT_EQ(0, copy(self->fd, &self->to, 0, &self->from, 0, PAGE));
+	}
+	EXPECT_TRUE(ended);
+}
+
 /* A channel that cannot be reset, but the copies only take long: they end after the driver has stopped waiting. */
 TEST_F(ioat_gone, cannot_be_stopped_and_ends_later)
 {

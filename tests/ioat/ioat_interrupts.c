@@ -5,6 +5,7 @@
  */
 #include "debugfs.h"
 #include "ioat.h"
+#include "monitor.h"
 
 #define TRACING "/sys/kernel/tracing/"
 
@@ -13,6 +14,7 @@ enum { SLOTS = 128, STEP = 32, MAX_ENDS = SLOTS + STEP - 1 };
 enum { CONTEXTS = 6, BATCH = 1024, CPUS = 8, TIME_NS = 1000000000 };
 enum { ROUNDS = 20, SOON_NS = 2000000 };
 enum { DELAY_US = 10000 };
+enum { SLOW_BATCH = 6, SLOW_NS = 70000000 };
 
 FIXTURE(ioat_interrupts)
 {
@@ -138,6 +140,35 @@ TEST_F(ioat_interrupts, soon_after_another)
 	}
 	EXPECT_EQ(recoveries, counter("watchdog_recoveries"));
 	TH_LOG("%d rounds in %lld ms", ROUNDS, (long long)(now() - began) / 1000);
+}
+
+/* The last transfer of a batch reports the others. A batch that takes longer than the watchdog waits has lost no interrupt. */
+TEST_F(ioat_interrupts, of_a_slow_batch)
+{
+	long recoveries = counter("watchdog_recoveries"), interrupts = counter("interrupts");
+	struct rdma_request requests[SLOW_BATCH];
+
+	for (int i = 0; i < SLOW_BATCH; i++)
+		requests[i] = copying(&self->buffers[0], PAGE, &self->buffers[0], 0, 64, i);
+	ioat_timing(&self->ioat, SLOW_NS, 0);
+	ASSERT_EQ(SLOW_BATCH, submit(self->fds[0], requests, SLOW_BATCH));
+	ASSERT_EQ(0, drain(self->fds[0], SLOW_BATCH));
+	EXPECT_EQ(recoveries, counter("watchdog_recoveries"));
+	EXPECT_EQ(interrupts + 1, counter("interrupts"));
+}
+
+/* After the driver is unbound, the device does not assert its line, also if it has used MSI-X. */
+TEST_F(ioat_interrupts, none_after_the_unbind)
+{
+	enum { STATUS = 6, STATUS_INTERRUPT = 8 };
+	uint16_t status = 0;
+
+	ASSERT_EQ(0, copy(self->fds[0], &self->buffers[0], PAGE, &self->buffers[0], 0, 64));
+	ASSERT_EQ(0, write_text("/sys/bus/pci/drivers/rdma/unbind", self->ioat.address));
+	EXPECT_EQ(2, pread(self->ioat.config, &status, 2, STATUS));
+	EXPECT_EQ(0, status & STATUS_INTERRUPT) TH_LOG("status %#x", status);
+	ASSERT_EQ(0, write_text("/sys/bus/pci/drivers/rdma/bind", self->ioat.address));
+	ASSERT_EQ(0, wait_for_node(NODE));
 }
 
 /* With interrupt_delay_us, an interrupt comes that much later, and those of two files are one. */

@@ -32,6 +32,7 @@ enum fault {
 	ALL_ONES = 7,
 	CHANNEL_ONES = 8,
 	WRONG_ADDRESS = 9,
+	CHANGING_STATUS = 10,
 };
 
 /* Bits of CHANERR. */

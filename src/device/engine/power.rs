@@ -114,7 +114,7 @@ impl WithWork<BoundEngine<'_>> {
     ///
     /// # Errors
     ///
-    /// [`EBUSY`] if a transfer does not end.
+    /// [`EBUSY`] if the transfers in the slots have not all ended in the time that one may take.
     pub(in crate::device) fn quiesce_to_suspend(&self) -> Result {
         // The watchdog stops a transfer that does not end, if the engine can be stopped.
         let EngineInfo {

@@ -60,6 +60,11 @@ pub(super) struct Reaped {
 }
 
 impl Reaped {
+    /// Returns whether no transfer has ended.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ended == 0
+    }
+
     /// Delivers the notices. Returns whether another step is needed.
     pub(super) fn deliver(self) -> bool {
         deliver(self.notice);
@@ -79,13 +84,26 @@ impl WithWork<BoundEngine<'_>> {
             return false;
         }
         let ended = self.reap_round(|state| state.queue.stats.counters.interrupts += 1);
-        if ended == 0 {
+        if ended == 0 && !self.reap_unwritten() {
             let mut state = self.engine_queue.state.lock();
-            if state.failure.is_none() {
-                state.queue.stats.counters.spurious_interrupts += 1;
-            }
+            state.queue.stats.counters.spurious_interrupts += 1;
         }
         true
+    }
+
+    /// Handles the ends of transfers that the device has reported by an interrupt, but not written
+    /// to memory: the interrupt can be that of an error which prevents this. Returns whether there
+    /// was one, or a failure that was found before.
+    fn reap_unwritten(&self) -> bool {
+        let mut state = self.engine_queue.state.lock();
+        let reaped = self.reap(&mut state, |slot| self.hardware.examine(slot));
+        let found = reaped.ended > 0 || state.failure.is_some();
+        state.unreaped |= reaped.more;
+        drop(state);
+        if reaped.deliver() {
+            self.queue_now();
+        }
+        found
     }
 
     /// Handles the ends of transfers that [a round](Self::reap_round) has left.
@@ -143,15 +161,15 @@ impl WithWork<BoundEngine<'_>> {
         let now = clock::now();
         while let Some(transferred) = self.oldest_outcome(state, &progress) {
             if let Err(error) = transferred {
-                // The engine executes none of the next ones. If it was not restarted, which makes
-                // the queue stuck, the watchdog checks them.
+                // The engine executes none of the next ones. If its restart has failed, the queue is
+                // stuck, and the watchdog checks them.
                 if !state.queue.is_stuck() {
                     self.fail_oldest(state, Failure::reported(error));
                 }
                 break;
             }
             reaped.ended += 1;
-            match state.queue.finish(transferred, now) {
+            match self.end_oldest(state, transferred, now) {
                 Recipient::None => {}
                 other => recipient = other,
             }
@@ -210,10 +228,26 @@ impl WithWork<BoundEngine<'_>> {
         transferred: Result,
     ) -> Option<Notice<DeviceTypes>> {
         let now = clock::now();
-        let recipient = state.queue.finish(transferred, now);
+        let recipient = self.end_oldest(state, transferred, now);
         let notice = state.queue.notice_of(recipient);
         state.oldest_since = now;
         self.advance(state, Some(now));
         notice
+    }
+
+    /// Ends the oldest transfer in the queue. If a restart of the engine has failed before, and the
+    /// transfers that it had then have ended now, the engine is restarted before it is used again.
+    fn end_oldest(
+        &self,
+        state: &mut QueueState,
+        transferred: Result,
+        now: u64,
+    ) -> Recipient<DeviceTypes> {
+        let was_stuck = state.queue.is_stuck();
+        let recipient = state.queue.finish(transferred, now);
+        if was_stuck && !state.queue.is_stuck() && self.info.can_abort {
+            self.fail_oldest(state, Failure::of_restart());
+        }
+        recipient
     }
 }

@@ -30,15 +30,16 @@ use crate::{
 };
 
 impl WithWork<BoundEngine<'_>> {
-    /// Records that the oldest transfer has failed. The work item restarts the engine, and
-    /// completes its request.
+    /// Records a failure. The work item restarts the engine, and completes the request of the oldest
+    /// transfer if that has failed.
     pub(super) fn fail_oldest(&self, state: &mut QueueState, failure: Failure) {
         state.failure = Some(failure);
         self.queue_now();
     }
 
-    /// Restarts the engine if a transfer has failed, and completes its request. The other transfers
-    /// are issued again. If the engine does not stop, all requests fail. Sleeps.
+    /// Restarts the engine after a failure, and completes the request of the transfer that has
+    /// failed. The other transfers are issued again. If the engine does not stop, all requests fail.
+    /// Sleeps.
     pub(super) fn restart_after_failure(&self) {
         let _restarting = self.engine_queue.restarting.lock();
         if !self.engine_queue.state.lock().must_restart() {
@@ -61,22 +62,28 @@ impl WithWork<BoundEngine<'_>> {
             } else {
                 Message::NoStop
             };
+            let was_stuck = state.queue.is_stuck();
             state.queue.set_stuck();
+            // The next restart is tried when the oldest transfer has timed out again.
+            state.oldest_since = clock::now();
             self.check_after(&mut state, self.info.late_ms, clock::now());
             drop(state);
-            self.log(message);
+            if !was_stuck {
+                self.log(message);
+            }
             return self.time_out_all();
         }
-        if failure.message.is_some() {
+        let (notice, message) = match failure.error {
+            Some(error) if !has_ended => (self.finish(&mut state, Err(error)), failure.message),
+            _ => {
+                state.queue.issue_again();
+                self.advance(&mut state, None);
+                (None, None)
+            }
+        };
+        if message.is_some() {
             state.queue.stats.counters.watchdog_recoveries += 1;
         }
-        let (notice, message) = if has_ended {
-            state.queue.issue_again();
-            self.advance(&mut state, None);
-            (None, failure.message.and(Some(Message::LostInterrupt)))
-        } else {
-            (self.finish(&mut state, Err(failure.error)), failure.message)
-        };
         drop(state);
         deliver(notice);
         if let Some(message) = message {
@@ -87,8 +94,8 @@ impl WithWork<BoundEngine<'_>> {
     }
 
     /// Suspends the engine, and completes the requests of the transfers that have ended before:
-    /// they must not be executed again. Returns whether the oldest one, which was late, is one of
-    /// them.
+    /// they must not be executed again. Returns whether the oldest one, whose failure was recorded,
+    /// is one of them.
     fn reap_before_restart(&self) -> bool {
         self.hardware.suspend_transfers();
         let mut has_ended = false;

@@ -30,6 +30,7 @@ use crate::{
     },
     schedule::Notice, //
 };
+use core::cell::Cell;
 use kernel::{
     prelude::*,
     time::msecs_to_jiffies, //
@@ -39,8 +40,12 @@ use kernel::{
 enum Recovery {
     /// Nothing.
     None,
-    /// Transfers have ended without an interrupt.
-    Reaped(Reaped),
+    /// Transfers have ended that no interrupt has reported.
+    Reaped {
+        reaped: Reaped,
+        /// One of them raises an interrupt, which was lost.
+        lost: bool,
+    },
     /// The engine must be restarted.
     Restart,
     /// A transfer does not end, and the requests that wait must be failed.
@@ -53,8 +58,8 @@ enum Recovery {
 }
 
 impl WithWork<BoundEngine<'_>> {
-    /// Arms the timer for a transfer that begins at the time `now`: the check is between `late_ms`
-    /// and twice that time later. A timer that is armed for `late_ms` later or more is not moved,
+    /// Arms the timer for a transfer that begins at the time `now`: if the engine was idle, the check
+    /// is between `late_ms` and twice that time later. A timer that is armed for `late_ms` later or more is not moved,
     /// because moving it for each transfer costs more than the rest of the queue's work. Nor is it
     /// moved while the engine has earlier transfers, which the check is for; it then checks the
     /// next ones.
@@ -95,7 +100,6 @@ impl WithWork<BoundEngine<'_>> {
 
     /// Recovers from transfers that are late.
     pub(super) fn check_late(&self) {
-        let examine = |slot| self.hardware.examine(slot);
         while self.late_age_ms(&self.engine_queue.state.lock()).is_some() {
             // If this allocation fails, the next check retries.
             let mut completion = Job::blank().ok();
@@ -107,11 +111,16 @@ impl WithWork<BoundEngine<'_>> {
             drop(state);
             match recovery {
                 Recovery::None => return,
-                Recovery::Reaped(mut reaped) => {
+                Recovery::Reaped {
+                    mut reaped,
+                    mut lost,
+                } => {
                     while reaped.deliver() {
-                        reaped = self.reap(&mut self.engine_queue.state.lock(), examine);
+                        reaped = self.reap_late(&mut self.engine_queue.state.lock(), &mut lost);
                     }
-                    self.log(Message::LostInterrupt);
+                    if lost {
+                        self.log(Message::LostInterrupt);
+                    }
                 }
                 Recovery::Restart => self.restart_after_failure(),
                 Recovery::TimedOut { notice, message } => {
@@ -155,21 +164,57 @@ impl WithWork<BoundEngine<'_>> {
             }
             Progress::Ended(Ok(())) => match self.check_bus_master() {
                 Ok(()) => {
-                    state.queue.stats.counters.watchdog_recoveries += 1;
                     self.hardware.rearm();
-                    Recovery::Reaped(self.reap(state, |slot| self.hardware.examine(slot)))
+                    let mut lost = false;
+                    let reaped = self.reap_late(state, &mut lost);
+                    if reaped.is_empty() && state.failure.is_none() {
+                        // A device that contradicts itself must not delay the timeout.
+                        self.wait_or_abort(state, age_ms, completion)
+                    } else {
+                        Recovery::Reaped { reaped, lost }
+                    }
                 }
                 Err(error) => self.fail_late(state, error, Message::NoBusMaster, completion),
             },
-            Progress::Running if age_ms >= self.info.timeout_ms => {
-                self.fail_late(state, ETIMEDOUT, Message::Aborted, completion)
-            }
-            Progress::Running => Recovery::None,
+            Progress::Running => self.wait_or_abort(state, age_ms, completion),
         };
         if state.queue.is_busy() {
             self.check_after(state, self.info.late_ms / 2, clock::now());
         }
         recovery
+    }
+
+    /// Handles the ends of transfers that no interrupt has reported. If one of them raises an
+    /// interrupt, sets `lost`, and counts this unless it was set before. The others of a batch are
+    /// reported with the last one, and if they take long, nothing was lost.
+    fn reap_late(&self, state: &mut QueueState, lost: &mut bool) -> Reaped {
+        let raises = Cell::new(false);
+        let reaped = self.reap(state, |slot| {
+            let progress = self.hardware.examine(slot);
+            if matches!(progress, Progress::Ended(_)) && self.hardware.raises_interrupt(slot) {
+                raises.set(true);
+            }
+            progress
+        });
+        if raises.get() && !*lost {
+            *lost = true;
+            state.queue.stats.counters.watchdog_recoveries += 1;
+        }
+        reaped
+    }
+
+    /// Fails the oldest transfer, which has not ended, if it has timed out.
+    fn wait_or_abort(
+        &self,
+        state: &mut QueueState,
+        age_ms: u32,
+        completion: &mut Option<Entry<Job>>,
+    ) -> Recovery {
+        if age_ms >= self.info.timeout_ms {
+            self.fail_late(state, ETIMEDOUT, Message::Aborted, completion)
+        } else {
+            Recovery::None
+        }
     }
 
     /// Closes the queue, because the device is gone.
@@ -188,15 +233,21 @@ impl WithWork<BoundEngine<'_>> {
         completion: &mut Option<Entry<Job>>,
     ) -> Recovery {
         let was_stuck = state.queue.is_stuck();
-        let may_restart = if self.info.can_abort {
-            // Not again while the queue is stuck.
-            !was_stuck
+        let failure = if was_stuck && self.info.can_abort {
+            // The restart has failed before, and is tried again after each timeout.
+            let age_ms = state.oldest_age_ms(clock::now());
+            let is_due = age_ms.is_some_and(|age_ms| age_ms >= self.info.timeout_ms);
+            is_due.then(Failure::of_restart)
+        } else if self.info.can_abort || error != ETIMEDOUT {
+            Some(Failure {
+                error: Some(error),
+                message: Some(message),
+            })
         } else {
-            error != ETIMEDOUT
+            None
         };
-        if may_restart {
-            let message = Some(message);
-            self.fail_oldest(state, Failure { error, message });
+        if let Some(failure) = failure {
+            self.fail_oldest(state, failure);
             return Recovery::Restart;
         }
         let timed_out = state.queue.time_out(completion);

@@ -63,6 +63,12 @@ register! {
         13:0 microseconds;
     }
 
+    /// What the device can do; read-only.
+    pub(super) CAPABILITIES(u32) @ 0x10 {
+        /// Descriptors are prefetched.
+        23:23 prefetch => bool;
+    }
+
     /// The version; read-only.
     pub(super) VERSION(u8) @ 0x08 {
         /// Major version.
@@ -131,6 +137,17 @@ register! {
     /// The errors of the channel; a bit is cleared by writing it.
     pub(super) CHANNEL_ERROR(u32)[CHANNELS, stride = CHANNEL_SIZE] @ 0xa8 {
         31:0 errors;
+    }
+
+    /// The errors that are not reported.
+    pub(super) CHANNEL_ERROR_MASK(u32)[CHANNELS, stride = CHANNEL_SIZE] @ 0xac {
+        31:0 errors;
+    }
+
+    /// Control of the prefetch of descriptors. Source: Linux, `drivers/dma/ioat/dma.c`,
+    /// `ioat_alloc_ring`.
+    pub(super) PREFETCH_CONTROL(u16)[CHANNELS, stride = CHANNEL_SIZE] @ 0x136 {
+        15:0 control;
     }
 
     /// The address in the first entry of the MSI-X table. Source: Linux, `drivers/dma/ioat/dma.c`,

@@ -43,6 +43,9 @@ const DESCRIPTOR_SIZE: usize = 64;
 /// written for each transfer; those behind it are 0.
 const NEXT_OFFSET: usize = 24;
 
+/// Added to the number of a descriptor whose end raises an interrupt.
+const RAISES_INTERRUPT: u32 = 1 << 31;
+
 /// Control field of a descriptor: raise an interrupt at its end.
 const INTERRUPT: u64 = 1 << 0;
 /// Control field of a descriptor: write the status to the completion address at its end.
@@ -62,7 +65,7 @@ pub(super) struct DescriptorRing<'bound> {
     completion: Leakable<CoherentMemory<'bound>>,
     /// The number of the next descriptor.
     next: Atomic<u32>,
-    /// The numbers of the descriptors in the slots.
+    /// The numbers of the descriptors in the slots, and [`RAISES_INTERRUPT`].
     numbers: [Atomic<u32>; SLOTS],
 }
 
@@ -100,11 +103,19 @@ impl<'bound> DescriptorRing<'bound> {
         self.completion.leak();
     }
 
+    fn number_and_flag(&self, slot: usize) -> u32 {
+        let number = self.numbers.get(slot);
+        number.map_or(0, |number| number.load(Relaxed))
+    }
+
     fn number_of(&self, slot: usize) -> usize {
         // CAST: `u32` fits into `usize`.
-        self.numbers
-            .get(slot)
-            .map_or(0, |number| number.load(Relaxed)) as usize
+        (self.number_and_flag(slot) & !RAISES_INTERRUPT) as usize
+    }
+
+    /// Returns whether the end of the transfer in this slot raises an interrupt.
+    pub(super) fn raises_interrupt(&self, slot: usize) -> bool {
+        self.number_and_flag(slot) & RAISES_INTERRUPT != 0
     }
 
     /// Returns the bus address of a descriptor.
@@ -134,8 +145,9 @@ impl<'bound> DescriptorRing<'bound> {
         self.descriptors
             .write_words(number * DESCRIPTOR_SIZE, &words);
         if let Some(of_slot) = self.numbers.get(slot) {
+            let flag = u32::from(flags.interrupt) * RAISES_INTERRUPT;
             // CAST: `number` was converted from `u32`.
-            of_slot.store(number as u32, Relaxed);
+            of_slot.store(number as u32 | flag, Relaxed);
         }
         // CAST: The number is small.
         self.next

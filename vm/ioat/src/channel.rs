@@ -78,6 +78,8 @@ pub struct Channel {
     read_ahead: Option<Vec<u8>>,
     /// The commands of `CHANCMD` that were written and have not ended.
     pending: u8,
+    /// The last read of `CHANSTS` has returned what is not true.
+    lies: bool,
     schedule: Schedule,
 }
 
@@ -103,6 +105,7 @@ impl Channel {
             running: None,
             read_ahead: None,
             pending: 0,
+            lies: false,
             schedule: Schedule::default(),
         }
     }
@@ -111,6 +114,12 @@ impl Channel {
     #[must_use]
     pub fn status(&self) -> u64 {
         self.last | self.state as u64
+    }
+
+    /// `CHANSTS` at a read; with [`Kind::ChangingStatus`], every second one shows the descriptor in execution as completed.
+    pub fn read_status(&mut self, faults: &mut Faults) -> u64 {
+        self.lies = !self.lies && faults.strike(Kind::ChangingStatus, self.number).is_some();
+        if self.lies { self.current() | self.state as u64 } else { self.status() }
     }
 
     /// `DMACOUNT`.

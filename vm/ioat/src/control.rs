@@ -6,7 +6,7 @@
 //! | offset | register, 32 bits each |
 //! |---|---|
 //! | 0x08, 0x0c | argument of the next fault: the low and the high half |
-//! | 0x10 | writing adds a fault: bits 0 to 7 are its kind ([`Kind`]), 8 to 11 the channel, 15 "again and again", 16 to 31 "the n-th time"; 0 clears all |
+//! | 0x10 | writing adds a fault: bits 0 to 7 are its kind ([`Kind`]), 8 to 11 the channel, 15 "again and again", 16 to 31 "the n-th time"; 0 clears all; reads as the number of faults that have not happened |
 //! | 0x14, 0x18 | time of a descriptor in nanoseconds, and megabytes a second |
 //! | 0x1c, 0x20, 0x24, 0x28, 0x2c | counters: descriptors that were completed, writes of `DMACOUNT`, interrupts, errors, reads of registers |
 
@@ -60,6 +60,7 @@ impl Control {
         let counters =
             [self.counters.descriptors, self.counters.doorbells, interrupts, self.counters.errors, self.counters.reads];
         match offset.checked_sub(BASE).filter(|register| *register < SIZE)? {
+            FAULT => Some(self.faults.left()),
             TIME => Some(self.timing.nanoseconds),
             RATE => Some(self.timing.rate),
             register => counters.get(register.checked_sub(COUNTERS)? / 4).copied(),
@@ -106,8 +107,10 @@ mod tests {
         assert!(control.write(BASE + ARGUMENT, &[0x00, 0x01, 0, 0]));
         assert!(control.write(BASE + ARGUMENT_HIGH, &[2, 0, 0, 0]));
         assert!(control.write(BASE + FAULT, &[Kind::Error as u8, 3, 2, 0]));
+        assert_eq!(control.read(BASE + FAULT, 0), Some(1));
         assert_eq!(control.faults.strike(Kind::Error, 3), None);
         assert_eq!(control.faults.strike(Kind::Error, 3), Some(0x2_0000_0100));
+        assert_eq!(control.read(BASE + FAULT, 0), Some(0));
         control.write(BASE + FAULT, &[Kind::AllOnes as u8, 0, 0, 0]);
         assert!(control.faults.all_ones());
         control.write(BASE + FAULT, &[0; 4]);

@@ -153,7 +153,9 @@ impl<M: Memory> Device<M> {
         image.put(DMA_COMP, &[2]);
         image.put(CHANCMD, &[channel.pending_command()]);
         image.put(DMACOUNT, &channel.count().to_le_bytes());
-        image.put(CHANSTS, &channel.status().to_le_bytes());
+        if access.hits(CHANSTS, 8) {
+            image.put(CHANSTS, &channel.read_status(&mut self.control.faults).to_le_bytes());
+        }
         image.put(CHAINADDR, &channel.chain.to_le_bytes());
         image.put(CHANCMP, &channel.completion.to_le_bytes());
         image.put(CDAR, &channel.current().to_le_bytes());

@@ -22,11 +22,13 @@ pub enum Kind {
     ChannelOnes = 8,
     /// What is written to `CHANCMP` is stored with some bits flipped: those of the argument.
     WrongAddress = 9,
+    /// Every second read of `CHANSTS` shows the descriptor in execution as completed.
+    ChangingStatus = 10,
 }
 
 impl Kind {
     /// All kinds, with their names on the command line.
-    pub const ALL: [(&'static str, Self); 9] = [
+    pub const ALL: [(&'static str, Self); 10] = [
         ("lost-interrupt", Self::LostInterrupt),
         ("hang", Self::Hang),
         ("wrong-completion", Self::WrongCompletion),
@@ -36,6 +38,7 @@ impl Kind {
         ("all-ones", Self::AllOnes),
         ("channel-ones", Self::ChannelOnes),
         ("wrong-address", Self::WrongAddress),
+        ("changing-status", Self::ChangingStatus),
     ];
 
     /// The kind with this number.
@@ -74,6 +77,16 @@ impl Faults {
         if self.0.len() < MAX {
             self.0.push(fault);
         }
+    }
+
+    /// The number of those that have not happened. One that happens again and again is always counted.
+    ///
+    /// # Panics
+    ///
+    /// Never: there are at most [`MAX`].
+    #[must_use]
+    pub fn left(&self) -> u32 {
+        u32::try_from(self.0.len()).expect("there are at most MAX")
     }
 
     /// None any more.
