@@ -109,9 +109,10 @@ bool rdma_helper_reaches_all_memory(struct device *dev)
 }
 
 /*
- * pinned.rs. Returns how many of the first pinned pages are a contiguous part of the
- * same compound page, or belong to none, and stores the frame of its first page and its number of pages,
- * which is 1 for none. A loop in C, because its functions are inline.
+ * pinned.rs. Looks at the first of `count` pinned pages. Stores the first frame of its
+ * compound page and the number of pages of that, which is 1 if it is in none. Returns
+ * how many pages, from the first on, continue it without a gap, or are in none as
+ * well. A loop in C, because its functions are inline.
  */
 unsigned long rdma_helper_compound_part(struct page **pages, unsigned long count,
 					unsigned long *pfn, unsigned long *size)

@@ -532,9 +532,10 @@ struct rdma_completion {
  * E2BIG   @completion_size is too large
  * EAGAIN  there are no completions, and the file has O_NONBLOCK. (With O_NONBLOCK
  *         no call waits, regardless of @min and @deadline_ns.)
- * EINTR   a signal handler without SA_RESTART ran, and there are no completions.
- *         (Events that run no handler, such as a stop, a tracer or a frozen control
- *         group, do not end the call.)
+ * EINTR   a signal handler without SA_RESTART ran, and there are no completions, or
+ *         the thread was stopped before the handler ran. Nothing is lost. (Events
+ *         that run no handler, such as a stop, a tracer or a frozen control group,
+ *         do not end the call.)
  * EINVAL  @max is 0 or less than @min, @min is over RDMA_QUEUE_DEPTH, or
  *         @completion_size is too small; with a completion ring: @completions, @max
  *         or @completion_size is not 0
@@ -563,11 +564,12 @@ struct rdma_wait {
  * linked to those with the cookie. Each cancelled request is completed at once,
  * with ECANCELED. A request that the engine has begun cannot be cancelled: it
  * continues to its end, and its completion contains the result. With RDMA_CAP_ABORT
- * it is cancelled, too, unless all of its transfers have begun: it is completed when
- * those have ended, with the number of bytes that they have moved. The requests
- * that are linked to it are completed then, too, and the returned number may not
- * include them. Requests of RDMA_IOC_TRANSFER are not cancelled. Those of commands
- * of io_uring are, if the engine has not begun them.
+ * it is cancelled, too, unless all of its transfers have begun: it is completed
+ * when those have ended, with the number of bytes that they have moved, or with the
+ * error of one of them. The requests that are linked to it are completed then, too,
+ * and the returned number may not include them. Requests of RDMA_IOC_TRANSFER are
+ * not cancelled. Those of commands of io_uring are, if the engine has not begun
+ * them.
  *
  * EALREADY  no request with this cookie was cancelled, because the engine has
  *           begun it
@@ -701,9 +703,12 @@ struct rdma_completion_ring {
  * A command of RDMA_IOC_TRANSFER ends when its request has ended, also if the file
  * has O_NONBLOCK. Its request is in the queue of the context like those of
  * RDMA_IOC_SUBMIT, but has no completion there. The commands of a context are
- * executed in the order in which io_uring issues them. When the ring is removed, and
- * when the thread that submitted a command exits, the command ends with ECANCELED; a
- * transfer that has begun continues, and the buffer stays in use until it ends.
+ * executed in the order in which io_uring issues them. When the ring is removed,
+ * and when the thread that submitted a command exits or calls execve(2), the
+ * command ends with ECANCELED; a transfer that has begun continues, and the buffer
+ * stays in use until it ends. IORING_OP_ASYNC_CANCEL and IORING_OP_LINK_TIMEOUT do
+ * not find commands, and fail with ENOENT: io_uring does not pass them to drivers.
+ * RDMA_IOC_CANCEL cancels a command by the cookie of its request.
  *
  * In addition to the errors of the call, a command can fail with
  *   EAGAIN     RDMA_QUEUE_DEPTH requests of the context have not been collected, or

@@ -248,6 +248,33 @@ TEST_F(uring, cancelled_by_cookie)
 	EXPECT_EQ(0, drain(self->fd, 1));
 }
 
+/* io_uring does not pass its own cancellation to drivers: the command waits on, until CANCEL. */
+TEST_F(uring, not_cancelled_by_an_entry)
+{
+	struct rdma_request request = byte_copy(self, 5);
+	struct io_uring_sqe *entry;
+	uint64_t user_data = 0;
+
+	if (!has_memory(self->fd))
+		SKIP(return, "requests end too soon on this device");
+	ASSERT_EQ(4, submit_many(self->fd, &self->buffer, 4, 77));
+	transfer(self, variant, &request, 5);
+	ASSERT_EQ(1, uring_submit(&self->ring, 0));
+	/* A thread of the kernel submits it, and returns from the driver. */
+	pause_us(10000);
+	entry = uring_next(&self->ring);
+	entry->opcode = IORING_OP_ASYNC_CANCEL;
+	entry->addr = 5;
+	entry->user_data = 6;
+	ASSERT_EQ(1, uring_submit(&self->ring, 0));
+	EXPECT_EQ(-ENOENT, uring_wait(&self->ring, &user_data));
+	EXPECT_EQ(6, user_data);
+	EXPECT_EQ(1, cancel(self->fd, 5));
+	EXPECT_EQ(-ECANCELED, uring_wait(&self->ring, &user_data));
+	EXPECT_EQ(5, user_data);
+	EXPECT_EQ(0, drain(self->fd, 4));
+}
+
 /* CANCEL of all: completions and commands at once. */
 TEST_F(uring, cancelled_with_the_others)
 {

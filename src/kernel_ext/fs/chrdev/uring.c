@@ -86,9 +86,9 @@ static void rdma_uring_task_work(struct io_tw_req request, io_tw_token_t token)
 }
 
 /*
- * Each call results in exactly one completion. Therefore a task that waits for a
- * number of completions (IORING_SETUP_DEFER_TASKRUN) is not woken before there
- * have been as many calls.
+ * Each call ends one entry, which has one completion at most, as a lazy wake-up
+ * requires: a task that waits for a number of completions
+ * (IORING_SETUP_DEFER_TASKRUN) is woken after as many calls.
  */
 void rdma_uring_end_in_task(struct io_uring_cmd *cmd)
 {
