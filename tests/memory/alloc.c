@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* ALLOC and FREE: sizes, handles, zeroed memory, and invalid values of each argument. */
-#include "rdma_test.h"
+#include "requests.h"
 
 FIXTURE(alloc)
 {
@@ -125,13 +125,13 @@ TEST_F(alloc, handles_are_the_context_s_own)
 	struct buffer buffer;
 
 	ASSERT_LE(0, other);
-	ASSERT_EQ(0, allocate(self->fd, PAGE, &buffer));
+	ASSERT_EQ(0, allocate(self->fd, 2 * PAGE, &buffer));
 	EXPECT_EQ(-EINVAL, free_handle(other, buffer.handle));
-	EXPECT_EQ(-EINVAL, to_device(other, &buffer, 0, 0, 1));
+	EXPECT_EQ(-EINVAL, transfer_some(other, &buffer, 1));
 	EXPECT_EQ(NULL, map(other, buffer.offset, PAGE, PROT_READ));
 	EXPECT_EQ(EINVAL, errno);
 	close(other);
-	EXPECT_EQ(0, to_device(self->fd, &buffer, 0, 0, 1));
+	EXPECT_EQ(0, transfer_some(self->fd, &buffer, 1));
 }
 
 TEST_F(alloc, many)
