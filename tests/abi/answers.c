@@ -80,6 +80,10 @@ static size_t padding_of_all(struct __test_metadata *_metadata, FIXTURE_DATA(ans
 		.handle = buffer->handle, .size = UINT64_MAX, .mmap_offset = UINT64_MAX, .mappings = UINT32_MAX,
 	};
 	struct rdma_completion_ring ring = { .mmap_offset = UINT64_MAX, .size = UINT64_MAX, .tail_offset = UINT32_MAX };
+	static unsigned char own[4096];
+	struct rdma_register registered = { .address = (uintptr_t)own, .size = sizeof(own), .handle = UINT32_MAX };
+	struct rdma_export exported = { .handle = buffer->handle, .fd = -1 };
+	struct rdma_import imported = { .size = UINT64_MAX, .handle = UINT32_MAX };
 	size_t wrong = 0;
 	int fd = self->fd;
 
@@ -92,6 +96,18 @@ static size_t padding_of_all(struct __test_metadata *_metadata, FIXTURE_DATA(ans
 
 	EXPECT_EQ(0, ask(self, RDMA_IOC_BUFFER_INFO, &info));
 	wrong += COUNT_RESERVED(rdma_buffer_info) + (ANSWER(rdma_buffer_info)->flags != 0) + beside(self, sizeof(info));
+
+	EXPECT_EQ(0, ask(self, RDMA_IOC_REGISTER, &registered));
+	wrong += COUNT_RESERVED(rdma_register) + (ANSWER(rdma_register)->flags != 0) + beside(self, sizeof(registered));
+	EXPECT_EQ(0, free_handle(self->fd, ANSWER(rdma_register)->handle));
+
+	EXPECT_EQ(0, ask(self, RDMA_IOC_EXPORT, &exported));
+	wrong += (ANSWER(rdma_export)->reserved != 0) + (ANSWER(rdma_export)->flags != 0) + beside(self, sizeof(exported));
+	imported.fd = ANSWER(rdma_export)->fd;
+	EXPECT_EQ(0, ask(self, RDMA_IOC_IMPORT, &imported));
+	wrong += COUNT_RESERVED(rdma_import) + (ANSWER(rdma_import)->flags != 0) + beside(self, sizeof(imported));
+	EXPECT_EQ(0, free_handle(self->fd, ANSWER(rdma_import)->handle));
+	close(imported.fd);
 
 	/* The first call creates the ring of a context, and the second one finds it. */
 	self->fd = open_node(O_RDWR);
@@ -160,7 +176,7 @@ TEST_F(answers, padding)
 		wrong += padding_of_a_completion(_metadata, self);
 		ASSERT_EQ(0, wrong) TH_LOG("round %d", i);
 	}
-	FIGURE("%d times each of 12 calls, with a stack full of junk", "%zu bytes in reserved fields or beside the answers", rounds,
+	FIGURE("%d times each of 15 calls, with a stack full of junk", "%zu bytes in reserved fields or beside the answers", rounds,
 	       wrong);
 }
 

@@ -568,6 +568,16 @@ static void close_epoll(struct __test_metadata *_metadata, struct scene *self, l
 
 CALL(epoll, make_epoll, call_epoll, close_epoll)
 
+/* The completion ring of a new context. */
+static long call_completion_ring(struct scene *self)
+{
+	struct rdma_completion_ring properties = { 0 };
+
+	return call(self->fresh, RDMA_IOC_COMPLETION_RING, &properties);
+}
+
+CALL(completion_ring, open_fresh, call_completion_ring, close_fresh)
+
 static long read_fdinfo(struct scene *self)
 {
 	char path[64], text[1024];

@@ -168,7 +168,7 @@ static long one_round(FIXTURE_DATA(ioat_late) *self, enum path path, bool hangs)
 
 TEST_F(ioat_late, never)
 {
-	int rounds = variant->hangs ? scale(6, 60) : scale(40, 1000);
+	int rounds = variant->hangs ? scale(6, 60) : scale(40, 2000);
 	long strays = 0;
 
 	for (int round = 0; round < rounds; round++) {

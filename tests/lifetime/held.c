@@ -152,12 +152,12 @@ static void again_and_again(struct __test_metadata *_metadata, FIXTURE_DATA(held
 
 TEST_F(held, unbind)
 {
-	again_and_again(_metadata, self, UNBIND, "unbind", virtual_time() ? scale(1000, 10000) : scale(40, 400));
+	again_and_again(_metadata, self, UNBIND, "unbind", virtual_time() ? scale(1000, 10000) : scale(40, 1000));
 }
 
 TEST_F(held, remove)
 {
-	again_and_again(_metadata, self, REMOVE, "remove and rescan", virtual_time() ? scale(300, 3000) : scale(10, 100));
+	again_and_again(_metadata, self, REMOVE, "remove and rescan", virtual_time() ? scale(300, 3000) : scale(10, 300));
 }
 
 TEST_F(held, unplug)

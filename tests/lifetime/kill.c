@@ -149,7 +149,7 @@ static bool comes_back(const char *what, long before)
 
 TEST_F(kill, in_every_wait)
 {
-	int rounds = virtual_time() ? scale(1000, 10000) : scale(105, 1050), late = 0, killed = 0;
+	int rounds = virtual_time() ? scale(1000, 10000) : scale(105, 1400), late = 0, killed = 0;
 	long buffers = device_state("buffers"), memory = device_state("memory"), contexts = device_state("contexts");
 	int64_t limit = virtual_time() ? GONE_US : limit_us(), slowest = 0;
 	enum kind slowest_kind = 0;

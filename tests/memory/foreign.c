@@ -314,7 +314,7 @@ static void taken_while_mapped(struct __test_metadata *_metadata, FIXTURE_DATA(f
 
 TEST_F(foreign, by_unbind)
 {
-	taken_while_mapped(_metadata, self, UNBIND, "unbind", virtual_time() ? scale(500, 5000) : scale(40, 400));
+	taken_while_mapped(_metadata, self, UNBIND, "unbind", virtual_time() ? scale(500, 5000) : scale(40, 500));
 }
 
 TEST_F(foreign, by_unplug)

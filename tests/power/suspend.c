@@ -217,7 +217,9 @@ TEST_F(suspend, who_waits_is_not_told)
 {
 	static void *(*const bodies[])(void *) = { wait_for_completion, wait_in_poll, read_device_memory };
 
-	for (int round = 0; round < 8; round++) {
+	int rounds = scale(8, 1000);
+
+	for (int round = 0; round < rounds; round++) {
 		struct waiter waiters[3], restless = { .fd = open_node(O_RDWR) };
 		struct pending pending;
 
@@ -246,6 +248,7 @@ TEST_F(suspend, who_waits_is_not_told)
 		EXPECT_EQ(0, restless.answer);
 		close(restless.fd);
 	}
+	FIGURE("%d suspends (pm_test) while threads wait in WAIT, poll, read and TRANSFER", "none of the calls ended by it", rounds);
 }
 
 /*

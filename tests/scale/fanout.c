@@ -250,7 +250,36 @@ TEST_F(fanout, woken_with_enough_only)
 	EXPECT_EQ(1, after.ru_nvcsw - before.ru_nvcsw);
 }
 
-enum { FILES = 300, COPIES = 8, HOG = 1000, NEIGHBOUR = 1001 };
+enum { BUFFERS = 10000 };
+
+static int close_it(int fd)
+{
+	return result(close(fd));
+}
+
+TEST_F(fanout, buffers_of_a_closed_file)
+{
+	long usual, ours = 0;
+
+	ASSERT_EQ(EPOLLS, watch(self->epolls, EPOLLS, self->event));
+	usual = late_during(signal_eventfd, self->event);
+	unwatch(self->epolls, EPOLLS);
+	for (int i = 0; i < TRIES && (!i || ours > usual + SLACK_US); i++) {
+		int fd = open_node(O_RDWR);
+
+		for (int n = 0; n < BUFFERS; n++) {
+			struct rdma_alloc alloc = { .size = PAGE };
+
+			ASSERT_EQ(0, call(fd, RDMA_IOC_ALLOC, &alloc));
+		}
+		ours = late_during(close_it, fd);
+	}
+	ASSERT_LE(0, ours);
+	EXPECT_GE(usual + SLACK_US, ours);
+	FIGURE("a closed file with %d buffers", "late by %ld us at most, as %ld with an eventfd", BUFFERS, ours, usual);
+}
+
+enum { COPIES = 8, HOG = 1000, NEIGHBOUR = 1001 };
 
 /* A user opens many files, with copies in each, until it is killed. */
 static pid_t hog(int files, int ready)
@@ -327,13 +356,14 @@ static int64_t neighbours_read(int files)
 /* A started turn of the hog, of two transfers and possibly a scrub, then the other user's, with a scrub. */
 TEST_F(fanout, files_of_another_user)
 {
-	int64_t one = neighbours_read(1), many = neighbours_read(FILES);
+	int files = scale(300, 10000);
+	int64_t one = neighbours_read(1), many = neighbours_read(files);
 
 	ASSERT_LT(0, one);
 	ASSERT_LT(0, many);
 	EXPECT_GE(5 * TRANSFER_US + SLACK_US, one);
 	EXPECT_GE(5 * TRANSFER_US + SLACK_US, many);
-	FIGURE("a user with %d files, and with 1", "a neighbour's read takes %ld ms, and %ld", FILES, (long)many / 1000,
+	FIGURE("a user with %d files, and with 1", "a neighbour's read takes %ld ms, and %ld", files, (long)many / 1000,
 	       (long)one / 1000);
 }
 
