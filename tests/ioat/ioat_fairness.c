@@ -56,8 +56,13 @@ FIXTURE_TEARDOWN(ioat_fairness)
 
 static int trace(const char *on)
 {
-	return write_text(TRACING "events/rust_dma/rdma_submit/enable", on)	   ?:
-		       write_text(TRACING "events/rust_dma/rdma_start/enable", on) ?:
+	char own[32];
+
+	snprintf(own, sizeof(own), "prev_pid == %d", gettid());
+	return write_text(TRACING "events/sched/sched_switch/filter", own)	    ?:
+		       write_text(TRACING "events/sched/sched_switch/enable", on)   ?:
+		       write_text(TRACING "events/rust_dma/rdma_submit/enable", on) ?:
+		       write_text(TRACING "events/rust_dma/rdma_start/enable", on)  ?:
 		       write_text(TRACING "events/rust_dma/rdma_complete/enable", on);
 }
 
@@ -148,17 +153,21 @@ TEST_F(ioat_fairness, shares)
 	       "%.2f times the bytes of the second, which have %.2f times the requests of the third", of_bytes, 1 / of_requests);
 }
 
-/* The most bytes that the driver gives to the device: between the submission of a newcomer's request and that request; and while it has it. */
+/* The most bytes that the driver gives to the device: while a newcomer's request is in the queue; and while the device has it. */
 struct bytes {
 	int64_t before, behind;
 	int found;
 };
 
-/* Reads them from the trace. The order of the events counts, and no time: a busy host delays all of them. */
+/*
+ * Reads them from the trace. The order of the events counts, and no time: a busy host delays all of them. The request is in the queue at the latest
+ * when its thread sleeps: on a busy host, that of others can begin between the event of the submission and its end.
+ */
 static int read_trace(struct bytes *most)
 {
 	FILE *file = fopen(TRACING "trace", "re");
 	struct bytes now = { -1, -1 };
+	bool submitted = false;
 	char line[512];
 
 	if (!file)
@@ -169,10 +178,15 @@ static int read_trace(struct bytes *most)
 		int64_t length = bytes ? atoll(bytes + 7) : 0;
 
 		if (strstr(line, "rdma_submit: ") && strstr(line, " length=" TEXT(NEWCOMER) "\n")) {
-			now = (struct bytes){ 0, -1 };
+			now = (struct bytes){ -1, -1 };
+			submitted = true;
+		} else if (strstr(line, "sched_switch: ") && submitted && !strstr(line, " prev_state=R")) {
+			now.before = 0;
+			submitted = false;
 		} else if (started && length == NEWCOMER) {
 			most->before = now.before > most->before ? now.before : most->before;
 			now = (struct bytes){ -1, 0 };
+			submitted = false;
 		} else if (started) {
 			now.before += now.before < 0 ? 0 : length;
 			now.behind += now.behind < 0 ? 0 : length;
@@ -213,6 +227,7 @@ TEST_F(ioat_fairness, newcomer)
 	end_all(_metadata, users);
 	ASSERT_EQ(0, read_trace(&most));
 	EXPECT_EQ(NEWCOMERS, most.found);
+	EXPECT_LT(0, most.before);
 	EXPECT_GE(KINDS * TURN, most.before);
 	EXPECT_GE(WINDOW + TURN, most.behind);
 	FIGURE("20 newcomers on a busy I/OAT device",
