@@ -164,19 +164,9 @@ impl EngineQueue {
         Ok(())
     }
 
-    /// Adds a user to the queue.
-    ///
-    /// # Errors
-    ///
-    /// [`ENOMEM`].
-    pub(super) fn add_user(&self) -> Result<UserId> {
-        loop {
-            // The queue grows without the lock, so that another thread may use the new entry.
-            self.grow()?;
-            if let Some(id) = self.state.lock().queue.add_user() {
-                return Ok(id);
-            }
-        }
+    /// Adds a user to the queue; [`None`] if it must [grow](Self::grow) before.
+    pub(super) fn add_user(&self) -> Option<UserId> {
+        self.state.lock().queue.add_user()
     }
 
     /// Detaches a request of a lane from its waiter, which stops waiting.

@@ -45,21 +45,43 @@ impl Users {
     }
 
     /// Adds a client of a user, and returns the user's id in the queue. For the first client, `add`
-    /// adds the user to the queue.
+    /// adds the user to the queue, for which `grow` makes room.
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`], and the errors of `add`.
-    pub(super) fn join(&self, uid: u32, add: impl FnOnce() -> Result<UserId>) -> Result<UserId> {
-        let mut by_uid = self.by_uid.lock();
-        if let Some(clients) = by_uid.get_mut(&uid) {
-            clients.count += 1;
-            return Ok(clients.user);
+    /// [`ENOMEM`], and the errors of `grow`.
+    pub(super) fn join(
+        &self,
+        uid: u32,
+        grow: impl Fn() -> Result,
+        add: impl Fn() -> Option<UserId>,
+    ) -> Result<UserId> {
+        if let Some(user) = Self::join_again(&mut self.by_uid.lock(), uid) {
+            return Ok(user);
         }
+        // Not under the lock, because it may sleep for long, and all users take the lock when they
+        // open and close files.
         let node = RBTreeNodeReservation::new(GFP_ACCOUNT_MAYFAIL)?;
-        let user = add()?;
-        by_uid.insert(node.into_node(uid, Clients { user, count: 1 }));
-        Ok(user)
+        loop {
+            grow()?;
+            let mut by_uid = self.by_uid.lock();
+            if let Some(user) = Self::join_again(&mut by_uid, uid) {
+                return Ok(user);
+            }
+            // Another thread may have used the new entry.
+            if let Some(user) = add() {
+                by_uid.insert(node.into_node(uid, Clients { user, count: 1 }));
+                return Ok(user);
+            }
+        }
+    }
+
+    /// Adds a client of a user who has one already. Returns the user's id; [`None`] if the user has
+    /// none.
+    fn join_again(by_uid: &mut RBTree<u32, Clients>, uid: u32) -> Option<UserId> {
+        let clients = by_uid.get_mut(&uid)?;
+        clients.count += 1;
+        Some(clients.user)
     }
 
     /// Removes a client of a user. After the last one, `remove` removes the user from the queue.

@@ -33,7 +33,8 @@ impl Membership {
     ///
     /// [`ENOMEM`].
     pub(super) fn new(engine_queue: &Arc<EngineQueue>, uid: u32) -> Result<Self> {
-        let id = engine_queue.users.join(uid, || engine_queue.add_user())?;
+        let (grow, add) = (|| engine_queue.grow(), || engine_queue.add_user());
+        let id = engine_queue.users.join(uid, grow, add)?;
         // INVARIANT: just counted.
         Ok(Self {
             engine_queue: engine_queue.clone(),
