@@ -274,6 +274,7 @@ TEST_F(ioat_faults, reset_again)
 	for (int count = 1; count <= 10; count += 9) {
 		struct rdma_request requests[10];
 		int64_t began = now();
+		int status;
 
 		for (int i = 0; i < count; i++)
 			requests[i] = copying(&self->to, i * 4096, &self->from, i * 4096, 4096, i);
@@ -283,8 +284,9 @@ TEST_F(ioat_faults, reset_again)
 		ASSERT_EQ(count, collect(self->fd, self->completions, count, count, 5000 * MS));
 		EXPECT_EQ(-ETIMEDOUT, self->completions[0].status);
 		ioat_timing(&self->ioat, 1000, 0);
-		while (copy(self->fd, &self->to, 0, &self->from, 0, 4096) == -EIO && now() - began < 10000000)
+		while ((status = copy(self->fd, &self->to, 0, &self->from, 0, 4096)) == -EIO && now() - began < 10000000)
 			pause_us(100000);
+		EXPECT_EQ(0, status);
 		batch(_metadata, self, 0, 0);
 		TH_LOG("%d copies: %lld ms", count, (long long)(now() - began) / 1000);
 	}
