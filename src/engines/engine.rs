@@ -44,7 +44,7 @@ pub(crate) struct EngineConfig {
 /// How a transfer is posted.
 #[derive(Clone, Copy)]
 pub(crate) struct PostFlags {
-    /// The device raises an interrupt at its end. If false, it may raise one all the same.
+    /// The device raises an interrupt at its end. If false, it may raise one nevertheless.
     pub(crate) interrupt: bool,
     /// No later transfer reads memory before this one has written it.
     pub(crate) fence: bool,
