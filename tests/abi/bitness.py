@@ -15,16 +15,16 @@ CASE = re.compile(r"^(ok|not ok) \d+ ([^#\s]+)(?:.*# (SKIP))?")
 
 
 def cases(program: str, options: list[str]) -> set[str]:
-    """The names of the cases of the 64-bit program, except for those of excluded fixtures (-F)."""
-    left_out = {name for option, name in itertools.pairwise(options) if option == "-F"}
+    """The names of the cases of the 64-bit program, except for excluded ones (-T) and those of excluded fixtures (-F)."""
+    excluded = set(itertools.pairwise(options))
     listed = subprocess.run([f"build/tests/{program}", "-l"], stderr=subprocess.PIPE, text=True, check=False).stderr.splitlines()[1:]
     found: set[str] = set()
     for ruled, block in itertools.groupby(listed, lambda line: line.startswith("---")):
         rows = [] if ruled else [(line[:20].strip(), line[21:46].strip(), line[47:].strip()) for line in block]
         fixture = rows[0][0] if rows else ""
-        tests = [test for _, _, test in rows if test]
+        tests = [test for _, _, test in rows if test and ("-T", test) not in excluded]
         variants = [f".{variant}" for _, variant, _ in rows if variant] or [""]
-        if fixture not in left_out:
+        if ("-F", fixture) not in excluded:
             found |= {f"{fixture}{variant}.{test}" for variant in variants for test in tests}
     return found
 

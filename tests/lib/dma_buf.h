@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* dma-bufs: exported by the driver, and imported by vgem, a driver of the kernel that adds fences to them and accesses no bytes. */
+/*
+ * dma-bufs: exported by the driver, and imported by vgem, a driver of the kernel that adds fences to them and accesses no bytes; and those of other
+ * drivers, which the driver imports.
+ */
 #ifndef DMA_BUF_H
 #define DMA_BUF_H
 
@@ -8,6 +11,8 @@
 #include <drm/vgem_drm.h>
 #include <glob.h>
 #include <linux/dma-buf.h>
+#include <linux/dma-heap.h>
+#include <linux/udmabuf.h>
 #include <poll.h>
 
 /* A descriptor of the buffer, or an error. */
@@ -19,6 +24,44 @@ static inline int export_buffer(int fd, uint32_t handle)
 	return error ?: request.fd;
 }
 
+static inline int import_buffer(int fd, int dma_buf, uint32_t flags, struct buffer *buffer)
+{
+	struct rdma_import request = { .fd = dma_buf, .flags = flags };
+	int error = call(fd, RDMA_IOC_IMPORT, &request);
+
+	*buffer = (struct buffer){ request.handle, request.size, RDMA_NO_OFFSET, NULL };
+	return error;
+}
+
+#define UDMABUF "/dev/udmabuf"
+
+/* A memory file as a dma-buf, open for reading and writing. */
+static inline int memory_file_buffer(size_t size)
+{
+	struct udmabuf_create create = { .flags = UDMABUF_FLAGS_CLOEXEC, .size = size };
+	int file = memfd_create("imported", MFD_ALLOW_SEALING | MFD_CLOEXEC), driver, dma_buf;
+
+	if (file < 0 || ftruncate(file, size) || fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK))
+		return -errno;
+	driver = open(UDMABUF, O_RDWR | O_CLOEXEC);
+	create.memfd = file;
+	dma_buf = call(driver, UDMABUF_CREATE, &create);
+	close(driver);
+	close(file);
+	return dma_buf;
+}
+
+/* Memory of the system's heap as a dma-buf, with this access mode. */
+static inline int heap_buffer(size_t size, int flags)
+{
+	struct dma_heap_allocation_data data = { .len = size, .fd_flags = flags | O_CLOEXEC };
+	int heap = open("/dev/dma_heap/system", O_RDONLY | O_CLOEXEC);
+	int error = call(heap, DMA_HEAP_IOCTL_ALLOC, &data);
+
+	close(heap);
+	return error ?: (int)data.fd;
+}
+
 static inline int sync_buffer(int dma_buf, uint64_t flags)
 {
 	struct dma_buf_sync sync = { .flags = flags };
@@ -27,7 +70,7 @@ static inline int sync_buffer(int dma_buf, uint64_t flags)
 }
 
 /* Whether the fences of the dma-buf that protect reading (POLLIN) or writing (POLLOUT) are signalled. */
-static inline bool ready(int dma_buf, short events)
+static inline bool signalled(int dma_buf, short events)
 {
 	struct pollfd poller = { .fd = dma_buf, .events = events };
 

@@ -6,7 +6,10 @@
 #ifndef OPERATIONS_H
 #define OPERATIONS_H
 
-#include "requests.h"
+#include "completion_ring.h"
+#include "dma_buf.h"
+#include "registered.h"
+#include "uring.h"
 
 #include <sys/epoll.h>
 #include <sys/syscall.h>
@@ -30,8 +33,8 @@ struct operation {
 	int without_device[4]; /* those while a device is removed and added, in addition to ENODEV */
 };
 
-/* Whether the device has memory. Set before there are threads. */
-static bool with_memory = true;
+/* Whether the device has memory, reaches that of programs, and can import that of udmabuf. Set before there are threads. */
+static bool with_memory = true, with_reach, with_udmabuf;
 
 /* A thread that executes operations. */
 struct worker {
@@ -41,6 +44,7 @@ struct worker {
 	bool device_goes; /* the device is removed by another process */
 	bool gone; /* and this has been observed */
 	unsigned int seed;
+	unsigned char *memory; /* MOST_PAGES, parts of which are registered */
 	timer_t alarm;
 	long answers, refusals;
 	const char *call; /* operations with a wrong answer */
@@ -184,16 +188,79 @@ static inline void opens(struct worker *worker)
 	}
 }
 
+/* A new buffer in place of another one. */
+static inline void replace(struct worker *worker, uint32_t handle)
+{
+	volatile uint32_t *slot = &worker->place->handles[any(worker, SLOTS)];
+
+	judge(worker, "FREE", free_handle(worker->place->fd, __atomic_exchange_n(slot, handle, __ATOMIC_RELAXED)));
+}
+
 static inline void allocates(struct worker *worker)
 {
 	struct rdma_alloc alloc = { .size = (1 + any(worker, MOST_PAGES)) * PAGE };
-	volatile uint32_t *slot = &worker->place->handles[any(worker, SLOTS)];
-	uint32_t old;
 
-	if (judge(worker, "ALLOC", call(worker->place->fd, RDMA_IOC_ALLOC, &alloc)))
+	if (!judge(worker, "ALLOC", call(worker->place->fd, RDMA_IOC_ALLOC, &alloc)))
+		replace(worker, alloc.handle);
+}
+
+/* Parts that overlap, of pages that are there or not. Without the program, a buffer keeps its pages. */
+static inline void registers(struct worker *worker)
+{
+	size_t size = MOST_PAGES * PAGE, from = any(worker, size);
+	struct buffer buffer;
+	int error = register_memory(worker->place->fd, worker->memory + from, 1 + any(worker, size - from), 0, &buffer);
+
+	/* The program does not choose the pages. */
+	if (error != -EOPNOTSUPP || with_reach)
+		judge(worker, "REGISTER", error);
+	if (!error)
+		replace(worker, buffer.handle);
+	if (any(worker, 2))
+		judge(worker, "madvise", result(madvise(worker->memory, size, MADV_DONTNEED)));
+}
+
+static inline void import(struct worker *worker, int dma_buf)
+{
+	struct buffer buffer;
+
+	if (!judge(worker, "IMPORT", import_buffer(worker->place->fd, dma_buf, 0, &buffer)))
+		replace(worker, buffer.handle);
+}
+
+static inline void takes_memory(struct worker *worker)
+{
+	int dma_buf;
+
+	if (!with_udmabuf || any(worker, 2)) {
+		registers(worker);
 		return;
-	old = __atomic_exchange_n(slot, alloc.handle, __ATOMIC_RELAXED);
-	judge(worker, "FREE", free_handle(worker->place->fd, old));
+	}
+	dma_buf = judge(worker, "udmabuf", memory_file_buffer((1 + any(worker, MOST_PAGES)) * PAGE));
+	if (dma_buf < 0)
+		return;
+	import(worker, dma_buf);
+	close(dma_buf);
+}
+
+/* A device can import its own buffers, with any DMA mask. */
+static inline void exports(struct worker *worker)
+{
+	int dma_buf = judge(worker, "EXPORT", export_buffer(worker->place->fd, some_handle(worker)));
+	unsigned char *bytes;
+
+	if (dma_buf < 0)
+		return;
+	bytes = map(dma_buf, 0, PAGE, PROT_READ | PROT_WRITE);
+	judge(worker, "mmap of a dma-buf", bytes ? 0 : -errno);
+	if (any(worker, 2))
+		import(worker, dma_buf);
+	judge(worker, "DMA_BUF_SYNC_START", sync_buffer(dma_buf, DMA_BUF_SYNC_RW | DMA_BUF_SYNC_START));
+	close(dma_buf);
+	if (bytes) {
+		judge(worker, "touch of a dma-buf", touch(bytes, PAGE));
+		munmap(bytes, PAGE);
+	}
 }
 
 static inline void maps(struct worker *worker)
@@ -296,16 +363,20 @@ static inline struct rdma_request small_request(struct worker *worker)
 	return with_memory ? writing(&one, 0, 0, 1, 0) : copying(&one, 0, &other, 1, 1, 0);
 }
 
+static inline void judge_completions(struct worker *worker, const struct rdma_completion *completions, int count)
+{
+	for (int i = 0; i < count; i++)
+		if (completions[i].status != -ENODEV || !worker->device_goes)
+			judge(worker, "a completion's status", completions[i].status == -ECANCELED ? 0 : completions[i].status);
+}
+
 static inline void waits(struct worker *worker)
 {
 	struct rdma_completion completions[16];
 	uint32_t min = any(worker, 3);
 	int got = judge(worker, "WAIT", collect(worker->place->fd, completions, min, 16, any(worker, 3) * MS));
 
-	for (int i = 0; i < got; i++)
-		if (completions[i].status != -ENODEV || !worker->device_goes)
-			judge(worker, "a completion's status",
-			      completions[i].status == -ECANCELED ? 0 : completions[i].status);
+	judge_completions(worker, completions, got);
 	/* Submits something to wait for. */
 	if (!got)
 		judge(worker, "SUBMIT", submit_one(worker->place->fd, small_request(worker)));
@@ -321,6 +392,57 @@ static inline void cancels(struct worker *worker)
 		judge(worker, "CANCEL", cancel(worker->place->fd, requests[any(worker, 3)].cookie));
 	else
 		judge(worker, "CANCEL of all", cancel_all(worker->place->fd));
+}
+
+/* Of a ring of its own, which is removed before most of them have ended. The ring has copies of what threads of the kernel read later. */
+static inline void commands(struct worker *worker)
+{
+	unsigned int flags = any(worker, 2) ? IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN : 0;
+	unsigned int count = 1 + any(worker, 4);
+	struct rdma_request request, last = small_request(worker);
+	struct rdma_submit batch = { .requests = (uintptr_t)&last, .count = 1, .request_size = sizeof(last) };
+	struct io_uring_cqe completion;
+	struct uring ring;
+
+	if (judge(worker, "io_uring_setup", uring_open(&ring, 8, flags | IORING_SETUP_SQE128)))
+		return;
+	for (unsigned int i = 0; i < count; i++) {
+		request = some_request(worker);
+		request.flags = 0;
+		uring_inline(&ring, worker->place->fd, RDMA_IOC_TRANSFER, &request, i)->flags = any(worker, 4) ? 0 : IOSQE_ASYNC;
+	}
+	uring_command(&ring, worker->place->fd, RDMA_IOC_SUBMIT, &batch, count);
+	judge(worker, "io_uring_enter", uring_submit(&ring, 0));
+	if (any(worker, 2))
+		judge(worker, "CANCEL of a command", cancel(worker->place->fd, request.cookie));
+	pause_us(any(worker, 500));
+	uring_turn(&ring);
+	while (uring_take(&ring, &completion))
+		judge(worker, "a command", completion.res);
+	uring_close(&ring);
+}
+
+/*
+ * A context in whose place there is another one before and after this: it must have no requests when it gets its ring, and the other operations do
+ * not collect from a ring. For the most part not the shared one, whose requests are lost with it.
+ */
+static inline void makes_rings(struct worker *worker)
+{
+	struct place *place = any(worker, 4) ? &worker->own : worker->place;
+	struct rdma_completion completions[16];
+	struct ring ring;
+
+	worker->place = place;
+	renew(place);
+	if (judge(worker, "COMPLETION_RING", create_ring(place->fd, &ring.properties)))
+		return;
+	if (!judge(worker, "mmap of a ring", map_ring(place->fd, &ring))) {
+		judge(worker, "SUBMIT", submit_one(place->fd, small_request(worker)));
+		judge(worker, "WAIT with a ring", await_ring(place->fd, 1, any(worker, 3) * MS));
+		judge_completions(worker, completions, gather(&ring, completions, ARRAY_SIZE(completions)));
+		munmap(ring.bytes, ring.properties.size);
+	}
+	renew(place);
 }
 
 static inline void sets_eventfds(struct worker *worker)
@@ -461,18 +583,23 @@ static inline void rebinds(struct worker *worker)
 }
 
 /*
- * FREE and BUFFER of a handle that another thread has freed, and requests on its buffer, fail with EINVAL. The kernel itself
- * answers calls on a node that does not exist, and binding a device that another process has just bound.
+ * FREE and BUFFER of a handle that another thread has freed, and requests on its buffer, fail with EINVAL; so does what is done with a context
+ * in whose place there is another one. Registered and imported memory cannot be exported. The kernel itself answers calls on a node that does not
+ * exist, and binding a device that another process has just bound.
  */
 static const struct operation operations[] = {
 	{ "open, close", opens, { ENOMEM, EDQUOT }, { ENOENT, ENXIO } },
 	{ "ALLOC, FREE", allocates, { EINVAL, ENOMEM, EDQUOT } },
+	{ "REGISTER, IMPORT", takes_memory, { EINVAL, ENOMEM, EDQUOT } },
+	{ "EXPORT", exports, { EINVAL, ENOMEM, EDQUOT, EOPNOTSUPP } },
 	{ "mmap, touch, munmap", maps, { EINVAL } },
 	{ "fork", forks, { EINVAL } },
 	{ "mremap, mprotect", remaps, { EINVAL } },
 	{ "SUBMIT", submits, { EINVAL, EAGAIN } },
 	{ "WAIT", waits, { EINVAL, EAGAIN, EINTR } },
 	{ "CANCEL", cancels, { EINVAL, EAGAIN, EALREADY, ENOENT } },
+	{ "io_uring", commands, { EINVAL, EAGAIN, ECANCELED, EALREADY, ENOENT } },
+	{ "COMPLETION_RING", makes_rings, { EINVAL, EAGAIN, EBUSY, EEXIST } },
 	{ "EVENTFD", sets_eventfds },
 	{ "TRANSFER", transfers, { EINVAL, EINTR } },
 	{ "read, write", reads, { EINTR, ENOMEM, EDQUOT } },
@@ -497,18 +624,36 @@ static inline void wake_handler(int signal)
 	(void)signal;
 }
 
+/* The guests of these tests have less than 4 GiB of memory, and no IOMMU. */
+static inline void look_at_device(void)
+{
+	struct rdma_device_info info = { 0 };
+	int fd = open_node(O_RDWR);
+
+	with_memory = fd < 0 || has_memory(fd);
+	with_reach = !call(fd, RDMA_IOC_DEVICE_INFO, &info) && info.dma_bits >= 32;
+	with_udmabuf = with_reach && !access(UDMABUF, F_OK);
+	close(fd);
+}
+
+/* For the log of a test: what is not done in this guest. */
+static inline const char *left_out(void)
+{
+	look_at_device();
+	if (with_udmabuf)
+		return "nothing";
+	return with_reach ? "IMPORT from udmabuf" : "IMPORT from udmabuf, and REGISTER of what the device does not reach";
+}
+
 /* Once in each process. */
 static inline void prepare_for_operations(void)
 {
 	struct sigaction bus = { .sa_handler = escape_handler, .sa_flags = SA_NODEFER };
 	struct sigaction alarm = { .sa_handler = wake_handler };
 
-	int fd = open_node(O_RDWR);
-
 	sigaction(SIGBUS, &bus, NULL);
 	sigaction(SIGUSR1, &alarm, NULL);
-	with_memory = fd < 0 || has_memory(fd);
-	close(fd);
+	look_at_device();
 }
 
 /* Called by the thread itself; `own` exists. */
@@ -516,6 +661,9 @@ static inline int begin_work(struct worker *worker)
 {
 	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGUSR1 };
 
+	worker->memory = memory_at(NULL, MOST_PAGES * PAGE, PROT_READ | PROT_WRITE, ANYWHERE);
+	if (!worker->memory)
+		return -errno;
 	event._sigev_un._tid = syscall(SYS_gettid);
 	return result(timer_create(CLOCK_MONOTONIC, &event, &worker->alarm));
 }
@@ -535,6 +683,7 @@ static inline void work(struct worker *worker, const struct operation *operation
 static inline void end_work(struct worker *worker)
 {
 	timer_delete(worker->alarm);
+	munmap(worker->memory, MOST_PAGES * PAGE);
 	close(worker->own.fd);
 	close(worker->own.eventfd);
 }

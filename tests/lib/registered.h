@@ -5,6 +5,9 @@
 
 #include "rdma_test.h"
 
+#include <linux/userfaultfd.h>
+#include <sys/syscall.h>
+
 /* Memory of the program, private. */
 #define ANYWHERE (MAP_PRIVATE | MAP_ANONYMOUS)
 
@@ -25,6 +28,31 @@ static inline unsigned char *memory_at(void *address, size_t size, int protectio
 	return bytes == MAP_FAILED ? NULL : bytes;
 }
 
+/* Size of the transparent huge pages of the process. Source: Documentation/filesystems/proc.rst, smaps_rollup */
+static inline long anonymous_huge(void)
+{
+	char rollup[4096], *line;
+
+	if (read_text("/proc/self/smaps_rollup", rollup, sizeof(rollup)))
+		return -1;
+	line = strstr(rollup, "AnonHugePages:");
+	return line ? atol(line + 14) * 1024 : -1;
+}
+
+/* A transparent huge page; NULL if the kernel gives none. */
+static inline unsigned char *transparent_huge_page(size_t huge)
+{
+	unsigned char *bytes = memory_at(NULL, 2 * huge, PROT_READ | PROT_WRITE, ANYWHERE);
+	long before = anonymous_huge();
+
+	if (!bytes)
+		return NULL;
+	bytes += -(uintptr_t)bytes % huge;
+	madvise(bytes, huge, MADV_HUGEPAGE);
+	memset(bytes, 1, huge);
+	return anonymous_huge() == before + (long)huge ? bytes : NULL;
+}
+
 /* Pages that the process has pinned. Source: Documentation/filesystems/proc.rst, VmPin */
 static inline long pinned_pages(void)
 {
@@ -34,6 +62,22 @@ static inline long pinned_pages(void)
 		return -1;
 	line = strstr(status, "VmPin:");
 	return line ? atol(line + 6) * 1024 / (long)PAGE : -1;
+}
+
+/* Waits in REGISTER for a page fault that never ends, with the first page pinned. */
+static inline void register_for_ever(int fd, size_t size)
+{
+	unsigned char *bytes = memory_at(NULL, size, PROT_READ | PROT_WRITE, ANYWHERE);
+	int fault = syscall(SYS_userfaultfd, O_CLOEXEC);
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register range = { .range = { (uintptr_t)bytes, size }, .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct buffer buffer;
+
+	bytes[0] = 1;
+	if (fault < 0 || ioctl(fault, UFFDIO_API, &api) || ioctl(fault, UFFDIO_REGISTER, &range))
+		_exit(1);
+	register_memory(fd, bytes, size, 0, &buffer);
+	_exit(2);
 }
 
 #endif

@@ -210,14 +210,14 @@ TEST_F(exported, fences)
 		SKIP(return, "this kernel has no vgem");
 	EXPECT_EQ(0, sync_buffer(self->dma_buf, DMA_BUF_SYNC_RW | DMA_BUF_SYNC_START));
 	EXPECT_EQ(0, sync_buffer(self->dma_buf, DMA_BUF_SYNC_RW | DMA_BUF_SYNC_END));
-	EXPECT_TRUE(ready(self->dma_buf, POLLIN));
+	EXPECT_TRUE(signalled(self->dma_buf, POLLIN));
 	ASSERT_EQ(0, vgem_import(vgem, self->dma_buf, &handle));
 	ASSERT_EQ(0, vgem_begin_write(vgem, handle, &fence));
-	EXPECT_FALSE(ready(self->dma_buf, POLLIN));
+	EXPECT_FALSE(signalled(self->dma_buf, POLLIN));
 	/* Requests are not ordered by fences. */
 	EXPECT_EQ(0, copy(self->fd, &self->buffer, 0, &self->buffer, PAGE, PAGE));
 	ASSERT_EQ(0, vgem_end_write(vgem, fence));
-	EXPECT_TRUE(ready(self->dma_buf, POLLIN));
+	EXPECT_TRUE(signalled(self->dma_buf, POLLIN));
 	EXPECT_EQ(0, vgem_release(vgem, handle));
 	close(vgem);
 }

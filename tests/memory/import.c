@@ -7,46 +7,20 @@
 #include "dma_buf.h"
 #include "teardown.h"
 
-#include <linux/dma-heap.h>
-#include <linux/udmabuf.h>
 #include <sys/wait.h>
 
 enum { PAGES = 4 };
 #define SIZE (PAGES * PAGE)
 
-static int import_buffer(int fd, int dma_buf, uint32_t flags, struct buffer *buffer)
-{
-	struct rdma_import request = { .fd = dma_buf, .flags = flags };
-	int error = call(fd, RDMA_IOC_IMPORT, &request);
-
-	*buffer = (struct buffer){ request.handle, request.size, RDMA_NO_OFFSET, NULL };
-	return error;
-}
-
 static int from_memory_file(int flags)
 {
-	struct udmabuf_create create = { .flags = UDMABUF_FLAGS_CLOEXEC, .size = SIZE };
-	int file = memfd_create("imported", MFD_ALLOW_SEALING | MFD_CLOEXEC), driver, dma_buf;
-
 	(void)flags; /* It is always open for reading and writing. */
-	if (file < 0 || ftruncate(file, SIZE) || fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK))
-		return -errno;
-	driver = open("/dev/udmabuf", O_RDWR | O_CLOEXEC);
-	create.memfd = file;
-	dma_buf = call(driver, UDMABUF_CREATE, &create);
-	close(driver);
-	close(file);
-	return dma_buf;
+	return memory_file_buffer(SIZE);
 }
 
 static int from_heap(int flags)
 {
-	struct dma_heap_allocation_data data = { .len = SIZE, .fd_flags = flags | O_CLOEXEC };
-	int heap = open("/dev/dma_heap/system", O_RDONLY | O_CLOEXEC);
-	int error = call(heap, DMA_HEAP_IOCTL_ALLOC, &data);
-
-	close(heap);
-	return error ?: (int)data.fd;
+	return heap_buffer(SIZE, flags);
 }
 
 /* A buffer of the second device. */

@@ -144,31 +144,6 @@ out:
 	write_text("/proc/sys/vm/nr_hugepages", before);
 }
 
-/* Size of the transparent huge pages of the process. Source: Documentation/filesystems/proc.rst, smaps_rollup */
-static long anonymous_huge(void)
-{
-	char rollup[4096], *line;
-
-	if (read_text("/proc/self/smaps_rollup", rollup, sizeof(rollup)))
-		return -1;
-	line = strstr(rollup, "AnonHugePages:");
-	return line ? atol(line + 14) * 1024 : -1;
-}
-
-/* A transparent huge page; NULL if the kernel gives none. */
-static unsigned char *transparent_huge_page(size_t huge)
-{
-	unsigned char *bytes = memory_at(NULL, 2 * huge, PROT_READ | PROT_WRITE, ANYWHERE);
-	long before = anonymous_huge();
-
-	if (!bytes)
-		return NULL;
-	bytes += -(uintptr_t)bytes % huge;
-	madvise(bytes, huge, MADV_HUGEPAGE);
-	memset(bytes, 1, huge);
-	return anonymous_huge() == before + (long)huge ? bytes : NULL;
-}
-
 /* A part keeps all of a huge page. It is charged once, for as long as a buffer has a part, also when the program has unmapped it. */
 TEST_F(registered, parts_of_a_huge_page)
 {
@@ -193,6 +168,29 @@ TEST_F(registered, parts_of_a_huge_page)
 	EXPECT_EQ(0, free_handle(self->fd, other.handle));
 	EXPECT_EQ(before + (long)(huge + 2 * PAGE), charged(self->fd));
 	EXPECT_EQ(0, free_handle(self->fd, both.handle));
+	EXPECT_EQ(before, charged(self->fd));
+}
+
+/* Registrations of the same huge page take bus addresses, each of them, and are charged for what exceeds the page. */
+TEST_F(registered, huge_page_again)
+{
+	size_t huge = PAGE / 8 * PAGE;
+	unsigned char *bytes = transparent_huge_page(huge);
+	long before = charged(self->fd);
+	struct buffer half, whole, again;
+
+	if (!bytes)
+		SKIP(return, "no transparent huge page is free");
+	ASSERT_EQ(0, register_memory(self->fd, bytes, huge / 2, 0, &half));
+	EXPECT_EQ(before + (long)huge, charged(self->fd));
+	ASSERT_EQ(0, register_memory(self->fd, bytes, huge, 0, &whole));
+	EXPECT_EQ(before + (long)(huge + huge / 2), charged(self->fd));
+	ASSERT_EQ(0, register_memory(self->fd, bytes, huge, 0, &again));
+	EXPECT_EQ(before + (long)(2 * huge + huge / 2), charged(self->fd));
+	EXPECT_EQ(0, free_handle(self->fd, half.handle));
+	EXPECT_EQ(0, free_handle(self->fd, whole.handle));
+	EXPECT_EQ(before + (long)(2 * huge), charged(self->fd));
+	EXPECT_EQ(0, free_handle(self->fd, again.handle));
 	EXPECT_EQ(before, charged(self->fd));
 }
 
@@ -263,7 +261,7 @@ TEST_F(registered, refused)
 		{ self->bytes, UINT64_MAX, -EINVAL },
 		{ (void *)-PAGE, PAGE, -EFAULT },
 		{ (void *)-1UL, 1, -EFAULT },
-		{ (void *)(-1UL << 47), PAGE, -EFAULT },
+		{ (void *)(uintptr_t)(-1ULL << 47), PAGE, -EFAULT },
 		{ hole, 4 * PAGE, -EFAULT },
 		{ hole, 2 * PAGE + 1, -EFAULT },
 		{ hole, 2 * PAGE, 0 },
@@ -613,21 +611,6 @@ TEST_F(ending, with_requests)
 	FIGURE("%d processes ended while the device writes to their memory", "%ld bytes of others changed", rounds, changed);
 }
 
-/* Waits in REGISTER for a page fault that never ends. */
-static void register_for_ever(int fd)
-{
-	unsigned char *bytes = memory_at(NULL, SIZE, PROT_READ | PROT_WRITE, ANYWHERE);
-	int fault = syscall(SYS_userfaultfd, O_CLOEXEC);
-	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register range = { .range = { (uintptr_t)bytes, SIZE }, .mode = UFFDIO_REGISTER_MODE_MISSING };
-	struct buffer buffer;
-
-	if (fault < 0 || ioctl(fault, UFFDIO_API, &api) || ioctl(fault, UFFDIO_REGISTER, &range))
-		_exit(1);
-	register_memory(fd, bytes, SIZE, 0, &buffer);
-	_exit(2);
-}
-
 /* Such a call delays neither an unbind nor SIGKILL. */
 TEST_F(registered, fault_that_never_ends)
 {
@@ -639,7 +622,7 @@ TEST_F(registered, fault_that_never_ends)
 	ASSERT_EQ(0, pci_address("rdma0", address));
 	child = fork();
 	if (!child)
-		register_for_ever(self->fd);
+		register_for_ever(self->fd, SIZE);
 	pause_us(200000);
 	ASSERT_EQ(0, waitpid(child, &status, WNOHANG)) TH_LOG("status %#x", status);
 	took = go_away(address, UNBIND);

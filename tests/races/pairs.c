@@ -61,6 +61,7 @@ FIXTURE_SETUP(pairs)
 		SKIP(return, "one CPU has no races to show");
 	self->length_us = (getenv("RDMA_LONG") ? 300 : seconds ? atof(seconds) : 10) * 1000000;
 	ASSERT_EQ(0, pci_address("rdma0", self->address));
+	TH_LOG("left out: %s", left_out());
 	self->sides = shared_memory(PAGE);
 	ASSERT_NE(MAP_FAILED, self->sides);
 }

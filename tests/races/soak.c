@@ -173,7 +173,7 @@ FIXTURE_SETUP(soak)
 
 	self->seconds = getenv("RDMA_LONG") ? 7200 : seconds ? atoi(seconds) : 60;
 	self->seed = seed ? strtoul(seed, NULL, 0) : time(NULL);
-	TH_LOG("RDMA_SEED=%u", self->seed);
+	TH_LOG("RDMA_SEED=%u; left out: %s", self->seed, left_out());
 	ASSERT_EQ(0, pci_address("rdma0", self->address));
 	self->told = shared_memory(sizeof(struct told));
 	ASSERT_NE(MAP_FAILED, self->told);
