@@ -94,6 +94,19 @@ static inline void ioat_timing(const struct ioat *ioat, uint32_t nanoseconds, ui
 	ioat_set(ioat, IOAT_RATE, rate);
 }
 
+/* Sets the time of a copy by the device of the first node, in microseconds. */
+static inline int ioat_copies_take(uint32_t us)
+{
+	struct ioat ioat;
+	int error = ioat_open(0, &ioat);
+
+	if (error)
+		return error;
+	ioat_timing(&ioat, us * 1000, 0);
+	close(ioat.config);
+	return 0;
+}
+
 /* Whether there is such a device at this address. */
 static inline bool is_ioat(const char *address)
 {

@@ -151,19 +151,6 @@ FIXTURE_VARIANT_ADD(uninterrupted, wait_for_all) { .work = WAIT_FOR_ALL };
 FIXTURE_VARIANT_ADD(uninterrupted, wait_in_vain) { .work = WAIT_IN_VAIN };
 FIXTURE_VARIANT_ADD(uninterrupted, poll) { .work = POLL };
 
-/* Sets the time of a copy. */
-static int copies_take(uint32_t us)
-{
-	struct ioat ioat;
-	int error = ioat_open(0, &ioat);
-
-	if (error)
-		return error;
-	ioat_timing(&ioat, us * 1000, 0);
-	close(ioat.config);
-	return 0;
-}
-
 FIXTURE_SETUP(uninterrupted)
 {
 	int fd = open_node(O_RDWR);
@@ -175,7 +162,7 @@ FIXTURE_SETUP(uninterrupted)
 		SKIP(return, "a thousand transfers take so long in real time");
 	measure_host();
 	if (!device_memory)
-		ASSERT_EQ(0, copies_take(TRANSFER_US));
+		ASSERT_EQ(0, ioat_copies_take(TRANSFER_US));
 	self->worker = shared_memory(sizeof(*self->worker));
 	ASSERT_NE(MAP_FAILED, self->worker);
 }
@@ -187,7 +174,7 @@ FIXTURE_TEARDOWN(uninterrupted)
 		waitpid(self->pid, NULL, __WALL);
 	}
 	if (!device_memory)
-		copies_take(0);
+		ioat_copies_take(0);
 	if (*self->group)
 		rmdir(self->group);
 	munmap(self->worker, sizeof(*self->worker));
