@@ -10,10 +10,11 @@
 //! `Client::cancel`, `Client::collect`, `Users` of an engine, `EngineQueue::restarting` → gate
 //! (entered, not waited for) → reservation of a dma-buf → gate (entered again) → memory of a
 //! buffer, its dma-buf → `Registry` of buffers, `CompoundCharges` → `EngineQueue::state`. No other
-//! lock is taken under `JobCache`. Nothing is allocated, freed or waited for under `EngineQueue::state`. Under it, only
-//! these are taken: the locks of `ThreadWaiter` and `CommandWaiter`, that of the wait queue that
-//! the thread joins, and the kernel's own locks of timers, workqueues and PCI configuration.
-//! Threads are woken and eventfds are signalled after it is released.
+//! lock is taken under `JobCache`. Nothing is allocated, freed or waited for under
+//! `EngineQueue::state`. Under it, only these are taken: the locks of `ThreadWaiter` and
+//! `CommandWaiter`, that of the wait queue that the thread joins, and the kernel's own locks of
+//! timers, workqueues and PCI configuration. Threads are woken and eventfds are signalled after it
+//! is released.
 
 mod bound;
 mod client;

@@ -47,9 +47,9 @@ pub(super) struct QueueState {
     pub(super) oldest_since: u64,
     /// The time at which the watchdog's timer expires, in nanoseconds; [`None`] if it is not armed.
     pub(super) checked_at: Option<u64>,
-    /// The ends of transfers are not handled, and the engine is not restarted: it was stopped for an
-    /// unbind or a shutdown, or the device is being reset, after which `reap_after_reset` handles
-    /// them.
+    /// The ends of transfers are not handled, and the engine is not restarted: it was stopped for
+    /// an unbind or a shutdown, or the device is being reset, after which `reap_after_reset`
+    /// handles them.
     pub(super) stopped: bool,
     /// The engine did not stop for an unbind, and may still access memory.
     pub(super) must_leak: bool,

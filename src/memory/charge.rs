@@ -151,8 +151,8 @@ impl CompoundCharges {
         Ok(covered)
     }
 
-    /// Adds a part of a page for which the context is charged, as [`add`](Self::add); [`None`] if it
-    /// is not charged.
+    /// Adds a part of a page for which the context is charged, as [`add`](Self::add); [`None`] if
+    /// it is not charged.
     fn add_again(
         by_page: &mut RBTree<Key, Counted>,
         key: Key,

@@ -102,8 +102,8 @@ impl Client {
         deliver(made_room);
     }
 
-    /// Takes the blank jobs of all completions that were written to the ring, and others up to `max`
-    /// in total.
+    /// Takes the blank jobs of all completions that were written to the ring, and others up to
+    /// `max` in total.
     #[cold]
     pub(super) fn take_blank(&self, max: usize) -> Fifo<Job> {
         let mut blank = self.engine_queue.state.lock().queue.take_blank(self.lane);

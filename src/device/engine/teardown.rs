@@ -88,8 +88,8 @@ impl WithWork<BoundEngine<'_>> {
             .inspect_err(|_| self.engine_queue.state.lock().stopped = false)
     }
 
-    /// Disables the interrupts of the device, before its vectors are freed: it could assert the line,
-    /// which other devices may share.
+    /// Disables the interrupts of the device, before its vectors are freed: it could assert the
+    /// line, which other devices may share.
     pub(in crate::device) fn disable_interrupts(&self) {
         self.hardware.disable_interrupts();
     }

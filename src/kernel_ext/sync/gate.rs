@@ -7,8 +7,9 @@
 //! access user memory, and do not wait for what a program must do. A thread may wait for work of
 //! the driver that keeps these rules, too, and that waits for a device for less than a second. The
 //! driver does not limit two waits: the memory controller delays the allocation of a block in a
-//! cgroup above `memory.high`, and an exporter waits for its device before it maps a dma-buf. Freeing
-//! memory takes the lock of a folio, or of a reservation, which others hold for a short time.
+//! cgroup above `memory.high`, and an exporter waits for its device before it maps a dma-buf.
+//! Freeing memory takes the lock of a folio, or of a reservation, which others hold for a short
+//! time.
 //!
 //! Entering is an SRCU read-side critical section, which takes a few instructions on per-CPU data.
 //! It can be nested: a page fault on a mapping of the driver enters the gate in the context of the
