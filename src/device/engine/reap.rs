@@ -10,10 +10,10 @@
 //! continues with the next transfer. At the end of a step, `advance` in `device/engine.rs` posts
 //! new transfers, and after the lock is released, `deliver` wakes threads and commands and signals
 //! the eventfd (`device/notices.rs`, `device/waiter.rs`). A transfer that has failed is left to the
-//! work item, by `fail_oldest` in `restart.rs`; so are transfers that end after this interrupt has
-//! handled as many as there are slots (`reap_left`). When no more have ended, but the engine has
-//! others, [`DmaEngine::flush_acknowledge`] makes sure that the end of the next one raises an
-//! interrupt, and the handler looks once more.
+//! work item, by `fail_oldest` in `restart.rs`; so are transfers that end after this interrupt
+//! has handled as many as there are slots (`reap_left`). When no more have ended, but the engine
+//! has others, [`DmaEngine::flush_acknowledge`] makes sure that the end of the next one raises an
+//! interrupt, and the handler looks once more. If none has ended, `reap_unwritten` asks the device.
 
 use super::BoundEngine;
 use crate::{
@@ -84,26 +84,26 @@ impl WithWork<BoundEngine<'_>> {
             return false;
         }
         let ended = self.reap_round(|state| state.queue.stats.counters.interrupts += 1);
-        if ended == 0 && !self.reap_unwritten() {
-            let mut state = self.engine_queue.state.lock();
-            state.queue.stats.counters.spurious_interrupts += 1;
+        if ended == 0 {
+            self.reap_unwritten();
         }
         true
     }
 
     /// Handles the ends of transfers that the device has reported by an interrupt, but not written
-    /// to memory: the interrupt can be that of an error which prevents this. Returns whether there
-    /// was one, or a failure that was found before.
-    fn reap_unwritten(&self) -> bool {
+    /// to memory: the interrupt can be that of an error which prevents this. If there is neither
+    /// one nor a failure that was found before, the interrupt is spurious.
+    fn reap_unwritten(&self) {
         let mut state = self.engine_queue.state.lock();
         let reaped = self.reap(&mut state, |slot| self.hardware.examine(slot));
-        let found = reaped.ended > 0 || state.failure.is_some();
+        if reaped.is_empty() && state.failure.is_none() {
+            state.queue.stats.counters.spurious_interrupts += 1;
+        }
         state.unreaped |= reaped.more;
         drop(state);
         if reaped.deliver() {
             self.queue_now();
         }
-        found
     }
 
     /// Handles the ends of transfers that [a round](Self::reap_round) has left.
@@ -161,8 +161,8 @@ impl WithWork<BoundEngine<'_>> {
         let now = clock::now();
         while let Some(transferred) = self.oldest_outcome(state, &progress) {
             if let Err(error) = transferred {
-                // The engine executes none of the next ones. If its restart has failed, the queue is
-                // stuck, and the watchdog checks them.
+                // The engine executes none of the next ones. If its restart has failed, the queue
+                // is stuck, and the watchdog checks them.
                 if !state.queue.is_stuck() {
                     self.fail_oldest(state, Failure::reported(error));
                 }
