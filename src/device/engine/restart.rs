@@ -30,16 +30,16 @@ use crate::{
 };
 
 impl WithWork<BoundEngine<'_>> {
-    /// Records a failure. The work item restarts the engine, and completes the request of the oldest
-    /// transfer if that has failed.
+    /// Records a failure. The work item restarts the engine, and completes the request of the
+    /// oldest transfer if that has failed.
     pub(super) fn fail_oldest(&self, state: &mut QueueState, failure: Failure) {
         state.failure = Some(failure);
         self.queue_now();
     }
 
     /// Restarts the engine after a failure, and completes the request of the transfer that has
-    /// failed. The other transfers are issued again. If the engine does not stop, all requests fail.
-    /// Sleeps.
+    /// failed. The other transfers are issued again. If the engine does not stop, all requests
+    /// fail. Sleeps.
     pub(super) fn restart_after_failure(&self) {
         let _restarting = self.engine_queue.restarting.lock();
         if !self.engine_queue.state.lock().must_restart() {
@@ -64,9 +64,10 @@ impl WithWork<BoundEngine<'_>> {
             };
             let was_stuck = state.queue.is_stuck();
             state.queue.set_stuck();
-            // The next restart is tried when the oldest transfer has timed out again.
-            state.oldest_since = clock::now();
-            self.check_after(&mut state, self.info.late_ms, clock::now());
+            // The restart is tried again when the oldest transfer has timed out again.
+            let now = clock::now();
+            state.oldest_since = now;
+            self.check_after(&mut state, self.info.late_ms, now);
             drop(state);
             if !was_stuck {
                 self.log(message);
@@ -75,6 +76,7 @@ impl WithWork<BoundEngine<'_>> {
         }
         let (notice, message) = match failure.error {
             Some(error) if !has_ended => (self.finish(&mut state, Err(error)), failure.message),
+            // The oldest transfer has not failed, or has ended meanwhile.
             _ => {
                 state.queue.issue_again();
                 self.advance(&mut state, None);

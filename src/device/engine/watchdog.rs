@@ -58,11 +58,11 @@ enum Recovery {
 }
 
 impl WithWork<BoundEngine<'_>> {
-    /// Arms the timer for a transfer that begins at the time `now`: if the engine was idle, the check
-    /// is between `late_ms` and twice that time later. A timer that is armed for `late_ms` later or more is not moved,
-    /// because moving it for each transfer costs more than the rest of the queue's work. Nor is it
-    /// moved while the engine has earlier transfers, which the check is for; it then checks the
-    /// next ones.
+    /// Arms the timer for a transfer that begins at the time `now`: if the engine was idle, the
+    /// check is between `late_ms` and twice that time later. A timer that is armed for `late_ms`
+    /// later or more is not moved, because moving it for each transfer costs more than the rest of
+    /// the queue's work. Nor is it moved while the engine has earlier transfers, which the check is
+    /// for; it then checks the next ones.
     pub(super) fn watch(&self, state: &mut QueueState, was_idle: bool, now: u64) {
         let late = now + u64::from(self.info.late_ms) * clock::NSEC_PER_MSEC;
         if state.checked_at.is_none_or(|at| was_idle && at < late) {
@@ -160,7 +160,7 @@ impl WithWork<BoundEngine<'_>> {
                 self.close_gone(state)
             }
             Progress::Ended(Err(error)) => {
-                self.fail_late(state, error, Message::LostInterrupt, completion)
+                self.fail_late(state, age_ms, error, Message::LostInterrupt, completion)
             }
             Progress::Ended(Ok(())) => match self.check_bus_master() {
                 Ok(()) => {
@@ -174,7 +174,9 @@ impl WithWork<BoundEngine<'_>> {
                         Recovery::Reaped { reaped, lost }
                     }
                 }
-                Err(error) => self.fail_late(state, error, Message::NoBusMaster, completion),
+                Err(error) => {
+                    self.fail_late(state, age_ms, error, Message::NoBusMaster, completion)
+                }
             },
             Progress::Running => self.wait_or_abort(state, age_ms, completion),
         };
@@ -211,7 +213,7 @@ impl WithWork<BoundEngine<'_>> {
         completion: &mut Option<Entry<Job>>,
     ) -> Recovery {
         if age_ms >= self.info.timeout_ms {
-            self.fail_late(state, ETIMEDOUT, Message::Aborted, completion)
+            self.fail_late(state, age_ms, ETIMEDOUT, Message::Aborted, completion)
         } else {
             Recovery::None
         }
@@ -223,11 +225,12 @@ impl WithWork<BoundEngine<'_>> {
         Recovery::Gone
     }
 
-    /// Fails the oldest transfer, which has failed or does not end. If it does not
-    /// end, and the engine cannot be stopped, all requests fail.
+    /// Fails the oldest transfer, which has failed or does not end. If it does not end, and the
+    /// engine cannot be stopped, all requests fail.
     fn fail_late(
         &self,
         state: &mut QueueState,
+        age_ms: u32,
         error: Error,
         message: Message,
         completion: &mut Option<Entry<Job>>,
@@ -235,9 +238,7 @@ impl WithWork<BoundEngine<'_>> {
         let was_stuck = state.queue.is_stuck();
         let failure = if was_stuck && self.info.can_abort {
             // The restart has failed before, and is tried again after each timeout.
-            let age_ms = state.oldest_age_ms(clock::now());
-            let is_due = age_ms.is_some_and(|age_ms| age_ms >= self.info.timeout_ms);
-            is_due.then(Failure::of_restart)
+            (age_ms >= self.info.timeout_ms).then(Failure::of_restart)
         } else if self.info.can_abort || error != ETIMEDOUT {
             Some(Failure {
                 error: Some(error),
