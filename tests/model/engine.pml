@@ -125,7 +125,7 @@ inline recover() {
 /* src/device/engine/watchdog.rs: fail_late */
 inline fail_late() {
 	if
-	:: trouble == STOPPABLE ->	/* src/device/engine/restart.rs: fail_oldest */
+	:: trouble == STOPPABLE ->	/* src/device/engine/restart.rs: record_failure */
 		has_failed = true;
 		again = true
 	:: else ->

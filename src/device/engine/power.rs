@@ -90,7 +90,7 @@ impl WithWork<BoundEngine<'_>> {
                 }
                 Err(_) if state.queue.is_stuck() => return,
                 Err(error) => {
-                    self.fail_oldest(&mut state, Failure::reported(error));
+                    self.record_failure(&mut state, Failure::reported(error));
                     drop(state);
                     self.restart_after_failure();
                 }

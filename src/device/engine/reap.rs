@@ -10,7 +10,7 @@
 //! continues with the next transfer. At the end of a step, `advance` in `device/engine.rs` posts
 //! new transfers, and after the lock is released, `deliver` wakes threads and commands and signals
 //! the eventfd (`device/notices.rs`, `device/waiter.rs`). A transfer that has failed is left to the
-//! work item, by `fail_oldest` in `restart.rs`; so are transfers that end after this interrupt
+//! work item, by `record_failure` in `restart.rs`; so are transfers that end after this interrupt
 //! has handled as many as there are slots (`reap_left`). When no more have ended, but the engine
 //! has others, [`DmaEngine::flush_acknowledge`] makes sure that the end of the next one raises an
 //! interrupt, and the handler looks once more. If none has ended, `reap_unwritten` asks the device.
@@ -164,7 +164,7 @@ impl WithWork<BoundEngine<'_>> {
                 // The engine executes none of the next ones. If its restart has failed, the queue
                 // is stuck, and the watchdog checks them.
                 if !state.queue.is_stuck() {
-                    self.fail_oldest(state, Failure::reported(error));
+                    self.record_failure(state, Failure::reported(error));
                 }
                 break;
             }
@@ -246,7 +246,7 @@ impl WithWork<BoundEngine<'_>> {
         let was_stuck = state.queue.is_stuck();
         let recipient = state.queue.finish(transferred, now);
         if was_stuck && !state.queue.is_stuck() && self.info.can_abort {
-            self.fail_oldest(state, Failure::of_restart());
+            self.record_failure(state, Failure::of_restart());
         }
         recipient
     }

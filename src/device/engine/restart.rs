@@ -32,7 +32,7 @@ use crate::{
 impl WithWork<BoundEngine<'_>> {
     /// Records a failure. The work item restarts the engine, and completes the request of the
     /// oldest transfer if that has failed.
-    pub(super) fn fail_oldest(&self, state: &mut QueueState, failure: Failure) {
+    pub(super) fn record_failure(&self, state: &mut QueueState, failure: Failure) {
         state.failure = Some(failure);
         self.queue_now();
     }

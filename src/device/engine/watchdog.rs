@@ -248,7 +248,7 @@ impl WithWork<BoundEngine<'_>> {
             None
         };
         if let Some(failure) = failure {
-            self.fail_oldest(state, failure);
+            self.record_failure(state, failure);
             return Recovery::Restart;
         }
         let timed_out = state.queue.time_out(completion);
