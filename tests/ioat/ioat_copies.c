@@ -228,8 +228,11 @@ static unsigned char *scattered_memory(size_t pages)
 		if (write(fd, zeros, PAGE) != PAGE)
 			return NULL;
 	}
+	/* The kernel allocates pages in ascending or descending order. */
 	for (size_t i = 0; i < pages; i++) {
-		if (mmap(bytes + i * PAGE, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, (pages - 1 - i) * PAGE) == MAP_FAILED)
+		size_t page = i % 2 * pages / 2 + i / 2;
+
+		if (mmap(bytes + i * PAGE, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, page * PAGE) == MAP_FAILED)
 			return NULL;
 	}
 	free(zeros);
