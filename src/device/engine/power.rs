@@ -192,9 +192,9 @@ impl WithWork<BoundEngine<'_>> {
     /// [`EIO`] if the engine cannot be restarted.
     pub(in crate::device) fn restart_to_resume(&self) -> Result {
         let _restarting = self.engine_queue.restarting.lock();
-        // What has failed is issued again, or fails below.
-        self.engine_queue.state.lock().failure = None;
         self.reap_after_reset();
+        // What has failed is issued again, or has failed above.
+        self.engine_queue.state.lock().failure = None;
         // The device may have lost the contents of its registers.
         self.hardware
             .restart()
