@@ -43,7 +43,7 @@ pub(super) struct QueueState {
     /// Closed while no engine is bound.
     pub(super) queue: Queue,
     /// When the oldest transfer became the oldest, in nanoseconds: when it was posted to an idle
-    /// engine, or when the one before it ended.
+    /// engine, when the one before it ended, or when a restart of the engine has failed.
     pub(super) oldest_since: u64,
     /// The time at which the watchdog's timer expires, in nanoseconds; [`None`] if it is not armed.
     pub(super) checked_at: Option<u64>,
@@ -55,7 +55,7 @@ pub(super) struct QueueState {
     pub(super) must_leak: bool,
     /// The interrupt handler has left ends of transfers to the work item.
     pub(super) unreaped: bool,
-    /// The oldest transfer has failed, and the engine must be restarted.
+    /// Why the engine must be restarted; [`None`] if it need not be.
     pub(super) failure: Option<Failure>,
 }
 
@@ -85,10 +85,20 @@ impl QueueState {
         self.failure.is_some() && !self.stopped
     }
 
-    /// Returns for how long the oldest transfer has been the oldest, in milliseconds. [`None`] if
-    /// the engine is idle, was stopped or must be restarted.
+    /// Returns whether the engine cannot be used because a restart has failed, and has no transfer
+    /// whose end could change that.
+    pub(super) fn is_stuck_and_idle(&self) -> bool {
+        let must_wait = self.stopped || self.failure.is_some() || self.queue.is_closed();
+        self.queue.is_stuck() && !self.queue.is_busy() && !must_wait
+    }
+
+    /// Returns for how long the oldest transfer has been the oldest, or the engine has been [stuck
+    /// and idle](Self::is_stuck_and_idle), in milliseconds. [`None`] if the engine can be used and
+    /// is idle, was stopped or must be restarted.
     pub(super) fn oldest_age_ms(&self, now: u64) -> Option<u32> {
-        self.oldest_slot()?;
+        if self.oldest_slot().is_none() && !self.is_stuck_and_idle() {
+            return None;
+        }
         let age_ms = now.saturating_sub(self.oldest_since) / clock::NSEC_PER_MSEC;
         Some(u32::try_from(age_ms).unwrap_or(u32::MAX))
     }

@@ -191,6 +191,11 @@ impl<T: QueueTypes> Queue<T> {
         self.paused = false;
     }
 
+    /// Returns whether the queue is [paused](Self::pause).
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
     /// Issues all transfers again that the engine has not ended. It was reset: none of them is
     /// executed any more.
     pub(crate) fn issue_again(&mut self) {

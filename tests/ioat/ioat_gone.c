@@ -245,29 +245,53 @@ TEST_F(ioat_gone, address_not_stored)
 }
 
 /*
- * A copy that takes longer than a second ends while the channel is being stopped for that, and the channel cannot be reset. A reset of the device
- * makes it usable again.
+ * A copy that takes longer than a second ends while the channel is being stopped for that, and the channel cannot be reset. Returns whether this
+ * was so: on a busy host, the copy may be found too late. The channel can be reset after this.
  */
+static bool ends_while_stopped(struct __test_metadata *_metadata, FIXTURE_DATA(ioat_gone) *self)
+{
+	int log = open_log();
+	bool ended;
+
+	ioat_timing(&self->ioat, 1070000000, 0);
+	ioat_fault(&self->ioat, STUCK_RESET, 1, true, 0);
+	EXPECT_EQ(0, start(self, 1));
+	EXPECT_EQ(1, collect(self->fd, self->completions, 1, 1, 10000 * MS));
+	pause_us(400000);
+	ended = !self->completions[0].status && log_lines(log, "the engine does not stop");
+	if (ended)
+		EXPECT_EQ(-EIO, copy(self->fd, &self->to, 0, &self->from, 0, 1));
+	close(log);
+	ioat_clear(&self->ioat);
+	ioat_timing(&self->ioat, 0, 0);
+	return ended;
+}
+
+/* A reset of the device makes the channel usable again. */
 TEST_F(ioat_gone, ends_while_it_is_stopped)
 {
 	int ended = 0;
 
 	for (int i = 0; i < 10 && !ended; i++) {
-		int log = open_log();
-
-		ioat_timing(&self->ioat, 1070000000, 0);
-		ioat_fault(&self->ioat, STUCK_RESET, 1, true, 0);
-		ASSERT_EQ(0, start(self, 1));
-		ASSERT_EQ(1, collect(self->fd, self->completions, 1, 1, 10000 * MS));
-		/* On a busy host, it may be found too late. */
-		pause_us(400000);
-		ended = !self->completions[0].status && log_lines(log, "the engine does not stop");
-		if (ended)
-			EXPECT_EQ(-EIO, copy(self->fd, &self->to, 0, &self->from, 0, 1));
-		close(log);
-		ioat_clear(&self->ioat);
-		ioat_timing(&self->ioat, 0, 0);
+		ended = ends_while_stopped(_metadata, self);
 		ASSERT_EQ(0, reset_device(self->ioat.address));
+		EXPECT_EQ(0, copy(self->fd, &self->to, 0, &self->from, 0, PAGE));
+	}
+	EXPECT_TRUE(ended);
+}
+
+/* Without a reset of the device, the driver resets the channel again, although it has no copy. */
+TEST_F(ioat_gone, is_restarted_while_it_is_idle)
+{
+	int ended = 0;
+
+	for (int i = 0; i < 10 && !ended; i++) {
+		int64_t end;
+
+		ended = ends_while_stopped(_metadata, self);
+		end = now() + 5000000;
+		while (now() < end && copy(self->fd, &self->to, 0, &self->from, 0, PAGE))
+			pause_us(50000);
 		EXPECT_EQ(0, copy(self->fd, &self->to, 0, &self->from, 0, PAGE));
 	}
 	EXPECT_TRUE(ended);

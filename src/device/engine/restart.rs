@@ -64,7 +64,7 @@ impl WithWork<BoundEngine<'_>> {
             };
             let was_stuck = state.queue.is_stuck();
             state.queue.set_stuck();
-            // The restart is tried again when the oldest transfer has timed out again.
+            // The restart is tried again after the timeout of a transfer.
             let now = clock::now();
             state.oldest_since = now;
             self.check_after(&mut state, self.info.late_ms, now);

@@ -76,7 +76,8 @@ impl WithWork<BoundEngine<'_>> {
         self.arm(msecs_to_jiffies(ms));
     }
 
-    /// Handles the expiry of the timer. Queues the work item only if a transfer is late.
+    /// Handles the expiry of the timer. Queues the work item only if a transfer is late, or an idle
+    /// engine cannot be used.
     pub(super) fn timer_expired(&self) {
         let mut state = self.engine_queue.state.lock();
         state.checked_at = None;
@@ -151,7 +152,7 @@ impl WithWork<BoundEngine<'_>> {
         completion: &mut Option<Entry<Job>>,
     ) -> Recovery {
         let Some(slot) = state.oldest_slot() else {
-            return Recovery::None;
+            return self.restart_idle(state, age_ms);
         };
         let recovery = match self.hardware.examine(slot) {
             Progress::Gone => self.close_gone(state),
@@ -184,6 +185,16 @@ impl WithWork<BoundEngine<'_>> {
             self.check_after(state, self.info.late_ms / 2, clock::now());
         }
         recovery
+    }
+
+    /// Tries again to restart an engine that has no transfer, after each timeout. Not while the
+    /// queue is paused: the device may be suspended, and is restarted to be resumed.
+    fn restart_idle(&self, state: &mut QueueState, age_ms: u32) -> Recovery {
+        if age_ms < self.info.timeout_ms || state.queue.is_paused() {
+            return Recovery::None;
+        }
+        self.record_failure(state, Failure::of_restart());
+        Recovery::Restart
     }
 
     /// Handles the ends of transfers that no interrupt has reported. If one of them raises an
@@ -270,7 +281,7 @@ impl WithWork<BoundEngine<'_>> {
             ),
             Message::NoStop => dev_err!(
                 self.dev,
-                "the engine does not stop; it can be used again after a reset of the device\n"
+                "the engine does not stop; this is tried again each second\n"
             ),
             Message::Aborted => dev_err!(self.dev, "a transfer did not end, and was stopped\n"),
             _ if !self.lost_interrupt.allows() => {}
