@@ -197,11 +197,6 @@ impl DmaEngine for AnyEngine<'_> {
         dispatch!(self, engine => engine.acknowledge())
     }
 
-    #[inline]
-    fn flush_acknowledge(&self) -> bool {
-        dispatch!(self, engine => engine.flush_acknowledge())
-    }
-
     fn raises_interrupt(&self, slot: usize) -> bool {
         dispatch!(self, engine => engine.raises_interrupt(slot))
     }

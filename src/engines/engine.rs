@@ -72,7 +72,7 @@ pub(crate) enum Progress {
 /// [`abort`](Self::abort) and [`restart`](Self::restart) sleep. All other functions can be called
 /// in an interrupt handler.
 ///
-/// [`acknowledge`](Self::acknowledge), [`flush_acknowledge`](Self::flush_acknowledge),
+/// [`acknowledge`](Self::acknowledge), [`disable_interrupts`](Self::disable_interrupts),
 /// [`info`](Self::info), [`responds`](Self::responds), `wait_idle` and
 /// [`leak_memory`](Self::leak_memory) can be called at the same time as other functions. All others
 /// are called one at a time.
@@ -97,13 +97,6 @@ pub(crate) trait DmaEngine {
     /// before.
     fn acknowledge(&self) -> bool;
 
-    /// Waits until the device has received what [`acknowledge`](Self::acknowledge) has written. A
-    /// transfer that ends before this may raise no interrupt. Returns whether it has waited, so
-    /// that [`progress`](Self::progress) must be called again.
-    fn flush_acknowledge(&self) -> bool {
-        false
-    }
-
     /// Returns whether the transfer in this slot was posted with
     /// [`interrupt`](PostFlags::interrupt).
     fn raises_interrupt(&self, slot: usize) -> bool;
@@ -116,7 +109,9 @@ pub(crate) trait DmaEngine {
     fn progress(&self, slot: usize) -> Progress;
 
     /// Returns the same as [`progress`](Self::progress), but also detects the end or the failure of
-    /// a transfer that the device has not reported.
+    /// a transfer that the device has not reported. If the transfer has not ended by this, its end
+    /// raises an interrupt, because the device has received what [`acknowledge`](Self::acknowledge)
+    /// has written before.
     fn examine(&self, slot: usize) -> Progress {
         self.progress(slot)
     }
@@ -148,8 +143,9 @@ pub(crate) trait DmaEngine {
     /// [`EIO`] if the engine does not stop. It must not be used.
     fn restart(&self) -> Result;
 
-    /// Disables the interrupts of the device, which its engines share, for good. An interrupt that
-    /// is pending is acknowledged.
+    /// Disables the interrupts of the device, which its engines share, before it is unbound or shut
+    /// down. An interrupt that is pending is acknowledged. A handler that runs at the same time may
+    /// enable them again; [`restart`](Self::restart) does so.
     fn disable_interrupts(&self) {}
 
     /// Leaks the memory of the engine, because the device may still access it.

@@ -391,8 +391,9 @@ impl DmaEngine for IoatChannel<'_> {
         if !self.config.has_vector {
             let control = self.bar.read(regs::INTERRUPT_CONTROL);
             if u8::from(control) == u8::MAX || !control.enable() {
-                // The device is gone, or its interrupts are disabled: by a reset, for good, or by
-                // another thread in this function, which handles this one.
+                // The device is gone, or its interrupts are disabled: by a reset, by
+                // `disable_interrupts`, or by another thread in this function, which handles this
+                // one.
                 return false;
             }
             let enable = regs::INTERRUPT_CONTROL::zeroed().with_enable(true);
@@ -406,13 +407,6 @@ impl DmaEngine for IoatChannel<'_> {
             self.bar.write_reg(enable);
         }
         self.arm();
-        true
-    }
-
-    /// Reads a register: the channel receives the write that enables its next interrupt before this
-    /// returns.
-    fn flush_acknowledge(&self) -> bool {
-        let _ = self.read::<regs::CHANNEL_CONTROL>();
         true
     }
 
@@ -433,7 +427,8 @@ impl DmaEngine for IoatChannel<'_> {
         self.progress_from(self.ring.status(), slot)
     }
 
-    /// Reads the status in memory, and the register if the transfer has not ended by that.
+    /// Reads the status in memory, and the register if the transfer has not ended by that. The
+    /// channel receives the write that enables its next interrupt before it returns the register.
     fn examine(&self, slot: usize) -> Progress {
         match self.progress(slot) {
             Progress::Running => match self.status() {

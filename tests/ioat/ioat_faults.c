@@ -118,6 +118,31 @@ TEST_F(ioat_faults, error_without_completion)
 	EXPECT_EQ(spurious, counter("spurious_interrupts"));
 }
 
+/* Also if another copy has ended by the same interrupt: of a batch, only the last one raises one. */
+TEST_F(ioat_faults, error_without_completion_of_a_batch)
+{
+	long recoveries = counter("watchdog_recoveries"), spurious = counter("spurious_interrupts");
+	int64_t least = INT64_MAX;
+
+	for (int i = 0; i < 10; i++) {
+		struct rdma_request requests[2];
+		int64_t began = now();
+
+		for (int j = 0; j < 2; j++)
+			requests[j] = copying(&self->to, j * 4096, &self->from, j * 4096, 4096, j);
+		ioat_fault(&self->ioat, ERROR, 2, false, WRITE_ERROR);
+		ioat_fault(&self->ioat, LOST_COMPLETION, 2, false, 0);
+		ASSERT_EQ(2, submit(self->fd, requests, 2));
+		ASSERT_EQ(2, collect(self->fd, self->completions, 2, 2, FOREVER));
+		EXPECT_EQ(0, self->completions[0].status);
+		EXPECT_EQ(-EREMOTEIO, self->completions[1].status);
+		least = now() - began < least ? now() - began : least;
+	}
+	EXPECT_GT(50000, least);
+	EXPECT_EQ(recoveries, counter("watchdog_recoveries"));
+	EXPECT_EQ(spurious, counter("spurious_interrupts"));
+}
+
 /* A device that contradicts itself delays no timeout: that a copy has ended, and that it has not. */
 TEST_F(ioat_faults, contradicts_itself)
 {

@@ -12,8 +12,9 @@
 //! the eventfd (`device/notices.rs`, `device/waiter.rs`). A transfer that has failed is left to the
 //! work item, by `record_failure` in `restart.rs`; so are transfers that end after this interrupt
 //! has handled as many as there are slots (`reap_left`). When no more have ended, but the engine
-//! has others, [`DmaEngine::flush_acknowledge`] makes sure that the end of the next one raises an
-//! interrupt, and the handler looks once more. If none has ended, `reap_unwritten` asks the device.
+//! has others, the handler asks [`DmaEngine::examine`] instead: the next one may have ended without
+//! an interrupt, before the device had received the acknowledgement, or may have failed in a way
+//! that prevents the device from reporting it.
 
 use super::BoundEngine;
 use crate::{
@@ -83,65 +84,49 @@ impl WithWork<BoundEngine<'_>> {
         if !ours {
             return false;
         }
-        let ended = self.reap_round(|state| state.queue.stats.counters.interrupts += 1);
-        if ended == 0 {
-            self.reap_unwritten();
-        }
+        self.reap_round(true);
         true
-    }
-
-    /// Handles the ends of transfers that the device has reported by an interrupt, but not written
-    /// to memory: the interrupt can be that of an error which prevents this. If there is neither
-    /// one nor a failure that was found before, the interrupt is spurious.
-    fn reap_unwritten(&self) {
-        let mut state = self.engine_queue.state.lock();
-        let reaped = self.reap(&mut state, |slot| self.hardware.examine(slot));
-        if reaped.is_empty() && state.failure.is_none() {
-            state.queue.stats.counters.spurious_interrupts += 1;
-        }
-        state.unreaped |= reaped.more;
-        drop(state);
-        if reaped.deliver() {
-            self.queue_now();
-        }
     }
 
     /// Handles the ends of transfers that [a round](Self::reap_round) has left.
     pub(super) fn reap_left(&self) {
         if self.engine_queue.state.lock().unreaped {
-            self.reap_round(|_| {});
+            self.reap_round(false);
         }
     }
 
-    /// Handles the ends of as many transfers as the engine has slots, in steps, and returns their
-    /// number. If transfers that were posted meanwhile have ended, too, they are left to the work
-    /// item, so that a fast engine does not keep a CPU in the interrupt handler. `begin` is called
-    /// with the lock held.
-    fn reap_round(&self, begin: impl FnOnce(&mut QueueState)) -> usize {
+    /// Handles the ends of as many transfers as the engine has slots, in steps. If transfers that
+    /// were posted meanwhile have ended, too, they are left to the work item, so that a fast engine
+    /// does not keep a CPU in the interrupt handler. `by_interrupt`: counts an interrupt, also as
+    /// spurious if no transfer has ended or failed.
+    fn reap_round(&self, by_interrupt: bool) {
         let mut state = self.engine_queue.state.lock();
-        begin(&mut state);
+        state.queue.stats.counters.interrupts += u64::from(by_interrupt);
         let mut ended = 0;
-        let mut flushed = false;
+        // The interrupt handler may have left what the device does not report.
+        let mut examine = !by_interrupt;
         loop {
-            let reaped = self.reap(&mut state, |slot| self.hardware.progress(slot));
+            let reaped = self.reap(&mut state, |slot| {
+                if examine {
+                    self.hardware.examine(slot)
+                } else {
+                    self.hardware.progress(slot)
+                }
+            });
             ended += reaped.ended;
+            let is_done = !reaped.more && (examine || !reaped.is_busy);
             let is_last = ended >= self.info.depth;
-            state.unreaped = reaped.more && is_last;
-            let is_busy = reaped.is_busy;
+            state.unreaped = is_last && !is_done;
+            if by_interrupt && is_done && ended == 0 && state.failure.is_none() {
+                state.queue.stats.counters.spurious_interrupts += 1;
+            }
             drop(state);
-            let more = reaped.deliver();
-            if more && is_last {
+            examine |= !reaped.deliver();
+            if is_last && !is_done {
                 self.queue_now();
             }
-            if is_last {
-                return ended;
-            }
-            if !more {
-                if flushed || !is_busy || !self.hardware.flush_acknowledge() {
-                    return ended;
-                }
-                // Another transfer may have ended before, without an interrupt.
-                flushed = true;
+            if is_last || is_done {
+                return;
             }
             // The lock was released between two steps, so that other threads can take it.
             state = self.engine_queue.state.lock();
