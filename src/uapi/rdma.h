@@ -44,7 +44,9 @@
  *   EINVAL  a reserved field or an unknown flag is not 0; a structure is smaller
  *           than in the first version of this interface
  *   ENODEV  the device is gone: unbound or unplugged. After a shutdown, or when the
- *           device does not respond, only requests fail with it
+ *           device does not respond, requests fail with it, and so does
+ *           RDMA_IOC_WAIT when all completions are collected; all other calls
+ *           continue to work
  *   ENOTTY  the driver does not know the request number
  *
  * Each call can also fail with the errors that are listed for it below.
@@ -517,9 +519,9 @@ struct rdma_completion {
  *
  * Returns the number of collected completions, which are in the order in which the
  * requests were completed. The number is less than @min if the deadline has passed,
- * if a signal handler is to run, or if the device is gone and no requests are left.
- * Completions that cannot be written to @completions are not lost: the next call
- * collects them.
+ * if a signal handler is to run, or if no requests are left and the device is gone,
+ * does not respond or was shut down. Completions that cannot be written to
+ * @completions are not lost: the next call collects them.
  *
  * A call that is restarted, for example because of SA_RESTART, waits for the same
  * deadline.
@@ -539,7 +541,8 @@ struct rdma_completion {
  * EINVAL  @max is 0 or less than @min, @min is over RDMA_QUEUE_DEPTH, or
  *         @completion_size is too small; with a completion ring: @completions, @max
  *         or @completion_size is not 0
- * ENODEV  the device is gone, and all completions are collected
+ * ENODEV  the device is gone, does not respond or was shut down, and all completions
+ *         are collected
  */
 struct rdma_wait {
 	__u64 completions;
@@ -589,9 +592,9 @@ struct rdma_cancel {
  * @reserved: in: 0
  *
  * After this call, 1 is added to the counter of @fd when requests are completed,
- * and when the device is gone. Requests that are completed together, for example by
- * RDMA_IOC_CANCEL, may add 1 in total: the counter shows that there are
- * completions, but not how many.
+ * and when the device is gone, does not respond or was shut down. Requests that are
+ * completed together, for example by RDMA_IOC_CANCEL, may add 1 in total: the
+ * counter shows that there are completions, but not how many.
  *
  * A context has at most one eventfd; a new one replaces the old one. The descriptor
  * can be closed afterwards.
@@ -750,8 +753,9 @@ struct rdma_completion_ring {
  * EAGAIN.
  *
  * poll(2), select(2) and epoll(7) report POLLIN | POLLRDNORM when there are
- * completions to collect, POLLOUT | POLLWRNORM when there is room for requests, and
- * POLLHUP | POLLERR when the device is gone.
+ * completions to collect, and POLLOUT | POLLWRNORM when there is room for requests.
+ * When the device is gone, does not respond or was shut down, they report POLLHUP |
+ * POLLERR, and no POLLOUT.
  *
  * A context belongs to its open file (the open file description), not to a process:
  * dup(2), fork(2) and SCM_RIGHTS share it, and threads can use it at the same time.
