@@ -601,6 +601,7 @@ struct rdma_cancel {
  *
  * EBADF   @fd is not open
  * EINVAL  @fd is not an eventfd
+ * ENOMEM  no memory is available
  */
 struct rdma_eventfd {
 	__s32 fd;
@@ -723,6 +724,11 @@ struct rdma_completion_ring {
  *
  * IORING_OP_POLL_ADD reports the events of poll(2) below.
  *
+ * open(2) of the node creates a context. It can fail with
+ *   ENODEV  the device is being unbound
+ *   ENOMEM  no memory is available
+ *   ENXIO   there is no device with this node
+ *
  * mmap(2) maps a buffer or a completion ring, or a part of it. The offset is that of
  * the buffer (0, or rdma_alloc.mmap_offset) or of the ring plus whole pages. The call
  * can fail with
@@ -749,8 +755,9 @@ struct rdma_completion_ring {
  * read(2), write(2), pread(2), pwrite(2) and lseek(2) access the device memory as a
  * file of rdma_device_info.device_memory_size bytes. At its end, reading returns 0,
  * and writing fails with ENOSPC; without device memory, this is so at offset 0. Each
- * call that moves bytes is one transfer. If the file has O_NONBLOCK, it fails with
- * EAGAIN.
+ * call that moves bytes is one transfer. It uses a buffer for its data, which is
+ * charged as that of RDMA_IOC_ALLOC during the transfer, and can fail with EDQUOT
+ * or ENOMEM as that does. If the file has O_NONBLOCK, it fails with EAGAIN.
  *
  * poll(2), select(2) and epoll(7) report POLLIN | POLLRDNORM when there are
  * completions to collect, and POLLOUT | POLLWRNORM when there is room for requests.

@@ -272,7 +272,7 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// [`Error::Gone`], [`Error::Inherited`]; [`Error::System`] if the file is not an eventfd.
+    /// [`Error::Gone`], [`Error::Inherited`]; [`Error::System`] if the file is not an eventfd, or there is no memory (ENOMEM).
     pub fn set_eventfd(&self, eventfd: Option<BorrowedFd<'_>>) -> Result<(), Error> {
         let set = self.shared.own_fd().and_then(|fd| sys::set_eventfd(fd, eventfd));
         set.map_err(|errno| Error::new("the eventfd cannot be set", errno))
@@ -285,7 +285,8 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// [`Error::Gone`], [`Error::Stuck`], [`Error::TimedOut`].
+    /// [`Error::Access`], [`Error::Gone`], [`Error::Stuck`], [`Error::TimedOut`]; [`Error::System`] if there is no memory for the transfer
+    /// (ENOMEM), at a limit of memory (ENOMEM, EDQUOT), or if the file has `O_NONBLOCK` (EAGAIN).
     pub fn read_device(&self, at: u64, bytes: &mut [u8]) -> Result<usize, Error> {
         uninterrupted(|| self.shared.file().read_at(bytes, at))
             .map_err(|error| system("the device memory cannot be read", error))
@@ -296,7 +297,7 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// [`Error::DeviceRange`] at the end; [`Error::Access`], [`Error::Gone`], [`Error::Stuck`], [`Error::TimedOut`].
+    /// [`Error::DeviceRange`] at the end; otherwise those of [`read_device`](Self::read_device).
     pub fn write_device(&self, at: u64, bytes: &[u8]) -> Result<usize, Error> {
         uninterrupted(|| self.shared.file().write_at(bytes, at)).map_err(|error| match error.kind() {
             ErrorKind::StorageFull => Error::DeviceRange { at, length: bytes.len() },

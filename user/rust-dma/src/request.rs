@@ -164,7 +164,8 @@ impl<T> Request<T> {
     /// # Errors
     ///
     /// With the buffers: [`Error::QueueFull`]; [`Error::Range`], [`Error::DeviceRange`], [`Error::OtherContext`], [`Error::DanglingLink`];
-    /// [`Error::Stuck`], [`Error::Gone`].
+    /// [`Error::Access`], [`Error::Stuck`], [`Error::Gone`], [`Error::Inherited`]; [`Error::System`] if there is no memory for the request
+    /// or the completion ring (ENOMEM).
     pub fn submit(self) -> Result<Pending<T>, Failed<T>> {
         let Self { context, raw, buffers } = self;
         let submitted = match raw {
