@@ -6,7 +6,8 @@
 //! A pin of one page of a compound page keeps all of it, also when the program has unmapped the
 //! rest. A context is charged for all of it, once, for as long as any of its buffers pins a part,
 //! as io_uring does (`io_buffer_account_pin`). Parts are charged in addition when together they
-//! have more pages than the compound page: each registration takes bus addresses.
+//! have more pages than the compound page: each registration takes bus addresses. An additional
+//! charge stays until its own buffer is freed, also if the other parts are freed before.
 
 use crate::{
     kernel_ext::{

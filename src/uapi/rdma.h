@@ -210,9 +210,12 @@ struct rdma_alloc {
  * whole pages, except to the memory cgroup, which has been charged for it already.
  * If a page is a part of a compound page, such as a huge page, pinning it keeps all
  * of the compound page, and all of it is charged: once for each context, for parts
- * that together have at most as many pages; further ones are charged in addition.
- * During the call, the limits must have room for the range itself in addition. The
- * memory stays pinned until the handle is freed, or the context ends, and the
+ * that together have at most as many pages; further ones are charged in addition,
+ * each until its own buffer is freed, also if the earlier parts are freed before. At
+ * its beginning, the call is charged for the range itself, also for pages of compound
+ * pages that the context is charged for already: the limits must have room for this.
+ *
+ * The memory stays pinned until the handle is freed, or the context ends, and the
  * requests of the buffer have ended. Private anonymous memory, shared memory,
  * memfd_create(2) and huge pages can be registered.
  *
@@ -300,9 +303,13 @@ struct rdma_export {
  * @reserved: in: 0
  *
  * Requests then use the handle as that of any other buffer. The memory stays as long
- * as this buffer has its handle or requests, also if @fd is closed, and is charged as
- * that of RDMA_IOC_REGISTER. Other devices of this driver (RDMA_IOC_EXPORT), memory
- * files (/dev/udmabuf), the heaps in /dev/dma_heap and other drivers provide it.
+ * as this buffer has its handle or requests, also if @fd is closed. It is charged in
+ * whole pages, as that of RDMA_IOC_ALLOC, except to the memory cgroup. If the dma-buf
+ * keeps all of a compound page for a part of it, as one of /dev/udmabuf does, the
+ * other pages are not charged.
+ *
+ * This driver (RDMA_IOC_EXPORT, of the same or another device), memory files
+ * (/dev/udmabuf), the heaps in /dev/dma_heap and other drivers provide dma-bufs.
  *
  * The buffer cannot be mapped (rdma_buffer_info.mmap_offset is RDMA_NO_OFFSET): map
  * @fd. Before and after the program accesses such a mapping, it must call
