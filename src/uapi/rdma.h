@@ -413,7 +413,9 @@ struct rdma_buffer_info {
  * counts as 4096. No more transfers begin while the engine has 2 MiB of them.
  *
  * RDMA_OP_COPY can have any length. Without RDMA_CAP_DIRECT_COPY it uses the device
- * memory and overwrites it. Its two ranges must not overlap.
+ * memory and overwrites it. Its two ranges must not overlap. If two handles have the
+ * same memory (registered twice, or exported and imported), this is not checked, and
+ * the contents of the destination are undefined.
  *
  * Device memory belongs to the user (uid) that wrote it last. It is filled with zeros
  * before another user reads it or writes a part of it.
@@ -433,7 +435,7 @@ struct rdma_buffer_info {
  * EINVAL    the operation or a handle is not valid; RDMA_OP_TO_DEVICE or
  *           RDMA_OP_FROM_DEVICE with two buffers, or on a device without memory; a
  *           range is empty, or not within its buffer or the device memory; the
- *           ranges overlap
+ *           ranges of a copy within one buffer overlap
  * EIO       an earlier transfer has not ended, and the engine cannot be used; or
  *           the device was not a bus master, and moved no bytes
  * ENOMEM    no memory is available for the request itself, or twice
