@@ -437,7 +437,8 @@ struct rdma_buffer_info {
  *           range is empty, or not within its buffer or the device memory; the
  *           ranges of a copy within one buffer overlap
  * EIO       an earlier transfer has not ended, and the engine cannot be used; or
- *           the device was not a bus master, and moved no bytes
+ *           the device was not a bus master, and moved no bytes; or, without
+ *           RDMA_CAP_ABORT, the device was reset before the transfer had ended
  * ENOMEM    no memory is available for the request itself, or twice
  *           RDMA_QUEUE_DEPTH requests of the context wait
  * EREMOTEIO the engine reported an error; the contents of the destination range are
@@ -494,9 +495,11 @@ struct rdma_submit {
  *            succeeded
  * @status:   out: 0, or an errno as a negative number:
  *            -ECANCELED  cancelled, or linked to a request that did not succeed
- *            -EIO        an earlier transfer has not ended, or the device was not a
- *                        bus master, and moved no bytes
- *            -ENODEV     the device was gone before the request ended
+ *            -EIO        an earlier transfer has not ended; or the device was not a
+ *                        bus master, and moved no bytes; or it was reset before the
+ *                        transfer had ended
+ *            -ENODEV     the device was gone, did not respond or was shut down
+ *                        before the request ended
  *            -EREMOTEIO  the engine reported an error
  *            -ETIMEDOUT  the transfer did not end within a second
  * @reserved: out: 0
