@@ -752,17 +752,23 @@ struct rdma_completion_ring {
  *   ENODEV  the device is gone
  *   EPERM   PROT_EXEC
  *
- * Pages are mapped on first access, together with up to 4 MiB around them, or 64 MiB
- * with pages of 16 KiB. After MADV_RANDOM (madvise(2)), each page is mapped
- * separately. After MADV_NOHUGEPAGE, no huge pages are mapped. Advice does not change
- * pages that are mapped already.
+ * Pages of a buffer are mapped on first access, together with up to 4 MiB around
+ * them, or 64 MiB with pages of 16 KiB. After MADV_RANDOM (madvise(2)), each page is
+ * mapped separately. After MADV_NOHUGEPAGE, no huge pages are mapped. Advice does not
+ * change pages that are mapped already.
  * MAP_POPULATE, MAP_LOCKED and mlock(2) map no pages in advance, and
  * MADV_POPULATE_READ and MADV_POPULATE_WRITE fail with EINVAL, as for all mappings
  * of page frames: to avoid page faults later, access each page once. Buffers are
  * never swapped out. For a huge page (2 MiB, or 32 MiB with pages of 16 KiB) and
  * more, mmap(2) selects addresses that are aligned for huge pages. When the device
- * is gone, each access raises SIGBUS. mremap(2) can move a mapping, but not enlarge
- * it. A child of fork(2) inherits mappings. Core dumps do not contain them.
+ * is gone, each access raises SIGBUS.
+ *
+ * A completion ring has ordinary pages, which are mapped on first access, one at a
+ * time. They can be mapped in advance (MAP_POPULATE) and pinned, and an access raises
+ * no SIGBUS when the device is gone.
+ *
+ * mremap(2) can move a mapping of a buffer or a ring, but not enlarge it. A child of
+ * fork(2) inherits mappings. Core dumps do not contain them.
  *
  * read(2), write(2), pread(2), pwrite(2) and lseek(2) access the device memory as a
  * file of rdma_device_info.device_memory_size bytes. At its end, reading returns 0,
