@@ -723,8 +723,9 @@ struct rdma_completion_ring {
  * and when the thread that submitted a command exits or calls execve(2), the
  * command ends with ECANCELED; a transfer that has begun continues, and the buffer
  * stays in use until it ends. IORING_OP_ASYNC_CANCEL and IORING_OP_LINK_TIMEOUT do
- * not find commands, and fail with ENOENT: io_uring does not pass them to drivers.
- * RDMA_IOC_CANCEL cancels a command by the cookie of its request.
+ * not find commands that were issued, because io_uring does not pass these
+ * cancellations to drivers. RDMA_IOC_CANCEL cancels a command by the cookie of its
+ * request.
  *
  * In addition to the errors of the call, a command can fail with
  *   EAGAIN     RDMA_QUEUE_DEPTH requests of the context have not been collected, or
