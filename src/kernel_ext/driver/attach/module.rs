@@ -84,7 +84,8 @@ pub(crate) struct Module<D: NodeDriver> {
 
 impl<D: NodeDriver> Module<D> {
     /// Registers the region for the nodes, and then the driver. Existing devices are probed in
-    /// parallel, and get numbers in the order of the bus.
+    /// parallel. Those in the ID table get numbers in the order of the bus before that, and all
+    /// others the next free numbers in the order in which they are probed.
     pub(crate) fn new(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             region: chrdev::Registration::new(D::CLASS_NAME)?,
