@@ -5,11 +5,16 @@
 //! Open files outlive the device. Each system call enters the gate to access the device. Unbinding
 //! closes the gate: it prevents further entries, and waits for the threads inside. Inside, do not
 //! access user memory, and do not wait for what a program must do. A thread may wait for work of
-//! the driver that keeps these rules, too, and that waits for a device for less than a second. The
-//! driver does not limit two waits: the memory controller delays the allocation of a block in a
-//! cgroup above `memory.high`, and an exporter waits for its device before it maps a dma-buf.
+//! the driver that keeps these rules, too, and that waits for a device for less than a second.
 //! Freeing memory takes the lock of a folio, or of a reservation, which others hold for a short
 //! time.
+//!
+//! The driver does not limit two waits. The memory controller delays the allocation of a block in a
+//! cgroup above `memory.high`, by up to 2 s. And an exporter may wait for its device before it maps
+//! a dma-buf, or allocate the memory only when the dma-buf is attached: `drm_gem_shmem` (ast,
+//! mgag200, bochs) allocates all pages of the object inside `dma_buf_attach`, and the memory
+//! controller delays each 128 pages by up to 2 s. 8 MiB can take 32 s, and 1 GiB more than an hour.
+//! An unbind waits for this.
 //!
 //! Entering is an SRCU read-side critical section, which takes a few instructions on per-CPU data.
 //! It can be nested: a page fault on a mapping of the driver enters the gate in the context of the
