@@ -3,8 +3,9 @@
 //! The system calls on an open file. They decode the arguments, call the context, and encode the
 //! result.
 //!
-//! Only this module and its submodules copy from and to user memory, and only `Pool::pin` pins it.
-//! Neither is inside the gate of the device: a page fault on user memory can take forever, for
+//! Only this module and its submodules copy from and to user memory, and in kernels with fault
+//! injection, commands in debugfs (`kernel_ext/fs/debugfs/command.rs`). Only `Pool::pin` pins it.
+//! None of them is inside the gate of the device: a page fault on user memory can take forever, for
 //! example with userfaultfd(2).
 
 pub(crate) mod context;

@@ -60,7 +60,8 @@ use crate::kernel_ext::collections::fifo::{
 };
 use kernel::prelude::*;
 
-/// The number of requests that can wait in a lane: as many with a waiter as without one.
+/// If this number of requests or more wait in a lane, none with a waiter is accepted. Those of
+/// SUBMIT come in addition.
 const MAX_WAITING: usize = 2 * LANE_DEPTH;
 
 /// To be delivered when the queue's lock is dropped.
