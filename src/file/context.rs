@@ -30,8 +30,10 @@ use kernel::{
     page::PAGE_SHIFT,
     prelude::*,
     sync::{
+        new_condvar,
         new_mutex,
         Arc,
+        CondVar,
         Mutex, //
     },
     types::ScopeGuard, //
@@ -45,9 +47,12 @@ pub(crate) struct Context {
     quota: Arc<Quota>,
     #[pin]
     client: Client,
-    /// Held while the first buffer is created.
+    /// A thread creates the first buffer.
     #[pin]
-    first_buffer: Mutex<()>,
+    creates_first: Mutex<bool>,
+    /// Notified when it has, or has failed.
+    #[pin]
+    first_created: CondVar,
     /// No buffer is created or freed under this lock.
     #[pin]
     handles: Mutex<Handles>,
@@ -66,7 +71,8 @@ impl Context {
                 quota: device.pool().context_quota()?,
                 client <- Client::new(device.clone()),
                 device,
-                first_buffer <- new_mutex!((), "rdma::FirstBuffer"),
+                creates_first <- new_mutex!(false, "rdma::FirstBuffer"),
+                first_created <- new_condvar!("rdma::FirstBuffer"),
                 handles <- new_mutex!(Handles::new(), "rdma::Handles"),
             }),
             GFP_ACCOUNT_MAYFAIL,
@@ -295,17 +301,29 @@ impl Context {
 
     /// Creates the first buffer, or returns the one that another thread has created.
     ///
-    /// The memory is allocated without the lock of the handles, because this may take long.
+    /// The memory is allocated without a lock, because this may take long. A signal ends the wait
+    /// for another thread.
     ///
     /// # Errors
     ///
-    /// Those of [`Buffer::new`].
+    /// Those of [`Buffer::new`]; [`ERESTARTNOINTR`] after a signal: the system call is restarted.
     fn create_first(&self, pages: usize) -> Result<Arc<Buffer>> {
-        // Two threads must not both allocate: the second buffer would be charged without need.
-        let _one_at_a_time = self.first_buffer.lock();
+        let mut creates = self.creates_first.lock();
+        while *creates {
+            if self.first_created.wait_interruptible(&mut creates) {
+                return Err(ERESTARTNOINTR);
+            }
+        }
         if let Ok(buffer) = self.buffer(Handle::FIRST) {
             return Ok(buffer);
         }
+        // Two threads must not both allocate: the second buffer would be charged without need.
+        *creates = true;
+        drop(creates);
+        let _created = ScopeGuard::new(|| {
+            *self.creates_first.lock() = false;
+            self.first_created.notify_all();
+        });
         let bytes = pages << PAGE_SHIFT;
         let buffer = self.new_buffer(bytes, Handle::FIRST)?;
         self.handles.lock().first = Some(buffer.clone());

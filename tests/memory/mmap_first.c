@@ -3,6 +3,8 @@
 #include "rdma_test.h"
 
 #include <sched.h>
+#include <signal.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 
 FIXTURE(first)
@@ -166,6 +168,9 @@ TEST_F(first, free)
 	EXPECT_EQ(0x44, bytes[0]);
 }
 
+/* The time that it takes at least to create the buffer of tests in which another process waits for that. */
+enum { LONG_US = 20000 };
+
 /* Shared data of two processes in the tests below. */
 struct shared {
 	int ready;
@@ -228,10 +233,80 @@ static void map_the_largest(int fd, struct shared *shared)
 	_exit(0);
 }
 
+/* Waits until a child that maps the largest buffer has begun. */
+static void wait_for_begin(const struct shared *shared)
+{
+	while (!shared->began)
+		pause_us(100);
+	pause_us(1000);
+}
+
+/* A process that waits for another one to create the buffer can be killed. */
+TEST_F(first, a_waiting_process_can_be_killed)
+{
+	struct shared *shared = shared_memory(sizeof(*shared));
+	pid_t creates = fork(), waits;
+	int64_t killed, created;
+	int status;
+
+	if (!creates)
+		map_the_largest(self->fd, shared);
+	wait_for_begin(shared);
+	waits = fork();
+	if (!waits) {
+		map(self->fd, 0, PAGE, PROT_READ);
+		_exit(0);
+	}
+	pause_us(2000);
+	ASSERT_EQ(0, kill(waits, SIGKILL));
+	ASSERT_EQ(waits, waitpid(waits, &status, 0));
+	killed = now();
+	ASSERT_EQ(creates, waitpid(creates, NULL, 0));
+	created = shared->ended;
+	TH_LOG("mapped in %" PRId64 " us, the other one ended %" PRId64 " us before that", created - shared->began, created - killed);
+	if (created - shared->began < LONG_US)
+		SKIP(return, "this guest has no memory for a buffer that takes long to make");
+	EXPECT_TRUE(WIFSIGNALED(status));
+	EXPECT_LT(LONG_US / 2, created - killed);
+}
+
+static volatile int alarms;
+
+static void count_alarm(int number)
+{
+	(void)number;
+	alarms++;
+}
+
+/* A signal handler runs while a process waits, and the call is restarted. */
+TEST_F(first, a_waiting_process_handles_signals)
+{
+	struct shared *shared = shared_memory(sizeof(*shared));
+	struct itimerval timer = { .it_interval = { .tv_usec = 2000 }, .it_value = { .tv_usec = 2000 } };
+	int64_t created, handled = 0;
+	pid_t creates = fork();
+	unsigned char *bytes;
+
+	if (!creates)
+		map_the_largest(self->fd, shared);
+	signal(SIGALRM, count_alarm);
+	wait_for_begin(shared);
+	ASSERT_EQ(0, setitimer(ITIMER_REAL, &timer, NULL));
+	bytes = map(self->fd, 0, PAGE, PROT_READ);
+	handled = alarms;
+	timer = (struct itimerval){ 0 };
+	ASSERT_EQ(0, setitimer(ITIMER_REAL, &timer, NULL));
+	ASSERT_NE(NULL, bytes) TH_LOG("errno %d", errno);
+	ASSERT_EQ(creates, waitpid(creates, NULL, 0));
+	created = shared->ended;
+	if (created - shared->began < LONG_US)
+		SKIP(return, "this guest has no memory for a buffer that takes long to make");
+	EXPECT_LT(2, handled);
+}
+
 /* Reading fdinfo while a large buffer is allocated does not wait for it. */
 TEST_F(first, does_not_keep_fdinfo_waiting)
 {
-	enum { LONG_US = 20000 };
 	struct shared *shared = shared_memory(sizeof(*shared));
 	int64_t longest = 0, began = 0;
 	char path[64], text[4096];
