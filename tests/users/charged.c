@@ -263,16 +263,23 @@ TEST_F(cgroup, has_what_is_charged)
 /* Rings of as many contexts, which are open already. */
 static int contexts[RINGS];
 
-static void rings(FIXTURE_DATA(cgroup) *self)
+static void make_rings(FIXTURE_DATA(cgroup) *self)
 {
 	struct story *story = self->story;
 	struct rdma_completion_ring properties;
-	long before = cgroup_says("memory.current", "");
 
 	while (story->buffers < RINGS && !(story->error = create_ring(contexts[story->buffers], &properties))) {
 		story->buffers++;
 		story->pages += properties.size / PAGE;
 	}
+}
+
+static void rings(FIXTURE_DATA(cgroup) *self)
+{
+	struct story *story = self->story;
+	long before = cgroup_says("memory.current", "");
+
+	make_rings(self);
 	story->more = (cgroup_says("memory.current", "") - before) / (long)PAGE;
 }
 
@@ -299,6 +306,27 @@ TEST_F(cgroup, has_rings)
 	pause_us(100000);
 	EXPECT_GE(2 * BATCH * (long)PAGE, cgroup_says("memory.current", ""));
 	FIGURE("%ld pages in %d rings", "memory cgroup: %ld", story->pages, RINGS, story->more);
+}
+
+/* A refused allocation is not in the log: a user could fill it. */
+TEST_F(cgroup, refuses_rings_without_a_message)
+{
+	char max[24];
+	int log;
+
+	for (int i = 0; i < RINGS; i++) {
+		contexts[i] = open_node(O_RDWR);
+		ASSERT_LE(0, contexts[i]);
+	}
+	/* For the process and some of them: each has several pages. */
+	snprintf(max, sizeof(max), "%ld", 6 * RINGS * (long)PAGE);
+	log = open_log();
+	ASSERT_EQ(0, in_cgroup(self, max, make_rings));
+	EXPECT_EQ(-ENOMEM, self->story->error);
+	EXPECT_EQ(0, log_lines(log, "vmalloc error"));
+	close(log);
+	for (int i = 0; i < RINGS; i++)
+		close(contexts[i]);
 }
 
 static void large_ones(FIXTURE_DATA(cgroup) *self)

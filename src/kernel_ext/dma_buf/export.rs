@@ -23,7 +23,11 @@ use super::{
     reference::DmaBuf, //
 };
 use crate::kernel_ext::{
-    gfp::GFP_ACCOUNT_MAYFAIL,
+    gfp::{
+        GFP_ACCOUNT_MAYFAIL,
+        GFP_MAYFAIL,
+        RAW_GFP_MAYFAIL, //
+    },
     mm::{
         dma_table::{
             Bytes,
@@ -45,7 +49,6 @@ use core::{
     ptr::NonNull, //
 };
 use kernel::{
-    alloc::Flags,
     bindings,
     device::Device,
     error::{
@@ -245,14 +248,14 @@ impl<M: Exportable> DmaBufOperations<M> {
         let access = unsafe { access(attachment) };
         let map = |memory: &SharedMemory<M::Charge>, layout: &Layout| {
             let bytes = Bytes {
-                pages: &pages(layout, memory.size(), GFP_ACCOUNT_MAYFAIL)?,
+                pages: &pages(layout, memory.size())?,
                 offset: 0,
                 size: memory.size(),
             };
             // SAFETY: The memory is not freed before the access has ended. The driver imports for a
             // device that it does DMA with, and unmaps the memory before it releases the device.
-            let table = unsafe { DmaTable::map(importer, &bytes, direction)? };
-            let table = KBox::new(table, GFP_KERNEL)?;
+            let table = unsafe { DmaTable::map(importer, &bytes, direction, RAW_GFP_MAYFAIL)? };
+            let table = KBox::new(table, GFP_MAYFAIL)?;
             private.exported().begin(access);
             Ok(table)
         };
@@ -351,9 +354,7 @@ impl<M: Exportable> DmaBufOperations<M> {
     }
 
     fn vmap_memory(memory: &SharedMemory<M::Charge>) -> Result<*mut c_void> {
-        // Not charged to the memory cgroup: the kernel warns if `vmap` fails, and a user could
-        // lower the limit to cause that.
-        let mut pages = pages(memory.layout(), memory.size(), GFP_KERNEL)?;
+        let mut pages = pages(memory.layout(), memory.size())?;
         // CAST: The number of pages of a buffer is limited.
         // SAFETY: The array has this number of pages. They are not freed before the access has
         // ended.
@@ -380,14 +381,16 @@ impl<M: Exportable> DmaBufOperations<M> {
     }
 }
 
-/// Returns the `struct page` of each page of a memory of this layout and size.
+/// Returns the `struct page` of each page of a memory of this layout and size. The caller holds the
+/// lock of the reservation, which others wait for. The array is not charged to the memory cgroup,
+/// which could delay the allocation, or let it fail: the kernel warns if `vmap` fails.
 ///
 /// # Errors
 ///
 /// [`ENOMEM`]; [`EOPNOTSUPP`] if a frame has none.
-fn pages(layout: &Layout, size: usize, flags: Flags) -> Result<KVVec<*mut bindings::page>> {
+fn pages(layout: &Layout, size: usize) -> Result<KVVec<*mut bindings::page>> {
     let count = size >> PAGE_SHIFT;
-    let mut pages = KVVec::with_capacity(count, flags)?;
+    let mut pages = KVVec::with_capacity(count, GFP_MAYFAIL)?;
     while pages.len() < count {
         let (pfn, frames) = layout.frames(pages.len());
         for pfn in pfn..pfn + frames {
@@ -396,7 +399,7 @@ fn pages(layout: &Layout, size: usize, flags: Flags) -> Result<KVVec<*mut bindin
             if page.is_null() {
                 return Err(EOPNOTSUPP);
             }
-            pages.push(page.cast(), flags)?;
+            pages.push(page.cast(), GFP_MAYFAIL)?;
         }
     }
     Ok(pages)

@@ -6,7 +6,6 @@
 
 use crate::kernel_ext::{
     device::raw,
-    gfp::RAW_GFP_ACCOUNT_MAYFAIL,
     mm::extents::Extents, //
 };
 use kernel::{
@@ -73,7 +72,7 @@ impl DmaTable {
         (bindings::DMA_ATTR_REQUIRE_COHERENT | bindings::DMA_ATTR_NO_WARN) as c_ulong;
 
     /// Maps pages for DMA of `dev`. The entries have whole pages, but for the first and the last
-    /// byte.
+    /// byte. The table is allocated with these flags.
     ///
     /// # Errors
     ///
@@ -88,6 +87,7 @@ impl DmaTable {
         dev: &Device,
         bytes: &Bytes<'_>,
         direction: bindings::dma_data_direction,
+        gfp: bindings::gfp_t,
     ) -> Result<Self> {
         let mut table = bindings::sg_table::default();
         // CAST: The offset is less than a page; the pages are those of a buffer of limited size.
@@ -101,7 +101,7 @@ impl DmaTable {
                 bytes.offset as c_uint,
                 bytes.size,
                 rdma_helper_max_segment(raw(dev).cast()).max(PAGE_SIZE as c_uint),
-                RAW_GFP_ACCOUNT_MAYFAIL,
+                gfp,
             )
         })?;
         let mut table = ScopeGuard::new_with_data(table, |mut table| {

@@ -10,7 +10,10 @@
 //! C header: `include/linux/mm.h`
 
 use crate::kernel_ext::{
-    gfp::GFP_ACCOUNT_MAYFAIL,
+    gfp::{
+        GFP_ACCOUNT_MAYFAIL,
+        RAW_GFP_ACCOUNT_MAYFAIL, //
+    },
     mm::{
         dma_table::{
             self,
@@ -266,7 +269,7 @@ impl<'bound> PinnedMemory<'bound> {
         let direction = dma_table::direction(pages.writable);
         // SAFETY: The pages are pinned for as long as `self` exists, and the device is bound during
         // `'bound`.
-        let table = unsafe { DmaTable::map(dev, &bytes, direction)? };
+        let table = unsafe { DmaTable::map(dev, &bytes, direction, RAW_GFP_ACCOUNT_MAYFAIL)? };
         // INVARIANT: The table was made of these pages.
         Ok(Self {
             _bound: PhantomData,
