@@ -100,7 +100,7 @@ shell: modules samples tools ## boot the guest to a prompt, with the driver load
 	@vm/boot --tty -- vm/guest/shell
 
 check: setup ## check formatting, clippy, shellcheck, spelling and style
-	@for crates in tests/fuzz user samples vm/ioat; do (cd $$crates && $(CURDIR)/vm/cargo fetch --quiet) || exit; done
+	@for crates in tests/fuzz user samples vm/ioat; do (cd $$crates && "$(CURDIR)/vm/cargo" fetch --quiet) || exit; done
 	@vm/enter vm/check
 	@tests/python/versions
 
