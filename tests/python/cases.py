@@ -1,9 +1,12 @@
 """What the Python module does, with a device (module.py) and without one (units.py)."""
 
 import asyncio
+import copy
+import dataclasses
 import gc
 import operator
 import os
+import pickle
 import selectors
 import signal
 import time
@@ -134,6 +137,26 @@ class Handles(Cases):
             self.context.wait()
             self.assertEqual(self.context.read(4), b"mine")
 
+    def test_there_are_no_copies(self) -> None:
+        context = rust_dma.Context()
+        buffer, second = self.filled(b"kept", context), context.allocate(4096)
+        request = context.request_copy(buffer, second, 4)
+        for unique in (context, buffer, request):
+            for copied in (copy.deepcopy, pickle.dumps):
+                with self.subTest(repr(unique)), self.assertRaisesRegex(TypeError, "cannot be copied or pickled"):
+                    copied(unique)
+        for unique in (context, buffer):
+            with self.assertRaisesRegex(TypeError, "cannot be copied or pickled"):
+                copy.copy(unique)
+        with self.assertRaisesRegex(TypeError, "a Context cannot be copied or pickled"):
+            dataclasses.asdict(request)
+        gc.collect()
+        self.filled(b"late", context)
+        context.submit([request])
+        context.wait()
+        self.assertEqual(bytes(second[:4]), b"kept")
+        context.close()
+
     def test_freed_buffers_are_not_accessed(self) -> None:
         buffer = self.filled(b"old")
         array = buffer.view[:3]
@@ -245,6 +268,15 @@ class Views(Cases):
         view[0] = 72
         buffer.free()
         self.assertEqual(bytes(view[:5]), b"Hello")
+
+    def test_views_can_be_released(self) -> None:
+        buffer = self.context.allocate(4096)
+        with buffer.view as view:
+            view[:5] = b"hello"
+        buffer.__buffer__(0).release()
+        self.assertEqual((buffer.nbytes, buffer.readonly, bytes(buffer[:5])), (4096, False, b"hello"))
+        self.context.copy(buffer, buffer, 5, at=100)
+        self.assertEqual(bytes(buffer.view[100:105]), b"hello")
 
     @with_numpy
     def test_asarray_copies_nothing(self) -> None:

@@ -49,6 +49,7 @@ class File:
         self.buffers: dict[int, int | ctypes.Array[ctypes.c_ubyte]] = {}
         self.queue: deque[_abi.rdma_request] = deque()
         self.completed: deque[_abi.rdma_completion] = deque()
+        self.unfinished: list[_abi.rdma_request] = []  # those that timed out, which the device may still execute
 
 
 class Driver:
@@ -122,6 +123,8 @@ class Driver:
         return _map_memory(memory, size, 0, writable)
 
     def info(self, _node_: int, info: _abi.rdma_device_info) -> None:
+        if self.closing or self.gone:
+            raise fail(errno.ENODEV)
         info.abi_version, info.device_memory_size, info.max_transfer_size = self.abi_version, len(self.memory), len(self.memory)
         info.max_buffer_size, info.queue_depth, info.interrupt = _abi.RDMA_MAX_BUFFER_SIZE, _abi.RDMA_QUEUE_DEPTH, _abi.RDMA_INTERRUPT_MSI
 
@@ -173,7 +176,8 @@ class Driver:
             raise fail(errno.ENODEV)
         if info.handle not in self.files[node].buffers:
             raise fail(errno.EINVAL)
-        info.requests = sum(info.handle in (request.source, request.destination) for request in self.files[node].queue)
+        file = self.files[node]
+        info.requests = sum(info.handle in (request.source, request.destination) for request in [*file.queue, *file.unfinished])
 
     def transfer(self, node: int, request: _abi.rdma_request) -> None:
         self.execute(node, request)

@@ -71,6 +71,19 @@ class Registered(cases.Cases):
         buffer.free()
         memory.append(1)
 
+    def test_an_object_cannot_be_resized_after_a_view_is_released(self) -> None:
+        memory = bytearray(100)
+        buffer = self.context.register(memory)
+        with buffer.view as view:
+            view[0] = 1
+        buffer.view.release()
+        buffer.__buffer__(0).release()
+        with self.assertRaises(BufferError):
+            memory.append(1)
+        self.assertEqual(buffer.nbytes, 100)
+        self.context.copy(self.filled(b"written"), buffer, 7)
+        self.assertEqual(memory[:7], b"written")
+
     def test_an_object_is_kept_until_its_requests_have_ended(self) -> None:
         class Memory(bytearray):
             """One that can be observed."""
@@ -114,6 +127,21 @@ class Registered(cases.Cases):
         destination = self.filled(b"")
         self.context.copy(buffer, destination)
         self.assertEqual(bytes(destination.view[:6]), b"parent")
+
+    def test_a_child_does_not_use_it(self) -> None:
+        def uses() -> None:
+            for use in (lambda: self.context.submit([request]), lambda: self.context.copy(buffer, destination)):
+                with self.assertRaisesRegex(ValueError, "registered memory of another process"):
+                    use()
+            with self.context.register(bytearray(b"child.")) as own:
+                self.context.copy(own, destination)
+
+        buffer, destination = self.context.register(bytearray(b"parent")), self.filled(b"before")
+        request = self.context.request_copy(buffer, destination)
+        self.child(uses)
+        self.assertEqual(bytes(destination[:6]), b"child.")
+        self.context.copy(buffer, destination)
+        self.assertEqual(bytes(destination[:6]), b"parent")
 
     def test_a_child_does_not_free_what_its_parent_has_freed(self) -> None:
         if not self.context.info().device_memory_size:

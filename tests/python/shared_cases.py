@@ -1,7 +1,9 @@
 """Buffers that other drivers and programs access, too, with a device (shared.py) and without one (units.py)."""
 
+import copy
 import gc
 import os
+import pickle
 import socket
 import tempfile
 
@@ -79,6 +81,15 @@ class Shared(cases.Cases):
     def when_it_came(self, shared: rust_dma.DmaBuf) -> None:
         """The bytes of the child are there."""
         self.assertEqual(self.received(shared, 12), b"from a child")
+
+    def test_there_are_no_copies(self) -> None:
+        shared = self.context.allocate_shared(4096)
+        for copied in (copy.copy, copy.deepcopy, pickle.dumps):
+            with self.assertRaisesRegex(TypeError, "a DmaBuf cannot be copied or pickled"):
+                copied(shared)
+        gc.collect()
+        self.context.copy(self.filled(b"kept"), shared, 4)
+        self.assertEqual(self.received(shared, 4), b"kept")
 
     def test_a_child_does_not_free_it(self) -> None:
         shared = self.context.allocate_shared(4096)

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import types
 from collections import deque
 from collections.abc import Callable
@@ -23,7 +24,7 @@ import ktap  # noqa: E402
 import registered_cases  # noqa: E402
 import shared_cases  # noqa: E402
 import rust_dma  # noqa: E402
-from rust_dma import _abi, _awaited, _collected, _registered  # noqa: E402
+from rust_dma import _abi, _awaited, _collected, _descriptor, _registered  # noqa: E402
 
 
 class Faked:
@@ -121,7 +122,8 @@ class Rare(Faked, cases.Cases):
     def interrupt(self, place: int) -> bool:
         """Wait, with an exception before the line with this number, of those that deliver and return completions. Whether there is one."""
         lines = count()
-        functions = (self.context._deliver, self.context._take, _collected.Collected.parts, _awaited.Awaited.deliver, _awaited.Awaited.wake)
+        functions = [self.context._deliver, self.context._take, _collected.Collected.parts, _awaited.Awaited.deliver, _awaited.Awaited.wake]
+        functions += [rust_dma.Completion.__eq__]
         traced = {function.__code__ for function in functions}
 
         def trace(frame: types.FrameType, event: str, _: object) -> Callable[..., object] | None:
@@ -175,6 +177,58 @@ class Rare(Faked, cases.Cases):
             self.assertEqual([item.cookie for item in found], [0, 1])
 
         asyncio.run(main())
+
+    def test_a_wait_continues_after_another_thread_has_taken_its_completions(self) -> None:
+        take, stolen = self.context._take, []
+
+        def taken(*arguments: int) -> list[rust_dma.Completion]:
+            if not stolen:
+                stolen.extend(take(1))
+            return take(*arguments)
+
+        self.driver.held = True
+        buffer = self.filled(b"")
+        self.context.submit([self.context.request_to_device(buffer, 1, cookie=place) for place in range(5)])
+        with mock.patch.object(self.context, "_take", taken):
+            self.assertEqual([item.cookie for item in self.context.wait(1, 1)], [1])
+            self.assertEqual([item.cookie for item in stolen], [0])
+            stolen.clear()
+            self.assertEqual([item.cookie for item in self.context.wait(2, 2)], [3, 4])
+            stolen.clear()
+            self.driver.held = False
+            self.submitted(1)
+            self.assertEqual(self.context.wait(1, timeout=0.01), [])
+            self.submitted(1)
+            stolen.clear()
+            self.driver.remove()
+            with self.assertRaisesRegex(OSError, "has been removed"):
+                self.context.wait(2)
+
+    def cookie_of_run(self) -> int:
+        """The cookie of a request that a coroutine awaits."""
+        cookies = []
+
+        def submit(node: int, submit: _abi.rdma_submit) -> int:
+            cookies.append(_abi.rdma_request.from_address(submit.requests).cookie)
+            return self.driver.submit(node, submit)
+
+        with mock.patch.dict(self.driver.actions, {_abi.RDMA_IOC_SUBMIT: submit}):
+            asyncio.run(self.context.run(self.context.request_to_device(self.filled(b""), 1)))
+        return int(cookies[0])
+
+    def test_cookies_of_a_child_are_different(self) -> None:
+        def runs() -> None:
+            os.write(writer, self.cookie_of_run().to_bytes(8, "little"))
+
+        reader, writer = os.pipe()
+        for end in (reader, writer):
+            self.addCleanup(os.close, end)
+        for _ in range(2):  # in a context with which no coroutine has awaited anything, and with another one
+            self.child(runs)
+            child, own = int.from_bytes(os.read(reader, 8), "little"), self.cookie_of_run()
+            self.assertGreater(abs(child - own), 1 << 20)
+            self.assertEqual(self.cookie_of_run(), own + 1)
+            self.assertTrue(1 << 63 <= min(child, own) and max(child, own) < (1 << 63) + (1 << 62) + 9)
 
     def test_no_time_is_enough_for_what_is_completed(self) -> None:
         async def main() -> None:
@@ -329,12 +383,204 @@ class Registered(Faked, registered_cases.Registered):
     def hold(self) -> None:
         self.driver.held = True
 
+    def begun(self, action: Callable[[], object]) -> threading.Thread:
+        """A thread that does this."""
+        thread = threading.Thread(target=action)
+        thread.start()
+        self.addCleanup(thread.join)
+        return thread
+
+    def test_closing_frees_all_handles_although_a_view_lives(self) -> None:
+        file = self.driver.files[self.context.fileno()]
+        memory, later = bytearray(4096), bytearray(4096)
+        buffer, allocated, shared = self.context.register(memory), self.filled(b"lives"), self.context.allocate_shared(4096)
+        view = allocated.view
+        imported = self.context.import_shared(shared)
+        self.driver.held = True
+        self.context.submit([self.context.request_copy(source, buffer, 5) for source in (allocated, imported)])
+        freed = self.context.register(later)
+        self.context.submit([self.context.request_copy(allocated, freed, 5)])
+        freed.free()
+        self.assertEqual(len(file.buffers), 5)
+        self.context.close()
+        self.assertEqual((file.buffers, list(file.queue), bytes(view[:5])), ({}, [], b"lives"))
+        for unused in (buffer, allocated, shared, imported):
+            unused.free()
+        self.assertFalse(self.is_kept(memory) or self.is_kept(later))
+
+    def test_closing_cancels_all_requests(self) -> None:
+        file = self.driver.files[self.context.fileno()]
+        self.driver.held = True
+        self.submitted(3)
+        self.child(self.context.close)
+        self.assertEqual(len(file.queue), 3)
+        self.context.close()
+        self.assertEqual(list(file.queue), [])
+
+    def test_a_child_that_closes_a_context_frees_its_own_buffers_only(self) -> None:
+        def closes() -> None:
+            own = self.filled(b"")
+            self.assertEqual(len(file.buffers), 2)
+            self.context.close()
+            self.assertEqual(list(file.buffers), [buffer.handle])
+            own.free()
+
+        file, buffer = self.driver.files[self.context.fileno()], self.filled(b"")
+        self.child(closes)
+
+    def test_no_request_begins_while_a_context_is_closed(self) -> None:
+        def submits() -> None:
+            for use in (lambda: self.context.submit([request]), lambda: self.context.from_device(buffer), self.context.read):
+                try:
+                    use()
+                except ValueError as error:
+                    refused.append(str(error))
+
+        file, memory, refused = self.driver.files[self.context.fileno()], bytearray(4096), []
+        buffer = self.context.register(memory)
+        request = self.context.request_from_device(buffer)
+        self.driver.held = True
+        self.driver.before[_abi.RDMA_IOC_BUFFER_INFO] = deque([lambda: self.begun(submits).join()])
+        self.context.close()
+        self.assertEqual((refused, list(file.queue)), (["the context is closed"] * 3, []))
+        buffer.free()
+        self.assertFalse(self.is_kept(memory))
+
+    def test_closing_waits_for_calls_that_have_begun(self) -> None:
+        def waits() -> None:
+            buffer.free()  # which the call still uses
+            begun.set()
+            go_on.wait(10)
+
+        for number, use in (
+            (_abi.RDMA_IOC_SUBMIT, lambda context, buffer: context.submit([context.request_from_device(buffer)])),
+            (_abi.RDMA_IOC_TRANSFER, lambda context, buffer: context.from_device(buffer)),
+            (_abi.RDMA_IOC_BUFFER_INFO, lambda _, buffer: buffer.free()),
+        ):
+            context, memory, begun, go_on = rust_dma.Context(), bytearray(4096), threading.Event(), threading.Event()
+            file, buffer = self.driver.files[context.fileno()], context.register(memory)
+            self.driver.held = True
+            self.driver.before[number] = deque([waits])
+            user = self.begun(lambda use=use, context=context, buffer=buffer: use(context, buffer))
+            begun.wait(10)
+            closer = self.begun(context.close)
+            closer.join(0.1)
+            self.assertTrue(closer.is_alive())
+            self.assertTrue(self.is_kept(memory))
+            go_on.set()
+            user.join()
+            closer.join()
+            self.assertEqual((file.buffers, list(file.queue)), ({}, []))
+            self.assertFalse(self.is_kept(memory))
+
+    def test_closing_waits_for_a_call_that_makes_a_buffer(self) -> None:
+        def waits() -> None:
+            begun.set()
+            go_on.wait(10)
+
+        begun, go_on, made = threading.Event(), threading.Event(), []
+        file = self.driver.files[self.context.fileno()]
+        self.driver.before[_abi.RDMA_IOC_REGISTER] = deque([waits])
+        user = self.begun(lambda: made.append(self.context.register(bytearray(4096))))
+        begun.wait(10)
+        closer = self.begun(self.context.close)
+        closer.join(0.1)
+        self.assertTrue(closer.is_alive())
+        go_on.set()
+        user.join()
+        closer.join()
+        self.assertEqual((len(made), file.buffers), (1, {}))
+
+    def test_closing_does_not_wait_for_ever(self) -> None:
+        def waits() -> None:
+            begun.set()
+            go_on.wait(10)
+            raise fake.fail(errno.ENODEV)
+
+        def transfers() -> None:
+            with self.assertRaises(OSError):
+                self.context.to_device(buffer, 1)
+
+        begun, go_on, buffer = threading.Event(), threading.Event(), self.filled(b"")
+        self.driver.before[_abi.RDMA_IOC_TRANSFER] = deque([waits])
+        self.begun(transfers)
+        self.addCleanup(go_on.set)
+        begun.wait(10)
+        with mock.patch.object(_descriptor, "_LONGEST_CALLS_S", 0.1):
+            self.context.close()
+        with self.assertRaisesRegex(ValueError, "closed"):
+            self.context.fileno()
+
+    def test_a_signal_handler_may_close_the_context_of_its_call(self) -> None:
+        def handled() -> None:
+            self.context.close()
+            raise fake.fail(errno.EINTR)
+
+        memory = bytearray(4096)
+        buffer = self.context.register(memory)
+        self.driver.before[_abi.RDMA_IOC_TRANSFER] = deque([handled])
+        began = time.monotonic()
+        with self.assertRaisesRegex(ValueError, "the context is closed"):
+            self.context.from_device(buffer)
+        self.assertLess(time.monotonic() - began, 1)
+        buffer.free()
+        self.assertFalse(self.is_kept(memory))
+
+    def test_two_threads_close_a_context(self) -> None:
+        closed, close, descriptor = [], os.close, self.context.fileno()
+
+        def closes(number: int) -> None:
+            closed.append(number)
+            close(number)
+
+        memory = bytearray(4096)
+        buffer = self.context.register(memory)
+        self.driver.before[_abi.RDMA_IOC_BUFFER_INFO] = deque([lambda: self.begun(self.context.close).join()])
+        with mock.patch.object(os, "close", closes):
+            self.context.close()
+        self.assertEqual(closed.count(descriptor), 1)
+        buffer.free()
+        self.assertFalse(self.is_kept(memory))
+
+    def test_an_object_is_released_when_its_transfer_has_ended_after_all(self) -> None:
+        def times_out(node: int, request: _abi.rdma_request) -> None:
+            self.driver.files[node].unfinished.append(_abi.rdma_request.from_buffer_copy(request))
+            raise fake.fail(errno.ETIMEDOUT)
+
+        late, other = bytearray(4096), bytearray(4096)
+        buffer = self.context.register(late)
+        with mock.patch.dict(self.driver.actions, {_abi.RDMA_IOC_TRANSFER: times_out}), self.assertRaises(TimeoutError):
+            self.context.from_device(buffer)
+        buffer.free()
+        self.context.register(other).free()
+        self.assertEqual((self.is_kept(late), self.is_kept(other)), (True, False))
+        self.driver.files[self.context.fileno()].unfinished.clear()
+        self.context.wait(0)
+        self.assertFalse(self.is_kept(late))
+
+    def test_an_object_is_kept_for_ever_if_its_transfer_has_not_ended_at_the_removal(self) -> None:
+        memory = bytearray(4096)
+        buffer = self.context.register(memory)
+        self.driver.held = True
+        self.context.submit([self.context.request_from_device(buffer)])
+        file = self.driver.files[self.context.fileno()]
+        file.unfinished.append(file.queue.popleft())
+        self.driver.complete(self.context.fileno(), file.unfinished[0], errno.ETIMEDOUT)
+        self.assertEqual(self.context.wait()[0].status, errno.ETIMEDOUT)
+        self.driver.remove()
+        buffer.free()
+        self.context.close()
+        self.assertTrue(self.is_kept(memory))
+
     def keeps_after(self, *errors: int) -> None:
         """An object is kept after a transfer whose calls fail with these errors."""
         left = list(errors)
 
-        def stuck(*_: object) -> None:
-            raise fake.fail(left.pop(0))
+        def stuck(node: int, request: _abi.rdma_request) -> None:
+            error = left.pop(0)
+            if error == errno.ETIMEDOUT:
+                self.driver.files[node].unfinished.append(_abi.rdma_request.from_buffer_copy(request))
+            raise fake.fail(error)
 
         memory = bytearray(4096)
         buffer = self.context.register(memory)
@@ -343,7 +589,8 @@ class Registered(Faked, registered_cases.Registered):
             self.context.from_device(buffer)
         self.assertTrue(self.context._registered.stuck)
         buffer.free()
-        self.context.close()
+        with mock.patch.object(_registered, "_LONGEST_TRANSFER_S", 0.1):
+            self.context.close()
         with self.assertRaises(BufferError):
             memory.append(1)
 
@@ -615,6 +862,23 @@ class Shared(Faked, shared_cases.Shared):
                 with self.assertRaisesRegex(OSError, message):
                     uses[call]()
             self.assertEqual((len(self.driver.files[self.context.fileno()].buffers), self.descriptors()), (buffers, files))
+
+    def test_an_error_of_the_exporter_is_not_that_of_the_device(self) -> None:
+        def failed(number: int) -> None:
+            raise fake.fail(number)
+
+        shared = self.context.allocate_shared(4096)
+        for number in (errno.ENODEV, errno.EIO, errno.ETIMEDOUT):
+            self.driver.before[_abi.RDMA_IOC_IMPORT] = deque([lambda number=number: failed(number)])
+            with self.assertRaisesRegex(OSError, "the exporter") as raised:
+                self.context.import_shared(shared)
+            self.assertEqual(raised.exception.errno, number)
+            self.assertNotIn("removed", str(raised.exception))
+        self.driver.before[_abi.RDMA_IOC_IMPORT] = deque([lambda: failed(errno.ENODEV)])
+        self.driver.remove()
+        with self.assertRaisesRegex(OSError, "/dev/rdma0 has been removed") as raised:
+            self.context.import_shared(shared)
+        self.assertEqual(raised.exception.errno, errno.ENODEV)
 
 
 if __name__ == "__main__":

@@ -26,8 +26,17 @@ bytes: reads may return old or new data, and writes may be lost.
         await context.run(context.request_from_device(buffer))
 
 The terms and numbers are those of src/uapi/rdma.h and rdma(4). Errors of the driver are OSError with its errno; arguments that cannot be
-right (a freed buffer, another context's buffer, a range that does not fit) are ValueError. A child of fork(2) shares the context: it can
-use its parent's buffers, and does not free them.
+right (a freed buffer, another context's buffer, a range that does not fit) are ValueError. Contexts and buffers cannot be copied or
+pickled.
+
+When a device is unplugged, or its driver unbound, calls fail with ENODEV. The memory of allocated buffers goes, too: each access to a view
+or an array of it raises SIGBUS, which ends the program. `help(rust_dma.Buffer)` says how a program survives this.
+
+A child of fork(2) shares the context. It can use buffers that its parent has allocated, and does not free them. The parent must keep them,
+and the context open, as long as the child uses them: the driver gives a freed number to the next buffer, and closing the context frees all
+buffers and cancels the requests of both. A child cannot use memory that its parent has registered, but can register its own. Only one of
+the processes may collect completions (`wait`, `wait_async`, `run`), because it gets those of all. `to_device`, `from_device` and `copy`
+have no completions: all processes can call them.
 """
 
 from rust_dma._buffer import Buffer

@@ -57,6 +57,10 @@ class Buffer(Memory):
 
     It is a sequence of bytes, or of the elements of its dtype, for indices and slices, for memoryview (from Python 3.12 on; `view`
     in all versions) and for numpy.asarray, all without a copy. The memory stays as long as one of these views exists.
+
+    When the device is unplugged, or its driver unbound, the memory of Context.allocate goes, too: each access to it then raises
+    SIGBUS, which ends the program. A program that must survive this lets the kernel copy the bytes: os.write(file, buffer.view) and
+    os.readv(file, [buffer.view]) then fail with EFAULT. Or it registers memory of its own (Context.register), which stays.
     """
 
     def __init__(self, context: Context, handle: Handle, view: memoryview, elements: Elements) -> None:
@@ -66,20 +70,18 @@ class Buffer(Memory):
 
     @property
     def view(self) -> memoryview:
-        """A memoryview of its bytes."""
-        if self._view is None:
-            raise ValueError(FREED)
-        return self._view
+        """A memoryview of its bytes, a new one each time: releasing it, also by `with`, ends no other use of the memory."""
+        return memoryview(self._bytes())
 
     @property
     def nbytes(self) -> int:
         """Its size in bytes: without a dtype, whole pages."""
-        return len(self.view)
+        return len(self._bytes())
 
     @property
     def readonly(self) -> bool:
         """Whether it is registered memory that is read-only."""
-        return self.view.readonly
+        return self._bytes().readonly
 
     def array(self, dtype: numpy.typing.DTypeLike | None = None, count: int = -1, offset: int = 0) -> numpy.ndarray[Any, Any]:
         """A NumPy array of it, or of `count` elements of a dtype from byte `offset` on. No copy: it is the same memory."""
@@ -96,6 +98,11 @@ class Buffer(Memory):
         self._view = None
         self._elements = memoryview(b"")
         self._handle.free()
+
+    def _bytes(self) -> memoryview:
+        if self._view is None:
+            raise ValueError(FREED)
+        return self._view
 
     def _live(self) -> Elements:
         if self._view is None:
@@ -118,7 +125,7 @@ class Buffer(Memory):
 
     def __buffer__(self, _flags: int) -> memoryview:
         elements = self._live()
-        return elements if isinstance(elements, memoryview) else elements.data
+        return memoryview(elements) if isinstance(elements, memoryview) else elements.data
 
     @property
     def __array_interface__(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from rust_dma._handle import Handle
+from rust_dma._unique import Unique
 
 if TYPE_CHECKING:
     from typing import Self
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from rust_dma._context import Context
 
 
-class Memory(ABC):
+class Memory(Unique, ABC):
     """The memory that a request is from or to: a Buffer or a DmaBuf."""
 
     def __init__(self, context: Context, handle: Handle) -> None:

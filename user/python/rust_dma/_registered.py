@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from rust_dma import _abi, _process
+from rust_dma._unique import Unique
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -23,7 +24,7 @@ _LONGEST_TRANSFER_S = 2
 _for_ever: list[memoryview] = []
 
 
-class Registered:
+class Registered(Unique):
     """The memory of the registered buffers of a context, by handle.
 
     The driver pins the pages, but the process would use the memory for other objects. Therefore the object is kept, and the handle is
@@ -33,17 +34,18 @@ class Registered:
     """
 
     def __init__(self) -> None:
-        self.stuck = False  # a transfer did not end, and may still write
+        self.stuck = False  # a transfer did not end within its time, and may still write
         self.ended = False  # the device is removed, and no submitted request is left
+        self._removed = False  # the driver does not say which buffers have requests any more
         self._transfers: set[object] = set()  # the calls of TRANSFER that have not ended
         self._memory: dict[int, memoryview] = {}
         self._freed: set[int] = set()
-        self._opener = self._process = _process.current()
+        self._process = _process.current()
 
     def add(self, handle: int, memory: memoryview) -> None:
-        """Keep this memory."""
+        """Keep this memory, by a view of its own, which the program cannot release."""
         self._leave_to_parent()
-        self._memory[handle] = memory
+        self._memory[handle] = memoryview(memory)
 
     @contextmanager
     def transferring(self) -> Iterator[None]:
@@ -73,38 +75,40 @@ class Registered:
         if self._freed:
             context._deliver()  # which sets `stuck`, if a signal handler has ended it before
         for handle in list(self._freed):
-            try:
-                self._freed.remove(handle)  # so that no other thread frees it, too
-            except KeyError:
-                continue
-            if self._is_used(context, handle):
-                self._freed.add(handle)
-                continue
-            memory = self._memory.pop(handle)
-            context._free(handle)
-            self._release(memory)
+            with context._descriptor.used() as file:  # so that `close` waits for this
+                try:
+                    self._freed.remove(handle)  # so that no other thread frees it, too
+                except KeyError:
+                    continue
+                if self._is_used(context, handle, file):
+                    self._freed.add(handle)
+                    continue
+                memory = self._memory.pop(handle)
+                context._free_at(file, handle)
+                self._release(memory)
 
-    def close(self, context: Context) -> None:
-        """Cancel the requests of all buffers, and wait for those that have begun: the context is about to be closed."""
+    def close(self, context: Context, file: int, collects: bool) -> None:
+        """Wait for the requests of all buffers, and free them: the context is being closed. No other thread can submit requests now.
+
+        collects: whether the completions are those of this process.
+        """
         self._leave_to_parent()
         context._deliver()
-        is_opener = self._opener == self._process  # other requests and completions are those of this process
-        if is_opener and any(self._is_used(context, handle) for handle in list(self._memory)):
-            with suppress(OSError):  # the device is being removed
-                context._cancel(None)
-        self._freed.clear()  # the file frees them
+        self._freed.clear()
         deadline = time.monotonic() + _LONGEST_TRANSFER_S
         for handle in list(self._memory):
-            while used := self._is_used(context, handle):
+            while is_used := self._is_used(context, handle, file):
                 if time.monotonic() > deadline:
                     break
                 time.sleep(0.001)
-                if is_opener:
+                if collects:
                     with suppress(OSError):  # it sets `ended`
-                        context._collect()
-            self.stuck = self.stuck or used
-            memory = self._memory.pop(handle, None)
-            if memory is not None:
+                        context._collect(file=file)
+            context._free_at(file, handle)
+            memory = self._memory.pop(handle)
+            if is_used:
+                _for_ever.append(memory)
+            else:
                 self._release(memory)
 
     def abandon(self) -> None:
@@ -122,23 +126,24 @@ class Registered:
             self._freed.clear()
             self._transfers.clear()
 
-    def _is_used(self, context: Context, handle: int) -> bool:
-        """Return whether a buffer may have requests.
+    def _is_used(self, context: Context, handle: int, file: int) -> bool:
+        """Return whether a buffer may have requests. The driver counts a request until the device is done with it, also after ETIMEDOUT.
 
         An unbind ends access to the device before it waits for the transfers, so that ENODEV of BUFFER_INFO does not mean that they have
-        ended. ENODEV of WAIT does, for submitted requests.
+        ended. ENODEV of WAIT does, for submitted requests, except those that did not end within their time.
         """
         info = _abi.rdma_buffer_info(handle=handle)
         try:
-            context._call(_abi.RDMA_IOC_BUFFER_INFO, info)
+            context._call(_abi.RDMA_IOC_BUFFER_INFO, info, file=file)
         except OSError as error:
             if error.errno == errno.ENODEV:
+                self._removed = True
                 return not self.ended or bool(self._transfers)
             raise
         return bool(info.requests)
 
     def _release(self, memory: memoryview) -> None:
-        if self.stuck:
+        if self.stuck and self._removed:
             _for_ever.append(memory)
 
 
