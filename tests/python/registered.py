@@ -1,6 +1,7 @@
 #!/usr/bin/python3 -B
 """tests/python/registered.py : memory of the program as buffers. Runs in a guest whose device can access all memory."""
 
+import gc
 import mmap
 import sys
 import tempfile
@@ -19,6 +20,22 @@ class OfTheDevice(cases.Cases):
     def test_memory_that_must_not_be_pinned(self) -> None:
         with self.assertRaisesRegex(OSError, "must not be pinned"):
             self.context.register(self.context.allocate(4096).view)
+
+    def buffers(self) -> str:
+        """How many buffers the device has, and how large they are."""
+        return Path("/sys/kernel/debug/rust_dma/rdma0/state").read_text().split("buffers ")[1]
+
+    def test_closing_frees_it_although_a_view_of_another_buffer_lives(self) -> None:
+        gc.collect()
+        view = self.context.allocate(4096).view
+        before, memory = self.buffers(), bytearray(1 << 20)
+        buffer = self.context.register(memory)
+        self.assertNotEqual(self.buffers(), before)
+        self.context.close()
+        self.assertEqual(self.buffers(), before)
+        view[:5] = b"lives"
+        buffer.free()
+        memory.append(1)
 
     def test_a_file_in_memory(self) -> None:
         with tempfile.TemporaryFile(dir="/dev/shm") as file:
