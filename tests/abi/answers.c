@@ -309,8 +309,8 @@ static int addresses_in_answers(struct __test_metadata *_metadata, FIXTURE_DATA(
 	return count + addresses_in_bytes(self, completions, sizeof(completions));
 }
 
-/* The raw trace buffers of all CPUs. */
-static int addresses_in_raw_trace(const FIXTURE_DATA(answers) *self)
+/* The raw trace buffers of all CPUs. Adds their bytes to `bytes`. */
+static int addresses_in_raw_trace(struct __test_metadata *_metadata, const FIXTURE_DATA(answers) *self, size_t *bytes)
 {
 	unsigned char page[PAGE];
 	int count = 0;
@@ -322,15 +322,18 @@ static int addresses_in_raw_trace(const FIXTURE_DATA(answers) *self)
 
 		snprintf(path, sizeof(path), "/sys/kernel/tracing/per_cpu/cpu%ld/trace_pipe_raw", cpu);
 		fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-		while (fd >= 0 && (length = read(fd, page, PAGE)) > 0)
+		EXPECT_LE(0, fd);
+		while (fd >= 0 && (length = read(fd, page, PAGE)) > 0) {
 			count += addresses_in_bytes(self, page, length);
+			*bytes += length;
+		}
 		close(fd);
 	}
 	return count;
 }
 
-/* The driver's messages in the kernel log so far. */
-static int addresses_in_log(const FIXTURE_DATA(answers) *self, int log)
+/* The driver's messages in the kernel log so far. Adds their number to `lines`. */
+static int addresses_in_log(const FIXTURE_DATA(answers) *self, int log, int *lines)
 {
 	char line[2048];
 	ssize_t length;
@@ -338,8 +341,10 @@ static int addresses_in_log(const FIXTURE_DATA(answers) *self, int log)
 
 	while ((length = read(log, line, sizeof(line) - 1)) > 0 || errno == EPIPE) {
 		line[length > 0 ? length : 0] = '\0';
-		if (strstr(line, "rdma 0000:"))
+		if (strstr(line, "rdma 0000:")) {
 			count += addresses_in_text(self, strstr(line, "rdma 0000:"));
+			++*lines;
+		}
 	}
 	return count;
 }
@@ -350,22 +355,29 @@ TEST_F(answers, addresses)
 		"/sys/kernel/debug/rust_dma/rdma0/state", "/sys/kernel/debug/rust_dma/rdma0/counters",
 		"/sys/kernel/debug/rust_dma/rdma0/latency", "/sys/class/rust_dma/rdma0/uevent", "/sys/kernel/tracing/trace",
 	};
-	int log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC), count = 0;
-	char path[64];
+	int log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC), count = 0, lines = 0;
+	char path[64], text[16384];
+	size_t bytes = 0;
 
+	ASSERT_LE(0, log);
 	learn_addresses(_metadata, self);
 	ASSERT_EQ(0, write_text("/sys/kernel/tracing/trace", ""));
 	ASSERT_EQ(0, write_text("/sys/kernel/tracing/events/rust_dma/enable", "1"));
 	stir(_metadata, self);
 	write_text("/sys/kernel/tracing/events/rust_dma/enable", "0");
+	/* Reading it leaves the events in the raw buffers. */
+	ASSERT_EQ(0, read_text("/sys/kernel/tracing/trace", text, sizeof(text)));
+	ASSERT_NE(NULL, strstr(text, "rdma_start: "));
 	count += addresses_in_answers(_metadata, self);
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++)
 		count += addresses_in_file(_metadata, self, files[i]);
 	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", self->fd);
 	count += addresses_in_file(_metadata, self, path);
-	count += addresses_in_raw_trace(self);
-	count += addresses_in_log(self, log);
+	count += addresses_in_raw_trace(_metadata, self, &bytes);
+	count += addresses_in_log(self, log, &lines);
 	EXPECT_EQ(0, count);
+	EXPECT_LT(0, bytes);
+	EXPECT_LT(0, lines);
 	FIGURE("bus addresses of %d pages, and kernel addresses, looked for in all answers, fdinfo, debugfs, sysfs, trace and log",
 	       "%d found", self->secret_count, count);
 	close(log);
