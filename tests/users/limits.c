@@ -6,6 +6,7 @@
 #include "debugfs.h"
 #include "pace.h"
 
+#include <stdatomic.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -578,6 +579,8 @@ TEST_F(limits, of_a_user_come_back_after_unbind)
 TEST_F_TIMEOUT(limits, in_a_crowd, 60)
 {
 	enum { CROWD = 8 };
+	/* The pages of each user: counted after they are allocated, and until before they are freed. */
+	atomic_long *of_user = shared_memory(2 * sizeof(*of_user));
 	pid_t children[CROWD];
 	int status;
 
@@ -592,6 +595,7 @@ TEST_F_TIMEOUT(limits, in_a_crowd, 60)
 			srandom(i);
 			for (int j = 0; j < 3000; j++) {
 				if (held && random() % 2) {
+					atomic_fetch_sub(&of_user[i % 2], 1);
 					if (free_handle(fd, handles[--held]))
 						_exit(2);
 				} else {
@@ -601,10 +605,12 @@ TEST_F_TIMEOUT(limits, in_a_crowd, 60)
 						_exit(3);
 					held += !error;
 					most = held > most ? held : most;
-					if (held > PAGES)
+					if (!error && atomic_fetch_add(&of_user[i % 2], 1) >= PAGES)
 						_exit(4);
 				}
 			}
+			/* Those that are left are freed with the process. */
+			atomic_fetch_sub(&of_user[i % 2], held);
 			_exit(most ? 0 : 5);
 		}
 	}
