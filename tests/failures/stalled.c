@@ -123,7 +123,7 @@ TEST(a_stalled_submit_is_nothing_to_wait_for)
 	ASSERT_EQ(0, pthread_create(&stalled.thread, NULL, submit_stalled, &stalled));
 	ASSERT_EQ(0, pthread_create(&waiting.thread, NULL, wait_for_one, &waiting));
 	pause_us(100000);
-	EXPECT_GE(limit_us(), go_away(address, UNBIND));
+	expect_unbound(_metadata, address);
 	ASSERT_EQ(0, clock_gettime(CLOCK_REALTIME, &until));
 	until.tv_sec += 10;
 	joined = pthread_timedjoin_np(waiting.thread, NULL, &until);

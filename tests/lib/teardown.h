@@ -63,6 +63,15 @@ static inline int64_t go_away(const char *address, enum way way)
 	return error ? error : now() - began;
 }
 
+/* Unbinds the device at this address, in time. */
+static inline void expect_unbound(struct __test_metadata *_metadata, const char *address)
+{
+	int64_t limit = limit_us(), took = go_away(address, UNBIND);
+
+	ASSERT_LE(0, took);
+	EXPECT_GE(limit, took);
+}
+
 /* Adds it again, as /dev/rdma0. */
 static inline int come_back(const char *address, enum way way)
 {

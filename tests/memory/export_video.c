@@ -131,7 +131,7 @@ TEST_F(video, ended)
 	ASSERT_EQ(0, stream(self->video, false));
 	close(self->video);
 	self->video = -1;
-	EXPECT_GE(limit_us(), go_away(self->address, UNBIND));
+	expect_unbound(_metadata, self->address);
 	EXPECT_EQ(0, log_lines(log, "never freed"));
 	ASSERT_EQ(0, come_back(self->address, UNBIND));
 	close(log);
@@ -152,7 +152,7 @@ TEST_F(video, removed)
 	ASSERT_EQ(0, dequeue(self->video));
 	ASSERT_EQ(0, queue(self->video, self->dma_buf));
 	ASSERT_EQ(0, prepare(&crop, 0xee));
-	EXPECT_GE(limit_us(), go_away(self->address, UNBIND));
+	expect_unbound(_metadata, self->address);
 	EXPECT_EQ(1, log_lines(log, "other drivers still access 1 exported buffers"));
 	EXPECT_FALSE(readable(self->buffer.bytes));
 	ASSERT_EQ(0, come_back(self->address, UNBIND));

@@ -202,7 +202,7 @@ TEST_F(imported, removed)
 	int log = open_log();
 
 	ASSERT_EQ(1, submit_one(self->fd, reading(&self->buffer, 0, 0, DEVICE_MEMORY, 0)));
-	EXPECT_GE(limit_us(), go_away(self->address, UNBIND));
+	expect_unbound(_metadata, self->address);
 	EXPECT_EQ(0, log_lines(log, "never freed"));
 	EXPECT_EQ(-ENODEV, copy(self->fd, &self->buffer, 0, &self->coherent, 0, 1));
 	EXPECT_TRUE(readable(self->bytes));
@@ -320,7 +320,7 @@ TEST_F(import, own_buffer)
 	ASSERT_EQ(0, allocate(self->fd, SIZE, &buffer));
 	dma_buf = export_buffer(self->fd, buffer.handle);
 	ASSERT_EQ(0, import_buffer(self->fd, dma_buf, 0, &imported));
-	EXPECT_GE(limit_us(), go_away(address, UNBIND));
+	expect_unbound(_metadata, address);
 	EXPECT_EQ(0, log_lines(log, "never freed"));
 	ASSERT_EQ(0, come_back(address, UNBIND));
 	close(dma_buf);
@@ -343,7 +343,7 @@ TEST_F(import, exporter_removed)
 	close(dma_buf);
 	memset(source.bytes, 0x11, SIZE);
 	ASSERT_EQ(0, prepare(&crop, 0xee));
-	EXPECT_GE(limit_us(), go_away(address, UNBIND));
+	expect_unbound(_metadata, address);
 	EXPECT_EQ(1, log_lines(log, "other drivers still access 1 exported buffers"));
 	ASSERT_EQ(0, plant(&crop, self->fd, SIZE));
 	EXPECT_EQ(0, copy(self->fd, &imported, 0, &source, 0, SIZE));
