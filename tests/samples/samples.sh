@@ -11,8 +11,15 @@ hello() {
 	[[ $("$samples/hello_mmap") == *"It is the same." ]]
 }
 
+# Whether a command fails with status 1, and a message that has this text.
+fails_with() {
+	local said status=0
+	said=$("${@:2}" 2>&1 >/dev/null) || status=$?
+	[[ $status == 1 && $said == *"$1"* ]]
+}
+
 hello_without_device() {
-	! "$samples/hello_mmap" /dev/rdma9 2>/dev/null
+	fails_with /dev/rdma9 "$samples/hello_mmap" /dev/rdma9
 }
 
 roundtrip() { # BYTES
@@ -31,7 +38,7 @@ from_a_pipe() {
 }
 
 no_such_file() {
-	! "$samples/roundtrip" /tmp/no-such-file 2>/dev/null
+	fails_with /tmp/no-such-file "$samples/roundtrip" /tmp/no-such-file
 }
 
 sizes=(0 1 4095 4096 4097 65535 65536 65537)

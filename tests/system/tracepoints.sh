@@ -33,7 +33,10 @@ all_there() {
 }
 
 # No pointer, and no number that is printed like one.
-no_address() { ! grep -HE '\*|%p|%[0-9]*l*x' "$events"/*/format; }
+no_address() {
+	grep -HE '\*|%p|%[0-9]*l*x' "$events"/*/format
+	(($? == 1))
+}
 
 nothing_unless_asked() {
 	clear_trace
