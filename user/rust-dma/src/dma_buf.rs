@@ -53,7 +53,10 @@ impl DmaBuf {
         context.inbox().tidy(node);
         // A signal interrupts the other driver while it prepares the memory.
         let import = retry_on_intr(|| sys::import(node, fd.as_fd()));
-        let import = import.map_err(|errno| not_imported(errno, size_of(fd.as_fd())))?;
+        let import = import.map_err(|errno| {
+            let is_gone = || sys::device_info(node).err() == Some(Errno::NODEV);
+            not_imported(errno, size_of(fd.as_fd()), is_gone)
+        })?;
         let memory = Memory::new(context, import.handle);
         // At most MAX_BUFFER_SIZE, so that it fits.
         Ok(Self { memory, length: usize::try_from(import.size).unwrap_or(0), fd })
@@ -87,15 +90,19 @@ fn size_of(fd: BorrowedFd<'_>) -> usize {
     usize::try_from(size).unwrap_or(usize::MAX)
 }
 
-/// The meaning of an errno of IMPORT, for a dma-buf of this size.
-fn not_imported(errno: Errno, size: usize) -> Error {
-    match errno {
-        // Of the dma-buf, not of the node.
-        Errno::ACCESS => {
-            Error::System { what: "the dma-buf is not open for reading and writing", source: errno.into() }
+/// The meaning of an errno of IMPORT, for a dma-buf of this size. Most are of the dma-buf or its exporter, whatever they mean in other
+/// calls. `is_gone`: whether this device is gone.
+fn not_imported(errno: Errno, size: usize, is_gone: impl FnOnce() -> bool) -> Error {
+    let what = match errno {
+        Errno::NOMEM | Errno::DQUOT | Errno::OPNOTSUPP | Errno::NOTTY => {
+            return Error::of_buffer("IMPORT", errno, size);
         }
-        errno => Error::of_buffer("IMPORT", errno, size),
-    }
+        Errno::NODEV if is_gone() => return Error::Gone,
+        Errno::ACCESS => "the dma-buf is not open for reading and writing",
+        Errno::BADF | Errno::INVAL => "the descriptor is not that of a dma-buf, or the dma-buf is too large",
+        _ => "the exporter of the dma-buf, not this device, has failed",
+    };
+    Error::System { what, source: errno.into() }
 }
 
 impl AsFd for DmaBuf {
@@ -130,11 +137,29 @@ mod tests {
 
     #[test]
     fn errors_of_an_import() {
-        assert!(matches!(not_imported(Errno::NOMEM, 4096), Error::NoMemory { size: 4096 }));
-        assert!(matches!(not_imported(Errno::DQUOT, 4096), Error::Quota { size: 4096 }));
-        let error = not_imported(Errno::ACCESS, 4096);
-        assert_eq!(error.to_string(), "the dma-buf is not open for reading and writing");
-        assert_eq!(error.raw_os_error(), Some(Errno::ACCESS.raw_os_error()));
+        let meaning = |errno| not_imported(errno, 4096, || false);
+        assert!(matches!(meaning(Errno::NOMEM), Error::NoMemory { size: 4096 }));
+        assert!(matches!(meaning(Errno::DQUOT), Error::Quota { size: 4096 }));
+        assert!(matches!(meaning(Errno::OPNOTSUPP), Error::Unreachable));
+        for (errno, what) in [
+            (Errno::ACCESS, "the dma-buf is not open for reading and writing"),
+            (Errno::INVAL, "the descriptor is not that of a dma-buf, or the dma-buf is too large"),
+        ] {
+            let error = meaning(errno);
+            assert_eq!((error.to_string().as_str(), error.raw_os_error()), (what, Some(errno.raw_os_error())));
+        }
+    }
+
+    #[test]
+    fn errors_of_the_exporter_are_not_those_of_the_device() {
+        for errno in [Errno::NODEV, Errno::IO, Errno::TIMEDOUT, Errno::CANCELED, Errno::REMOTEIO, Errno::STALE] {
+            let error = not_imported(errno, 4096, || false);
+            assert!(matches!(error, Error::System { .. }), "{error:?}");
+            assert!(error.to_string().contains("the exporter"));
+            assert_eq!(error.raw_os_error(), Some(errno.raw_os_error()));
+        }
+        assert!(matches!(not_imported(Errno::NODEV, 4096, || true), Error::Gone));
+        assert!(matches!(not_imported(Errno::IO, 4096, || true), Error::System { .. }));
     }
 
     #[test]
