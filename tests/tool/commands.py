@@ -387,6 +387,20 @@ class BehindIommu(Case):
         self.assertEqual(reach["finding"], "good")
         self.assertIn("IOMMU", reach["found"])
 
+    def test_doctor_of_an_iommu_that_does_not_translate(self) -> None:
+        """As with iommu=pt on the kernel command line."""
+        there = address("rdma0")
+        kind = Path(f"/sys/bus/pci/devices/{there}/iommu_group/type")
+        before = kind.read_text().strip()
+        for mode in ("identity", before):
+            (DRIVER / "unbind").write_text(there)
+            kind.write_text(mode)
+            (DRIVER / "bind").write_text(there)
+            report = valid("doctor", self.run_tool("--json", "doctor").stdout)
+            reach = next(check for check in report["checks"] if check["what"] == "reach")
+            self.assertEqual("does not translate" in reach["found"], mode == "identity", reach)
+            self.assertEqual("all memory is within range" in reach["found"], mode != "identity", reach)
+
     def test_info(self) -> None:
         info = valid("info", self.run_tool("--json", "info").stdout)
         group = Path(f"/sys/bus/pci/devices/{address('rdma0')}/iommu_group").resolve().name

@@ -52,7 +52,9 @@ pub fn name(device: &Device) -> Finding {
 pub fn reach(device: &Device, info: &Info) -> Finding {
     let bits = info.dma_bits;
     let group = device.on_bus("iommu_group").and_then(sysfs::link_name);
-    if let Some(group) = group {
+    // In the mode iommu=pt, it passes addresses through as they are. Source: the kernel's Documentation/ABI/testing/sysfs-kernel-iommu_groups.
+    let translates = device.on_bus("iommu_group/type").and_then(sysfs::text).is_none_or(|kind| kind != "identity");
+    if let Some(group) = group.as_ref().filter(|_| translates) {
         return good(format!("{bits} bits, and an IOMMU (group {group}): all memory is within range"));
     }
     if bits >= 32 {
@@ -62,13 +64,21 @@ pub fn reach(device: &Device, info: &Info) -> Finding {
         .as_deref()
         .map(sysfs::named)
         .and_then(|lines| lines.get("CmaTotal")?.split(' ').next()?.parse::<u64>().ok());
+    let (iommu, other_way) = match group {
+        None => ("no IOMMU", ""),
+        Some(_) => {
+            ("an IOMMU that does not translate (iommu=pt)", ", or iommu.passthrough=0 makes the IOMMU translate")
+        }
+    };
     let found =
-        format!("{bits} bits and no IOMMU: only the lowest {} MiB of memory are within range", (1_u64 << bits) >> 20);
+        format!("{bits} bits and {iommu}: only the lowest {} MiB of memory are within range", (1_u64 << bits) >> 20);
     match cma {
         Some(kib) if kib > 0 => good(format!("{found}; {} MiB are reserved (CMA)", kib >> 10)),
         _ => note(
             found,
-            "large allocations may fail; `cma=64M@0-256M` on the kernel command line reserves memory for them",
+            format!(
+                "large allocations may fail; `cma=64M@0-256M` on the kernel command line reserves memory for them{other_way}"
+            ),
         ),
     }
 }
