@@ -41,6 +41,22 @@ class Copy(Case):
         self.assertLess(two["seconds"], 0.6 * one)
         self.assertEqual(self.same(source, "-d", "all")["devices"], ["rdma0", "rdma1"])
 
+    def test_little_memory(self) -> None:
+        """A pair of pages is enough. A device that has none is left out."""
+        self.open_to_all()
+        data = os.urandom(20000)
+        for kib, devices in ((8, ["rdma0"]), (12, ["rdma0"]), (16, ["rdma0", "rdma1"]), (28, ["rdma0", "rdma1"])):
+            little = ["prlimit", f"--memlock={kib << 10}", *STRANGER]
+            self.wait_until(self.idle)
+            said = self.run_tool("--json", "copy", "-d", "all", "-", input=data, prefix=little)
+            self.assertTrue(said.stdout == data, "the copy differs")
+            self.assertEqual(valid("copy", said.stderr)["devices"], devices)
+            said = self.run_tool("copy", "-q", "-d", "all", "-", input=data, prefix=little)
+            self.assertEqual(said.stderr.startswith(b"rdmactl: it is copied without rdma1: no memory for 4096 bytes"), len(devices) < 2)
+        said = self.run_tool("copy", "-d", "all", "-", input=data, prefix=["prlimit", "--memlock=4096", *STRANGER], code=1)
+        self.assertIn(b"rdma0: no memory for 4096 bytes", said.stderr)
+        self.assertEqual(said.stdout, b"")
+
     def test_streams(self) -> None:
         data = os.urandom(10000)
         self.assertEqual(self.run_tool("copy", "-", input=data).stdout, data)

@@ -12,7 +12,7 @@ PROJECT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(PROJECT / "tests/harness"), str(PROJECT / "build/user/python")]
 import ktap  # noqa: E402
 import rust_dma  # noqa: E402
-from rdmactl import Case, valid  # noqa: E402
+from rdmactl import STRANGER, Case, valid  # noqa: E402
 
 DEVICE = Path("/sys/class/rust_dma/rdma0/device").resolve()
 PCI = Path("/sys/bus/pci")
@@ -95,6 +95,16 @@ class Ioat(Case):
         print("# share of the engine's rate: " + ", ".join(f"{share:.2f}" for share in shares))
         self.assertLess(max(shares), 1.02, "the engine does not copy all of it")
         self.assertGreaterEqual(max(shares), 0.9)
+
+    def test_copies_in_little_memory(self) -> None:
+        """Of an ordinary user, with fewer pieces in flight than usual."""
+        self.open_to_all()
+        data = os.urandom(5_000_000)
+        for mib in (1, 3):
+            said = self.run_tool("copy", "-q", "-d", "all", "-", input=data, prefix=["prlimit", f"--memlock={mib << 20}", *STRANGER])
+            self.assertTrue(said.stdout == data, "the copy differs")
+        said = self.run_tool("copy", "-q", "-", input=data, prefix=["prlimit", f"--memlock={(1 << 20) - 1}", *STRANGER], code=1)
+        self.assertIn(b"RLIMIT_MEMLOCK", said.stderr)
 
     def transfers(self) -> int:
         """Number of transfers since the driver was bound."""

@@ -32,7 +32,7 @@ use crate::{
     cli::Copy,
     device::{self, Device},
     failure::Failure,
-    output::{Output, size},
+    output::{self, Output, size},
 };
 
 /// Size of a piece that goes through the device memory: that of a transfer.
@@ -60,7 +60,11 @@ struct Copied {
 struct Lane {
     device: Device,
     context: Context,
+    /// Size of a piece.
+    piece: usize,
     idle: Vec<(Buffer, Buffer)>,
+    /// Why there is no memory for further ones.
+    full: Option<Error>,
 }
 
 /// Its pieces in flight, in order.
@@ -76,7 +80,12 @@ pub fn run(arguments: &Copy, output: &Output) -> Result<(), Failure> {
         false => device::some(&arguments.device)?,
     };
     let source = Source::open(&arguments.from)?;
-    let lanes = chosen.into_iter().map(Lane::new).collect::<Result<_, _>>()?;
+    let (lanes, left_out) = lanes(chosen)?;
+    if !output.json() {
+        for reason in left_out {
+            output::warn(&format!("it is copied without {reason}"));
+        }
+    }
     let sink = Sink::create(&arguments.to, &source)?;
     let shown = output.shows_progress() && !arguments.quiet;
     let mut work = Copier {
@@ -108,15 +117,43 @@ pub fn run(arguments: &Copy, output: &Output) -> Result<(), Failure> {
     output.result(&copied, text)
 }
 
+/// The devices, with as much memory as there is, up to that for all pieces in flight. Those without any are left out, and the reasons
+/// returned, unless all are.
+fn lanes(devices: Vec<Device>) -> Result<(Vec<Lane>, Vec<Failure>), Failure> {
+    let mut lanes = devices.into_iter().map(Lane::new).collect::<Result<Vec<_>, _>>()?;
+    // In turns, because what a user may have (RLIMIT_MEMLOCK) is for all devices together.
+    for _ in 0..DEPTH {
+        lanes.iter_mut().try_for_each(Lane::grow)?;
+    }
+    let (ready, without): (Vec<_>, Vec<_>) = lanes.into_iter().partition(|lane| !lane.idle.is_empty());
+    let reasons = without.into_iter().filter_map(|lane| lane.full.map(lane.device.failed()));
+    let mut reasons: Vec<_> = reasons.collect();
+    match ready.is_empty() && !reasons.is_empty() {
+        true => Err(reasons.swap_remove(0)),
+        false => Ok((ready, reasons)),
+    }
+}
+
 impl Lane {
     fn new(device: Device) -> Result<Self, Failure> {
         let context = device.open()?;
-        let pairs = || -> Result<Vec<_>, Error> {
-            let piece = if context.info()?.copies_directly() { LARGE } else { SMALL };
-            (0..DEPTH).map(|_| Ok((context.allocate(piece)?, context.allocate(piece)?))).collect()
-        };
-        let idle = pairs().map_err(device.failed())?;
-        Ok(Self { device, context, idle })
+        let info = context.info().map_err(device.failed())?;
+        let piece = if info.copies_directly() { LARGE } else { SMALL };
+        Ok(Self { device, context, piece, idle: Vec::new(), full: None })
+    }
+
+    /// Allocates the memory of one more piece, if there is any.
+    fn grow(&mut self) -> Result<(), Failure> {
+        if self.full.is_some() {
+            return Ok(());
+        }
+        let pair = || Ok((self.context.allocate(self.piece)?, self.context.allocate(self.piece)?));
+        match pair() {
+            Ok(pair) => self.idle.push(pair),
+            Err(error @ (Error::NoMemory { .. } | Error::Quota { .. })) => self.full = Some(error),
+            Err(error) => return Err(self.device.failed()(error)),
+        }
+        Ok(())
     }
 
     /// An error of a call on a buffer. EFAULT means that the memory was freed because the device was removed.
