@@ -23,8 +23,8 @@ use crate::device;
 pub struct Cli {
     /// Print results and errors as JSON: an object, or one per line for continuous output
     ///
-    /// They go to standard output, or to standard error if standard output is for data. What is wrong with the arguments of copy, read
-    /// and generate always goes to standard error.
+    /// They go to standard output, or to standard error if standard output is for data. If a command line of copy, read or generate cannot
+    /// be parsed, the error always goes to standard error.
     #[arg(long, global = true)]
     pub json: bool,
 
