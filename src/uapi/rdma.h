@@ -720,12 +720,12 @@ struct rdma_completion_ring {
  * has O_NONBLOCK. Its request is in the queue of the context like those of
  * RDMA_IOC_SUBMIT, but has no completion there. The commands of a context are
  * executed in the order in which io_uring issues them. When the ring is removed,
- * and when the thread that submitted a command exits or calls execve(2), the
- * command ends with ECANCELED; a transfer that has begun continues, and the buffer
- * stays in use until it ends. IORING_OP_ASYNC_CANCEL and IORING_OP_LINK_TIMEOUT do
- * not find commands that were issued, because io_uring does not pass these
- * cancellations to drivers. RDMA_IOC_CANCEL cancels a command by the cookie of its
- * request.
+ * and when the thread that submitted a command calls execve(2), the command ends
+ * with ECANCELED; a transfer that has begun continues, and the buffer stays in use
+ * until it ends. If that thread exits, its commands continue.
+ * IORING_OP_ASYNC_CANCEL and IORING_OP_LINK_TIMEOUT do not find commands that were
+ * issued, because io_uring does not pass these cancellations to drivers.
+ * RDMA_IOC_CANCEL cancels a command by the cookie of its request.
  *
  * In addition to the errors of the call, a command can fail with
  *   EAGAIN     RDMA_QUEUE_DEPTH requests of the context have not been collected, or

@@ -3,6 +3,7 @@
 #include "requests.h"
 #include "uring.h"
 
+#include <pthread.h>
 #include <sys/wait.h>
 
 enum { SLACK_US = 10000 };
@@ -383,6 +384,72 @@ TEST_F(uring, removed_with_the_process)
 	if (virtual_time()) {
 		EXPECT_GE(3 * TRANSFER_US + SLACK_US, now() - began);
 	}
+}
+
+static void *submit_and_exit(void *argument)
+{
+	FIXTURE_DATA(uring) *self = argument;
+
+	return uring_submit(&self->ring, 0) == 3 ? self : NULL;
+}
+
+/* The thread that has submitted commands ends: they continue. */
+TEST_F(uring, outlive_their_thread)
+{
+	struct rdma_request request = byte_copy(self, 0);
+	pthread_t thread;
+	void *result;
+
+	if (variant->flags & IORING_SETUP_SINGLE_ISSUER)
+		SKIP(return, "the thread must not use the ring of another one");
+	for (int i = 0; i < 3; i++)
+		transfer(self, variant, &request, i);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, submit_and_exit, self));
+	ASSERT_EQ(0, pthread_join(thread, &result));
+	ASSERT_EQ(self, result);
+	for (int i = 0; i < 3; i++)
+		EXPECT_EQ(0, uring_wait(&self->ring, NULL));
+}
+
+/* A process that shares the ring executes another program: its commands are cancelled. The one that has begun keeps its memory. */
+TEST_F(uring, cancelled_by_another_program)
+{
+	struct rdma_request request = byte_copy(self, 0);
+	int64_t began;
+	pid_t child;
+	int status;
+
+	if (variant->flags || variant->entry_flags)
+		SKIP(return, "another thread submits the commands");
+	if (!has_memory(self->fd))
+		SKIP(return, "requests end too soon on this device");
+	child = fork();
+	ASSERT_LE(0, child);
+	if (!child) {
+		for (int i = 0; i < 3; i++)
+			transfer(self, variant, &request, i);
+		if (uring_submit(&self->ring, 0) != 3)
+			_exit(2);
+		while (in_flight(self->fd) != 1)
+			pause_us(1000);
+		execl("/bin/true", "true", NULL);
+		_exit(3);
+	}
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	ASSERT_EQ(0, status);
+	began = now();
+	for (int i = 0; i < 3; i++)
+		EXPECT_EQ(-ECANCELED, uring_wait(&self->ring, NULL));
+	if (virtual_time()) {
+		EXPECT_GT(TRANSFER_US / 2, now() - began);
+	}
+	ASSERT_EQ(0, release(self->fd, &self->buffer));
+	if (virtual_time()) {
+		EXPECT_EQ(16 * (long)PAGE, fdinfo(self->fd, "rdma-memory"));
+	}
+	for (int i = 0; i < 1000 && fdinfo(self->fd, "rdma-memory"); i++)
+		pause_us(1000);
+	EXPECT_EQ(0, fdinfo(self->fd, "rdma-memory"));
 }
 
 /* The ring is closed, the program lives on. */
