@@ -173,7 +173,7 @@ class Accidents(Case):
         return process
 
     def test_signals(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGXCPU):
             process = self.under_way()
             process.send_signal(number)
             began = time.monotonic()
@@ -228,6 +228,10 @@ class Accidents(Case):
         self.assertEqual(os.listdir(disk), [])
         said = self.run_tool("copy", self.directory / "from", "/dev/full", code=1)
         self.assertIn(b"No space left on device", said.stderr)
+
+    def test_a_file_that_may_not_become_so_large(self) -> None:
+        said = self.run_tool("copy", self.fresh(100000), self.to, prefix=["prlimit", "--fsize=16384"], code=1)
+        self.assertIn(b"File too large", said.stderr)
 
     def test_the_device_goes(self) -> None:
         process = self.under_way("--verify", "-d", "rdma1")

@@ -16,7 +16,7 @@ import ktap  # noqa: E402
 from rdmactl import TOOL, Case  # noqa: E402
 
 INSTANCES = Path("/sys/kernel/tracing/instances")
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 class Blocked(Case):
@@ -123,6 +123,25 @@ class Blocked(Case):
         os.close(closed)
         self.assertEqual(said.stderr, b"")
 
+    def test_an_instance_of_the_same_name(self) -> None:
+        """Of the same process number in another container, or left behind by SIGKILL."""
+        first = ["unshare", "--pid", "--fork"]
+        others = [INSTANCES / "rdmactl-1", INSTANCES / "rdmactl-1-1"]
+        for other in others:
+            other.mkdir()
+            self.addCleanup(other.rmdir)
+            self.run_tool("trace", "--", "true", prefix=first)
+        self.assertEqual(sorted(INSTANCES.iterdir()), others)
+
+    def test_there_can_be_no_instance(self) -> None:
+        script = 'cd /sys/kernel && mount --bind tracing tracing && mount -o remount,bind,ro tracing && exec "$@"'
+        said = self.run_tool("trace", "-n", 1, prefix=["unshare", "--mount", "sh", "-c", script, "sh"], code=1)
+        self.assertRegex(said.stderr, rb"^rdmactl: /sys/kernel/tracing/instances/rdmactl-\d+: Read-only file system")
+
+    def test_a_traced_command_ignores_no_signal(self) -> None:
+        said = self.run_tool("trace", "--", "grep", "SigIgn", "/proc/self/status")
+        self.assertEqual(int(said.stdout.split()[1], 16), 0)
+
     def test_a_traced_command_gets_the_signal(self) -> None:
         script = "trap 'echo ended >ended; exit' TERM; echo >began; while :; do sleep 0.01; done"
         process = self.start("trace", "--", "sh", "-c", script, cwd=self.directory)
@@ -177,6 +196,22 @@ class Lost(Case):
             with open("/dev/full", "wb") as full:
                 done = self.run_tool(*words, stdout=full, stderr=subprocess.PIPE, capture_output=False, code=1)
             self.assertIn(b"No space left on device", done.stderr, words)
+
+    def test_a_traced_command_is_not_left_behind(self) -> None:
+        """An error of the trace is reported when the command has ended."""
+        source, ended = self.fresh(100), self.directory / "ended"
+        # Its end is that of the tool only if it does not hold a pipe of the test.
+        script = f"exec 2>/dev/null; {TOOL} copy -q {source} /dev/null; sleep 1; echo >{ended}; exit 7"
+        closed, broken = os.pipe()
+        os.close(closed)
+        full = os.open("/dev/full", os.O_WRONLY)
+        for output, code, error in ((full, 1, b"No space left on device"), (broken, -signal.SIGPIPE, b"")):
+            done = self.run_tool("trace", "--", "sh", "-c", script, stdout=output, stderr=subprocess.PIPE, capture_output=False, code=code)
+            os.close(output)
+            self.assertIn(error, done.stderr)
+            self.assertTrue(ended.exists(), "the command was left behind")
+            ended.unlink()
+            self.assertEqual(list(INSTANCES.iterdir()), [])
 
     def test_what_prints_nothing_needs_no_output(self) -> None:
         source, to = self.fresh(100), self.directory / "to"

@@ -243,7 +243,8 @@ pub struct Trace {
     #[arg(short, long, value_parser = seconds)]
     pub seconds: Option<f64>,
 
-    /// Run this command, and stop with it; its exit code is returned, and it gets the signals that end rdmactl
+    /// Run this command, and stop with it; its exit code is returned, and it gets the signals that end rdmactl. After an error of the
+    /// trace, rdmactl waits for the command, and returns the code of the error
     #[arg(last = true, value_name = "COMMAND", value_hint = ValueHint::CommandWithArguments)]
     pub command: Vec<OsString>,
 }

@@ -7,7 +7,7 @@ use std::{
     collections::BTreeMap,
     io, process,
     sync::{
-        Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
@@ -16,7 +16,8 @@ use std::{
 };
 
 use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXCPU, SIGXFSZ},
+    flag,
     iterator::{SignalsInfo, exfiltrator::WithRawSiginfo},
     low_level::{emulate_default_handler, exit},
 };
@@ -50,10 +51,16 @@ struct Received {
     by_kernel: bool,
 }
 
-/// From now on, SIGINT, SIGTERM and SIGHUP end the program within 100 ms. Those that are ignored from the start (nohup) stay ignored.
+/// From now on, these signals end the program within 100 ms. Those that are ignored from the start (nohup) stay ignored.
 pub fn install() -> Result<(), Failure> {
     let ignored = ignored();
-    let signals = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| (ignored >> (signal - 1)) & 1 == 0);
+    let is_expected = |signal: &i32| (ignored >> (signal - 1)) & 1 == 0;
+    // A file that would become too large (RLIMIT_FSIZE) is an error of write(2). This handler does nothing else. If the signal were ignored
+    // instead, it would also be in a traced command.
+    if is_expected(&SIGXFSZ) {
+        flag::register(SIGXFSZ, Arc::default()).map_err(Failure::system("signals"))?;
+    }
+    let signals = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGXCPU].into_iter().filter(is_expected);
     let mut signals = SignalsInfo::<WithRawSiginfo>::new(signals).map_err(Failure::system("signals"))?;
     let waits = move || {
         if let Some(info) = signals.forever().next() {

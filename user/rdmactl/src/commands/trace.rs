@@ -20,7 +20,7 @@ use crate::{
 /// The time between two looks for events. The kernel wakes a reader only when there are many.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// Traces until the end.
+/// Traces until the end, and that of the command.
 pub fn run(arguments: &Trace, output: &Output) -> Result<ExitCode, Failure> {
     // Events from before a signal are still printed.
     interrupt::ends_itself();
@@ -30,6 +30,25 @@ pub fn run(arguments: &Trace, output: &Output) -> Result<ExitCode, Failure> {
         None => None,
         Some((program, rest)) => Some(Traced::start(program, rest)?),
     };
+    let traced = trace(arguments, output, &mut instance, command.as_mut());
+    drop(instance);
+    let code = match (command, interrupt::received()) {
+        // After an error, too: it is not left behind.
+        (Some(mut command), None) => command.exit_code().map(ExitCode::from),
+        _ => Ok(ExitCode::SUCCESS),
+    };
+    match interrupt::received() {
+        Some(signal) => Err(Failure::Signal(signal)),
+        None => traced.and(code),
+    }
+}
+
+fn trace(
+    arguments: &Trace,
+    output: &Output,
+    instance: &mut Instance,
+    mut command: Option<&mut Traced>,
+) -> Result<(), Failure> {
     let deadline = arguments.seconds.map(|seconds| Instant::now() + Duration::from_secs_f64(seconds));
     let mut left = arguments.count.unwrap_or(u64::MAX);
     let (mut signalled, mut ended, mut more) = (false, false, false);
@@ -39,7 +58,7 @@ pub fn run(arguments: &Trace, output: &Output) -> Result<ExitCode, Failure> {
             deadline.map_or(interval, |deadline| interval.min(deadline.saturating_duration_since(Instant::now())));
         // After a signal, there is time for one look only.
         signalled = interrupt::sleep(time).is_some();
-        if !signalled && !ended && is_over(deadline, command.as_mut())? {
+        if !signalled && !ended && is_over(deadline, command.as_deref_mut())? {
             // All that was recorded until now is printed, however long that takes.
             instance.stop()?;
             ended = true;
@@ -56,11 +75,7 @@ pub fn run(arguments: &Trace, output: &Output) -> Result<ExitCode, Failure> {
             }
         }
     }
-    drop(instance);
-    if let Some(signal) = interrupt::received() {
-        return Err(Failure::Signal(signal));
-    }
-    command.map_or(Ok(ExitCode::SUCCESS), |mut command| command.exit_code().map(ExitCode::from))
+    Ok(())
 }
 
 /// Whether the time has passed, or the command has ended.

@@ -55,14 +55,13 @@ impl Instance {
                 "the driver is not loaded, so that it has no events: `rdmactl doctor` finds the reason".into(),
             ));
         }
-        let path = there.join(format!("instances/rdmactl-{}", process::id()));
         let pipe = Pipe::default();
         let make = || {
-            fs::create_dir(&path)?;
-            let (path, pipe) = (path.clone(), Arc::clone(&pipe));
-            Ok(((), move || remove(&path, &pipe)))
+            let path = create_directory(&there.join("instances"))?;
+            let (removed, pipe) = (path.clone(), Arc::clone(&pipe));
+            Ok::<_, Failure>((path, move || remove(&removed, &pipe)))
         };
-        let ((), removed_at_end) = Guard::of(make).map_err(Failure::system("an instance of the kernel's tracing"))?;
+        let (path, removed_at_end) = Guard::of(make)?;
         Ok(Self { path, pipe, rest: Vec::new(), removed_at_end })
     }
 
@@ -120,6 +119,22 @@ impl Instance {
         let end = self.rest.iter().rposition(|&byte| byte == b'\n').map_or(0, |place| place + 1);
         let lines: Vec<_> = self.rest.drain(..end).collect();
         Ok(Lines { lines: String::from_utf8_lossy(&lines).lines().map(str::to_owned).collect(), more })
+    }
+}
+
+/// Creates the directory of a new instance. Another container may have a process of the same number, and SIGKILL leaves an instance behind.
+fn create_directory(instances: &Path) -> Result<PathBuf, Failure> {
+    let name = format!("rdmactl-{}", process::id());
+    let mut path = instances.join(&name);
+    let mut others = 1_u32..;
+    loop {
+        match (fs::create_dir(&path), others.next()) {
+            (Err(error), Some(other)) if error.kind() == io::ErrorKind::AlreadyExists => {
+                path = instances.join(format!("{name}-{other}"));
+            }
+            (Err(error), _) => return Err(Failure::system(path.display().to_string())(error)),
+            (Ok(()), _) => return Ok(path),
+        }
     }
 }
 
