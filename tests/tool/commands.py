@@ -283,6 +283,28 @@ class WithDriver(Case):
         self.assertTrue(root.tag.endswith("svg"))
         self.assertIn("to_device", picture.read_text())
 
+    def test_bench_without_room_for_the_picture(self) -> None:
+        """The measurement is printed, and the old picture stays."""
+        disk = self.directory / "disk"
+        disk.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", disk], check=True)
+        self.addCleanup(subprocess.run, ["umount", disk], check=True)
+        picture = disk / "picture.svg"
+        picture.write_text("old")
+        result, error = self.run_tool("--json", "bench", "-r", 1, "--svg", picture, code=1).stdout.splitlines()
+        self.assertEqual(valid("bench", result)["rounds"], 1)
+        self.assertIn("No space left on device", valid("error", error)["error"])
+        self.assertEqual((os.listdir(disk), picture.read_text()), (["picture.svg"], "old"))
+
+    def test_bench_without_output(self) -> None:
+        """The picture is drawn nevertheless."""
+        picture = self.directory / "picture.svg"
+        picture.write_text("old")
+        with open("/dev/full", "wb") as full:
+            self.run_tool("bench", "-r", 1, "--svg", picture, stdout=full, stderr=subprocess.PIPE, capture_output=False, code=1)
+        self.assertEqual(self.files(), ["picture.svg"])
+        xml.etree.ElementTree.parse(picture)
+
     def test_bench_for_people(self) -> None:
         text = self.run_tool("bench", "-r", 1).stdout.decode()
         self.assertRegex(text, r"(?m)^REQUEST +SIZE +MIN ms")

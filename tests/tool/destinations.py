@@ -1,16 +1,24 @@
 #!/usr/bin/python3 -B
-"""tests/tool/destinations.py : `rdmactl copy` to files that have links, mounts, owners and modes. Runs in the guest, with the driver and two devices."""
+"""tests/tool/destinations.py : `rdmactl copy` to files that have links, mounts, owners and modes, or are already open. Runs in the guest, with the driver and two devices."""
 
 import os
+import re
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "harness"))
 import ktap  # noqa: E402
-from rdmactl import STRANGER, Case  # noqa: E402
+from rdmactl import STRANGER, Case, valid  # noqa: E402
 
 STRANGERS = 1001
+
+# The user with this number may read and write all files of a directory that has this default ACL. Source: the kernel's
+# include/uapi/linux/posix_acl_xattr.h, posix_acl.h.
+OWNER, USER, GROUP, MASK, OTHER, NO_NUMBER = 1, 2, 4, 0x10, 0x20, 0xFFFFFFFF
+ENTRIES = ((OWNER, 6, NO_NUMBER), (USER, 6, STRANGERS), (GROUP, 4, NO_NUMBER), (MASK, 6, NO_NUMBER), (OTHER, 0, NO_NUMBER))
+ACL = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in ENTRIES)
 
 
 class Destinations(Case):
@@ -85,6 +93,77 @@ class Destinations(Case):
         os.setxattr(self.to, "user.origin", b"here")
         self.copied()
         self.assertEqual(os.getxattr(self.to, "user.origin"), b"here")
+
+    def test_a_directory_with_a_default_acl(self) -> None:
+        """A replaced file can be read by the same users as before."""
+        self.directory.chmod(0o755)
+        self.to.chmod(0o640)
+        os.setxattr(self.directory, "system.posix_acl_default", ACL)
+        self.copied()
+        self.assertEqual((os.listxattr(self.to), self.to.stat().st_mode & 0o7777), ([], 0o640))
+        self.assertNotEqual(subprocess.run([*STRANGER, "cat", self.to], capture_output=True, check=False).returncode, 0)
+        # A new file is as others in this directory.
+        self.run_tool("copy", "-q", self.source, self.directory / "new")
+        self.assertEqual(os.listxattr(self.directory / "new"), ["system.posix_acl_access"])
+
+    def test_the_name_is_stored(self) -> None:
+        """The directory, after the file has its name."""
+        for to in (self.to, self.directory / "new"):
+            calls = self.directory / "calls"
+            self.run_tool("copy", "-q", self.source, to, prefix=["strace", "-f", "-y", "-e", "trace=fsync,/^rename", "-o", calls])
+            self.assertRegex(calls.read_text(), rf"(?s)fsync\(\d+<[^>]*/\.rdmactl-.* rename.*/{to.name}\W.* fsync\(\d+<{re.escape(str(self.directory))}>\) += 0")
+
+    def written_to(self, path: object, **options: object) -> None:
+        """What is open for appending stays the same file, and what it had stays in it."""
+        log = self.directory / "log"
+        log.write_bytes(b"old")
+        before = log.stat().st_ino
+        with log.open("ab") as file:
+            self.run_tool("copy", "-q", self.source, path, **{"stdout": file, "stderr": subprocess.PIPE, "capture_output": False} | options)
+        self.assertEqual(log.stat().st_ino, before, f"{path}: it was replaced")
+        self.assertTrue(log.read_bytes() == b"old" + self.source.read_bytes(), f"{path}: the copy differs")
+
+    def test_standard_output_by_its_path(self) -> None:
+        (self.directory / "link").symlink_to("/dev/stdout")
+        for path in ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "/proc/thread-self/fd/1", self.directory / "link", self.directory / "log"):
+            self.written_to(path)
+        with (self.directory / "log").open("ab") as file:
+            self.run_tool("read", "-l", 4, "/dev/stdout", stdout=file, stderr=subprocess.PIPE, capture_output=False)
+        self.assertEqual((self.directory / "log").stat().st_size, 3 + 9000 + 4)
+
+    def test_standard_error_by_its_path(self) -> None:
+        log = self.directory / "log"
+        for path in ("/dev/stderr", log):
+            log.write_bytes(b"old")
+            with log.open("ab") as file:
+                self.run_tool("copy", "-q", self.source, path, stdout=subprocess.PIPE, stderr=file, capture_output=False)
+            self.assertTrue(log.read_bytes() == b"old" + self.source.read_bytes(), f"{path}: the copy differs")
+
+    def test_results_are_not_between_the_data(self) -> None:
+        for words, kind in ((["copy", self.source, "/dev/stdout"], "copy"), (["read", "-l", 9000 - 8192, "/dev/fd/1"], "moved")):
+            said = self.run_tool("--json", *words)
+            self.assertEqual(valid(kind, said.stderr)["bytes"], len(said.stdout))
+
+    def test_an_inherited_descriptor(self) -> None:
+        with self.to.open("r+b", buffering=0) as file:
+            file.seek(2)
+            before = self.to.stat().st_ino
+            for path in (f"/dev/fd/{file.fileno()}", f"/proc/self/fd/{file.fileno()}"):
+                self.run_tool("copy", "-q", self.source, path, pass_fds=[file.fileno()])
+            self.assertEqual(file.tell(), 2 + 2 * 9000, "the position is not shared")
+        self.assertEqual(self.to.stat().st_ino, before)
+        self.assertTrue(self.to.read_bytes() == b"ol" + 2 * self.source.read_bytes(), "the copy differs")
+
+    def test_a_descriptor_of_another_program(self) -> None:
+        with self.to.open("rb") as file:
+            before = self.to.stat().st_ino
+            self.copied(Path(f"/proc/{os.getpid()}/fd/{file.fileno()}"))
+            self.assertEqual(self.to.stat().st_ino, before)
+
+    def test_a_descriptor_of_its_own(self) -> None:
+        # None of these is inherited. Some are its own, for signals and for the source, and the others are none.
+        for number in range(3, 9):
+            self.run_tool("copy", "-q", self.source, f"/dev/fd/{number}", code=1)
 
     def test_the_mode_of_the_source(self) -> None:
         for mode, umask, expected in ((0o600, 0o22, 0o600), (0o644, 0o77, 0o600), (0o755, 0o22, 0o755), (0o666, 0o22, 0o644)):

@@ -11,7 +11,7 @@ use std::{
 use clap::{Args, Parser, Subcommand, ValueHint, builder::NonEmptyStringValueParser};
 
 use self::number::{count, number, rounds, seconds};
-use crate::device;
+use crate::{descriptor, device};
 
 /// The tool for /dev/rdma0: DMA buffers and a DMA engine for programs
 ///
@@ -152,7 +152,8 @@ pub struct Copy {
     /// Destination; - is standard output
     ///
     /// In a directory, the file gets the name of FILE. A file gets its name when it is complete. A file that has links, attributes, a
-    /// mount or another owner is written in place.
+    /// mount or another owner is written in place. /dev/stdout, /dev/fd/N and the file of standard output or standard error are written from
+    /// where they stand.
     #[arg(value_name = "TO", default_value = "-", value_hint = ValueHint::FilePath)]
     pub to: PathBuf,
 
@@ -293,11 +294,10 @@ pub enum Generated {
 impl Command {
     /// Whether standard output is for data, so that results go to standard error.
     pub fn prints_data(&self) -> bool {
-        let is_stdout = |path: &Path| path == Path::new("-");
         match self {
-            Self::Copy(copy) => is_stdout(&copy.to),
-            Self::Read(read) => read.names.file().is_none_or(is_stdout),
-            Self::Generate(generate) => is_stdout(&generate.to),
+            Self::Copy(copy) => descriptor::is_stdout(&copy.to),
+            Self::Read(read) => read.names.file().is_none_or(descriptor::is_stdout),
+            Self::Generate(generate) => generate.to == Path::new("-"),
             _ => false,
         }
     }

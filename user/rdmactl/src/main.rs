@@ -2,6 +2,8 @@
 
 mod cli;
 mod commands;
+mod descriptor;
+mod destination;
 mod device;
 mod failure;
 #[cfg(target_env = "gnu")]

@@ -31,10 +31,11 @@ pub fn run(arguments: &Bench, output: &Output) -> Result<(), Failure> {
         measured: measure::all(&context, arguments.rounds, output.shows_progress(), &device.failed())?,
         device: device.name,
     };
-    if let Some(picture) = picture {
-        picture.draw(&format!("{} on Linux {}", report.device, report.kernel), &report.measured.latency)?;
-    }
-    output.result(&report, || text(&report))
+    // Neither error takes the other result away.
+    let printed = output.result(&report, || text(&report));
+    let title = format!("{} on Linux {}", report.device, report.kernel);
+    let drawn = picture.map_or(Ok(()), |picture| picture.draw(&title, &report.measured.latency));
+    printed.and(drawn)
 }
 
 fn text(report: &Report) -> String {

@@ -3,7 +3,6 @@
 //! A piece is one copy from a buffer to another one. Several pieces are in flight on each device, so that its engine is never idle. Devices take turns, and pieces are written in the order in which they were read. Buffers are
 //! accessed only by read(2) and write(2), which return an error if a device is removed, while a load would raise SIGBUS.
 
-mod destination;
 mod progress;
 mod sink;
 mod source;

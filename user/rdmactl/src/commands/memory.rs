@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::{
     cli::{DeviceAndFile, Hexdump, Part, Read, Write},
+    descriptor,
     device::{self, Device},
     failure::Failure,
     output::{Output, size},
@@ -42,7 +43,7 @@ struct Shown {
 pub fn read(arguments: &Read, output: &Output) -> Result<(), Failure> {
     let (device, context) = open(arguments.names.device().as_deref())?;
     let offset = arguments.part.offset;
-    let to = arguments.names.file().filter(|path| *path != Path::new("-"));
+    let to = arguments.names.file().filter(|path| !descriptor::is_stdout(path));
     if arguments.names.file().is_none() && io::stdout().is_terminal() {
         return Err(Failure::Usage(
             "binary data is not written to a terminal: use `rdmactl hexdump`, a FILE, or - to force it".into(),

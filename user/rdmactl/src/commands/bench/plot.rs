@@ -1,47 +1,34 @@
 //! The latencies as a picture.
 
-use std::{
-    fs::{File, OpenOptions},
-    io::{self, Write},
-    path::Path,
-};
+use std::{io::Write, path::Path};
 
 use plotters::{coord::combinators::IntoLogRange, prelude::*};
 
 use super::measure::{Point, Series};
-use crate::failure::Failure;
+use crate::{destination::Destination, failure::Failure};
 
 /// Colours that can be distinguished with colour blindness. Source: Okabe and Ito, "Color Universal Design".
 const COLOURS: [RGBColor; 3] = [RGBColor(0, 114, 178), RGBColor(230, 159, 0), RGBColor(0, 0, 0)];
 
 /// The file of the picture. It is open before the measurement, which a wrong path would discard.
 pub struct Picture {
-    file: File,
+    to: Destination,
     name: String,
 }
 
 impl Picture {
     /// Opens it. An existing picture stays until it is replaced.
     pub fn create(path: &Path) -> Result<Self, Failure> {
-        let name = path.display().to_string();
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
-        Ok(Self { file: file.map_err(Failure::system(&*name))?, name })
+        Ok(Self { to: Destination::open(path, None, |_| Ok(()))?, name: path.display().to_string() })
     }
 
     /// Draws the latencies, over the sizes of requests.
-    pub fn draw(mut self, title: &str, latency: &[Series]) -> Result<(), Failure> {
+    pub fn draw(self, title: &str, latency: &[Series]) -> Result<(), Failure> {
         let mut picture = String::new();
         // Only writing can fail, which is checked below.
         picture_of(&mut picture, title, latency).map_err(|error| Failure::Usage(format!("the plot: {error}")))?;
-        self.replace(&picture).map_err(Failure::system(self.name))
-    }
-
-    fn replace(&mut self, picture: &str) -> io::Result<()> {
-        // A pipe has no size.
-        if self.file.metadata()?.is_file() {
-            self.file.set_len(0)?;
-        }
-        self.file.write_all(picture.as_bytes())
+        let written = self.to.begin().and_then(|()| self.to.file().write_all(picture.as_bytes()));
+        written.and_then(|()| self.to.finish(picture.len() as u64)).map_err(Failure::system(self.name))
     }
 }
 
