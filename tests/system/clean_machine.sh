@@ -42,6 +42,25 @@ module_is_built() {
 }
 of_module() { inside modinfo --set-version "$release" --field "$@"; }
 
+# Another kernel of the series: its headers in a package, with those scripts for DKMS that the packages of Debian's kernels have.
+fake_kernel() { # RELEASE [metadata]
+	local tree=/tmp/kernel scripts
+	rm -rf "$tree"
+	mkdir -p "$tree/DEBIAN" "$tree/usr/src" "$tree/lib/modules/$1" || return
+	cp -a "/run/root$headers" "$tree/usr/src/linux-headers-$1" || return
+	ln -s "/usr/src/linux-headers-$1" "$tree/lib/modules/$1/build"
+	cp "/lib/modules/$release/modules."{order,builtin,builtin.modinfo} "$tree/lib/modules/$1" || return
+	grep -rlIF "$release" "$tree/usr/src" | xargs sed -i "s/${release//./\\.}/$1/g" || return
+	[[ ${2-} ]] || rm -r "$tree/usr/src/linux-headers-$1/rust"
+	printf '%s\n' "Package: linux-headers-$1" "Version: ${1%%+*}-1" "Architecture: amd64" "Maintainer: test" "Description: test" >"$tree/DEBIAN/control"
+	for scripts in postinst:header_postinst.d prerm:prerm.d; do
+		printf '%s\n' '#!/bin/sh' "exec run-parts --exit-on-error --arg=$1 /etc/kernel/${scripts#*:}" >"$tree/DEBIAN/${scripts%:*}"
+		chmod 755 "$tree/DEBIAN/${scripts%:*}"
+	done
+	dpkg-deb --build -Znone "$tree" "$root/srv/kernel.deb" >/dev/null && inside dpkg --install /srv/kernel.deb >/tmp/said 2>&1
+}
+installed() { inside dkms status | sed -n "s|^rust-dma/$version, \\(.*\\), x86_64: installed\$|\\1|p" | sort | paste -sd ' '; }
+
 # All files except logs, caches, the files that dpkg and DKMS (the signing key) keep, and other kernels, which may be built at the same time.
 files() {
 	find "$root" \( -path "$root/var/lib/dpkg" -o -path "$root/var/log" -o -path "$root/var/cache" -o \

@@ -19,30 +19,17 @@ source_of_another_version() {
 no_source() {
 	quietly inside dpkg --purge "${names[@]}" "$package" && refused "in the same version. Please run: apt install $package=$wanted"
 }
+# An upgrade of the driver that was never built was aborted.
+aborted_upgrade_of_what_was_never_built() {
+	quietly inside sh -ec "cd /var/lib/dpkg/info; ./rustdma-dkms.prerm upgrade $next; ./rustdma-dkms.postinst abort-upgrade $next" || return
+	inside dkms status | grep -qx "rust-dma/$version: added" && [[ ! $(modules) ]]
+}
 # Packages that failed because of it are configured by dpkg.
 metadata_is_there_already() {
 	cp -r "/run/root$headers/rust" "$root$headers" && cp "/run/root$headers/scripts/target.json" "$root$headers/scripts" || return
 	quietly inside dpkg --configure --pending && module_is_built
 }
 
-# Another kernel of the series: its headers in a package, with those scripts for DKMS that the packages of Debian's kernels have.
-fake_kernel() { # RELEASE [metadata]
-	local tree=/tmp/kernel scripts
-	rm -rf "$tree"
-	mkdir -p "$tree/DEBIAN" "$tree/usr/src" "$tree/lib/modules/$1" || return
-	cp -a "/run/root$headers" "$tree/usr/src/linux-headers-$1" || return
-	ln -s "/usr/src/linux-headers-$1" "$tree/lib/modules/$1/build"
-	cp "/lib/modules/$release/modules."{order,builtin,builtin.modinfo} "$tree/lib/modules/$1" || return
-	grep -rlIF "$release" "$tree/usr/src" | xargs sed -i "s/${release//./\\.}/$1/g" || return
-	[[ ${2-} ]] || rm -r "$tree/usr/src/linux-headers-$1/rust"
-	printf '%s\n' "Package: linux-headers-$1" "Version: ${1%%+*}-1" "Architecture: amd64" "Maintainer: test" "Description: test" >"$tree/DEBIAN/control"
-	for scripts in postinst:header_postinst.d prerm:prerm.d; do
-		printf '%s\n' '#!/bin/sh' "exec run-parts --exit-on-error --arg=$1 /etc/kernel/${scripts#*:}" >"$tree/DEBIAN/${scripts%:*}"
-		chmod 755 "$tree/DEBIAN/${scripts%:*}"
-	done
-	dpkg-deb --build -Znone "$tree" "$root/srv/kernel.deb" >/dev/null && inside dpkg --install /srv/kernel.deb >/tmp/said 2>&1
-}
-installed() { inside dkms status | sed -n "s|^rust-dma/$version, \\(.*\\), x86_64: installed\$|\\1|p" | sort | paste -sd ' '; }
 built() { modules | sort | xargs sha256sum; }
 
 newer=7.3.98+${release#*+} newest=7.3.99+${release#*+}
@@ -50,6 +37,30 @@ kernel_is_upgraded() {
 	fake_kernel "$newer" metadata || { tail -n 20 /tmp/said; return 1; }
 	[[ $(installed) == "$release $newer" && $(modules | wc -l) == 2 ]] || return
 	[[ $(modinfo --field vermagic "$(modules | grep -F "/$newer/")") == "$newer "* ]]
+}
+# The newest kernel keeps its module until another one is built.
+rebuild_that_fails() {
+	local missing=$root/usr/src/linux-headers-$newer/rust/libcore.rmeta
+	built >/tmp/built && mv "$missing" "$missing.away" || return
+	if inside dpkg --install "${debs[@]}" >/tmp/said 2>&1; then echo "it did not fail" && return 1; fi
+	mv "$missing.away" "$missing" && [[ $(installed) == "$release $newer" ]] || return
+	built | grep -F "/$newer/" | diff <(grep -F "/$newer/" /tmp/built) - && grep -Fx "rust-dma: the driver could not be built for $newer." /tmp/said
+}
+rebuild() {
+	quietly inside dpkg --configure --pending && [[ $(installed) == "$release $newer" && $(modules | wc -l) == 2 ]] || return
+	built >/tmp/built && [[ ! $(ls "$root/var/lib/rustdma-dkms") ]]
+}
+# Modules are built by hand only: neither a reinstallation nor a downgrade, which is aborted here, removes one.
+no_autoinstall() {
+	touch "$root/etc/dkms/no-autoinstall" && quietly inside dpkg --install "${debs[@]}" && what_is_built_stays || return
+	quietly inside sh -ec 'cd /var/lib/dpkg/info; ./rustdma-dkms.prerm upgrade 0.0.1' && what_is_built_stays || return
+	quietly inside sh -ec 'cd /var/lib/dpkg/info; ./rustdma-dkms.postinst abort-upgrade 0.0.1' && what_is_built_stays || return
+	rm "$root/etc/dkms/no-autoinstall"
+}
+# All modules are removed before a downgrade, which dpkg could not unpack.
+aborted_downgrade() {
+	quietly inside sh -ec "cd /var/lib/dpkg/info; ./rustdma-dkms.prerm upgrade 0.0.1; [ ! \"\$(dkms status)\" ]; ./rustdma-dkms.postinst abort-upgrade 0.0.1" &&
+		[[ $(installed) == "$release $newer" && $(modules | wc -l) == 2 ]]
 }
 # The source of the kernels here is gone, and the newest one has never had it.
 without_the_source() {
@@ -97,7 +108,8 @@ upgrade_without_the_source() {
 	[[ $(installed_packages) == "installed $next, installed $next, installed $next, " ]] || return
 	what_is_built_stays && [[ $(echo "$root"/usr/src/rust-dma-*) == "$root/usr/src/rust-dma-$next" ]] || return
 	inside dkms status | grep -qx "rust-dma/$next: added" || return
-	grep -F "rust-dma: the headers of $release lack the Rust metadata" /tmp/said | grep -F "Please run: apt install $package=$wanted" || return
+	grep -F "rust-dma: the headers of $release lack the Rust metadata" /tmp/said | grep -F "$newer, which is newer, needs $package in another version." || return
+	grep -F "rust-dma: the headers of $newer lack the Rust metadata" /tmp/said | grep -F "Please run: apt install $package=7.3.98-1" || return
 	for kernel in "$release" "$newer"; do
 		grep -Fx "Until then, $kernel keeps the module of version $first." /tmp/said || return
 	done
@@ -161,14 +173,20 @@ kernel_is_removed() {
 	fake_kernel "$newer" metadata && [[ $(installed) == "$release $newer" ]] || return
 	quietly inside dpkg --purge "linux-headers-$newer" && module_is_built
 }
-# To a version that is older than the modules: these are built again.
+# To a version that is older than the modules: these are built again. There is a kernel for which this is not possible, and which is neither the newest nor
+# the running one.
 downgrade() {
-	quietly inside sh -c "dpkg --install /srv/$next/*.deb" && version=$next && module_is_built
+	local older=7.3.1+${release#*+}
+	fake_kernel "$older" && return 1
+	quietly inside sh -c "dpkg --install /srv/$next/*.deb" && version=$next && module_is_built || return
+	grep -F "rust-dma: the headers of $older lack the Rust metadata" /tmp/said && grep -Fx "rust-dma: the driver could not be built for $older." /tmp/said &&
+		quietly inside dpkg --purge "linux-headers-$older"
 }
 remove_all() {
 	quietly inside dpkg --remove "${names[@]}" && [[ ! $(modules) && ! $(inside dkms status) && ! -e $root/var/lib/rustdma-dkms ]]
 }
 
-run_tests second source_of_another_version no_source metadata_is_there_already kernel_is_upgraded without_the_source what_is_built_stays \
+run_tests second source_of_another_version no_source aborted_upgrade_of_what_was_never_built metadata_is_there_already kernel_is_upgraded \
+	rebuild_that_fails rebuild no_autoinstall aborted_downgrade without_the_source what_is_built_stays \
 	at_the_next_start aborted_upgrade reinstall_without_the_source upgrade_without_the_source upgraded_at_the_next_start source_is_there_again \
 	kernel_of_the_earlier_version_is_removed unpack kernel_before_the_new_version_is_configured configure upgrade kernel_is_removed downgrade remove_all

@@ -4,6 +4,14 @@
 set -u
 . "${BASH_SOURCE[0]%/*}/clean_machine.sh"
 
+# The source is there in the version of the newer kernel.
+install_beside_an_older_kernel() {
+	local older=7.3.1+${release#*+}
+	fake_kernel "$older" || { tail -n 20 /tmp/said; return 1; }
+	if ! { install && module_is_built && ! grep -F 'apt install' /tmp/said; }; then return 1; fi
+	grep -F "rust-dma: the headers of $older lack the Rust metadata" /tmp/said | grep -F "$release, which is newer, needs linux-source-7.3 in another version." &&
+		rm "$root/srv/kernel.deb" && quietly inside dpkg --purge "linux-headers-$older"
+}
 module_is_for_this_kernel() {
 	[[ $(of_module vermagic rdma) == "$(of_module vermagic snd)" && $(of_module vermagic rdma) == "$release "* ]]
 }
@@ -127,8 +135,8 @@ remove() {
 
 purge() { rm -f "$root/srv/job"; quietly inside dpkg --purge "${names[@]}" && files | diff /tmp/files -; }
 
-tests=(install module_is_built module_is_for_this_kernel module_is_this_driver metadata_is_the_same module_is_signed headers_are_untouched
-	nothing_is_left_of_the_build header_compiles header_is_the_drivers tool_runs tool_runs_with_the_c_library_of_debian_12 licenses_are_there
+tests=(install_beside_an_older_kernel module_is_built module_is_for_this_kernel module_is_this_driver metadata_is_the_same module_is_signed
+	headers_are_untouched nothing_is_left_of_the_build header_compiles header_is_the_drivers tool_runs tool_runs_with_the_c_library_of_debian_12 licenses_are_there
 	rule_is_valid group_exists manual_pages completion_in_bash completion_in_zsh completion_in_fish
 	works_in_a_guest node_is_there_already works_with_secure_boot remove purge)
 run_tests first "${tests[@]}"
