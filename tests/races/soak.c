@@ -224,9 +224,11 @@ static void epoch(struct __test_metadata *_metadata, FIXTURE_DATA(soak) *self, i
 	self->told->over = false;
 	memset((void *)self->told->beats, 0, sizeof(self->told->beats));
 	for (int i = 0; i < PROCESSES; i++) {
+		unsigned int seed = self->seed++;
+
 		self->processes[i] = fork();
 		if (!self->processes[i])
-			_exit(process(self->told, self->address, self->seed++, i));
+			_exit(process(self->told, self->address, seed, i));
 	}
 	memset(before, 0, sizeof(before));
 	for (int left = seconds; left > 0 && !self->told->error; left -= 20) {
