@@ -559,24 +559,48 @@ static long call_epoll(struct scene *self)
 	return answer ? answer : result(epoll_wait(self->fresh, &event, 1, 1));
 }
 
-static void close_epoll(struct __test_metadata *_metadata, struct scene *self, long answer)
+static void close_it(struct __test_metadata *_metadata, struct scene *self, long answer)
 {
 	(void)_metadata;
 	(void)answer;
 	close(self->fresh);
 }
 
-CALL(epoll, make_epoll, call_epoll, close_epoll)
+CALL(epoll, make_epoll, call_epoll, close_it)
 
 /* The completion ring of a new context. */
 static long call_completion_ring(struct scene *self)
 {
-	struct rdma_completion_ring properties = { 0 };
-
-	return call(self->fresh, RDMA_IOC_COMPLETION_RING, &properties);
+	self->ring = (struct rdma_completion_ring){ 0 };
+	return call(self->fresh, RDMA_IOC_COMPLETION_RING, &self->ring);
 }
 
-CALL(completion_ring, open_fresh, call_completion_ring, close_fresh)
+CALL(completion_ring, open_fresh, call_completion_ring, close_it)
+
+static void open_with_ring(struct __test_metadata *_metadata, struct scene *self)
+{
+	open_fresh(_metadata, self);
+	ASSERT_EQ(0, call_completion_ring(self));
+}
+
+static long mmap_ring(struct scene *self)
+{
+	self->bytes = map(self->fresh, self->ring.mmap_offset, self->ring.size, PROT_READ | PROT_WRITE);
+	return self->bytes ? 0 : -errno;
+}
+
+static void unmap_ring(struct __test_metadata *_metadata, struct scene *self, long answer)
+{
+	if (!answer) {
+		const uint32_t *head = (const uint32_t *)(self->bytes + self->ring.head_offset), *tail = (const uint32_t *)(self->bytes + self->ring.tail_offset);
+
+		EXPECT_EQ(*head, *tail);
+		munmap(self->bytes, self->ring.size);
+	}
+	close(self->fresh);
+}
+
+CALL(mmap_ring, open_with_ring, mmap_ring, unmap_ring)
 
 static long read_fdinfo(struct scene *self)
 {
@@ -603,7 +627,7 @@ CALL(debugfs, NULL, read_debugfs, NULL)
 
 TEST_F(fail_nth, nothing_is_left)
 {
-	expect_nothing_left(_metadata, 28, 150);
+	expect_nothing_left(_metadata, 33, 150);
 }
 
 TEST_HARNESS_MAIN

@@ -112,6 +112,7 @@ struct scene {
 	int fresh;	      /* created again for each call */
 	struct buffer other;
 	unsigned char *bytes;
+	struct rdma_completion_ring ring; /* of `fresh` */
 };
 
 /* --- State that must not change */
