@@ -215,8 +215,9 @@ static void judge(struct __test_metadata *_metadata, FIXTURE_DATA(uninterrupted)
 	EXPECT_EQ(worker->transfers, counter("transfers") - before);
 	EXPECT_LE(-1000, worker->earliest);
 	EXPECT_GE(slack_us(SLACK_US), worker->latest);
+	/* The timer of an io_uring is started again when the thread returns to the program. */
 	FIGURE("%s interrupted by %s %d times", "%d of %d calls ended by it, %ld transfers too many, deadlines kept to %ld us",
-	       work_names[work], disturbance, disturbances(), worker->wrong, worker->calls,
+	       work_names[work], disturbance, worker->expired ? (int)worker->expired : disturbances(), worker->wrong, worker->calls,
 	       counter("transfers") - before - worker->transfers, (long)worker->latest);
 }
 
@@ -314,7 +315,7 @@ TEST_F(uninterrupted, by_its_own_io_uring)
 	start(self, variant->work, with_ring);
 	pause_us(disturbances() * PERIOD_US);
 	judge(_metadata, self, variant->work, before, "its own io_uring");
-	EXPECT_LE(disturbances() / 2, self->worker->expired);
+	EXPECT_LE(self->worker->calls - 1, (int)self->worker->expired);
 }
 
 TEST_HARNESS_MAIN
