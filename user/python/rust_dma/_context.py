@@ -421,7 +421,7 @@ class Context(Unique):
         wait = collected.wait(min(minimum, depth), deadline)
         more = False
         try:
-            # `close` does not wait for this call, which may wait for ever.
+            # `close` does not wait for this call, which may wait forever.
             more = self._call(_abi.RDMA_IOC_WAIT, wait, file=self.fileno() if file is None else file) == wait.max
         except InterruptedError:
             pass

@@ -90,7 +90,7 @@ fn size_of(fd: BorrowedFd<'_>) -> usize {
     usize::try_from(size).unwrap_or(usize::MAX)
 }
 
-/// The meaning of an errno of IMPORT, for a dma-buf of this size. Most are of the dma-buf or its exporter, whatever they mean in other
+/// The meaning of an errno of IMPORT, for a dma-buf of this size. Most are of the dma-buf or its exporter, also those that mean something else in other
 /// calls. `is_gone`: whether this device is gone.
 fn not_imported(errno: Errno, size: usize, is_gone: impl FnOnce() -> bool) -> Error {
     let what = match errno {
