@@ -64,8 +64,8 @@ def skip_of(entry: dict[str, object], guest: Guest | None) -> str:
     return str(entry.get("amd64_only") or (guest.amd64_only if guest else ON_HOST))
 
 
-def load() -> tuple[dict[str, Guest], list[Test]]:
-    """All guests, by name, and all tests, in the manifest's order."""
+def load(arch: str = ARCH) -> tuple[dict[str, Guest], list[Test]]:
+    """All guests, by name, and all tests for this architecture, in the manifest's order."""
     manifest = tomllib.loads(MANIFEST.read_text())
     guests = {name: Guest(**entry) for name, entry in manifest["vm"].items()}
     tests = []
@@ -77,7 +77,7 @@ def load() -> tuple[dict[str, Guest], list[Test]]:
             guest = guests.get(vm)
             lane = entry.get("lane") or (guest.lane if guest else "test")
             test = Test(name, vm, **entry | {"lane": lane, "amd64_only": skip_of(entry, guest)})
-            if (test.arch or (guest.arch if guest else "")) in ("", ARCH):
+            if (test.arch or (guest.arch if guest else "")) in ("", arch):
                 tests.append(test)
     return guests, tests
 
