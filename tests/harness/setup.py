@@ -141,12 +141,12 @@ linker = "none"
 replace-with = "mirror"
 
 [source."mirror"]
-registry = 'sparse+https://crates.example.org/"1"/' # ours
+registry = 'file:///none/"1"/' # ours
 
 [env]
 NONE = "1"
 """
-TAKEN = {"http": {"timeout": 9}, "source": {"crates-io": {"replace-with": "mirror"}, "mirror": {"registry": 'sparse+https://crates.example.org/"1"/'}}}
+TAKEN = {"http": {"timeout": 9}, "source": {"crates-io": {"replace-with": "mirror"}, "mirror": {"registry": 'file:///none/"1"/'}}}
 
 
 class Cargo(Project):
@@ -220,7 +220,7 @@ class Cargo(Project):
         self.builds()
 
     def test_environment(self) -> None:
-        network = {"CARGO_HTTP_TIMEOUT": "9", "CARGO_NET_RETRY": "1", "CARGO_REGISTRIES_OURS_INDEX": "sparse+https://crates.example.org/"}
+        network = {"CARGO_HTTP_TIMEOUT": "9", "CARGO_NET_RETRY": "1", "CARGO_REGISTRIES_OURS_INDEX": "file:///none"}
         self.environment |= network | {"CARGO_BUILD_RUSTC_WRAPPER": "sccache", "CARGO_TARGET_DIR": "/none", "CARGO_INCREMENTAL": "1"}
         self.builds()
         passed = (self.directory / "passed").read_text().splitlines()
