@@ -240,7 +240,7 @@ static long mmap_first(struct scene *self)
 	return self->bytes ? 0 : -errno;
 }
 
-static void close_fresh(struct __test_metadata *_metadata, struct scene *self, long answer)
+static void unmap_and_close(struct __test_metadata *_metadata, struct scene *self, long answer)
 {
 	if (!answer) {
 		EXPECT_EQ(0, differing(self->bytes, 0, 3 * DEVICE_MEMORY));
@@ -249,7 +249,7 @@ static void close_fresh(struct __test_metadata *_metadata, struct scene *self, l
 	close(self->fresh);
 }
 
-CALL(mmap_first, open_fresh, mmap_first, close_fresh)
+CALL(mmap_first, open_fresh, mmap_first, unmap_and_close)
 
 static long mmap_handle(struct scene *self)
 {
@@ -559,14 +559,14 @@ static long call_epoll(struct scene *self)
 	return answer ? answer : result(epoll_wait(self->fresh, &event, 1, 1));
 }
 
-static void close_it(struct __test_metadata *_metadata, struct scene *self, long answer)
+static void close_fresh(struct __test_metadata *_metadata, struct scene *self, long answer)
 {
 	(void)_metadata;
 	(void)answer;
 	close(self->fresh);
 }
 
-CALL(epoll, make_epoll, call_epoll, close_it)
+CALL(epoll, make_epoll, call_epoll, close_fresh)
 
 /* The completion ring of a new context. */
 static long call_completion_ring(struct scene *self)
@@ -575,7 +575,7 @@ static long call_completion_ring(struct scene *self)
 	return call(self->fresh, RDMA_IOC_COMPLETION_RING, &self->ring);
 }
 
-CALL(completion_ring, open_fresh, call_completion_ring, close_it)
+CALL(completion_ring, open_fresh, call_completion_ring, close_fresh)
 
 static void open_with_ring(struct __test_metadata *_metadata, struct scene *self)
 {
@@ -592,7 +592,8 @@ static long mmap_ring(struct scene *self)
 static void unmap_ring(struct __test_metadata *_metadata, struct scene *self, long answer)
 {
 	if (!answer) {
-		const uint32_t *head = (const uint32_t *)(self->bytes + self->ring.head_offset), *tail = (const uint32_t *)(self->bytes + self->ring.tail_offset);
+		const uint32_t *head = (const uint32_t *)(self->bytes + self->ring.head_offset);
+		const uint32_t *tail = (const uint32_t *)(self->bytes + self->ring.tail_offset);
 
 		EXPECT_EQ(*head, *tail);
 		munmap(self->bytes, self->ring.size);
