@@ -47,6 +47,14 @@ use kernel::{
     prelude::*, //
 };
 
+/// Who handles the ends of transfers.
+#[derive(Clone, Copy)]
+enum Reaper {
+    Interrupt,
+    /// Handles what the interrupt handler has left.
+    WorkItem,
+}
+
 /// The result of a step that handles the ends of transfers.
 #[derive(Default)]
 pub(super) struct Reaped {
@@ -84,22 +92,23 @@ impl WithWork<BoundEngine<'_>> {
         if !ours {
             return false;
         }
-        self.reap_round(true);
+        self.reap_round(Reaper::Interrupt);
         true
     }
 
     /// Handles the ends of transfers that [a round](Self::reap_round) has left.
     pub(super) fn reap_left(&self) {
         if self.engine_queue.state.lock().unreaped {
-            self.reap_round(false);
+            self.reap_round(Reaper::WorkItem);
         }
     }
 
     /// Handles the ends of as many transfers as the engine has slots, in steps. If transfers that
     /// were posted meanwhile have ended, too, they are left to the work item, so that a fast engine
-    /// does not keep a CPU in the interrupt handler. `by_interrupt`: counts an interrupt, also as
-    /// spurious if no transfer has ended or failed.
-    fn reap_round(&self, by_interrupt: bool) {
+    /// does not keep a CPU in the interrupt handler. Counts the interrupt, and a spurious one if no
+    /// transfer has ended or failed.
+    fn reap_round(&self, reaper: Reaper) {
+        let by_interrupt = matches!(reaper, Reaper::Interrupt);
         let mut state = self.engine_queue.state.lock();
         state.queue.stats.counters.interrupts += u64::from(by_interrupt);
         let mut ended = 0;
